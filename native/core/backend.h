@@ -1,0 +1,116 @@
+// What a backend must provide: memory, copies, streams, events, communicators and a table of
+// kernels by op name. Everything above this interface (parsing, execution, the addon) is shared.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "program.h"
+
+namespace onehour {
+
+class Backend;
+
+// An in-order queue of work on the device. On the CPU one thread with a FIFO, on CUDA a
+// cudaStream_t. Kernels are launched from the executor's submission thread or from the stream's own
+// thread, as the backend likes; a kernel only sees the stream it runs on.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+
+  // Scratch memory shared by all kernels of this stream, at least as large as the largest
+  // `Kernel::workspaceBytes` among them, 64-byte aligned.
+  void* workspace() const { return workspace_; }
+  void bindWorkspace(void* memory) { workspace_ = memory; }
+
+ private:
+  void* workspace_ = nullptr;
+};
+
+// One prepared instruction: descriptors, plans and pointers are resolved, `run` only launches.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual void run(Stream& stream) = 0;
+  virtual size_t workspaceBytes() const { return 0; }
+};
+
+// A group of ranks that communicates. `address` bytes of all ranks are exchanged by the caller
+// (TypeScript's rendezvous) and handed to `connect` in rank order.
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+  virtual std::vector<uint8_t> address() const = 0;
+  virtual void connect(const std::vector<std::vector<uint8_t>>& addresses) = 0;  // blocks
+  virtual void allReduce(void* data, size_t count, DataType type) = 0;           // sum, in place; blocks
+  virtual void broadcast(void* data, size_t bytes, int root) = 0;                // blocks
+  virtual void allGather(const void* input, void* output, size_t bytes) = 0;     // bytes a rank; blocks
+  virtual void barrier() = 0;                                                    // blocks
+  virtual void abort() noexcept = 0;  // from any thread: blocked and later calls throw
+};
+
+// What a kernel factory may use while it prepares an instruction.
+struct PrepareContext {
+  Backend& backend;
+  // The communicator that an instruction names, e.g. "gradients" or "statistics"; throws when the
+  // program communicates and nothing was connected under that name.
+  std::function<Communicator&(std::string_view name)> communicator;
+};
+
+using KernelFactory = std::unique_ptr<Kernel> (*)(const Instruction&, PrepareContext&);
+using KernelTable = std::unordered_map<std::string_view, KernelFactory>;
+
+// An event of the program text: signalled by one stream, awaited by others. Reset between steps by
+// generation: `signal` and `wait` carry the number of the submission they belong to.
+class Event {
+ public:
+  virtual ~Event() = default;
+};
+
+struct DeviceProperties {
+  std::string name;        // e.g. "AMD EPYC"
+  std::string kind;        // "cpu" or "cuda"
+  int threads = 0;         // compute threads (CPU)
+  size_t memoryBytes = 0;  // physical memory of the device
+  bool bf16 = false;       // bf16 arithmetic is fast here
+  int channelMultiple = 1;  // image channels are zero-padded to a multiple of this
+};
+
+// Memory that the host can write and the device reads without a further copy on this backend
+// ("host"), or the device's own ("device"). The two are the same on the CPU.
+enum class MemoryKind { device, host };
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual DeviceProperties properties() const = 0;
+  virtual const KernelTable& kernels() const = 0;
+
+  // 64-byte aligned and zero-filled. Throws with the figure asked for and what is available.
+  virtual std::shared_ptr<void> allocate(size_t bytes, MemoryKind kind) = 0;
+
+  virtual std::unique_ptr<Stream> createStream(const std::string& name) = 0;
+  virtual std::unique_ptr<Event> createEvent() = 0;
+  // Enqueue on a stream. `callback` runs on a native thread when all earlier work of the stream is
+  // done; it must not throw.
+  virtual void launch(Stream& stream, Kernel& kernel) = 0;
+  virtual void signal(Stream& stream, Event& event, uint64_t generation) = 0;
+  virtual void wait(Stream& stream, Event& event, uint64_t generation) = 0;
+  virtual void copy(Stream& stream, void* to, const void* from, size_t bytes) = 0;
+  virtual void callback(Stream& stream, std::function<void(std::exception_ptr)> done) = 0;
+  virtual void synchronize(Stream& stream) = 0;  // blocks; rethrows the stream's first error
+
+  virtual std::unique_ptr<Communicator> createCommunicator(int rank, int size,
+                                                           double timeoutSeconds) = 0;
+};
+
+}  // namespace onehour
