@@ -4,7 +4,7 @@
     python3 scripts/oracle.py
 
 Every reference is computed in double precision and stored as f32. The cases of the ops come from
-test/ops/cases.json, which the tests read too. The inputs of an op are stored with its results; a
+test/fixtures/cases.json, which the tests read too. The inputs of an op are stored with its results; a
 network's weights, images and labels are not: both sides draw them from the same counter-based
 generator (`words` here, lib/data/random.ts and test/support/network.ts there). Images are NHWC and
 filters KRSC in the ops' fixtures; networks keep PyTorch's layouts (OIHW), as checkpoints do.
@@ -340,7 +340,7 @@ FAMILIES = {
 
 
 def write_ops():
-    cases = json.loads((ROOT / "test" / "ops" / "cases.json").read_text())
+    cases = json.loads((FIXTURES / "cases.json").read_text())
     assert cases.keys() == FAMILIES.keys()
     for family, write in FAMILIES.items():
         out = {}

@@ -33,14 +33,21 @@ constexpr size_t kSmallAllReduce = 16 * 1024;
 // Gloo waits this many times longer for a connection than for a message.
 constexpr int kConnectPatience = 5;
 
+// to[i] += from[i]; addition commutes exactly, so either operand may be the accumulator.
+template <typename T>
+void accumulate(T* __restrict to, const T* __restrict from, size_t count) {
+  for (size_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
+// Gloo's reduction: `to` is one of the operands or apart from both.
 template <typename T>
 void sum(void* to, const void* left, const void* right, size_t count) {
   T* c = static_cast<T*>(to);
   const T* a = static_cast<const T*>(left);
   const T* b = static_cast<const T*>(right);
-  // `to` may be `left` or `right`, never a shifted range of them.
-#pragma GCC ivdep
-  for (size_t i = 0; i < count; ++i) c[i] = a[i] + b[i];
+  if (to == right) return accumulate(c, a, count);
+  if (to != left) std::memcpy(to, left, count * sizeof(T));
+  accumulate(c, b, count);
 }
 
 std::string environment(const char* name) {
