@@ -1,0 +1,80 @@
+// Reverse-mode differentiation: appends the nodes that compute gradients, one rule an op.
+import { OnehourError } from "../errors.js";
+import { add } from "../ops/elementwise.js";
+import type { Graph, Value } from "./graph.js";
+
+/**
+ * Gradients of Σ y·dy with respect to `values`; nodes are appended to the graph in reverse order, and
+ * where a value is used several times its gradients are summed by `add`.
+ *
+ * @param y where back-propagation starts
+ * @param dy its gradient, same shape; undefined when y is the `metrics` of softmaxCrossEntropy, whose
+ *   first element is then the loss
+ * @returns the gradients in the order of `values`, same shapes (those of weights are f32)
+ * @throws OnehourError ERR_ONEHOUR_GRAPH when y does not depend on a value, or an op between them has
+ *   no gradient
+ */
+export function gradient(
+  g: Graph,
+  y: Value,
+  dy: Value | undefined,
+  values: readonly Value[],
+): Value[] {
+  const nodes = [...g.nodes];
+  const depends = new Set<Value>(values);
+  for (const node of nodes)
+    if (Object.values(node.inputs).some((value) => depends.has(value)))
+      for (const output of Object.values(node.outputs)) depends.add(output);
+
+  const contributions = new Map<Value, Value[]>();
+  const contribute = (value: Value, d: Value) => {
+    const list = contributions.get(value);
+    if (list) list.push(d);
+    else contributions.set(value, [d]);
+  };
+  const total = (value: Value): Value | undefined => {
+    const list = contributions.get(value);
+    if (list === undefined) return undefined;
+    const sum = list.reduce((a, b) => add(a, b));
+    contributions.set(value, [sum]);
+    return sum;
+  };
+
+  if (dy !== undefined) contribute(y, dy);
+  for (const node of nodes.reverse()) {
+    if (!Object.values(node.inputs).some((value) => depends.has(value))) continue;
+    g.within(node.label, () => {
+      const d: Record<string, Value> = {};
+      for (const [name, output] of Object.entries(node.outputs)) {
+        const sum = total(output);
+        if (sum !== undefined) d[name] = sum;
+      }
+      const starts = dy === undefined && node === y.node;
+      if (Object.keys(d).length === 0 && !starts) return;
+      if (node.op.gradient === undefined)
+        throw new OnehourError(
+          "ERR_ONEHOUR_GRAPH",
+          `[${node.op.name}] has no gradient; differentiate with respect to values behind it`,
+        );
+      const wants = (name: string) => {
+        const input = node.inputs[name];
+        return input !== undefined && depends.has(input);
+      };
+      const gradients = node.op.gradient(node, d, wants);
+      for (const [name, value] of Object.entries(gradients)) {
+        const input = node.inputs[name];
+        if (value !== undefined && input !== undefined && depends.has(input))
+          contribute(input, value);
+      }
+    });
+  }
+  return values.map((value) => {
+    const sum = total(value);
+    if (sum === undefined)
+      throw new OnehourError(
+        "ERR_ONEHOUR_GRAPH",
+        `the result does not depend on ${value.dtype}[${value.shape}]; leave that value out`,
+      );
+    return sum;
+  });
+}

@@ -1,0 +1,104 @@
+// Build, run and read back a small graph in one call, for scripts and tests.
+import type { Device, NativeCommunicator } from "../device.js";
+import { OnehourError } from "../errors.js";
+import { fuse, prune } from "./fuse.js";
+import { type ArenaName, float32FromBf16, Graph, type Value } from "./graph.js";
+import { synchronize } from "./overlap.js";
+import { plan } from "./plan.js";
+import { type Arena, emit, print } from "./program.js";
+
+/** f32 and bf16 (converted, exactly) as Float32Array, i32, u8; f16 as its bits. */
+export type TensorData = Float32Array | Int32Array | Uint8Array | Uint16Array;
+
+type Results<R> = R extends Value ? TensorData : { [Name in keyof R]: TensorData };
+
+const PROGRAM = "evaluate";
+
+function typed(bytes: Uint8Array, { dtype }: Value): TensorData {
+  const { buffer } = Uint8Array.from(bytes);
+  switch (dtype) {
+    case "f32":
+      return new Float32Array(buffer);
+    case "i32":
+      return new Int32Array(buffer);
+    case "bf16":
+      return float32FromBf16(new Uint16Array(buffer));
+    case "f16":
+      return new Uint16Array(buffer);
+    case "u8":
+      return new Uint8Array(buffer);
+  }
+}
+
+/** Gives constants and results their places: what is overwritten lies in `state`. */
+function bind(g: Graph, results: readonly Value[]): void {
+  const written = new Set(g.nodes.flatMap((n) => Object.values(n.outputs).map((v) => v.storage)));
+  const known = new Set(g.constants.map(({ value }) => value.storage));
+  const move = (value: Value, arena: ArenaName) => {
+    value.storage.offset = g.reserve(arena, value.storage.bytes).offset;
+    value.storage.arena = arena;
+  };
+  for (const { value } of g.constants) move(value, written.has(value.storage) ? "state" : "input");
+  for (const value of results) if (value.storage.arena === "temp") move(value, "output");
+  for (const node of g.nodes)
+    for (const [name, { node: producer, storage }] of Object.entries(node.inputs))
+      if (producer === undefined && !known.has(storage))
+        throw new OnehourError(
+          "ERR_ONEHOUR_GRAPH",
+          `[${node.op.name}] ${name} has no contents; make it with g.constant(data, shape)`,
+        );
+}
+
+/**
+ * Runs a small graph on a device.
+ *
+ * @param device from openDevice()
+ * @param build makes the graph from constants and returns one value or several by name. A constant
+ *   that an op overwrites (running statistics, SGD's w and v) reads back as it is after the run.
+ * @param options communicators by name, for graphs with collectives
+ * @returns the contents, row-major, in the shape of what `build` returned
+ * @throws OnehourError ERR_ONEHOUR_SHAPE from the ops, ERR_ONEHOUR_GRAPH for a value without contents,
+ *   and what the device throws when it loads and runs the program
+ */
+export async function evaluate<R extends Value | Readonly<Record<string, Value>>>(
+  device: Device,
+  build: (g: Graph) => R,
+  options: { communicators?: Record<string, NativeCommunicator> } = {},
+): Promise<Results<R>> {
+  const g = new Graph();
+  const result = build(g);
+  const single = "storage" in result && result.storage !== undefined && "graph" in result;
+  const values = (single ? { result } : result) as Record<string, Value>;
+  bind(g, Object.values(values));
+  fuse(g, device.operations);
+  prune(g);
+  const steps = synchronize(g.nodes);
+  const memory = plan(steps);
+  const bytes = g.arenaBytes;
+  const arenas = (["param", "weight", "grad", "state", "input", "output"] as const).map(
+    (name): Arena => ({ name, bytes: bytes[name], slots: 1 }),
+  );
+  const text = print(emit(PROGRAM, steps, memory, arenas));
+  const executor = await device.load([{ name: PROGRAM, text }], options);
+  try {
+    for (const { value, bytes: contents } of g.constants)
+      if (value.storage.arena === "input") executor.input(0).set(contents, value.storage.offset);
+      else await executor.write("state", value.storage.offset, contents);
+    await executor.submit(PROGRAM, 0);
+    const read: Record<string, TensorData> = {};
+    for (const [name, value] of Object.entries(values)) {
+      const { arena, offset, bytes: length } = value.storage;
+      const contents =
+        arena === "state"
+          ? await executor.read(arena, offset, length)
+          : (arena === "input" ? executor.input(0) : executor.output(0)).subarray(
+              offset,
+              offset + length,
+            );
+      read[name] = typed(contents, value);
+    }
+    return (single ? read.result : read) as Results<R>;
+  } finally {
+    executor.dispose();
+  }
+}

@@ -1,0 +1,291 @@
+// Fusion: a table of rewrites of the op graph, each used only where the backend has the kernel.
+import { batchNormApply, batchNormInference } from "../ops/batch-norm.js";
+import { conv2dStatistics } from "../ops/conv.js";
+import type { Graph, Node, Op, Value } from "./graph.js";
+
+interface Rewrite {
+  /** What becomes what. */
+  name: string;
+  /** The op that a match is looked for at. */
+  at: string;
+  /** Kernels that the result needs. */
+  needs: readonly string[];
+  /** Rewrites around `node` where the pattern matches. */
+  rewrite(node: Node, edit: Editor): void;
+}
+
+/** Edits a graph: keeps who uses which value while nodes change, move and go. */
+class Editor {
+  private readonly slots: (Node | undefined)[];
+  private readonly position = new Map<Node, number>();
+  private readonly uses = new Map<Value, Set<Node>>();
+
+  constructor(private readonly graph: Graph) {
+    this.slots = [...graph.nodes];
+    this.slots.forEach((node, i) => {
+      if (node === undefined) return;
+      this.position.set(node, i);
+      for (const value of Object.values(node.inputs)) this.usesOf(value).add(node);
+    });
+  }
+
+  private usesOf(value: Value): Set<Node> {
+    let set = this.uses.get(value);
+    if (set === undefined) {
+      set = new Set();
+      this.uses.set(value, set);
+    }
+    return set;
+  }
+
+  nodes(): Node[] {
+    return this.slots.filter((node) => node !== undefined);
+  }
+
+  /** Users of a value in the order in which they run. */
+  users(value: Value): Node[] {
+    const order = (node: Node) => this.position.get(node) ?? -1;
+    return [...this.usesOf(value)].sort((a, b) => order(a) - order(b));
+  }
+
+  /** The only user of a value that nothing outside the graph sees. */
+  onlyUser(value: Value): Node | undefined {
+    const [first, second] = this.users(value);
+    return value.storage.arena === "temp" && second === undefined ? first : undefined;
+  }
+
+  has(node: Node): boolean {
+    return this.position.has(node);
+  }
+
+  remove(node: Node): void {
+    this.slots[this.position.get(node)!] = undefined;
+    this.position.delete(node);
+    for (const value of Object.values(node.inputs)) this.usesOf(value).delete(node);
+  }
+
+  /** Puts `node` (a new one, or one that moves) where `old` is; `old` goes. */
+  replace(old: Node, node: Node): void {
+    const at = this.position.get(old)!;
+    if (this.has(node)) this.remove(node);
+    this.remove(old);
+    this.slots[at] = node;
+    this.position.set(node, at);
+    for (const value of Object.values(node.inputs)) this.usesOf(value).add(node);
+    for (const value of Object.values(node.outputs)) value.node = node;
+  }
+
+  commit(): void {
+    this.graph.nodes = this.nodes();
+  }
+}
+
+/** A copy of a node with some parts changed; operands set to undefined go. */
+function changed(
+  node: Node,
+  changes: {
+    op?: Op;
+    attributes?: Node["attributes"];
+    inputs?: Record<string, Value | undefined>;
+    outputs?: Record<string, Value>;
+  },
+): Node {
+  const inputs = Object.entries({ ...node.inputs, ...changes.inputs });
+  return {
+    ...node,
+    op: changes.op ?? node.op,
+    attributes: { ...node.attributes, ...changes.attributes },
+    inputs: Object.fromEntries(
+      inputs.filter((entry): entry is [string, Value] => entry[1] !== undefined),
+    ),
+    outputs: { ...node.outputs, ...changes.outputs },
+  };
+}
+
+const normalizing = new Set([batchNormApply.name, batchNormInference.name]);
+
+/** The batch-norm-apply whose gradient a batch-norm-reduce begins, if `y` is its result. */
+function applied(reduce: Node, y: Value | undefined): Node | undefined {
+  const node = y?.node;
+  return node?.op === batchNormApply && node.inputs.x === reduce.inputs.x ? node : undefined;
+}
+
+/** γ and β of the batch norm that a reduce or backward belongs to. */
+function affine(apply: Node): Record<string, Value | undefined> {
+  return { gamma: apply.inputs.gamma, beta: apply.inputs.beta };
+}
+
+const addIntoBatchNorm = (op: string): Rewrite => ({
+  name: `${op} + add`,
+  at: "add",
+  needs: [op],
+  rewrite(sum, edit) {
+    for (const [input, residual] of [
+      [sum.inputs.a!, sum.inputs.b!],
+      [sum.inputs.b!, sum.inputs.a!],
+    ] as const) {
+      const norm = input.node;
+      if (norm?.op.name !== op || norm.inputs.residual || norm.attributes.relu !== 0) continue;
+      if (edit.onlyUser(input) !== sum || input === residual) continue;
+      const fused = changed(norm, { inputs: { residual }, outputs: { y: sum.outputs.y! } });
+      edit.remove(norm);
+      edit.replace(sum, fused);
+      return;
+    }
+  },
+});
+
+const reluInto = (op: string): Rewrite => ({
+  name: `${op} + relu`,
+  at: "relu",
+  needs: [op],
+  rewrite(relu, edit) {
+    const before = relu.inputs.x!;
+    const node = before.node;
+    if (node?.op.name !== op || node.attributes.relu !== 0 || edit.onlyUser(before) !== relu)
+      return;
+    const fused = changed(node, { attributes: { relu: 1 }, outputs: { y: relu.outputs.y! } });
+    edit.remove(node);
+    edit.replace(relu, fused);
+  },
+});
+
+/**
+ * relu-backward + batch-norm-reduce. Without a residual the mask is recomputed from x, so y is not
+ * read and nothing is written; with one the reduction writes the masked gradient for the other path.
+ */
+const reluBackwardIntoReduce: Rewrite = {
+  name: "relu-backward + batch-norm-reduce",
+  at: "relu-backward",
+  needs: ["batch-norm-reduce", "batch-norm-backward"],
+  rewrite(mask, edit) {
+    const dz = mask.outputs.dx!;
+    const { dy, y } = mask.inputs as { dy: Value; y: Value };
+    const [reduce, backward, ...others] = edit.users(dz);
+    if (reduce?.op.name !== "batch-norm-reduce" || reduce.attributes.relu !== 0) return;
+    if (reduce.inputs.dy !== dz || reduce.inputs.dy2 || reduce.outputs.dz) return;
+    if (dz.storage.arena !== "temp") return;
+    const norm = applied(reduce, y);
+    const same = norm?.attributes.relu === 1 && norm.inputs.residual === undefined;
+    const alone =
+      backward === undefined ||
+      (backward.op.name === "batch-norm-backward" && backward.inputs.x === reduce.inputs.x);
+    const attributes = { relu: 1 };
+    edit.remove(mask);
+    if (norm && same && alone && others.length === 0) {
+      const inputs = { dy, ...affine(norm) };
+      edit.replace(reduce, changed(reduce, { attributes, inputs }));
+      if (backward)
+        edit.replace(
+          backward,
+          changed(backward, { attributes, inputs: { dz: dy, beta: norm.inputs.beta } }),
+        );
+      return;
+    }
+    const inputs = norm && same ? { dy, ...affine(norm) } : { dy, y };
+    edit.replace(reduce, changed(reduce, { attributes, inputs, outputs: { dz } }));
+  },
+};
+
+/** The sum of two gradients that only a batch norm reads: the reduction adds them itself. */
+const addIntoReduce: Rewrite = {
+  name: "add + batch-norm-reduce",
+  at: "add",
+  needs: ["batch-norm-reduce", "batch-norm-backward"],
+  rewrite(sum, edit) {
+    const total = sum.outputs.y!;
+    const { a, b } = sum.inputs as { a: Value; b: Value };
+    if (sum.attributes.relu !== 0 || total.storage.arena !== "temp") return;
+    const [reduce, ...others] = edit.users(total);
+    if (reduce?.op.name !== "batch-norm-reduce" || reduce.inputs.dy !== total) return;
+    if (reduce.inputs.dy2) return;
+    const inputs = { dy: a, dy2: b };
+    if (reduce.outputs.dz) {
+      if (others.length > 0) return;
+      edit.remove(sum);
+      edit.replace(reduce, changed(reduce, { inputs }));
+    } else if (reduce.attributes.relu === 0) {
+      edit.remove(sum);
+      edit.replace(reduce, changed(reduce, { inputs, outputs: { dz: total } }));
+    } else {
+      // The mask was left to batch-norm-backward, which now reads the masked sum.
+      if (others.some((node) => node.op.name !== "batch-norm-backward")) return;
+      edit.remove(sum);
+      edit.replace(reduce, changed(reduce, { inputs, outputs: { dz: total } }));
+      for (const backward of others)
+        edit.replace(
+          backward,
+          changed(backward, { attributes: { relu: 0 }, inputs: { beta: undefined } }),
+        );
+    }
+  },
+};
+
+const statisticsIntoConvolution: Rewrite = {
+  name: "conv2d + batch-norm-statistics",
+  at: "batch-norm-statistics",
+  needs: [conv2dStatistics.name],
+  rewrite(statistics, edit) {
+    const conv = statistics.inputs.x!.node;
+    if (conv?.op.name !== "conv2d") return;
+    const outputs = { statistics: statistics.outputs.statistics! };
+    edit.remove(statistics);
+    edit.replace(conv, changed(conv, { op: conv2dStatistics, outputs }));
+  },
+};
+
+/** A copy made only to be overwritten, of a value that nobody else reads. */
+const copyBeforeOverwrite: Rewrite = {
+  name: "copy + in-place op",
+  at: "copy",
+  needs: [],
+  rewrite(copy, edit) {
+    const from = copy.inputs.x!;
+    const to = copy.outputs.y!;
+    const overwrites = edit.onlyUser(to);
+    if (from.dtype !== to.dtype || from.node === undefined || edit.onlyUser(from) !== copy) return;
+    if (overwrites?.outputs.x === undefined || overwrites.inputs.x !== to) return;
+    if (Object.values(from.node.inputs).some((value) => value.storage === from.storage)) return;
+    from.storage = to.storage;
+    edit.remove(copy);
+    edit.replace(overwrites, changed(overwrites, { inputs: { x: from } }));
+  },
+};
+
+/** In the order in which they are tried; later ones build on what earlier ones made. */
+export const rewrites: readonly Rewrite[] = [
+  ...[...normalizing].map(addIntoBatchNorm),
+  ...[...normalizing, "add"].map(reluInto),
+  reluBackwardIntoReduce,
+  addIntoReduce,
+  statisticsIntoConvolution,
+  copyBeforeOverwrite,
+];
+
+/** Applies every rewrite whose kernels are in `operations`. */
+export function fuse(graph: Graph, operations: ReadonlySet<string>): void {
+  const edit = new Editor(graph);
+  for (const { at, needs, rewrite } of rewrites) {
+    if (!needs.every((op) => operations.has(op))) continue;
+    for (const node of edit.nodes()) if (node.op.name === at && edit.has(node)) rewrite(node, edit);
+  }
+  edit.commit();
+}
+
+/** Drops nodes and optional outputs that nothing reads and no arena keeps. */
+export function prune(graph: Graph): void {
+  const read = new Set<Value>();
+  const kept: Node[] = [];
+  for (const node of [...graph.nodes].reverse()) {
+    const outputs = Object.entries(node.outputs);
+    const used = ([, value]: [string, Value]) => read.has(value) || value.storage.arena !== "temp";
+    if (!outputs.some(used)) continue;
+    for (const entry of outputs) {
+      const optional = node.op.signature.split(" -> ")[1]?.includes(`${entry[0]}?:`);
+      if (optional && !used(entry)) delete node.outputs[entry[0]];
+    }
+    for (const value of Object.values(node.inputs)) read.add(value);
+    kept.push(node);
+  }
+  graph.nodes = kept.reverse();
+}

@@ -1,0 +1,262 @@
+// The op graph: values, nodes in execution order, and the description of an op (signature and rules).
+import { OnehourError } from "../errors.js";
+import { inferTypes, operandNames } from "./signature.js";
+
+/** Element types of tensors. */
+export type DataType = "f32" | "bf16" | "f16" | "u8" | "i32";
+
+/** Bytes of one element. */
+export const elementBytes: Readonly<Record<DataType, number>> = {
+  f32: 4,
+  bf16: 2,
+  f16: 2,
+  u8: 1,
+  i32: 4,
+};
+
+/** Storage classes of a program; `temp` is planned, the others are laid out by who compiles. */
+export type ArenaName = "param" | "weight" | "grad" | "state" | "input" | "output" | "temp";
+
+/** In-order queues of a program. */
+export type StreamName = "compute" | "comm" | "statistics";
+
+export type Attribute = number | string | readonly number[];
+export type Attributes = Record<string, Attribute>;
+
+/** Shape and element type of a tensor. */
+export interface TensorType {
+  readonly shape: readonly number[];
+  readonly dtype: DataType;
+}
+
+/** Bytes that a value lies in. Values share it where an op overwrites its input. */
+export class Storage {
+  constructor(
+    readonly bytes: number,
+    public arena: ArenaName = "temp",
+    public offset = -1,
+  ) {}
+}
+
+/** A tensor of a graph: dense, row-major, NHWC for images and KRSC for filters. */
+export class Value implements TensorType {
+  constructor(
+    readonly graph: Graph,
+    readonly shape: readonly number[],
+    readonly dtype: DataType,
+    public storage: Storage,
+    /** The node that computes it; absent for inputs, constants and parameters. */
+    public node?: Node,
+  ) {}
+}
+
+/** One application of an op. */
+export interface Node {
+  readonly op: Op;
+  readonly stream: StreamName;
+  readonly attributes: Attributes;
+  readonly inputs: Record<string, Value>;
+  readonly outputs: Record<string, Value>;
+  /** Where in the model it comes from, e.g. `layer1.0.conv1`. */
+  readonly label: string;
+}
+
+/** Sizes (N, C, …) and element types (T, …) that a signature's letters stand for. */
+export interface Bindings {
+  sizes: Record<string, number>;
+  types: Record<string, DataType>;
+}
+
+/** An op: its operands as one line of text and its rules. */
+export interface Op<Outputs extends string = string> {
+  readonly name: string;
+  /**
+   * `x:T[N,H,W,C] w:T[K,R,S,C] -> y:T[N,P,Q,K]`. A letter has one meaning in a signature; `[...]` is
+   * any one shape; `?` marks an operand that may be absent. An output named like a given input
+   * overwrites it.
+   */
+  readonly signature: string;
+  /** Sizes of the outputs that the inputs do not show; throws where the inputs make no sense. */
+  readonly derive?: (bindings: Bindings, attributes: Attributes) => void;
+  /**
+   * Gradients of the inputs by name. `d` holds the gradients of the outputs, `wants` tells which
+   * inputs need one.
+   */
+  readonly gradient?: (
+    node: Node,
+    d: Readonly<Record<string, Value>>,
+    wants: (input: string) => boolean,
+  ) => Record<string, Value | undefined>;
+  /** The output that may take the bytes of an input that is not read afterwards. */
+  readonly replaces?: Readonly<Record<string, string>>;
+  /** For the result's type only. */
+  readonly outputs?: readonly Outputs[];
+}
+
+export interface ApplyOptions {
+  /** Sizes and types that the inputs do not show. */
+  sizes?: Record<string, number>;
+  types?: Record<string, DataType>;
+  /** Optional outputs that are wanted. */
+  optional?: readonly string[];
+  stream?: StreamName;
+  /** Where outputs have to lie. */
+  into?: Record<string, Storage>;
+}
+
+/** Declares an op; `Outputs` are the names of its outputs. */
+export function defineOp<Outputs extends string>(op: Op<Outputs>): Op<Outputs> {
+  return op;
+}
+
+/** Rounds up to 64 bytes, where tensors start. */
+export function align(bytes: number, multiple = 64): number {
+  return Math.ceil(bytes / multiple) * multiple;
+}
+
+/** Number of elements of a shape. */
+export function elements(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+type ConstantData = Float32Array | Int32Array | Uint8Array | Uint16Array;
+
+/** Bits of the nearest bf16, ties to even, as the kernels round. */
+export function bf16FromFloat32(data: Float32Array): Uint16Array {
+  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
+  return Uint16Array.from(bits, (b, i) =>
+    Number.isNaN(data[i]) ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16,
+  );
+}
+
+/** The exact f32 value of each bf16. */
+export function float32FromBf16(bits: Uint16Array): Float32Array {
+  const result = new Float32Array(bits.length);
+  new Uint32Array(result.buffer).set(Uint32Array.from(bits, (b) => b << 16));
+  return result;
+}
+
+function constantBytes(data: ConstantData, dtype: DataType): Uint8Array {
+  const converted = dtype === "bf16" && data instanceof Float32Array ? bf16FromFloat32(data) : data;
+  return new Uint8Array(converted.buffer, converted.byteOffset, converted.byteLength).slice();
+}
+
+/** A list of nodes in the order in which they run, and the leaves that they start from. */
+export class Graph {
+  nodes: Node[] = [];
+  readonly constants: { value: Value; bytes: Uint8Array }[] = [];
+  /** Bytes laid out so far in the arenas that are filled in the order of declaration. */
+  readonly arenaBytes: Record<ArenaName, number> = {
+    param: 0,
+    weight: 0,
+    grad: 0,
+    state: 0,
+    input: 0,
+    output: 0,
+    temp: 0,
+  };
+  private label = "";
+
+  /** Takes the next `bytes` of an arena, at a multiple of 64. */
+  reserve(arena: ArenaName, bytes: number): Storage {
+    const storage = new Storage(bytes, arena, this.arenaBytes[arena]);
+    this.arenaBytes[arena] = align(this.arenaBytes[arena] + bytes);
+    return storage;
+  }
+
+  /** A value that no node computes, in the given storage or in new one. */
+  leaf(shape: readonly number[], dtype: DataType, storage?: Storage): Value {
+    const bytes = elements(shape) * elementBytes[dtype];
+    return new Value(this, shape, dtype, storage ?? new Storage(bytes));
+  }
+
+  /** A tensor that arrives with each submission, in the slot of the `input` arena. */
+  input(shape: readonly number[], dtype: DataType = "f32"): Value {
+    return this.leaf(shape, dtype, this.reserve("input", elements(shape) * elementBytes[dtype]));
+  }
+
+  /**
+   * A tensor with known contents.
+   *
+   * @param data row-major elements: Float32Array (f32, or bf16 where `dtype` says so), Int32Array
+   *   (i32), Uint8Array (u8), Uint16Array (the bits of bf16, or of f16 where `dtype` says so)
+   * @param shape sizes; their product is the number of elements
+   * @throws OnehourError ERR_ONEHOUR_SHAPE when the two disagree
+   */
+  constant(data: ConstantData, shape: readonly number[], dtype?: DataType): Value {
+    const natural: DataType =
+      data instanceof Float32Array
+        ? "f32"
+        : data instanceof Int32Array
+          ? "i32"
+          : data instanceof Uint16Array
+            ? "bf16"
+            : "u8";
+    const type = dtype ?? natural;
+    const bytes = constantBytes(data, type);
+    if (bytes.length !== elements(shape) * elementBytes[type])
+      throw new OnehourError(
+        "ERR_ONEHOUR_SHAPE",
+        `[constant] expected ${elements(shape)} elements for ${type}[${shape}], got ${data.length}; ` +
+          "give as many elements as the shape has",
+      );
+    const value = this.leaf(shape, type);
+    value.storage.arena = "input";
+    this.constants.push({ value, bytes });
+    return value;
+  }
+
+  /** Nodes made inside carry this label in the program text. */
+  within<R>(label: string, build: () => R): R {
+    const outer = this.label;
+    this.label = label;
+    try {
+      return build();
+    } finally {
+      this.label = outer;
+    }
+  }
+
+  /**
+   * Appends a node.
+   *
+   * @throws OnehourError ERR_ONEHOUR_SHAPE naming the operand that does not fit the signature
+   */
+  apply<Outputs extends string>(
+    op: Op<Outputs>,
+    inputs: Readonly<Record<string, Value | undefined>>,
+    attributes: Attributes = {},
+    options: ApplyOptions = {},
+  ): Record<Outputs, Value> {
+    const given: Record<string, Value> = {};
+    for (const name of operandNames(op).inputs) {
+      const value = inputs[name];
+      if (value === undefined) continue;
+      if (value.graph !== this)
+        throw new OnehourError(
+          "ERR_ONEHOUR_GRAPH",
+          `[${op.name}] ${name} belongs to another graph; build both operands in one graph`,
+        );
+      given[name] = value;
+    }
+    const types = inferTypes(op, given, attributes, options);
+    const outputs: Record<string, Value> = {};
+    const node: Node = {
+      op,
+      stream: options.stream ?? "compute",
+      attributes,
+      inputs: given,
+      outputs,
+      label: this.label,
+    };
+    for (const [name, type] of Object.entries(types)) {
+      const storage =
+        given[name]?.storage ??
+        options.into?.[name] ??
+        new Storage(elements(type.shape) * elementBytes[type.dtype]);
+      outputs[name] = new Value(this, type.shape, type.dtype, storage, node);
+    }
+    this.nodes.push(node);
+    return outputs as Record<Outputs, Value>;
+  }
+}

@@ -1,0 +1,131 @@
+// Batch normalisation in the split form that synchronisation needs: statistics, merge, apply, and the
+// same for the gradient. Per-worker batch norm is the same with a group of one.
+import type { Value } from "../graph/graph.js";
+import { defineOp } from "../graph/graph.js";
+import { allGatherOp, allReduceOp } from "./collective.js";
+import { add, relu } from "./elementwise.js";
+
+/** Added to the variance before the root. The paper does not state it; torchvision's value. */
+export const EPSILON = 1e-5;
+
+export const batchNormStatistics = defineOp<"statistics">({
+  name: "batch-norm-statistics",
+  signature: "x:T[N,H,W,C] -> statistics:f32[1,2C+1]",
+});
+
+export const batchNormFinalize = defineOp<
+  "mean" | "inverse-std" | "running-mean" | "running-variance"
+>({
+  name: "batch-norm-finalize",
+  signature:
+    "statistics:f32[G,2C+1] running-mean:f32[C] running-variance:f32[C] -> mean:f32[C] inverse-std:f32[C] running-mean:f32[C] running-variance:f32[C]",
+});
+
+export const batchNormReduce = defineOp<"sums" | "dgamma" | "dbeta" | "dz">({
+  name: "batch-norm-reduce",
+  signature:
+    "dy:T[N,H,W,C] dy2?:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma?:f32[C] beta?:f32[C] y?:T[N,H,W,C] dgamma?:f32[C] dbeta?:f32[C] -> sums:f32[2C] dgamma:f32[C] dbeta:f32[C] dz?:T[N,H,W,C]",
+});
+
+export const batchNormBackward = defineOp<"dx">({
+  name: "batch-norm-backward",
+  signature:
+    "dz:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta?:f32[C] sums:f32[2C] -> dx:T[N,H,W,C]",
+  replaces: { dx: "dz" },
+});
+
+export const batchNormApply = defineOp<"y">({
+  name: "batch-norm-apply",
+  signature:
+    "x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] -> y:T[N,H,W,C]",
+  // The whole gradient, through the statistics too: they depend on x and have no rule of their own.
+  gradient: ({ inputs }, { y: dy }, wants) => {
+    const { x, mean, gamma, beta: _, ...rest } = inputs as Record<string, Value>;
+    const g = x!.graph;
+    const istd = rest["inverse-std"]!;
+    const { sums, dgamma, dbeta } = g.apply(
+      batchNormReduce,
+      { dy, x, mean, "inverse-std": istd },
+      { relu: 0 },
+    );
+    const statistics = mean!.node!.inputs.statistics!;
+    const gather = statistics.node!;
+    const total =
+      gather.op.name === allGatherOp.name
+        ? g.apply(allReduceOp, { x: sums }, { ...gather.attributes }, { stream: gather.stream }).x
+        : sums;
+    const [N = 0, H = 0, W = 0] = x!.shape;
+    const count = (statistics.shape[0] ?? 1) * N * H * W;
+    const from = { dz: dy, x, mean, "inverse-std": istd, gamma, sums: total };
+    return {
+      gamma: dgamma,
+      beta: dbeta,
+      x: wants("x") ? g.apply(batchNormBackward, from, { relu: 0, count }).dx : undefined,
+    };
+  },
+});
+
+export const batchNormInference = defineOp<"y">({
+  name: "batch-norm-inference",
+  signature:
+    "x:T[N,H,W,C] running-mean:f32[C] running-variance:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] -> y:T[N,H,W,C]",
+});
+
+export interface BatchNormOptions {
+  /** γ and β, f32 [C]. */
+  gamma: Value;
+  beta: Value;
+  /** f32 [C]; in training overwritten with decay·running + gain·batch (variance unbiased). */
+  runningMean: Value;
+  runningVariance: Value;
+  /** Normalise with this batch's statistics (true) or with the running ones. */
+  training?: boolean;
+  epsilon?: number;
+  /** Of the running statistics; 0.9 and 0.1 as in the paper. */
+  decay?: number;
+  gain?: number;
+  /** Added after the normalisation, before ReLU; the shape of x. */
+  residual?: Value | undefined;
+  relu?: boolean;
+  /** Ranks whose statistics are merged, with the communicator that joins them. */
+  group?: { communicator: string; size: number };
+}
+
+/**
+ * y = γ·(x − mean)/√(variance + ε) + β (+ residual), then ReLU where asked for, per channel.
+ *
+ * In training mean and (biased) variance are of the batch, over N, H, W and the ranks of `group`, as
+ * in the paper per worker by default; synchronised ones are merged in rank order from (mean, M2,
+ * count), so that all ranks hold the same bits.
+ *
+ * @param x [N, H, W, C], f32 or bf16
+ * @returns y of the same shape and type
+ * @throws OnehourError ERR_ONEHOUR_SHAPE
+ */
+export function batchNorm(x: Value, options: BatchNormOptions): Value {
+  const { gamma, beta, training = true, epsilon = EPSILON, decay = 0.9, gain = 0.1 } = options;
+  const { runningMean, runningVariance, residual, group } = options;
+  const g = x.graph;
+  const running = { "running-mean": runningMean, "running-variance": runningVariance };
+  const normalized = () => {
+    if (!training)
+      return g.apply(batchNormInference, { x, ...running, gamma, beta }, { relu: 0, epsilon }).y;
+    let { statistics } = g.apply(batchNormStatistics, { x });
+    if (group !== undefined && group.size > 1)
+      statistics = g.apply(
+        allGatherOp,
+        { x: statistics },
+        { communicator: group.communicator },
+        { sizes: { G: group.size }, stream: "statistics" },
+      ).y;
+    const { mean, "inverse-std": istd } = g.apply(
+      batchNormFinalize,
+      { statistics, ...running },
+      { epsilon, decay, gain },
+    );
+    return g.apply(batchNormApply, { x, mean, "inverse-std": istd, gamma, beta }, { relu: 0 }).y;
+  };
+  const y = normalized();
+  const sum = residual === undefined ? y : add(y, residual);
+  return options.relu ? relu(sum) : sum;
+}

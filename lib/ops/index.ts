@@ -1,0 +1,9 @@
+// The functions that build graphs.
+export { type BatchNormOptions, batchNorm } from "./batch-norm.js";
+export { allGather, allReduce, broadcast, type Group } from "./collective.js";
+export { conv2d, type Pair } from "./conv.js";
+export { add, cast, normalizeInput, relu, scale } from "./elementwise.js";
+export { linear } from "./linear.js";
+export { softmaxCrossEntropy } from "./loss.js";
+export { globalAveragePool, maxPool } from "./pool.js";
+export { type SgdOptions, sgd } from "./sgd.js";

@@ -1,0 +1,43 @@
+// The fully connected layer and its gradients.
+import type { Value } from "../graph/graph.js";
+import { defineOp } from "../graph/graph.js";
+import { cast } from "./elementwise.js";
+
+export const linearBackwardWeight = defineOp<"dw" | "db">({
+  name: "linear-backward-weight",
+  signature: "x:T[N,C] dy:T[N,K] dw?:f32[K,C] db?:f32[K] -> dw:f32[K,C] db:f32[K]",
+});
+
+export const linearBackwardData = defineOp<"dx">({
+  name: "linear-backward-data",
+  signature: "dy:T[N,K] w:T[K,C] -> dx:T[N,C]",
+});
+
+export const linearOp = defineOp<"y">({
+  name: "linear",
+  signature: "x:T[N,C] w:T[K,C] b:f32[K] -> y:f32[N,K]",
+  gradient: ({ inputs }, d, wants) => {
+    const { x, w } = inputs as { x: Value; w: Value };
+    const dy = d.y!.dtype === x.dtype ? d.y! : cast(d.y!, x.dtype);
+    const g = x.graph;
+    const weight = wants("w") || wants("b") ? g.apply(linearBackwardWeight, { x, dy }) : undefined;
+    return {
+      w: weight?.dw,
+      b: weight?.db,
+      x: wants("x") ? g.apply(linearBackwardData, { dy, w }).dx : undefined,
+    };
+  },
+});
+
+/**
+ * y = x·wᵀ + b.
+ *
+ * @param x [N, C], f32 or bf16
+ * @param w [K, C] of the same type
+ * @param b f32 [K]
+ * @returns y f32 [N, K], whatever the type of x
+ * @throws OnehourError ERR_ONEHOUR_SHAPE
+ */
+export function linear(x: Value, w: Value, b: Value): Value {
+  return x.graph.apply(linearOp, { x, w, b }).y;
+}

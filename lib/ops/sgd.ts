@@ -1,0 +1,65 @@
+// The SGD update: weight decay, momentum in both forms, Nesterov, low-precision copy.
+import type { Storage, Value } from "../graph/graph.js";
+import { defineOp } from "../graph/graph.js";
+import { shapeError } from "../graph/signature.js";
+
+export const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
+  name: "sgd",
+  signature:
+    "w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] -> w:f32[L] v:f32[L] g?:f32[L] copy?:bf16[L] finite:f32[1]",
+  derive: ({ sizes: { L } }, { segments }) => {
+    const total = String(segments)
+      .split(",")
+      .reduce((sum, segment) => sum + Number(segment.split(":")[0]), 0);
+    if (total !== L)
+      throw shapeError("sgd", `segments of ${L} elements in all`, `${segments} (${total})`);
+  },
+});
+
+export interface SgdOptions {
+  /** `gradient`: u ← m·u + g, w ← w − η·u. `velocity`: v ← m·c·v + η·g, w ← w − v. */
+  form: "gradient" | "velocity";
+  nesterov: boolean;
+  momentum: number;
+  /** Ranges of the flat tensors with their weight decay λ, in order. */
+  segments: readonly { length: number; decay: number }[];
+  /** Clears g afterwards, for gradients that accumulate. */
+  zero?: boolean;
+  /** Also yields w in bf16. */
+  copy?: boolean;
+  into?: Record<string, Storage>;
+}
+
+/**
+ * One step of SGD with momentum, in place (paper, remarks 1 and 2; architecture: "Momentum, exactly").
+ *
+ * With g′ = g + λw, schedule = (η, c) and the new u or v on the right: gradient form u ← m·u + g′,
+ * w ← w − η·u, Nesterov w ← w − η·(g′ + m·u); velocity form v ← m·c·v + η·g′, w ← w − v, Nesterov
+ * w ← w − (η·g′ + m·v).
+ *
+ * @param tensors w, g, v f32 [L]; schedule f32 [2]
+ * @returns w and v overwritten, g where it is cleared, copy bf16 [L] where it is asked for, and
+ *   finite f32 [1]: the number of elements of g that are not finite (0 is good)
+ * @throws OnehourError ERR_ONEHOUR_SHAPE when lengths differ
+ */
+export function sgd(
+  tensors: { w: Value; g: Value; v: Value; schedule: Value },
+  options: SgdOptions,
+): { w: Value; v: Value; g?: Value; copy?: Value; finite: Value } {
+  const { form, nesterov, momentum, segments, zero = false, copy = false, into } = options;
+  return tensors.w.graph.apply(
+    sgdOp,
+    { ...tensors },
+    {
+      form,
+      nesterov: Number(nesterov),
+      momentum,
+      segments: segments.map(({ length, decay }) => `${length}:${decay}`).join(","),
+      zero: Number(zero),
+    },
+    {
+      optional: [...(zero ? ["g"] : []), ...(copy ? ["copy"] : [])],
+      ...(into === undefined ? {} : { into }),
+    },
+  );
+}
