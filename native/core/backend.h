@@ -50,11 +50,12 @@ class Communicator {
   virtual int size() const = 0;
   virtual std::vector<uint8_t> address() const = 0;
   virtual void connect(const std::vector<std::vector<uint8_t>>& addresses) = 0;  // blocks
-  virtual void allReduce(void* data, size_t count, DataType type) = 0;           // sum, in place; blocks
-  virtual void broadcast(void* data, size_t bytes, int root) = 0;                // blocks
-  virtual void allGather(const void* input, void* output, size_t bytes) = 0;     // bytes a rank; blocks
-  virtual void barrier() = 0;                                                    // blocks
-  virtual void abort() noexcept = 0;  // from any thread: blocked and later calls throw
+  virtual void allReduce(void* data, size_t count, DataType type) = 0;  // sum, in place; blocks
+  virtual void broadcast(void* data, size_t bytes, int root) = 0;       // blocks
+  virtual void allGather(const void* input, void* output,
+                         size_t bytes) = 0;  // bytes a rank; blocks
+  virtual void barrier() = 0;                // blocks
+  virtual void abort() noexcept = 0;         // from any thread: blocked and later calls throw
 };
 
 // What a kernel factory may use while it prepares an instruction.
@@ -76,11 +77,11 @@ class Event {
 };
 
 struct DeviceProperties {
-  std::string name;        // e.g. "AMD EPYC"
-  std::string kind;        // "cpu" or "cuda"
-  int threads = 0;         // compute threads (CPU)
-  size_t memoryBytes = 0;  // physical memory of the device
-  bool bf16 = false;       // bf16 arithmetic is fast here
+  std::string name;         // e.g. "AMD EPYC"
+  std::string kind;         // "cpu" or "cuda"
+  int threads = 0;          // compute threads (CPU)
+  size_t memoryBytes = 0;   // physical memory of the device
+  bool bf16 = false;        // bf16 arithmetic is fast here
   int channelMultiple = 1;  // image channels are zero-padded to a multiple of this
 };
 
@@ -100,8 +101,11 @@ class Backend {
 
   virtual std::unique_ptr<Stream> createStream(const std::string& name) = 0;
   virtual std::unique_ptr<Event> createEvent() = 0;
-  // Enqueue on a stream. `callback` runs on a native thread when all earlier work of the stream is
-  // done; it must not throw.
+  // Enqueue on a stream, from the executor's submission thread, in program order: a `wait` is
+  // enqueued after the `signal` of the same generation. Work enqueued here must stay valid until it
+  // ran. The executor's kernels never throw on the CPU (they record the error and turn the rest of
+  // the step into no-ops), so signals always arrive. `callback` runs on a native thread when all
+  // earlier work of the stream is done, with the stream's first error or null; it must not throw.
   virtual void launch(Stream& stream, Kernel& kernel) = 0;
   virtual void signal(Stream& stream, Event& event, uint64_t generation) = 0;
   virtual void wait(Stream& stream, Event& event, uint64_t generation) = 0;
@@ -111,6 +115,18 @@ class Backend {
 
   virtual std::unique_ptr<Communicator> createCommunicator(int rank, int size,
                                                            double timeoutSeconds) = 0;
+
+  // False where `MemoryKind::host` is memory of another kind: the executor then copies the input
+  // slot to the device when a step starts and the output slot back when it ends.
+  virtual bool hostMemoryIsDeviceMemory() const { return true; }
 };
+
+struct BackendOptions {
+  int threads = 1;  // compute threads (CPU), at least 1
+};
+
+// Opens the device of the backend that a module is linked with; each backend defines it once.
+// Throws ERR_DEVICE when there is no such device.
+std::shared_ptr<Backend> createBackend(const BackendOptions& options);
 
 }  // namespace onehour

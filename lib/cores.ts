@@ -1,0 +1,67 @@
+// How many cores this process may use: the affinity mask, cut by the control group's quota, and
+// shared among the workers of this machine.
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
+import { OnehourError } from "./errors.js";
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** Cores that a quota allows: "max 100000" or "150000 100000" (cgroup v2), -1 means no limit. */
+function quotaCores(quota: string | undefined, period: string | undefined): number {
+  const cores = Number(quota) / Number(period);
+  return cores > 0 ? cores : Number.POSITIVE_INFINITY;
+}
+
+/** The smallest quota from this process' control group up to the root, in cores. */
+function controlGroupCores(): number {
+  let least = Number.POSITIVE_INFINITY;
+  for (const line of read("/proc/self/cgroup")?.trim().split("\n") ?? []) {
+    const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
+    const unified = controllers === "";
+    if (path === undefined || !(unified || controllers?.split(",").includes("cpu"))) continue;
+    for (let folder = path; ; folder = dirname(folder)) {
+      const base = join("/sys/fs/cgroup", unified ? "" : "cpu", folder);
+      const [quota, period] = unified
+        ? (read(join(base, "cpu.max"))?.trim().split(" ") ?? [])
+        : [read(join(base, "cpu.cfs_quota_us")), read(join(base, "cpu.cfs_period_us"))];
+      least = Math.min(least, quotaCores(quota, period));
+      if (folder === "/" || folder === ".") break;
+    }
+  }
+  return least;
+}
+
+/** Cores that this process may use, at least 1. */
+export function usableCores(): number {
+  return Math.max(1, Math.min(availableParallelism(), Math.floor(controlGroupCores())));
+}
+
+function positive(name: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_ENVIRONMENT",
+      `${name} is "${text}", expected a whole number from 1; unset it to use the default`,
+    );
+  }
+  return value;
+}
+
+/**
+ * Compute threads of a worker: ONEHOUR_THREADS, else the usable cores divided by the workers on
+ * this machine (ONEHOUR_LOCAL_WORLD_SIZE), at least 1.
+ */
+export function defaultThreads(environment: NodeJS.ProcessEnv = process.env): number {
+  const threads = environment.ONEHOUR_THREADS;
+  if (threads !== undefined && threads !== "") return positive("ONEHOUR_THREADS", threads);
+  const local = environment.ONEHOUR_LOCAL_WORLD_SIZE;
+  const workers = local ? positive("ONEHOUR_LOCAL_WORLD_SIZE", local) : 1;
+  return Math.max(1, Math.floor(usableCores() / workers));
+}

@@ -1,0 +1,231 @@
+// The native modules: the only file that loads them. One module a backend; the first one loaded
+// serves the functions of the whole process.
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import bindings from "bindings";
+import { OnehourError, toNativeError } from "./errors.js";
+
+/**
+ * Iterations that an idle OpenMP thread spins before it sleeps. Spinning takes the core from
+ * another worker on the same machine, sleeping costs a wake-up at the next parallel loop.
+ */
+const OPENMP_SPIN = 1000;
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const require = createRequire(import.meta.url);
+
+/** `bindings` with its option `path`, which its types leave out: the file instead of its exports. */
+const locate = bindings as unknown as (options: {
+  bindings: string;
+  module_root: string;
+  path: true;
+}) => string;
+
+/** What the addon's Device makes; lib/device.ts wraps them. */
+export interface NativeDevice {
+  readonly properties: {
+    name: string;
+    kind: string;
+    threads: number;
+    memoryBytes: number;
+    bf16: boolean;
+    channelMultiple: number;
+  };
+  readonly operations: string[];
+  load(
+    programs: readonly { name: string; text: string }[],
+    communicators?: Record<string, unknown>,
+  ): Promise<NativeExecutor>;
+  createCommunicator(rank: number, size: number, timeoutSeconds: number): AddonCommunicator;
+  dispose(): void;
+}
+
+export interface NativeExecutor {
+  readonly memory: {
+    arenas: Record<string, number>;
+    workspaces: Record<string, number>;
+    total: number;
+  };
+  readonly slots: number;
+  input(slot: number): Uint8Array;
+  output(slot: number): Uint8Array;
+  submit(program: string, slot: number): Promise<void>;
+  write(arena: string, offset: number, bytes: Uint8Array): Promise<void>;
+  read(arena: string, offset: number, length: number): Promise<Uint8Array>;
+  dispose(): void;
+}
+
+export interface AddonCommunicator {
+  readonly rank: number;
+  readonly size: number;
+  address(): Uint8Array;
+  connect(addresses: Uint8Array[]): Promise<void>;
+  allReduce(data: Float32Array | Float64Array | Int32Array): Promise<void>;
+  broadcast(data: NodeJS.TypedArray, root: number): Promise<void>;
+  allGather(data: Uint8Array): Promise<Uint8Array>;
+  barrier(): Promise<void>;
+  abort(): void;
+}
+
+/** The exports of a native module. */
+export interface Addon {
+  readonly Device: new (options: { threads: number }) => NativeDevice;
+  parseProgram(text: string): {
+    name: string;
+    arenas: Record<string, number>;
+    instructions: number;
+  };
+  startHeartbeat(fd: number, intervalMs: number): void;
+  dieWithParent(parent?: number): void;
+  advanceProgress(): void;
+  beginWait(): void;
+  endWait(): void;
+  shutDown(): void;
+}
+
+/** The command that builds the native modules, as this installation has it. */
+function buildCommand(): string {
+  return existsSync(join(root, "tsconfig.json")) ? "scripts/setup" : "npx onehour build";
+}
+
+/** What the last attempt to build found missing, with the command that installs it. */
+function missingNote(): string {
+  try {
+    return `\n${readFileSync(join(root, "build", "missing.txt"), "utf8").trim()}`;
+  } catch {
+    return "";
+  }
+}
+
+const faults: readonly { pattern: RegExp; explain: (match: RegExpExecArray) => string }[] = [
+  {
+    pattern: /([\w.+-]+\.so[\w.]*): cannot open shared object file/,
+    explain: (match) =>
+      `was built, but the library ${match[1]} that it needs is not here. On Debian and Ubuntu: ` +
+      `sudo apt-get install libdnnl-dev libgloo-dev; then build again: ${buildCommand()}`,
+  },
+  {
+    pattern: /version `(GLIBC\w*_[\d.]+)' not found/,
+    explain: (match) =>
+      `was built on a system with a newer C or C++ library (${match[1]}). Build it here: ` +
+      buildCommand(),
+  },
+  {
+    pattern: /NODE_MODULE_VERSION|self-register|undefined symbol: (napi|node)_/,
+    explain: () =>
+      `was built for another Node than ${process.version}. Build it for this one: ${buildCommand()}`,
+  },
+  {
+    pattern: /undefined symbol: (\S+)/,
+    explain: (match) =>
+      `was built against other versions of its libraries (${match[1]} is gone). Build it again: ` +
+      buildCommand(),
+  },
+  {
+    pattern: /ELF|file too short|wrong architecture/i,
+    explain: () =>
+      `is damaged or was built for another processor. Build it again: ${buildCommand()}`,
+  },
+];
+
+/** The error of a module that was found but does not load. */
+export function explainLoadError(name: string, message: string): OnehourError {
+  for (const { pattern, explain } of faults) {
+    const match = pattern.exec(message);
+    if (match) {
+      return new OnehourError("ERR_ONEHOUR_LOAD", `${name} ${explain(match)}\n(${message})`);
+    }
+  }
+  return new OnehourError(
+    "ERR_ONEHOUR_LOAD",
+    `${name} does not load: ${message}\nBuild it again: ${buildCommand()}`,
+  );
+}
+
+const modules = new Map<string, Addon>();
+
+/**
+ * Loads the native module of a backend ("cpu" or "cuda").
+ * Throws OnehourError: ERR_ONEHOUR_NOT_BUILT when there is no such file, ERR_ONEHOUR_LOAD when
+ * the file does not load; both name the command to run.
+ */
+export function loadAddon(backend: string): Addon {
+  const known = modules.get(backend);
+  if (known) return known;
+  // Read by the OpenMP library when it is loaded, so before the module is.
+  process.env.OMP_WAIT_POLICY ??= "passive";
+  process.env.GOMP_SPINCOUNT ??= String(OPENMP_SPIN);
+  const name = `onehour_${backend}`;
+  let path: string;
+  try {
+    path = locate({ bindings: name, module_root: root, path: true });
+  } catch {
+    throw new OnehourError(
+      "ERR_ONEHOUR_NOT_BUILT",
+      `The native module ${name} was never built here. Build it: ${buildCommand()}${missingNote()}`,
+    );
+  }
+  let addon: Addon;
+  try {
+    addon = require(path) as Addon;
+  } catch (error) {
+    throw explainLoadError(name, error instanceof Error ? error.message : String(error));
+  }
+  modules.set(backend, addon);
+  // process.exit() and uncaught errors skip the cleanup of native modules, and C++ destructors
+  // must not run under threads that still compute.
+  process.once("exit", () => addon.shutDown());
+  return addon;
+}
+
+function processAddon(): Addon {
+  for (const addon of modules.values()) return addon;
+  return loadAddon("cpu");
+}
+
+function call<T>(body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw toNativeError(error);
+  }
+}
+
+/** Functions of the process, whatever its device. */
+export const native = {
+  /**
+   * A native thread writes a line `{"progress":P,"waiting":W}` to `fd` at once and every
+   * `intervalMs`, whatever JavaScript does: P counts finished and prepared kernels and ticks, W the
+   * waits for peers in progress. It ends silently when the reader is gone. Once per process.
+   */
+  startHeartbeat(fd: number, intervalMs: number): void {
+    call(() => processAddon().startHeartbeat(fd, intervalMs));
+  },
+  /**
+   * This process is killed when the thread that started it ends. Throws ERR_PARENT if its parent is
+   * not `parent` any more; without `parent`, if it has been adopted by process 1.
+   */
+  dieWithParent(parent?: number): void {
+    call(() => processAddon().dieWithParent(parent));
+  },
+  /** JavaScript's own sign of progress, e.g. a batch read or an image decoded. */
+  advanceProgress(): void {
+    processAddon().advanceProgress();
+  },
+  /** Counts JavaScript waiting for peers (a rendezvous) as a wait for as long as `wait` takes. */
+  async whileWaiting<T>(wait: () => Promise<T>): Promise<T> {
+    const addon = processAddon();
+    addon.beginWait();
+    try {
+      return await wait();
+    } finally {
+      addon.endWait();
+    }
+  },
+  /** Parses a program text; throws NativeError with the line if it is malformed. */
+  parseProgram(text: string): ReturnType<Addon["parseProgram"]> {
+    return call(() => processAddon().parseProgram(text));
+  },
+};

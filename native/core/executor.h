@@ -1,0 +1,124 @@
+// Runs loaded programs: owns arenas, streams, events and prepared kernels of one device, takes
+// submissions in order without blocking the caller and reports each one's end.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "backend.h"
+#include "error.h"
+#include "worker.h"
+
+namespace onehour {
+
+struct ProgramText {
+  std::string name;
+  std::string text;
+};
+
+class Executor : public std::enable_shared_from_this<Executor> {
+ public:
+  using Communicators = std::unordered_map<std::string, std::shared_ptr<Communicator>>;
+  // Called once, from a native thread, with the error or null.
+  using Done = std::function<void(std::exception_ptr)>;
+  using DoneReading = std::function<void(std::exception_ptr, std::vector<uint8_t>)>;
+
+  struct Memory {
+    std::map<std::string, size_t> arenas;      // bytes, all slots
+    std::map<std::string, size_t> workspaces;  // bytes by stream
+    size_t total = 0;
+  };
+
+  static std::shared_ptr<Executor> create(std::shared_ptr<Backend> backend,
+                                          Communicators communicators);
+  ~Executor();
+
+  // Parses, allocates (each arena the largest that a program asks for) and prepares. First call.
+  void load(std::vector<ProgramText> texts, Done done);
+
+  // After `load` succeeded.
+  const Memory& memory() const { return memory_; }
+  int slots() const { return slots_; }
+  size_t slotBytes(const std::string& arena) const;
+  // Host memory of a slot of input or output; outlives the executor.
+  std::shared_ptr<void> slot(const std::string& arena, int index) const;
+
+  // Runs a program on a slot after everything submitted before. Throws ERR_USAGE for an unknown
+  // program, a slot out of range, or one that is still in flight.
+  void submit(const std::string& program, int slot, Done done);
+  // Copy to and from an arena other than input and output, when everything submitted before is
+  // done.
+  void write(const std::string& arena, size_t offset, std::vector<uint8_t> bytes, Done done);
+  void read(const std::string& arena, size_t offset, size_t length, DoneReading done);
+
+  // Ends pending and later work with this error; blocked collectives are aborted. From any thread.
+  void fail(const Error& error) noexcept;
+  // Refuses new work, ends pending work with ERR_DISPOSED and frees everything on the executor's
+  // own thread. May be repeated.
+  void dispose() noexcept;
+  const std::shared_ptr<Worker>& worker() const { return worker_; }
+
+ private:
+  class PreparedKernel;
+  struct Allocation;
+  struct Action;
+  struct LoadedProgram;
+  struct Resources;
+
+  Executor(std::shared_ptr<Backend> backend, Communicators communicators);
+
+  void loadNow(const std::vector<ProgramText>& texts);
+  void allocate(const std::vector<Program>& programs);
+  void prepare(LoadedProgram& loaded, const Program& program);
+  void bindWorkspaces();
+  void run(const LoadedProgram& program, int slot, const Done& done);
+  std::unique_ptr<PreparedKernel> prepareKernel(const std::string& program,
+                                                const Instruction& instruction, int slot);
+  Stream& stream(const std::string& name);
+  void checkRange(const std::string& arena, size_t offset, size_t length) const;
+  void* arenaAddress(const std::string& arena, size_t offset) const;
+  // Queues a copy on the primary stream; `done` follows it.
+  void transfer(std::function<void(Stream&)> copy, Done done);
+  void finishAfterPrimary(const Done& done);
+  void release() noexcept;
+  bool failed() const { return failed_.load(std::memory_order_acquire); }
+  std::exception_ptr failure() const;
+  void finish(const Done& done, std::exception_ptr error);
+  // Counts work in flight and queues it; when the executor is closed, ends it with ERR_DISPOSED.
+  void enqueue(std::function<void()> job, const Done& done);
+
+  const std::shared_ptr<Backend> backend_;
+  const Communicators communicators_;
+  const std::shared_ptr<Worker> worker_;
+
+  struct SlotMemory {
+    std::shared_ptr<void> memory;  // of all slots, on the host
+    size_t bytes;                  // of one slot
+  };
+
+  std::unique_ptr<Resources> resources_;  // touched by the worker only
+  // Written by the worker while loading, constant afterwards.
+  Memory memory_;
+  int slots_ = 1;
+  std::map<std::string, SlotMemory> slotMemory_;
+  std::map<std::string, bool> programs_;  // whether they touch a slot
+
+  std::atomic<bool> failed_{false};
+  std::atomic<bool> closed_{false};
+  std::atomic<int> inFlight_{0};
+  mutable std::mutex mutex_;  // guards first_ and busy_
+  std::optional<Error> first_;
+  std::vector<bool> busy_;  // slots in flight
+};
+
+}  // namespace onehour

@@ -1,0 +1,238 @@
+// Streams here are as plain as the interface allows; a kernel's exception is a bug of the test.
+#include "fake-backend.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include "../core/error.h"
+#include "../core/progress.h"
+#include "../core/worker.h"
+
+namespace onehour {
+namespace {
+
+struct FakeEvent final : Event {
+  std::mutex mutex;
+  std::condition_variable changed;
+  uint64_t generation = 0;
+};
+
+struct FakeStream final : Stream {
+  explicit FakeStream(const std::string& name) : worker(name) {}
+  ~FakeStream() override {
+    worker.stop();
+    worker.join(Worker::Clock::time_point::max());
+  }
+  Worker worker;
+};
+
+// Ranks that never meet: barrier blocks until abort, the rest works alone.
+class FakeCommunicator final : public Communicator {
+ public:
+  FakeCommunicator(int rank, int size) : rank_(rank), size_(size) {}
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  std::vector<uint8_t> address() const override { return {static_cast<uint8_t>(rank_)}; }
+  void connect(const std::vector<std::vector<uint8_t>>&) override {}
+  void allReduce(void* data, size_t count, DataType type) override {
+    check();
+    // As if every rank had the same data.
+    if (type == DataType::f32) {
+      for (size_t i = 0; i < count; ++i) static_cast<float*>(data)[i] *= static_cast<float>(size_);
+    }
+  }
+  void broadcast(void*, size_t, int) override { check(); }
+  void allGather(const void* input, void* output, size_t bytes) override {
+    check();
+    for (int rank = 0; rank < size_; ++rank) {
+      std::memcpy(static_cast<uint8_t*>(output) + bytes * static_cast<size_t>(rank), input, bytes);
+    }
+  }
+  void barrier() override {
+    const progress::WaitingScope waiting;
+    std::unique_lock lock(mutex_);
+    if (size_ > 1) changed_.wait(lock, [this] { return aborted_; });
+    lock.unlock();
+    check();
+  }
+  void abort() noexcept override {
+    const std::lock_guard lock(mutex_);
+    aborted_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  void check() {
+    const std::lock_guard lock(mutex_);
+    if (aborted_) throw Error("ERR_COLLECTIVE", "fake", "the communicator was aborted");
+  }
+  const int rank_;
+  const int size_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool aborted_ = false;
+};
+
+template <typename Body>
+std::unique_ptr<Kernel> makeKernel(Body body, size_t workspace = 0) {
+  struct Callable final : Kernel {
+    Callable(Body b, size_t w) : body(std::move(b)), workspace(w) {}
+    void run(Stream& stream) override { body(stream); }
+    size_t workspaceBytes() const override { return workspace; }
+    Body body;
+    size_t workspace;
+  };
+  return std::make_unique<Callable>(std::move(body), workspace);
+}
+
+// y = a*x + b, elementwise.
+std::unique_ptr<Kernel> affine(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const Operand& y = instruction.output("y");
+  if (x.shape != y.shape) throw Error("ERR_SHAPE", "fake", "[affine] expected y of x's shape");
+  const auto a = static_cast<float>(instruction.number("a", 1));
+  const auto b = static_cast<float>(instruction.number("b", 0));
+  const float* from = x.as<float>();
+  float* to = y.as<float>();
+  const int64_t count = x.count();
+  return makeKernel([=](Stream&) {
+    for (int64_t i = 0; i < count; ++i) to[i] = a * from[i] + b;
+  });
+}
+
+std::unique_ptr<Kernel> sum(const Instruction& instruction, PrepareContext&) {
+  const Operand& a = instruction.input("a");
+  const float* left = a.as<float>();
+  const float* right = instruction.input("b").as<float>();
+  float* to = instruction.output("y").as<float>();
+  const int64_t count = a.count();
+  return makeKernel([=](Stream&) {
+    for (int64_t i = 0; i < count; ++i) to[i] = left[i] + right[i];
+  });
+}
+
+std::unique_ptr<Kernel> sleepFor(const Instruction& instruction, PrepareContext&) {
+  const auto time = std::chrono::milliseconds(instruction.integer("milliseconds"));
+  return makeKernel([time](Stream&) { std::this_thread::sleep_for(time); });
+}
+
+std::unique_ptr<Kernel> failAlways(const Instruction& instruction, PrepareContext&) {
+  const std::string word(instruction.word("message"));
+  return makeKernel([word](Stream&) { throw Error("ERR_FAKE", "fake", word); });
+}
+
+std::unique_ptr<Kernel> throwForeign(const Instruction&, PrepareContext&) {
+  return makeKernel([](Stream&) { throw std::runtime_error("foreign"); });
+}
+
+// Fails when the first element is negative.
+std::unique_ptr<Kernel> checkPositive(const Instruction& instruction, PrepareContext&) {
+  const float* x = instruction.input("x").as<float>();
+  return makeKernel([x](Stream&) {
+    if (x[0] < 0) throw Error("ERR_FAKE", "fake", "negative");
+  });
+}
+
+// Writes and checks its whole workspace.
+std::unique_ptr<Kernel> scratch(const Instruction& instruction, PrepareContext&) {
+  const auto bytes = static_cast<size_t>(instruction.integer("bytes"));
+  return makeKernel([bytes](Stream& stream) { std::memset(stream.workspace(), 1, bytes); }, bytes);
+}
+
+std::unique_ptr<Kernel> barrier(const Instruction& instruction, PrepareContext& context) {
+  Communicator& communicator = context.communicator(instruction.word("communicator"));
+  return makeKernel([&communicator](Stream&) { communicator.barrier(); });
+}
+
+class FakeBackend final : public Backend {
+ public:
+  explicit FakeBackend(bool separate) : separate_(separate) {}
+
+  DeviceProperties properties() const override {
+    DeviceProperties properties;
+    properties.name = "fake";
+    properties.kind = "fake";
+    properties.threads = 1;
+    properties.memoryBytes = size_t{1} << 30;
+    return properties;
+  }
+
+  const KernelTable& kernels() const override {
+    static const auto* table =
+        new KernelTable{{"affine", affine},   {"sum", sum},
+                        {"sleep", sleepFor},  {"fail", failAlways},
+                        {"scratch", scratch}, {"foreign", throwForeign},
+                        {"barrier", barrier}, {"check-positive", checkPositive}};
+    return *table;
+  }
+
+  std::shared_ptr<void> allocate(size_t bytes, MemoryKind) override {
+    const size_t rounded = std::max<size_t>(64, (bytes + 63) / 64 * 64);
+    void* memory = std::aligned_alloc(64, rounded);
+    if (memory == nullptr) throw Error("ERR_MEMORY", "fake", "out of memory");
+    std::memset(memory, 0, rounded);
+    return {memory, std::free};
+  }
+
+  std::unique_ptr<Stream> createStream(const std::string& name) override {
+    return std::make_unique<FakeStream>(name);
+  }
+  std::unique_ptr<Event> createEvent() override { return std::make_unique<FakeEvent>(); }
+
+  void launch(Stream& stream, Kernel& kernel) override {
+    post(stream, [&stream, &kernel] {
+      kernel.run(stream);
+      progress::advance();
+    });
+  }
+  void signal(Stream& stream, Event& event, uint64_t generation) override {
+    post(stream, [&target = static_cast<FakeEvent&>(event), generation] {
+      const std::lock_guard lock(target.mutex);
+      target.generation = std::max(target.generation, generation);
+      target.changed.notify_all();
+    });
+  }
+  void wait(Stream& stream, Event& event, uint64_t generation) override {
+    post(stream, [&target = static_cast<FakeEvent&>(event), generation] {
+      std::unique_lock lock(target.mutex);
+      target.changed.wait(lock, [&] { return target.generation >= generation; });
+    });
+  }
+  void copy(Stream& stream, void* to, const void* from, size_t bytes) override {
+    post(stream, [=] {
+      if (bytes > 0) std::memcpy(to, from, bytes);
+    });
+  }
+  void callback(Stream& stream, std::function<void(std::exception_ptr)> done) override {
+    post(stream, [done = std::move(done)] { done(nullptr); });
+  }
+  void synchronize(Stream& stream) override {
+    std::promise<void> promise;
+    post(stream, [&promise] { promise.set_value(); });
+    promise.get_future().wait();
+  }
+  std::unique_ptr<Communicator> createCommunicator(int rank, int size, double) override {
+    return std::make_unique<FakeCommunicator>(rank, size);
+  }
+  bool hostMemoryIsDeviceMemory() const override { return !separate_; }
+
+ private:
+  static void post(Stream& stream, std::function<void()> job) {
+    static_cast<FakeStream&>(stream).worker.post(std::move(job));
+  }
+  const bool separate_;
+};
+
+}  // namespace
+
+std::shared_ptr<Backend> createFakeBackend(bool separate) {
+  return std::make_shared<FakeBackend>(separate);
+}
+
+}  // namespace onehour

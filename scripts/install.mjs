@@ -1,0 +1,20 @@
+// npm's install script. In someone else's project it builds the native modules; where that cannot
+// be done it says what is missing, leaves the installation whole, and loading repeats it. In a
+// checkout of this project scripts/setup builds.
+import { existsSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "./build.mjs";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+// lib/ is in a checkout only, not in the package.
+if (!existsSync(join(root, "lib"))) {
+  try {
+    build();
+    rmSync(join(root, "build", "cmake"), { recursive: true, force: true });
+  } catch (error) {
+    writeFileSync(join(root, "build", "missing.txt"), `${error.message}\n`);
+    console.error(`onehour is installed, but its native modules are not built.\n${error.message}`);
+  }
+}
