@@ -1,0 +1,305 @@
+// Checkpoints of a run: what they hold, how they are saved without ever leaving none, and read.
+
+import { constants, existsSync } from "node:fs";
+import { link, open, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
+import { OnehourError } from "../errors.js";
+import type { TensorLayout } from "../graph/compile.js";
+import { elements } from "./layout.js";
+import { formatSafetensors, parseSafetensors, toFloat32 } from "./safetensors.js";
+
+export const checkpointName = "checkpoint.safetensors";
+export const previousName = "checkpoint.previous.safetensors";
+const momentumPrefix = "momentum.";
+
+/** Where a run stands, beside its tensors. */
+export interface Position {
+  /** Steps done. */
+  step: number;
+  /** Epoch of the last step done. */
+  epoch: number;
+  /** η of the last step done; undefined before the first. */
+  lastLearningRate: number | undefined;
+  seed: number;
+  /** Sum of the losses of that epoch's steps so far. */
+  lossSum: number;
+  /** Seconds that epoch took so far. */
+  epochSeconds: number;
+  /** Seconds the run took so far. */
+  seconds: number;
+}
+
+/** Tensors by torchvision's name, f32 in torchvision's layout. */
+export interface ModelState {
+  /** Parameters and running statistics. */
+  weights: Map<string, Float32Array>;
+  /** Momentum of each parameter; absent in weights from elsewhere. */
+  momentum?: Map<string, Float32Array>;
+}
+
+export interface Checkpoint extends ModelState {
+  /** Absent in weights from elsewhere. */
+  position?: Position;
+  model?: string;
+}
+
+/** CRC-32 of a tensor's bytes, in hexadecimal. */
+export function checksum(data: Float32Array): string {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return crc32(bytes).toString(16).padStart(8, "0");
+}
+
+/** The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics. */
+export function formatCheckpoint(
+  layouts: readonly TensorLayout[],
+  state: ModelState,
+  position: Position,
+  model: string,
+): Uint8Array[] {
+  const tensors = layouts.map(({ name, shape }) => ({
+    name,
+    shape,
+    data: state.weights.get(name)!,
+  }));
+  for (const { name, shape } of layouts) {
+    const data = state.momentum?.get(name);
+    if (data) tensors.push({ name: momentumPrefix + name, shape, data });
+  }
+  const { lastLearningRate, ...numbers } = position;
+  return formatSafetensors(tensors, {
+    format: "pt",
+    producer: "onehour 1",
+    model,
+    ...Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, String(value)])),
+    ...(lastLearningRate === undefined ? {} : { lastLearningRate: String(lastLearningRate) }),
+    checksums: JSON.stringify(
+      Object.fromEntries(tensors.map(({ name, data }) => [name, checksum(data)])),
+    ),
+  });
+}
+
+function refuse(file: string, problem: string, advice: string): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_CHECKPOINT",
+    `${file}: ${problem}. It was left as it is; ${advice}`,
+  );
+}
+
+function parsePosition(file: string, metadata: Record<string, string>): Position {
+  const number = (key: string): number => {
+    const value = metadata[key] === undefined ? Number.NaN : Number(metadata[key]);
+    if (!Number.isFinite(value)) {
+      throw refuse(file, `its ${key} is missing`, "expected a checkpoint of onehour train");
+    }
+    return value;
+  };
+  return {
+    step: number("step"),
+    epoch: number("epoch"),
+    lastLearningRate:
+      metadata.lastLearningRate === undefined ? undefined : number("lastLearningRate"),
+    seed: number("seed"),
+    lossSum: number("lossSum"),
+    epochSeconds: number("epochSeconds"),
+    seconds: number("seconds"),
+  };
+}
+
+/**
+ * Reads a file of weights: a checkpoint of this program, with momentum and position, or weights
+ * from elsewhere under torchvision's names. Throws ERR_ONEHOUR_CHECKPOINT when it cannot be used.
+ */
+export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { shapes: Shapes } {
+  const { tensors, metadata } = parseSafetensors(file, buffer);
+  let checksums: Record<string, string> = {};
+  try {
+    checksums = JSON.parse(metadata.checksums ?? "{}");
+  } catch {
+    throw refuse(file, "its checksums cannot be read", "expected a complete checkpoint");
+  }
+  const weights = new Map<string, Float32Array>();
+  const momentum = new Map<string, Float32Array>();
+  const shapes: Shapes = new Map();
+  for (const [name, tensor] of tensors) {
+    if (name.endsWith("num_batches_tracked")) continue; // PyTorch's counter; our decay is constant
+    const data = toFloat32(tensor);
+    if (!data) {
+      throw refuse(file, `tensor ${name} is ${tensor.dtype}`, "expected floating-point tensors");
+    }
+    if (Object.hasOwn(checksums, name) && checksums[name] !== checksum(data)) {
+      throw refuse(
+        file,
+        `tensor ${name} does not have the checksum it was saved with`,
+        "expected the bytes that were written",
+      );
+    }
+    shapes.set(name, tensor.shape);
+    if (name.startsWith(momentumPrefix)) momentum.set(name.slice(momentumPrefix.length), data);
+    else weights.set(name, data);
+  }
+  if (!metadata.producer?.startsWith("onehour")) return { weights, shapes };
+  return {
+    weights,
+    momentum,
+    shapes,
+    position: parsePosition(file, metadata),
+    ...(metadata.model === undefined ? {} : { model: metadata.model }),
+  };
+}
+
+type Shapes = Map<string, readonly number[]>;
+
+/** Reads and parses a file; also the error when it is not there names it. */
+export async function readCheckpoint(file: string): Promise<Checkpoint & { shapes: Shapes }> {
+  let buffer: Buffer;
+  try {
+    buffer = await readFile(file);
+  } catch (error) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_CHECKPOINT",
+      `cannot read ${file} (${(error as Error).message}); expected a safetensors file, for ` +
+        `example the ${checkpointName} of a run folder`,
+    );
+  }
+  return parseCheckpoint(file, buffer);
+}
+
+/** What keeps these weights from being a model's; undefined when they fit. */
+export function misfit(
+  checkpoint: Checkpoint & { shapes: Shapes },
+  layouts: readonly TensorLayout[],
+): string | undefined {
+  const wanted = new Set(layouts.map(({ name }) => name));
+  for (const { name, shape } of layouts) {
+    const found = checkpoint.shapes.get(name);
+    if (!found) return `it has no tensor ${name}`;
+    if (found.length !== shape.length || found.some((size, i) => size !== shape[i])) {
+      return `its tensor ${name} is [${found}], not [${shape}]`;
+    }
+  }
+  const extra = [...checkpoint.weights.keys()].find((name) => !wanted.has(name));
+  return extra === undefined ? undefined : `the model has no tensor ${extra}`;
+}
+
+/** Throws ERR_ONEHOUR_CHECKPOINT, naming file and model, unless the weights fit. */
+export function requireFit(
+  file: string,
+  checkpoint: Checkpoint & { shapes: Shapes },
+  layouts: readonly TensorLayout[],
+  model: string,
+): void {
+  const problem = misfit(checkpoint, layouts);
+  if (problem) {
+    const other = checkpoint.model !== undefined && checkpoint.model !== model;
+    throw refuse(
+      file,
+      `these are not weights of ${model} for this data set: ${problem}`,
+      other
+        ? `it was saved from ${checkpoint.model}; try --model ${checkpoint.model}`
+        : "name another file",
+    );
+  }
+}
+
+/** Throws unless the file can be continued from: momentum of every parameter, and a position. */
+function requirePosition(
+  file: string,
+  checkpoint: Checkpoint & { shapes: Shapes },
+  parameters: readonly TensorLayout[],
+): asserts checkpoint is Required<Checkpoint> & { shapes: Shapes } {
+  const { momentum, position } = checkpoint;
+  const missing = parameters.find(
+    ({ name, shape }) => momentum?.get(name)?.length !== elements(shape),
+  );
+  if (!position || missing) {
+    throw refuse(
+      file,
+      "it holds weights but no run to continue",
+      `start a new run from it: --init ${file}`,
+    );
+  }
+}
+
+/** Whether a run folder holds something to continue from. */
+export function hasCheckpoint(folder: string): boolean {
+  return [checkpointName, previousName].some((name) => existsSync(join(folder, name)));
+}
+
+/**
+ * The state to continue a run folder from: the last checkpoint, or the one before where the last
+ * is torn; `warn` is told so.
+ */
+export async function readLastCheckpoint(
+  folder: string,
+  parameters: readonly TensorLayout[],
+  statistics: readonly TensorLayout[],
+  model: string,
+  warn: (text: string) => void,
+): Promise<Required<Checkpoint>> {
+  const read = async (name: string) => {
+    const file = join(folder, name);
+    return { file, checkpoint: await readCheckpoint(file) };
+  };
+  const found = await read(checkpointName).catch(async (error: OnehourError) => {
+    const previous = await read(previousName).catch(() => {
+      throw error;
+    });
+    warn(`${error.message} Continuing from ${previousName} instead.`);
+    return previous;
+  });
+  requireFit(found.file, found.checkpoint, [...parameters, ...statistics], model);
+  requirePosition(found.file, found.checkpoint, parameters);
+  return { ...found.checkpoint, model };
+}
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY);
+  await handle.sync().finally(() => handle.close());
+}
+
+/** Writes a file and its folder's entry to the disk: all of it, or what was there before. */
+export async function writeAtomically(
+  folder: string,
+  name: string,
+  pieces: readonly Uint8Array[],
+  beforeRename: () => Promise<void> = async () => {},
+): Promise<void> {
+  const temporary = join(folder, `${name}.tmp`);
+  try {
+    const handle = await open(temporary, "w");
+    try {
+      for (const piece of pieces) await handle.writeFile(piece);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await beforeRename();
+    await rename(temporary, join(folder, name));
+    await syncFolder(folder);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/**
+ * Saves a checkpoint; the one before is kept as checkpoint.previous.safetensors. At every moment
+ * at least one complete checkpoint lies in the folder once there was one.
+ */
+export async function saveCheckpoint(folder: string, pieces: readonly Uint8Array[]): Promise<void> {
+  const current = join(folder, checkpointName);
+  const previous = join(folder, previousName);
+  await writeAtomically(folder, checkpointName, pieces, async () => {
+    const kept = `${previous}.tmp`;
+    await rm(kept, { force: true });
+    try {
+      await link(current, kept);
+      await rename(kept, previous);
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT") return; // the first checkpoint
+      await rename(current, previous); // a file system without hard links
+    }
+  });
+}

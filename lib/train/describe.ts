@@ -1,0 +1,105 @@
+// What is said before step 1: model, memory, minibatch, learning rate, schedule.
+
+import type { Dataset } from "../data/dataset.js";
+import type { Sampler } from "../data/sampler.js";
+import type { DeviceProperties, Executor } from "../device.js";
+import type { CompiledModel } from "../graph/compile.js";
+import { elements } from "./layout.js";
+import type { Recipe } from "./recipe.js";
+import {
+  peakLearningRate,
+  referenceMinibatch,
+  type ScheduleOptions,
+  stepsOf,
+  warmupSteps,
+} from "./schedule.js";
+
+const count = (value: number) => value.toLocaleString("en-US");
+const short = (value: number) => Number(value.toPrecision(4)).toString();
+
+/** A number of bytes as people read it. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
+  return power === 0 ? `${bytes} B` : `${(bytes / 1000 ** power).toFixed(1)} ${units[power]}`;
+}
+
+/** `minibatch 2 × 1 × 64 = 128, lr 0.1 × 128/256 = 0.05, …` */
+export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): string {
+  const { workers, accumulate, batch, lr, warmup, warmupEpochs, milestones } = recipe;
+  const { minibatch, stepsPerEpoch } = schedule;
+  const peak = peakLearningRate(lr, minibatch);
+  const steps = warmupSteps(schedule);
+  const warm =
+    warmup === "none"
+      ? "no warm-up"
+      : minibatch <= referenceMinibatch
+        ? `no warm-up (it begins above ${referenceMinibatch} images)`
+        : warmup === "gradual"
+          ? `warm-up ${short(warmupEpochs)} epochs (${count(steps)} steps) from ${lr}`
+          : `warm-up ${short(warmupEpochs)} epochs (${count(steps)} steps) at ${lr}`;
+  const total = totalSteps(recipe, stepsPerEpoch);
+  const notes = [
+    steps > total ? `the run ends within its warm-up, at step ${count(total)}` : "",
+    steps > 0 && milestones.some((epoch) => stepsOf(epoch, stepsPerEpoch) < steps)
+      ? "a drop falls within the warm-up"
+      : "",
+  ].filter((note) => note !== "");
+  const drops =
+    milestones.length === 0 ? "no drops" : `÷ 10 at epoch ${milestones.map(short).join(", ")}`;
+  return (
+    `minibatch ${workers} × ${accumulate} × ${batch} = ${minibatch}, ` +
+    `lr ${lr} × ${minibatch}/${referenceMinibatch} = ${short(peak)}, ${warm}, ${drops}` +
+    (notes.length > 0 ? ` (${notes.join("; ")})` : "")
+  );
+}
+
+/** Steps of a run in all. */
+export function totalSteps(recipe: Recipe, stepsPerEpoch: number): number {
+  return Math.min(stepsOf(recipe.epochs, stepsPerEpoch), recipe.steps ?? Number.POSITIVE_INFINITY);
+}
+
+/** What the lines before the first step follow from. */
+export interface RunFacts {
+  recipe: Recipe;
+  dataset: Dataset;
+  device: DeviceProperties;
+  compiled: CompiledModel;
+  executor: Executor;
+  sampler: Sampler;
+  schedule: ScheduleOptions;
+}
+
+/** The lines before the first step. */
+export function describeRun(facts: RunFacts): string[] {
+  const { recipe, dataset, device, compiled, executor, sampler, schedule } = facts;
+  const { height, width, channels } = dataset.images;
+  const parameters = compiled.parameters.reduce((sum, { shape }) => sum + elements(shape), 0);
+  const { arenas, workspaces, total } = executor.memory;
+  const parts = Object.entries(arenas).filter(([, bytes]) => bytes > 0);
+  const workspace = Object.values(workspaces).reduce((sum, bytes) => sum + bytes, 0);
+  if (workspace > 0) parts.push(["workspace", workspace]);
+  const threads =
+    device.kind === "cpu"
+      ? `, ${device.threads} thread${device.threads === 1 ? "" : "s"} a worker`
+      : "";
+  const steps = totalSteps(recipe, sampler.stepsPerEpoch);
+  const sync =
+    recipe.syncBatchNorm === 0
+      ? "batch norm per worker"
+      : `batch norm over ${recipe.syncBatchNorm < 0 ? "all" : `groups of ${recipe.syncBatchNorm}`} workers`;
+  return [
+    `${recipe.model} on ${dataset.name}: ${count(dataset.train.length)} training and ` +
+      `${count(dataset.test.length)} test images of ${height} × ${width} × ${channels}, ` +
+      `${dataset.classes} classes`,
+    `${count(parameters)} parameters, ${recipe.precision} on ${device.name}${threads}, ${sync}`,
+    `memory ${formatBytes(total)} a worker: ${parts
+      .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`)
+      .join(", ")}`,
+    describeSchedule(recipe, schedule),
+    `${short(recipe.epochs)} epochs of ${count(sampler.stepsPerEpoch)} steps, ${count(steps)} steps` +
+      (sampler.remainder === 0
+        ? ""
+        : `; the last ${count(sampler.remainder)} images of each epoch's order are left out`),
+  ];
+}

@@ -1,0 +1,132 @@
+// Evaluation on a whole test set, each image once, whatever the number of ranks.
+
+import { type Dataset, openDataset } from "../data/dataset.js";
+import { Loader } from "../data/loader.js";
+import { openDevice } from "../device.js";
+import { OnehourError } from "../errors.js";
+import { compile } from "../graph/compile.js";
+import { models, resnet } from "../models/resnet.js";
+import { misfit, readCheckpoint, requireFit } from "./checkpoint.js";
+import { writeWeights } from "./state.js";
+import { alone, type Team } from "./team.js";
+import { Queue } from "./trainer.js";
+
+/** Result on a test set. */
+export interface Evaluation {
+  /** Fraction of images whose label has the largest logit, or one of the five largest. */
+  top1: number;
+  top5: number;
+  /** Mean cross-entropy. */
+  loss: number;
+  correct: number;
+  /** Images counted; all of the test set's. */
+  images: number;
+}
+
+/**
+ * Runs the program `evaluate` on this rank's share of the test set and sums over the ranks.
+ * Undefined when `stopped` turned true on the way, on any rank.
+ */
+export async function evaluateSplit(
+  queue: Queue,
+  loader: Loader,
+  dataset: Dataset,
+  batch: number,
+  team: Team = alone,
+  stopped: () => boolean = () => false,
+): Promise<Evaluation | undefined> {
+  const { length } = dataset.test;
+  const end = Math.floor(((team.rank + 1) * length) / team.size);
+  const totals = new Float64Array(4);
+  for (let first = Math.floor((team.rank * length) / team.size); first < end; first += batch) {
+    if (stopped()) break;
+    const slot = await queue.acquire();
+    loader.fillEvaluation(queue.executor.input(slot), first, Math.min(batch, end - first));
+    queue.submit("evaluate", slot, (ended) => {
+      const { loss, top1, top5, images } = queue.metrics(ended);
+      [loss, top1, top5, images].forEach((value, i) => {
+        totals[i]! += value;
+      });
+    });
+  }
+  await queue.drain();
+  await team.sum(totals);
+  const [loss, top1, top5, images] = totals as unknown as [number, number, number, number];
+  if (images < length) return undefined;
+  return { top1: top1 / images, top5: top5 / images, loss: loss / images, correct: top1, images };
+}
+
+export interface EvaluateOptions {
+  /** The model whose weights the file holds; found by the names and shapes by default. */
+  model?: string;
+  device?: "auto" | "cpu" | "cuda";
+  threads?: number;
+  /** Images of a batch; changes the speed only. */
+  batch?: number;
+  precision?: "fp32" | "tf32" | "bf16";
+}
+
+/**
+ * Evaluates the weights of a safetensors file (a checkpoint, or torchvision's names) on the whole
+ * test set of a data set. Throws ERR_ONEHOUR_CHECKPOINT when the file is broken or of no model
+ * for this data set.
+ */
+export async function evaluateCheckpoint(
+  file: string,
+  datasetName: string,
+  options: EvaluateOptions = {},
+): Promise<Evaluation> {
+  const checkpoint = await readCheckpoint(file);
+  const dataset = await openDataset(datasetName);
+  using device = openDevice({
+    device: options.device ?? "auto",
+    ...(options.threads === undefined ? {} : { threads: options.threads }),
+  });
+  const batch = Math.min(options.batch ?? 100, dataset.test.length);
+  const compiled = (name: string) =>
+    compile(resnet(name, { images: dataset.images, classes: dataset.classes }), {
+      batch,
+      accumulate: 1,
+      workers: 1,
+      syncBatchNorm: 1,
+      precision: options.precision ?? (device.properties.kind === "cuda" ? "bf16" : "fp32"),
+      momentum: 0,
+      momentumForm: "gradient",
+      nesterov: false,
+      weightDecay: 0,
+      labelSmoothing: 0,
+      mean: dataset.mean,
+      std: dataset.std,
+      operations: device.operations,
+      channelMultiple: device.properties.channelMultiple,
+      slots: 3,
+    });
+  const layouts = (name: string) => {
+    const { parameters, statistics } = compiled(name);
+    return [...parameters, ...statistics];
+  };
+  const name =
+    options.model ??
+    checkpoint.model ??
+    Object.keys(models).find((each) => misfit(checkpoint, layouts(each)) === undefined);
+  if (name === undefined || !Object.hasOwn(models, name)) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_CHECKPOINT",
+      `${file}: its tensors are those of no model here for ${dataset.name}; expected weights of ` +
+        `${Object.keys(models).join(", ")} for ${dataset.classes} classes`,
+    );
+  }
+  requireFit(file, checkpoint, layouts(name), name);
+
+  const model = compiled(name);
+  const programs = model.programs.filter((program) => program.name === "evaluate");
+  const executor = await device.load(programs);
+  try {
+    await writeWeights(executor, model, checkpoint);
+    const loader = new Loader({ dataset, layout: model.input, batch, seed: 0, augment: false });
+    const queue = new Queue(executor, model.output);
+    return (await evaluateSplit(queue, loader, dataset, batch))!;
+  } finally {
+    executor.dispose();
+  }
+}

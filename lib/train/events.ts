@@ -1,0 +1,119 @@
+// What a run tells while it goes on, and how that is shown: lines, or one live line on a terminal.
+
+import type { Writable } from "node:stream";
+import type { LogLine } from "./run-folder.js";
+
+type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
+
+/** Something that happened in a run. */
+export type RunEvent =
+  | { type: "message"; text: string }
+  /** After each step; `steps` of the run in all, and milliseconds the device waited for input. */
+  | (Line<"step"> & { steps: number; stepsPerEpoch: number; epochs: number; inputWait: number })
+  | (Line<"epoch"> & { correct: number; epochs: number })
+  | (Line<"end"> & { result: Result });
+
+/** What a run ended with. */
+export interface Result {
+  status: "finished" | "interrupted";
+  /** The signal that interrupted it. */
+  signal?: NodeJS.Signals;
+  /** Run folder. */
+  out: string;
+  model: string;
+  /** Steps done. */
+  steps: number;
+  /** Mean loss of the last epoch's steps; absent when none was finished. */
+  trainLoss?: number;
+  /** Fractions correct on the whole test set at the last evaluation. */
+  top1?: number;
+  top5?: number;
+  /** Images of the test set. */
+  testImages?: number;
+  seconds: number;
+}
+
+const count = (value: number) => Math.round(value).toLocaleString("en-US");
+const short = (value: number) => Number(value.toPrecision(4)).toString();
+const percent = (fraction: number) => `${Math.round(100 * fraction)}%`;
+
+/** Seconds between two lines, and between two updates of the live line. */
+const lineInterval = 5;
+const liveInterval = 0.2;
+
+/** Shows the events of a run on a stream. */
+export class Reporter {
+  private live = false;
+  private since: number | undefined;
+  private steps = 0;
+  private images = 0;
+  private waited = 0;
+
+  constructor(
+    private readonly stream: Writable & { isTTY?: boolean },
+    private readonly now = () => performance.now() / 1000,
+  ) {}
+
+  readonly show = (event: RunEvent): void => {
+    if (event.type === "message") this.line(event.text);
+    if (event.type === "step") this.step(event);
+    if (event.type === "epoch") {
+      const { epoch, epochs, trainLoss, top1, correct, testImages, seconds } = event;
+      this.line(
+        `epoch ${epoch + 1}/${short(epochs)}: train loss ${trainLoss.toFixed(4)}, ` +
+          `test accuracy ${(100 * top1).toFixed(2)}% (${count(correct)} of ${count(testImages)}), ` +
+          `${seconds.toFixed(1)} s`,
+      );
+      this.since = undefined;
+    }
+    if (event.type === "end") this.line(this.ending(event.result));
+  };
+
+  private ending({ status, steps, seconds, top1, testImages, out }: Result): string {
+    const after = `after ${count(steps)} steps, ${seconds.toFixed(1)} s`;
+    if (status === "interrupted") {
+      return `interrupted ${after}; continue with: onehour train --resume --out ${out}`;
+    }
+    const images = count(testImages ?? 0);
+    const accuracy = (100 * (top1 ?? 0)).toFixed(2);
+    return `finished ${after}: test accuracy ${accuracy}%, ${images} of ${images} images\nrun folder: ${out}`;
+  }
+
+  private step(event: Extract<RunEvent, { type: "step" }>): void {
+    const now = this.now();
+    if (this.since === undefined) {
+      // The first step after a pause: an interval begins at its end.
+      this.since = now;
+      this.steps = 0;
+      this.images = 0;
+      this.waited = event.inputWait;
+      if (!this.stream.isTTY) return;
+    }
+    this.steps++;
+    this.images += event.imagesPerSecond > 0 ? 1 / event.imagesPerSecond : 0;
+    const seconds = now - this.since;
+    if (seconds < (this.stream.isTTY ? liveInterval : lineInterval)) return;
+    const wait = Math.min(1, (event.inputWait - this.waited) / 1000 / seconds);
+    const rate = this.steps / this.images; // harmonic mean of the steps' rates
+    const text =
+      `epoch ${event.epoch + 1}/${short(event.epochs)} · ` +
+      `step ${count(event.step + 1)}/${count(event.steps)} · ${count(rate)} images/s · ` +
+      `loss ${event.loss.toFixed(4)} · lr ${short(event.lr)} · ` +
+      `compute ${percent(1 - wait)} · input wait ${percent(wait)}`;
+    if (this.stream.isTTY) {
+      this.stream.write(`\r\x1b[2K${text}`);
+      this.live = true;
+    } else {
+      this.line(text);
+    }
+    this.since = now;
+    this.steps = 0;
+    this.images = 0;
+    this.waited = event.inputWait;
+  }
+
+  private line(text: string): void {
+    this.stream.write(`${this.live ? "\r\x1b[2K" : ""}${text}\n`);
+    this.live = false;
+  }
+}

@@ -1,0 +1,35 @@
+// Draws the initial weights that a model declares.
+
+import { hashName, Purpose, Random } from "../data/random.js";
+import type { TensorLayout } from "../graph/compile.js";
+import { elements } from "./layout.js";
+
+/** Fills with N(0, deviation²), keyed by seed and the tensor's name. */
+function normal(layout: TensorLayout, seed: number, deviation: number): Float32Array {
+  const values = new Float32Array(elements(layout.shape));
+  const random = new Random(seed, Purpose.weights, 0, hashName(layout.name));
+  for (let i = 0; i < values.length; i += 2) {
+    const [first, second] = random.normals();
+    values[i] = first * deviation;
+    if (i + 1 < values.length) values[i + 1] = second * deviation;
+  }
+  return values;
+}
+
+/**
+ * Initial values of parameters and running statistics by name, in torchvision's layout, as the
+ * model declares them (paper, section 5.1). The same for every seed and name on every machine.
+ */
+export function initialWeights(
+  layouts: readonly TensorLayout[],
+  seed: number,
+): Map<string, Float32Array> {
+  return new Map(
+    layouts.map((layout) => {
+      const { name, shape, initial } = layout;
+      return initial.kind === "normal"
+        ? [name, normal(layout, seed, initial.std)]
+        : [name, new Float32Array(elements(shape)).fill(initial.value)];
+    }),
+  );
+}

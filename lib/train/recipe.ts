@@ -1,0 +1,230 @@
+// A recipe: everything that decides a run's numbers. Defaults, and the refusal of impossible ones.
+
+import { z } from "zod";
+import type { Dataset } from "../data/dataset.js";
+import { OnehourError } from "../errors.js";
+import { defaultMilestones, stepsOf } from "./schedule.js";
+
+const whole = (least: number) =>
+  z.int({ error: (issue) => `expected a whole number, got ${show(issue.input)}` }).min(least, {
+    error: (issue) => `expected a whole number of ${least} or more, got ${show(issue.input)}`,
+  });
+const positive = z
+  .number({ error: (issue) => `expected a number above 0, got ${show(issue.input)}` })
+  .positive({ error: (issue) => `expected a number above 0, got ${show(issue.input)}` });
+const notNegative = z
+  .number({ error: (issue) => `expected a number of 0 or more, got ${show(issue.input)}` })
+  .min(0, { error: (issue) => `expected a number of 0 or more, got ${show(issue.input)}` });
+const fraction = z
+  .number({
+    error: (issue) => `expected a number from 0 up to but not 1, got ${show(issue.input)}`,
+  })
+  .min(0, { error: (issue) => `expected 0 or more and less than 1, got ${show(issue.input)}` })
+  .lt(1, { error: (issue) => `expected 0 or more and less than 1, got ${show(issue.input)}` });
+const flag = z.boolean({ error: (issue) => `expected true or false, got ${show(issue.input)}` });
+const text = z
+  .string({ error: (issue) => `expected text, got ${show(issue.input)}` })
+  .min(1, { error: "expected text, got nothing" });
+const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
+  z.enum(values, {
+    error: (issue) => `expected ${values.join(", ")}; got ${show(issue.input)}`,
+  });
+
+function show(value: unknown): string {
+  return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
+}
+
+const seedLimit = Number.MAX_SAFE_INTEGER;
+
+/** Fields of a recipe as a user may give them; names are the command line's flags in camelCase. */
+export const recipeSchema = z.strictObject({
+  /** What to train on, as `openDataset` takes it. */
+  dataset: text.default("fashion-mnist"),
+  /** Name of a model; resnet8 for small images, resnet50 for large ones. */
+  model: text.optional(),
+  /** Worker processes k; one a GPU, or one on the CPU. */
+  workers: whole(1).optional(),
+  /** Images n per worker and micro-batch. */
+  batch: whole(1).default(32),
+  /** Micro-batches a of a step. */
+  accumulate: whole(1).default(1),
+  /** Epochs of the schedule, fractional or not. */
+  epochs: positive.optional(),
+  /** Ends the run after that many steps in all. */
+  steps: whole(1).optional(),
+  /** Reference learning rate at 256 images. */
+  lr: positive.default(0.1),
+  warmup: oneOf(["gradual", "constant", "none"]).default("gradual"),
+  warmupEpochs: notNegative.default(5),
+  /** Epochs at which the rate is divided by ten; 1/3, 2/3 and 8/9 of the epochs. */
+  milestones: z
+    .array(notNegative, {
+      error: (issue) => `expected epochs as numbers, got ${show(issue.input)}`,
+    })
+    .optional(),
+  momentum: fraction.default(0.9),
+  momentumForm: oneOf(["gradient", "velocity"]).default("gradient"),
+  /** Whether the velocity form corrects the old velocity when the rate changes (remark 2). */
+  momentumCorrection: flag.default(true),
+  nesterov: flag.default(true),
+  /** λ; every parameter but batch norm's γ and β. */
+  weightDecay: notNegative.default(1e-4),
+  labelSmoothing: fraction.default(0),
+  /** Ranks of a batch-norm group: 0 off, −1 all. */
+  syncBatchNorm: whole(-1).default(0),
+  /** Compute type; fp32 on the CPU, bf16 on a GPU. */
+  precision: oneOf(["fp32", "tf32", "bf16"]).optional(),
+  device: oneOf(["auto", "cpu", "cuda"]).default("auto"),
+  /** Threads of a worker on the CPU; cores / workers. */
+  threads: whole(1).optional(),
+  seed: whole(0)
+    .max(seedLimit, { error: `expected a whole number up to ${seedLimit}` })
+    .default(0),
+  /** Whether training images are cropped and flipped at random. */
+  augment: flag.default(true),
+  /** A safetensors file with weights to start from. */
+  init: text.optional(),
+  /** Run folder; `runs/<dataset>-<model>-<date>`. */
+  out: text.optional(),
+  /** Seconds without progress after which a worker counts as hung. */
+  timeout: positive.default(60),
+});
+
+/** A recipe as a user gives it. */
+export type RecipeInput = z.input<typeof recipeSchema>;
+/** A recipe with the defaults that need neither data nor device filled in. */
+export type PartialRecipe = z.output<typeof recipeSchema>;
+type Chosen = "model" | "workers" | "epochs" | "milestones" | "precision";
+/** A recipe in which nothing is left to choose; `recipe.json` of a run folder. */
+export type Recipe = Omit<PartialRecipe, Chosen> & {
+  [Field in Chosen]-?: Exclude<PartialRecipe[Field], undefined>;
+};
+
+function refuse(field: string, problem: string): OnehourError {
+  return new OnehourError("ERR_ONEHOUR_RECIPE", `${flagOf(field)}: ${problem}`);
+}
+
+/** `momentumForm` as a user knows it from the command line: `--momentum-form`. */
+function flagOf(field: string): string {
+  if (field === "dataset") return "dataset";
+  if (field === "syncBatchNorm") return "--sync-bn";
+  return `--${field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** Number of single-letter edits from a to b. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min(
+        row[j]! + 1,
+        next[j - 1]! + 1,
+        row[j - 1]! + Number(a[i - 1] !== b[j - 1]),
+      );
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}
+
+/** Checks every field by itself. Throws ERR_ONEHOUR_RECIPE that says what was expected. */
+export function parseRecipe(input: RecipeInput): PartialRecipe {
+  const given = Object.fromEntries(
+    Object.entries(input).filter(([, value]) => value !== undefined),
+  );
+  const parsed = recipeSchema.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  if (issue.code === "unrecognized_keys") {
+    const key = issue.keys[0]!;
+    const known = Object.keys(recipeSchema.shape);
+    const nearest = known.sort((a, b) => distance(key, a) - distance(key, b))[0]!;
+    throw new OnehourError(
+      "ERR_ONEHOUR_RECIPE",
+      `a recipe has no field "${key}"; did you mean "${nearest}"?`,
+    );
+  }
+  throw refuse(String(issue.path[0] ?? "recipe"), issue.message);
+}
+
+/** What a recipe's open fields are filled from. */
+export interface RecipeFacts {
+  dataset: Dataset;
+  device: { kind: "cpu" | "cuda"; bf16: boolean };
+  /** Names of the models there are. */
+  models: readonly string[];
+}
+
+/** Fills what is left to choose and refuses what cannot be; see ERR_ONEHOUR_RECIPE's message. */
+export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe {
+  const { dataset, device, models } = facts;
+  const { height, width } = dataset.images;
+  const model = recipe.model ?? (Math.min(height, width) <= 64 ? "resnet8" : "resnet50");
+  if (!models.includes(model)) {
+    const nearest = [...models].sort((a, b) => distance(model, a) - distance(model, b))[0];
+    throw refuse(
+      "model",
+      `there is no model "${model}"; did you mean "${nearest}"? Models: ${models.join(", ")}`,
+    );
+  }
+
+  const workers = recipe.workers ?? 1;
+  const { batch, accumulate } = recipe;
+  const minibatch = workers * accumulate * batch;
+  if (minibatch > dataset.train.length) {
+    const most = Math.floor(dataset.train.length / (workers * accumulate));
+    throw refuse(
+      "batch",
+      `a step takes ${workers} × ${accumulate} × ${batch} = ${minibatch} images ` +
+        `(workers × accumulate × batch), but ${dataset.name} has ${dataset.train.length}; ` +
+        (most >= 1
+          ? `expected at most --batch ${most} here`
+          : "expected fewer workers or micro-batches"),
+    );
+  }
+
+  const group = recipe.syncBatchNorm;
+  if (group > 0 && workers % group !== 0) {
+    throw refuse(
+      "syncBatchNorm",
+      `${workers} workers cannot be divided into groups of ${group}; expected a divisor of ${workers}`,
+    );
+  }
+  if (workers === 1 && group > 1) {
+    throw refuse("syncBatchNorm", "there is one worker only; try --workers 2");
+  }
+
+  const epochs = recipe.epochs ?? dataset.defaultEpochs;
+  const stepsPerEpoch = Math.floor(dataset.train.length / minibatch);
+  if (stepsOf(epochs, stepsPerEpoch) < 1) {
+    throw refuse("epochs", `${epochs} epochs are less than a step; expected more`);
+  }
+  for (const milestone of recipe.milestones ?? []) {
+    if (milestone >= epochs) {
+      throw refuse(
+        "milestones",
+        `epoch ${milestone} is not before the end of the run, which has ${epochs} ` +
+          `epoch${epochs === 1 ? "" : "s"}; expected less than ${epochs}, or none`,
+      );
+    }
+  }
+
+  const precision = recipe.precision ?? (device.kind === "cuda" ? "bf16" : "fp32");
+  if (precision === "tf32" && device.kind !== "cuda") {
+    throw refuse("precision", "tf32 needs a GPU; expected fp32 or bf16 on the CPU");
+  }
+  if (precision === "bf16" && !device.bf16) {
+    throw refuse("precision", "this device cannot compute in bf16; try --precision fp32");
+  }
+
+  return {
+    ...recipe,
+    dataset: dataset.name,
+    model,
+    workers,
+    epochs,
+    milestones: [...(recipe.milestones ?? defaultMilestones(epochs))].sort((a, b) => a - b),
+    precision,
+  };
+}

@@ -1,0 +1,186 @@
+// The folder of a run: its name, its recipe and its log.
+
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { OnehourError } from "../errors.js";
+import { checkpointName, previousName, writeAtomically } from "./checkpoint.js";
+import { parseRecipe, type Recipe, type RecipeInput } from "./recipe.js";
+
+const recipeName = "recipe.json";
+const logName = "log.jsonl";
+
+/** One line of log.jsonl. */
+export type LogLine =
+  | {
+      type: "step";
+      step: number;
+      epoch: number;
+      /** Data loss averaged over the step's kn images. */
+      loss: number;
+      lr: number;
+      momentumFactor: number;
+      imagesPerSecond: number;
+    }
+  | {
+      type: "epoch";
+      epoch: number;
+      trainLoss: number;
+      /** Fractions of the whole test set. */
+      top1: number;
+      top5: number;
+      testLoss: number;
+      testImages: number;
+      seconds: number;
+    }
+  | {
+      type: "end";
+      status: "finished" | "interrupted" | "failed";
+      /** Steps done. */
+      steps: number;
+      seconds: number;
+      top1?: number;
+      reason?: string;
+    };
+
+/** `runs/<dataset>-<model>-<date>`, a name that is free. */
+export function defaultRunFolder(dataset: string, model: string): string {
+  const date = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
+  const name = join("runs", `${dataset.split(":")[0]}-${model}-${date}`);
+  for (let i = 1; ; i++) {
+    const candidate = i === 1 ? name : `${name}-${i}`;
+    if (!existsSync(candidate)) return candidate;
+  }
+}
+
+/** Refuses a folder that holds a run unless it is to be resumed, and one that holds none if it is. */
+export function checkRunFolder(folder: string, resume: boolean): void {
+  const found = [recipeName, logName, checkpointName, previousName].find((name) =>
+    existsSync(join(folder, name)),
+  );
+  if (found !== undefined && !resume) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_RUN_FOLDER",
+      `${folder} holds a run already (${found}); continue it with --resume, or name another --out`,
+    );
+  }
+  if (resume && !existsSync(join(folder, recipeName))) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_RUN_FOLDER",
+      `${folder} holds no run to resume (looked for ${recipeName}); ` +
+        "name the run folder with --out, or start one without --resume",
+    );
+  }
+}
+
+/** Creates the folder and writes recipe.json; ERR_ONEHOUR_RUN_FOLDER when it cannot. */
+export async function createRunFolder(folder: string, recipe: Recipe): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+    const { out: _, ...kept } = recipe;
+    await writeAtomically(folder, recipeName, [
+      Buffer.from(`${JSON.stringify(kept, undefined, 2)}\n`),
+    ]);
+  } catch (error) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_RUN_FOLDER",
+      `cannot write to the run folder ${folder} (${(error as Error).message}); name another --out`,
+    );
+  }
+}
+
+/** Fields that may change when a run is resumed; no other may, or it would be another run. */
+const changeable: ReadonlySet<string> = new Set(["out", "steps", "device", "threads", "timeout"]);
+
+/** The recipe of a run folder, with what `input` may change; refuses what it may not. */
+export async function readRunRecipe(folder: string, input: RecipeInput): Promise<RecipeInput> {
+  const file = join(folder, recipeName);
+  let stored: RecipeInput;
+  try {
+    stored = parseRecipe(JSON.parse(await readFile(file, "utf8")));
+  } catch (error) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_RUN_FOLDER",
+      `${file} is no recipe (${(error as Error).message}); expected the one that the run wrote`,
+    );
+  }
+  const merged: Record<string, unknown> = { ...stored };
+  for (const [key, value] of Object.entries(input)) {
+    if (value === undefined) continue;
+    const before = merged[key];
+    if (!changeable.has(key) && JSON.stringify(before) !== JSON.stringify(value)) {
+      throw new OnehourError(
+        "ERR_ONEHOUR_RECIPE",
+        `${key} is ${JSON.stringify(before)} in ${file}, and ${JSON.stringify(value)} was asked for; ` +
+          `a resumed run may change ${[...changeable].join(", ")} only. Leave ${key} out, or ` +
+          "start another run",
+      );
+    }
+    merged[key] = value;
+  }
+  return merged as RecipeInput;
+}
+
+/** The lines of a log; a line that was cut short is left out. */
+export function readLog(folder: string): LogLine[] {
+  const file = join(folder, logName);
+  if (!existsSync(file)) return [];
+  return readFileSync(file, "utf8")
+    .split("\n")
+    .flatMap((line) => {
+      try {
+        return [JSON.parse(line) as LogLine];
+      } catch {
+        return [];
+      }
+    });
+}
+
+/** Drops what lies behind `step` steps: later steps, epochs not complete by then, and the end. */
+export async function rewindLog(
+  folder: string,
+  step: number,
+  stepsPerEpoch: number,
+): Promise<LogLine[]> {
+  const kept = readLog(folder).filter(
+    (line) =>
+      (line.type === "step" && line.step < step) ||
+      (line.type === "epoch" && (line.epoch + 1) * stepsPerEpoch <= step),
+  );
+  await writeAtomically(folder, logName, [
+    Buffer.from(kept.map((line) => `${JSON.stringify(line)}\n`).join("")),
+  ]);
+  return kept;
+}
+
+/** log.jsonl, open for appending; each line is handed to the system as it is written. */
+export class Log {
+  private readonly descriptor: number;
+  private broken = false;
+
+  constructor(
+    folder: string,
+    private readonly warn: (text: string) => void,
+  ) {
+    this.descriptor = openSync(join(folder, logName), "a");
+  }
+
+  /** Appends a line; where the disk takes none it is lost, which is said once in a row. */
+  write(line: LogLine): void {
+    // After a line that was cut short, the next begins on a line of its own.
+    const bytes = Buffer.from(`${this.broken ? "\n" : ""}${JSON.stringify(line)}\n`);
+    try {
+      if (writeSync(this.descriptor, bytes) < bytes.length) throw new Error("the disk is full");
+      this.broken = false;
+    } catch (error) {
+      if (!this.broken) {
+        this.warn(`cannot write to the log (${(error as Error).message}); training goes on`);
+      }
+      this.broken = true;
+    }
+  }
+
+  close(): void {
+    closeSync(this.descriptor);
+  }
+}

@@ -1,0 +1,100 @@
+// Moves parameters, momentum and running statistics between a device's arenas and host tensors.
+
+import type { Executor } from "../device.js";
+import type { CompiledModel, TensorLayout } from "../graph/compile.js";
+import type { ModelState } from "./checkpoint.js";
+import { elements, fromStored, toBfloat16, toStored } from "./layout.js";
+
+function bytesOf(values: Float32Array | Uint16Array): Uint8Array {
+  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+}
+
+/** The tensors in one array as long as their arena, zero between them. */
+function assemble(
+  bytes: number,
+  layouts: readonly TensorLayout[],
+  values: Map<string, Float32Array>,
+): Float32Array {
+  const whole = new Float32Array(bytes / 4);
+  for (const layout of layouts) {
+    whole.set(toStored(layout, values.get(layout.name)!), layout.offset / 4);
+  }
+  return whole;
+}
+
+function split(
+  whole: Float32Array,
+  layouts: readonly TensorLayout[],
+): [name: string, values: Float32Array][] {
+  return layouts.map((layout) => {
+    const start = layout.offset / 4;
+    const stored = whole.subarray(start, start + elements(layout.stored));
+    return [layout.name, fromStored(layout, stored)];
+  });
+}
+
+async function readFloats(executor: Executor, arena: string, bytes: number): Promise<Float32Array> {
+  const read = await executor.read(arena, 0, bytes);
+  return read.byteOffset % 4 === 0
+    ? new Float32Array(read.buffer, read.byteOffset, bytes / 4)
+    : new Float32Array(read.slice().buffer);
+}
+
+function arenaBytes(executor: Executor, arena: string): number {
+  return executor.memory.arenas[arena] ?? 0;
+}
+
+/** Writes parameters, their low-precision copies and running statistics; momentum or zeros. */
+export async function writeWeights(
+  executor: Executor,
+  compiled: CompiledModel,
+  state: ModelState,
+): Promise<void> {
+  const parameters = assemble(arenaBytes(executor, "param"), compiled.parameters, state.weights);
+  await executor.write("param", 0, bytesOf(parameters));
+  const copies = arenaBytes(executor, "weight") / 2;
+  if (copies > 0) {
+    await executor.write("weight", 0, bytesOf(toBfloat16(parameters.subarray(0, copies))));
+  }
+  const whole = assemble(arenaBytes(executor, "state"), compiled.statistics, state.weights);
+  if (state.momentum && whole.byteLength >= compiled.momentum.bytes) {
+    whole.set(assemble(compiled.momentum.bytes, compiled.parameters, state.momentum));
+    // The statistics lie behind the momentum and were not touched.
+  }
+  await executor.write("state", 0, bytesOf(whole));
+}
+
+/** Zeroes the gradients, to which the first micro-batch adds. */
+export async function clearGradients(executor: Executor): Promise<void> {
+  await executor.write("grad", 0, new Uint8Array(arenaBytes(executor, "grad")));
+}
+
+/** Parameters, running statistics and momentum, once all submissions have ended. */
+export async function readState(
+  executor: Executor,
+  compiled: CompiledModel,
+): Promise<Required<ModelState>> {
+  const parameters = await readFloats(executor, "param", arenaBytes(executor, "param"));
+  const state = await readFloats(executor, "state", arenaBytes(executor, "state"));
+  return {
+    weights: new Map([
+      ...split(parameters, compiled.parameters),
+      ...split(state, compiled.statistics),
+    ]),
+    momentum: new Map(split(state, compiled.parameters)),
+  };
+}
+
+/** The parameters as they lie on the device, by name. */
+export async function readParameters(
+  executor: Executor,
+  compiled: CompiledModel,
+): Promise<Map<string, Float32Array>> {
+  const whole = await readFloats(executor, "param", arenaBytes(executor, "param"));
+  return new Map(
+    compiled.parameters.map((layout) => {
+      const start = layout.offset / 4;
+      return [layout.name, whole.subarray(start, start + elements(layout.stored))];
+    }),
+  );
+}

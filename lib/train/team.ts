@@ -1,0 +1,45 @@
+// The ranks of a run as training sees them: what is asked of the others between steps.
+
+import type { Device, NativeCommunicator } from "../device.js";
+import type { World } from "../distributed/connect.js";
+
+export interface Team {
+  readonly rank: number;
+  readonly size: number;
+  /** The texts of all ranks in rank order; every rank must call it under the same key. */
+  gather(key: string, value: string): Promise<string[]>;
+  /** Sums f64 values over the ranks, in place. */
+  sum(values: Float64Array): Promise<void>;
+  /** Communicators that programs on `device` name; "statistics" joins groups of `groupSize`. */
+  communicators(groupSize: number, device: Device): Promise<Record<string, NativeCommunicator>>;
+}
+
+/** One rank by itself. */
+export const alone: Team = {
+  rank: 0,
+  size: 1,
+  gather: async (_, value) => [value],
+  sum: async () => {},
+  communicators: async () => ({}),
+};
+
+/** The ranks of a world. */
+export function teamOf(world: World): Team {
+  if (world.worldSize === 1) return alone;
+  return {
+    rank: world.rank,
+    size: world.worldSize,
+    gather: async (key, value) =>
+      (await world.rendezvous.gather(key, value)).map((bytes) => bytes.toString()),
+    sum: async (values) => {
+      await world.allReduce(values);
+    },
+    communicators: async (groupSize, device) => {
+      const make = (name: string, size: number) => world.communicator(name, size, device);
+      const gradients = await make("gradients", world.worldSize);
+      return groupSize > 1
+        ? { gradients, statistics: await make("statistics", groupSize) }
+        : { gradients };
+    },
+  };
+}

@@ -1,0 +1,140 @@
+// `train(recipe)`: the public entry. Trains in this process, as one rank of a launch, or starts
+// worker processes and follows them.
+
+import type { Writable } from "node:stream";
+import { type Dataset, openDataset } from "../data/dataset.js";
+import { type Device, openDevice } from "../device.js";
+import { connect, type World } from "../distributed/connect.js";
+import { readEnvironment } from "../distributed/environment.js";
+import { OnehourError } from "../errors.js";
+import type { CompiledModel } from "../graph/compile.js";
+import { models } from "../models/resnet.js";
+import { Reporter, type Result, type RunEvent } from "./events.js";
+import { type PartialRecipe, parseRecipe, type RecipeInput, resolveRecipe } from "./recipe.js";
+import { compileRecipe, type RunRecipe, runRank } from "./run.js";
+import { checkRunFolder, defaultRunFolder, readRunRecipe } from "./run-folder.js";
+import { teamOf } from "./team.js";
+
+export interface TrainOptions {
+  /** Continue the run in the recipe's `out` from its last checkpoint. */
+  resume?: boolean;
+  /** Where lines and progress go; standard output by default, null for nowhere. */
+  output?: (Writable & { isTTY?: boolean }) | null;
+  /** Told what happens: every step, epoch and message, and the end. Only where rank 0 is seen. */
+  onEvent?: (event: RunEvent) => void;
+}
+
+/** A recipe with everything that it names opened. */
+interface Prepared extends Disposable {
+  recipe: RunRecipe;
+  dataset: Dataset;
+  device: Device;
+}
+
+/** Reads the recipe, of the run folder where the run is resumed, and checks each field. */
+async function readInput(input: RecipeInput, resume: boolean): Promise<PartialRecipe> {
+  if (!resume) return parseRecipe(input);
+  if (input.out === undefined) {
+    throw new OnehourError("ERR_ONEHOUR_RECIPE", "--resume: name the run folder with --out");
+  }
+  checkRunFolder(input.out, true);
+  return parseRecipe(await readRunRecipe(input.out, input));
+}
+
+/** Opens data and device, and resolves the recipe for `workers` ranks. */
+async function prepare(
+  partial: PartialRecipe,
+  workers: number,
+  ownThreads?: number,
+): Promise<Prepared> {
+  const dataset = await openDataset(partial.dataset);
+  const threads = partial.threads ?? ownThreads;
+  const device = openDevice({
+    device: partial.device,
+    ...(threads === undefined ? {} : { threads }),
+  });
+  try {
+    const facts = { dataset, device: device.properties, models: Object.keys(models) };
+    const recipe = resolveRecipe({ ...partial, workers }, facts);
+    const out = recipe.out ?? defaultRunFolder(recipe.dataset, recipe.model);
+    const dispose = () => device.dispose();
+    return { recipe: { ...recipe, out }, dataset, device, [Symbol.dispose]: dispose };
+  } catch (error) {
+    device.dispose();
+    throw error;
+  }
+}
+
+/**
+ * Trains a network. In a process of its own it trains there with one worker, and starts worker
+ * processes for more; in a process that `onehour launch`, torchrun, Slurm or MPI started it joins
+ * the others as its rank.
+ *
+ * Resolves at the end, or when SIGTERM or SIGINT came: then the step was finished and saved, and
+ * `status` is "interrupted". Throws OnehourError: ERR_ONEHOUR_RECIPE for an impossible recipe,
+ * ERR_ONEHOUR_DATA, ERR_ONEHOUR_RUN_FOLDER, ERR_ONEHOUR_CHECKPOINT for what cannot be read or
+ * written, ERR_ONEHOUR_NOT_FINITE when a step gave NaN or infinity, ERR_ONEHOUR_RANKS_DIFFER.
+ * Source: Goyal et al. 2017.
+ */
+export async function train(input: RecipeInput, options: TrainOptions = {}): Promise<Result> {
+  const place = readEnvironment();
+  const partial = await readInput(input, options.resume === true);
+  const reporter =
+    options.output === null ? undefined : new Reporter(options.output ?? process.stdout);
+  const onEvent = (event: RunEvent) => {
+    reporter?.show(event);
+    options.onEvent?.(event);
+  };
+  if (place.worldSize > 1) {
+    const world = await connect({ timeoutSeconds: partial.timeout });
+    try {
+      return await trainAsRank(partial, world, { resume: options.resume === true, onEvent });
+    } finally {
+      await world.close();
+    }
+  }
+  const workers = partial.workers ?? 1;
+  using prepared = await prepare(partial, workers);
+  checkRunFolder(prepared.recipe.out, options.resume === true);
+  if (workers === 1) {
+    const team = teamOf(await connect());
+    return await runRank({ ...prepared, resume: options.resume === true, team, onEvent });
+  }
+  prepared.device.dispose();
+  const { recipe } = prepared;
+  const kept = partial.threads === undefined ? { ...recipe, threads: undefined } : recipe;
+  const { superviseWorkers } = await import("./workers.js");
+  return superviseWorkers({ recipe: kept as RunRecipe, resume: options.resume === true }, onEvent);
+}
+
+/** Trains as one rank of a world, with the recipe that every rank was given. */
+export async function trainAsRank(
+  partial: PartialRecipe,
+  world: World,
+  options: { resume: boolean; onEvent: (event: RunEvent) => void },
+): Promise<Result> {
+  const { worldSize } = world;
+  if (partial.workers !== undefined && partial.workers !== worldSize) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_RECIPE",
+      `--workers: the launcher started ${worldSize} processes, not ${partial.workers}; ` +
+        "leave --workers out, or start as many",
+    );
+  }
+  using prepared = await prepare(partial, worldSize);
+  // The name of a folder that was not given holds the time: rank 0's counts.
+  const [out] = await world.rendezvous.gather("out", prepared.recipe.out);
+  const recipe = { ...prepared.recipe, out: out!.toString() };
+  if (world.rank === 0) checkRunFolder(recipe.out, options.resume);
+  return await runRank({ ...prepared, ...options, recipe, team: teamOf(world) });
+}
+
+/** The programs of a run, without running it; also what they are compiled for. */
+export async function compileRun(
+  input: RecipeInput,
+  options: { resume?: boolean } = {},
+): Promise<CompiledModel> {
+  const partial = await readInput(input, options.resume === true);
+  using prepared = await prepare(partial, partial.workers ?? 1);
+  return compileRecipe(prepared.recipe, prepared.dataset, prepared.device);
+}

@@ -1,0 +1,179 @@
+// Queues the steps of a run on a device and reads their results back late.
+
+import type { Loader } from "../data/loader.js";
+import type { Sampler } from "../data/sampler.js";
+import type { Executor } from "../device.js";
+import type { CompiledModel } from "../graph/compile.js";
+import { momentumFactor, type Schedule } from "./schedule.js";
+
+/** What a step's output slot held. */
+export interface StepResult {
+  step: number;
+  lr: number;
+  momentumFactor: number;
+  /** Data loss averaged over the kn images of all workers. */
+  loss: number;
+  /** Gradient elements that are not finite, per bucket, of the summed gradients. */
+  bad: Float32Array;
+  imagesPerSecond: number;
+}
+
+/** Sums that an output slot of `evaluate` or `last` holds. */
+export interface Metrics {
+  loss: number;
+  top1: number;
+  top5: number;
+  images: number;
+}
+
+/** Slots of a device in turn: a slot is free when what was last submitted on it has ended. */
+export class Queue {
+  private readonly pending: Promise<void>[];
+  private next = 0;
+  private inFlight = 0;
+  private idleSince: number | undefined;
+  /** Milliseconds the device had nothing to do between the first submission and the last. */
+  idle = 0;
+
+  constructor(
+    readonly executor: Executor,
+    private readonly outputs: CompiledModel["output"],
+  ) {
+    this.pending = new Array<Promise<void>>(executor.slots).fill(Promise.resolve());
+  }
+
+  /** The next slot, once it is free; rejects with the error of an earlier submission. */
+  async acquire(): Promise<number> {
+    const slot = this.next;
+    await this.pending[slot];
+    this.next = (slot + 1) % this.pending.length;
+    return slot;
+  }
+
+  /** Submits a program on a slot from `acquire`; `read` sees the output slot when it has ended. */
+  submit(program: string, slot: number, read: (slot: number) => void = () => {}): Promise<void> {
+    const now = performance.now();
+    if (this.inFlight === 0 && this.idleSince !== undefined) this.idle += now - this.idleSince;
+    this.inFlight++;
+    const done = this.executor.submit(program, slot).then(() => {
+      if (--this.inFlight === 0) this.idleSince = performance.now();
+      read(slot);
+    });
+    done.catch(() => {}); // whoever acquires the slot sees the error
+    this.pending[slot] = done;
+    return done;
+  }
+
+  /** Waits for everything submitted; time until the next submission does not count as idle. */
+  async drain(): Promise<void> {
+    await Promise.all(this.pending);
+    this.idleSince = undefined;
+  }
+
+  metrics(slot: number): Metrics {
+    const [loss, top1, top5, images] = this.floats(slot, this.outputs.metrics);
+    return { loss: loss!, top1: top1!, top5: top5!, images: images! };
+  }
+
+  finite(slot: number): Float32Array {
+    return this.floats(slot, this.outputs.finite).slice();
+  }
+
+  private floats(slot: number, slice: { offset: number; bytes: number }): Float32Array {
+    const output = this.executor.output(slot);
+    return new Float32Array(output.buffer, output.byteOffset + slice.offset, slice.bytes / 4);
+  }
+}
+
+export interface TrainerOptions {
+  queue: Queue;
+  loader: Loader;
+  sampler: Sampler;
+  schedule: Schedule;
+  momentumForm: "gradient" | "velocity";
+  momentumCorrection: boolean;
+  rank: number;
+  accumulate: number;
+  /** η of the step before the first to be queued; undefined at the run's start. */
+  lastLearningRate: number | undefined;
+  /** Called in the order of the steps, some steps after they were queued. */
+  onStep: (result: StepResult) => void;
+}
+
+/** Whether anything in a step's result is NaN or infinite. */
+export function isBroken(result: StepResult): boolean {
+  return !Number.isFinite(result.loss) || result.bad.some((count) => count !== 0);
+}
+
+/** Queues steps; never more than the slots hold. */
+export class Trainer {
+  private readonly results = new Map<number, Promise<void>>();
+  private broken: StepResult | undefined;
+  private lastEnd: number | undefined; // when the last step ended, or the first was begun
+  /** Steps after which a step's result is certainly known: the same number on every rank. */
+  private readonly lag: number;
+  /** η of the last step that was queued. */
+  lastLearningRate: number | undefined;
+
+  constructor(private readonly options: TrainerOptions) {
+    const slots = options.queue.executor.slots;
+    this.lag = Math.ceil((slots + options.accumulate - 1) / options.accumulate);
+    this.lastLearningRate = options.lastLearningRate;
+  }
+
+  /**
+   * Queues step `step`, waiting for slots as needed. Returns the result of an earlier step that
+   * was not finite, instead of queueing: at the same step on every rank.
+   */
+  async queueStep(step: number): Promise<StepResult | undefined> {
+    const { queue, loader, sampler, schedule, rank, accumulate } = this.options;
+    await this.results.get(step - this.lag);
+    this.results.delete(step - this.lag);
+    if (this.broken && this.broken.step <= step - this.lag) return this.broken;
+
+    this.lastEnd ??= performance.now();
+    const lr = schedule(step);
+    const factor = momentumFactor(this.options, lr, this.lastLearningRate);
+    const epoch = Math.floor(step / sampler.stepsPerEpoch);
+    for (let micro = 0; micro < accumulate; micro++) {
+      const slot = await queue.acquire();
+      const indices = sampler.group(step, rank, micro);
+      await loader.fillTraining(queue.executor.input(slot), indices, epoch, lr, factor);
+      if (micro < accumulate - 1) {
+        queue.submit("micro", slot);
+      } else {
+        const done = queue.submit("last", slot, (ended) => this.read(ended, step, lr, factor));
+        this.results.set(step, done);
+      }
+    }
+    this.lastLearningRate = lr;
+    return undefined;
+  }
+
+  /** Waits for all steps; returns the first result that was not finite. */
+  async drain(): Promise<StepResult | undefined> {
+    await this.options.queue.drain();
+    this.results.clear();
+    this.lastEnd = undefined;
+    return this.broken;
+  }
+
+  private read(slot: number, step: number, lr: number, factor: number): void {
+    const { queue, sampler, onStep } = this.options;
+    const now = performance.now();
+    const seconds = (now - (this.lastEnd ?? now)) / 1000;
+    this.lastEnd = now;
+    const result = {
+      step,
+      lr,
+      momentumFactor: factor,
+      loss: queue.metrics(slot).loss,
+      bad: queue.finite(slot),
+      imagesPerSecond: sampler.minibatch / seconds,
+    };
+    if (!this.broken) {
+      if (isBroken(result)) this.broken = result;
+      onStep(result);
+    }
+  }
+}
