@@ -186,10 +186,8 @@ void run(const std::string& op, const Attributes& attributes, const std::vector<
   std::memset(workspace.get(), 0xff, bytes);
   std::memset(workspace.get() + bytes, guard, guardBytes);
   device->stream->bindWorkspace(workspace.get());
-  for (int repetition = 0; repetition < 1; ++repetition) {
-    device->backend->launch(*device->stream, *kernel);
-    device->backend->synchronize(*device->stream);
-  }
+  device->backend->launch(*device->stream, *kernel);
+  device->backend->synchronize(*device->stream);
   for (size_t i = 0; i < guardBytes; ++i) {
     if (workspace.get()[bytes + i] != guard) {
       fail("the workspace was overrun");
@@ -459,17 +457,19 @@ void normalization(const NormSize& size, DataType type, double offset) {
               {{"relu", relu && !wantsDz ? "1" : "0"}, {"count", std::to_string(rows)}},
               {from.as("dz"), x, mean, inverseStd, gamma, beta, sums}, {dx});
           std::vector<double> dxWant;
+          double slope = 0;  // largest |γ / σ|
           for (int64_t i = 0; i < x.count(); ++i) {
             const int64_t c = i % channels;
+            slope = std::max(slope, std::abs(gamma[c] * inverseStd[c]));
             const double g = wantsDz ? dz[i] : dzWant[static_cast<size_t>(i)];
             dxWant.push_back(gamma[c] * inverseStd[c] *
                              (g - sums[c] / rows - hat(i) * sums[channels + c] / rows));
           }
-          compare("dx", dx, dxWant, 1e-5);
+          compare("dx", dx, dxWant, 1e-6, slope);
           if (wantsDz) {  // in place
             run("batch-norm-backward", {{"relu", "0"}, {"count", std::to_string(rows)}},
                 {dz, x, mean, inverseStd, gamma, beta, sums}, {dz.as("dx")});
-            compare("dx in place", dz, dxWant, 1e-5);
+            compare("dx in place", dz, dxWant, 1e-6, slope);
           }
         }
       }
@@ -549,7 +549,7 @@ void pooling(DataType type, const NormSize& size, int64_t window, int64_t stride
   run("max-pool", attributes, {x}, {inference});
   compare("y of inference", inference, yWant, 0);
   run("max-pool-backward", attributes, {dy, index}, {dx});
-  compare("dx", dx, dxWant, type == DataType::bf16 ? 1e-2 : 1e-6);
+  compare("dx", dx, dxWant, type == DataType::bf16 ? 2e-2 : 1e-6);
 
   Tensor mean("y", type, {size.n, size.c});
   Tensor dMean = Tensor("dy", type, {size.n, size.c}).random();

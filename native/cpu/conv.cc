@@ -1,0 +1,126 @@
+// Two-dimensional convolution and its two gradients, by oneDNN. Activations NHWC, filters KRSC;
+// oneDNN chooses the layout that it computes with for the filters.
+#include "check.h"
+#include "kernels.h"
+#include "onednn.h"
+
+namespace onehour::cpu {
+namespace {
+
+using namespace onednn;
+
+struct Convolution {
+  int64_t n, h, w, c;  // input
+  int64_t k, r, s;     // filter
+  int64_t p, q;        // output
+  Pair stride, padding;
+  DataType type;
+
+  Descriptor input() const { return {{n, c, h, w}, typeOf(type), Tag::nhwc}; }
+  Descriptor output() const { return {{n, k, p, q}, typeOf(type), Tag::nhwc}; }
+  Descriptor filter(DataType stored) const { return {{k, c, r, s}, typeOf(stored), Tag::ohwi}; }
+  Descriptor anyFilter(DataType stored) const { return {{k, c, r, s}, typeOf(stored), Tag::any}; }
+  Dims strides() const { return {stride.height, stride.width}; }
+  Dims paddings() const { return {padding.height, padding.width}; }
+
+  dnnl::convolution_forward::primitive_desc forward() const {
+    return describe<dnnl::convolution_forward>(
+        dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, input(),
+        anyFilter(type), output(), strides(), paddings(), paddings());
+  }
+};
+
+// The problem from its three tensors; checks them against each other.
+Convolution convolutionOf(const Instruction& instruction, const Operand& x, const Operand& w,
+                          const Operand& y, DataType filterType) {
+  expectTensor(instruction, x, 4);
+  const int64_t channels = x.shape[3];
+  expect(instruction, w, filterType, {-1, -1, -1, channels});
+  for (int64_t extent : w.shape) {
+    if (extent < 1) shapeError(instruction, "a filter with extents of at least 1", w);
+  }
+  const Pair stride = pairOf(instruction, "stride", 1);
+  const Pair padding = pairOf(instruction, "padding", 0);
+  Convolution problem{x.shape[0], x.shape[1], x.shape[2], channels, w.shape[0], w.shape[1],
+                      w.shape[2], 0,          0,          stride,   padding,    x.type};
+  problem.p = windowOutput(instruction, problem.h, problem.r, stride.height, padding.height);
+  problem.q = windowOutput(instruction, problem.w, problem.s, stride.width, padding.width);
+  expect(instruction, y, x.type, {problem.n, problem.p, problem.q, problem.k});
+  return problem;
+}
+
+std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const Operand& w = instruction.input("w");
+  const Operand& y = instruction.output("y");
+  const Convolution problem = convolutionOf(instruction, x, w, y, computeType(instruction, x));
+  return guarded(instruction.op, [&] {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+    const auto descriptor = problem.forward();
+    const Memory filter = kernel->reordered(kernel->operand(problem.filter(x.type), w.data),
+                                            descriptor.weights_desc());
+    kernel->add<dnnl::convolution_forward>(
+        descriptor, {{DNNL_ARG_SRC, kernel->operand(problem.input(), x.data)},
+                     {DNNL_ARG_WEIGHTS, filter},
+                     {DNNL_ARG_DST, kernel->operand(problem.output(), y.data)}});
+    return kernel;
+  });
+}
+
+std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction, PrepareContext&) {
+  const Operand& dy = instruction.input("dy");
+  const Operand& w = instruction.input("w");
+  const Operand& dx = instruction.output("dx");
+  const Convolution problem = convolutionOf(instruction, dx, w, dy, computeType(instruction, dx));
+  return guarded(instruction.op, [&] {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+    const auto descriptor = describeBackward<dnnl::convolution_backward_data>(
+        problem.forward(), dnnl::algorithm::convolution_direct, problem.input(),
+        problem.anyFilter(dx.type), problem.output(), problem.strides(), problem.paddings(),
+        problem.paddings());
+    const Memory filter = kernel->reordered(kernel->operand(problem.filter(dx.type), w.data),
+                                            descriptor.weights_desc());
+    kernel->add<dnnl::convolution_backward_data>(
+        descriptor, {{DNNL_ARG_DIFF_DST, kernel->operand(problem.output(), dy.data)},
+                     {DNNL_ARG_WEIGHTS, filter},
+                     {DNNL_ARG_DIFF_SRC, kernel->operand(problem.input(), dx.data)}});
+    return kernel;
+  });
+}
+
+std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const Operand& dy = instruction.input("dy");
+  const Operand& dw = instruction.output("dw");
+  const Convolution problem = convolutionOf(instruction, x, dw, dy, DataType::f32);
+  const bool accumulate = flag(instruction, "accumulate");
+  return guarded(instruction.op, [&] {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+    const auto descriptor = describeBackward<dnnl::convolution_backward_weights>(
+        problem.forward(), dnnl::algorithm::convolution_direct, problem.input(),
+        problem.anyFilter(DataType::f32), problem.output(), problem.strides(), problem.paddings(),
+        problem.paddings());
+    const Memory stored = kernel->operand(problem.filter(DataType::f32), dw.data);
+    const bool direct = !accumulate && descriptor.diff_weights_desc() == stored.get_desc();
+    const Memory computed = direct ? stored : kernel->temporary(descriptor.diff_weights_desc());
+    kernel->add<dnnl::convolution_backward_weights>(
+        descriptor, {{DNNL_ARG_SRC, kernel->operand(problem.input(), x.data)},
+                     {DNNL_ARG_DIFF_DST, kernel->operand(problem.output(), dy.data)},
+                     {DNNL_ARG_DIFF_WEIGHTS, computed}});
+    if (!direct) kernel->addReorder(computed, stored, accumulate);
+    return kernel;
+  });
+}
+
+}  // namespace
+
+const KernelTable& convKernels() {
+  static const KernelTable table{
+      {"conv2d", conv2d},
+      {"conv2d-backward-data", conv2dBackwardData},
+      {"conv2d-backward-weight", conv2dBackwardWeight},
+  };
+  return table;
+}
+
+}  // namespace onehour::cpu

@@ -1,0 +1,224 @@
+// Elementwise ops and the input normalisation.
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "../core/error.h"
+#include "check.h"
+#include "kernels.h"
+#include "parallel.h"
+#include "simd.h"
+
+namespace onehour::cpu {
+namespace {
+
+template <typename T, bool relu>
+void addRange(const T* a, const T* b, T* y, int64_t count) {
+  simd([=]() ONEHOUR_INLINE {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) {
+      const float sum = load(a[i]) + load(b[i]);
+      y[i] = store<T>(relu && sum < 0 ? 0.0f : sum);
+    }
+  });
+}
+
+std::unique_ptr<Kernel> add(const Instruction& instruction, PrepareContext&) {
+  const Operand& a = instruction.input("a");
+  const DataType type = computeType(instruction, a);
+  const Operand& b = expect(instruction, instruction.input("b"), type, a.shape);
+  const Operand& y = expect(instruction, instruction.output("y"), type, a.shape);
+  return withType(type, [&](auto tag) {
+    using T = decltype(tag);
+    return withFlag(flag(instruction, "relu"), [&](auto relu) {
+      return makeKernel([a = a.as<T>(), b = b.as<T>(), y = y.as<T>(), n = a.count()](Stream&) {
+        parallelElements(n, [=](int64_t begin, int64_t end) {
+          addRange<T, decltype(relu)::value>(a + begin, b + begin, y + begin, end - begin);
+        });
+      });
+    });
+  });
+}
+
+// A NaN passes.
+template <typename T>
+void reluRange(const T* x, T* y, int64_t count) {
+  simd([=]() ONEHOUR_INLINE {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) {
+      const float value = load(x[i]);
+      y[i] = store<T>(value < 0 ? 0.0f : value);
+    }
+  });
+}
+
+std::unique_ptr<Kernel> relu(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const DataType type = computeType(instruction, x);
+  const Operand& y = expect(instruction, instruction.output("y"), type, x.shape);
+  return withType(type, [&](auto tag) {
+    using T = decltype(tag);
+    return makeKernel([x = x.as<T>(), y = y.as<T>(), n = x.count()](Stream&) {
+      parallelElements(
+          n, [=](int64_t begin, int64_t end) { reluRange<T>(x + begin, y + begin, end - begin); });
+    });
+  });
+}
+
+template <typename T>
+void reluBackwardRange(const T* dy, const T* y, T* dx, int64_t count) {
+  simd([=]() ONEHOUR_INLINE {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) {
+      dx[i] = store<T>(load(y[i]) > 0 ? load(dy[i]) : 0.0f);
+    }
+  });
+}
+
+std::unique_ptr<Kernel> reluBackward(const Instruction& instruction, PrepareContext&) {
+  const Operand& dy = instruction.input("dy");
+  const DataType type = computeType(instruction, dy);
+  const Operand& y = expect(instruction, instruction.input("y"), type, dy.shape);
+  const Operand& dx = expect(instruction, instruction.output("dx"), type, dy.shape);
+  return withType(type, [&](auto tag) {
+    using T = decltype(tag);
+    return makeKernel([dy = dy.as<T>(), y = y.as<T>(), dx = dx.as<T>(), n = dy.count()](Stream&) {
+      parallelElements(n, [=](int64_t begin, int64_t end) {
+        reluBackwardRange<T>(dy + begin, y + begin, dx + begin, end - begin);
+      });
+    });
+  });
+}
+
+template <typename From, typename To>
+void convertRange(const From* x, To* y, int64_t count) {
+  simd([=]() ONEHOUR_INLINE {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) y[i] = store<To>(load(x[i]));
+  });
+}
+
+template <typename From, typename To>
+std::unique_ptr<Kernel> convert(const Operand& x, const Operand& y) {
+  return makeKernel([x = x.as<From>(), y = y.as<To>(), n = x.count()](Stream&) {
+    parallelElements(
+        n, [=](int64_t begin, int64_t end) { convertRange(x + begin, y + begin, end - begin); });
+  });
+}
+
+std::unique_ptr<Kernel> copy(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const Operand& y =
+      expect(instruction, instruction.output("y"), instruction.output("y").type, x.shape);
+  if (x.type == y.type) {
+    return makeKernel([from = x.as<char>(), to = y.as<char>(), n = int64_t(x.bytes())](Stream&) {
+      parallelElements(n, [=](int64_t begin, int64_t end) {
+        std::memmove(to + begin, from + begin, static_cast<size_t>(end - begin));
+      });
+    });
+  }
+  computeType(instruction, x);
+  return computeType(instruction, y) == DataType::bf16 ? convert<float, bf16>(x, y)
+                                                       : convert<bf16, float>(x, y);
+}
+
+void scaleRange(const float* x, float factor, float* y, int64_t count) {
+  simd([=]() ONEHOUR_INLINE {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < count; ++i) y[i] = factor * x[i];
+  });
+}
+
+std::unique_ptr<Kernel> scale(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  expect(instruction, x, DataType::f32, x.shape);
+  const Operand& y = expect(instruction, instruction.output("y"), DataType::f32, x.shape);
+  const float factor = static_cast<float>(instruction.number("factor"));
+  return makeKernel([x = x.as<float>(), y = y.as<float>(), n = x.count(), factor](Stream&) {
+    parallelElements(n, [=](int64_t begin, int64_t end) {
+      scaleRange(x + begin, factor, y + begin, end - begin);
+    });
+  });
+}
+
+// (pixel / 255 − mean) / std by table: one row of 256 values a channel.
+template <typename T>
+struct Normalization {
+  const uint8_t* x;
+  const uint8_t* flip;  // nullptr: no image is mirrored
+  T* y;
+  int64_t width, channels, padded;
+  int64_t rows;          // N·H
+  int64_t rowsPerImage;  // H
+  std::vector<T> table;  // [channels, 256]
+
+  void run(int64_t begin, int64_t end) const {
+    for (int64_t row = begin; row < end; ++row) {
+      const bool mirrored = flip != nullptr && flip[row / rowsPerImage] != 0;
+      const uint8_t* from = x + row * width * channels;
+      T* to = y + row * width * padded;
+      const int64_t step = mirrored ? -channels : channels;
+      if (mirrored) from += (width - 1) * channels;
+      for (int64_t column = 0; column < width; ++column, from += step, to += padded) {
+        for (int64_t c = 0; c < channels; ++c) to[c] = table[c * 256 + from[c]];
+        for (int64_t c = channels; c < padded; ++c) to[c] = T{};
+      }
+    }
+  }
+};
+
+std::unique_ptr<Kernel> normalizeInput(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = expect(instruction, instruction.input("x"), DataType::u8, {-1, -1, -1, -1});
+  const Operand& y = expectTensor(instruction, instruction.output("y"), 4);
+  const Operand* flips =
+      expectOptional(instruction, instruction.findInput("flip"), DataType::u8, {x.shape[0]});
+  const int64_t channels = x.shape[3];
+  expect(instruction, y, y.type,
+         {x.shape[0], x.shape[1], x.shape[2], std::max(channels, y.shape[3])});
+  const std::vector<double> mean = instruction.numbers("mean");
+  const std::vector<double> std = instruction.numbers("std");
+  if (static_cast<int64_t>(mean.size()) != channels ||
+      static_cast<int64_t>(std.size()) != channels) {
+    throw Error("ERR_SHAPE", "onehour",
+                "[normalize-input] expected " + std::to_string(channels) +
+                    " values of mean and std, one a channel, got " + std::to_string(mean.size()) +
+                    " and " + std::to_string(std.size()));
+  }
+  return withType(y.type, [&](auto tag) {
+    using T = decltype(tag);
+    Normalization<T> work{x.as<uint8_t>(),
+                          flips == nullptr ? nullptr : flips->as<uint8_t>(),
+                          y.as<T>(),
+                          x.shape[2],
+                          channels,
+                          y.shape[3],
+                          x.shape[0] * x.shape[1],
+                          x.shape[1],
+                          {}};
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int pixel = 0; pixel < 256; ++pixel) {
+        work.table.push_back(store<T>(static_cast<float>((pixel / 255.0 - mean[c]) / std[c])));
+      }
+    }
+    return makeKernel([work = std::move(work), n = y.count()](Stream&) {
+      parallelRanges(threadsFor(n), work.rows, 1,
+                     [&](int, int64_t begin, int64_t end) { work.run(begin, end); });
+    });
+  });
+}
+
+}  // namespace
+
+const KernelTable& elementwiseKernels() {
+  static const KernelTable table{
+      {"add", add},
+      {"copy", copy},
+      {"normalize-input", normalizeInput},
+      {"relu", relu},
+      {"relu-backward", reluBackward},
+      {"scale", scale},
+  };
+  return table;
+}
+
+}  // namespace onehour::cpu

@@ -1,0 +1,114 @@
+// The fully connected layer and its gradients, by oneDNN.
+#include "check.h"
+#include "kernels.h"
+#include "onednn.h"
+
+namespace onehour::cpu {
+namespace {
+
+using namespace onednn;
+
+// y[N,K] = x[N,C]·wᵀ + b with w[K,C]: the descriptors that forward and backward share.
+struct Product {
+  int64_t n, c, k;
+  DataType type;  // of x, w and dy
+
+  Descriptor input() const { return {{n, c}, typeOf(type), Tag::nc}; }
+  Descriptor weight(DataType stored) const { return {{k, c}, typeOf(stored), Tag::oi}; }
+  Descriptor bias() const { return {{k}, typeOf(DataType::f32), Tag::x}; }
+  Descriptor output(DataType stored) const { return {{n, k}, typeOf(stored), Tag::nc}; }
+
+  dnnl::inner_product_forward::primitive_desc forward(DataType outputType) const {
+    return describe<dnnl::inner_product_forward>(dnnl::prop_kind::forward_training, input(),
+                                                 weight(type), bias(), output(outputType));
+  }
+};
+
+Product productOf(const Instruction& instruction, const Operand& x, const Operand& y) {
+  expectTensor(instruction, x, 2);
+  expectTensor(instruction, y, 2);
+  expect(instruction, y, y.type, {x.shape[0], -1});
+  return {x.shape[0], x.shape[1], y.shape[1], x.type};
+}
+
+std::unique_ptr<Kernel> linear(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const Operand& y = instruction.output("y");
+  const Product product = productOf(instruction, x, y);
+  expect(instruction, y, DataType::f32, y.shape);
+  const Operand& w = expect(instruction, instruction.input("w"), x.type, {product.k, product.c});
+  const Operand& b = expect(instruction, instruction.input("b"), DataType::f32, {product.k});
+  return guarded(instruction.op, [&] {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+    kernel->add<dnnl::inner_product_forward>(
+        product.forward(DataType::f32),
+        {{DNNL_ARG_SRC, kernel->operand(product.input(), x.data)},
+         {DNNL_ARG_WEIGHTS, kernel->operand(product.weight(x.type), w.data)},
+         {DNNL_ARG_BIAS, kernel->operand(product.bias(), b.data)},
+         {DNNL_ARG_DST, kernel->operand(product.output(DataType::f32), y.data)}});
+    return kernel;
+  });
+}
+
+std::unique_ptr<Kernel> linearBackwardData(const Instruction& instruction, PrepareContext&) {
+  const Operand& dy = instruction.input("dy");
+  const Operand& dx = instruction.output("dx");
+  const Product product = productOf(instruction, dx, dy);
+  expect(instruction, dy, dx.type, dy.shape);
+  const Operand& w = expect(instruction, instruction.input("w"), dx.type, {product.k, product.c});
+  return guarded(instruction.op, [&] {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+    kernel->add<dnnl::inner_product_backward_data>(
+        describeBackward<dnnl::inner_product_backward_data>(
+            product.forward(dx.type), product.input(), product.weight(dx.type),
+            product.output(dx.type)),
+        {{DNNL_ARG_DIFF_DST, kernel->operand(product.output(dx.type), dy.data)},
+         {DNNL_ARG_WEIGHTS, kernel->operand(product.weight(dx.type), w.data)},
+         {DNNL_ARG_DIFF_SRC, kernel->operand(product.input(), dx.data)}});
+    return kernel;
+  });
+}
+
+std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const Operand& dy = instruction.input("dy");
+  const Product product = productOf(instruction, x, dy);
+  expect(instruction, dy, x.type, dy.shape);
+  const Operand& dw =
+      expect(instruction, instruction.output("dw"), DataType::f32, {product.k, product.c});
+  const Operand& db = expect(instruction, instruction.output("db"), DataType::f32, {product.k});
+  const bool accumulate = flag(instruction, "accumulate");
+  return guarded(instruction.op, [&] {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+    const Memory weight = kernel->operand(product.weight(DataType::f32), dw.data);
+    const Memory bias = kernel->operand(product.bias(), db.data);
+    const Memory newWeight = accumulate ? kernel->temporary(weight.get_desc()) : weight;
+    const Memory newBias = accumulate ? kernel->temporary(bias.get_desc()) : bias;
+    kernel->add<dnnl::inner_product_backward_weights>(
+        describeBackward<dnnl::inner_product_backward_weights>(
+            product.forward(x.type), product.input(), product.weight(DataType::f32), product.bias(),
+            product.output(x.type)),
+        {{DNNL_ARG_SRC, kernel->operand(product.input(), x.data)},
+         {DNNL_ARG_DIFF_DST, kernel->operand(product.output(x.type), dy.data)},
+         {DNNL_ARG_DIFF_WEIGHTS, newWeight},
+         {DNNL_ARG_DIFF_BIAS, newBias}});
+    if (accumulate) {
+      kernel->addReorder(newWeight, weight, true);
+      kernel->addReorder(newBias, bias, true);
+    }
+    return kernel;
+  });
+}
+
+}  // namespace
+
+const KernelTable& linearKernels() {
+  static const KernelTable table{
+      {"linear", linear},
+      {"linear-backward-data", linearBackwardData},
+      {"linear-backward-weight", linearBackwardWeight},
+  };
+  return table;
+}
+
+}  // namespace onehour::cpu

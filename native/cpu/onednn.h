@@ -1,0 +1,149 @@
+// oneDNN 2.x and 3.x behind one face, and kernels made of oneDNN primitives.
+#pragma once
+
+#include <cstdint>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "../core/backend.h"
+#include "../core/error.h"
+
+namespace onehour::cpu::onednn {
+
+using Memory = dnnl::memory;
+using Descriptor = dnnl::memory::desc;
+using Tag = dnnl::memory::format_tag;
+using Dims = dnnl::memory::dims;
+
+inline dnnl::engine& engine() {
+  static dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
+  return cpu;
+}
+
+inline Memory::data_type typeOf(DataType type) {
+  return type == DataType::bf16 ? Memory::data_type::bf16 : Memory::data_type::f32;
+}
+
+// Scratchpads lie in the stream's workspace.
+inline dnnl::primitive_attr attributes() {
+  dnnl::primitive_attr result;
+  result.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return result;
+}
+
+// A forward primitive's descriptor. Version 3 took the operation descriptors away and handed their
+// arguments to the primitive descriptors.
+template <typename Primitive, typename... Arguments>
+typename Primitive::primitive_desc describe(const Arguments&... arguments) {
+#if DNNL_VERSION_MAJOR >= 3
+  return typename Primitive::primitive_desc(engine(), arguments..., attributes());
+#else
+  return typename Primitive::primitive_desc(typename Primitive::desc(arguments...), attributes(),
+                                            engine());
+#endif
+}
+
+// A backward primitive's, which wants its forward's as a hint.
+template <typename Primitive, typename Hint, typename... Arguments>
+typename Primitive::primitive_desc describeBackward(const Hint& hint,
+                                                    const Arguments&... arguments) {
+#if DNNL_VERSION_MAJOR >= 3
+  return typename Primitive::primitive_desc(engine(), arguments..., hint, attributes());
+#else
+  return typename Primitive::primitive_desc(typename Primitive::desc(arguments...), attributes(),
+                                            engine(), hint);
+#endif
+}
+
+// Runs `body` and turns oneDNN's exceptions into errors that name the op and the status.
+template <typename Body>
+decltype(auto) guarded(const std::string& op, Body&& body) {
+  try {
+    return body();
+  } catch (const dnnl::error& error) {
+    throw Error("ERR_KERNEL", "oneDNN",
+                "[" + op + "] oneDNN failed with status " + std::to_string(error.status) + ": " +
+                    error.what());
+  }
+}
+
+// A few primitives in a row, over operands of the program and temporaries in the workspace.
+class PrimitiveKernel final : public Kernel {
+ public:
+  explicit PrimitiveKernel(std::string op) : op_(std::move(op)) {}
+
+  // An operand: memory whose address is known.
+  Memory operand(const Descriptor& descriptor, void* data) const {
+    return Memory(descriptor, engine(), data);
+  }
+
+  // Memory in the workspace, for as long as this kernel runs.
+  Memory temporary(const Descriptor& descriptor) {
+    Memory memory(descriptor, engine(), DNNL_MEMORY_NONE);
+    temporaries_.emplace_back(memory, bytes_);
+    bytes_ += (descriptor.get_size() + 63) / 64 * 64;
+    return memory;
+  }
+
+  template <typename Primitive>
+  void add(const typename Primitive::primitive_desc& descriptor,
+           std::unordered_map<int, Memory> arguments) {
+    if (descriptor.scratchpad_desc().get_size() > 0) {
+      arguments.emplace(DNNL_ARG_SCRATCHPAD, temporary(descriptor.scratchpad_desc()));
+    }
+    steps_.push_back({Primitive(descriptor), std::move(arguments)});
+  }
+
+  // Copies between layouts and types; `accumulate` adds to what is there.
+  void addReorder(const Memory& from, const Memory& to, bool accumulate = false) {
+    dnnl::primitive_attr attribute = attributes();
+    if (accumulate) {
+      dnnl::post_ops sum;
+      sum.append_sum(1.0f);
+      attribute.set_post_ops(sum);
+    }
+    add<dnnl::reorder>(dnnl::reorder::primitive_desc(from, to, attribute),
+                       {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
+  }
+
+  // The memory itself when it has the wanted layout, else a temporary that it is copied to first.
+  Memory reordered(const Memory& memory, const Descriptor& wanted) {
+    if (memory.get_desc() == wanted) return memory;
+    Memory result = temporary(wanted);
+    addReorder(memory, result);
+    return result;
+  }
+
+  void run(Stream& stream) override {
+    guarded(op_, [&] {
+      if (stream.workspace() != workspace_) {
+        workspace_ = stream.workspace();
+        for (auto& [memory, offset] : temporaries_) {
+          memory.set_data_handle(static_cast<char*>(workspace_) + offset);
+        }
+      }
+      for (const auto& [primitive, arguments] : steps_) primitive.execute(stream_, arguments);
+      stream_.wait();
+    });
+  }
+
+  size_t workspaceBytes() const override { return bytes_; }
+
+ private:
+  struct Step {
+    dnnl::primitive primitive;
+    std::unordered_map<int, Memory> arguments;
+  };
+
+  const std::string op_;
+  dnnl::stream stream_{engine()};
+  std::vector<Step> steps_;
+  std::vector<std::pair<Memory, size_t>> temporaries_;  // and their offsets in the workspace
+  size_t bytes_ = 0;
+  void* workspace_ = nullptr;
+};
+
+}  // namespace onehour::cpu::onednn

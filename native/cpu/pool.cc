@@ -1,0 +1,171 @@
+// Maximum and global average pooling, by oneDNN.
+#include "check.h"
+#include "kernels.h"
+#include "onednn.h"
+
+namespace onehour::cpu {
+namespace {
+
+using namespace onednn;
+
+struct Pooling {
+  Descriptor input, output;
+  dnnl::algorithm algorithm;
+  Dims strides, window, padding;
+};
+
+#if DNNL_VERSION_MAJOR >= 3
+const Dims undilated{0, 0};
+
+dnnl::pooling_forward::primitive_desc forward(const Pooling& pooling, dnnl::prop_kind kind) {
+  return describe<dnnl::pooling_forward>(kind, pooling.algorithm, pooling.input, pooling.output,
+                                         pooling.strides, pooling.window, undilated,
+                                         pooling.padding, pooling.padding);
+}
+
+dnnl::pooling_backward::primitive_desc backward(const Pooling& pooling) {
+  return describeBackward<dnnl::pooling_backward>(
+      forward(pooling, dnnl::prop_kind::forward_training), pooling.algorithm, pooling.input,
+      pooling.output, pooling.strides, pooling.window, undilated, pooling.padding, pooling.padding);
+}
+#else
+dnnl::pooling_forward::primitive_desc forward(const Pooling& pooling, dnnl::prop_kind kind) {
+  return describe<dnnl::pooling_forward>(kind, pooling.algorithm, pooling.input, pooling.output,
+                                         pooling.strides, pooling.window, pooling.padding,
+                                         pooling.padding);
+}
+
+dnnl::pooling_backward::primitive_desc backward(const Pooling& pooling) {
+  return describeBackward<dnnl::pooling_backward>(
+      forward(pooling, dnnl::prop_kind::forward_training), pooling.algorithm, pooling.input,
+      pooling.output, pooling.strides, pooling.window, pooling.padding, pooling.padding);
+}
+#endif
+
+Descriptor nhwc(const Shape& shape, DataType type) {
+  return {{shape[0], shape[3], shape[1], shape[2]}, typeOf(type), Tag::nhwc};
+}
+
+Pooling maxPooling(const Instruction& instruction, const Operand& x, const Operand& y) {
+  expectTensor(instruction, x, 4);
+  const Pair window = pairOf(instruction, "window", 1);
+  const Pair stride = pairOf(instruction, "stride", 1);
+  const Pair padding = pairOf(instruction, "padding", 0);
+  if (padding.height >= window.height || padding.width >= window.width) {
+    throw Error("ERR_SHAPE", "onehour",
+                "[" + instruction.op + "] expected a padding smaller than the window, got " +
+                    std::string(instruction.word("padding")));
+  }
+  expect(instruction, y, x.type,
+         {x.shape[0],
+          windowOutput(instruction, x.shape[1], window.height, stride.height, padding.height),
+          windowOutput(instruction, x.shape[2], window.width, stride.width, padding.width),
+          x.shape[3]});
+  return {nhwc(x.shape, x.type),         nhwc(y.shape, y.type),
+          dnnl::algorithm::pooling_max,  {stride.height, stride.width},
+          {window.height, window.width}, {padding.height, padding.width}};
+}
+
+// oneDNN's own record of the maxima, kept in the program's index tensor: one byte an output.
+Memory indexMemory(const Instruction& instruction, const PrimitiveKernel& kernel,
+                   const Descriptor& wanted, const Operand& index, const Operand& y) {
+  expect(instruction, index, DataType::u8, y.shape);
+  if (wanted.get_size() != index.bytes()) {
+    throw Error("ERR_KERNEL", "oneDNN",
+                "[" + instruction.op + "] expected a record of one byte a maximum, oneDNN wants " +
+                    std::to_string(wanted.get_size()) + " bytes for " +
+                    std::to_string(index.bytes()) + "; try a window of fewer than 256 values");
+  }
+  return kernel.operand(wanted, index.data);
+}
+
+std::unique_ptr<Kernel> maxPool(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const Operand& y = instruction.output("y");
+  const Operand* index = instruction.findOutput("index");
+  const Pooling pooling = maxPooling(instruction, x, y);
+  return guarded(instruction.op, [&] {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+    const auto descriptor = forward(pooling, index == nullptr ? dnnl::prop_kind::forward_inference
+                                                              : dnnl::prop_kind::forward_training);
+    std::unordered_map<int, Memory> arguments{
+        {DNNL_ARG_SRC, kernel->operand(pooling.input, x.data)},
+        {DNNL_ARG_DST, kernel->operand(pooling.output, y.data)}};
+    if (index != nullptr) {
+      arguments.emplace(DNNL_ARG_WORKSPACE,
+                        indexMemory(instruction, *kernel, descriptor.workspace_desc(), *index, y));
+    }
+    kernel->add<dnnl::pooling_forward>(descriptor, std::move(arguments));
+    return kernel;
+  });
+}
+
+std::unique_ptr<Kernel> maxPoolBackward(const Instruction& instruction, PrepareContext&) {
+  const Operand& dy = instruction.input("dy");
+  const Operand& index = instruction.input("index");
+  const Operand& dx = instruction.output("dx");
+  const Pooling pooling = maxPooling(instruction, dx, dy);
+  return guarded(instruction.op, [&] {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+    const auto descriptor = backward(pooling);
+    kernel->add<dnnl::pooling_backward>(
+        descriptor, {{DNNL_ARG_DIFF_DST, kernel->operand(pooling.output, dy.data)},
+                     {DNNL_ARG_WORKSPACE,
+                      indexMemory(instruction, *kernel, descriptor.workspace_desc(), index, dy)},
+                     {DNNL_ARG_DIFF_SRC, kernel->operand(pooling.input, dx.data)}});
+    return kernel;
+  });
+}
+
+// x[N,H,W,C] to y[N,C].
+Pooling averagePooling(const Instruction& instruction, const Operand& x, const Operand& y) {
+  expectTensor(instruction, x, 4);
+  expect(instruction, y, x.type, {x.shape[0], x.shape[3]});
+  const Dims window{x.shape[1], x.shape[2]};
+  return {nhwc(x.shape, x.type),
+          nhwc({x.shape[0], 1, 1, x.shape[3]}, x.type),
+          dnnl::algorithm::pooling_avg_exclude_padding,
+          {1, 1},
+          window,
+          {0, 0}};
+}
+
+std::unique_ptr<Kernel> globalAveragePool(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const Operand& y = instruction.output("y");
+  const Pooling pooling = averagePooling(instruction, x, y);
+  return guarded(instruction.op, [&] {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+    kernel->add<dnnl::pooling_forward>(forward(pooling, dnnl::prop_kind::forward_training),
+                                       {{DNNL_ARG_SRC, kernel->operand(pooling.input, x.data)},
+                                        {DNNL_ARG_DST, kernel->operand(pooling.output, y.data)}});
+    return kernel;
+  });
+}
+
+std::unique_ptr<Kernel> globalAveragePoolBackward(const Instruction& instruction, PrepareContext&) {
+  const Operand& dy = instruction.input("dy");
+  const Operand& dx = instruction.output("dx");
+  const Pooling pooling = averagePooling(instruction, dx, dy);
+  return guarded(instruction.op, [&] {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+    kernel->add<dnnl::pooling_backward>(
+        backward(pooling), {{DNNL_ARG_DIFF_DST, kernel->operand(pooling.output, dy.data)},
+                            {DNNL_ARG_DIFF_SRC, kernel->operand(pooling.input, dx.data)}});
+    return kernel;
+  });
+}
+
+}  // namespace
+
+const KernelTable& poolKernels() {
+  static const KernelTable table{
+      {"global-average-pool", globalAveragePool},
+      {"global-average-pool-backward", globalAveragePoolBackward},
+      {"max-pool", maxPool},
+      {"max-pool-backward", maxPoolBackward},
+  };
+  return table;
+}
+
+}  // namespace onehour::cpu

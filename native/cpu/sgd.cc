@@ -1,0 +1,190 @@
+// The optimiser: SGD with momentum over a flat range of parameters, one pass over the memory.
+#include <algorithm>
+#include <charconv>
+#include <string>
+#include <vector>
+
+#include "../core/error.h"
+#include "check.h"
+#include "kernels.h"
+#include "parallel.h"
+#include "simd.h"
+
+namespace onehour::cpu {
+namespace {
+
+struct Segment {
+  int64_t begin, end;  // elements
+  float decay;         // λ
+};
+
+// "length:λ,length:λ,…", lengths in elements, together `count`.
+std::vector<Segment> segmentsOf(const Instruction& instruction, int64_t count) {
+  const std::string_view text = instruction.word("segments");
+  const auto refuse = [&] {
+    throw Error("ERR_SHAPE", "onehour",
+                "[sgd] expected segments=length:decay,… with lengths that sum to " +
+                    std::to_string(count) + ", got " + std::string(text.substr(0, 80)));
+  };
+  std::vector<Segment> segments;
+  int64_t begin = 0;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (true) {
+    int64_t length = 0;
+    double decay = 0;
+    auto result = std::from_chars(at, end, length);
+    if (result.ec != std::errc() || result.ptr == end || *result.ptr != ':') refuse();
+    result = std::from_chars(result.ptr + 1, end, decay);
+    if (result.ec != std::errc() || length < 1 || length > count - begin) refuse();
+    segments.push_back({begin, begin + length, static_cast<float>(decay)});
+    begin += length;
+    at = result.ptr;
+    if (at == end) break;
+    if (*at++ != ',') refuse();
+  }
+  if (begin != count) refuse();
+  return segments;
+}
+
+enum class Form { gradient, velocity };
+
+struct Buffers {
+  float* w;
+  float* g;
+  float* v;
+  bf16* copy;  // nullptr: none
+};
+
+struct Rates {
+  float rate;        // η
+  float momentum;    // m
+  float correction;  // c = η_t / η_{t−1}
+};
+
+// Updates elements [begin, end) and returns the number of gradients that are not finite.
+template <Form form, bool nesterov, bool zero, bool copies>
+int64_t update(const Buffers& buffers, const Rates& rates, float decay, int64_t begin,
+               int64_t end) {
+  uint32_t bad = 0;
+  uint32_t* const count = &bad;
+  float* const w = buffers.w + begin;
+  float* const g = buffers.g + begin;
+  float* const v = buffers.v + begin;
+  bf16* const copy = copies ? buffers.copy + begin : nullptr;
+  const float rate = rates.rate;
+  const float momentum = rates.momentum;
+  const float kept = form == Form::velocity ? rates.momentum * rates.correction : rates.momentum;
+  const int64_t length = end - begin;
+  simd([=]() ONEHOUR_INLINE {
+    uint32_t notFinite = 0;
+#pragma GCC ivdep
+    for (int64_t i = 0; i < length; ++i) {
+      const uint32_t bits = std::bit_cast<uint32_t>(g[i]);
+      notFinite += (bits & 0x7f800000u) == 0x7f800000u ? 1u : 0u;
+      const float gradient = g[i] + decay * w[i];
+      float updated;
+      if constexpr (form == Form::gradient) {
+        const float u = kept * v[i] + gradient;
+        v[i] = u;
+        updated = w[i] - rate * (nesterov ? gradient + momentum * u : u);
+      } else {
+        const float step = rate * gradient;
+        const float u = kept * v[i] + step;
+        v[i] = u;
+        updated = w[i] - (nesterov ? step + momentum * u : u);
+      }
+      w[i] = updated;
+      if constexpr (zero) g[i] = 0;
+      if constexpr (copies) copy[i] = store<bf16>(updated);
+    }
+    *count = notFinite;
+  });
+  return bad;
+}
+
+template <Form form, bool nesterov, bool zero, bool copies>
+int64_t updateAll(const Buffers& buffers, const Rates& rates,
+                  const std::vector<Segment>& segments) {
+  const int64_t count = segments.back().end;
+  int64_t bad = 0;
+  const int threads = threadsFor(count);
+  const auto work = [&](int, int64_t begin, int64_t end) {
+    int64_t found = 0;
+    auto segment = std::upper_bound(segments.begin(), segments.end(), begin,
+                                    [](int64_t at, const Segment& s) { return at < s.end; });
+    for (; segment != segments.end() && segment->begin < end; ++segment) {
+      found += update<form, nesterov, zero, copies>(buffers, rates, segment->decay,
+                                                    std::max(begin, segment->begin),
+                                                    std::min(end, segment->end));
+    }
+#pragma omp atomic
+    bad += found;
+  };
+  parallelRanges(threads, count, 64, work);
+  return bad;
+}
+
+using Update = int64_t (*)(const Buffers&, const Rates&, const std::vector<Segment>&);
+
+template <Form form>
+Update select(bool nesterov, bool zero, bool copies) {
+  return withFlag(nesterov, [&](auto nesterovTag) {
+    return withFlag(zero, [&](auto zeroTag) {
+      return withFlag(copies, [&](auto copiesTag) -> Update {
+        return updateAll<form, decltype(nesterovTag)::value, decltype(zeroTag)::value,
+                         decltype(copiesTag)::value>;
+      });
+    });
+  });
+}
+
+std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext&) {
+  const Operand& w = expect(instruction, instruction.input("w"), DataType::f32, {-1});
+  const int64_t count = w.count();
+  for (const char* name : {"g", "v"}) {
+    expect(instruction, instruction.input(name), DataType::f32, {count});
+  }
+  for (const char* name : {"w", "v", "g"}) {
+    const Operand* output = instruction.findOutput(name);
+    if (output != nullptr && output->data != instruction.input(name).data) {
+      throw Error("ERR_SHAPE", "onehour",
+                  "[sgd] expected " + std::string(name) +
+                      " to be updated in place, got an output "
+                      "at another address");
+    }
+  }
+  instruction.output("w");
+  instruction.output("v");
+  const Operand& schedule = expect(instruction, instruction.input("schedule"), DataType::f32, {2});
+  const Operand& finite = expect(instruction, instruction.output("finite"), DataType::f32, {1});
+  const Operand* copy =
+      expectOptional(instruction, instruction.findOutput("copy"), DataType::bf16, {count});
+  const std::string_view form = instruction.word("form");
+  if (form != "gradient" && form != "velocity") {
+    throw Error("ERR_KERNEL", "onehour",
+                "[sgd] expected form=gradient or form=velocity, got " + std::string(form));
+  }
+  const bool nesterov = flag(instruction, "nesterov");
+  const bool zero = flag(instruction, "zero");
+  const Update update = form == "gradient"
+                            ? select<Form::gradient>(nesterov, zero, copy != nullptr)
+                            : select<Form::velocity>(nesterov, zero, copy != nullptr);
+  const Buffers buffers{w.as<float>(), instruction.input("g").as<float>(),
+                        instruction.input("v").as<float>(),
+                        copy == nullptr ? nullptr : copy->as<bf16>()};
+  return makeKernel([=, momentum = static_cast<float>(instruction.number("momentum")),
+                     segments = segmentsOf(instruction, count), schedule = schedule.as<float>(),
+                     finite = finite.as<float>()](Stream&) {
+    *finite = static_cast<float>(update(buffers, {schedule[0], momentum, schedule[1]}, segments));
+  });
+}
+
+}  // namespace
+
+const KernelTable& sgdKernels() {
+  static const KernelTable table{{"sgd", sgd}};
+  return table;
+}
+
+}  // namespace onehour::cpu
