@@ -1,0 +1,325 @@
+// `connect()`: the public way into a run of several ranks, for scripts and for training.
+import { createHash } from "node:crypto";
+import { type Device, type NativeCommunicator, openDevice } from "../device.js";
+import { OnehourError } from "../errors.js";
+import { native } from "../native.js";
+import { readEnvironment } from "./environment.js";
+import {
+  hostRendezvous,
+  isLoopback,
+  joinRendezvous,
+  nameRanks,
+  type Rendezvous,
+  type RendezvousServer,
+} from "./rendezvous.js";
+
+/** Arrays that are summed over ranks. */
+export type Summable = Float32Array | Float64Array | Int32Array;
+
+export interface ConnectOptions {
+  /**
+   * Seconds to wait for ranks that do not come; ONEHOUR_TIMEOUT, else 60, by default. Under
+   * `onehour launch` and `onehour train` the launcher watches over progress instead.
+   */
+  timeoutSeconds?: number;
+}
+
+/** All ranks of a run, as one of them sees them. Every rank makes the same calls in the same order. */
+export interface World {
+  /** From 0 to `worldSize` − 1. */
+  readonly rank: number;
+  readonly worldSize: number;
+  /** The rank among the processes of this machine. */
+  readonly localRank: number;
+  readonly localWorldSize: number;
+  readonly rendezvous: Rendezvous;
+  /**
+   * Sums an array over all ranks, in place, and returns it. All ranks get the same bits.
+   * @throws OnehourError ERR_ONEHOUR_RANKS_DIFFER when the ranks called something else;
+   * NativeError ERR_COLLECTIVE when a rank is gone.
+   */
+  allReduce<T extends Summable>(data: T): Promise<T>;
+  /** Copies `root`'s array (rank 0's by default) over that of every rank, and returns it. */
+  broadcast<T extends NodeJS.TypedArray>(data: T, root?: number): Promise<T>;
+  /** Every rank's array in rank order; the same type and length on all ranks. */
+  allGather<T extends NodeJS.TypedArray>(data: T): Promise<T[]>;
+  /** Resolves when every rank has called it. */
+  barrier(): Promise<void>;
+  /**
+   * Compares a value over the ranks, e.g. the hash of a program.
+   * @throws OnehourError ERR_ONEHOUR_RANKS_DIFFER showing both values.
+   */
+  agree(name: string, value: string): Promise<void>;
+  /**
+   * A new communicator for programs, over groups of `groupSize` consecutive ranks (all by default).
+   * Every rank asks for the same names in the same order. It belongs to `device`, by default this
+   * process' own CPU.
+   */
+  communicator(name: string, groupSize?: number, device?: Device): Promise<NativeCommunicator>;
+  /** Leaves; the other ranks may go on as long as they do not call this one. */
+  close(): Promise<void>;
+}
+
+// A launcher that watches progress ends a hang itself, and knows a long step from one.
+const supervisedSeconds = 100 * 3600;
+// Elsewhere nobody does: a collective then gives up after this many timeouts.
+const unsupervisedFactor = 10;
+
+/**
+ * Meets the other ranks of this run and returns the world; a process that no launcher started is a
+ * world of one and needs no network. Call it once.
+ *
+ * @throws OnehourError ERR_ONEHOUR_ENVIRONMENT for launcher variables that make no sense,
+ * ERR_ONEHOUR_RENDEZVOUS naming the ranks that did not come.
+ */
+export async function connect(options: ConnectOptions = {}): Promise<World> {
+  const place = readEnvironment();
+  const { rank, worldSize, localRank, localWorldSize } = place;
+  const timeoutSeconds = options.timeoutSeconds ?? Number(process.env.ONEHOUR_TIMEOUT ?? 60);
+  const supervised = process.env.ONEHOUR_HEARTBEAT_FD !== undefined;
+  const collectiveSeconds = supervised ? supervisedSeconds : timeoutSeconds * unsupervisedFactor;
+  let server: RendezvousServer | undefined;
+  let rendezvous: Rendezvous = new Solitude();
+
+  if (place.rendezvous !== undefined) {
+    const { host, port } = place.rendezvous;
+    const token = place.rendezvous.token ?? identity(`${place.source} ${host} ${port}`);
+    if (rank === 0 && place.source !== "onehour")
+      server = await hostRendezvous({ worldSize, token, host, port, timeoutSeconds });
+    rendezvous = await joinRendezvous({ rank, worldSize, token, host, port, timeoutSeconds });
+    await gathered(rendezvous, "meet", "");
+    // Gloo listens where this machine is reached, unless the user said where.
+    const address = server?.reachedAt ?? rendezvous.localAddress;
+    if (process.env.ONEHOUR_HOST === undefined && !isLoopback(address))
+      process.env.ONEHOUR_HOST = address;
+  }
+  return new ConnectedWorld(
+    { rank, worldSize, localRank, localWorldSize },
+    rendezvous,
+    server,
+    collectiveSeconds,
+  );
+}
+
+/** Stands for a secret where the launcher gives none: it only keeps strangers' runs apart. */
+function identity(meeting: string): string {
+  const { TORCHELASTIC_RUN_ID, SLURM_JOB_ID, PMIX_NAMESPACE } = process.env;
+  const parts = [meeting, TORCHELASTIC_RUN_ID, SLURM_JOB_ID, PMIX_NAMESPACE];
+  return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
+}
+
+function gathered(rendezvous: Rendezvous, key: string, value: string): Promise<Buffer[]> {
+  return native.whileWaiting(() => rendezvous.gather(key, value));
+}
+
+/** The rendezvous of a world of one. */
+class Solitude implements Rendezvous {
+  readonly rank = 0;
+  readonly worldSize = 1;
+  readonly localAddress = "127.0.0.1";
+
+  async gather(_key: string, value: Uint8Array | string): Promise<Buffer[]> {
+    return [Buffer.from(value)];
+  }
+
+  async close(): Promise<void> {}
+}
+
+type Place = Pick<World, "rank" | "worldSize" | "localRank" | "localWorldSize">;
+
+class ConnectedWorld implements World {
+  readonly rank: number;
+  readonly worldSize: number;
+  readonly localRank: number;
+  readonly localWorldSize: number;
+  readonly rendezvous: Rendezvous;
+  private own: Promise<NativeCommunicator> | undefined;
+  private device: Device | undefined;
+  // Operations run one after another, in the order of the calls.
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    place: Place,
+    rendezvous: Rendezvous,
+    private readonly server: RendezvousServer | undefined,
+    private readonly collectiveSeconds: number,
+  ) {
+    this.rank = place.rank;
+    this.worldSize = place.worldSize;
+    this.localRank = place.localRank;
+    this.localWorldSize = place.localWorldSize;
+    this.rendezvous = {
+      rank: place.rank,
+      worldSize: place.worldSize,
+      localAddress: rendezvous.localAddress,
+      gather: (key, value) =>
+        place.worldSize === 1
+          ? rendezvous.gather(key, value)
+          : native.whileWaiting(() => rendezvous.gather(key, value)),
+      close: () => rendezvous.close(),
+    };
+  }
+
+  async allReduce<T extends Summable>(data: T): Promise<T> {
+    if (
+      !(data instanceof Float32Array || data instanceof Float64Array || data instanceof Int32Array)
+    )
+      throw usage(`allReduce takes a Float32Array, Float64Array or Int32Array, got ${kind(data)}`);
+    await this.together("allReduce", data, async (communicator) => {
+      if (!(data instanceof Float64Array)) return communicator.allReduce(data);
+      const all = await communicator.allGather(bytesOf(data));
+      const values = new Float64Array(all.buffer, all.byteOffset, data.length * this.worldSize);
+      data.set(values.subarray(0, data.length));
+      for (let rank = 1; rank < this.worldSize; rank++) {
+        const offset = rank * data.length;
+        for (let i = 0; i < data.length; i++) data[i]! += values[offset + i]!;
+      }
+    });
+    return data;
+  }
+
+  async broadcast<T extends NodeJS.TypedArray>(data: T, root = 0): Promise<T> {
+    if (!Number.isInteger(root) || root < 0 || root >= this.worldSize)
+      throw usage(`broadcast from rank ${root}, expected a rank from 0 to ${this.worldSize - 1}`);
+    if (!isTypedArray(data)) throw usage(`broadcast takes a typed array, got ${kind(data)}`);
+    await this.together(`broadcast from rank ${root}`, data, (communicator) =>
+      communicator.broadcast(data, root),
+    );
+    return data;
+  }
+
+  async allGather<T extends NodeJS.TypedArray>(data: T): Promise<T[]> {
+    if (!isTypedArray(data)) throw usage(`allGather takes a typed array, got ${kind(data)}`);
+    const copy = bytesOf(data).slice();
+    let all: Uint8Array = copy;
+    await this.together("allGather", data, async (communicator) => {
+      all = await communicator.allGather(copy);
+    });
+    const Type = data.constructor as new (buffer: ArrayBuffer) => T;
+    return Array.from({ length: this.worldSize }, (_, rank) => {
+      const part = all.slice(rank * copy.length, (rank + 1) * copy.length);
+      return new Type(part.buffer as ArrayBuffer);
+    });
+  }
+
+  async barrier(): Promise<void> {
+    await this.together("barrier", undefined, async () => {});
+  }
+
+  async agree(name: string, value: string): Promise<void> {
+    const values = await this.rendezvous.gather(`agree ${name}`, value);
+    const texts = values.map((bytes) => bytes.toString());
+    differ(
+      texts,
+      (first, other, ranks) => `${name} differs: rank 0 has ${first}, ${ranks} ${other}`,
+    );
+  }
+
+  async communicator(
+    name: string,
+    groupSize: number = this.worldSize,
+    device?: Device,
+  ): Promise<NativeCommunicator> {
+    if (!Number.isInteger(groupSize) || groupSize < 1 || this.worldSize % groupSize !== 0)
+      throw usage(
+        `communicator "${name}": groups of ${groupSize} do not divide ${this.worldSize} ranks; ` +
+          "take a divisor",
+      );
+    const place = this.rank % groupSize;
+    const communicator = (device ?? this.openOwn()).createCommunicator(
+      place,
+      groupSize,
+      this.collectiveSeconds,
+    );
+    if (this.worldSize === 1) return communicator;
+    const addresses = await this.rendezvous.gather(`communicator ${name}`, communicator.address());
+    const first = this.rank - place;
+    await communicator.connect(addresses.slice(first, first + groupSize));
+    return communicator;
+  }
+
+  async close(): Promise<void> {
+    await this.last.catch(() => {});
+    await this.rendezvous.close();
+    await this.server?.close();
+    this.device?.dispose();
+    this.device = undefined;
+  }
+
+  private openOwn(): Device {
+    this.device ??= openDevice({ device: "cpu", threads: 1 });
+    return this.device;
+  }
+
+  /**
+   * Runs a collective on the world's own communicator, after all ranks have said what they are about
+   * to do: lengths that differ would break the transport, operations that differ would hang.
+   */
+  private together(
+    what: string,
+    data: NodeJS.TypedArray | undefined,
+    operation: (communicator: NativeCommunicator) => Promise<void>,
+  ): Promise<void> {
+    if (this.worldSize === 1) return Promise.resolve();
+    const intent = `${what}${data === undefined ? "" : ` of ${kind(data)}`}`;
+    const run = async () => {
+      this.own ??= this.communicator("world");
+      const communicator = await this.own;
+      const intents = await communicator.allGather(padded(intent));
+      const texts = Array.from({ length: this.worldSize }, (_, rank) =>
+        unpadded(intents.subarray(rank * intentBytes, (rank + 1) * intentBytes)),
+      );
+      differ(
+        texts,
+        (first, other, ranks) =>
+          `the ranks call different collectives: rank 0 ${first}, ${ranks} ${other}. ` +
+          "All ranks must make the same calls in the same order",
+      );
+      if (data === undefined || data.length > 0) await operation(communicator);
+    };
+    const result = this.last.then(run);
+    this.last = result.catch(() => {});
+    return result;
+  }
+}
+
+const intentBytes = 64;
+
+function padded(text: string): Uint8Array {
+  const bytes = new Uint8Array(intentBytes);
+  new TextEncoder().encodeInto(text, bytes);
+  return bytes;
+}
+
+function unpadded(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString().replace(/\0+$/, "");
+}
+
+/** Throws if a rank's text is not rank 0's; `tell` words it for the first kind that differs. */
+function differ(
+  texts: readonly string[],
+  tell: (first: string, other: string, ranks: string) => string,
+): void {
+  const first = texts[0]!;
+  const other = texts.find((text) => text !== first);
+  if (other === undefined) return;
+  const ranks = texts.flatMap((text, rank) => (text === other ? [rank] : []));
+  throw new OnehourError("ERR_ONEHOUR_RANKS_DIFFER", tell(first, other, nameRanks(ranks)));
+}
+
+function isTypedArray(data: unknown): data is NodeJS.TypedArray {
+  return ArrayBuffer.isView(data) && !(data instanceof DataView);
+}
+
+function bytesOf(data: NodeJS.TypedArray): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** "Float32Array[10]". */
+function kind(data: unknown): string {
+  return isTypedArray(data) ? `${data.constructor.name}[${data.length}]` : typeof data;
+}
+
+function usage(message: string): OnehourError {
+  return new OnehourError("ERR_ONEHOUR_USAGE", message);
+}

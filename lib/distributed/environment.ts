@@ -1,0 +1,202 @@
+// Who this process is among the workers, read from the variables that launchers leave.
+import { createHash } from "node:crypto";
+import { OnehourError } from "../errors.js";
+
+/** Where the ranks of a run meet, and the secret that admits them. */
+export interface RendezvousAddress {
+  host: string;
+  port: number;
+  /** Shared secret; without one the run's public identity takes its place (see SECURITY.md). */
+  token?: string;
+}
+
+/** The place of this process in a run. */
+export interface Rank {
+  /** From 0 to `worldSize` − 1. */
+  rank: number;
+  worldSize: number;
+  /** The rank among the processes of this machine. */
+  localRank: number;
+  localWorldSize: number;
+  /** Which launcher's variables were found. */
+  source: "onehour" | "torchrun" | "openmpi" | "slurm" | "pmi" | "single";
+  /** Absent in a world of one. */
+  rendezvous?: RendezvousAddress;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A launcher's dialect: how it is recognised and what it calls things. */
+interface Dialect {
+  source: Rank["source"];
+  /** All of them set means that this launcher started the process. */
+  signs: readonly string[];
+  rank: string;
+  worldSize: string;
+  localRank: string;
+  localWorldSize: string;
+  /** Where the ranks meet when MASTER_ADDR and MASTER_PORT do not say. */
+  meeting(env: Environment): RendezvousAddress | undefined;
+}
+
+// In order of precedence: the first whose signs are all there is believed.
+const dialects: readonly Dialect[] = [
+  {
+    source: "onehour",
+    signs: ["ONEHOUR_RANK"],
+    rank: "ONEHOUR_RANK",
+    worldSize: "ONEHOUR_WORLD_SIZE",
+    localRank: "ONEHOUR_LOCAL_RANK",
+    localWorldSize: "ONEHOUR_LOCAL_WORLD_SIZE",
+    meeting: () => undefined,
+  },
+  {
+    source: "torchrun",
+    signs: ["RANK", "WORLD_SIZE"],
+    rank: "RANK",
+    worldSize: "WORLD_SIZE",
+    localRank: "LOCAL_RANK",
+    localWorldSize: "LOCAL_WORLD_SIZE",
+    meeting: () => undefined,
+  },
+  {
+    source: "openmpi",
+    signs: ["OMPI_COMM_WORLD_RANK"],
+    rank: "OMPI_COMM_WORLD_RANK",
+    worldSize: "OMPI_COMM_WORLD_SIZE",
+    localRank: "OMPI_COMM_WORLD_LOCAL_RANK",
+    localWorldSize: "OMPI_COMM_WORLD_LOCAL_SIZE",
+    meeting: (env) =>
+      onThisMachine(
+        env.OMPI_COMM_WORLD_SIZE === env.OMPI_COMM_WORLD_LOCAL_SIZE,
+        env.PMIX_NAMESPACE ?? env.OMPI_MCA_ess_base_jobid,
+      ),
+  },
+  {
+    source: "slurm",
+    signs: ["SLURM_STEP_ID", "SLURM_PROCID"],
+    rank: "SLURM_PROCID",
+    worldSize: "SLURM_NTASKS",
+    localRank: "SLURM_LOCALID",
+    localWorldSize: "SLURM_NTASKS_PER_NODE",
+    meeting: (env) => {
+      const nodes = env.SLURM_STEP_NODELIST ?? env.SLURM_JOB_NODELIST ?? env.SLURM_NODELIST;
+      const host = nodes === undefined ? undefined : firstHost(nodes);
+      return host === undefined
+        ? undefined
+        : { host, port: derivedPort(`slurm ${env.SLURM_JOB_ID}.${env.SLURM_STEP_ID}`) };
+    },
+  },
+  {
+    source: "pmi",
+    signs: ["PMI_RANK", "PMI_SIZE"],
+    rank: "PMI_RANK",
+    worldSize: "PMI_SIZE",
+    localRank: "MPI_LOCALRANKID",
+    localWorldSize: "MPI_LOCALNRANKS",
+    meeting: (env) =>
+      onThisMachine(
+        env.MPI_LOCALNRANKS !== undefined && env.PMI_SIZE === env.MPI_LOCALNRANKS,
+        env.PMI_JOBID ?? env.PMI_PORT,
+      ),
+  },
+];
+
+const alone: Rank = { rank: 0, worldSize: 1, localRank: 0, localWorldSize: 1, source: "single" };
+
+/**
+ * Reads rank, world size and meeting point from the environment.
+ *
+ * Own variables come before torchrun's (RANK, WORLD_SIZE, …), Open MPI's (OMPI_COMM_WORLD_*), those
+ * of a Slurm step and PMI's; without any the process is a world of one. MASTER_ADDR and MASTER_PORT
+ * name the meeting point for all of them; where an elastic agent of torchrun already listens there
+ * (TORCHELASTIC_USE_AGENT_STORE=True) the ranks meet one port higher.
+ *
+ * @throws OnehourError ERR_ONEHOUR_ENVIRONMENT when a variable is missing or no sensible number.
+ */
+export function readEnvironment(env: Environment = process.env): Rank {
+  const dialect = dialects.find(({ signs }) => signs.every((name) => env[name] !== undefined));
+  if (dialect === undefined) return { ...alone };
+  const worldSize = whole(env, dialect.worldSize, 1);
+  const rank = whole(env, dialect.rank, 0, worldSize - 1);
+  // Without a local rank each machine (or pod) holds one process.
+  const hasLocal = env[dialect.localRank] !== undefined;
+  const localRank = hasLocal ? whole(env, dialect.localRank, 0) : 0;
+  const localWorldSize =
+    env[dialect.localWorldSize] !== undefined
+      ? whole(env, dialect.localWorldSize, 1)
+      : hasLocal
+        ? Math.max(1, localRank + 1)
+        : 1;
+  const result: Rank = { rank, worldSize, localRank, localWorldSize, source: dialect.source };
+  if (worldSize > 1) result.rendezvous = meetingPoint(env, dialect);
+  return result;
+}
+
+function meetingPoint(env: Environment, dialect: Dialect): RendezvousAddress {
+  const token = env.ONEHOUR_TOKEN;
+  const withToken = (address: RendezvousAddress): RendezvousAddress =>
+    token === undefined || token === "" ? address : { ...address, token };
+
+  if (env.ONEHOUR_RENDEZVOUS !== undefined) {
+    const match = /^(.+):(\d+)$/.exec(env.ONEHOUR_RENDEZVOUS);
+    if (match === null)
+      throw problem(`ONEHOUR_RENDEZVOUS is "${env.ONEHOUR_RENDEZVOUS}", expected host:port`);
+    const port = whole({ ONEHOUR_RENDEZVOUS: match[2] }, "ONEHOUR_RENDEZVOUS", 1, 65535);
+    return withToken({ host: match[1]!.replace(/^\[(.*)\]$/, "$1"), port });
+  }
+  if (env.MASTER_ADDR !== undefined && env.MASTER_PORT !== undefined) {
+    const agentListens = env.TORCHELASTIC_USE_AGENT_STORE === "True";
+    const port = whole(env, "MASTER_PORT", 1, 65534) + (agentListens ? 1 : 0);
+    return withToken({ host: env.MASTER_ADDR, port });
+  }
+  const address = dialect.meeting(env);
+  if (address === undefined)
+    throw problem(
+      `${dialect.rank} says that this is one of several processes, but nothing says where they ` +
+        "meet. Set MASTER_ADDR to the host of rank 0 and MASTER_PORT to a free port on it",
+    );
+  return withToken(address);
+}
+
+function onThisMachine(
+  allLocal: boolean,
+  identity: string | undefined,
+): RendezvousAddress | undefined {
+  return allLocal && identity !== undefined
+    ? { host: "127.0.0.1", port: derivedPort(identity) }
+    : undefined;
+}
+
+/** A port that all ranks of a job compute alike, below the range that systems hand out. */
+function derivedPort(identity: string): number {
+  return 20_000 + (createHash("sha256").update(identity).digest().readUInt32BE(0) % 10_000);
+}
+
+/** The first host of Slurm's compressed list: `node[003-005,9],other` names node003. */
+function firstHost(nodes: string): string | undefined {
+  const match = /^([^,[\]]+)(?:\[(\d+)[^\]]*\]([^,[\]]*))?/.exec(nodes);
+  return match === null ? undefined : `${match[1]}${match[2] ?? ""}${match[3] ?? ""}`;
+}
+
+function whole(
+  env: Environment,
+  name: string,
+  least: number,
+  most = Number.MAX_SAFE_INTEGER,
+): number {
+  const text = env[name];
+  const value = text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (value >= least && value <= most) return value;
+  const range = most === Number.MAX_SAFE_INTEGER ? `at least ${least}` : `from ${least} to ${most}`;
+  throw problem(
+    `${name} is ${text === undefined ? "not set" : `"${text}"`}, expected a whole number ${range}`,
+  );
+}
+
+function problem(message: string): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_ENVIRONMENT",
+    `${message}. These variables come from the launcher; \`env | grep -E 'RANK|SIZE|MASTER'\` shows them.`,
+  );
+}

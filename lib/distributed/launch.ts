@@ -1,0 +1,315 @@
+// Starts k workers on this machine, shows their output, watches over them and ends them together.
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { pathToFileURL } from "node:url";
+import { OnehourError } from "../errors.js";
+import { RendezvousServer } from "./rendezvous.js";
+import { causeOf, type Failure, type Heartbeat, type Verdict, Watch } from "./supervise.js";
+import type { ErrorReport } from "./worker.js";
+
+/** What to start and how to watch it. */
+export interface LaunchOptions {
+  /** k, the number of processes. */
+  workers: number;
+  /** Node's arguments for a rank: the module to run and its own arguments. */
+  command: (rank: number) => string[];
+  /** Seconds without progress after which a rank that others wait for counts as hung. */
+  timeoutSeconds: number;
+  /** Added to this process' environment. */
+  env?: Record<string, string>;
+  /** Takes a worker's line of output; by default it goes where the worker wrote it. */
+  onLine?: (rank: number, line: string, stream: "stdout" | "stderr") => void;
+}
+
+const heartbeatFd = 3;
+const tickSeconds = 0.2;
+// A broken collective is mostly another rank's fault: so long we wait to hear from that one.
+const causeSeconds = 1;
+// From SIGTERM to SIGKILL when a run has failed.
+const graceSeconds = 2;
+// From a worker's end to the end of its output, which its own children may hold open.
+const drainSeconds = 0.5;
+
+const signals = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
+type Forwarded = keyof typeof signals;
+
+/**
+ * Starts k workers and resolves to the exit status when all have ended: 0 on success, 1 when one
+ * failed or hung, 130 or 143 after SIGINT or SIGTERM. The first such signal is passed on to the
+ * workers, so that they may save and end; a second one kills them. When a worker fails, or makes no
+ * progress while the others wait, all are ended within 5 s and the last line on stderr names the
+ * rank and its error. Call it on the main thread: workers end with the thread that started them.
+ */
+export async function launch(options: LaunchOptions): Promise<number> {
+  if (!Number.isInteger(options.workers) || options.workers < 1)
+    throw new OnehourError(
+      "ERR_ONEHOUR_USAGE",
+      `launch: ${options.workers} workers, expected a whole number of at least 1`,
+    );
+  const token = randomBytes(32).toString("hex");
+  const server = await RendezvousServer.listen({ worldSize: options.workers, token });
+  try {
+    return await new Team(options, server, token).run();
+  } finally {
+    await server.close();
+  }
+}
+
+/** Node's arguments that load TypeScript sources, when this file is one of them. */
+function sourceArguments(): string[] {
+  if (!import.meta.url.endsWith(".ts")) return [];
+  const jiti = createRequire(import.meta.url).resolve("jiti/package.json");
+  return ["--import", new URL("lib/jiti-register.mjs", pathToFileURL(jiti)).href];
+}
+
+class Team {
+  private readonly workers: Worker[] = [];
+  private readonly watch: Watch;
+  private readonly failures: Failure[] = [];
+  private verdict: Verdict | undefined;
+  private interruption: Forwarded | undefined;
+  private stopping = false;
+  private readonly timers = new Set<NodeJS.Timeout>();
+
+  constructor(
+    private readonly options: LaunchOptions,
+    private readonly server: RendezvousServer,
+    private readonly token: string,
+  ) {
+    this.watch = new Watch(options.workers, options.timeoutSeconds, seconds());
+  }
+
+  async run(): Promise<number> {
+    const handlers = (Object.keys(signals) as Forwarded[]).map(
+      (signal) => [signal, () => this.interrupt(signal)] as const,
+    );
+    for (const [signal, handler] of handlers) process.on(signal, handler);
+    const tick = setInterval(() => this.check(), tickSeconds * 1000);
+    try {
+      for (let rank = 0; rank < this.options.workers; rank++) this.start(rank);
+      await Promise.all(this.workers.map((worker) => worker.ended));
+    } finally {
+      clearInterval(tick);
+      for (const timer of this.timers) clearTimeout(timer);
+      for (const worker of this.workers) worker.signal("SIGKILL");
+      for (const [signal, handler] of handlers) process.off(signal, handler);
+    }
+    return this.conclude();
+  }
+
+  private start(rank: number): void {
+    const { options } = this;
+    const worker = new Worker(rank, options.command(rank), {
+      ...process.env,
+      ...options.env,
+      ONEHOUR_RANK: String(rank),
+      ONEHOUR_WORLD_SIZE: String(options.workers),
+      ONEHOUR_LOCAL_RANK: String(rank),
+      ONEHOUR_LOCAL_WORLD_SIZE: String(options.workers),
+      ONEHOUR_RENDEZVOUS: `127.0.0.1:${this.server.port}`,
+      ONEHOUR_TOKEN: this.token,
+      ONEHOUR_TIMEOUT: String(options.timeoutSeconds),
+      ONEHOUR_LAUNCHER: String(process.pid),
+      ONEHOUR_HEARTBEAT_FD: String(heartbeatFd),
+      ONEHOUR_HEARTBEAT_INTERVAL: String(
+        Math.round(Math.min(250, (options.timeoutSeconds * 1000) / 10)),
+      ),
+    });
+    this.workers.push(worker);
+    worker.onLine = options.onLine ?? showLine;
+    worker.onHeartbeat = (beat) => this.watch.heartbeat(rank, beat, seconds());
+    worker.onFailure = (failure) => this.fail(failure);
+    worker.onExit = () => this.watch.finished(rank);
+  }
+
+  private fail(failure: Failure): void {
+    // What happens to workers that we are ending ourselves is no news.
+    if (this.stopping || this.verdict !== undefined) return;
+    if (this.interruption !== undefined && failure.secondary) return;
+    this.failures.push(failure);
+    if (failure.secondary) this.after(causeSeconds, () => this.stop());
+    else this.stop();
+  }
+
+  private check(): void {
+    if (this.stopping) return;
+    this.verdict = this.watch.check(seconds(), (rank) => {
+      const key = this.server.waiting(rank)?.key;
+      return key === undefined ? undefined : `at the rendezvous "${key}"`;
+    });
+    if (this.verdict !== undefined) this.stop();
+  }
+
+  private interrupt(signal: Forwarded): void {
+    const again = this.interruption !== undefined;
+    this.interruption ??= signal;
+    for (const worker of this.workers) {
+      worker.signal(again ? "SIGKILL" : signal);
+      worker.signal("SIGCONT");
+    }
+  }
+
+  /** Ends all workers: first with SIGTERM, stopped ones continued so that they see it. */
+  private stop(): void {
+    if (this.stopping) return;
+    this.stopping = true;
+    for (const worker of this.workers) {
+      worker.signal("SIGTERM");
+      worker.signal("SIGCONT");
+    }
+    this.after(graceSeconds, () => {
+      for (const worker of this.workers) worker.signal("SIGKILL");
+    });
+  }
+
+  private after(delay: number, action: () => void): void {
+    this.timers.add(setTimeout(action, delay * 1000));
+  }
+
+  /** Tells what went wrong, the cause last. */
+  private conclude(): number {
+    const cause = causeOf(this.failures);
+    if (this.verdict !== undefined) {
+      tell(["onehour: the run hangs:", ...this.verdict.table, `onehour: ${this.verdict.message}`]);
+    } else if (cause !== undefined) {
+      tell([...cause.details, `onehour: rank ${cause.rank}: ${oneLine(cause.message)}`]);
+    }
+    if (this.interruption !== undefined) return signals[this.interruption];
+    return this.verdict !== undefined || cause !== undefined ? 1 : 0;
+  }
+}
+
+/** One worker process with its output and its heartbeat pipe. */
+class Worker {
+  onLine: (rank: number, line: string, stream: "stdout" | "stderr") => void = () => {};
+  onHeartbeat: (beat: Heartbeat) => void = () => {};
+  onFailure: (failure: Failure) => void = () => {};
+  onExit: () => void = () => {};
+  /** Resolves when the process has ended and its output was read. */
+  readonly ended: Promise<void>;
+  private readonly child: ChildProcess;
+  private running = true;
+  private reported = false;
+  private lastError = "";
+
+  constructor(
+    private readonly rank: number,
+    command: readonly string[],
+    env: NodeJS.ProcessEnv,
+  ) {
+    const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+    const first = new URL(`./worker.${extension}`, import.meta.url).href;
+    this.child = spawn(
+      process.execPath,
+      [...sourceArguments(), "--import", first, ...command],
+      // A process group of its own: the terminal's Ctrl-C reaches it through us alone, and what it
+      // starts ends with it.
+      { env, detached: true, stdio: ["pipe", "pipe", "pipe", "pipe"] },
+    );
+    this.child.stdin?.on("error", () => {});
+    const read = [
+      this.eachLine(this.child.stdout, (line) => this.onLine(rank, line, "stdout")),
+      this.eachLine(this.child.stderr, (line) => {
+        if (line.trim() !== "") this.lastError = line.trim();
+        this.onLine(rank, line, "stderr");
+      }),
+      this.eachLine(this.child.stdio[heartbeatFd] as Readable, (line) => this.hear(line)),
+    ];
+    this.ended = new Promise((resolve) => {
+      this.child.once("error", (error) => {
+        this.finish();
+        this.report(`could not be started: ${error.message}`, []);
+        resolve();
+      });
+      this.child.once("exit", (code, signal) => {
+        // Before the pid can be anybody else's: whatever the worker left behind in its group.
+        this.signal("SIGKILL");
+        this.finish();
+        const drained = Promise.race([Promise.all(read), delay(drainSeconds)]);
+        void drained.then(() => {
+          if (code !== 0) this.report(this.describeEnd(code, signal), []);
+          resolve();
+        });
+      });
+    });
+  }
+
+  /** Signals the worker and what it started; nothing after its end. */
+  signal(signal: NodeJS.Signals): void {
+    const { pid } = this.child;
+    if (!this.running || pid === undefined) return;
+    try {
+      process.kill(-pid, signal);
+    } catch {
+      // The group is gone.
+    }
+  }
+
+  private finish(): void {
+    this.running = false;
+    this.onExit();
+  }
+
+  private async eachLine(stream: Readable | null, take: (line: string) => void): Promise<void> {
+    if (stream === null) return;
+    stream.on("error", () => {});
+    for await (const line of createInterface({ input: stream, crlfDelay: Infinity })) take(line);
+  }
+
+  private hear(line: string): void {
+    let message: Partial<Heartbeat & ErrorReport>;
+    try {
+      message = JSON.parse(line);
+    } catch {
+      return; // Cut off by the end of the process.
+    }
+    const { progress, waiting, error } = message;
+    if (error !== undefined) this.report(error.message, error.stack, error.code, error.secondary);
+    else if (typeof progress === "number" && typeof waiting === "number")
+      this.onHeartbeat({ progress, waiting });
+  }
+
+  private report(
+    message: string,
+    details: readonly string[],
+    code?: string,
+    secondary = false,
+  ): void {
+    if (this.reported) return;
+    this.reported = true;
+    const suffix = code === undefined ? "" : ` (${code})`;
+    this.onFailure({ rank: this.rank, message: `${message}${suffix}`, details, secondary });
+  }
+
+  private describeEnd(code: number | null, signal: NodeJS.Signals | null): string {
+    const last = this.lastError === "" ? "" : `; the last line of its stderr: ${this.lastError}`;
+    if (signal === "SIGKILL")
+      return `was killed (SIGKILL)${last}. If nobody did that on purpose, memory ran out: see dmesg`;
+    return signal === null ? `exited with status ${code}${last}` : `was ended by ${signal}${last}`;
+  }
+}
+
+function showLine(rank: number, line: string, stream: "stdout" | "stderr"): void {
+  process[stream].write(rank === 0 ? `${line}\n` : `[${rank}] ${line}\n`);
+}
+
+function tell(lines: readonly string[]): void {
+  process.stderr.write(`${lines.join("\n")}\n`);
+}
+
+function oneLine(text: string): string {
+  return text.trim().replace(/\s*\n\s*/g, " · ");
+}
+
+function seconds(): number {
+  return performance.now() / 1000;
+}
+
+function delay(time: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, time * 1000).unref();
+  });
+}

@@ -1,0 +1,166 @@
+// Who makes progress and who waits: finds the rank that holds up the others, and tells the cause of
+// a failed run from its consequences.
+import { nameRanks } from "./rendezvous.js";
+
+/** What a worker's native thread reports: work done so far, and waits for peers in progress. */
+export interface Heartbeat {
+  progress: number;
+  waiting: number;
+}
+
+/** Why a run must end. */
+export interface Verdict {
+  /** The ranks that hold up the others; empty when all wait for each other. */
+  culprits: readonly number[];
+  /** One line that names them. */
+  message: string;
+  /** Who waits for whom, a line a rank. */
+  table: readonly string[];
+}
+
+interface RankState {
+  progress: number;
+  waiting: boolean;
+  /** When the progress last changed. */
+  movedAt: number;
+  /** When the last heartbeat came; undefined before the first. */
+  beatAt: number | undefined;
+  finished: boolean;
+}
+
+// A process may take this long to its first heartbeat, whatever the timeout.
+const startSeconds = 60;
+
+/**
+ * Watches the heartbeats of k workers. Times are seconds of a monotonic clock.
+ *
+ * A rank holds up the others when it has made no progress for `timeoutSeconds` and does not wait
+ * itself, while every other rank that still runs has made none either, and at least one waits. A
+ * rank without heartbeats (stopped, for instance) does not count as waiting. So a long step is no
+ * hang as long as its kernels finish one after another, or nobody waits for it.
+ */
+export class Watch {
+  private readonly ranks: RankState[];
+  private readonly staleSeconds: number;
+  private lastCheck: number;
+
+  constructor(
+    workers: number,
+    private readonly timeoutSeconds: number,
+    now: number,
+  ) {
+    this.staleSeconds = Math.min(2, timeoutSeconds / 2);
+    this.lastCheck = now;
+    this.ranks = Array.from({ length: workers }, () => ({
+      progress: -1,
+      waiting: false,
+      movedAt: now,
+      beatAt: undefined,
+      finished: false,
+    }));
+  }
+
+  heartbeat(rank: number, beat: Heartbeat, now: number): void {
+    const state = this.ranks[rank]!;
+    if (beat.progress !== state.progress) state.movedAt = now;
+    state.progress = beat.progress;
+    state.waiting = beat.waiting > 0;
+    state.beatAt = now;
+  }
+
+  finished(rank: number): void {
+    this.ranks[rank]!.finished = true;
+  }
+
+  /** The verdict on a hang, if this is one. `place` tells what a rank is known to wait at. */
+  check(now: number, place: (rank: number) => string | undefined): Verdict | undefined {
+    this.forgive(now);
+    const running = this.ranks.flatMap((state, rank) => (state.finished ? [] : [rank]));
+    if (running.length === 0 || !running.every((rank) => this.isStuck(rank, now))) return undefined;
+    const waiting = running.filter((rank) => this.waits(rank, now));
+    const culprits = running.filter((rank) => !waiting.includes(rank));
+    const silent = culprits.filter((rank) => this.isSilent(rank, now));
+    // Nobody waits, yet all work on something long: fine, unless they do not even live.
+    if (waiting.length === 0 && silent.length < running.length) return undefined;
+
+    const table = running.map((rank) => this.describe(rank, now, place(rank)));
+    const seconds = `${this.timeoutSeconds} s`;
+    if (culprits.length === 0)
+      return {
+        culprits,
+        table,
+        message:
+          `no rank made progress for ${seconds}: all wait for each other (see the table). ` +
+          "All ranks must make the same calls in the same order",
+      };
+    const who = nameRanks(culprits);
+    const meanwhile = waiting.length > 0 ? ` while ${nameRanks(waiting)} waited` : "";
+    const hint =
+      silent.length === culprits.length
+        ? "It sends no heartbeats: was it stopped, or is the machine out of memory?"
+        : "If its steps take that long, raise --timeout";
+    return {
+      culprits,
+      table,
+      message: `${who} made no progress for ${seconds}${meanwhile}. ${hint}`,
+    };
+  }
+
+  /** Time in which this process itself did not run (stopped, or no core for it) counts for nobody. */
+  private forgive(now: number): void {
+    const gap = now - this.lastCheck;
+    this.lastCheck = now;
+    if (gap < this.staleSeconds / 2) return;
+    for (const state of this.ranks) {
+      state.movedAt += gap;
+      if (state.beatAt !== undefined) state.beatAt += gap;
+    }
+  }
+
+  private isSilent(rank: number, now: number): boolean {
+    const { beatAt } = this.ranks[rank]!;
+    return beatAt === undefined || now - beatAt > this.staleSeconds;
+  }
+
+  private waits(rank: number, now: number): boolean {
+    return this.ranks[rank]!.waiting && !this.isSilent(rank, now);
+  }
+
+  private isStuck(rank: number, now: number): boolean {
+    const { movedAt, beatAt } = this.ranks[rank]!;
+    const patience =
+      beatAt === undefined ? Math.max(this.timeoutSeconds, startSeconds) : this.timeoutSeconds;
+    return now - movedAt >= patience;
+  }
+
+  private describe(rank: number, now: number, place: string | undefined): string {
+    const { progress, movedAt, beatAt } = this.ranks[rank]!;
+    const what = this.waits(rank, now)
+      ? `waits ${place ?? "in a collective"}`
+      : beatAt === undefined
+        ? "has not started"
+        : this.isSilent(rank, now)
+          ? `has sent no heartbeat for ${(now - beatAt).toFixed(1)} s`
+          : "waits for nobody";
+    return (
+      `  rank ${rank}: ${what}; ${Math.max(0, progress)} pieces of work done, ` +
+      `the last ${(now - movedAt).toFixed(1)} s ago`
+    );
+  }
+}
+
+/** How a worker failed. */
+export interface Failure {
+  rank: number;
+  /** One line. */
+  message: string;
+  /** Frames of the stack or other lines that help, shown before the message. */
+  details: readonly string[];
+  /** True for what follows from another rank's failure: a broken collective or rendezvous. */
+  secondary: boolean;
+}
+
+/** The failure that caused the others: the first that is no consequence, else the first of all. */
+export function causeOf(failures: readonly Failure[]): Failure | undefined {
+  return failures.find(({ secondary }) => !secondary) ?? failures[0];
+}
