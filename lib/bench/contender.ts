@@ -1,0 +1,27 @@
+// What a benchmark compares: something that runs training steps when told to, and waits in between.
+
+/** The step to run. Sizes in pixels, `batch` in images per worker. */
+export interface StepSettings {
+  model: string;
+  images: { height: number; width: number; channels: number };
+  classes: number;
+  batch: number;
+  precision: "fp32" | "tf32" | "bf16";
+  threads: number;
+}
+
+export interface Round {
+  /** Wall time of the slowest process for all steps. */
+  seconds: number;
+  /** Largest resident memory of a process so far. */
+  peakBytes: number;
+}
+
+export interface Contender {
+  readonly name: string;
+  readonly workers: number;
+  /** Bytes that the planner and the kernels asked for, per process; unknown to PyTorch. */
+  readonly plannedBytes?: number;
+  run(steps: number): Promise<Round>;
+  close(): Promise<void>;
+}

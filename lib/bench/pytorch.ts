@@ -1,0 +1,66 @@
+// The same step in PyTorch: a python3 process that waits for rounds on its standard input.
+import { spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { OnehourError } from "../errors.js";
+import type { Contender, Round, StepSettings } from "./contender.js";
+
+/** The version that the documented figures were measured with. */
+const torch = "2.13.0";
+
+const script = fileURLToPath(new URL("../../scripts/throughput-pytorch.py", import.meta.url));
+
+function missing(python: string, what: string): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_PYTORCH",
+    `--against pytorch needs PyTorch, but ${python} ${what}. Get it with\n` +
+      `  python3 -m venv ~/torch && ~/torch/bin/pip install torch==${torch}\n` +
+      "and run this command again with ONEHOUR_PYTHON=~/torch/bin/python",
+  );
+}
+
+/** Starts PyTorch with the python3 of `ONEHOUR_PYTHON`, or else the one on the path. */
+export async function startPyTorch(
+  settings: StepSettings,
+  device: "cpu" | "cuda",
+): Promise<Contender> {
+  const python = process.env.ONEHOUR_PYTHON || "python3";
+  const { height, width, channels } = settings.images;
+  const child = spawn(
+    python,
+    [
+      ...[script, "--model", settings.model, "--batch", settings.batch, "--device", device],
+      ...["--image", height, width, channels, "--classes", settings.classes],
+      ...["--precision", settings.precision, "--threads", settings.threads],
+    ].map(String),
+    { stdio: ["pipe", "pipe", "inherit"] },
+  );
+  const ended = new Promise<string>((resolve) => {
+    child.on("error", () => resolve("was not found"));
+    child.on("close", (code, signal) => resolve(`ended with ${signal ?? `status ${code}`}`));
+  });
+  // A write to a child that has gone shows as its end.
+  child.stdin.on("error", () => {});
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+
+  async function answer(): Promise<Record<string, unknown>> {
+    const { value, done } = await lines.next();
+    if (done) throw missing(python, await ended);
+    return JSON.parse(value);
+  }
+
+  const hello = await answer();
+  if (hello.missing) throw missing(python, `has no ${hello.missing}`);
+  return {
+    name: String(hello.name),
+    workers: 1,
+    async run(steps) {
+      child.stdin.write(`${JSON.stringify({ steps })}\n`);
+      return (await answer()) as unknown as Round;
+    },
+    async close() {
+      child.stdin.end();
+      await ended;
+    },
+  };
+}

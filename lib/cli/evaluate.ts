@@ -1,0 +1,20 @@
+// `onehour evaluate`: accuracy of a checkpoint on a whole test set.
+import { Command } from "commander";
+
+const count = (value: number) => value.toLocaleString("en-US");
+const percent = (fraction: number) => `${(100 * fraction).toFixed(2)}%`;
+
+export function evaluateCommand(): Command {
+  return new Command("evaluate")
+    .description("Test the weights of a checkpoint, each image once.")
+    .argument("<checkpoint>", "a .safetensors file of a run, or with torchvision's names")
+    .argument("<dataset>", "fashion-mnist[:folder] or synthetic[:HxWxC:classes]")
+    .action(async (checkpoint: string, dataset: string) => {
+      const { evaluateCheckpoint } = await import("../train/evaluate.js");
+      const { top1, top5, loss, correct, images } = await evaluateCheckpoint(checkpoint, dataset);
+      process.stdout.write(
+        `test accuracy ${percent(top1)} (${count(correct)} correct of ${count(images)} of ` +
+          `${count(images)} images), top-5 ${percent(top5)}, loss ${loss.toFixed(4)}\n`,
+      );
+    });
+}

@@ -1,0 +1,38 @@
+// Reads a recipe file: JSON, or a TypeScript or JavaScript module whose default export is the recipe.
+import { existsSync, readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { createJiti } from "jiti";
+import type { RecipeInput } from "../train/recipe.js";
+import { usageError } from "./values.js";
+
+/** The fields that the file sets; the training code checks their values. */
+export async function readRecipe(file: string): Promise<RecipeInput> {
+  const path = resolve(file);
+  if (!existsSync(path))
+    throw usageError(
+      `The recipe ${path} does not exist. Name a .json or .ts file, ` +
+        "for example the recipe.json of an earlier run folder.",
+    );
+  const recipe = path.endsWith(".json") ? parse(path) : await load(path);
+  if (typeof recipe !== "object" || recipe === null || Array.isArray(recipe))
+    throw usageError(
+      `${path} holds no recipe: expected an object such as {"dataset": "fashion-mnist", "epochs": 5}` +
+        `${path.endsWith(".json") ? "" : " as the default export"}.`,
+    );
+  return recipe;
+}
+
+function parse(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, "utf8"));
+  } catch (error) {
+    throw usageError(
+      `${path} is not JSON (${(error as Error).message}). ` +
+        "Write it as the recipe.json of a run folder is, or name a .ts file.",
+    );
+  }
+}
+
+function load(path: string): Promise<unknown> {
+  return createJiti(import.meta.url).import(path, { default: true });
+}

@@ -1,0 +1,50 @@
+// Parsers of command-line values: each refuses what it cannot take with an example of what it can.
+import { InvalidArgumentError, Option } from "commander";
+import { OnehourError } from "../errors.js";
+
+/** Parses `text` as a whole number of at least `minimum`; commander prefixes the flag's name. */
+export function wholeNumber(minimum: number, example: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() === "" || !Number.isSafeInteger(value) || value < minimum)
+      throw new InvalidArgumentError(
+        `Expected a whole number of at least ${minimum}, for example ${example}.`,
+      );
+    return value;
+  };
+}
+
+/** Parses `text` as a number; the recipe that it goes into refuses the impossible ones. */
+export function toNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value))
+    throw new InvalidArgumentError("Expected a number, for example 2 or 0.1.");
+  return value;
+}
+
+/** Parses `1,2,3`; `none` is the empty list. */
+export function toNumbers(text: string): number[] {
+  return text === "none" ? [] : text.split(",").map(toNumber);
+}
+
+/** An option that takes one of a few words. */
+export function choice(flags: string, description: string, choices: readonly string[]): Option {
+  return new Option(flags, description).choices(choices);
+}
+
+const usageCodes: ReadonlySet<string> = new Set([
+  "ERR_USAGE",
+  "ERR_ONEHOUR_USAGE",
+  "ERR_ONEHOUR_RECIPE",
+  "ERR_ONEHOUR_MODEL",
+]);
+
+/** Whether what was asked for is wrong in itself, so that no run was tried (exit status 2). */
+export function isUsageError(error: OnehourError): boolean {
+  return usageCodes.has(error.code);
+}
+
+/** An error for a command line that cannot be meant. */
+export function usageError(message: string): OnehourError {
+  return new OnehourError("ERR_ONEHOUR_USAGE", message);
+}

@@ -1,0 +1,45 @@
+// Runs the compiled `onehour` command as a user does.
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll } from "vitest";
+
+const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+
+export interface Ended {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs `onehour` with `args` and waits for its end. */
+export function onehour(
+  args: readonly string[],
+  options: { cwd?: string; env?: Record<string, string> } = {},
+): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [main, ...args], {
+      cwd: options.cwd,
+      env: { ...process.env, ...options.env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const ended = { stdout: "", stderr: "" };
+    child.stdout.on("data", (chunk) => {
+      ended.stdout += chunk;
+    });
+    child.stderr.on("data", (chunk) => {
+      ended.stderr += chunk;
+    });
+    child.on("error", reject);
+    child.on("close", (status) => resolve({ status, ...ended }));
+  });
+}
+
+/** A folder that is removed after the tests of the file. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "onehour-test-"));
+  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}

@@ -1,0 +1,74 @@
+// `onehour train` and `onehour evaluate` from the outside: run folder, refusals, program texts.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { onehour, temporaryFolder } from "./command.js";
+
+const folder = temporaryFolder();
+const small = ["--batch", "8", "--threads", "1", "--steps", "3"];
+
+test("missing data says where it looked and how to get it", async () => {
+  const missing = join(folder, "no-data");
+  const { status, stderr } = await onehour(["train", `fashion-mnist:${missing}`, ...small]);
+  expect(stderr).toMatch(missing);
+  expect(stderr).toMatch(/idx|apt/);
+  expect(status).toBe(1);
+});
+
+describe("a run", () => {
+  const out = join(folder, "run");
+
+  test("flags override the recipe, and recipe.json holds the resolved one", async () => {
+    const recipe = join(folder, "recipe.ts");
+    writeFileSync(
+      recipe,
+      "const n: number = 4;\nexport default { dataset: 'synthetic', batch: n, lr: 0.05, seed: 7 };\n",
+    );
+    const { status, stderr } = await onehour(["train", "--recipe", recipe, ...small, "--out", out]);
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    const resolved = JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"));
+    expect(resolved).toMatchObject({ dataset: "synthetic", batch: 8, lr: 0.05, seed: 7, steps: 3 });
+    expect(existsSync(join(out, "checkpoint.safetensors"))).toBe(true);
+  });
+
+  test("a second one into the same folder is refused and the first left as it was", async () => {
+    const log = readFileSync(join(out, "log.jsonl"), "utf8");
+    const { status, stderr } = await onehour(["train", "synthetic", ...small, "--out", out]);
+    expect(stderr).toMatch("--resume");
+    expect(status).not.toBe(0);
+    expect(readFileSync(join(out, "log.jsonl"), "utf8")).toBe(log);
+  });
+
+  test("its checkpoint is evaluated on the whole test set", async () => {
+    const end = readFileSync(join(out, "log.jsonl"), "utf8").trim().split("\n").map(parse).at(-1);
+    expect(end.type).toBe("end");
+    const { status, stdout } = await onehour([
+      "evaluate",
+      join(out, "checkpoint.safetensors"),
+      "synthetic",
+    ]);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/([\d,]+) of \1/);
+  });
+
+  function parse(line: string) {
+    return JSON.parse(line);
+  }
+});
+
+test("--dump-program prints every program of the run and trains nothing", async () => {
+  const out = join(folder, "dumped");
+  const { status, stdout } = await onehour([
+    ...["train", "synthetic", "--workers", "2", "--accumulate", "2", "--sync-bn"],
+    ...["--out", out, "--dump-program", ...small],
+  ]);
+  expect(status).toBe(0);
+  expect(existsSync(out)).toBe(false);
+  const programs = stdout.split(/^onehour-program 1\n/m).slice(1);
+  const names = programs.map((text) => /^name (\S+)$/m.exec(text)?.[1]);
+  expect(names.sort()).toEqual(["average", "broadcast", "evaluate", "last", "micro"]);
+  const line =
+    /^(name \S+|arena \S+ \d+( slots=\d+)?|(compute|comm|statistics) \S+( \S+=\S+)*( \| .* -> .*)?( # .*)?|)$/;
+  for (const text of programs) for (const each of text.split("\n")) expect(each).toMatch(line);
+});
