@@ -1,12 +1,10 @@
 // Starts k workers on this machine, shows their output, watches over them and ends them together.
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
-import { pathToFileURL } from "node:url";
 import { OnehourError } from "../errors.js";
-import { RendezvousServer } from "./rendezvous.js";
+import { nameRanks, RendezvousServer } from "./rendezvous.js";
 import { causeOf, type Failure, type Heartbeat, type Verdict, Watch } from "./supervise.js";
 import type { ErrorReport } from "./worker.js";
 
@@ -58,19 +56,14 @@ export async function launch(options: LaunchOptions): Promise<number> {
   }
 }
 
-/** Node's arguments that load TypeScript sources, when this file is one of them. */
-function sourceArguments(): string[] {
-  if (!import.meta.url.endsWith(".ts")) return [];
-  const jiti = createRequire(import.meta.url).resolve("jiti/package.json");
-  return ["--import", new URL("lib/jiti-register.mjs", pathToFileURL(jiti)).href];
-}
-
 class Team {
   private readonly workers: Worker[] = [];
   private readonly watch: Watch;
   private readonly failures: Failure[] = [];
   private verdict: Verdict | undefined;
   private interruption: Forwarded | undefined;
+  /** The signal came twice. */
+  private impatient = false;
   private stopping = false;
   private readonly timers = new Set<NodeJS.Timeout>();
 
@@ -123,6 +116,11 @@ class Team {
     worker.onHeartbeat = (beat) => this.watch.heartbeat(rank, beat, seconds());
     worker.onFailure = (failure) => this.fail(failure);
     worker.onExit = () => this.watch.finished(rank);
+    worker.obeyed = (code, signal) =>
+      this.interruption !== undefined &&
+      (code === signals[this.interruption] ||
+        signal === this.interruption ||
+        (signal === "SIGKILL" && this.impatient));
   }
 
   private fail(failure: Failure): void {
@@ -144,10 +142,10 @@ class Team {
   }
 
   private interrupt(signal: Forwarded): void {
-    const again = this.interruption !== undefined;
+    this.impatient = this.interruption !== undefined;
     this.interruption ??= signal;
     for (const worker of this.workers) {
-      worker.signal(again ? "SIGKILL" : signal);
+      worker.signal(this.impatient ? "SIGKILL" : signal);
       worker.signal("SIGCONT");
     }
   }
@@ -175,10 +173,19 @@ class Team {
     if (this.verdict !== undefined) {
       tell(["onehour: the run hangs:", ...this.verdict.table, `onehour: ${this.verdict.message}`]);
     } else if (cause !== undefined) {
-      tell([...cause.details, `onehour: rank ${cause.rank}: ${oneLine(cause.message)}`]);
+      tell([...cause.details, `onehour: ${this.word(cause)}`]);
     }
     if (this.interruption !== undefined) return signals[this.interruption];
     return this.verdict !== undefined || cause !== undefined ? 1 : 0;
+  }
+
+  private word({ rank, message, secondary }: Failure): string {
+    const line = oneLine(message);
+    const named = line.startsWith(`rank ${rank} `) ? line : `rank ${rank}: ${line}`;
+    // Peers that left early broke the connection, although they did not fail.
+    const left = this.workers.flatMap((worker, other) => (worker.succeeded ? [other] : []));
+    const early = secondary && left.length > 0 && this.failures.length < this.workers.length;
+    return early ? `${named}. Before that ${nameRanks(left)} ended with status 0` : named;
   }
 }
 
@@ -188,9 +195,13 @@ class Worker {
   onHeartbeat: (beat: Heartbeat) => void = () => {};
   onFailure: (failure: Failure) => void = () => {};
   onExit: () => void = () => {};
+  /** Whether this is how a worker ends that was asked to. */
+  obeyed: (code: number | null, signal: NodeJS.Signals | null) => boolean = () => false;
   /** Resolves when the process has ended and its output was read. */
   readonly ended: Promise<void>;
   private readonly child: ChildProcess;
+  /** The process ended with status 0. */
+  succeeded = false;
   private running = true;
   private reported = false;
   private lastError = "";
@@ -200,15 +211,14 @@ class Worker {
     command: readonly string[],
     env: NodeJS.ProcessEnv,
   ) {
-    const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-    const first = new URL(`./worker.${extension}`, import.meta.url).href;
-    this.child = spawn(
-      process.execPath,
-      [...sourceArguments(), "--import", first, ...command],
-      // A process group of its own: the terminal's Ctrl-C reaches it through us alone, and what it
-      // starts ends with it.
-      { env, detached: true, stdio: ["pipe", "pipe", "pipe", "pipe"] },
-    );
+    const first = new URL("./worker.js", import.meta.url).href;
+    // A process group of its own: the terminal's Ctrl-C reaches it through us alone, and what it
+    // starts ends with it.
+    this.child = spawn(process.execPath, ["--import", first, ...command], {
+      env,
+      detached: true,
+      stdio: ["pipe", "pipe", "pipe", "pipe"],
+    });
     this.child.stdin?.on("error", () => {});
     const read = [
       this.eachLine(this.child.stdout, (line) => this.onLine(rank, line, "stdout")),
@@ -227,10 +237,12 @@ class Worker {
       this.child.once("exit", (code, signal) => {
         // Before the pid can be anybody else's: whatever the worker left behind in its group.
         this.signal("SIGKILL");
+        this.succeeded = code === 0;
         this.finish();
         const drained = Promise.race([Promise.all(read), delay(drainSeconds)]);
         void drained.then(() => {
-          if (code !== 0) this.report(this.describeEnd(code, signal), []);
+          if (code !== 0 && !this.obeyed(code, signal))
+            this.report(this.describeEnd(code, signal), []);
           resolve();
         });
       });

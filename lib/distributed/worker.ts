@@ -28,7 +28,7 @@ export function reportOf(error: unknown): ErrorReport {
       message: `${name}${message ?? String(error)}`.slice(0, messageLimit),
       code,
       stack: (stack?.split("\n") ?? [])
-        .filter((line) => /^\s+at /.test(line) && !line.includes("node:internal"))
+        .filter((line) => /^\s+at /.test(line) && !/node:internal|\/jiti\//.test(line))
         .slice(0, stackLimit)
         .map((line) => line.slice(0, frameLimit)),
       secondary: isSecondary(error),

@@ -1,0 +1,54 @@
+// Ranks that work together until something befalls rank 1 at its twentieth round: node loop.mjs WHAT.
+import { spawn } from "node:child_process";
+import { connect } from "../../../dist/distributed/connect.js";
+
+const world = await connect();
+const data = new Float32Array(1000);
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+const work = (milliseconds) => {
+  for (const start = Date.now(); Date.now() - start < milliseconds; );
+};
+console.log(`pid ${process.pid}`);
+
+const misfortunes = {
+  kill: () => process.kill(process.pid, "SIGKILL"),
+  stop: () => process.kill(process.pid, "SIGSTOP"),
+  throw: () => {
+    throw new TypeError("a user's mistake");
+  },
+  exit: () => {
+    console.error("bad luck");
+    process.exit(7);
+  },
+  sleep: () => sleep(1e6),
+  work: () => work(1e6),
+  "long-step": () => work(1500),
+  elsewhere: () => world.rendezvous.gather("elsewhere", ""),
+  differ: () => world.allReduce(new Float64Array(3)),
+  leave: async () => {
+    await world.close();
+    process.exit(0);
+  },
+};
+
+// A process of the worker's own that must not outlive it.
+if (process.argv[2] === "kill") {
+  console.log(`pid ${spawn("sleep", ["1000"], { stdio: "ignore" }).pid}`);
+}
+if (process.argv[2] === "save") {
+  process.on("SIGTERM", () => {
+    console.log("saved");
+    process.exit(143);
+  });
+}
+for (
+  let round = 0;
+  round < 40 || process.argv[2] === "endless" || process.argv[2] === "save";
+  round++
+) {
+  await world.allReduce(data);
+  await sleep(10);
+  if (round === 20) console.log("round 20");
+  if (round === 20 && world.rank === 1) await misfortunes[process.argv[2]]?.();
+}
+await world.close();
