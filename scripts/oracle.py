@@ -447,7 +447,7 @@ class Network:
         return F.linear(x, w, b)
 
     def batch(self, index, n):
-        """Images (normalised, some mirrored) and labels of batch `index`.
+        """Images (normalised, some mirrored in training) and labels of batch `index`.
 
         A pixel is noise, and brighter on stripes whose slope tells the label.
         """
@@ -459,7 +459,8 @@ class Network:
         stripes = (slope * np.arange(h)[:, None] + np.arange(w)) % 10 == 0
         pixels = noise + np.uint8(127) * stripes[..., None].astype(np.uint8)
         x = (pixels / 255.0 - np.array(self.mean)) / np.array(self.std)
-        x = np.where(flips[:, None, None, None] != 0, x[:, :, ::-1], x)
+        if self.training:
+            x = np.where(flips[:, None, None, None] != 0, x[:, :, ::-1], x)
         return nchw(torch.from_numpy(x)).to(self.dtype), torch.from_numpy(labels.astype(np.int64))
 
 

@@ -1,0 +1,79 @@
+// Input normalisation, addition, ReLU, conversion and scaling.
+import { describe, expect, it } from "vitest";
+import { bf16FromFloat32, float32FromBf16, type Value } from "../../lib/graph/graph.js";
+import { add, cast, normalizeInput, relu, scale } from "../../lib/ops/index.js";
+import { relativeError } from "../support/compare.js";
+import { cases, lookup, readFixture } from "../support/fixtures.js";
+import { BF16_TOLERANCE, constant, F32_TOLERANCE, run, testFamily } from "../support/op-cases.js";
+
+testFamily("relu", {
+  inputs: () => ({ x: "T" }),
+  build: (_, { x }) => relu(x!),
+  tolerance: () => F32_TOLERANCE, // exact in every type
+  // No value is nearer to zero than 1/128.
+  finiteDifference: () => ({ step: 1 / 256, tolerance: 1e-4 }),
+});
+
+testFamily("add", {
+  inputs: () => ({ a: "T", b: "T" }),
+  build: (_, { a, b }, c) => (c.relu ? relu(add(a!, b!)) : add(a!, b!)),
+  tolerance: ({ dtype }) => (dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE),
+  // No sum is nearer to zero than 1/128.
+  finiteDifference: () => ({ step: 1 / 256, tolerance: 1e-4 }),
+});
+
+describe.each(cases["normalize-input"])("normalize-input: $name", (c) => {
+  it("forward", async () => {
+    const fixture = lookup(readFixture("normalize-input", `${c.name}/`));
+    const { y } = await run((g) => {
+      const flip = c.flip ? constant(g, fixture("flip")) : undefined;
+      const { mean, std, dtype, channels } = c;
+      return {
+        y: normalizeInput(constant(g, fixture("x")), { mean, std, dtype, channels, flip }),
+      };
+    });
+    const tolerance = c.dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE;
+    expect(relativeError(y!, fixture("y").data)).toBeLessThan(tolerance);
+    const padding = y!.filter((_, i) => i % c.channels >= c.mean.length);
+    expect(padding.every((value) => value === 0)).toBe(true);
+  });
+});
+
+describe("copy", () => {
+  const values = Float32Array.of(
+    ...[0, -0, 1, -1.5, 1 + 2 ** -8, 1 + 3 * 2 ** -8, 1 + 2 ** -8 + 2 ** -20, 3.4e38, 1e-40],
+    ...[Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN, 65504, -1 / 3],
+  );
+
+  it("rounds to bf16 to nearest even and keeps what is not finite", async () => {
+    const { there, same } = await run((g) => {
+      const x = g.constant(values, [values.length]);
+      return { there: cast(x, "bf16"), same: cast(x, "f32") };
+    });
+    expect(there).toEqual(float32FromBf16(bf16FromFloat32(values)));
+    expect([...there!.slice(4, 7)]).toEqual([1, 1 + 2 ** -6, 1 + 2 ** -7]);
+    expect(same).toEqual(values);
+  });
+});
+
+describe("scale", () => {
+  it("multiplies, and differentiates to the same factor", async () => {
+    const data = Float32Array.from({ length: 37 }, (_, i) => i - 18.5);
+    const build = (factor: number) => run((g) => ({ y: scale(g.constant(data, [37]), factor) }));
+    expect((await build(-0.25)).y).toEqual(data.map((x) => x * -0.25));
+    expect((await build(0)).y!.every((y) => Math.abs(y) === 0)).toBe(true);
+  });
+});
+
+describe("a value that is used twice", () => {
+  it("gets the sum of both gradients", async () => {
+    const { gradient } = await import("../../lib/graph/autodiff.js");
+    const data = Float32Array.of(-2, -1, 1, 2);
+    const { dx } = await run((g) => {
+      const x: Value = g.constant(data, [4]);
+      const y = add(relu(x), scale(x, 3));
+      return { dx: gradient(g, y, g.constant(Float32Array.of(1, 1, 1, 1), [4]), [x])[0]! };
+    });
+    expect(dx).toEqual(Float32Array.of(3, 3, 4, 4));
+  });
+});

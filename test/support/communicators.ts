@@ -1,0 +1,13 @@
+// Ranks that live in this process, for collectives without worker processes.
+import type { NativeCommunicator } from "../../lib/device.js";
+import { device } from "./device.js";
+
+/** `size` communicators of one group, connected to one another. */
+export async function connectAll(size: number): Promise<NativeCommunicator[]> {
+  const ranks = Array.from({ length: size }, (_, rank) =>
+    device.createCommunicator(rank, size, 30),
+  );
+  const addresses = ranks.map((communicator) => communicator.address());
+  await Promise.all(ranks.map((communicator) => communicator.connect(addresses)));
+  return ranks;
+}

@@ -1,0 +1,123 @@
+// Runs one family of ops over its rows of the case list: forward and gradients against the oracle,
+// and each gradient against a finite difference of the forward pass.
+import { describe, expect, it } from "vitest";
+import type { NativeCommunicator } from "../../lib/device.js";
+import { gradient } from "../../lib/graph/autodiff.js";
+import { evaluate } from "../../lib/graph/evaluate.js";
+import type { DataType, Graph, Value } from "../../lib/graph/graph.js";
+import { dot, norm, relativeError } from "./compare.js";
+import { device } from "./device.js";
+import { type Cases, cases, lookup, type Reference, readFixture } from "./fixtures.js";
+
+/** Numbers read back from the device. */
+export type Results = Record<string, Float32Array>;
+
+/**
+ * One rounding to f32 has a relative error of at most 2⁻²⁴ = 6e-8. The sums here have up to 3000
+ * terms of both signs, whose errors add up to some ten of those.
+ */
+export const F32_TOLERANCE = 3e-6;
+/** One rounding to bf16: 2⁻⁸ at most. Results are rounded once, sums are accumulated in f32. */
+export const BF16_TOLERANCE = 2 ** -8;
+
+export interface Family<C> {
+  /** Inputs by their names in the fixture, f32 ones as `f32` and those of the case's type as `T`. */
+  inputs: (c: C) => Record<string, "f32" | "T">;
+  build: (g: Graph, inputs: Record<string, Value>, c: C) => Value;
+  /** Allowed error relative to the norm of the reference. */
+  tolerance: (c: C) => number;
+  /**
+   * Half the distance of the two points, and the allowed error relative to the gradient's norm;
+   * undefined for a case that is not differentiable where it is.
+   */
+  finiteDifference: (c: C) => { step: number; tolerance: number } | undefined;
+}
+
+type Row = { name: string; dtype: "f32" | "bf16" };
+
+/** Values of a graph as f32 numbers. */
+export async function run(
+  build: (g: Graph) => object,
+  communicators: Record<string, NativeCommunicator> = {},
+): Promise<Results> {
+  const graph = (g: Graph) => build(g) as Record<string, Value>;
+  return (await evaluate(device, graph, { communicators })) as Results;
+}
+
+/** Puts a tensor of a fixture into a graph. */
+export function constant(g: Graph, { data, shape }: Reference, dtype?: DataType): Value {
+  return g.constant(data, shape, dtype);
+}
+
+/** ±1, the same for the same index: every other bit of a multiplicative hash. */
+function sign(index: number): number {
+  return Math.imul(index + 1, 0x9e3779b1) & 0x10000 ? -1 : 1;
+}
+
+export function testFamily<F extends keyof Cases>(
+  name: F,
+  family: Family<Cases[F][number] & Row>,
+): void {
+  describe.each(cases[name] as (Cases[F][number] & Row)[])(`${name}: $name`, (c) => {
+    const fixture = lookup(readFixture(name, `${c.name}/`));
+    const types = family.inputs(c);
+    const leaves = Object.keys(types);
+    // bf16 is left out: its roundings are larger than a step.
+    const difference = c.dtype === "bf16" ? undefined : family.finiteDifference(c);
+
+    const place = (g: Graph, changed: Record<string, Float32Array> = {}) =>
+      Object.fromEntries(
+        leaves.map((leaf) => {
+          const { data, shape } = fixture(leaf);
+          const dtype = types[leaf] === "T" ? c.dtype : "f32";
+          return [leaf, g.constant(changed[leaf] ?? data, shape, dtype)];
+        }),
+      );
+    const forward = (changed?: Record<string, Float32Array>) =>
+      run((g) => ({ y: family.build(g, place(g, changed), c) }));
+    const backward = () =>
+      run((g) => {
+        const inputs = place(g);
+        const y = family.build(g, inputs, c);
+        const dy = constant(g, fixture("dy"), y.dtype);
+        const gradients = gradient(
+          g,
+          y,
+          dy,
+          leaves.map((leaf) => inputs[leaf]!),
+        );
+        return Object.fromEntries(leaves.map((leaf, i) => [leaf, gradients[i]!]));
+      });
+
+    it("forward", async () => {
+      const { y } = await forward();
+      expect(relativeError(y!, fixture("y").data)).toBeLessThan(family.tolerance(c));
+    });
+
+    it("gradients", async () => {
+      const gradients = await backward();
+      for (const leaf of leaves)
+        expect(relativeError(gradients[leaf]!, fixture(`d${leaf}`).data), leaf).toBeLessThan(
+          family.tolerance(c),
+        );
+    });
+
+    // Along a direction of ±1 in every element the derivative of Σ y·dy is Σ gradient·direction, a
+    // sum whose size is the gradient's norm.
+    it.runIf(difference)("gradients against a finite difference", async () => {
+      const { step, tolerance } = difference!;
+      const gradients = await backward();
+      const dy = fixture("dy").data;
+      for (const leaf of leaves) {
+        const { data } = fixture(leaf);
+        const moved = (by: number) =>
+          forward({ [leaf]: Float32Array.from(data, (x, i) => x + by * sign(i)) });
+        const [up, down] = [await moved(step), await moved(-step)];
+        const measured = (dot(up.y!, dy) - dot(down.y!, dy)) / (2 * step);
+        const expected = gradients[leaf]!.reduce((sum, d, i) => sum + d * sign(i), 0);
+        const error = Math.abs(measured - expected) / norm(gradients[leaf]!);
+        expect(error, leaf).toBeLessThan(tolerance);
+      }
+    });
+  });
+}
