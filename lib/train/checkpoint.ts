@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
-import { elements } from "./layout.js";
+import { elements } from "../graph/graph.js";
 import { formatSafetensors, parseSafetensors, toFloat32 } from "./safetensors.js";
 
 export const checkpointName = "checkpoint.safetensors";

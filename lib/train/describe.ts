@@ -4,7 +4,7 @@ import type { Dataset } from "../data/dataset.js";
 import type { Sampler } from "../data/sampler.js";
 import type { DeviceProperties, Executor } from "../device.js";
 import type { CompiledModel } from "../graph/compile.js";
-import { elements } from "./layout.js";
+import { elements } from "../graph/graph.js";
 import type { Recipe } from "./recipe.js";
 import {
   peakLearningRate,

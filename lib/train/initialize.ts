@@ -2,7 +2,7 @@
 
 import { hashName, Purpose, Random } from "../data/random.js";
 import type { TensorLayout } from "../graph/compile.js";
-import { elements } from "./layout.js";
+import { elements } from "../graph/graph.js";
 
 /** Fills with N(0, deviation²), keyed by seed and the tensor's name. */
 function normal(layout: TensorLayout, seed: number, deviation: number): Float32Array {

@@ -1,11 +1,7 @@
 // Between torchvision's layout of a tensor (OIHW) and the device's (KRSC, channels padded with 0).
 
 import type { TensorLayout } from "../graph/compile.js";
-
-/** Number of elements of a shape. */
-export function elements(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
-}
+import { elements } from "../graph/graph.js";
 
 /** Calls `visit` with the index of each element in torchvision's layout and in the stored one. */
 function eachElement(layout: TensorLayout, visit: (plain: number, stored: number) => void): void {
@@ -38,14 +34,4 @@ export function fromStored(layout: TensorLayout, stored: Float32Array): Float32A
     values[plain] = stored[at]!;
   });
   return values;
-}
-
-/** bf16 bits of f32 values, rounded to nearest even; a NaN stays one. */
-export function toBfloat16(values: Float32Array): Uint16Array {
-  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length);
-  return Uint16Array.from(bits, (word) =>
-    (word & 0x7fffffff) > 0x7f800000
-      ? (word >>> 16) | 0x40
-      : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16,
-  );
 }

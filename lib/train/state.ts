@@ -2,8 +2,9 @@
 
 import type { Executor } from "../device.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
+import { bf16FromFloat32, elements } from "../graph/graph.js";
 import type { ModelState } from "./checkpoint.js";
-import { elements, fromStored, toBfloat16, toStored } from "./layout.js";
+import { fromStored, toStored } from "./layout.js";
 
 function bytesOf(values: Float32Array | Uint16Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
@@ -54,7 +55,7 @@ export async function writeWeights(
   await executor.write("param", 0, bytesOf(parameters));
   const copies = arenaBytes(executor, "weight") / 2;
   if (copies > 0) {
-    await executor.write("weight", 0, bytesOf(toBfloat16(parameters.subarray(0, copies))));
+    await executor.write("weight", 0, bytesOf(bf16FromFloat32(parameters.subarray(0, copies))));
   }
   const whole = assemble(arenaBytes(executor, "state"), compiled.statistics, state.weights);
   if (state.momentum && whole.byteLength >= compiled.momentum.bytes) {

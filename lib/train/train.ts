@@ -42,13 +42,9 @@ async function readInput(input: RecipeInput, resume: boolean): Promise<PartialRe
 }
 
 /** Opens data and device, and resolves the recipe for `workers` ranks. */
-async function prepare(
-  partial: PartialRecipe,
-  workers: number,
-  ownThreads?: number,
-): Promise<Prepared> {
+async function prepare(partial: PartialRecipe, workers: number): Promise<Prepared> {
   const dataset = await openDataset(partial.dataset);
-  const threads = partial.threads ?? ownThreads;
+  const { threads } = partial;
   const device = openDevice({
     device: partial.device,
     ...(threads === undefined ? {} : { threads }),
@@ -101,10 +97,8 @@ export async function train(input: RecipeInput, options: TrainOptions = {}): Pro
     return await runRank({ ...prepared, resume: options.resume === true, team, onEvent });
   }
   prepared.device.dispose();
-  const { recipe } = prepared;
-  const kept = partial.threads === undefined ? { ...recipe, threads: undefined } : recipe;
   const { superviseWorkers } = await import("./workers.js");
-  return superviseWorkers({ recipe: kept as RunRecipe, resume: options.resume === true }, onEvent);
+  return superviseWorkers({ recipe: prepared.recipe, resume: options.resume === true }, onEvent);
 }
 
 /** Trains as one rank of a world, with the recipe that every rank was given. */

@@ -34,43 +34,52 @@ export function parseEvent(line: string): RunEvent | undefined {
   );
 }
 
-/** The worker's program, and how Node runs it: compiled, or as TypeScript in a checkout. */
-function workerCommand(): string[] {
+/** The worker's program: compiled, or TypeScript in a checkout. */
+function workerProgram(): string {
   const own = fileURLToPath(import.meta.url);
-  if (own.endsWith(".js")) return [own.replace(/workers\.js$/, "worker.js")];
-  return [
-    "--import",
-    import.meta.resolve("jiti/register"),
-    own.replace(/workers\.ts$/, "worker.ts"),
-  ];
+  return own.replace(/workers(\.[jt]s)$/, "worker$1");
 }
 
 /**
  * Runs a job in k processes. Resolves with rank 0's result; throws ERR_ONEHOUR_WORKERS when a
- * worker failed, after the supervisor has shown its rank and error.
+ * worker failed, after the launcher has shown its rank and error.
  */
 export async function superviseWorkers(
   job: Job,
   onEvent: (event: RunEvent) => void,
 ): Promise<Result> {
+  const { recipe } = job;
   let result: Result | undefined;
+  let steps = 0;
+  const start = performance.now();
   const status = await launch({
-    workers: job.recipe.workers,
-    command: workerCommand,
-    timeoutSeconds: job.recipe.timeout,
+    workers: recipe.workers,
+    command: () => [workerProgram()],
+    timeoutSeconds: recipe.timeout,
     env: { [jobVariable]: JSON.stringify(job) },
-    onLine: (line: string) => {
+    onLine: (rank, line, stream) => {
       const event = parseEvent(line);
-      if (!event) return false;
+      if (!event) {
+        process[stream].write(rank === 0 ? `${line}\n` : `[${rank}] ${line}\n`);
+        return;
+      }
       if (event.type === "end") result = event.result;
+      if (event.type === "step") steps = event.step + 1;
       onEvent(event);
-      return true;
     },
   });
-  if (result && (status === 0 || result.status === "interrupted")) return result;
+  const signal = signalOf[status];
+  if (result && (status === 0 || signal)) return result;
+  if (signal) {
+    const seconds = (performance.now() - start) / 1000;
+    return { status: "interrupted", signal, out: recipe.out, model: recipe.model, steps, seconds };
+  }
   throw new OnehourError(
     "ERR_ONEHOUR_WORKERS",
-    `the run failed; the first worker's error is above. Continue it with: ` +
-      `onehour train --resume --out ${job.recipe.out}`,
+    "a worker failed, see above for its rank and error. Continue from the last checkpoint: " +
+      `onehour train --resume --out ${recipe.out}`,
   );
 }
+
+/** Exit statuses of a launch that a signal ended: 128 and the signal's number. */
+const signalOf: Record<number, NodeJS.Signals> = { 130: "SIGINT", 143: "SIGTERM" };

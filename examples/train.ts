@@ -1,0 +1,11 @@
+// Trains a small network on synthetic images with two workers, and tests the checkpoint it leaves.
+// Run it with: npx jiti examples/train.ts
+
+import { evaluateCheckpoint, train } from "onehour";
+
+const dataset = "synthetic:16x16x1";
+const { out, top1 } = await train({ dataset, workers: 2, epochs: 1, lr: 0.8 });
+console.log(`test accuracy while training: ${top1}`);
+
+const { correct, images } = await evaluateCheckpoint(`${out}/checkpoint.safetensors`, dataset);
+console.log(`test accuracy of the checkpoint: ${correct} of ${images}`);

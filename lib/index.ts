@@ -1,0 +1,33 @@
+// The public API of onehour.
+
+export type { ImageShape, Split } from "./data/dataset.js";
+export { type Dataset, type DatasetOpener, datasets, openDataset } from "./data/dataset.js";
+export { permutation, Sampler, type SamplerOptions } from "./data/sampler.js";
+export {
+  type Device,
+  type DeviceOptions,
+  type DeviceProperties,
+  type Executor,
+  type NativeCommunicator,
+  openDevice,
+} from "./device.js";
+export { type ConnectOptions, connect, type World } from "./distributed/connect.js";
+export { type LaunchOptions, launch } from "./distributed/launch.js";
+export { NativeError, OnehourError } from "./errors.js";
+export { gradient } from "./graph/autodiff.js";
+export { type CompiledModel, type CompileOptions, compile } from "./graph/compile.js";
+export { evaluate, type TensorData } from "./graph/evaluate.js";
+export { type DataType, Graph, type Value } from "./graph/graph.js";
+export type { Model, ModelBuilder } from "./models/model.js";
+export { models, resnet } from "./models/resnet.js";
+export * from "./ops/index.js";
+export { type EvaluateOptions, type Evaluation, evaluateCheckpoint } from "./train/evaluate.js";
+export type { Result, RunEvent } from "./train/events.js";
+export type { Recipe, RecipeInput } from "./train/recipe.js";
+export {
+  momentumFactor,
+  type Schedule,
+  type ScheduleOptions,
+  schedules,
+} from "./train/schedule.js";
+export { compileRun, type TrainOptions, train } from "./train/train.js";
