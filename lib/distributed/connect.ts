@@ -75,6 +75,8 @@ const unsupervisedFactor = 10;
 export async function connect(options: ConnectOptions = {}): Promise<World> {
   const place = readEnvironment();
   const { rank, worldSize, localRank, localWorldSize } = place;
+  // Devices divide this machine's cores by it, whoever started the ranks.
+  process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
   const timeoutSeconds = options.timeoutSeconds ?? Number(process.env.ONEHOUR_TIMEOUT ?? 60);
   const supervised = process.env.ONEHOUR_HEARTBEAT_FD !== undefined;
   const collectiveSeconds = supervised ? supervisedSeconds : timeoutSeconds * unsupervisedFactor;

@@ -34,7 +34,7 @@ interface Dialect {
   rank: string;
   worldSize: string;
   localRank: string;
-  localWorldSize: string;
+  localWorldSize: string | ((env: Environment) => string | undefined);
   /** Where the ranks meet when MASTER_ADDR and MASTER_PORT do not say. */
   meeting(env: Environment): RendezvousAddress | undefined;
 }
@@ -78,7 +78,7 @@ const dialects: readonly Dialect[] = [
     rank: "SLURM_PROCID",
     worldSize: "SLURM_NTASKS",
     localRank: "SLURM_LOCALID",
-    localWorldSize: "SLURM_NTASKS_PER_NODE",
+    localWorldSize: tasksOnThisNode,
     meeting: (env) => {
       const nodes = env.SLURM_STEP_NODELIST ?? env.SLURM_JOB_NODELIST ?? env.SLURM_NODELIST;
       const host = nodes === undefined ? undefined : firstHost(nodes);
@@ -120,14 +120,12 @@ export function readEnvironment(env: Environment = process.env): Rank {
   const worldSize = whole(env, dialect.worldSize, 1);
   const rank = whole(env, dialect.rank, 0, worldSize - 1);
   // Without a local rank each machine (or pod) holds one process.
-  const hasLocal = env[dialect.localRank] !== undefined;
-  const localRank = hasLocal ? whole(env, dialect.localRank, 0) : 0;
+  const localRank = env[dialect.localRank] === undefined ? 0 : whole(env, dialect.localRank, 0);
+  const given = dialect.localWorldSize;
+  const [name, text] =
+    typeof given === "string" ? [given, env[given]] : [dialect.localRank, given(env)];
   const localWorldSize =
-    env[dialect.localWorldSize] !== undefined
-      ? whole(env, dialect.localWorldSize, 1)
-      : hasLocal
-        ? Math.max(1, localRank + 1)
-        : 1;
+    text === undefined ? localRank + 1 : whole({ [name]: text }, name, localRank + 1);
   const result: Rank = { rank, worldSize, localRank, localWorldSize, source: dialect.source };
   if (worldSize > 1) result.rendezvous = meetingPoint(env, dialect);
   return result;
@@ -171,6 +169,15 @@ function onThisMachine(
 /** A port that all ranks of a job compute alike, below the range that systems hand out. */
 function derivedPort(identity: string): number {
   return 20_000 + (createHash("sha256").update(identity).digest().readUInt32BE(0) % 10_000);
+}
+
+/** How many tasks of the step Slurm started here: SLURM_STEP_TASKS_PER_NODE is "2(x3),1". */
+function tasksOnThisNode(env: Environment): string | undefined {
+  const counts = env.SLURM_STEP_TASKS_PER_NODE?.split(",").flatMap((part) => {
+    const match = /^(\d+)(?:\(x(\d+)\))?$/.exec(part);
+    return match === null ? [] : Array<string>(Number(match[2] ?? 1)).fill(match[1]!);
+  });
+  return counts?.[Number(env.SLURM_NODEID ?? 0)];
 }
 
 /** The first host of Slurm's compressed list: `node[003-005,9],other` names node003. */

@@ -30,6 +30,8 @@ interface RankState {
 
 // A process may take this long to its first heartbeat, whatever the timeout.
 const startSeconds = 60;
+// Between two checks that come on time there is less.
+const gapSeconds = 0.75;
 
 /**
  * Watches the heartbeats of k workers. Times are seconds of a monotonic clock.
@@ -110,7 +112,7 @@ export class Watch {
   private forgive(now: number): void {
     const gap = now - this.lastCheck;
     this.lastCheck = now;
-    if (gap < this.staleSeconds / 2) return;
+    if (gap < gapSeconds) return;
     for (const state of this.ranks) {
       state.movedAt += gap;
       if (state.beatAt !== undefined) state.beatAt += gap;
