@@ -49,66 +49,62 @@ Convolution convolutionOf(const Instruction& instruction, const Operand& x, cons
   return problem;
 }
 
-std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& w = instruction.input("w");
   const Operand& y = instruction.output("y");
   const Convolution problem = convolutionOf(instruction, x, w, y, computeType(instruction, x));
-  return guarded(instruction.op, [&] {
-    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = problem.forward();
-    const Memory filter = kernel->reordered(kernel->operand(problem.filter(x.type), w.data),
-                                            descriptor.weights_desc());
-    kernel->add<dnnl::convolution_forward>(
-        descriptor, {{DNNL_ARG_SRC, kernel->operand(problem.input(), x.data)},
+    const Memory filter =
+        kernel.reordered(kernel.operand(problem.filter(x.type), w.data), descriptor.weights_desc());
+    kernel.add<dnnl::convolution_forward>(
+        descriptor, {{DNNL_ARG_SRC, kernel.operand(problem.input(), x.data)},
                      {DNNL_ARG_WEIGHTS, filter},
-                     {DNNL_ARG_DST, kernel->operand(problem.output(), y.data)}});
-    return kernel;
+                     {DNNL_ARG_DST, kernel.operand(problem.output(), y.data)}});
   });
 }
 
-std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
+                                           PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
   const Operand& w = instruction.input("w");
   const Operand& dx = instruction.output("dx");
   const Convolution problem = convolutionOf(instruction, dx, w, dy, computeType(instruction, dx));
-  return guarded(instruction.op, [&] {
-    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = describeBackward<dnnl::convolution_backward_data>(
         problem.forward(), dnnl::algorithm::convolution_direct, problem.input(),
         problem.anyFilter(dx.type), problem.output(), problem.strides(), problem.paddings(),
         problem.paddings());
-    const Memory filter = kernel->reordered(kernel->operand(problem.filter(dx.type), w.data),
-                                            descriptor.weights_desc());
-    kernel->add<dnnl::convolution_backward_data>(
-        descriptor, {{DNNL_ARG_DIFF_DST, kernel->operand(problem.output(), dy.data)},
+    const Memory filter = kernel.reordered(kernel.operand(problem.filter(dx.type), w.data),
+                                           descriptor.weights_desc());
+    kernel.add<dnnl::convolution_backward_data>(
+        descriptor, {{DNNL_ARG_DIFF_DST, kernel.operand(problem.output(), dy.data)},
                      {DNNL_ARG_WEIGHTS, filter},
-                     {DNNL_ARG_DIFF_SRC, kernel->operand(problem.input(), dx.data)}});
-    return kernel;
+                     {DNNL_ARG_DIFF_SRC, kernel.operand(problem.input(), dx.data)}});
   });
 }
 
-std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
+                                             PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& dy = instruction.input("dy");
   const Operand& dw = instruction.output("dw");
   const Convolution problem = convolutionOf(instruction, x, dw, dy, DataType::f32);
   const bool accumulate = flag(instruction, "accumulate");
-  return guarded(instruction.op, [&] {
-    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = describeBackward<dnnl::convolution_backward_weights>(
         problem.forward(), dnnl::algorithm::convolution_direct, problem.input(),
         problem.anyFilter(DataType::f32), problem.output(), problem.strides(), problem.paddings(),
         problem.paddings());
-    const Memory stored = kernel->operand(problem.filter(DataType::f32), dw.data);
+    const Memory stored = kernel.operand(problem.filter(DataType::f32), dw.data);
     const bool direct = !accumulate && descriptor.diff_weights_desc() == stored.get_desc();
-    const Memory computed = direct ? stored : kernel->temporary(descriptor.diff_weights_desc());
-    kernel->add<dnnl::convolution_backward_weights>(
-        descriptor, {{DNNL_ARG_SRC, kernel->operand(problem.input(), x.data)},
-                     {DNNL_ARG_DIFF_DST, kernel->operand(problem.output(), dy.data)},
+    const Memory computed = direct ? stored : kernel.temporary(descriptor.diff_weights_desc());
+    kernel.add<dnnl::convolution_backward_weights>(
+        descriptor, {{DNNL_ARG_SRC, kernel.operand(problem.input(), x.data)},
+                     {DNNL_ARG_DIFF_DST, kernel.operand(problem.output(), dy.data)},
                      {DNNL_ARG_DIFF_WEIGHTS, computed}});
-    if (!direct) kernel->addReorder(computed, stored, accumulate);
-    return kernel;
+    if (!direct) kernel.addReorder(computed, stored, accumulate);
   });
 }
 

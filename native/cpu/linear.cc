@@ -31,45 +31,43 @@ Product productOf(const Instruction& instruction, const Operand& x, const Operan
   return {x.shape[0], x.shape[1], y.shape[1], x.type};
 }
 
-std::unique_ptr<Kernel> linear(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> linear(const Instruction& instruction, PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& y = instruction.output("y");
   const Product product = productOf(instruction, x, y);
   expect(instruction, y, DataType::f32, y.shape);
   const Operand& w = expect(instruction, instruction.input("w"), x.type, {product.k, product.c});
   const Operand& b = expect(instruction, instruction.input("b"), DataType::f32, {product.k});
-  return guarded(instruction.op, [&] {
-    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
-    kernel->add<dnnl::inner_product_forward>(
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
+    kernel.add<dnnl::inner_product_forward>(
         product.forward(DataType::f32),
-        {{DNNL_ARG_SRC, kernel->operand(product.input(), x.data)},
-         {DNNL_ARG_WEIGHTS, kernel->operand(product.weight(x.type), w.data)},
-         {DNNL_ARG_BIAS, kernel->operand(product.bias(), b.data)},
-         {DNNL_ARG_DST, kernel->operand(product.output(DataType::f32), y.data)}});
-    return kernel;
+        {{DNNL_ARG_SRC, kernel.operand(product.input(), x.data)},
+         {DNNL_ARG_WEIGHTS, kernel.operand(product.weight(x.type), w.data)},
+         {DNNL_ARG_BIAS, kernel.operand(product.bias(), b.data)},
+         {DNNL_ARG_DST, kernel.operand(product.output(DataType::f32), y.data)}});
   });
 }
 
-std::unique_ptr<Kernel> linearBackwardData(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> linearBackwardData(const Instruction& instruction,
+                                           PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
   const Operand& dx = instruction.output("dx");
   const Product product = productOf(instruction, dx, dy);
   expect(instruction, dy, dx.type, dy.shape);
   const Operand& w = expect(instruction, instruction.input("w"), dx.type, {product.k, product.c});
-  return guarded(instruction.op, [&] {
-    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
-    kernel->add<dnnl::inner_product_backward_data>(
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
+    kernel.add<dnnl::inner_product_backward_data>(
         describeBackward<dnnl::inner_product_backward_data>(
             product.forward(dx.type), product.input(), product.weight(dx.type),
             product.output(dx.type)),
-        {{DNNL_ARG_DIFF_DST, kernel->operand(product.output(dx.type), dy.data)},
-         {DNNL_ARG_WEIGHTS, kernel->operand(product.weight(dx.type), w.data)},
-         {DNNL_ARG_DIFF_SRC, kernel->operand(product.input(), dx.data)}});
-    return kernel;
+        {{DNNL_ARG_DIFF_DST, kernel.operand(product.output(dx.type), dy.data)},
+         {DNNL_ARG_WEIGHTS, kernel.operand(product.weight(dx.type), w.data)},
+         {DNNL_ARG_DIFF_SRC, kernel.operand(product.input(), dx.data)}});
   });
 }
 
-std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
+                                             PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& dy = instruction.input("dy");
   const Product product = productOf(instruction, x, dy);
@@ -78,25 +76,23 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction, Pre
       expect(instruction, instruction.output("dw"), DataType::f32, {product.k, product.c});
   const Operand& db = expect(instruction, instruction.output("db"), DataType::f32, {product.k});
   const bool accumulate = flag(instruction, "accumulate");
-  return guarded(instruction.op, [&] {
-    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
-    const Memory weight = kernel->operand(product.weight(DataType::f32), dw.data);
-    const Memory bias = kernel->operand(product.bias(), db.data);
-    const Memory newWeight = accumulate ? kernel->temporary(weight.get_desc()) : weight;
-    const Memory newBias = accumulate ? kernel->temporary(bias.get_desc()) : bias;
-    kernel->add<dnnl::inner_product_backward_weights>(
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
+    const Memory weight = kernel.operand(product.weight(DataType::f32), dw.data);
+    const Memory bias = kernel.operand(product.bias(), db.data);
+    const Memory newWeight = accumulate ? kernel.temporary(weight.get_desc()) : weight;
+    const Memory newBias = accumulate ? kernel.temporary(bias.get_desc()) : bias;
+    kernel.add<dnnl::inner_product_backward_weights>(
         describeBackward<dnnl::inner_product_backward_weights>(
             product.forward(x.type), product.input(), product.weight(DataType::f32), product.bias(),
             product.output(x.type)),
-        {{DNNL_ARG_SRC, kernel->operand(product.input(), x.data)},
-         {DNNL_ARG_DIFF_DST, kernel->operand(product.output(x.type), dy.data)},
+        {{DNNL_ARG_SRC, kernel.operand(product.input(), x.data)},
+         {DNNL_ARG_DIFF_DST, kernel.operand(product.output(x.type), dy.data)},
          {DNNL_ARG_DIFF_WEIGHTS, newWeight},
          {DNNL_ARG_DIFF_BIAS, newBias}});
     if (accumulate) {
-      kernel->addReorder(newWeight, weight, true);
-      kernel->addReorder(newBias, bias, true);
+      kernel.addReorder(newWeight, weight, true);
+      kernel.addReorder(newBias, bias, true);
     }
-    return kernel;
   });
 }
 

@@ -1,7 +1,10 @@
 // oneDNN 2.x and 3.x behind one face, and kernels made of oneDNN primitives.
 #pragma once
 
+#include <omp.h>
+
 #include <cstdint>
+#include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <string>
 #include <unordered_map>
@@ -58,11 +61,11 @@ typename Primitive::primitive_desc describeBackward(const Hint& hint,
 #endif
 }
 
-// Runs `body` and turns oneDNN's exceptions into errors that name the op and the status.
+// Runs `body`, turning oneDNN's exceptions into errors that name the op and the status.
 template <typename Body>
-decltype(auto) guarded(const std::string& op, Body&& body) {
+void guarded(const std::string& op, Body&& body) {
   try {
-    return body();
+    body();
   } catch (const dnnl::error& error) {
     throw Error("ERR_KERNEL", "oneDNN",
                 "[" + op + "] oneDNN failed with status " + std::to_string(error.status) + ": " +
@@ -145,5 +148,21 @@ class PrimitiveKernel final : public Kernel {
   size_t bytes_ = 0;
   void* workspace_ = nullptr;
 };
+
+// Prepares a kernel: `build(kernel)` adds its primitives. A primitive is laid out for the number of
+// threads that OpenMP reports when it is created, so that must be its stream's.
+template <typename Build>
+std::unique_ptr<Kernel> prepare(const Instruction& instruction, PrepareContext& context,
+                                const Build& build) {
+  struct Threads {
+    const int before = omp_get_max_threads();
+    explicit Threads(int count) { omp_set_num_threads(count); }
+    ~Threads() { omp_set_num_threads(before); }
+  };
+  const Threads threads(instruction.stream == "compute" ? context.backend.properties().threads : 1);
+  auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+  guarded(instruction.op, [&] { build(*kernel); });
+  return kernel;
+}
 
 }  // namespace onehour::cpu::onednn

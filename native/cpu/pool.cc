@@ -79,41 +79,37 @@ Memory indexMemory(const Instruction& instruction, const PrimitiveKernel& kernel
   return kernel.operand(wanted, index.data);
 }
 
-std::unique_ptr<Kernel> maxPool(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> maxPool(const Instruction& instruction, PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& y = instruction.output("y");
   const Operand* index = instruction.findOutput("index");
   const Pooling pooling = maxPooling(instruction, x, y);
-  return guarded(instruction.op, [&] {
-    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = forward(pooling, index == nullptr ? dnnl::prop_kind::forward_inference
                                                               : dnnl::prop_kind::forward_training);
     std::unordered_map<int, Memory> arguments{
-        {DNNL_ARG_SRC, kernel->operand(pooling.input, x.data)},
-        {DNNL_ARG_DST, kernel->operand(pooling.output, y.data)}};
+        {DNNL_ARG_SRC, kernel.operand(pooling.input, x.data)},
+        {DNNL_ARG_DST, kernel.operand(pooling.output, y.data)}};
     if (index != nullptr) {
       arguments.emplace(DNNL_ARG_WORKSPACE,
-                        indexMemory(instruction, *kernel, descriptor.workspace_desc(), *index, y));
+                        indexMemory(instruction, kernel, descriptor.workspace_desc(), *index, y));
     }
-    kernel->add<dnnl::pooling_forward>(descriptor, std::move(arguments));
-    return kernel;
+    kernel.add<dnnl::pooling_forward>(descriptor, std::move(arguments));
   });
 }
 
-std::unique_ptr<Kernel> maxPoolBackward(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> maxPoolBackward(const Instruction& instruction, PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
   const Operand& index = instruction.input("index");
   const Operand& dx = instruction.output("dx");
   const Pooling pooling = maxPooling(instruction, dx, dy);
-  return guarded(instruction.op, [&] {
-    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = backward(pooling);
-    kernel->add<dnnl::pooling_backward>(
-        descriptor, {{DNNL_ARG_DIFF_DST, kernel->operand(pooling.output, dy.data)},
+    kernel.add<dnnl::pooling_backward>(
+        descriptor, {{DNNL_ARG_DIFF_DST, kernel.operand(pooling.output, dy.data)},
                      {DNNL_ARG_WORKSPACE,
-                      indexMemory(instruction, *kernel, descriptor.workspace_desc(), index, dy)},
-                     {DNNL_ARG_DIFF_SRC, kernel->operand(pooling.input, dx.data)}});
-    return kernel;
+                      indexMemory(instruction, kernel, descriptor.workspace_desc(), index, dy)},
+                     {DNNL_ARG_DIFF_SRC, kernel.operand(pooling.input, dx.data)}});
   });
 }
 
@@ -130,29 +126,26 @@ Pooling averagePooling(const Instruction& instruction, const Operand& x, const O
           {0, 0}};
 }
 
-std::unique_ptr<Kernel> globalAveragePool(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> globalAveragePool(const Instruction& instruction, PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& y = instruction.output("y");
   const Pooling pooling = averagePooling(instruction, x, y);
-  return guarded(instruction.op, [&] {
-    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
-    kernel->add<dnnl::pooling_forward>(forward(pooling, dnnl::prop_kind::forward_training),
-                                       {{DNNL_ARG_SRC, kernel->operand(pooling.input, x.data)},
-                                        {DNNL_ARG_DST, kernel->operand(pooling.output, y.data)}});
-    return kernel;
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
+    kernel.add<dnnl::pooling_forward>(forward(pooling, dnnl::prop_kind::forward_training),
+                                      {{DNNL_ARG_SRC, kernel.operand(pooling.input, x.data)},
+                                       {DNNL_ARG_DST, kernel.operand(pooling.output, y.data)}});
   });
 }
 
-std::unique_ptr<Kernel> globalAveragePoolBackward(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> globalAveragePoolBackward(const Instruction& instruction,
+                                                  PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
   const Operand& dx = instruction.output("dx");
   const Pooling pooling = averagePooling(instruction, dx, dy);
-  return guarded(instruction.op, [&] {
-    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
-    kernel->add<dnnl::pooling_backward>(
-        backward(pooling), {{DNNL_ARG_DIFF_DST, kernel->operand(pooling.output, dy.data)},
-                            {DNNL_ARG_DIFF_SRC, kernel->operand(pooling.input, dx.data)}});
-    return kernel;
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
+    kernel.add<dnnl::pooling_backward>(
+        backward(pooling), {{DNNL_ARG_DIFF_DST, kernel.operand(pooling.output, dy.data)},
+                            {DNNL_ARG_DIFF_SRC, kernel.operand(pooling.input, dx.data)}});
   });
 }
 
