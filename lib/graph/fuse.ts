@@ -242,7 +242,8 @@ const copyBeforeOverwrite: Rewrite = {
   rewrite(copy, edit) {
     const from = copy.inputs.x!;
     const to = copy.outputs.y!;
-    const overwrites = edit.onlyUser(to);
+    const [overwrites, another] = edit.users(to);
+    if (another !== undefined) return;
     if (from.dtype !== to.dtype || from.node === undefined || edit.onlyUser(from) !== copy) return;
     if (overwrites?.outputs.x === undefined || overwrites.inputs.x !== to) return;
     if (Object.values(from.node.inputs).some((value) => value.storage === from.storage)) return;

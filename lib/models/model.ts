@@ -49,4 +49,8 @@ export interface Model {
   build(network: Network, x: Value): Value;
 }
 
-export type ModelBuilder = (options: { images: ImageSize; classes: number }) => Model;
+export interface ModelBuilder {
+  (options: { images: ImageSize; classes: number }): Model;
+  /** Made for images of some 32 pixels, not for 224. */
+  readonly smallImages: boolean;
+}

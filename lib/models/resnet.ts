@@ -144,7 +144,7 @@ class Layers {
 }
 
 function builder(name: string, { stem, block, stages }: Architecture): ModelBuilder {
-  return ({ images, classes }): Model => ({
+  const build = ({ images, classes }: Parameters<ModelBuilder>[0]): Model => ({
     name,
     images,
     classes,
@@ -172,6 +172,7 @@ function builder(name: string, { stem, block, stages }: Architecture): ModelBuil
       );
     },
   });
+  return Object.assign(build, { smallImages: stem === "small" });
 }
 
 /**

@@ -1,0 +1,230 @@
+// Fusions: what becomes of each pattern where the backend has the kernel, and where it has not.
+import { describe, expect, it } from "vitest";
+import { gradient } from "../../lib/graph/autodiff.js";
+import { fuse, prune } from "../../lib/graph/fuse.js";
+import { Graph, Storage, type Value } from "../../lib/graph/graph.js";
+import { add, allReduce, batchNorm, conv2d, maxPool, relu } from "../../lib/ops/index.js";
+import { operations } from "./options.js";
+
+const names = (g: Graph) => g.nodes.map(({ op }) => op.name);
+const node = (g: Graph, op: string, which = 0) => g.nodes.filter((n) => n.op.name === op)[which]!;
+
+/** Marks values as results, which nothing may remove. */
+function keep(...values: Value[]): void {
+  for (const { storage } of values) storage.arena = "output";
+}
+
+interface Network {
+  g: Graph;
+  x: Value;
+  norm: (x: Value, options?: { relu?: boolean; residual?: Value; training?: boolean }) => Value;
+}
+
+function network(): Network {
+  const g = new Graph();
+  const vector = () => g.input([8]);
+  return {
+    g,
+    x: g.input([2, 4, 4, 8]),
+    norm: (x, options = {}) =>
+      batchNorm(x, {
+        gamma: vector(),
+        beta: vector(),
+        runningMean: vector(),
+        runningVariance: vector(),
+        ...options,
+      }),
+  };
+}
+
+/** Builds, differentiates with respect to x, fuses. */
+function trained(
+  build: (n: Network) => Value,
+  has = operations,
+): { g: Graph; x: Value; dy: Value } {
+  const n = network();
+  const y = build(n);
+  const dy = n.g.input(y.shape);
+  const [dx] = gradient(n.g, y, dy, [n.x]);
+  keep(y, dx!);
+  fuse(n.g, has);
+  prune(n.g);
+  return { g: n.g, x: n.x, dy };
+}
+
+describe("forward", () => {
+  it("batch norm, addition and ReLU become one pass", () => {
+    const { g, x, norm } = network();
+    const residual = g.input(x.shape);
+    const y = norm(x, { relu: true, residual });
+    keep(y);
+    fuse(g, operations);
+    expect(names(g)).toEqual(["batch-norm-statistics", "batch-norm-finalize", "batch-norm-apply"]);
+    const apply = node(g, "batch-norm-apply");
+    expect(apply.attributes.relu).toBe(1);
+    expect(apply.inputs.residual).toBe(residual);
+    expect(apply.outputs.y).toBe(y);
+    expect(y.node).toBe(apply);
+  });
+
+  it("in inference too", () => {
+    const { g, x, norm } = network();
+    keep(norm(x, { relu: true, residual: x, training: false }));
+    fuse(g, operations);
+    expect(names(g)).toEqual(["batch-norm-inference"]);
+  });
+
+  it("stays apart where the backend has not the kernel", () => {
+    const { g, x, norm } = network();
+    keep(norm(x, { relu: true, residual: g.input(x.shape) }));
+    const before = names(g);
+    fuse(g, new Set(["relu"]));
+    expect(names(g)).toEqual(before);
+    expect(before.slice(2)).toEqual(["batch-norm-apply", "add", "relu"]);
+  });
+
+  it("stays apart where something else reads what is between", () => {
+    const { g, x, norm } = network();
+    const between = norm(x);
+    keep(relu(between), between);
+    fuse(g, operations);
+    expect(names(g).slice(2)).toEqual(["batch-norm-apply", "relu"]);
+  });
+
+  it("of two batch norms that are added one takes the other as its residual", () => {
+    const { g, x, norm } = network();
+    const [a, b] = [norm(x), norm(x)];
+    keep(relu(add(a, b)));
+    fuse(g, operations);
+    expect(names(g).filter((op) => op === "batch-norm-apply" || op === "add")).toEqual([
+      "batch-norm-apply",
+      "batch-norm-apply",
+    ]);
+    expect(node(g, "batch-norm-apply", 1).inputs.residual).toBe(b);
+  });
+
+  it("a convolution yields the statistics where the backend can", () => {
+    const { g, x, norm } = network();
+    keep(norm(conv2d(x, g.input([8, 1, 1, 8]))));
+    fuse(g, operations);
+    expect(names(g).slice(0, 2)).toEqual(["conv2d", "batch-norm-statistics"]);
+    fuse(g, new Set([...operations, "conv2d-statistics"]));
+    expect(names(g)).toEqual(["conv2d-statistics", "batch-norm-finalize", "batch-norm-apply"]);
+    expect(node(g, "batch-norm-finalize").inputs.statistics).toBe(
+      node(g, "conv2d-statistics").outputs.statistics,
+    );
+  });
+
+  it("a copy that is only made to be overwritten goes", () => {
+    const g = new Graph();
+    const x = g.input([4]);
+    const sum = allReduce(relu(x), { communicator: "c" });
+    keep(sum);
+    fuse(g, operations);
+    expect(names(g)).toEqual(["relu", "all-reduce"]);
+    expect(g.nodes[0]!.outputs.y!.storage).toBe(sum.storage);
+  });
+
+  it("a copy of what is needed later stays", () => {
+    const g = new Graph();
+    const x = g.input([4]);
+    const h = relu(x);
+    keep(add(allReduce(h, { communicator: "c" }), h), allReduce(x, { communicator: "c" }));
+    fuse(g, operations);
+    expect(names(g).filter((op) => op === "copy")).toHaveLength(2);
+  });
+});
+
+describe("backward", () => {
+  it("without a residual y is not read: both passes recompute the mask from x", () => {
+    const { g, x, dy } = trained(({ x, norm }) => norm(x, { relu: true }));
+    const [reduce, backward] = g.nodes.slice(-2);
+    expect([reduce!.op.name, backward!.op.name]).toEqual([
+      "batch-norm-reduce",
+      "batch-norm-backward",
+    ]);
+    expect(reduce!.attributes.relu).toBe(1);
+    expect(Object.keys(reduce!.outputs)).toEqual(["sums", "dgamma", "dbeta"]);
+    expect(reduce!.inputs).toMatchObject({ dy, x });
+    expect(reduce!.inputs.y).toBeUndefined();
+    expect(reduce!.inputs.gamma).toBe(node(g, "batch-norm-apply").inputs.gamma);
+    expect(backward!.attributes.relu).toBe(1);
+    expect(backward!.inputs).toMatchObject({ dz: dy, x, beta: reduce!.inputs.beta });
+  });
+
+  it("with a residual the reduction masks by y and writes dz for the other path", () => {
+    const { g } = trained(({ x, norm }) => norm(relu(x), { relu: true, residual: x }));
+    const reduce = node(g, "batch-norm-reduce");
+    expect(reduce.inputs.y).toBe(node(g, "batch-norm-apply").outputs.y);
+    expect(reduce.attributes.relu).toBe(1);
+    const backward = node(g, "batch-norm-backward");
+    expect(backward.attributes.relu).toBe(0);
+    expect(backward.inputs.dz).toBe(reduce.outputs.dz);
+    expect(node(g, "add").inputs).toMatchObject({ a: reduce.outputs.dz! });
+    expect(names(g).filter((op) => op === "relu-backward")).toHaveLength(1);
+  });
+
+  it("gradients that meet before a batch norm are added by its reduction", () => {
+    const { g } = trained(({ g, x, norm }) => {
+      const y = norm(x, { relu: true });
+      const w = () => g.input([8, 1, 1, 8]);
+      return add(conv2d(y, w()), conv2d(y, w()));
+    });
+    expect(names(g).filter((op) => op === "add")).toHaveLength(1); // forward's
+    const reduce = node(g, "batch-norm-reduce");
+    expect(reduce.inputs.dy!.node!.op.name).toBe("conv2d-backward-data");
+    expect(reduce.inputs.dy2!.node!.op.name).toBe("conv2d-backward-data");
+    expect(reduce.inputs.y).toBeUndefined();
+    const backward = node(g, "batch-norm-backward");
+    expect(backward.inputs.dz).toBe(reduce.outputs.dz);
+    expect(backward.attributes.relu).toBe(0);
+    expect(backward.inputs.beta).toBeUndefined();
+  });
+
+  it("a chain of identity blocks reads each gradient once", () => {
+    const { g } = trained(({ g, x, norm }) => {
+      const block = (input: Value) =>
+        norm(conv2d(input, g.input([8, 1, 1, 8])), { relu: true, residual: input });
+      return block(block(block(x)));
+    });
+    const backward = names(g).slice(names(g).indexOf("batch-norm-reduce"));
+    const block = ["batch-norm-reduce", "batch-norm-backward", "conv2d-backward-data"];
+    expect(backward).toEqual([...block, ...block, ...block, "add"]);
+    const second = node(g, "batch-norm-reduce", 1);
+    expect(second.inputs.dy).toBe(node(g, "batch-norm-reduce").outputs.dz);
+    expect(second.inputs.dy2).toBe(node(g, "conv2d-backward-data").outputs.dx);
+    expect(second.outputs.dz).toBeDefined();
+  });
+
+  it("stays apart where the backend has not the kernels", () => {
+    const has = new Set([...operations].filter((op) => op !== "batch-norm-backward"));
+    const { g } = trained(({ x, norm }) => norm(x, { relu: true }), has);
+    expect(names(g).slice(-3)).toEqual([
+      "relu-backward",
+      "batch-norm-reduce",
+      "batch-norm-backward",
+    ]);
+    expect(node(g, "batch-norm-reduce").attributes.relu).toBe(0);
+  });
+});
+
+describe("prune", () => {
+  it("drops what nobody reads: nodes, and outputs that may be absent", () => {
+    const g = new Graph();
+    const x = g.input([1, 4, 4, 8]);
+    const y = maxPool(x, { window: 2, stride: 2 });
+    relu(y);
+    keep(y);
+    prune(g);
+    expect(names(g)).toEqual(["max-pool"]);
+    expect(Object.keys(g.nodes[0]!.outputs)).toEqual(["y"]);
+  });
+
+  it("keeps what lies in an arena", () => {
+    const g = new Graph();
+    const y = relu(g.input([4]));
+    y.storage = new Storage(16, "grad", 0);
+    prune(g);
+    expect(names(g)).toEqual(["relu"]);
+  });
+});

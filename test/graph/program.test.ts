@@ -1,0 +1,54 @@
+// Program text: printing and reading back, and lines that are refused.
+import { describe, expect, it } from "vitest";
+import { parse, print } from "../../lib/graph/program.js";
+
+const text = `onehour-program 1
+name example
+arena param 64
+arena input 256 slots=2
+arena temp 128
+compute scale factor=0.5 | x=param+0:f32[4,2] -> y=temp+64:f32[4,2] # layer1.0
+compute signal event=0
+comm wait event=0
+comm all-reduce communicator=gradients | x=temp+64:f32[] -> x=temp+64:f32[]
+`;
+
+describe("program text", () => {
+  it("reads back as it was printed", () => {
+    const program = parse(text);
+    expect(print(program)).toBe(text);
+    expect(program.arenas[1]).toEqual({ name: "input", bytes: 256, slots: 2 });
+    expect(program.instructions[0]).toEqual({
+      stream: "compute",
+      op: "scale",
+      attributes: { factor: "0.5" },
+      inputs: [{ name: "x", arena: "param", offset: 0, dtype: "f32", shape: [4, 2] }],
+      outputs: [{ name: "y", arena: "temp", offset: 64, dtype: "f32", shape: [4, 2] }],
+      comment: "layer1.0",
+    });
+    expect(program.instructions[3]!.inputs[0]!.shape).toEqual([]);
+  });
+
+  it("ignores empty lines and comments", () => {
+    expect(parse(text.replace("compute signal", "\n# a comment\ncompute signal"))).toEqual(
+      parse(text),
+    );
+  });
+
+  it.each([
+    ["onehour-program 1", "onehour-program 2", /^line 1: expected "onehour-program 1"/],
+    ["compute signal", "main signal", /^line 7: unknown stream "main": main signal event=0$/],
+    ["param+0", "heap+0", /^line 6: unknown arena "heap"/],
+    ["f32[]", "f64[]", /unknown element type "f64"/],
+    ["temp+64:f32[4,2]", "temp+-4:f32[4,2]", /expected name=arena\+offset:dtype\[dims\]/],
+    ["arena temp 128", "arena temp lots", /^line 5: expected arena NAME BYTES/],
+    ["event=0", "event", /expected key=value, got "event"/],
+  ])("refuses %s as %s", (from, to, message) => {
+    expect(() => parse(text.replace(from, to))).toThrow(
+      expect.objectContaining({
+        code: "ERR_ONEHOUR_PROGRAM",
+        message: expect.stringMatching(message),
+      }),
+    );
+  });
+});
