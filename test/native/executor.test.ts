@@ -1,0 +1,242 @@
+// Executors and communicators through JavaScript, on the backend that is made for tests.
+import { afterEach, describe, expect, it } from "vitest";
+import type { Device, Executor } from "../../lib/device.js";
+import { openBackend } from "../../lib/device.js";
+import { NativeError } from "../../lib/errors.js";
+
+const device: Device = openBackend("fake", 1);
+const executors: Executor[] = [];
+
+async function load(
+  body: string | Record<string, string>,
+  options?: Parameters<Device["load"]>[1],
+): Promise<Executor> {
+  const bodies = typeof body === "string" ? { p: body } : body;
+  const programs = Object.entries(bodies).map(([name, lines]) => ({
+    name,
+    text: `onehour-program 1
+name ${name}
+arena temp 1024
+arena param 64
+arena input 64 slots=3
+arena output 64 slots=3
+${lines}
+`,
+  }));
+  const executor = await device.load(programs, options);
+  executors.push(executor);
+  return executor;
+}
+
+function floats(bytes: Uint8Array): Float32Array {
+  return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+}
+
+async function failure(promise: Promise<unknown>): Promise<NativeError> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(NativeError);
+  return error as NativeError;
+}
+
+afterEach(() => {
+  for (const executor of executors.splice(0)) executor.dispose();
+});
+
+describe("executor", () => {
+  it("runs submissions in order with all slots in flight", async () => {
+    const executor = await load(
+      `compute affine b=1 | x=param+0:f32[1] -> x=param+0:f32[1] y=param+0:f32[1]
+compute sum | a=param+0:f32[1] b=input+0:f32[1] -> y=output+0:f32[1]`,
+    );
+    expect(executor.slots).toBe(3);
+    expect(executor.memory).toEqual({
+      arenas: { input: 192, output: 192, param: 64, temp: 1024 },
+      workspaces: {},
+      total: 1472,
+    });
+    const results: number[] = [];
+    const flights: Promise<void>[] = [];
+    for (let step = 0; step < 30; step++) {
+      const slot = step % 3;
+      await flights[slot];
+      floats(executor.input(slot))[0] = 1000 * step;
+      flights[slot] = executor.submit("p", slot).then(() => {
+        results.push(floats(executor.output(slot))[0]!);
+      });
+    }
+    await Promise.all(flights);
+    expect(results).toEqual(Array.from({ length: 30 }, (_, step) => 1000 * step + step + 1));
+    expect(executor.input(1)).toBe(executor.input(1));
+  });
+
+  it("leaves JavaScript free while the device works", async () => {
+    const executor = await load("compute sleep milliseconds=200");
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 5);
+    const start = performance.now();
+    const running = executor.submit("p", 0);
+    expect(performance.now() - start).toBeLessThan(100);
+    await running;
+    clearInterval(timer);
+    expect(ticks).toBeGreaterThan(5);
+  });
+
+  it("writes and reads arenas between submissions", async () => {
+    const executor = await load("compute affine a=2 | x=param+0:f32[4] -> y=param+16:f32[4]");
+    const bytes = new Uint8Array(new Float32Array([1, 2, 3, 4]).buffer);
+    const written = executor.write("param", 0, bytes);
+    bytes.fill(0); // the bytes were taken at the call
+    const ran = executor.submit("p", 0);
+    const read = await executor.read("param", 0, 32);
+    expect([...floats(read)]).toEqual([1, 2, 3, 4, 2, 4, 6, 8]);
+    await Promise.all([written, ran]);
+    for (const [arena, offset, length] of [
+      ["param", 60, 8],
+      ["param", -1, 4],
+      ["param", 0.5, 4],
+      ["heap", 0, 1],
+      ["input", 0, 1],
+    ] as const) {
+      expect((await failure(executor.read(arena, offset, length))).code).toBe("ERR_USAGE");
+    }
+    expect((await failure(executor.write("param", 0, "x" as never))).code).toBe("ERR_USAGE");
+    await executor.submit("p", 0); // wrong use poisons nothing
+  });
+
+  it("refuses a slot in flight, unknown programs and slots", async () => {
+    const executor = await load(
+      "compute sleep milliseconds=20\ncompute affine | x=input+0:f32[1] -> y=output+0:f32[1]",
+    );
+    const running = executor.submit("p", 0);
+    expect((await failure(executor.submit("p", 0))).message).toContain("still in flight");
+    await running;
+    expect((await failure(executor.submit("q", 0))).message).toContain("expected one of: p");
+    expect((await failure(executor.submit("p", 3))).code).toBe("ERR_USAGE");
+    expect(() => executor.input(3)).toThrow(NativeError);
+    expect(() => executor.output(-1)).toThrow("from 0 to 2");
+  });
+
+  it("rejects everything after an error, with the line and the caller's stack", async () => {
+    const executor = await load({
+      good: "compute affine | x=input+0:f32[1] -> y=output+0:f32[1]",
+      bad: "comm sleep milliseconds=5\ncomm fail message=ouch # here",
+    });
+    await executor.submit("good", 0);
+    async function trainingStep(): Promise<void> {
+      await executor.submit("bad", 0);
+    }
+    const first = trainingStep();
+    const rest = [executor.submit("good", 1), executor.submit("good", 2)];
+    const error = await failure(first);
+    expect(error).toMatchObject({
+      code: "ERR_FAKE",
+      library: "fake",
+      line: 8,
+      text: "comm fail message=ouch # here",
+    });
+    expect(error.message).toContain("ouch\n  program bad, line 8: comm fail message=ouch # here");
+    expect(error.stack).toContain("trainingStep");
+    expect(error.stack).toContain("executor.test.ts");
+    for (const promise of rest) expect((await failure(promise)).line).toBe(8);
+    expect((await failure(executor.submit("good", 0))).code).toBe("ERR_FAKE");
+    expect((await failure(executor.read("temp", 0, 4))).code).toBe("ERR_FAKE");
+  });
+
+  it("refuses programs at load, with the line", async () => {
+    for (const [line, code] of [
+      ["compute nothing", "ERR_KERNEL"],
+      ["compute affine | x=temp+0:f32[4] -> y=temp+0:f32[2]", "ERR_SHAPE"],
+      ["comm barrier communicator=peers", "ERR_COLLECTIVE"],
+      ["compute affine | x=temp+0:f32[400] -> y=temp+0:f32[400]", "ERR_PROGRAM"],
+    ] as const) {
+      const error = await failure(load(line));
+      expect(error).toMatchObject({ code, line: 7, text: line });
+    }
+    expect((await failure(device.load([{ name: "p" } as never]))).code).toBe("ERR_USAGE");
+    expect((await failure(device.load("p" as never))).code).toBe("ERR_USAGE");
+    const strangers = { communicators: { peers: {} as never } };
+    expect((await failure(device.load([], strangers))).code).toBe("ERR_USAGE");
+  });
+
+  it("ends pending work when disposed and keeps views readable", async () => {
+    const peers = device.createCommunicator(0, 2, 1);
+    const executor = await load("comm barrier communicator=peers", { communicators: { peers } });
+    const view = executor.output(2);
+    const running = executor.submit("p", 0);
+    executor.dispose();
+    executor.dispose();
+    expect((await failure(running)).code).toBe("ERR_DISPOSED");
+    expect((await failure(executor.submit("p", 0))).code).toBe("ERR_DISPOSED");
+    expect(() => executor.input(0)).toThrow("disposed");
+    view.fill(3);
+    expect(view[63]).toBe(3);
+  });
+});
+
+describe("communicator", () => {
+  it("works on typed arrays in order, off the JavaScript thread", async () => {
+    const communicator = device.createCommunicator(1, 3, 1);
+    expect([communicator.rank, communicator.size]).toEqual([1, 3]);
+    expect(communicator.address()).toEqual(new Uint8Array([1]));
+    await communicator.connect([0, 1, 2].map((rank) => new Uint8Array([rank])));
+    const sums = new Float32Array([1, 2]);
+    const doubles = new Float64Array([0.5, -1]).subarray(1);
+    await Promise.all([
+      communicator.allReduce(sums),
+      communicator.allReduce(doubles),
+      communicator.broadcast(new Uint16Array(3), 2),
+    ]);
+    expect([...sums, ...doubles]).toEqual([3, 6, -3]);
+    expect(await communicator.allGather(new Uint8Array([7, 8]))).toEqual(
+      new Uint8Array([7, 8, 7, 8, 7, 8]),
+    );
+  });
+
+  it("refuses arrays that it cannot hold", async () => {
+    const communicator = device.createCommunicator(0, 2, 1);
+    const shared = new Float32Array(new SharedArrayBuffer(8));
+    const detached = new Float32Array(2);
+    structuredClone(detached, { transfer: [detached.buffer] });
+    const resizable = new Float32Array(
+      new (ArrayBuffer as new (length: number, options: object) => ArrayBuffer)(8, {
+        maxByteLength: 16,
+      }),
+    );
+    for (const [array, message] of [
+      [shared, "SharedArrayBuffer"],
+      [detached, "transferred"],
+      [resizable, "resizable"],
+      [[1, 2], "typed array"],
+      [new Uint8Array(4), "Float32Array, Float64Array or Int32Array"],
+    ] as const) {
+      const error = await failure(communicator.allReduce(array as Float32Array));
+      expect(error).toMatchObject({ code: "ERR_USAGE" });
+      expect(error.message).toContain(message);
+    }
+    const data = new Float32Array(8);
+    const running = communicator.allReduce(data.subarray(0, 5));
+    const overlap = await failure(communicator.broadcast(data.subarray(4), 0));
+    expect(overlap.message).toContain("overlaps");
+    await running;
+    await communicator.allReduce(data.subarray(4));
+    expect((await failure(communicator.broadcast(data, 2))).message).toContain("from 0 to 1");
+    expect((await failure(communicator.connect([]))).message).toContain("2 addresses, got 0");
+    expect(() => device.createCommunicator(2, 2, 1)).toThrow("rank must be a number from 0 to 1");
+  });
+
+  it("blocks no one and ends when aborted", async () => {
+    const blocked = Array.from({ length: 6 }, () => device.createCommunicator(0, 2, 1));
+    const barriers = blocked.map((communicator) => failure(communicator.barrier()));
+    // More blocked calls than libuv has threads: the file system still answers.
+    const { readFile } = await import("node:fs/promises");
+    expect((await readFile(new URL(import.meta.url))).length).toBeGreaterThan(0);
+    for (const communicator of blocked) communicator.abort();
+    for (const error of await Promise.all(barriers)) {
+      expect(error).toMatchObject({ code: "ERR_COLLECTIVE", library: "fake" });
+    }
+    expect((await failure(blocked[0]!.barrier())).code).toBe("ERR_COLLECTIVE");
+  });
+});

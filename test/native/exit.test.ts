@@ -1,0 +1,180 @@
+// However a process or a Worker ends while native work is in flight, it ends soon and with the
+// right status.
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+
+const folder = mkdtempSync(join(tmpdir(), "onehour-exit-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Loaded by every child: programs that block, sleep, fail and compute. */
+const prelude = `
+import { openBackend } from ${JSON.stringify(new URL("../../dist/device.js", import.meta.url))};
+import { Worker, isMainThread, parentPort } from "node:worker_threads";
+const device = openBackend("fake", 1);
+const peers = device.createCommunicator(0, 2, 1);
+const text = (lines) => "onehour-program 1\\nname p\\narena temp 64\\n" + lines + "\\n";
+const executor = await device.load([
+  { name: "block", text: text("comm barrier communicator=peers") },
+  { name: "sleep", text: text("compute sleep milliseconds=20000") },
+  { name: "nap", text: text("compute sleep milliseconds=100") },
+  { name: "fail", text: text("compute fail message=ouch") },
+], { communicators: { peers } });
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+`;
+
+interface Outcome {
+  status: number | null;
+  signal: string | null;
+  out: string;
+  error: string;
+  seconds: number;
+}
+
+let count = 0;
+
+function run(body: string, flags: string[] = []): Promise<Outcome> {
+  const file = join(folder, `child-${count++}.mjs`);
+  writeFileSync(file, prelude + body);
+  const start = performance.now();
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [...flags, file], { stdio: ["ignore", "pipe", "pipe"] });
+    let out = "";
+    let error = "";
+    child.stdout.on("data", (data) => {
+      out += data;
+    });
+    child.stderr.on("data", (data) => {
+      error += data;
+    });
+    const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);
+    child.on("close", (status, signal) => {
+      clearTimeout(timer);
+      resolve({ status, signal, out, error, seconds: (performance.now() - start) / 1000 });
+    });
+  });
+}
+
+/** Seconds that an end may take: start of Node, and the bound for native threads. */
+const SOON = 6;
+
+describe("the end of a process", () => {
+  it.each([
+    ["a blocked collective", "executor.submit('block', 0); await pause(50); process.exit(7);", 7],
+    ["a kernel of 20 s", "executor.submit('sleep', 0); await pause(50); process.exit(3);", 3],
+    ["queued work", "for (let i = 0; i < 99; i++) executor.submit('nap', 0); process.exit(5);", 5],
+    ["a blocked host collective", "peers.barrier(); await pause(50); process.exit(4);", 4],
+    ["a load in progress", "device.load([{ name: 'p', text: text('') }]); process.exit(6);", 6],
+  ])("process.exit during %s", async (_, body, status) => {
+    const outcome = await run(body);
+    expect(outcome).toMatchObject({ status, signal: null, error: "" });
+    expect(outcome.seconds).toBeLessThan(SOON);
+  });
+
+  it("an uncaught error while work is in flight", async () => {
+    const outcome = await run("executor.submit('sleep', 0); await pause(50); throw Error('mine');");
+    expect(outcome).toMatchObject({ status: 1, signal: null });
+    expect(outcome.error).toContain("mine");
+    expect(outcome.seconds).toBeLessThan(SOON);
+  });
+
+  it("a failed submission that nobody awaits", async () => {
+    const outcome = await run(
+      "executor.submit('nap', 0); executor.submit('fail', 0); executor.submit('nap', 0);",
+    );
+    expect(outcome).toMatchObject({ status: 1, signal: null });
+    expect(outcome.error).toContain("program fail, line 4: compute fail message=ouch");
+    expect(outcome.error).toContain("child-");
+  });
+
+  it("comes by itself when pending work is done, and not before", async () => {
+    const outcome = await run("executor.submit('nap', 0).then(() => console.log('done'));");
+    expect(outcome).toMatchObject({ status: 0, signal: null, out: "done\n", error: "" });
+    expect(outcome.seconds).toBeLessThan(SOON);
+  });
+
+  it("on the CPU backend in the middle of its kernels", async () => {
+    const outcome = await run(`
+const cpu = openBackend("cpu", 2);
+const lines = Array(2000).fill(
+  "compute add relu=1 | a=temp+0:f32[1000000] b=temp+4000000:f32[1000000] -> y=temp+8000000:f32[1000000]");
+const busy = await cpu.load([{ name: "p",
+  text: "onehour-program 1\\nname p\\narena temp 12000000\\n" + lines.join("\\n") + "\\n" }]);
+busy.submit("p", 0).catch(() => {});
+await pause(30);
+process.exit(9);`);
+    expect(outcome).toMatchObject({ status: 9, signal: null, error: "" });
+    expect(outcome.seconds).toBeLessThan(SOON);
+  });
+});
+
+describe("the end of a Worker", () => {
+  const inWorker = (inside: string, outside: string) =>
+    `
+if (isMainThread) {
+  const worker = new Worker(new URL(import.meta.url));
+  await new Promise((resolve) => worker.once("message", resolve));
+  ${outside}
+  await executor.submit("nap", 0);
+  console.log("main still works");
+} else {
+  ${inside}
+}`;
+
+  it.each([
+    ["a blocked collective", "executor.submit('block', 0);"],
+    ["a blocked host collective", "peers.barrier();"],
+    ["a kernel of 20 s", "executor.submit('sleep', 0);"],
+  ])("terminate during %s", async (_, work) => {
+    const outcome = await run(
+      inWorker(
+        `${work} await pause(50); parentPort.postMessage(0); setInterval(() => {}, 1000);`,
+        "await worker.terminate();",
+      ),
+    );
+    expect(outcome).toMatchObject({ status: 0, signal: null, error: "" });
+    expect(outcome.out).toBe("main still works\n");
+    expect(outcome.seconds).toBeLessThan(SOON);
+  });
+
+  it("process.exit inside it", async () => {
+    const outcome = await run(
+      inWorker(
+        "executor.submit('block', 0); await pause(50); parentPort.postMessage(0); process.exit(2);",
+        "console.log(await new Promise((resolve) => worker.once('exit', resolve)));",
+      ),
+    );
+    expect(outcome).toMatchObject({
+      status: 0,
+      signal: null,
+      error: "",
+      out: "2\nmain still works\n",
+    });
+  });
+});
+
+describe("memory", () => {
+  it("of executors that were dropped without dispose is freed", async () => {
+    const outcome = await run(
+      `
+const large = "onehour-program 1\\nname p\\narena temp 33554432\\narena output 64 slots=2\\n" +
+  "compute affine | x=temp+0:f32[8388608] -> y=temp+0:f32[8388608]\\n";
+let view;
+for (let round = 0; round < 40; round++) {
+  const dropped = await device.load([{ name: "p", text: large }]);
+  await dropped.submit("p", 0);
+  view = dropped.output(1);
+  if (round % 5 === 4) { global.gc(); await pause(20); }
+}
+global.gc();
+await pause(100);
+view.fill(1);
+console.log(Math.round(process.memoryUsage().rss / 2 ** 20));`,
+      ["--expose-gc"],
+    );
+    expect(outcome).toMatchObject({ status: 0, error: "" });
+    expect(Number(outcome.out)).toBeLessThan(500); // of 1,280 MiB allocated in all
+  });
+});
