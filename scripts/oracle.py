@@ -497,18 +497,20 @@ def write_resnet8():
     out.update({f"step/gradient/{name}": grad for name, grad in grads.items()})
     out.update({f"step/statistics/{name}": s for name, s in network.statistics.items()})
 
-    losses, network = train("resnet8", 10, 32)
-    out["train/losses"] = torch.tensor(losses)
-    out.update({f"train/statistics/{name}": s for name, s in network.statistics.items()})
-    for name, parameter in network.parameters.items():
-        out[f"train/norm/{name}"] = parameter.norm().reshape(1)
-        out[f"train/projections/{name}"] = torch.from_numpy(projections(name, parameter))
+    for prefix, accumulate in [("train", 1), ("accumulate", 2)]:
+        losses, network = train("resnet8", 10, 32, accumulate)
+        out[f"{prefix}/losses"] = torch.tensor(losses)
+        out.update({f"{prefix}/statistics/{name}": s for name, s in network.statistics.items()})
+        for name, parameter in network.parameters.items():
+            out[f"{prefix}/norm/{name}"] = parameter.norm().reshape(1)
+            out[f"{prefix}/projections/{name}"] = torch.from_numpy(projections(name, parameter))
     save(out, "resnet8")
 
 
-def train(name, steps, batch, dtype=torch.float64):
+def train(name, steps, batch, accumulate=1, dtype=torch.float64):
     """Two batches in turn, so that the loss falls. η = 0.1, Nesterov momentum 0.9, weight decay 1e-4
-    on everything but batch norm."""
+    on everything but batch norm. The running statistics of a step go on from those before it by the
+    mean of the micro-batches' statistics."""
     network = Network(name, "paper", dtype)
     decayed, others = [], []
     for key, parameter in network.parameters.items():
@@ -519,13 +521,19 @@ def train(name, steps, batch, dtype=torch.float64):
         lr=0.1, momentum=0.9, nesterov=True,
     )  # fmt: skip
     losses = []
-    for i in range(steps):
-        x, labels = network.batch(i % 2, batch)
-        value = F.cross_entropy(network(x), labels)
+    for step in range(steps):
         optimizer.zero_grad()
-        value.backward()
+        before, updated, total = network.statistics, [], 0
+        for micro in range(accumulate):
+            network.statistics = {key: value.clone() for key, value in before.items()}
+            x, labels = network.batch((step * accumulate + micro) % 2, batch)
+            value = F.cross_entropy(network(x), labels) / accumulate
+            value.backward()
+            total += value.item()
+            updated.append(network.statistics)
+        network.statistics = {key: sum(u[key] for u in updated) / accumulate for key in before}
         optimizer.step()
-        losses.append(value.item())
+        losses.append(total)
     return losses, network
 
 

@@ -1,6 +1,8 @@
 // Input normalisation, addition, ReLU, conversion and scaling.
 import { describe, expect, it } from "vitest";
+import { gradient } from "../../lib/graph/autodiff.js";
 import { bf16FromFloat32, float32FromBf16, type Value } from "../../lib/graph/graph.js";
+import { addOp } from "../../lib/ops/elementwise.js";
 import { add, cast, normalizeInput, relu, scale } from "../../lib/ops/index.js";
 import { relativeError } from "../support/compare.js";
 import { cases, lookup, readFixture } from "../support/fixtures.js";
@@ -20,6 +22,16 @@ testFamily("add", {
   tolerance: ({ dtype }) => (dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE),
   // No sum is nearer to zero than 1/128.
   finiteDifference: () => ({ step: 1 / 256, tolerance: 1e-4 }),
+});
+
+it.each(cases.add)("add $name as one instruction", async (c) => {
+  const fixture = lookup(readFixture("add", `${c.name}/`));
+  const { y } = await run((g) => {
+    const a = constant(g, fixture("a"), c.dtype);
+    return g.apply(addOp, { a, b: constant(g, fixture("b"), c.dtype) }, { relu: c.relu });
+  });
+  const tolerance = c.dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE;
+  expect(relativeError(y!, fixture("y").data)).toBeLessThan(tolerance);
 });
 
 describe.each(cases["normalize-input"])("normalize-input: $name", (c) => {
@@ -67,7 +79,6 @@ describe("scale", () => {
 
 describe("a value that is used twice", () => {
   it("gets the sum of both gradients", async () => {
-    const { gradient } = await import("../../lib/graph/autodiff.js");
     const data = Float32Array.of(-2, -1, 1, 2);
     const { dx } = await run((g) => {
       const x: Value = g.constant(data, [4]);

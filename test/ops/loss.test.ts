@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { softmaxCrossEntropy } from "../../lib/ops/index.js";
-import { softmaxCrossEntropyBackward } from "../../lib/ops/loss.js";
+import { softmaxCrossEntropyBackward, softmaxCrossEntropyOp } from "../../lib/ops/loss.js";
 import { dot, norm, relativeError } from "../support/compare.js";
 import { cases, lookup, readFixture } from "../support/fixtures.js";
 import { BF16_TOLERANCE, constant, run } from "../support/op-cases.js";
@@ -107,6 +107,22 @@ describe("softmax-cross-entropy", () => {
     );
     expect(loss).toBeCloseTo(Math.log(2), 6);
     expect(counts).toEqual([0, 1, 1]);
+  });
+
+  it("adds to the metrics of earlier micro-batches", async () => {
+    const { metrics } = await run((g) =>
+      g.apply(
+        softmaxCrossEntropyOp,
+        {
+          logits: g.constant(Float32Array.of(0, 0, 3, 3), [2, 2]),
+          labels: g.constant(Int32Array.of(0, 1), [2]),
+          metrics: g.constant(Float32Array.of(10, 20, 30, 40), [4]),
+        },
+        { smoothing: 0, scale: 0.5, accumulate: 1 },
+      ),
+    );
+    expect(metrics![0]).toBeCloseTo(10 + Math.log(2), 5);
+    expect([...metrics!.slice(1)]).toEqual([21, 32, 42]);
   });
 
   it("ranks equal logits by their index", async () => {

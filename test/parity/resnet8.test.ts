@@ -1,6 +1,6 @@
 // ResNet-8 as a whole against PyTorch in double precision: a step, ten steps, an evaluation.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { TensorLayout } from "../../lib/graph/compile.js";
+import type { CompileOptions, TensorLayout } from "../../lib/graph/compile.js";
 import { median, norm, relativeError } from "../support/compare.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 import { errorScale, projectedError, TestNetwork } from "../support/network.js";
@@ -11,12 +11,12 @@ const fixture = lookup(references);
 /** Runs the tests of `body` on one loaded network. */
 function withNetwork(
   batch: number,
-  precision: "fp32" | "bf16",
+  options: Partial<CompileOptions>,
   body: (network: () => TestNetwork) => void,
 ): void {
   let network: TestNetwork;
   beforeAll(async () => {
-    network = await TestNetwork.load("resnet8", batch, { precision });
+    network = await TestNetwork.load("resnet8", batch, options);
   });
   afterAll(() => network?.dispose());
   body(() => network);
@@ -46,7 +46,7 @@ async function gradientErrors(
 }
 
 describe("a step in fp32", () => {
-  withNetwork(8, "fp32", (network) => {
+  withNetwork(8, {}, (network) => {
     it("has the oracle's loss, gradients and running statistics", async () => {
       await network().initialize("robust");
       const [loss] = await network().run("last", 0);
@@ -64,7 +64,7 @@ describe("a step in fp32", () => {
 });
 
 describe("a step in bf16", () => {
-  withNetwork(8, "bf16", (network) => {
+  withNetwork(8, { precision: "bf16" }, (network) => {
     // Activations near ±2 and 4 carry a signal of some tenths, of which the rounding of bf16 (2⁻⁸ of
     // the whole) takes a few hundredths. PyTorch's own autocast has a median error of 0.03 and a
     // worst one of 0.14 in this step.
@@ -80,20 +80,25 @@ describe("a step in bf16", () => {
   });
 });
 
-describe("ten steps of SGD", () => {
-  withNetwork(32, "fp32", (network) => {
+describe.each([
+  { prefix: "train", accumulate: 1 },
+  { prefix: "accumulate", accumulate: 2 },
+])("ten steps of SGD of $accumulate micro-batches", ({ prefix, accumulate }) => {
+  withNetwork(32, { accumulate }, (network) => {
     it("have the losses, parameters and running statistics of torch.optim.SGD", async () => {
       await network().initialize("paper");
-      const expected = fixture("train/losses").data;
-      for (let step = 0; step < expected.length; step++) {
-        const [loss] = await network().run("last", step % 2, { rate: 0.1 });
+      const expected = fixture(`${prefix}/losses`).data;
+      for (let step = 0, micro = 0; step < expected.length; step++) {
+        for (let j = 1; j < accumulate; j++) await network().run("micro", micro++ % 2);
+        const [loss, , , count] = await network().run("last", micro++ % 2);
         expect(Math.abs(loss! / expected[step]! - 1), `step ${step}`).toBeLessThan(1e-5);
+        expect(count).toBe(32 * accumulate);
       }
-      await expectStatistics(network(), "train", 1e-5);
-      const normOf = (name: string) => fixture(`train/norm/${name}`).data[0]!;
+      await expectStatistics(network(), prefix, 1e-5);
+      const normOf = (name: string) => fixture(`${prefix}/norm/${name}`).data[0]!;
       for (const layout of network().compiled.parameters) {
         const { name } = layout;
-        const { data } = fixture(`train/projections/${name}`);
+        const { data } = fixture(`${prefix}/projections/${name}`);
         const got = await network().read("param", layout);
         const error = projectedError(name, got, data, errorScale(layout, normOf));
         expect(error, name).toBeLessThan(1e-5);
@@ -103,7 +108,7 @@ describe("ten steps of SGD", () => {
 });
 
 describe("evaluation", () => {
-  withNetwork(16, "fp32", (network) => {
+  withNetwork(16, {}, (network) => {
     it("uses the running statistics and leaves label −1 out", async () => {
       await network().initialize("robust");
       const metrics = await network().run("evaluate", 100, { ignored: [3, 15] });

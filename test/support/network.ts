@@ -227,7 +227,7 @@ export class TestNetwork {
 
   /** Runs a program on batch `index` and returns its metrics. `ignored` images get label −1. */
   async run(
-    program: "last" | "evaluate",
+    program: "micro" | "last" | "evaluate",
     index: number,
     options: { rate?: number; ignored?: readonly number[] } = {},
   ): Promise<Float32Array> {
