@@ -1,8 +1,10 @@
 // Starts k workers on this machine, shows their output, watches over them and ends them together.
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { pathToFileURL } from "node:url";
 import { OnehourError } from "../errors.js";
 import { nameRanks, RendezvousServer } from "./rendezvous.js";
 import { causeOf, type Failure, type Heartbeat, type Verdict, Watch } from "./supervise.js";
@@ -20,6 +22,11 @@ export interface LaunchOptions {
   env?: Record<string, string>;
   /** Takes a worker's line of output; by default it goes where the worker wrote it. */
   onLine?: (rank: number, line: string, stream: "stdout" | "stderr") => void;
+  /**
+   * Takes the cause of a failed run, one line that names the rank and its error, after the details
+   * (a stack, the table of a hang) were shown; by default it is shown as the last line of stderr.
+   */
+  onFailure?: (cause: string) => void;
 }
 
 const heartbeatFd = 3;
@@ -54,6 +61,16 @@ export async function launch(options: LaunchOptions): Promise<number> {
   } finally {
     await server.close();
   }
+}
+
+/** Node's arguments that load what comes before a worker's program. */
+function preloads(): string[] {
+  const own = import.meta.url;
+  if (own.endsWith(".js")) return ["--import", new URL("worker.js", own).href];
+  // In a checkout's sources, TypeScript is loaded too.
+  const jiti = pathToFileURL(createRequire(own).resolve("jiti/package.json"));
+  const register = new URL("lib/jiti-register.mjs", jiti).href;
+  return ["--import", register, "--import", new URL("worker.ts", own).href];
 }
 
 class Team {
@@ -170,10 +187,13 @@ class Team {
   /** Tells what went wrong, the cause last. */
   private conclude(): number {
     const cause = causeOf(this.failures);
+    const { onFailure = (line) => tell([`onehour: ${line}`]) } = this.options;
     if (this.verdict !== undefined) {
-      tell(["onehour: the run hangs:", ...this.verdict.table, `onehour: ${this.verdict.message}`]);
+      tell(["the run hangs:", ...this.verdict.table]);
+      onFailure(this.verdict.message);
     } else if (cause !== undefined) {
-      tell([...cause.details, `onehour: ${this.word(cause)}`]);
+      tell(cause.details);
+      onFailure(this.word(cause));
     }
     if (this.interruption !== undefined) return signals[this.interruption];
     return this.verdict !== undefined || cause !== undefined ? 1 : 0;
@@ -211,10 +231,9 @@ class Worker {
     command: readonly string[],
     env: NodeJS.ProcessEnv,
   ) {
-    const first = new URL("./worker.js", import.meta.url).href;
     // A process group of its own: the terminal's Ctrl-C reaches it through us alone, and what it
     // starts ends with it.
-    this.child = spawn(process.execPath, ["--import", first, ...command], {
+    this.child = spawn(process.execPath, [...preloads(), ...command], {
       env,
       detached: true,
       stdio: ["pipe", "pipe", "pipe", "pipe"],
@@ -309,7 +328,7 @@ function showLine(rank: number, line: string, stream: "stdout" | "stderr"): void
 }
 
 function tell(lines: readonly string[]): void {
-  process.stderr.write(`${lines.join("\n")}\n`);
+  for (const line of lines) process.stderr.write(`${line}\n`);
 }
 
 function oneLine(text: string): string {

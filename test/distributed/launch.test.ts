@@ -1,4 +1,5 @@
 // Worlds of several processes: what collectives compute, and what happens when something goes wrong.
+import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { isAlive, lastLine, launcher, node, pidsOf, script, until } from "./command.js";
 
@@ -63,6 +64,25 @@ describe("collectives", () => {
     expectSums(sumsOf(run.stdout), 1);
   });
 
+  test("are instructions of programs", async () => {
+    const run = launcher(4, 60, "program");
+    expect(await run.ended).toMatchObject({ status: 0 });
+    const lines = run.stdout
+      .replace(/^\[\d\] /gm, "")
+      .trim()
+      .split("\n");
+    const results = lines.map((line) => JSON.parse(line));
+    for (let rank = 0; rank < 4; rank++) {
+      const first = rank - (rank % 2);
+      expect(results).toContainEqual({
+        rank,
+        grad: [6, 4, 12, 2, 1, 10],
+        temp: [first, 0 - first, first + 1, -first - 1],
+      });
+      expect(results).toContainEqual({ rank, refusal: "ERR_SHAPE line 7" });
+    }
+  });
+
   test.each([
     ["torchrun with a free master port", { TORCHELASTIC_USE_AGENT_STORE: "False" }],
     ["torchrun whose agent holds the master port", { TORCHELASTIC_USE_AGENT_STORE: "True" }],
@@ -82,6 +102,19 @@ describe("collectives", () => {
     for (const run of runs) expect(await run.ended).toMatchObject({ status: 0 });
     expectSums(sumsOf(runs.map(({ stdout }) => stdout).join("")), 2);
   });
+});
+
+test("a TypeScript script runs in k processes", async () => {
+  const file = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+  const run = node([
+    script("launcher"),
+    "2",
+    "60",
+    file("dist/distributed/run-script.js"),
+    file("examples/all-reduce.ts"),
+  ]);
+  expect(await run.ended).toMatchObject({ status: 0 });
+  expect(run.stdout).toMatch(/^2 ranks, 25 MiB: .* sum 3 everywhere$/m);
 });
 
 // What befalls rank 1, and the last line on stderr.
@@ -157,6 +190,16 @@ describe("supervision", () => {
     run.child.kill(signal);
     expect(await run.ended).toMatchObject({ status: expected });
     expect(run.stderr).toBe("");
+    expect(pidsOf(run).filter(isAlive)).toEqual([]);
+  });
+
+  test("a second signal kills workers that take their time", async () => {
+    const run = launcher(2, 60, "loop", "stubborn");
+    await until(() => run.stdout.includes("[1] round 20"));
+    run.child.kill("SIGTERM");
+    await until(() => run.stdout.includes("no"));
+    run.child.kill("SIGTERM");
+    expect(await run.ended).toMatchObject({ status: 143 });
     expect(pidsOf(run).filter(isAlive)).toEqual([]);
   });
 

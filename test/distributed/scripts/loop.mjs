@@ -41,11 +41,9 @@ if (process.argv[2] === "save") {
     process.exit(143);
   });
 }
-for (
-  let round = 0;
-  round < 40 || process.argv[2] === "endless" || process.argv[2] === "save";
-  round++
-) {
+if (process.argv[2] === "stubborn") process.on("SIGTERM", () => console.log("no"));
+const endless = ["endless", "save", "stubborn"].includes(process.argv[2]);
+for (let round = 0; round < 40 || endless; round++) {
   await world.allReduce(data);
   await sleep(10);
   if (round === 20) console.log("round 20");
