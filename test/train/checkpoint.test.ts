@@ -1,0 +1,272 @@
+// Checkpoint files: what is written is read again, and nothing broken or foreign is accepted.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { TensorLayout } from "../../lib/graph/compile.js";
+import {
+  checkpointName,
+  formatCheckpoint,
+  parseCheckpoint,
+  previousName,
+  readCheckpoint,
+  readLastCheckpoint,
+  requireFit,
+  saveCheckpoint,
+} from "../../lib/train/checkpoint.js";
+import { fromStored, toStored } from "../../lib/train/layout.js";
+import { formatSafetensors, parseSafetensors } from "../../lib/train/safetensors.js";
+import { temporaryFolder } from "./folder.js";
+
+const folder = temporaryFolder();
+const layout = (name: string, shape: number[], role: TensorLayout["role"]): TensorLayout => ({
+  name,
+  shape,
+  stored: shape,
+  offset: 0,
+  role,
+  decays: false,
+  initial: { kind: "constant", value: 0 },
+});
+const parameters = [
+  layout("conv1.weight", [2, 1, 3, 3], "convolution"),
+  layout("fc.bias", [3], "bias"),
+];
+const statistics = [layout("bn1.running_mean", [2], "running-mean")];
+const layouts = [...parameters, ...statistics];
+
+function values(seed: number): Map<string, Float32Array> {
+  return new Map(
+    layouts.map(({ name, shape }, i) => [
+      name,
+      Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, j) => seed + i + j / 7),
+    ]),
+  );
+}
+
+const position = {
+  step: 12,
+  epoch: 3,
+  lastLearningRate: 0.1 / 3,
+  seed: 9,
+  lossSum: 1 / 3,
+  epochSeconds: 1.5,
+  seconds: 60.25,
+};
+
+function whole(seed = 1): Buffer {
+  const momentum = new Map([...values(seed + 10)].filter(([name]) => !name.includes("running")));
+  const state = { weights: values(seed), momentum };
+  return Buffer.concat(formatCheckpoint(layouts, state, { ...position, step: seed }, "resnet8"));
+}
+
+const readLast = (run: string, warn = (_: string) => {}) =>
+  readLastCheckpoint(run, parameters, statistics, "resnet8", warn);
+
+test("everything comes back to the bit", () => {
+  const read = parseCheckpoint("file", whole(12));
+  expect(read.weights).toEqual(values(12));
+  expect(read.momentum?.get("conv1.weight")).toEqual(values(22).get("conv1.weight"));
+  expect(read.momentum?.has("bn1.running_mean")).toBe(false);
+  expect(read.position).toEqual(position);
+  expect(read.model).toBe("resnet8");
+});
+
+test("it is a safetensors file with torchvision's names and shapes", () => {
+  const { tensors, metadata } = parseSafetensors("file", whole());
+  expect([...tensors.keys()]).toEqual([
+    "conv1.weight",
+    "fc.bias",
+    "bn1.running_mean",
+    "momentum.conv1.weight",
+    "momentum.fc.bias",
+  ]);
+  expect(tensors.get("conv1.weight")?.shape).toEqual([2, 1, 3, 3]);
+  expect(metadata).toMatchObject({ step: "1", epoch: "3", seed: "9" });
+});
+
+test("cut anywhere, it is refused by name", () => {
+  const bytes = whole();
+  for (let length = 0; length < bytes.length; length++) {
+    expect(() => parseCheckpoint("torn.safetensors", bytes.subarray(0, length))).toThrow(
+      /^torn\.safetensors: /,
+    );
+  }
+});
+
+test("a flipped bit anywhere in a tensor is noticed", () => {
+  const bytes = whole();
+  const data = 8 + Number(bytes.readBigUInt64LE(0));
+  for (let at = data; at < bytes.length; at += 3) {
+    const broken = Buffer.from(bytes);
+    broken[at]! ^= 0x10;
+    expect(() => parseCheckpoint("file", broken)).toThrow(/checksum/);
+  }
+});
+
+function withHeader(header: unknown, data = 0): Buffer {
+  const json = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  return Buffer.concat([length, json, Buffer.alloc(data)]);
+}
+const f32 = (shape: number[], begin: number, end: number) => ({
+  dtype: "F32",
+  shape,
+  data_offsets: [begin, end],
+});
+
+test.each<[string, Buffer, RegExp]>([
+  ["another format", Buffer.from("PK\x03\x04 some archive of weights"), /another format/],
+  ["a header that is no object", withHeader([1]), /not a JSON object/],
+  ["a huge header", Buffer.from("ffffffffffffff7f7b7d7b7d", "hex"), /header would take/],
+  ["overlapping tensors", withHeader({ a: f32([2], 0, 8), b: f32([2], 4, 12) }, 12), /begins at 4/],
+  ["a hole", withHeader({ a: f32([1], 0, 4), b: f32([1], 8, 12) }, 12), /begins at 8, not at 4/],
+  ["bytes of no tensor", withHeader({ a: f32([1], 0, 4) }, 8), /belong to no tensor/],
+  ["a wrong size", withHeader({ a: f32([3], 0, 8) }, 8), /its shape needs 12/],
+  ["an end before the beginning", withHeader({ a: f32([1], 8, 4) }, 8), /ends at|bytes/],
+  ["an offset outside", withHeader({ a: f32([1e15], 0, 4e15) }, 8), /cut short/],
+  ["a negative size", withHeader({ a: f32([-1], 0, 4) }, 4), /valid dtype/],
+  [
+    "an unknown dtype",
+    withHeader({ a: { ...f32([1], 0, 4), dtype: "F8_E4M3" } }, 4),
+    /valid dtype/,
+  ],
+])("refused: %s", (_, bytes, message) => {
+  expect(() => parseSafetensors("some/file", bytes)).toThrow(message);
+  expect(() => parseSafetensors("some/file", bytes)).toThrow(/^some\/file: /);
+});
+
+test("weights from elsewhere: other float types, and PyTorch's counters are passed over", () => {
+  const header = {
+    "fc.bias": { dtype: "F64", shape: [3], data_offsets: [0, 24] },
+    half: { dtype: "F16", shape: [4], data_offsets: [24, 32] },
+    brain: { dtype: "BF16", shape: [2], data_offsets: [32, 36] },
+    "bn1.num_batches_tracked": { dtype: "I64", shape: [], data_offsets: [36, 44] },
+  };
+  const bytes = withHeader(header, 44);
+  const data = bytes.subarray(bytes.length - 44);
+  [0.5, -2, 1e-3].forEach((x, i) => {
+    data.writeDoubleLE(x, 8 * i);
+  });
+  [0x3c00, 0xc100, 0x0001, 0x7c00].forEach((x, i) => {
+    data.writeUInt16LE(x, 24 + 2 * i);
+  });
+  [0x3fc0, 0xc000].forEach((x, i) => {
+    data.writeUInt16LE(x, 32 + 2 * i);
+  });
+  const { weights, position, momentum } = parseCheckpoint("file", bytes);
+  expect(weights.get("fc.bias")).toEqual(Float32Array.of(0.5, -2, 1e-3));
+  expect(weights.get("half")).toEqual(Float32Array.of(1, -2.5, 2 ** -24, Number.POSITIVE_INFINITY));
+  expect(weights.get("brain")).toEqual(Float32Array.of(1.5, -2));
+  expect([...weights.keys()]).toEqual(["fc.bias", "half", "brain"]);
+  expect([position, momentum]).toEqual([undefined, undefined]);
+});
+
+test("weights of another model are refused, saying what differs", () => {
+  const read = parseCheckpoint("file", whole());
+  const wider = [layout("conv1.weight", [4, 1, 3, 3], "convolution")];
+  expect(() => requireFit("file", read, wider, "resnet8")).toThrow(
+    /file: .*conv1\.weight is \[2,1,3,3\], not \[4,1,3,3\]/,
+  );
+  const more = [...layouts, layout("layer9.weight", [1], "bias")];
+  expect(() => requireFit("file", read, more, "resnet20")).toThrow(
+    /no tensor layer9.*saved from resnet8; try --model resnet8/,
+  );
+  expect(() => requireFit("file", read, parameters, "resnet8")).toThrow(/no tensor bn1/);
+});
+
+test("the one before is kept, and taken when the last is torn", async () => {
+  const run = join(folder, "kept");
+  mkdirSync(run);
+  for (const step of [1, 2, 3]) await saveCheckpoint(run, [whole(step)]);
+  expect(readdirSync(run).sort()).toEqual([previousName, checkpointName]);
+  expect((await readLast(run)).position.step).toBe(3);
+  expect((await readCheckpoint(join(run, previousName))).position?.step).toBe(2);
+
+  truncateSync(join(run, checkpointName), 200);
+  const warnings: string[] = [];
+  expect((await readLast(run, (text) => warnings.push(text))).position.step).toBe(2);
+  expect(warnings.join()).toMatch(/checkpoint\.safetensors.*checkpoint\.previous/);
+  expect(readFileSync(join(run, checkpointName)).length).toBe(200);
+
+  truncateSync(join(run, previousName), 100);
+  await expect(readLast(run)).rejects.toThrow(join(run, checkpointName));
+});
+
+test("weights without a run cannot be resumed", async () => {
+  const run = join(folder, "weights-only");
+  mkdirSync(run);
+  const tensors = layouts.map(({ name, shape }) => ({ name, shape, data: values(1).get(name)! }));
+  writeFileSync(join(run, checkpointName), Buffer.concat(formatSafetensors(tensors, {})));
+  await expect(readLast(run)).rejects.toThrow(/no run to continue.*--init/);
+});
+
+test("a failed save leaves what was there", async () => {
+  const run = join(folder, "failed");
+  mkdirSync(run);
+  await saveCheckpoint(run, [whole(1)]);
+  mkdirSync(join(run, `${checkpointName}.tmp`)); // the file cannot be created
+  await expect(saveCheckpoint(run, [whole(2)])).rejects.toThrow();
+  expect((await readLast(run)).position.step).toBe(1);
+  rmSync(join(run, `${checkpointName}.tmp`), { recursive: true, force: true });
+  await saveCheckpoint(run, [whole(3)]);
+  expect((await readLast(run)).position.step).toBe(3);
+});
+
+test("killed at any moment of a save, a whole checkpoint is left", async () => {
+  const run = join(folder, "killed");
+  mkdirSync(run);
+  await saveCheckpoint(run, [whole(1)]);
+  const program = join(folder, "save.ts");
+  const source = new URL("../../lib/train/checkpoint.ts", import.meta.url).pathname;
+  writeFileSync(join(folder, "bytes"), whole(2));
+  writeFileSync(
+    program,
+    `import { readFileSync } from "node:fs";
+     import { saveCheckpoint } from ${JSON.stringify(source)};
+     const bytes = readFileSync(${JSON.stringify(join(folder, "bytes"))});
+     process.stdout.write("ready\\n");
+     for (;;) await saveCheckpoint(${JSON.stringify(run)}, [bytes]);`,
+  );
+  for (let trial = 0; trial < 5; trial++) {
+    const child = spawn(process.execPath, ["--import", "jiti/register", program], {
+      cwd: new URL("../..", import.meta.url).pathname,
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    await once(child.stdout, "data");
+    await new Promise((resolve) => setTimeout(resolve, 3 + 9 * trial));
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    expect(existsSync(join(run, checkpointName))).toBe(true);
+    const warnings: string[] = [];
+    await readLast(run, (text) => warnings.push(text));
+    expect(warnings).toEqual([]);
+  }
+});
+
+test("filters change between OIHW and padded KRSC", () => {
+  const filter = { ...layout("conv", [2, 3, 2, 2], "convolution"), stored: [2, 2, 2, 4] };
+  const plain = Float32Array.from({ length: 24 }, (_, i) => i + 1);
+  const stored = toStored(filter, plain);
+  for (let k = 0; k < 2; k++) {
+    for (let r = 0; r < 2; r++) {
+      for (let s = 0; s < 2; s++) {
+        for (let c = 0; c < 4; c++) {
+          const expected = c < 3 ? plain[((k * 3 + c) * 2 + r) * 2 + s] : 0;
+          expect(stored[((k * 2 + r) * 2 + s) * 4 + c]).toBe(expected);
+        }
+      }
+    }
+  }
+  expect(fromStored(filter, stored)).toEqual(plain);
+});

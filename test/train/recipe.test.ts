@@ -1,0 +1,80 @@
+// Recipes: what is filled in, and what is refused with what was expected.
+import { expect, test } from "vitest";
+import { openDataset } from "../../lib/data/dataset.js";
+import { parseRecipe, type RecipeInput, resolveRecipe } from "../../lib/train/recipe.js";
+
+const dataset = await openDataset("synthetic:8x8x1:4:96");
+const cpu = { kind: "cpu", bf16: true } as const;
+const models = ["resnet8", "resnet20", "resnet50"];
+const resolve = (input: RecipeInput, device: { kind: "cpu" | "cuda"; bf16: boolean } = cpu) =>
+  resolveRecipe(parseRecipe(input), { dataset, device, models });
+
+test("defaults", () => {
+  expect(resolve({})).toMatchObject({
+    model: "resnet8",
+    workers: 1,
+    batch: 32,
+    accumulate: 1,
+    epochs: 10,
+    lr: 0.1,
+    warmup: "gradual",
+    warmupEpochs: 5,
+    milestones: [10 / 3, 20 / 3, 80 / 9],
+    momentum: 0.9,
+    momentumForm: "gradient",
+    momentumCorrection: true,
+    nesterov: true,
+    weightDecay: 1e-4,
+    syncBatchNorm: 0,
+    precision: "fp32",
+    seed: 0,
+    augment: true,
+    timeout: 60,
+  });
+  expect(resolve({}, { kind: "cuda", bf16: true }).precision).toBe("bf16");
+  expect(resolve({ epochs: 90 }).milestones).toEqual([30, 60, 80]);
+});
+
+test("a resolved recipe resolves to itself", () => {
+  const recipe = resolve({ workers: 2, batch: 8, milestones: [2, 1], precision: "bf16" });
+  expect(recipe.milestones).toEqual([1, 2]);
+  expect(resolve(JSON.parse(JSON.stringify(recipe)))).toEqual(recipe);
+});
+
+test.each<[RecipeInput, RegExp]>([
+  [{ workers: 0 }, /--workers: expected a whole number of 1 or more, got 0/],
+  [{ workers: 1.5 }, /--workers: expected a whole number.*1\.5/],
+  [{ batch: 0 }, /--batch: .*got 0/],
+  [{ accumulate: -1 }, /--accumulate: .*got -1/],
+  [{ steps: 0 }, /--steps/],
+  [{ epochs: 0 }, /--epochs: expected a number above 0/],
+  [{ lr: 0 }, /--lr: expected a number above 0/],
+  [{ lr: Number.NaN }, /--lr: .*NaN/],
+  [{ momentum: 1 }, /--momentum: expected 0 or more and less than 1, got 1/],
+  [{ weightDecay: -1 }, /--weight-decay/],
+  [{ warmupEpochs: -1 }, /--warmup-epochs/],
+  [{ warmup: "linear" as never }, /--warmup: expected gradual, constant, none; got "linear"/],
+  [{ momentumForm: "u" as never }, /--momentum-form/],
+  [{ syncBatchNorm: -2 }, /--sync-bn/],
+  [{ syncBatchNorm: 2 }, /--sync-bn: .*workers 2|--sync-bn: 1 workers/],
+  [{ workers: 4, batch: 4, syncBatchNorm: 3 }, /--sync-bn: 4 workers.*groups of 3/],
+  [{ batch: 97 }, /--batch: .*97 images.*has 96; expected at most --batch 96/],
+  [{ workers: 2, accumulate: 2, batch: 32 }, /2 × 2 × 32 = 128 images.*at most --batch 24/],
+  [{ workers: 97 }, /expected fewer workers/],
+  [{ milestones: [10] }, /--milestones: epoch 10 is not before the end.*10 epochs/],
+  [{ epochs: 2, milestones: [1, 3] }, /epoch 3.*expected less than 2, or none/],
+  [{ precision: "tf32" }, /--precision: tf32 needs a GPU/],
+  [{ precision: "fp16" as never }, /--precision: expected fp32, tf32, bf16/],
+  [{ model: "resnet9" }, /there is no model "resnet9"; did you mean "resnet8"/],
+  [{ seed: -1 }, /--seed/],
+  [{ epoch: 3 } as never, /no field "epoch"; did you mean "epochs"/],
+  [{ epochs: 1e-12 }, /--epochs/],
+])("refused: %j", (input, message) => {
+  expect(() => resolve(input)).toThrow(message);
+  expect(() => resolve(input)).toThrow(expect.objectContaining({ code: "ERR_ONEHOUR_RECIPE" }));
+});
+
+test("bf16 is refused where the device cannot", () => {
+  const device = { kind: "cpu", bf16: false } as const;
+  expect(() => resolve({ precision: "bf16" }, device)).toThrow(/try --precision fp32/);
+});

@@ -1,0 +1,192 @@
+// Ten steps and ten more are twenty steps, bit for bit; signals; broken and foreign checkpoints.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import { readCheckpoint } from "../../lib/train/checkpoint.js";
+import type { RunEvent } from "../../lib/train/events.js";
+import type { RecipeInput } from "../../lib/train/recipe.js";
+import { train } from "../../lib/train/train.js";
+import { logOf, stepsOf, temporaryFolder } from "./folder.js";
+
+const folder = temporaryFolder();
+const checkpoint = "checkpoint.safetensors";
+const common: RecipeInput = {
+  dataset: "synthetic:12x12x1:4:224",
+  model: "resnet8",
+  batch: 16, // 14 steps an epoch
+  epochs: 3,
+  momentumForm: "velocity",
+  milestones: [0.75, 1.5],
+  device: "cpu",
+  threads: 1,
+};
+
+const run = (recipe: RecipeInput, resume = false) => {
+  const events: RunEvent[] = [];
+  const onEvent = (event: RunEvent) => events.push(event);
+  return train(recipe, { output: null, resume, onEvent }).then((result) => ({ result, events }));
+};
+const messages = (events: RunEvent[]) =>
+  events.flatMap((event) => (event.type === "message" ? [event.text] : [])).join("\n");
+
+/** The log without what depends on the clock. */
+function lasting(out: string): unknown[] {
+  return logOf(out).map(({ ...line }) => {
+    for (const field of ["seconds", "imagesPerSecond"]) delete (line as never)[field];
+    return line;
+  });
+}
+
+async function expectSameRun(first: string, second: string): Promise<void> {
+  expect(lasting(second)).toEqual(lasting(first));
+  const [a, b] = await Promise.all(
+    [first, second].map((out) => readCheckpoint(join(out, checkpoint))),
+  );
+  expect(b!.weights).toEqual(a!.weights);
+  expect(b!.momentum).toEqual(a!.momentum);
+}
+
+const whole = join(folder, "whole");
+const half = join(folder, "half");
+beforeAll(async () => {
+  await run({ ...common, steps: 20, out: whole });
+  await run({ ...common, steps: 10, out: half });
+});
+
+/** A copy of the ten-step run. */
+function copyOfHalf(name: string): string {
+  const out = join(folder, name);
+  cpSync(half, out, { recursive: true });
+  return out;
+}
+
+test("from the middle of an epoch, k = 1", async () => {
+  const out = copyOfHalf("resumed");
+  const { result } = await run({ out, steps: 20 }, true);
+  expect(result).toMatchObject({ status: "finished", steps: 20 });
+  await expectSameRun(whole, out);
+});
+
+test("from the middle of an epoch, k = 2", async () => {
+  const two = { ...common, workers: 2, batch: 8 };
+  const [wholeOf2, out] = [join(folder, "whole2"), join(folder, "resumed2")];
+  await run({ ...two, steps: 8, out: wholeOf2 });
+  await run({ ...two, steps: 4, out });
+  await run({ out, steps: 8 }, true);
+  expect(stepsOf(out)).toEqual(stepsOf(wholeOf2));
+  expect(stepsOf(out).length).toBe(8);
+});
+
+test("lines behind the checkpoint are dropped", async () => {
+  const out = copyOfHalf("behind");
+  const log = readFileSync(join(whole, "log.jsonl"), "utf8");
+  writeFileSync(join(out, "log.jsonl"), `${log}{"type":"step","step":20,"lo`);
+  await run({ out, steps: 20 }, true);
+  await expectSameRun(whole, out);
+});
+
+test("with the last checkpoint torn, it continues from the one before and says so", async () => {
+  const out = copyOfHalf("torn");
+  await run({ out, steps: 20 }, true);
+  truncateSync(join(out, checkpoint), 1000);
+  const { events } = await run({ out, steps: 20 }, true);
+  expect(messages(events)).toMatch(/checkpoint\.safetensors.*checkpoint\.previous/);
+  await expectSameRun(whole, out);
+});
+
+test("killed before its first checkpoint, a run begins again", async () => {
+  const out = copyOfHalf("early");
+  rmSync(join(out, checkpoint));
+  rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
+  await run({ out, steps: 20 }, true);
+  await expectSameRun(whole, out);
+});
+
+test("a finished run is left as it is", async () => {
+  const before = readFileSync(join(whole, "log.jsonl"));
+  const { result, events } = await run({ out: whole }, true);
+  expect(messages(events)).toMatch(/nothing is left to do.*--steps 20/);
+  expect(result).toMatchObject({ status: "finished", steps: 20 });
+  expect(readFileSync(join(whole, "log.jsonl"))).toEqual(before);
+});
+
+test("what cannot be resumed is refused and left untouched", async () => {
+  const out = copyOfHalf("refused");
+  const lr = run({ out, lr: 0.2 }, true);
+  await expect(lr).rejects.toThrow(/lr is 0\.1 in .*recipe\.json, and 0\.2 was asked for/);
+  await expect(run({ ...common, out })).rejects.toThrow(/holds a run already.*--resume/);
+  await expect(run({ out: join(folder, "nothing") }, true)).rejects.toThrow(/no run to resume/);
+
+  copyFileSync(join(whole, "log.jsonl"), join(out, checkpoint));
+  const foreign = readFileSync(join(out, checkpoint));
+  rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
+  await expect(run({ out }, true)).rejects.toThrow(join(out, checkpoint));
+  expect(readFileSync(join(out, checkpoint))).toEqual(foreign);
+});
+
+test("--init begins with the weights of a file", async () => {
+  const out = join(folder, "initialised");
+  await run({ ...common, init: join(whole, checkpoint), steps: 1, out });
+  const fresh = stepsOf(half)[0]!.loss;
+  expect(stepsOf(out)[0]!.loss).toBeLessThan(fresh);
+  const other = run({
+    ...common,
+    model: "resnet20",
+    init: join(whole, checkpoint),
+    out: `${out}2`,
+  });
+  await expect(other).rejects.toThrow(/saved from resnet8; try --model resnet8/);
+  const missing = run({ ...common, init: join(folder, "no.safetensors"), out: `${out}3` });
+  await expect(missing).rejects.toThrow(/cannot read .*no\.safetensors/);
+  expect(existsSync(`${out}3`)).toBe(false);
+});
+
+test.each<{ workers: number; signal: NodeJS.Signals }>([
+  { workers: 1, signal: "SIGTERM" },
+  { workers: 2, signal: "SIGTERM" },
+  { workers: 1, signal: "SIGINT" },
+])("$signal with $workers workers: the step is finished and saved", async ({ workers, signal }) => {
+  const out = join(folder, `signal-${workers}-${signal}`);
+  const recipe = { ...common, workers, batch: 16 / workers, epochs: 1000, milestones: [], out };
+  const program = join(folder, `train-${workers}-${signal}.ts`);
+  const source = new URL("../../lib/train/train.ts", import.meta.url).pathname;
+  writeFileSync(
+    program,
+    `import { train } from ${JSON.stringify(source)};
+     const result = await train(${JSON.stringify(recipe)}, {
+       output: null,
+       onEvent: (event) => event.type === "step" && console.log(event.step),
+     });
+     console.log(JSON.stringify(result));`,
+  );
+  const child = spawn(process.execPath, ["--import", "jiti/register", program], {
+    cwd: new URL("../..", import.meta.url).pathname,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let text = "";
+  child.stdout.on("data", (chunk) => {
+    text += chunk;
+    if (/^2\d$/m.test(text) && !child.killed) child.kill(signal); // in the second epoch
+  });
+  await once(child, "close");
+  const result = JSON.parse(text.trim().split("\n").at(-1)!);
+  expect(result).toMatchObject({ status: "interrupted", signal, out });
+  expect(result.steps).toBeGreaterThan(20);
+  const { position } = await readCheckpoint(join(out, checkpoint));
+  expect(position?.step).toBe(result.steps);
+  const log = logOf(out);
+  expect(log.at(-1)).toMatchObject({ type: "end", status: "interrupted", steps: result.steps });
+  expect(stepsOf(out).map(({ step }) => step)).toEqual(
+    Array.from({ length: result.steps }, (_, i) => i),
+  );
+});
