@@ -87,8 +87,12 @@ export interface Op<Outputs extends string = string> {
     d: Readonly<Record<string, Value>>,
     wants: (input: string) => boolean,
   ) => Record<string, Value | undefined>;
-  /** The output that may take the bytes of an input that is not read afterwards. */
-  readonly replaces?: Readonly<Record<string, string>>;
+  /**
+   * Inputs whose bytes an output may take when they are not read afterwards: the kernel reads an
+   * element before it writes the one at the same place, and saves fetching lines only to overwrite
+   * them.
+   */
+  readonly replaces?: Readonly<Record<string, readonly string[]>>;
   /** For the result's type only. */
   readonly outputs?: readonly Outputs[];
 }

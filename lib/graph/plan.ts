@@ -85,7 +85,10 @@ function liveBlocks(steps: readonly Step[], inPlace: boolean): Block[] {
   steps.forEach((step, i) => {
     if (step.kind !== "node" || step.stream !== "compute") return;
     const { op, inputs, outputs } = step.node;
-    for (const [output, input] of Object.entries(op.replaces ?? {})) {
+    const pairs = Object.entries(op.replaces ?? {}).flatMap(([output, names]) =>
+      names.map((input): [string, string] => [output, input]),
+    );
+    for (const [output, input] of pairs) {
       const from = inputs[input];
       const to = outputs[output];
       if (from === undefined || to === undefined || from.storage === to.storage) continue;

@@ -25,19 +25,21 @@ export const batchNormReduce = defineOp<"sums" | "dgamma" | "dbeta" | "dz">({
   name: "batch-norm-reduce",
   signature:
     "dy:T[N,H,W,C] dy2?:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma?:f32[C] beta?:f32[C] y?:T[N,H,W,C] dgamma?:f32[C] dbeta?:f32[C] -> sums:f32[2C] dgamma:f32[C] dbeta:f32[C] dz?:T[N,H,W,C]",
+  replaces: { dz: ["dy", "dy2"] },
 });
 
 export const batchNormBackward = defineOp<"dx">({
   name: "batch-norm-backward",
   signature:
     "dz:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta?:f32[C] sums:f32[2C] -> dx:T[N,H,W,C]",
-  replaces: { dx: "dz" },
+  replaces: { dx: ["dz"] },
 });
 
 export const batchNormApply = defineOp<"y">({
   name: "batch-norm-apply",
   signature:
     "x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] -> y:T[N,H,W,C]",
+  replaces: { y: ["residual", "x"] },
   // The whole gradient, through the statistics too: they depend on x and have no rule of their own.
   gradient: ({ inputs }, { y: dy }, wants) => {
     const { x, mean, gamma, beta: _, ...rest } = inputs as Record<string, Value>;
@@ -69,6 +71,7 @@ export const batchNormInference = defineOp<"y">({
   name: "batch-norm-inference",
   signature:
     "x:T[N,H,W,C] running-mean:f32[C] running-variance:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] -> y:T[N,H,W,C]",
+  replaces: { y: ["residual", "x"] },
 });
 
 export interface BatchNormOptions {

@@ -18,11 +18,13 @@ export const addOp = defineOp<"y">({
   name: "add",
   signature: "a:T[...] b:T[...] -> y:T[...]",
   gradient: (_, { y: dy }) => ({ a: dy, b: dy }),
+  replaces: { y: ["a", "b"] },
 });
 
 export const reluBackward = defineOp<"dx">({
   name: "relu-backward",
   signature: "dy:T[...] y:T[...] -> dx:T[...]",
+  replaces: { dx: ["dy", "y"] },
 });
 
 export const reluOp = defineOp<"y">({
@@ -31,6 +33,7 @@ export const reluOp = defineOp<"y">({
   gradient: ({ inputs, outputs }, { y: dy }) => ({
     x: inputs.x!.graph.apply(reluBackward, { dy, y: outputs.y }).dx,
   }),
+  replaces: { y: ["x"] },
 });
 
 export const copyOp = defineOp<"y">({
@@ -45,7 +48,7 @@ export const scaleOp: Op<"y"> = defineOp<"y">({
   gradient: ({ inputs, attributes }, { y: dy }) => ({
     x: inputs.x!.graph.apply(scaleOp, { x: dy }, { ...attributes }).y,
   }),
-  replaces: { y: "x" },
+  replaces: { y: ["x"] },
 });
 
 /**

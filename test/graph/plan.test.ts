@@ -6,7 +6,7 @@ import { synchronize } from "../../lib/graph/overlap.js";
 import { plan } from "../../lib/graph/plan.js";
 import { batchNormBackward } from "../../lib/ops/batch-norm.js";
 import { allReduceOp } from "../../lib/ops/collective.js";
-import { relu, scale } from "../../lib/ops/index.js";
+import { cast, relu, scale } from "../../lib/ops/index.js";
 import { modelOf, optionsFor } from "./options.js";
 
 describe("a plan within 2 % of the lower bound", () => {
@@ -43,8 +43,8 @@ describe("plan", () => {
 
   it("two values at a time in a chain", () => {
     const g = new Graph();
-    let x = relu(g.input([vector]));
-    for (let i = 0; i < 5; i++) x = relu(x);
+    let x = cast(g.input([vector]), "f32");
+    for (let i = 0; i < 5; i++) x = cast(x, "f32");
     const { bytes, lowerBound, offsets } = plan(synchronize(g.nodes));
     expect(bytes).toBe(2 * KiB);
     expect(lowerBound).toBe(2 * KiB);
@@ -99,14 +99,13 @@ describe("plan", () => {
     ).x;
     // Runs while the all-reduce may still be in progress.
     const meanwhile = relu(relu(g.input([vector])));
-    const after = relu(sum);
+    relu(sum);
     const later = relu(relu(g.input([vector])));
     const { offsets } = plan(synchronize(g.nodes));
     const at = (value: { storage: typeof sent.storage }) => offsets.get(value.storage);
     expect(at(meanwhile)).not.toBe(at(sent));
     expect(at(meanwhile.node!.inputs.x!)).not.toBe(at(sent));
     expect([at(later), at(later.node!.inputs.x!)]).toContain(at(sent));
-    expect(at(after)).not.toBe(at(sent));
   });
 
   it("starts every value at a multiple of 64 bytes", () => {

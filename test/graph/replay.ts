@@ -97,7 +97,19 @@ const arenaNames: readonly ArenaName[] = [
 ];
 
 /** Outputs that may take the place of an input of another name. */
-const mayReplace = new Set(["batch-norm-backward dx dz", "scale y x"]);
+const mayReplace = new Set([
+  "add y a",
+  "add y b",
+  "batch-norm-apply y residual",
+  "batch-norm-backward dx dz",
+  "batch-norm-inference y residual",
+  "batch-norm-inference y x",
+  "batch-norm-reduce dz dy",
+  "batch-norm-reduce dz dy2",
+  "relu y x",
+  "relu-backward dx dy",
+  "scale y x",
+]);
 
 const end = (operand: Operand) => operand.offset + operandBytes(operand);
 
