@@ -78,6 +78,8 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
   // Devices divide this machine's cores by it, whoever started the ranks.
   process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
   const timeoutSeconds = options.timeoutSeconds ?? Number(process.env.ONEHOUR_TIMEOUT ?? 60);
+  if (!(timeoutSeconds > 0))
+    throw usage(`a timeout of ${timeoutSeconds} seconds, expected a number above 0`);
   const supervised = process.env.ONEHOUR_HEARTBEAT_FD !== undefined;
   const collectiveSeconds = supervised ? supervisedSeconds : timeoutSeconds * unsupervisedFactor;
   let server: RendezvousServer | undefined;

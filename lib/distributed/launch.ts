@@ -319,7 +319,10 @@ class Worker {
     const last = this.lastError === "" ? "" : `; the last line of its stderr: ${this.lastError}`;
     if (signal === "SIGKILL")
       return `was killed (SIGKILL)${last}. If nobody did that on purpose, memory ran out: see dmesg`;
-    return signal === null ? `exited with status ${code}${last}` : `was ended by ${signal}${last}`;
+    if (signal !== null) return `was ended by ${signal}${last}`;
+    // Node's status for a program that awaits what can never come.
+    const meaning = code === 13 ? ": a top-level await never ended" : "";
+    return `exited with status ${code}${meaning}${last}`;
   }
 }
 

@@ -1,6 +1,7 @@
 // Loaded before anything else in every worker process that the launcher starts: the worker ends with
 // the launcher, sends heartbeats, and reports the error that ends it.
 import { writeSync } from "node:fs";
+import { inspect } from "node:util";
 import { native } from "../native.js";
 
 /** The last line of a failing worker on its heartbeat pipe. */
@@ -15,25 +16,34 @@ export interface ErrorReport {
 }
 
 const secondaryCodes = new Set(["ERR_COLLECTIVE", "ERR_ONEHOUR_RENDEZVOUS"]);
-// A report is written in one piece, so it must fit into a pipe's atomic 4 KiB.
-const messageLimit = 1500; // characters
+// A report is written in one piece beside the heartbeats: so many bytes are never torn apart.
+const reportLimit = 4000;
 const stackLimit = 8; // frames
-const frameLimit = 160; // characters of a frame
 
-export function reportOf(error: unknown): ErrorReport {
-  const { message, code, stack } = error instanceof Error ? (error as NodeJS.ErrnoException) : {};
-  const name = error instanceof Error && code === undefined ? `${error.name}: ` : "";
-  return {
-    error: {
-      message: `${name}${message ?? String(error)}`.slice(0, messageLimit),
-      code,
-      stack: (stack?.split("\n") ?? [])
-        .filter((line) => /^\s+at /.test(line) && !/node:internal|\/jiti\//.test(line))
-        .slice(0, stackLimit)
-        .map((line) => line.slice(0, frameLimit)),
-      secondary: isSecondary(error),
-    },
+/** What the launcher is told of an error, at most 4000 bytes of JSON. */
+export function reportOf(thrown: unknown): ErrorReport {
+  const { code, stack } = thrown instanceof Error ? (thrown as NodeJS.ErrnoException) : {};
+  const error = {
+    message: describe(thrown).slice(0, reportLimit),
+    code,
+    stack: (stack?.split("\n") ?? [])
+      .filter((line) => /^\s+at /.test(line) && !/node:internal|\/jiti\//.test(line))
+      .slice(0, stackLimit),
+    secondary: isSecondary(thrown),
   };
+  while (Buffer.byteLength(JSON.stringify({ error })) > reportLimit) {
+    if (error.stack.length > 0) error.stack.pop();
+    else error.message = `${error.message.slice(0, 0.8 * error.message.length)}…`;
+  }
+  return { error };
+}
+
+/** The message with its causes; the class too where no code tells more. */
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return `threw ${inspect(error)}`;
+  const { name, message, code, cause } = error as NodeJS.ErrnoException;
+  const text = code === undefined ? `${name}: ${message}` : message;
+  return cause === undefined ? text : `${text}; caused by ${describe(cause)}`;
 }
 
 function isSecondary(error: unknown): boolean {

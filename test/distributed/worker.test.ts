@@ -1,0 +1,30 @@
+// What a failing worker tells the launcher.
+import { describe, expect, test } from "vitest";
+import { reportOf } from "../../lib/distributed/worker.js";
+import { NativeError, OnehourError } from "../../lib/errors.js";
+
+const broken = new NativeError("ERR_COLLECTIVE", "connection closed", { library: "Gloo" });
+
+describe("reportOf", () => {
+  test.each<[string, unknown, string, string | undefined, boolean]>([
+    ["an error", new TypeError("a mistake"), "TypeError: a mistake", undefined, false],
+    ["our error", new OnehourError("ERR_ONEHOUR_X", "said"), "said", "ERR_ONEHOUR_X", false],
+    ["a broken collective", broken, "connection closed", "ERR_COLLECTIVE", true],
+    [
+      "an error that a broken collective caused",
+      new Error("step 3", { cause: broken }),
+      "Error: step 3; caused by connection closed",
+      undefined,
+      true,
+    ],
+    ["what is no error", { odd: 1 }, "threw { odd: 1 }", undefined, false],
+  ])("%s", (_, thrown, message, code, secondary) => {
+    expect(reportOf(thrown).error).toMatchObject({ message, code, secondary });
+  });
+
+  test("never grows beyond 4000 bytes", () => {
+    const error = new Error("ü\u0001".repeat(10_000));
+    error.stack = `Error\n${`    at ${"f".repeat(1000)} (x.js:1:1)\n`.repeat(100)}`;
+    expect(Buffer.byteLength(JSON.stringify(reportOf(error)))).toBeLessThanOrEqual(4000);
+  });
+});
