@@ -4,8 +4,8 @@
     python3 scripts/oracle.py
 
 Every reference is computed in double precision and stored as f32. The cases of the ops come from
-test/fixtures/cases.json, which the tests read too. The inputs of an op are stored with its results; a
-network's weights, images and labels are not: both sides draw them from the same counter-based
+test/fixtures/cases.json, which the tests read too. The inputs of an op are stored with its results;
+a network's weights, images and labels are not: both sides draw them from the same counter-based
 generator (`words` here, lib/data/random.ts and test/support/network.ts there). Images are NHWC and
 filters KRSC in the ops' fixtures; networks keep PyTorch's layouts (OIHW), as checkpoints do.
 """
@@ -120,9 +120,10 @@ class Case:
         return self.give(name, (2 * u - 1) * math.sqrt(3) * scale + offset, low_precision)
 
     def permutation(self, name, shape):
-        """Distinct multiples of 1/16, none nearer to zero than 1/32: the gaps of ReLU and pooling."""
+        """Values 1/16 apart, none nearer to zero than 1/32: no kink or tie is near."""
         count = math.prod(shape)
-        order = np.argsort(words(1, f"{self.family}/{self.case['name']}/{name}", count), kind="stable")
+        random = words(1, f"{self.family}/{self.case['name']}/{name}", count)
+        order = np.argsort(random, kind="stable")
         return ((order - count // 2 + 0.5) / 16).reshape(shape)
 
     def backward(self, y, leaves):
@@ -168,11 +169,12 @@ def batch_norm(case):
             y = y + leaves["residual"]
         return F.relu(y) if c["relu"] else y
 
-    case.put(
-        "inference",
-        finish(F.batch_norm(nchw(x), running_mean, running_variance, gamma, beta, False, 0.1, 1e-5)),
-    )
-    y = finish(F.batch_norm(nchw(x), running_mean, running_variance, gamma, beta, True, 0.1, 1e-5))
+    def norm(training):
+        running = running_mean, running_variance
+        return finish(F.batch_norm(nchw(x), *running, gamma, beta, training, 0.1, 1e-5))
+
+    case.put("inference", norm(False))
+    y = norm(True)
     case.put("y", y)
     variance, mean = torch.var_mean(x, (0, 1, 2), correction=0)
     case.put("mean", mean)
@@ -287,7 +289,8 @@ def sgd(case):
     m = c["momentum"]
     w = case.draw("w", [len(decay)]).detach().numpy().copy()
     v = np.zeros_like(w)
-    case.put("schedule", np.array([[e, e / SCHEDULE[max(i - 1, 0)]] for i, e in enumerate(SCHEDULE)]))
+    factors = [rate / SCHEDULE[max(i - 1, 0)] for i, rate in enumerate(SCHEDULE)]
+    case.put("schedule", np.stack([SCHEDULE, factors], axis=1))
     gradients = case.draw("g", [len(SCHEDULE), len(decay)]).detach().numpy()
     history_w, history_v = [], []
     for i, rate in enumerate(SCHEDULE):
@@ -296,7 +299,7 @@ def sgd(case):
             v = m * v + g
             w = w - rate * ((g + m * v) if c["nesterov"] else v)
         else:
-            v = m * (rate / SCHEDULE[max(i - 1, 0)]) * v + rate * g
+            v = m * factors[i] * v + rate * g
             w = w - ((rate * g + m * v) if c["nesterov"] else v)
         history_w.append(w)
         history_v.append(v)
@@ -317,9 +320,10 @@ def check_sgd(c, decay, case, gradients, expected):
     for i, rate in enumerate(SCHEDULE):
         at = 0
         for group in optimizer.param_groups:
+            (parameter,) = group["params"]
             group["lr"] = rate
-            group["params"][0].grad = torch.from_numpy(gradients[i, at : at + len(group["params"][0])])
-            at += len(group["params"][0])
+            parameter.grad = torch.from_numpy(gradients[i, at : at + len(parameter)])
+            at += len(parameter)
         optimizer.step()
     got = torch.cat([group["params"][0] for group in optimizer.param_groups]).numpy()
     assert np.abs(got - expected).max() < 1e-12
@@ -370,8 +374,8 @@ class Network:
     """A residual network as a function of named tensors, under torchvision's names.
 
     Running it the first time, on one image, draws the parameters it meets. `init` says what batch
-    norm starts from: "robust" has γ in [.2, .4] and β = ±2 by channel parity, so that rounding flips
-    few ReLUs; "paper" has γ = 1, but 0 at the end of each block, and β = 0.
+    norm starts from: "robust" has γ in [.2, .4] and β = ±2 by channel parity, so that rounding
+    flips few ReLUs; "paper" has γ = 1, but 0 at the end of each block, and β = 0.
     """
 
     def __init__(self, name, init="robust", dtype=torch.float64):
@@ -413,9 +417,8 @@ class Network:
             draws = uniform(SEED, mean, shape) - 0.5, 0.5 + uniform(SEED, variance, shape)
             for key, value in zip((mean, variance), draws):
                 self.statistics[key] = torch.from_numpy(value.astype(np.float32)).to(self.dtype)
-        return F.batch_norm(
-            x, self.statistics[mean], self.statistics[variance], gamma, beta, self.training, 0.1, 1e-5
-        )
+        running = self.statistics[mean], self.statistics[variance]
+        return F.batch_norm(x, *running, gamma, beta, self.training, 0.1, 1e-5)
 
     def block(self, x, name, filters, stride):
         if self.expansion == 1:
@@ -508,9 +511,9 @@ def write_resnet8():
 
 
 def train(name, steps, batch, accumulate=1, dtype=torch.float64):
-    """Two batches in turn, so that the loss falls. η = 0.1, Nesterov momentum 0.9, weight decay 1e-4
-    on everything but batch norm. The running statistics of a step go on from those before it by the
-    mean of the micro-batches' statistics."""
+    """Two batches in turn, so that the loss falls. η = 0.1, Nesterov momentum 0.9, weight decay
+    1e-4 on everything but batch norm. The running statistics of a step go on from those before it
+    by the mean of the micro-batches' statistics."""
     network = Network(name, "paper", dtype)
     decayed, others = [], []
     for key, parameter in network.parameters.items():
@@ -552,7 +555,8 @@ def write_resnet50():
 
 def save(tensors, name):
     arrays = {key: value.detach().numpy().astype(np.float32) for key, value in tensors.items()}
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, FIXTURES / f"{name}.safetensors")
+    contiguous = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+    save_file(contiguous, FIXTURES / f"{name}.safetensors")
 
 
 if __name__ == "__main__":

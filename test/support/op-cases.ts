@@ -49,8 +49,8 @@ export function constant(g: Graph, { data, shape }: Reference, dtype?: DataType)
   return g.constant(data, shape, dtype);
 }
 
-/** ±1, the same for the same index: every other bit of a multiplicative hash. */
-function sign(index: number): number {
+/** ±1 by a bit of a multiplicative hash of the index: the direction of a finite difference. */
+export function sign(index: number): number {
   return Math.imul(index + 1, 0x9e3779b1) & 0x10000 ? -1 : 1;
 }
 
