@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Builds the native modules with cmake-js into build/Release: `onehour build` and npm's install
-// script run it. Options: --tests adds the native tests and their module, --check only lists what
+// script run it. Options: --tests adds the module for tests of the addon, --check only lists what
 // is missing, --debug builds for a debugger into build/Debug.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -97,7 +97,7 @@ export function build({ tests = false, debug = false } = {}) {
   const options = [
     ...["-d", root, "-O", folder, "-l", "error"],
     ...["-p", String(Math.max(2, availableParallelism()))],
-    ...[`--CDONEHOUR_TESTS=${tests ? "ON" : "OFF"}`, ...(debug ? ["--debug"] : [])],
+    ...[`--CDONEHOUR_FAKE=${tests ? "ON" : "OFF"}`, ...(debug ? ["--debug"] : [])],
   ];
   for (const step of ["configure", "build"]) {
     const run = spawnSync(execPath, [cmakeJs, step, ...options], { cwd: root, encoding: "utf8" });
