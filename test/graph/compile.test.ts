@@ -89,7 +89,7 @@ describe("compile", () => {
     [{}, ["last", "evaluate"]],
     [{ accumulate: 2 }, ["micro", "last", "evaluate"]],
     [{ workers: 2 }, ["last", "evaluate", "average", "broadcast"]],
-    [{ precision: "bf16" as const }, ["last", "evaluate", "weights"]],
+    [{ precision: "bf16" as const }, ["last", "evaluate"]],
   ])("with %o makes %s", (changes, names) => {
     expect(Object.keys(compileTiny(changes).texts)).toEqual(names);
   });
@@ -186,7 +186,6 @@ describe("compile", () => {
     });
     const copy = ops("last", "sgd")[0]!.outputs.find((o) => o.name === "copy");
     expect(copy).toMatchObject({ arena: "weight", offset: 0, dtype: "bf16" });
-    expect(ops("weights", "copy")).toHaveLength(1);
   });
 
   it("tf32 is fp32 with an attribute on convolutions and the classifier", () => {

@@ -113,6 +113,12 @@ const mayReplace = new Set([
 
 const end = (operand: Operand) => operand.offset + operandBytes(operand);
 
+/** A tensor that several writers made, or a part of one. */
+function composite(parts: Segment[], { dtype, shape }: Operand): string {
+  const pieces = parts.map(({ symbol, at, start, end }) => `${symbol}@${at}+${end - start}`);
+  return `${pieces}:${dtype}[${shape}]`;
+}
+
 function describe(operand: Operand): string {
   return `${operand.name}=${operand.arena}+${operand.offset}`;
 }
@@ -195,13 +201,9 @@ export function replay(program: Program, symbols: Symbols): Replay {
       }
       if (at !== end(operand)) complain(`${describe(operand)} is read before it is written`);
       const [only] = parts;
-      const text = parts.map((p) => `${p.symbol}@${p.at}+${p.end - p.start}`).join();
-      read[operand.name] =
-        parts.length === 1 &&
-        only?.at === 0 &&
-        symbols.bytes.get(only.symbol) === operandBytes(operand)
-          ? only.symbol
-          : symbols.of(`${text}:${operand.dtype}[${operand.shape}]`);
+      const isWhole =
+        parts.length === 1 && only?.at === 0 && symbols.bytes.get(only.symbol) === at - only.start;
+      read[operand.name] = isWhole ? only.symbol : symbols.of(composite(parts, operand));
     }
     const call = `${op} ${Object.entries(attributes).join(" ")} ${Object.entries(read).join(" ")}`;
     for (const operand of outputs) {
