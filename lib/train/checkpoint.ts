@@ -278,7 +278,7 @@ export async function writeAtomically(
     await rename(temporary, join(folder, name));
     await syncFolder(folder);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await rm(temporary, { force: true }).catch(() => {}); // the first error tells more
     throw error;
   }
 }

@@ -73,20 +73,24 @@ export function checkRunFolder(folder: string, resume: boolean): void {
   }
 }
 
-/** Creates the folder and writes recipe.json; ERR_ONEHOUR_RUN_FOLDER when it cannot. */
-export async function createRunFolder(folder: string, recipe: Recipe): Promise<void> {
+/** Writes a file of the folder, which is made if need be; ERR_ONEHOUR_RUN_FOLDER otherwise. */
+async function writeFile(folder: string, name: string, text: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true });
-    const { out: _, ...kept } = recipe;
-    await writeAtomically(folder, recipeName, [
-      Buffer.from(`${JSON.stringify(kept, undefined, 2)}\n`),
-    ]);
+    await writeAtomically(folder, name, [Buffer.from(text)]);
   } catch (error) {
     throw new OnehourError(
       "ERR_ONEHOUR_RUN_FOLDER",
-      `cannot write to the run folder ${folder} (${(error as Error).message}); name another --out`,
+      `cannot write to the run folder ${folder} (${(error as Error).message}); free some space ` +
+        "there, or name another --out",
     );
   }
+}
+
+/** Creates the folder and writes recipe.json. */
+export async function createRunFolder(folder: string, recipe: Recipe): Promise<void> {
+  const { out: _, ...kept } = recipe;
+  await writeFile(folder, recipeName, `${JSON.stringify(kept, undefined, 2)}\n`);
 }
 
 /** Fields that may change when a run is resumed; no other may, or it would be another run. */
@@ -147,9 +151,7 @@ export async function rewindLog(
       (line.type === "step" && line.step < step) ||
       (line.type === "epoch" && (line.epoch + 1) * stepsPerEpoch <= step),
   );
-  await writeAtomically(folder, logName, [
-    Buffer.from(kept.map((line) => `${JSON.stringify(line)}\n`).join("")),
-  ]);
+  await writeFile(folder, logName, kept.map((line) => `${JSON.stringify(line)}\n`).join(""));
   return kept;
 }
 

@@ -7,6 +7,7 @@ import type { Device, Executor } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { type CompiledModel, compile, type TensorLayout } from "../graph/compile.js";
 import { resnet } from "../models/resnet.js";
+import { requireSameFacts, requireSameTensors } from "./agreement.js";
 import {
   checksum,
   formatCheckpoint,
@@ -18,7 +19,7 @@ import {
   requireFit,
   saveCheckpoint,
 } from "./checkpoint.js";
-import { describeRun, totalSteps } from "./describe.js";
+import { describeRun, formatBytes, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result, RunEvent } from "./events.js";
 import { type BadLayer, firstBad } from "./fault.js";
@@ -76,36 +77,42 @@ export interface RunOptions {
 /** Fields that may differ between ranks. */
 const ownFields: ReadonlySet<string> = new Set(["out", "threads", "device", "timeout"]);
 
-/** Throws ERR_ONEHOUR_RANKS_DIFFER unless all ranks have the same recipe, data and programs. */
-async function requireAgreement(options: RunOptions, compiled: CompiledModel): Promise<void> {
-  const { team, recipe, dataset } = options;
+/** What all ranks must have alike at the start. */
+function factsOf({ recipe, dataset }: RunOptions, compiled: CompiledModel) {
   const shared = Object.entries(recipe).filter(([key]) => !ownFields.has(key));
-  const mine = {
-    recipe: JSON.stringify(shared.sort()),
+  return {
+    recipe: JSON.stringify(Object.fromEntries(shared.sort())),
     "data set": dataset.fingerprint,
-    programs: compiled.hash,
+    "programs' hash": compiled.hash,
   };
-  const all = (await team.gather("start", JSON.stringify(mine))).map(
-    (text) => JSON.parse(text) as typeof mine,
+}
+
+/** Refuses a plan larger than the device's memory, with the largest batch that fits. */
+function requireMemory({ recipe, device, team }: RunOptions, compiled: CompiledModel): void {
+  const { kind, memoryBytes } = device.properties;
+  const share = kind === "cpu" ? memoryBytes / team.localSize : memoryBytes;
+  const sum = (arenas: (number | undefined)[]) =>
+    arenas.reduce((total: number, bytes = 0) => total + bytes, 0);
+  const { temp, input, ...fixed } = compiled.memory.arenas;
+  const growing = sum([temp, input]);
+  const total = growing + sum(Object.values(fixed));
+  if (total <= share) return;
+  const largest = Math.floor(((share - sum(Object.values(fixed))) / growing) * recipe.batch);
+  throw new OnehourError(
+    "ERR_ONEHOUR_MEMORY",
+    `${recipe.model} with --batch ${recipe.batch} needs ${formatBytes(total)} a worker, but ` +
+      `${device.properties.name} has ${formatBytes(share)} for each; ` +
+      (largest >= 1
+        ? `about --batch ${largest} fits, and --accumulate makes up for it`
+        : "try a smaller model"),
   );
-  for (const [rank, theirs] of all.entries()) {
-    for (const [what, value] of Object.entries(theirs)) {
-      const first = all[0]![what as keyof typeof mine];
-      if (value === first) continue;
-      throw new OnehourError(
-        "ERR_ONEHOUR_RANKS_DIFFER",
-        `ranks 0 and ${rank} do not run the same: their ${what} differ` +
-          `${what === "recipe" ? "s" : ""}; rank 0 has ${first}, rank ${rank} has ${value}. ` +
-          "Start all ranks with the same command, version and data",
-      );
-    }
-  }
 }
 
 /** Runs to the end, or to a signal. Throws when it cannot go on; the last checkpoint stays. */
 export async function runRank(options: RunOptions): Promise<Result> {
   const compiled = compileRecipe(options.recipe, options.dataset, options.device);
-  await requireAgreement(options, compiled);
+  requireMemory(options, compiled);
+  await requireSameFacts(options.team, factsOf(options, compiled));
   const { syncBatchNorm, workers } = options.recipe;
   const executor = await options.device.load(compiled.programs, {
     communicators: await options.team.communicators(
@@ -329,7 +336,7 @@ class Run {
     // Every rank takes part in this once, signal or not, so that none waits for it in vain.
     await this.stop.agree();
     const isComplete = step >= this.total && this.epochLine?.epoch === this.position.epoch;
-    if (this.leads && this.saved !== step) {
+    if (this.leads && step > 0 && this.saved !== step) {
       throw new OnehourError(
         "ERR_ONEHOUR_CHECKPOINT",
         `the run has ended, but its checkpoint could not be saved in ${this.options.recipe.out}; ` +
@@ -371,23 +378,9 @@ class Run {
     if (fault) await this.fail(fault);
     const { team } = this.options;
     if (team.size === 1) return;
-    const { step } = this.position;
-    const sums = [...(await readParameters(this.executor, this.compiled))].map(
-      ([name, values]) => [name, checksum(values)] as const,
-    );
-    const all = (await team.gather(`parameters-${step}`, JSON.stringify(sums))).map(
-      (text) => JSON.parse(text) as typeof sums,
-    );
-    for (const [rank, theirs] of all.entries()) {
-      const differs = theirs.find(([, sum], i) => sum !== all[0]![i]![1]);
-      if (!differs) continue;
-      throw new OnehourError(
-        "ERR_ONEHOUR_RANKS_DIFFER",
-        `after step ${step} the parameters of rank ${rank} are not those of rank 0, first in ` +
-          `${differs[0]}: a fault of memory, or different machines in one run. Continue from the ` +
-          `last checkpoint: onehour train --resume --out ${this.options.recipe.out}`,
-      );
-    }
+    const parameters = await readParameters(this.executor, this.compiled);
+    const sums = [...parameters].map(([name, values]) => [name, checksum(values)]);
+    await requireSameTensors(team, this.position.step, Object.fromEntries(sums));
   }
 
   /** Saves a checkpoint on rank 0; a disk that takes none is warned of, and training goes on. */

@@ -6,6 +6,8 @@ import type { World } from "../distributed/connect.js";
 export interface Team {
   readonly rank: number;
   readonly size: number;
+  /** Ranks on this machine. */
+  readonly localSize: number;
   /** The texts of all ranks in rank order; every rank must call it under the same key. */
   gather(key: string, value: string): Promise<string[]>;
   /** Sums f64 values over the ranks, in place. */
@@ -18,6 +20,7 @@ export interface Team {
 export const alone: Team = {
   rank: 0,
   size: 1,
+  localSize: 1,
   gather: async (_, value) => [value],
   sum: async () => {},
   communicators: async () => ({}),
@@ -29,6 +32,7 @@ export function teamOf(world: World): Team {
   return {
     rank: world.rank,
     size: world.worldSize,
+    localSize: world.localWorldSize,
     gather: async (key, value) =>
       (await world.rendezvous.gather(key, value)).map((bytes) => bytes.toString()),
     sum: async (values) => {

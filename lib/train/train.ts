@@ -13,9 +13,11 @@ import { Reporter, type Result, type RunEvent } from "./events.js";
 import { type PartialRecipe, parseRecipe, type RecipeInput, resolveRecipe } from "./recipe.js";
 import { compileRecipe, type RunRecipe, runRank } from "./run.js";
 import { checkRunFolder, defaultRunFolder, readRunRecipe } from "./run-folder.js";
-import { teamOf } from "./team.js";
+import { alone, teamOf } from "./team.js";
 
 export interface TrainOptions {
+  /** The ranks to train with, where the script has met them with connect() already. */
+  world?: World;
   /** Continue the run in the recipe's `out` from its last checkpoint. */
   resume?: boolean;
   /** Where lines and progress go; standard output by default, null for nowhere. */
@@ -73,7 +75,6 @@ async function prepare(partial: PartialRecipe, workers: number): Promise<Prepare
  * Source: Goyal et al. 2017.
  */
 export async function train(input: RecipeInput, options: TrainOptions = {}): Promise<Result> {
-  const place = readEnvironment();
   const partial = await readInput(input, options.resume === true);
   const reporter =
     options.output === null ? undefined : new Reporter(options.output ?? process.stdout);
@@ -81,24 +82,23 @@ export async function train(input: RecipeInput, options: TrainOptions = {}): Pro
     reporter?.show(event);
     options.onEvent?.(event);
   };
-  if (place.worldSize > 1) {
+  const resume = options.resume === true;
+  if (options.world) return await trainAsRank(partial, options.world, { resume, onEvent });
+  if (readEnvironment().worldSize > 1) {
     const world = await connect({ timeoutSeconds: partial.timeout });
     try {
-      return await trainAsRank(partial, world, { resume: options.resume === true, onEvent });
+      return await trainAsRank(partial, world, { resume, onEvent });
     } finally {
       await world.close();
     }
   }
   const workers = partial.workers ?? 1;
   using prepared = await prepare(partial, workers);
-  checkRunFolder(prepared.recipe.out, options.resume === true);
-  if (workers === 1) {
-    const team = teamOf(await connect());
-    return await runRank({ ...prepared, resume: options.resume === true, team, onEvent });
-  }
+  checkRunFolder(prepared.recipe.out, resume);
+  if (workers === 1) return await runRank({ ...prepared, resume, team: alone, onEvent });
   prepared.device.dispose();
   const { superviseWorkers } = await import("./workers.js");
-  return superviseWorkers({ recipe: prepared.recipe, resume: options.resume === true }, onEvent);
+  return superviseWorkers({ recipe: prepared.recipe, resume }, onEvent);
 }
 
 /** Trains as one rank of a world, with the recipe that every rank was given. */

@@ -33,8 +33,8 @@ interface Form {
 /** Weights after each step, by the device's kernel. */
 async function onDevice(form: Form): Promise<Float32Array[]> {
   const results: Float32Array[] = [];
-  let w = draws(0);
-  let v = new Float32Array(length);
+  let w: Float32Array = draws(0);
+  let v: Float32Array = new Float32Array(length);
   for (let step = 0; step < steps; step++) {
     const lr = learningRate(step);
     const factor = momentumFactor(form, lr, step > 0 ? learningRate(step - 1) : undefined);

@@ -1,0 +1,44 @@
+// What all ranks must have alike: the run at its start, the parameters after every epoch.
+
+import { OnehourError } from "../errors.js";
+import type { Team } from "./team.js";
+
+/** Throws ERR_ONEHOUR_RANKS_DIFFER, showing both values, unless all ranks give the same facts. */
+export async function requireSameFacts(team: Team, facts: Record<string, string>): Promise<void> {
+  const all = (await team.gather("start", JSON.stringify(facts))).map(
+    (text) => JSON.parse(text) as Record<string, string>,
+  );
+  for (const [rank, theirs] of all.entries()) {
+    for (const [what, first] of Object.entries(all[0]!)) {
+      if (theirs[what] === first) continue;
+      throw new OnehourError(
+        "ERR_ONEHOUR_RANKS_DIFFER",
+        `the ${what} of rank ${rank} is not that of rank 0: ${theirs[what]}, but rank 0 has ` +
+          `${first}. Start all ranks with the same command, version and data`,
+      );
+    }
+  }
+}
+
+/**
+ * Compares checksums of tensors, by name, over the ranks. Throws ERR_ONEHOUR_RANKS_DIFFER naming
+ * the first rank and tensor that differ from rank 0's.
+ */
+export async function requireSameTensors(
+  team: Team,
+  step: number,
+  checksums: Record<string, string>,
+): Promise<void> {
+  const all = (await team.gather(`parameters-${step}`, JSON.stringify(checksums))).map(
+    (text) => JSON.parse(text) as Record<string, string>,
+  );
+  for (const [rank, theirs] of all.entries()) {
+    const differs = Object.keys(theirs).find((name) => theirs[name] !== all[0]![name]);
+    if (differs === undefined) continue;
+    throw new OnehourError(
+      "ERR_ONEHOUR_RANKS_DIFFER",
+      `after ${step} steps ${differs} of rank ${rank} is not that of rank 0: a fault of memory, ` +
+        "or unequal machines in one run. Continue from the last checkpoint: onehour train --resume",
+    );
+  }
+}

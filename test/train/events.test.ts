@@ -1,0 +1,107 @@
+// What a user sees of a run.
+import { Writable } from "node:stream";
+import { expect, test } from "vitest";
+import { describeSchedule, formatBytes } from "../../lib/train/describe.js";
+import { Reporter, type RunEvent } from "../../lib/train/events.js";
+import type { Recipe } from "../../lib/train/recipe.js";
+import { formatEvent, parseEvent } from "../../lib/train/workers.js";
+
+function reporter(isTTY: boolean) {
+  const written: string[] = [];
+  const stream = Object.assign(
+    new Writable({
+      write(chunk, _, done) {
+        written.push(String(chunk));
+        done();
+      },
+    }),
+    { isTTY },
+  );
+  const clock = { now: 0 };
+  return { clock, written, reporter: new Reporter(stream, () => clock.now) };
+}
+
+const step = (index: number, inputWait = 0): RunEvent => ({
+  type: "step",
+  step: index,
+  epoch: 0,
+  loss: 1.23456,
+  lr: 0.05,
+  momentumFactor: 1,
+  imagesPerSecond: 1000,
+  steps: 100,
+  stepsPerEpoch: 10,
+  epochs: 10,
+  inputWait,
+});
+
+test("one line an interval where there is no terminal", () => {
+  const { clock, written, reporter: it } = reporter(false);
+  for (let i = 0; i < 60; i++) {
+    clock.now = i * 0.2;
+    it.show(step(i, i * 50)); // a quarter of the time
+  }
+  expect(written).toEqual([
+    "epoch 1/10 · step 26/100 · 1,000 images/s · loss 1.2346 · lr 0.05 · compute 75% · input wait 25%\n",
+    "epoch 1/10 · step 51/100 · 1,000 images/s · loss 1.2346 · lr 0.05 · compute 75% · input wait 25%\n",
+  ]);
+});
+
+test("one live line on a terminal, cleared before others", () => {
+  const { clock, written, reporter: it } = reporter(true);
+  for (let i = 0; i < 5; i++) {
+    clock.now = i * 0.21;
+    it.show(step(i));
+  }
+  it.show({ type: "message", text: "hello" });
+  expect(written.slice(0, -1).every((text) => text.startsWith("\r\x1b[2Kepoch"))).toBe(true);
+  expect(written.join("").split("\n").length).toBe(2);
+  expect(written.at(-1)).toBe("\r\x1b[2Khello\n");
+});
+
+test("events travel as lines, numbers that JSON lacks too", () => {
+  const event = { ...step(3), loss: Number.NaN, lr: Number.POSITIVE_INFINITY };
+  expect(parseEvent(formatEvent(event as RunEvent))).toEqual(event);
+  expect(parseEvent("a line of a library")).toBeUndefined();
+});
+
+const recipe = {
+  workers: 2,
+  accumulate: 1,
+  batch: 64,
+  lr: 0.1,
+  epochs: 10,
+  warmup: "gradual",
+  warmupEpochs: 5,
+  milestones: [10 / 3],
+} as Recipe;
+const schedule = (changes: Partial<Recipe>, stepsPerEpoch = 100) => {
+  const all = { ...recipe, ...changes };
+  const minibatch = all.workers * all.accumulate * all.batch;
+  return describeSchedule(all, { ...all, minibatch, stepsPerEpoch });
+};
+
+test("the arithmetic of minibatch and learning rate", () => {
+  expect(schedule({})).toBe(
+    "minibatch 2 × 1 × 64 = 128, lr 0.1 × 128/256 = 0.05, " +
+      "no warm-up (it begins above 256 images), ÷ 10 at epoch 3.333",
+  );
+  expect(schedule({ batch: 32, accumulate: 128, milestones: [7] })).toBe(
+    "minibatch 2 × 128 × 32 = 8192, lr 0.1 × 8192/256 = 3.2, " +
+      "warm-up 5 epochs (500 steps) from 0.1, ÷ 10 at epoch 7",
+  );
+});
+
+test("a run shorter than its warm-up, and a drop within it, are said", () => {
+  const text = schedule({ batch: 4096, steps: 30, milestones: [2] });
+  expect(text).toMatch(/ends within its warm-up, at step 30; a drop falls within the warm-up/);
+});
+
+test("bytes", () => {
+  expect([999, 1000, 12_345_678, 3.2e9].map(formatBytes)).toEqual([
+    "999 B",
+    "1.0 kB",
+    "12.3 MB",
+    "3.2 GB",
+  ]);
+});

@@ -1,0 +1,151 @@
+// Whole runs of one process: that they learn, what they log, and what goes wrong on the way.
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { checkpointName, readCheckpoint } from "../../lib/train/checkpoint.js";
+import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
+import type { RunEvent } from "../../lib/train/events.js";
+import { firstBad } from "../../lib/train/fault.js";
+import { parseRecipe, type RecipeInput } from "../../lib/train/recipe.js";
+import { train } from "../../lib/train/train.js";
+import { logOf, temporaryFolder } from "./folder.js";
+
+const folder = temporaryFolder();
+const common: RecipeInput = {
+  dataset: "synthetic:12x12x1:4:400", // and 25 test images
+  model: "resnet8",
+  batch: 16,
+  epochs: 2,
+  device: "cpu",
+  threads: 1,
+};
+
+async function run(recipe: RecipeInput, watch: (event: RunEvent) => void = () => {}) {
+  const texts: string[] = [];
+  const onEvent = (event: RunEvent) => {
+    if (event.type === "message") texts.push(event.text);
+    watch(event);
+  };
+  const result = await train(recipe, { output: null, onEvent });
+  return { result, text: texts.join("\n") };
+}
+
+test("a run learns, and leaves recipe, log and checkpoints", async () => {
+  const out = join(folder, "learns");
+  const { result, text } = await run({ ...common, epochs: 3.5, lr: 4, out });
+  expect(result).toMatchObject({ status: "finished", steps: 88, testImages: 25, out });
+  expect(result.top1).toBeGreaterThan(0.8);
+  expect(text).toMatch(/resnet8 on synthetic.*400 training and 25 test images/);
+  expect(text).toMatch(/memory [\d.]+ MB a worker: /);
+  expect(text).toMatch("minibatch 1 × 1 × 16 = 16, lr 4 × 16/256 = 0.25");
+
+  expect(readdirSync(out).sort()).toEqual([
+    "checkpoint.previous.safetensors",
+    "checkpoint.safetensors",
+    "log.jsonl",
+    "recipe.json",
+  ]);
+  const recipe = parseRecipe(JSON.parse(readFileSync(join(out, "recipe.json"), "utf8")));
+  expect(recipe).toMatchObject({ epochs: 3.5, workers: 1, precision: "fp32" });
+
+  const log = logOf(out);
+  const steps = log.filter((line) => line.type === "step");
+  expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 88 }, (_, i) => i));
+  expect(steps[30]).toMatchObject({ epoch: 1, momentumFactor: 1 });
+  expect(steps[29]!.lr).toBe(0.25); // the first milestone is at epoch 3.5 / 3
+  expect(steps[30]!.lr).toBe(0.025);
+  const epochs = log.filter((line) => line.type === "epoch");
+  expect(epochs.map(({ epoch }) => epoch)).toEqual([0, 1, 2, 3]);
+  const losses = steps.filter(({ epoch }) => epoch === 1).map(({ loss }) => loss);
+  expect(epochs[1]!.trainLoss).toBeCloseTo(losses.reduce((a, b) => a + b) / 25, 12);
+  expect(log.at(-1)).toMatchObject({ type: "end", status: "finished", top1: result.top1 });
+
+  const evaluated = await evaluateCheckpoint(join(out, checkpointName), common.dataset!, {
+    device: "cpu",
+    threads: 1,
+    batch: 7,
+  });
+  expect(evaluated).toMatchObject({ top1: result.top1, images: 25 });
+  expect(evaluated.loss).toBeCloseTo(epochs.at(-1)!.testLoss, 5);
+});
+
+test("what is left out of an epoch is named once", async () => {
+  const { text } = await run({ ...common, batch: 150, steps: 1, out: join(folder, "rest") });
+  expect(text.match(/100 images of each epoch's order are left out/g)).toHaveLength(1);
+});
+
+test("a disk that takes no checkpoint is warned of, and training goes on", async () => {
+  const out = join(folder, "full");
+  const obstacle = join(out, `${checkpointName}.tmp`); // a folder where the file should be
+  const { result, text } = await run({ ...common, epochs: 3, out }, (event) => {
+    if (event.type === "step" && event.step === 30) mkdirSync(obstacle);
+    if (event.type === "epoch" && event.epoch === 1) rmSync(obstacle, { recursive: true });
+  });
+  expect(result).toMatchObject({ status: "finished", steps: 75 });
+  expect(text).toMatch(/warning: the checkpoint of step 50 could not be saved.*step 25 is kept/);
+  const { position } = await readCheckpoint(join(out, checkpointName));
+  expect(position?.step).toBe(75);
+  const { position: previous } = await readCheckpoint(join(out, "checkpoint.previous.safetensors"));
+  expect(previous?.step).toBe(25);
+});
+
+test("a step that is not finite ends the run, names the layer and keeps the checkpoint", async () => {
+  const out = join(folder, "not-finite");
+  // Warm-up ends in the second epoch with a rate at which everything overflows.
+  const recipe = { ...common, batch: 100, accumulate: 3, lr: 0.1, epochs: 4, milestones: [] };
+  await run({ ...recipe, steps: 1, out });
+  const failing = run({
+    ...recipe,
+    warmup: "constant",
+    warmupEpochs: 2,
+    lr: 1e18,
+    out: `${out}-2`,
+  });
+  await expect(failing).rejects.toThrow(
+    /step \d+ is not finite: loss .*; first in the (input|gradient) of \w+.*--lr 5e\+?17|500000/s,
+  );
+  await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_NOT_FINITE" });
+  const log = logOf(`${out}-2`);
+  expect(log.at(-1)).toMatchObject({ type: "end", status: "failed" });
+  const { position } = await readCheckpoint(join(out, checkpointName));
+  expect(position?.step).toBe(1);
+});
+
+test("the first bad layer: activations in forward order before gradients in backward order", () => {
+  const layout = (name: string) => ({ name }) as never;
+  const compiled = {
+    statistics: ["bn1.running_mean", "layer1.0.bn1.running_var"].map(layout),
+    parameters: ["fc.weight", "conv1.weight"].map(layout),
+  };
+  const good = Float32Array.of(1);
+  const state = (...bad: string[]) => ({
+    weights: new Map(
+      [...compiled.statistics, ...compiled.parameters].map(({ name }) => [
+        name,
+        bad.includes(name) ? Float32Array.of(0, Number.NaN) : good,
+      ]),
+    ),
+  });
+  expect(firstBad(state(), compiled)).toBeUndefined();
+  expect(firstBad(state("conv1.weight"), compiled)?.name).toBe("the gradient of conv1.weight");
+  expect(firstBad(state("conv1.weight", "fc.weight"), compiled)?.name).toBe(
+    "the gradient of fc.weight",
+  );
+  expect(firstBad(state("fc.weight", "layer1.0.bn1.running_var"), compiled)?.name).toBe(
+    "the input of layer1.0.bn1",
+  );
+});
+
+test("a batch that does not fit into the memory is refused with one that does", async () => {
+  const large = { dataset: "synthetic:512x512x3:10:1000000", model: "resnet50", batch: 20_000 };
+  const refused = run({ ...common, ...large, out: join(folder, "large") });
+  await expect(refused).rejects.toThrow(/needs [\d.]+ TB a worker.*about --batch \d+ fits/);
+  expect(readdirSync(folder)).not.toContain("large");
+});
+
+test("weights of no model here are refused by evaluation", async () => {
+  const file = join(folder, "learns", checkpointName);
+  await expect(evaluateCheckpoint(file, "synthetic:12x12x1:5")).rejects.toThrow(
+    /not weights of resnet8 for this data set.*fc\.weight is \[4,64\], not \[5,64\]/,
+  );
+});
