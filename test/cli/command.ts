@@ -17,7 +17,12 @@ export interface Ended {
 /** Runs `onehour` with `args` and waits for its end. */
 export function onehour(
   args: readonly string[],
-  options: { cwd?: string; env?: Record<string, string> } = {},
+  options: {
+    cwd?: string;
+    env?: Record<string, string>;
+    /** Sent once the output holds `after`. */
+    signal?: { name: NodeJS.Signals; after: string };
+  } = {},
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [main, ...args], {
@@ -25,9 +30,14 @@ export function onehour(
       env: { ...process.env, ...options.env },
       stdio: ["ignore", "pipe", "pipe"],
     });
+    let { signal } = options;
     const ended = { stdout: "", stderr: "" };
     child.stdout.on("data", (chunk) => {
       ended.stdout += chunk;
+      if (signal !== undefined && ended.stdout.includes(signal.after)) {
+        child.kill(signal.name);
+        signal = undefined;
+      }
     });
     child.stderr.on("data", (chunk) => {
       ended.stderr += chunk;

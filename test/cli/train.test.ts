@@ -57,6 +57,22 @@ describe("a run", () => {
   }
 });
 
+test("SIGTERM saves and ends with status 143, SIGINT with 130, and --resume goes on", async () => {
+  const out = join(folder, "interrupted");
+  const first = await onehour(["train", "synthetic", "--threads", "1", "--out", out], {
+    signal: { name: "SIGTERM", after: out },
+  });
+  expect(first.stdout).toMatch(`onehour train --resume --out ${out}`);
+  expect(first.status).toBe(143);
+  const again = ["train", "--resume", "--out", out];
+  const second = await onehour(again, { signal: { name: "SIGINT", after: out } });
+  expect(second.status).toBe(130);
+  const { steps } = JSON.parse(readFileSync(join(out, "log.jsonl"), "utf8").split("\n").at(-2)!);
+  const third = await onehour([...again, "--steps", String(steps + 1)]);
+  expect(third.stderr).toBe("");
+  expect(third.status).toBe(0);
+});
+
 test("--dump-program prints every program of the run and trains nothing", async () => {
   const out = join(folder, "dumped");
   const { status, stdout } = await onehour([
