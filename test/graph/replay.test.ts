@@ -77,8 +77,10 @@ describe("replay", () => {
       );
       for (const { name, steps, arenas } of lowered.programs) {
         const text = print(emit(name, steps, plan(steps), arenas));
-        if (seen.has(text)) continue;
-        seen.add(text);
+        // Programs that differ in nothing but the loss's scale are replayed once.
+        const unscaled = text.replace(/ scale=\S+/g, "");
+        if (seen.has(unscaled)) continue;
+        seen.add(unscaled);
         const symbols = new Symbols();
         const program = parse(text);
         const planned = replay(program, symbols);
