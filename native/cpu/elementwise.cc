@@ -94,7 +94,7 @@ template <typename From, typename To>
 void convertRange(const From* x, To* y, int64_t count) {
   simd([=]() ONEHOUR_INLINE {
 #pragma GCC ivdep
-    for (int64_t i = 0; i < count; ++i) y[i] = store<To>(load(x[i]));
+    for (int64_t i = 0; i < count; ++i) y[i] = storeAny<To>(load(x[i]));
   });
 }
 

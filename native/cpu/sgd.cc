@@ -96,7 +96,7 @@ int64_t update(const Buffers& buffers, const Rates& rates, float decay, int64_t 
       }
       w[i] = updated;
       if constexpr (zero) g[i] = 0;
-      if constexpr (copies) copy[i] = store<bf16>(updated);
+      if constexpr (copies) copy[i] = storeAny<bf16>(updated);
     }
     *count = notFinite;
   });

@@ -83,16 +83,27 @@ ONEHOUR_INLINE inline float load(bf16 value) {
   return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
 }
 
-// To the storage type, bf16 rounded to nearest even; a NaN stays a NaN.
+// To the storage type, bf16 rounded to nearest even. Any value that arithmetic gives is stored
+// right, NaNs included; for foreign NaNs, whose last bits may be anything, see `storeAny`.
 template <typename T>
 ONEHOUR_INLINE inline T store(float value) {
   if constexpr (std::is_same_v<T, float>) {
     return value;
   } else {
     const uint32_t bits = std::bit_cast<uint32_t>(value);
-    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return bf16{static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16)};
+  }
+}
+
+// The same for values from outside: every NaN stays a NaN.
+template <typename T>
+ONEHOUR_INLINE inline T storeAny(float value) {
+  if constexpr (std::is_same_v<T, float>) {
+    return value;
+  } else {
+    const uint32_t bits = std::bit_cast<uint32_t>(value);
     const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    return bf16{static_cast<uint16_t>(nan ? (bits >> 16) | 0x40u : rounded)};
+    return nan ? bf16{static_cast<uint16_t>((bits >> 16) | 0x40u)} : store<bf16>(value);
   }
 }
 
