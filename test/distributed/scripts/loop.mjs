@@ -1,6 +1,7 @@
 // Ranks that work together until something befalls rank 1 at its twentieth round: node loop.mjs WHAT.
 import { spawn } from "node:child_process";
 import { connect } from "../../../dist/distributed/connect.js";
+import { native } from "../../../dist/native.js";
 
 const world = await connect();
 const data = new Float32Array(1000);
@@ -22,7 +23,13 @@ const misfortunes = {
   },
   sleep: () => sleep(1e6),
   work: () => work(1e6),
-  "long-step": () => work(1500),
+  // Much longer than the timeout, in pieces that end.
+  "long-step": () => {
+    for (let piece = 0; piece < 40; piece++) {
+      work(100);
+      native.advanceProgress();
+    }
+  },
   elsewhere: () => world.rendezvous.gather("elsewhere", ""),
   differ: () => world.allReduce(new Float64Array(3)),
   leave: async () => {
