@@ -5,7 +5,7 @@ import type { Model } from "../models/model.js";
 import { allReduceOp, broadcastOp } from "../ops/collective.js";
 import { copyOp, scaleOp } from "../ops/elementwise.js";
 import { fuse, prune } from "./fuse.js";
-import { align, elementBytes, Graph, Storage } from "./graph.js";
+import { align, elementBytes, Graph, Storage, type Value } from "./graph.js";
 import { type Bucket, type Layout, layoutOf, type Slice, type TensorLayout } from "./layout.js";
 import { type Step, synchronize } from "./overlap.js";
 import { type Plan, plan } from "./plan.js";
@@ -85,41 +85,45 @@ function finish(name: string, g: Graph, options: CompileOptions, arenas: Arena[]
   return { name, steps: synchronize(g.nodes), arenas };
 }
 
-/** Collectives on whole ranges of arenas, f32: what ranks exchange outside of steps. */
-function exchanges(layout: Layout, { workers: k, precision }: CompileOptions): [string, Graph][] {
-  if (k === 1) return [];
+/** What works on whole arenas outside of steps, f32: exchanges between ranks, copies of weights. */
+function arenaPrograms(layout: Layout, options: CompileOptions): [string, Graph][] {
+  const { workers: k, precision } = options;
   const { parameterBytes, statisticsBytes } = layout;
+  const param = new Storage(parameterBytes, "param", 0);
+  const statistics = new Storage(statisticsBytes, "state", parameterBytes);
+  const state = new Storage(parameterBytes + statisticsBytes, "state", 0);
+  const lowPrecision = precision === "bf16";
   const communicator = "gradients";
   const stream = "comm";
   const whole = (g: Graph, storage: Storage) =>
     g.leaf([storage.bytes / elementBytes.f32], "f32", storage);
+  const copyWeights = (g: Graph, x: Value) => {
+    const into = { y: new Storage(parameterBytes / 2, "weight", 0) };
+    g.apply(copyOp, { x }, {}, { types: { V: "bf16" }, into });
+  };
+  const programs: [string, Graph][] = [];
+  const program = (name: string, build: (g: Graph) => void) => {
+    const g = new Graph();
+    build(g);
+    programs.push([name, g]);
+  };
 
-  const average = new Graph();
-  const statistics = new Storage(statisticsBytes, "state", parameterBytes);
-  const { x: sum } = average.apply(
-    allReduceOp,
-    { x: whole(average, statistics) },
-    { communicator },
-    { stream },
-  );
-  average.apply(scaleOp, { x: sum }, { factor: 1 / k }, { into: { y: statistics } });
-
-  const broadcast = new Graph();
-  const fromFirst = (storage: Storage) =>
-    broadcast.apply(
-      broadcastOp,
-      { x: whole(broadcast, storage) },
-      { communicator, root: 0 },
-      { stream },
-    );
-  const { x } = fromFirst(new Storage(parameterBytes, "param", 0));
-  fromFirst(new Storage(parameterBytes + statisticsBytes, "state", 0));
-  const into = { y: new Storage(parameterBytes / 2, "weight", 0) };
-  if (precision === "bf16") broadcast.apply(copyOp, { x }, {}, { types: { V: "bf16" }, into });
-  return [
-    ["average", average],
-    ["broadcast", broadcast],
-  ];
+  if (k > 1) {
+    program("average", (g) => {
+      const x = whole(g, statistics);
+      const sum = g.apply(allReduceOp, { x }, { communicator }, { stream });
+      g.apply(scaleOp, { x: sum.x }, { factor: 1 / k }, { into: { y: statistics } });
+    });
+    program("broadcast", (g) => {
+      const fromFirst = (storage: Storage) =>
+        g.apply(broadcastOp, { x: whole(g, storage) }, { communicator, root: 0 }, { stream }).x;
+      const x = fromFirst(param);
+      fromFirst(state);
+      if (lowPrecision) copyWeights(g, x);
+    });
+  }
+  if (lowPrecision) program("weights", (g) => copyWeights(g, whole(g, param)));
+  return programs;
 }
 
 /** Everything of a compiled model but the memory plans and texts. */
@@ -148,7 +152,7 @@ export function lower(
   const evaluate = forward(model, options, "evaluate");
   bindLeaves(evaluate, layout);
   evaluate.metrics.storage = new Storage(METRICS_BYTES, "output", output.metrics.offset);
-  graphs.push(["evaluate", evaluate.g], ...exchanges(layout, options));
+  graphs.push(["evaluate", evaluate.g], ...arenaPrograms(layout, options));
 
   const { parameterBytes, statisticsBytes } = layout;
   const arenas: Arena[] = [
@@ -191,6 +195,7 @@ function check(model: Model, options: CompileOptions): void {
  * - `evaluate`: with running statistics; metrics of this rank's batch, the loss summed.
  * - `average` (workers > 1): running statistics to their mean over the ranks.
  * - `broadcast` (workers > 1): parameters and state of rank 0 to all, low-precision copies from them.
+ * - `weights` (bf16): low-precision copies from the parameters, for after these were written.
  *
  * @throws OnehourError ERR_ONEHOUR_COMPILE for impossible numbers, ERR_ONEHOUR_SHAPE where the images
  *   do not suit the model

@@ -89,7 +89,7 @@ describe("compile", () => {
     [{}, ["last", "evaluate"]],
     [{ accumulate: 2 }, ["micro", "last", "evaluate"]],
     [{ workers: 2 }, ["last", "evaluate", "average", "broadcast"]],
-    [{ precision: "bf16" as const }, ["last", "evaluate"]],
+    [{ precision: "bf16" as const }, ["last", "evaluate", "weights"]],
   ])("with %o makes %s", (changes, names) => {
     expect(Object.keys(compileTiny(changes).texts)).toEqual(names);
   });
@@ -277,6 +277,7 @@ describe("compile", () => {
       ["broadcast", `state+0 ${state}`],
       ["copy", `weight+0 ${param / 2}`],
     ]);
+    expect(kernels("weights")).toEqual([["copy", `weight+0 ${param / 2}`]]);
   });
 
   it("memory is that of the largest program, slots included", () => {
