@@ -1,5 +1,5 @@
-// Trains a small network on synthetic images with two workers, and tests the checkpoint it leaves.
-// Run it with: npx jiti examples/train.ts
+// Trains a small network on synthetic images with two workers, and tests the checkpoint it leaves:
+//   npx jiti examples/train.ts
 
 import { evaluateCheckpoint, train } from "onehour";
 
