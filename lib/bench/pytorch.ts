@@ -43,20 +43,27 @@ export async function startPyTorch(
   child.stdin.on("error", () => {});
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
 
-  async function answer(): Promise<Record<string, unknown>> {
+  /** The next line as JSON; undefined when there is none any more. */
+  async function answer(): Promise<Record<string, unknown> | undefined> {
     const { value, done } = await lines.next();
-    if (done) throw missing(python, await ended);
-    return JSON.parse(value);
+    return done ? undefined : JSON.parse(value);
   }
 
   const hello = await answer();
+  if (hello === undefined) throw missing(python, await ended);
   if (hello.missing) throw missing(python, `has no ${hello.missing}`);
   return {
     name: String(hello.name),
     workers: 1,
     async run(steps) {
       child.stdin.write(`${JSON.stringify({ steps })}\n`);
-      return (await answer()) as unknown as Round;
+      const round = await answer();
+      if (round === undefined)
+        throw new OnehourError(
+          "ERR_ONEHOUR_PYTORCH",
+          `PyTorch ${await ended} while it ran the step. A smaller --batch needs less memory.`,
+        );
+      return round as unknown as Round;
     },
     async close() {
       child.stdin.end();

@@ -1,6 +1,6 @@
 // `onehour bench throughput`: images per second of the training step.
 import { Command } from "commander";
-import { choice, usageError, wholeNumber } from "./values.js";
+import { choice, signalStatus, usageError, wholeNumber } from "./values.js";
 
 interface Options {
   model: string;
@@ -31,9 +31,16 @@ function throughputCommand(): Command {
       if (options.against && !options.workers.includes(1))
         throw usageError("--against pytorch compares one process with one: add 1 to --workers.");
       const { throughput, throughputTable } = await import("../bench/throughput.js");
+      // The workers' launcher passes these on, so that they end the bench with an error.
+      for (const signal of ["SIGINT", "SIGTERM"] as const)
+        process.once(signal, () => process.once("exit", () => exitAs(signal)));
       const result = await throughput(options);
       process.stdout.write(json ? `${JSON.stringify(result)}\n` : throughputTable(result));
     });
+}
+
+function exitAs(signal: NodeJS.Signals): void {
+  process.exitCode = signalStatus(signal);
 }
 
 export function benchCommand(): Command {

@@ -2,16 +2,13 @@
 import { Command } from "commander";
 import type { RecipeInput } from "../train/recipe.js";
 import { readRecipe } from "./recipe.js";
-import { toNumber, toNumbers, usageError } from "./values.js";
+import { signalStatus, toNumber, toNumbers, usageError } from "./values.js";
 
 interface Extras {
   recipe?: string;
   resume?: true;
   dumpProgram?: true;
 }
-
-/** Exit statuses after a signal that ended the run early. */
-const signalStatus: Partial<Record<NodeJS.Signals, number>> = { SIGINT: 130, SIGTERM: 143 };
 
 /** Flags whose recipe field has another name than commander gives them. */
 const fields: Record<string, keyof RecipeInput> = { syncBn: "syncBatchNorm" };
@@ -78,7 +75,7 @@ export function trainCommand(): Command {
         return;
       }
       const { signal } = await train(recipe, { resume });
-      process.exitCode = signal === undefined ? 0 : (signalStatus[signal] ?? 1);
+      process.exitCode = signal === undefined ? 0 : signalStatus(signal);
     });
 }
 
