@@ -23,6 +23,8 @@ struct Convolution {
   Dims strides() const { return {stride.height, stride.width}; }
   Dims paddings() const { return {padding.height, padding.width}; }
 
+  int64_t pixels() const { return n * p * q; }
+
   // Every output pixel is a product of the same input pixel alone.
   bool isProduct() const {
     return r == 1 && s == 1 && stride.height == 1 && stride.width == 1 && padding.height == 0 &&
@@ -92,15 +94,16 @@ std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
 }
 
 // dw[K,C] = dyᵀ·x over all pixels: oneDNN's matrix product is up to 1.4 times as fast as its 1×1
-// convolution, above all for few channels.
+// convolution, above all for few channels; not in bf16 for very many pixels.
+constexpr int64_t mostProductPixels = 16384;  // in bf16
+
 std::unique_ptr<Kernel> productWeight(const Instruction& instruction, PrepareContext& context,
                                       const Convolution& problem) {
-  const int64_t pixels = problem.n * problem.p * problem.q;
   const auto matrix = [](int64_t rows, int64_t columns, DataType type) {
     return Descriptor({rows, columns}, typeOf(type), Tag::ab);
   };
-  const Descriptor x = matrix(pixels, problem.c, problem.type);
-  const Descriptor dy = matrix(pixels, problem.k, problem.type);
+  const Descriptor x = matrix(problem.pixels(), problem.c, problem.type);
+  const Descriptor dy = matrix(problem.pixels(), problem.k, problem.type);
   const Descriptor dw = matrix(problem.k, problem.c, DataType::f32);
   const bool accumulate = flag(instruction, "accumulate");
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
@@ -124,7 +127,10 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
   const Operand& dw = instruction.output("dw");
   const Convolution problem = convolutionOf(instruction, x, dw, dy, DataType::f32);
   const bool accumulate = flag(instruction, "accumulate");
-  if (problem.isProduct()) return productWeight(instruction, context, problem);
+  if (problem.isProduct() &&
+      (problem.type == DataType::f32 || problem.pixels() <= mostProductPixels)) {
+    return productWeight(instruction, context, problem);
+  }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = describeBackward<dnnl::convolution_backward_weights>(
         problem.forward(), dnnl::algorithm::convolution_direct, problem.input(),
