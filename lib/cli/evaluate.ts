@@ -13,8 +13,8 @@ export function evaluateCommand(): Command {
       const { evaluateCheckpoint } = await import("../train/evaluate.js");
       const { top1, top5, loss, correct, images } = await evaluateCheckpoint(checkpoint, dataset);
       process.stdout.write(
-        `test accuracy ${percent(top1)} (${count(correct)} correct of ${count(images)} of ` +
-          `${count(images)} images), top-5 ${percent(top5)}, loss ${loss.toFixed(4)}\n`,
+        `test accuracy ${percent(top1)} (${count(correct)} correct, ${count(images)} of ` +
+          `${count(images)} images counted), top-5 ${percent(top5)}, loss ${loss.toFixed(4)}\n`,
       );
     });
 }
