@@ -67,7 +67,8 @@ const unsupervisedFactor = 10;
 
 /**
  * Meets the other ranks of this run and returns the world; a process that no launcher started is a
- * world of one and needs no network. Call it once.
+ * world of one and needs no network. A process is in one world at a time: to meet again, every rank
+ * closes its world first.
  *
  * @throws OnehourError ERR_ONEHOUR_ENVIRONMENT for launcher variables that make no sense,
  * ERR_ONEHOUR_RENDEZVOUS naming the ranks that did not come.

@@ -165,8 +165,8 @@ export class RendezvousServer {
   /** The rank of a peer whose proof is right, undefined for anybody else. */
   private admit(socket: Socket, frame: Frame, nonce: string): number | undefined {
     const { worldSize, token } = this.options;
-    const { type, rank, worldSize: theirs, nonce: answer } = frame;
-    if (type !== "hello" || typeof rank !== "number" || typeof theirs !== "number")
+    const { rank, worldSize: theirs, nonce: answer } = frame;
+    if (frame.type !== "hello" || typeof rank !== "number" || typeof theirs !== "number")
       return undefined;
     if (typeof answer !== "string" || answer.length !== nonce.length) return undefined;
     if (!matches(frame.proof, proof(token, "client", nonce, answer, rank, theirs)))
@@ -174,16 +174,16 @@ export class RendezvousServer {
     const refusal =
       !Number.isInteger(rank) || rank < 0 || theirs !== worldSize || rank >= worldSize
         ? `rank ${rank} of ${theirs} came to a meeting of ${worldSize} ranks; start all with the same world size`
-        : this.members.has(rank) || this.departed.has(rank)
+        : this.members.has(rank)
           ? `rank ${rank} is here already; give each process a rank of its own`
           : undefined;
-    sendFrame(socket, {
-      type: refusal === undefined ? "welcome" : "refused",
-      message: refusal ?? "",
-      proof: proof(token, "server", answer, nonce, refusal ?? ""),
-    });
+    // Who left may come to the next meeting, which begins when everybody has left this one.
+    const early = this.departed.has(rank) ? `rank ${rank} left, but other ranks have not yet` : "";
+    const type = refusal !== undefined ? "refused" : early === "" ? "welcome" : "later";
+    const message = refusal ?? early;
+    sendFrame(socket, { type, message, proof: proof(token, "server", answer, nonce, message) });
     this.strangers.delete(socket);
-    if (refusal !== undefined) return undefined;
+    if (type !== "welcome") return undefined;
     this.members.set(rank, socket);
     const address = plainAddress(socket.localAddress);
     if (!isLoopback(plainAddress(socket.remoteAddress))) this.reachedAt ??= address;
@@ -241,6 +241,7 @@ export class RendezvousServer {
     this.departed.add(rank);
     for (const [key, { values }] of [...this.gatherings])
       this.fail(key, [...values.keys()], `rank ${rank} left before "${key}"`);
+    if (this.departed.size === this.options.worldSize) this.departed.clear();
   }
 
   private fail(key: string, ranks: readonly number[], message: string): void {
@@ -386,6 +387,7 @@ function attempt(options: ClientOptions, milliseconds: number): Promise<Rendezvo
             const message = String(frame.message);
             if (!matches(frame.proof, proof(token, "server", nonce, challenge, message)))
               return refused(new Error("the server does not know the token"));
+            if (frame.type === "later") return refused(new Error(message)); // tried again
             if (frame.type !== "welcome") return refused(failure(message));
             clearTimeout(timer);
             reader.limit = 2 * frameLimit * worldSize;

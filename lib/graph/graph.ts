@@ -128,16 +128,21 @@ type ConstantData = Float32Array | Int32Array | Uint8Array | Uint16Array;
 /** Bits of the nearest bf16, ties to even, as the kernels round. */
 export function bf16FromFloat32(data: Float32Array): Uint16Array {
   const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
-  return Uint16Array.from(bits, (b, i) =>
-    Number.isNaN(data[i]) ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16,
-  );
+  const result = new Uint16Array(bits.length); // `from` with a function would list all elements first
+  bits.forEach((b, i) => {
+    const nan = Number.isNaN(data[i]);
+    result[i] = nan ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16;
+  });
+  return result;
 }
 
 /** The exact f32 value of each bf16. */
 export function float32FromBf16(bits: Uint16Array): Float32Array {
-  const result = new Float32Array(bits.length);
-  new Uint32Array(result.buffer).set(Uint32Array.from(bits, (b) => b << 16));
-  return result;
+  const result = new Uint32Array(bits.length);
+  bits.forEach((b, i) => {
+    result[i] = b << 16;
+  });
+  return new Float32Array(result.buffer);
 }
 
 function constantBytes(data: ConstantData, dtype: DataType): Uint8Array {

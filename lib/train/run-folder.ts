@@ -2,7 +2,7 @@
 
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
 import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
 import { checkpointName, previousName, writeAtomically } from "./checkpoint.js";
 import { parseRecipe, type Recipe, type RecipeInput } from "./recipe.js";
@@ -73,10 +73,20 @@ export function checkRunFolder(folder: string, resume: boolean): void {
   }
 }
 
+/**
+ * Makes a folder and its parents. Node's own `recursive` tries for ever where a folder can hold
+ * none, such as /proc.
+ */
+async function makeFolder(folder: string): Promise<void> {
+  if (existsSync(folder)) return;
+  if (!existsSync(dirname(folder))) await makeFolder(dirname(folder));
+  await mkdir(folder);
+}
+
 /** Writes a file of the folder, which is made if need be; ERR_ONEHOUR_RUN_FOLDER otherwise. */
 async function writeFile(folder: string, name: string, text: string): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolder(resolve(folder));
     await writeAtomically(folder, name, [Buffer.from(text)]);
   } catch (error) {
     throw new OnehourError(

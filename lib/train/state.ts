@@ -2,11 +2,11 @@
 
 import type { Executor } from "../device.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
-import { bf16FromFloat32, elements } from "../graph/graph.js";
+import { elements } from "../graph/graph.js";
 import type { ModelState } from "./checkpoint.js";
 import { fromStored, toStored } from "./layout.js";
 
-function bytesOf(values: Float32Array | Uint16Array): Uint8Array {
+function bytesOf(values: Float32Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
@@ -53,10 +53,7 @@ export async function writeWeights(
 ): Promise<void> {
   const parameters = assemble(arenaBytes(executor, "param"), compiled.parameters, state.weights);
   await executor.write("param", 0, bytesOf(parameters));
-  const copies = arenaBytes(executor, "weight") / 2;
-  if (copies > 0) {
-    await executor.write("weight", 0, bytesOf(bf16FromFloat32(parameters.subarray(0, copies))));
-  }
+  if (arenaBytes(executor, "weight") > 0) await executor.submit("weights", 0);
   const whole = assemble(arenaBytes(executor, "state"), compiled.statistics, state.weights);
   if (state.momentum && whole.byteLength >= compiled.momentum.bytes) {
     whole.set(assemble(compiled.momentum.bytes, compiled.parameters, state.momentum));

@@ -104,6 +104,18 @@ describe("gather", () => {
     await expect(waiting).rejects.toThrow(/ranks 0 and 2 did not come to "start" within 0.3 s/);
   });
 
+  test("ranks that have all left may meet again; who comes early waits for the others", async () => {
+    const server = await serve();
+    const [a, b] = await Promise.all([join(server, 0), join(server, 1)]);
+    await a.close();
+    const early = join(server, 0);
+    await expect(b.gather("old", "")).rejects.toThrow(/rank 0 left before "old"/);
+    await b.close();
+    const [again, other] = await Promise.all([early, join(server, 1)]);
+    const [values] = await Promise.all([again.gather("new", "a"), other.gather("new", "b")]);
+    expect(text(values)).toEqual(["a", "b"]);
+  });
+
   test("fails at once when a rank has left", async () => {
     const server = await serve();
     const [a, b] = await Promise.all([join(server, 0), join(server, 1)]);
