@@ -7,6 +7,7 @@ import { OnehourError } from "../errors.js";
 import { compile } from "../graph/compile.js";
 import { models, resnet } from "../models/resnet.js";
 import { misfit, readCheckpoint, requireFit } from "./checkpoint.js";
+import { choosePrecision } from "./recipe.js";
 import { writeWeights } from "./state.js";
 import { alone, type Team } from "./team.js";
 import { Queue } from "./trainer.js";
@@ -66,10 +67,13 @@ export interface EvaluateOptions {
   precision?: "fp32" | "tf32" | "bf16";
 }
 
+/** Programs of an evaluation: the forward pass, and what makes the low-precision weights for it. */
+const needed: ReadonlySet<string> = new Set(["evaluate", "weights"]);
+
 /**
  * Evaluates the weights of a safetensors file (a checkpoint, or torchvision's names) on the whole
  * test set of a data set. Throws ERR_ONEHOUR_CHECKPOINT when the file is broken or of no model
- * for this data set.
+ * for this data set, ERR_ONEHOUR_RECIPE for a precision that the device cannot do.
  */
 export async function evaluateCheckpoint(
   file: string,
@@ -82,6 +86,7 @@ export async function evaluateCheckpoint(
     device: options.device ?? "auto",
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
+  const precision = choosePrecision(options.precision, device.properties);
   const batch = Math.min(options.batch ?? 100, dataset.test.length);
   const compiled = (name: string) =>
     compile(resnet(name, { images: dataset.images, classes: dataset.classes }), {
@@ -89,7 +94,7 @@ export async function evaluateCheckpoint(
       accumulate: 1,
       workers: 1,
       syncBatchNorm: 1,
-      precision: options.precision ?? (device.properties.kind === "cuda" ? "bf16" : "fp32"),
+      precision,
       momentum: 0,
       momentumForm: "gradient",
       nesterov: false,
@@ -119,7 +124,7 @@ export async function evaluateCheckpoint(
   requireFit(file, checkpoint, layouts(name), name);
 
   const model = compiled(name);
-  const programs = model.programs.filter((program) => program.name === "evaluate");
+  const programs = model.programs.filter(({ name }) => needed.has(name));
   const executor = await device.load(programs);
   try {
     await writeWeights(executor, model, checkpoint);

@@ -2,6 +2,7 @@
 
 import { z } from "zod";
 import type { Dataset } from "../data/dataset.js";
+import type { DeviceProperties } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { defaultMilestones, stepsOf } from "./schedule.js";
 
@@ -148,10 +149,28 @@ export function parseRecipe(input: RecipeInput): PartialRecipe {
   throw refuse(String(issue.path[0] ?? "recipe"), issue.message);
 }
 
+/** What a device's precision depends on. */
+type DeviceKind = Pick<DeviceProperties, "kind" | "bf16">;
+
+/** The precision asked for, or the device's own; ERR_ONEHOUR_RECIPE for one that it cannot do. */
+export function choosePrecision(
+  asked: PartialRecipe["precision"],
+  device: DeviceKind,
+): Recipe["precision"] {
+  const precision = asked ?? (device.kind === "cuda" ? "bf16" : "fp32");
+  if (precision === "tf32" && device.kind !== "cuda") {
+    throw refuse("precision", "tf32 needs a GPU; expected fp32 or bf16 on the CPU");
+  }
+  if (precision === "bf16" && !device.bf16) {
+    throw refuse("precision", "this device cannot compute in bf16; try --precision fp32");
+  }
+  return precision;
+}
+
 /** What a recipe's open fields are filled from. */
 export interface RecipeFacts {
   dataset: Dataset;
-  device: { kind: "cpu" | "cuda"; bf16: boolean };
+  device: DeviceKind;
   /** Names of the models there are. */
   models: readonly string[];
 }
@@ -210,14 +229,6 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
     }
   }
 
-  const precision = recipe.precision ?? (device.kind === "cuda" ? "bf16" : "fp32");
-  if (precision === "tf32" && device.kind !== "cuda") {
-    throw refuse("precision", "tf32 needs a GPU; expected fp32 or bf16 on the CPU");
-  }
-  if (precision === "bf16" && !device.bf16) {
-    throw refuse("precision", "this device cannot compute in bf16; try --precision fp32");
-  }
-
   return {
     ...recipe,
     dataset: dataset.name,
@@ -225,6 +236,6 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
     workers,
     epochs,
     milestones: [...(recipe.milestones ?? defaultMilestones(epochs))].sort((a, b) => a - b),
-    precision,
+    precision: choosePrecision(recipe.precision, device),
   };
 }

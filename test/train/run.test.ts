@@ -160,6 +160,18 @@ test("a batch that does not fit into the memory is refused with one that does", 
   expect(readdirSync(folder)).not.toContain("large");
 });
 
+test("evaluation computes in bf16 where it is asked to, and refuses tf32 on the CPU", async () => {
+  const file = join(folder, "learns", checkpointName);
+  const evaluate = (precision: "fp32" | "tf32" | "bf16") =>
+    evaluateCheckpoint(file, common.dataset!, { device: "cpu", threads: 1, precision });
+  const exact = await evaluate("fp32");
+  const rounded = await evaluate("bf16");
+  expect(rounded.images).toBe(25);
+  expect(rounded.loss).not.toBe(exact.loss);
+  expect(Math.abs(rounded.loss - exact.loss)).toBeLessThan(0.02 * exact.loss + 0.02);
+  await expect(evaluate("tf32")).rejects.toThrow(/--precision: tf32 needs a GPU/);
+});
+
 test("weights of no model here are refused by evaluation", async () => {
   const file = join(folder, "learns", checkpointName);
   await expect(evaluateCheckpoint(file, "synthetic:12x12x1:5")).rejects.toThrow(
