@@ -149,6 +149,8 @@ class Run {
   private earlier = { run: 0, epoch: 0 };
   /** Steps queued or about to be. */
   private committed = 0;
+  /** Steps done when the ranks' running statistics were last averaged: the same on every rank. */
+  private averaged = 0;
   /** Steps done at the last save that succeeded. */
   private saved: number | undefined;
   /** The last epoch that is finished, as it was logged. */
@@ -245,6 +247,7 @@ class Run {
       return true;
     }
     await this.share();
+    this.averaged = this.position.step;
     this.say(
       resume
         ? `continuing ${recipe.out} after ${this.position.step} steps`
@@ -332,7 +335,8 @@ class Run {
       }
     }
     await this.settle(trainer);
-    if (this.saved !== step && step > 0) await this.save();
+    if (this.averaged !== step) await this.save();
+    else if (step > 0 && this.saved !== step) await this.writeCheckpoint();
     // Every rank takes part in this once, signal or not, so that none waits for it in vain.
     await this.stop.agree();
     const isComplete = step >= this.total && this.epochLine?.epoch === this.position.epoch;
@@ -383,10 +387,16 @@ class Run {
     await requireSameTensors(team, this.position.step, Object.fromEntries(sums));
   }
 
-  /** Saves a checkpoint on rank 0; a disk that takes none is warned of, and training goes on. */
+  /** Averages the running statistics, which all ranks take part in, and writes a checkpoint. */
   private async save(): Promise<void> {
-    const { recipe, team } = this.options;
-    if (team.size > 1) await this.runOnce("average");
+    if (this.options.team.size > 1) await this.runOnce("average");
+    this.averaged = this.position.step;
+    await this.writeCheckpoint();
+  }
+
+  /** Writes on rank 0; a disk that takes no checkpoint is warned of, and training goes on. */
+  private async writeCheckpoint(): Promise<void> {
+    const { recipe } = this.options;
     const { step } = this.position;
     if (!this.leads) {
       this.saved = step;

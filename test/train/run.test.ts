@@ -115,6 +115,20 @@ test("a disk that takes no checkpoint is warned of, and training goes on", async
   expect(previous?.step).toBe(25);
 });
 
+test("with two workers, a disk that takes no checkpoint to the end fails the run, not its peers", async () => {
+  const out = join(folder, "full2");
+  mkdirSync(join(out, `${checkpointName}.tmp`), { recursive: true });
+  const texts: string[] = [];
+  const failing = train(
+    { ...common, workers: 2, batch: 8, steps: 25, timeout: 20, out },
+    { output: null, onEvent: (event) => event.type === "message" && texts.push(event.text) },
+  );
+  await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_WORKERS" });
+  expect(texts.join("\n").match(/checkpoint of step 25 could not be saved/g)).toHaveLength(2);
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "failed", steps: 25 });
+  expect((logOf(out).at(-1) as { reason: string }).reason).toMatch(/has ended, but its checkpoint/);
+});
+
 test("a step that is not finite ends the run, names the layer and keeps the checkpoint", async () => {
   const out = join(folder, "not-finite");
   const recipe = { ...common, batch: 300, lr: 1e18, epochs: 4, milestones: [], out }; // a step an epoch
