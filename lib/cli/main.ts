@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The `onehour` command: parses the command line, runs one command, turns errors into exit statuses.
-// 0 success, 1 a failed run, 2 wrong usage, 130 and 143 after SIGINT and SIGTERM.
+// 0 success, 1 a failed run, 2 wrong usage, 130, 143 and 129 after SIGINT, SIGTERM and SIGHUP.
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { OnehourError } from "../errors.js";
@@ -46,11 +46,13 @@ function exitStatus(error: unknown): number {
   return 1;
 }
 
-// A reader that goes away (`onehour … | head`) is no error.
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code !== "EPIPE") throw error;
-  process.exit(process.exitCode ?? 0);
-});
+// A reader that goes away (`onehour … | head`, or `| tee` at Ctrl-C) is no error: what is written
+// after that is dropped, and a run goes on to its end, or saves.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
 
 try {
   await program().parseAsync();

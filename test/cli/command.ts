@@ -20,8 +20,10 @@ export function onehour(
   options: {
     cwd?: string;
     env?: Record<string, string>;
-    /** Sent once the output holds `after`. */
-    signal?: { name: NodeJS.Signals; after: string };
+    /** Sent once the output holds `after`, or `when` is true. */
+    signal?: { name: NodeJS.Signals; after?: string; when?: () => boolean };
+    /** Stop reading once the output holds this. */
+    readUntil?: string;
   } = {},
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
@@ -31,10 +33,17 @@ export function onehour(
       stdio: ["ignore", "pipe", "pipe"],
     });
     let { signal } = options;
+    const watch = setInterval(() => {
+      if (signal?.when?.() !== true) return;
+      child.kill(signal.name);
+      signal = undefined;
+    }, 50);
     const ended = { stdout: "", stderr: "" };
     child.stdout.on("data", (chunk) => {
       ended.stdout += chunk;
-      if (signal !== undefined && ended.stdout.includes(signal.after)) {
+      if (options.readUntil !== undefined && ended.stdout.includes(options.readUntil))
+        child.stdout.destroy();
+      if (signal?.after !== undefined && ended.stdout.includes(signal.after)) {
         child.kill(signal.name);
         signal = undefined;
       }
@@ -43,7 +52,10 @@ export function onehour(
       ended.stderr += chunk;
     });
     child.on("error", reject);
-    child.on("close", (status) => resolve({ status, ...ended }));
+    child.on("close", (status) => {
+      clearInterval(watch);
+      resolve({ status, ...ended });
+    });
   });
 }
 

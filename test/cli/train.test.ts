@@ -73,6 +73,42 @@ test("SIGTERM saves and ends with status 143, SIGINT with 130, and --resume goes
   expect(third.status).toBe(0);
 });
 
+test.each([1, 2])("%d workers train on when the reader of their lines goes away", async (k) => {
+  const out = join(folder, `unread-${k}`);
+  const { status, stdout, stderr } = await onehour(
+    ["train", "synthetic:12x12x1:4:256", "--workers", String(k), ...small, "--out", out],
+    { readUntil: "run folder" },
+  );
+  expect(stdout).not.toMatch("finished");
+  expect(stderr).toBe("");
+  expect(status).toBe(0);
+  const log = readFileSync(join(out, "log.jsonl"), "utf8").trimEnd().split("\n");
+  expect(JSON.parse(log.at(-1)!)).toMatchObject({ type: "end", status: "finished", steps: 3 });
+});
+
+test("under torchrun's variables a signal to one rank ends all alike", async () => {
+  const out = join(folder, "one-signalled");
+  const rank = (index: number) => ({
+    RANK: String(index),
+    WORLD_SIZE: "2",
+    MASTER_ADDR: "127.0.0.1",
+    MASTER_PORT: String(29_000 + (process.pid % 3000)),
+  });
+  const run = ["train", "synthetic:12x12x1:4:256", "--threads", "1", "--epochs", "1000"];
+  const recipe = [...run, "--batch", "8", "--milestones", "none", "--out", out];
+  const first = onehour(recipe, { env: rank(0), readUntil: "epoch 2/" });
+  const second = onehour(recipe, {
+    env: rank(1),
+    signal: { name: "SIGINT", when: () => existsSync(join(out, "checkpoint.safetensors")) },
+  });
+  for (const { status, stderr } of await Promise.all([first, second])) {
+    expect(stderr).toBe("");
+    expect(status).toBe(130);
+  }
+  const log = readFileSync(join(out, "log.jsonl"), "utf8").trimEnd().split("\n");
+  expect(JSON.parse(log.at(-1)!)).toMatchObject({ type: "end", status: "interrupted" });
+});
+
 test("--dump-program prints every program of the run and trains nothing", async () => {
   const out = join(folder, "dumped");
   const { status, stdout } = await onehour([
