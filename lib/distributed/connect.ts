@@ -127,6 +127,12 @@ class Solitude implements Rendezvous {
     return [Buffer.from(value)];
   }
 
+  announce(): void {}
+
+  listen(): () => void {
+    return () => {};
+  }
+
   async close(): Promise<void> {}
 }
 
@@ -161,6 +167,8 @@ class ConnectedWorld implements World {
         place.worldSize === 1
           ? rendezvous.gather(key, value)
           : native.whileWaiting(() => rendezvous.gather(key, value)),
+      announce: (key, value) => rendezvous.announce(key, value),
+      listen: (key, listener) => rendezvous.listen(key, listener),
       close: () => rendezvous.close(),
     };
   }

@@ -21,6 +21,16 @@ export interface Rendezvous {
    * @throws OnehourError ERR_ONEHOUR_RENDEZVOUS naming the ranks that are missing.
    */
   gather(key: string, value: Uint8Array | string): Promise<Buffer[]>;
+  /**
+   * Tells every rank, this one too, without waiting for any. All ranks hear it before the end of
+   * whatever they gather next with this one.
+   */
+  announce(key: string, value: string): void;
+  /**
+   * Hands over what is announced with this key, once each, also what came while nobody listened.
+   * Returns a function that ends it. One listener a key at a time.
+   */
+  listen(key: string, listener: (value: string) => void): () => void;
   /** The address of this machine on the way to the other ranks, as they can reach it. */
   readonly localAddress: string;
   close(): Promise<void>;
@@ -192,7 +202,15 @@ export class RendezvousServer {
 
   private receive(rank: number, socket: Socket, frame: Frame): void {
     const { type, key, value } = frame;
-    if (type !== "gather" || typeof key !== "string" || typeof value !== "string") {
+    if (typeof key !== "string" || typeof value !== "string") {
+      socket.destroy();
+      return;
+    }
+    if (type === "announce") {
+      for (const member of this.members.values()) sendFrame(member, { type, key, value });
+      return;
+    }
+    if (type !== "gather") {
       socket.destroy();
       return;
     }
@@ -264,6 +282,9 @@ interface Pending {
 /** One rank's connection to the server. Keeps the process alive only while it waits. */
 class RendezvousClient implements Rendezvous {
   private readonly pending = new Map<string, Pending>();
+  private readonly listeners = new Map<string, (value: string) => void>();
+  /** Announcements that nobody has listened to yet. */
+  private readonly unheard = new Map<string, string[]>();
   private gone: OnehourError | undefined;
 
   constructor(
@@ -286,7 +307,11 @@ class RendezvousClient implements Rendezvous {
   }
 
   receive(frame: Frame): void {
-    const { type, key, values, message } = frame;
+    const { type, key, value, values, message } = frame;
+    if (type === "announce") {
+      this.hear(String(key), String(value));
+      return;
+    }
     const waiting = typeof key === "string" ? this.pending.get(key) : undefined;
     if (waiting === undefined) return;
     this.pending.delete(key as string);
@@ -311,6 +336,23 @@ class RendezvousClient implements Rendezvous {
       this.socket.ref();
       sendFrame(this.socket, { type: "gather", key, value: bytes.toString("base64") });
     });
+  }
+
+  announce(key: string, value: string): void {
+    if (this.gone === undefined) sendFrame(this.socket, { type: "announce", key, value });
+  }
+
+  listen(key: string, listener: (value: string) => void): () => void {
+    this.listeners.set(key, listener);
+    for (const value of this.unheard.get(key) ?? []) listener(value);
+    this.unheard.delete(key);
+    return () => this.listeners.delete(key);
+  }
+
+  private hear(key: string, value: string): void {
+    const listener = this.listeners.get(key);
+    if (listener !== undefined) listener(value);
+    else this.unheard.set(key, [...(this.unheard.get(key) ?? []), value]);
   }
 
   async close(): Promise<void> {

@@ -1,15 +1,22 @@
-// Ends a run after the step at hand on SIGTERM or SIGINT: all ranks after the same step.
+// Ends a run after the step at hand on SIGTERM, SIGINT or SIGHUP: all ranks after the same step,
+// whichever of them the signal reached.
 
 import type { Team } from "./team.js";
 
-const signals = ["SIGTERM", "SIGINT"] as const;
+const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
 /** Listens for signals from its creation until `dispose`; a second signal kills as ever. */
 export class Stop {
-  /** The signal that asked this rank to stop. */
+  /** The signal that asked this rank, or another, to stop. */
   signal: NodeJS.Signals | undefined;
   private agreement: Promise<number> | undefined;
-  private readonly listener = (signal: NodeJS.Signals) => this.request(signal);
+  private readonly listener = (signal: NodeJS.Signals) => {
+    this.ignoreSignals();
+    // After the agreement the others stop anyway.
+    if (this.agreement === undefined) this.team.announce("stop", signal);
+    this.request(signal);
+  };
+  private readonly unlisten: () => void;
 
   /**
    * `committed` tells the number of steps that this rank has queued or is about to, which the
@@ -20,6 +27,8 @@ export class Stop {
     private readonly committed: () => number,
   ) {
     for (const signal of signals) process.once(signal, this.listener);
+    // A rank's own signal may still follow another's, and is no second one: it stays listened to.
+    this.unlisten = team.listen("stop", (signal) => this.request(signal as NodeJS.Signals));
   }
 
   get requested(): boolean {
@@ -27,7 +36,6 @@ export class Stop {
   }
 
   private request(signal: NodeJS.Signals): void {
-    this.dispose();
     this.signal ??= signal;
     this.agree();
   }
@@ -42,6 +50,11 @@ export class Stop {
   }
 
   dispose(): void {
+    this.ignoreSignals();
+    this.unlisten();
+  }
+
+  private ignoreSignals(): void {
     for (const signal of signals) process.off(signal, this.listener);
   }
 }

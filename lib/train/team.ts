@@ -10,6 +10,10 @@ export interface Team {
   readonly localSize: number;
   /** The texts of all ranks in rank order; every rank must call it under the same key. */
   gather(key: string, value: string): Promise<string[]>;
+  /** Tells all other ranks, who hear it before the end of what they gather next with this one. */
+  announce(key: string, value: string): void;
+  /** Hands over what other ranks announce, until the function that it returns is called. */
+  listen(key: string, listener: (value: string) => void): () => void;
   /** Sums f64 values over the ranks, in place. */
   sum(values: Float64Array): Promise<void>;
   /** Communicators that programs on `device` name; "statistics" joins groups of `groupSize`. */
@@ -22,6 +26,8 @@ export const alone: Team = {
   size: 1,
   localSize: 1,
   gather: async (_, value) => [value],
+  announce: () => {},
+  listen: () => () => {},
   sum: async () => {},
   communicators: async () => ({}),
 };
@@ -35,6 +41,8 @@ export function teamOf(world: World): Team {
     localSize: world.localWorldSize,
     gather: async (key, value) =>
       (await world.rendezvous.gather(key, value)).map((bytes) => bytes.toString()),
+    announce: (key, value) => world.rendezvous.announce(key, value),
+    listen: (key, listener) => world.rendezvous.listen(key, listener),
     sum: async (values) => {
       await world.allReduce(values);
     },

@@ -82,4 +82,4 @@ export async function superviseWorkers(
 }
 
 /** Exit statuses of a launch that a signal ended: 128 and the signal's number. */
-const signalOf: Record<number, NodeJS.Signals> = { 130: "SIGINT", 143: "SIGTERM" };
+const signalOf: Record<number, NodeJS.Signals> = { 129: "SIGHUP", 130: "SIGINT", 143: "SIGTERM" };

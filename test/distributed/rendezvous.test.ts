@@ -147,6 +147,29 @@ describe("gather", () => {
   });
 });
 
+describe("announce", () => {
+  test("reaches every rank before what it gathers next is complete", async () => {
+    const server = await serve();
+    const ranks = await Promise.all([join(server, 0), join(server, 1)]);
+    const heard: string[][] = [[], []];
+    const ends = ranks.map((client, rank) =>
+      client.listen("stop", (value) => heard[rank]!.push(value)),
+    );
+    ranks[1].announce("other", "not for us");
+    ranks[1].announce("stop", "now");
+    await Promise.all(ranks.map((client) => client.gather("x", "")));
+    expect(heard).toEqual([["now"], ["now"]]);
+    for (const end of ends) end();
+    ranks[0].announce("stop", "again");
+    await Promise.all(ranks.map((client) => client.gather("x", "")));
+    expect(heard).toEqual([["now"], ["now"]]);
+    // Kept for who listens later, and heard once.
+    ranks[1].listen("stop", (value) => heard[1]!.push(value));
+    ranks[1].listen("stop", (value) => heard[1]!.push(value));
+    expect(heard[1]).toEqual(["now", "again"]);
+  });
+});
+
 describe("admission", () => {
   test("a client waits for a server that starts later", async () => {
     const early = await serve();

@@ -85,6 +85,11 @@ test("from the middle of an epoch, k = 2", async () => {
   await run({ out, steps: 8 }, true);
   expect(stepsOf(out)).toEqual(stepsOf(wholeOf2));
   expect(stepsOf(out).length).toBe(8);
+
+  const again = await run({ out }, true);
+  expect(again.result).toMatchObject({ status: "finished", steps: 8 });
+  expect(messages(again.events)).toMatch("nothing is left to do: 8 steps are done");
+  expect(stepsOf(out).length).toBe(8);
 });
 
 test("lines behind the checkpoint are dropped", async () => {
@@ -113,11 +118,31 @@ test("killed before its first checkpoint, a run begins again", async () => {
 });
 
 test("a finished run is left as it is", async () => {
-  const before = readFileSync(join(whole, "log.jsonl"));
-  const { result, events } = await run({ out: whole }, true);
-  expect(messages(events)).toMatch(/nothing is left to do.*--steps 20/);
-  expect(result).toMatchObject({ status: "finished", steps: 20 });
-  expect(readFileSync(join(whole, "log.jsonl"))).toEqual(before);
+  const read = () =>
+    ["log.jsonl", "recipe.json"].map((name) => readFileSync(join(whole, name), "utf8"));
+  const before = read();
+  for (const steps of [undefined, 10]) {
+    const { result, events } = await run({ out: whole, steps }, true);
+    expect(messages(events)).toMatch(/nothing is left to do: 20 steps.*more than --steps 20/);
+    expect(result).toMatchObject({ status: "finished", steps: 20 });
+    expect(read()).toEqual(before);
+    expect(events.at(-1)).toMatchObject({ type: "end", status: "finished", result });
+  }
+});
+
+test("a run to the end of its epochs has no --steps to raise", async () => {
+  const out = copyOfHalf("complete");
+  await run({ out, steps: 100 }, true);
+  const { result, events } = await run({ out }, true);
+  expect(result.steps).toBe(42);
+  expect(messages(events)).toMatch(/nothing is left to do: 42 steps are done$/m);
+});
+
+test("an interrupted run cannot end before the steps it has done", async () => {
+  const out = copyOfHalf("passed");
+  const log = readFileSync(join(out, "log.jsonl"), "utf8");
+  writeFileSync(join(out, "log.jsonl"), log.replace('"finished"', '"interrupted"'));
+  await expect(run({ out, steps: 5 }, true)).rejects.toThrow(/10 steps of .*passed are done/);
 });
 
 test("what cannot be resumed is refused and left untouched", async () => {
@@ -151,14 +176,26 @@ test("--init begins with the weights of a file", async () => {
   expect(existsSync(`${out}3`)).toBe(false);
 });
 
-test.each<{ workers: number; signal: NodeJS.Signals }>([
+/** The process of a rank below `launcher`. */
+function workerOf(launcher: number, rank: number): number {
+  const children = readFileSync(`/proc/${launcher}/task/${launcher}/children`, "utf8");
+  const marked = (pid: string) =>
+    readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").includes(`ONEHOUR_RANK=${rank}`);
+  return Number(children.trim().split(" ").find(marked));
+}
+
+test.each<{ workers: number; signal: NodeJS.Signals; rank?: number }>([
   { workers: 1, signal: "SIGTERM" },
   { workers: 2, signal: "SIGTERM" },
   { workers: 1, signal: "SIGINT" },
-])("$signal with $workers workers: the step is finished and saved", async ({ workers, signal }) => {
-  const out = join(folder, `signal-${workers}-${signal}`);
+  { workers: 1, signal: "SIGHUP" },
+  { workers: 2, signal: "SIGTERM", rank: 0 },
+  { workers: 2, signal: "SIGINT", rank: 1 },
+])("$signal of $workers workers, to rank $rank: the step is finished and saved", async (row) => {
+  const { workers, signal, rank } = row;
+  const out = join(folder, `signal-${workers}-${signal}-${rank}`);
   const recipe = { ...common, workers, batch: 16 / workers, epochs: 1000, milestones: [], out };
-  const program = join(folder, `train-${workers}-${signal}.ts`);
+  const program = `${out}.ts`;
   const source = new URL("../../lib/train/train.ts", import.meta.url).pathname;
   writeFileSync(
     program,
@@ -174,9 +211,12 @@ test.each<{ workers: number; signal: NodeJS.Signals }>([
     stdio: ["ignore", "pipe", "inherit"],
   });
   let text = "";
+  let signalled = false;
   child.stdout.on("data", (chunk) => {
     text += chunk;
-    if (/^2\d$/m.test(text) && !child.killed) child.kill(signal); // in the second epoch
+    if (!/^2\d$/m.test(text) || signalled) return; // in the second epoch
+    signalled = true;
+    process.kill(rank === undefined ? child.pid! : workerOf(child.pid!, rank), signal);
   });
   await once(child, "close");
   const result = JSON.parse(text.trim().split("\n").at(-1)!);
