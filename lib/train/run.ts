@@ -26,7 +26,13 @@ import { type BadLayer, firstBad } from "./fault.js";
 import { initialWeights } from "./initialize.js";
 import type { Recipe } from "./recipe.js";
 import { createRunFolder, Log, type LogLine, readLog, rewindLog } from "./run-folder.js";
-import { type Schedule, type ScheduleOptions, scheduleOf, stepSchedule } from "./schedule.js";
+import {
+  type Schedule,
+  type ScheduleOptions,
+  scheduleOf,
+  stepSchedule,
+  stepsOf,
+} from "./schedule.js";
 import { clearGradients, readParameters, readState, writeWeights } from "./state.js";
 import { Stop } from "./stop.js";
 import type { Team } from "./team.js";
@@ -179,7 +185,7 @@ class Run {
   async train(): Promise<Result> {
     try {
       this.describe();
-      if (await this.begin()) return this.result("finished");
+      if (await this.begin()) return this.tellEnd(this.result("finished"));
       return await this.steps();
     } catch (error) {
       this.log?.write({
@@ -226,9 +232,12 @@ class Run {
     if (this.leads) {
       this.position = await this.restore(resume);
       if (this.position.step > 0) this.saved = this.position.step;
-      await createRunFolder(recipe.out, recipe);
       const lines = resume ? readLog(recipe.out) : [];
       finished = this.position.step >= this.total && isFinished(lines.at(-1));
+      if (!finished) {
+        requireStepsLeft(recipe, this.position.step);
+        await createRunFolder(recipe.out, recipe);
+      }
       const kept = finished
         ? lines
         : await rewindLog(recipe.out, this.position.step, this.sampler.stepsPerEpoch);
@@ -241,9 +250,10 @@ class Run {
     this.epochLine = first.epochLine;
     this.earlier = { run: this.position.seconds, epoch: this.position.epochSeconds };
     if (first.finished) {
-      const limit =
-        recipe.steps === undefined ? "" : `; to go on, give more than --steps ${recipe.steps}`;
-      this.say(`nothing is left to do: ${this.position.step} steps are done${limit}`);
+      const { step } = this.position;
+      const ends = stepsOf(recipe.epochs, this.sampler.stepsPerEpoch);
+      const hint = step < ends ? `; to go on, give more than --steps ${step}` : "";
+      this.say(`nothing is left to do: ${step} steps are done${hint}`);
       return true;
     }
     await this.share();
@@ -479,20 +489,15 @@ class Run {
     };
   }
 
+  /** Logs the end, and tells it. */
   private end(status: Result["status"]): Result {
     const result = this.result(status);
-    const { steps, seconds, top1 } = result;
-    const line = {
-      type: "end",
-      status,
-      steps,
-      seconds,
-      ...(top1 === undefined ? {} : { top1 }),
-    } as const;
-    if (this.leads) {
-      this.log?.write(line);
-      this.options.onEvent({ ...line, result });
-    }
+    if (this.leads) this.log?.write(endLine(result));
+    return this.tellEnd(result);
+  }
+
+  private tellEnd(result: Result): Result {
+    if (this.leads) this.options.onEvent({ ...endLine(result), result });
     return result;
   }
 
@@ -560,6 +565,20 @@ function startOf(recipe: Recipe): Position {
     epochSeconds: 0,
     seconds: 0,
   };
+}
+
+function endLine({ status, steps, seconds, top1 }: Result): Extract<LogLine, { type: "end" }> {
+  return { type: "end", status, steps, seconds, ...(top1 === undefined ? {} : { top1 }) };
+}
+
+/** Refuses a `steps` that an interrupted run has passed: its recipe could not repeat it. */
+function requireStepsLeft({ steps, out }: RunRecipe, done: number): void {
+  if (steps === undefined || done <= steps) return;
+  throw new OnehourError(
+    "ERR_ONEHOUR_RECIPE",
+    `--steps: ${done} steps of ${out} are done already, and ${steps} were asked for; ` +
+      `expected ${done} or more`,
+  );
 }
 
 function isFinished(line: LogLine | undefined): boolean {
