@@ -258,6 +258,11 @@ async function syncFolder(folder: string): Promise<void> {
   await handle.sync().finally(() => handle.close());
 }
 
+/** Whether an error of the file system is for want of space. */
+export function isDiskFull(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
 /** Writes a file and its folder's entry to the disk: all of it, or what was there before. */
 export async function writeAtomically(
   folder: string,

@@ -1,10 +1,10 @@
 // The folder of a run: its name, its recipe and its log.
 
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
-import { checkpointName, previousName, writeAtomically } from "./checkpoint.js";
+import { checkpointName, isDiskFull, previousName, writeAtomically } from "./checkpoint.js";
 import { parseRecipe, type Recipe, type RecipeInput } from "./recipe.js";
 
 const recipeName = "recipe.json";
@@ -43,14 +43,44 @@ export type LogLine =
       reason?: string;
     };
 
-/** `runs/<dataset>-<model>-<date>`, a name that is free. */
-export function defaultRunFolder(dataset: string, model: string): string {
+/**
+ * Makes `runs/<dataset>-<model>-<date>`, under the first such name that nobody has: of two runs
+ * started at once each gets its own.
+ */
+export async function claimRunFolder(dataset: string, model: string): Promise<string> {
   const date = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
   const name = join("runs", `${dataset.split(":")[0]}-${model}-${date}`);
   for (let i = 1; ; i++) {
-    const candidate = i === 1 ? name : `${name}-${i}`;
-    if (!existsSync(candidate)) return candidate;
+    const folder = i === 1 ? name : `${name}-${i}`;
+    try {
+      await makeFolder(resolve(dirname(folder)));
+      await mkdir(folder);
+      return folder;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw unwritable(folder, error);
+    }
   }
+}
+
+/** Removes a folder that was claimed for a run which never began. */
+export async function releaseRunFolder(folder: string): Promise<void> {
+  await rmdir(folder).catch(() => {}); // it holds something, and is kept
+}
+
+/** An error for a run folder that cannot be written to, with what helps against its cause. */
+function unwritable(folder: string, error: unknown): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_RUN_FOLDER",
+    `cannot write to the run folder ${folder} (${(error as Error).message}); ` +
+      `${isDiskFull(error) ? "free some space there, or" : ""} name another with --out`.trimStart(),
+  );
+}
+
+function holdsRun(folder: string, found: string): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_RUN_FOLDER",
+    `${folder} holds a run already (${found}); continue it with --resume, or name another --out`,
+  );
 }
 
 /** Refuses a folder that holds a run unless it is to be resumed, and one that holds none if it is. */
@@ -58,12 +88,7 @@ export function checkRunFolder(folder: string, resume: boolean): void {
   const found = [recipeName, logName, checkpointName, previousName].find((name) =>
     existsSync(join(folder, name)),
   );
-  if (found !== undefined && !resume) {
-    throw new OnehourError(
-      "ERR_ONEHOUR_RUN_FOLDER",
-      `${folder} holds a run already (${found}); continue it with --resume, or name another --out`,
-    );
-  }
+  if (found !== undefined && !resume) throw holdsRun(folder, found);
   if (resume && !existsSync(join(folder, recipeName))) {
     throw new OnehourError(
       "ERR_ONEHOUR_RUN_FOLDER",
@@ -79,28 +104,40 @@ export function checkRunFolder(folder: string, resume: boolean): void {
  */
 async function makeFolder(folder: string): Promise<void> {
   if (existsSync(folder)) return;
-  if (!existsSync(dirname(folder))) await makeFolder(dirname(folder));
-  await mkdir(folder);
+  await makeFolder(dirname(folder));
+  await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error; // another run made it meanwhile
+  });
 }
 
-/** Writes a file of the folder, which is made if need be; ERR_ONEHOUR_RUN_FOLDER otherwise. */
-async function writeFile(folder: string, name: string, text: string): Promise<void> {
+/** Creates the folder of a new run with its recipe.json; of two runs in one the later is refused. */
+export async function createRunFolder(folder: string, recipe: Recipe): Promise<void> {
+  const file = join(folder, recipeName);
   try {
     await makeFolder(resolve(folder));
-    await writeAtomically(folder, name, [Buffer.from(text)]);
+    await writeFile(file, formatRecipe(recipe), { flag: "wx", flush: true });
   } catch (error) {
-    throw new OnehourError(
-      "ERR_ONEHOUR_RUN_FOLDER",
-      `cannot write to the run folder ${folder} (${(error as Error).message}); free some space ` +
-        "there, or name another --out",
-    );
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") throw holdsRun(folder, recipeName);
+    if (isDiskFull(error)) await rm(file, { force: true }).catch(() => {}); // it was cut short
+    throw unwritable(folder, error);
   }
 }
 
-/** Creates the folder and writes recipe.json. */
-export async function createRunFolder(folder: string, recipe: Recipe): Promise<void> {
-  const { out: _, ...kept } = recipe;
-  await writeFile(folder, recipeName, `${JSON.stringify(kept, undefined, 2)}\n`);
+/** Writes recipe.json anew, for a run that continues with another `steps`. */
+export async function updateRecipe(folder: string, recipe: Recipe): Promise<void> {
+  await replace(folder, recipeName, formatRecipe(recipe));
+}
+
+function formatRecipe({ out: _, ...kept }: Recipe): string {
+  return `${JSON.stringify(kept, undefined, 2)}\n`;
+}
+
+async function replace(folder: string, name: string, text: string): Promise<void> {
+  try {
+    await writeAtomically(folder, name, [Buffer.from(text)]);
+  } catch (error) {
+    throw unwritable(folder, error);
+  }
 }
 
 /** Fields that may change when a run is resumed; no other may, or it would be another run. */
@@ -161,7 +198,7 @@ export async function rewindLog(
       (line.type === "step" && line.step < step) ||
       (line.type === "epoch" && (line.epoch + 1) * stepsPerEpoch <= step),
   );
-  await writeFile(folder, logName, kept.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  await replace(folder, logName, kept.map((line) => `${JSON.stringify(line)}\n`).join(""));
   return kept;
 }
 

