@@ -11,11 +11,16 @@ const among = (...others: object[]): Team => ({
 });
 
 test("other recipes, data or programs are refused, showing both", async () => {
-  const facts = { recipe: '{"lr":0.1}', programs: "abc" };
+  const facts = { recipe: '{"model":"resnet8","lr":0.1,"steps":3}', programs: "0123" };
   await requireSameFacts(among(facts, facts), facts);
   await expect(
-    requireSameFacts(among(facts, { ...facts, recipe: '{"lr":0.2}' }), facts),
-  ).rejects.toThrow(/recipe of rank 2.*\{"lr":0\.2\}, but rank 0 has \{"lr":0\.1\}/);
+    requireSameFacts(among(facts, { ...facts, recipe: '{"model":"resnet8","lr":0.2}' }), facts),
+  ).rejects.toThrow(
+    /recipe of rank 2 is not that of rank 0: lr 0\.2, steps unset, but rank 0 has lr 0\.1, steps 3\./,
+  );
+  await expect(requireSameFacts(among({ ...facts, programs: "abc" }), facts)).rejects.toThrow(
+    /programs of rank 1 is not that of rank 0: abc, but rank 0 has 0123\./,
+  );
 });
 
 test("parameters that drifted are named, with the rank", async () => {
