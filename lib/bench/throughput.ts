@@ -64,7 +64,8 @@ export function median(values: readonly number[]): number {
 
 /**
  * Measures the whole step (forward, backward, all-reduce, update) on images that are in place
- * already. Throws ERR_ONEHOUR_WORKERS when a worker fails and ERR_ONEHOUR_PYTORCH without PyTorch.
+ * already. Throws the error of a worker that fails (ERR_ONEHOUR_WORKERS where it had no code), and
+ * ERR_ONEHOUR_PYTORCH without PyTorch.
  */
 export async function throughput(options: ThroughputOptions): Promise<ThroughputResult> {
   const settings = settingsOf(options);

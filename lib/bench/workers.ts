@@ -74,20 +74,23 @@ export async function startWorkers(
 
   const argument = JSON.stringify({ ...settings, control } satisfies WorkerSettings);
   const program = fileURLToPath(new URL("./throughput-worker.js", import.meta.url));
+  let failure: OnehourError | undefined;
   const ended = launch({
     workers,
     command: () => [program, argument],
     timeoutSeconds: 600,
     onLine: (_rank, line) => process.stderr.write(`${line}\n`),
+    onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
+      failure = new OnehourError(code, cause);
+    },
   }).finally(() => {
     server.close();
     rmSync(folder, { recursive: true, force: true });
   });
   const failed = ended.then((status) => {
-    throw new OnehourError(
-      "ERR_ONEHOUR_WORKERS",
-      `The workers ended with status ${status}. Their last line above tells why; ` +
-        "with fewer workers or a smaller --batch they need less memory.",
+    throw (
+      failure ??
+      new OnehourError("ERR_ONEHOUR_WORKERS", `the workers ended early, with status ${status}`)
     );
   });
   failed.catch(() => {});

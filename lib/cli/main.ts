@@ -37,8 +37,7 @@ function exitStatus(error: unknown): number {
   // Commander has printed its message already.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof OnehourError) {
-    // The launcher's last line names the worker and its error: nothing is to follow it.
-    if (error.code !== "ERR_ONEHOUR_WORKERS") process.stderr.write(`onehour: ${error.message}\n`);
+    process.stderr.write(`onehour: ${error.message}\n`);
     return isUsageError(error) ? 2 : 1;
   }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);

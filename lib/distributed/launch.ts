@@ -24,9 +24,10 @@ export interface LaunchOptions {
   onLine?: (rank: number, line: string, stream: "stdout" | "stderr") => void;
   /**
    * Takes the cause of a failed run, one line that names the rank and its error, after the details
-   * (a stack, the table of a hang) were shown; by default it is shown as the last line of stderr.
+   * (a stack, the table of a hang) were shown, and the error's code if it had one; by default the
+   * cause is shown as the last line of stderr.
    */
-  onFailure?: (cause: string) => void;
+  onFailure?: (cause: string, code?: string) => void;
 }
 
 const heartbeatFd = 3;
@@ -193,7 +194,7 @@ class Team {
       onFailure(this.verdict.message);
     } else if (cause !== undefined) {
       tell(cause.details);
-      onFailure(this.word(cause));
+      onFailure(this.word(cause), cause.code);
     }
     if (this.interruption !== undefined) return signals[this.interruption];
     return this.verdict !== undefined || cause !== undefined ? 1 : 0;
@@ -201,7 +202,7 @@ class Team {
 
   private word({ rank, message, secondary }: Failure): string {
     const line = oneLine(message);
-    const named = line.startsWith(`rank ${rank} `) ? line : `rank ${rank}: ${line}`;
+    const named = /^rank (\d+)[ :]/.exec(line)?.[1] === `${rank}` ? line : `rank ${rank}: ${line}`;
     // Peers that left early broke the connection, although they did not fail.
     const left = this.workers.flatMap((worker, other) => (worker.succeeded ? [other] : []));
     const early = secondary && left.length > 0 && this.failures.length < this.workers.length;
@@ -312,7 +313,7 @@ class Worker {
     if (this.reported) return;
     this.reported = true;
     const suffix = code === undefined ? "" : ` (${code})`;
-    this.onFailure({ rank: this.rank, message: `${message}${suffix}`, details, secondary });
+    this.onFailure({ rank: this.rank, message: `${message}${suffix}`, code, details, secondary });
   }
 
   private describeEnd(code: number | null, signal: NodeJS.Signals | null): string {

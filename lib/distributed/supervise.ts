@@ -86,7 +86,7 @@ export class Watch {
     if (waiting.length === 0 && silent.length < running.length) return undefined;
 
     const table = running.map((rank) => this.describe(rank, now, place(rank)));
-    const seconds = `${this.timeoutSeconds} s`;
+    const seconds = `${Math.max(...running.map((rank) => this.patience(rank)))} s`;
     if (culprits.length === 0)
       return {
         culprits,
@@ -129,10 +129,13 @@ export class Watch {
   }
 
   private isStuck(rank: number, now: number): boolean {
-    const { movedAt, beatAt } = this.ranks[rank]!;
-    const patience =
-      beatAt === undefined ? Math.max(this.timeoutSeconds, startSeconds) : this.timeoutSeconds;
-    return now - movedAt >= patience;
+    return now - this.ranks[rank]!.movedAt >= this.patience(rank);
+  }
+
+  /** Seconds without progress that are a rank's to take. */
+  private patience(rank: number): number {
+    const started = this.ranks[rank]!.beatAt !== undefined;
+    return started ? this.timeoutSeconds : Math.max(this.timeoutSeconds, startSeconds);
   }
 
   private describe(rank: number, now: number, place: string | undefined): string {
@@ -156,6 +159,8 @@ export interface Failure {
   rank: number;
   /** One line. */
   message: string;
+  /** The error's, where it had one. */
+  code: string | undefined;
   /** Frames of the stack or other lines that help, shown before the message. */
   details: readonly string[];
   /** True for what follows from another rank's failure: a broken collective or rendezvous. */

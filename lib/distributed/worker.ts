@@ -20,6 +20,9 @@ const secondaryCodes = new Set(["ERR_COLLECTIVE", "ERR_ONEHOUR_RENDEZVOUS"]);
 const reportLimit = 4000;
 const stackLimit = 8; // frames
 
+// The package's own modules: where our errors are thrown tells a user nothing.
+const own = new URL("..", import.meta.url);
+
 /** What the launcher is told of an error, at most 4000 bytes of JSON. */
 export function reportOf(thrown: unknown): ErrorReport {
   const { code, stack } = thrown instanceof Error ? (thrown as NodeJS.ErrnoException) : {};
@@ -28,6 +31,7 @@ export function reportOf(thrown: unknown): ErrorReport {
     code,
     stack: (stack?.split("\n") ?? [])
       .filter((line) => /^\s+at /.test(line) && !/node:internal|\/jiti\//.test(line))
+      .filter((line) => !code?.startsWith("ERR_ONEHOUR_") || !line.includes(own.pathname))
       .slice(0, stackLimit),
     secondary: isSecondary(thrown),
   };

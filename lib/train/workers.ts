@@ -3,6 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { launch } from "../distributed/launch.js";
 import { OnehourError } from "../errors.js";
+import { hasCheckpoint } from "./checkpoint.js";
 import type { Result, RunEvent } from "./events.js";
 import type { RunRecipe } from "./run.js";
 
@@ -41,8 +42,8 @@ function workerProgram(): string {
 }
 
 /**
- * Runs a job in k processes. Resolves with rank 0's result; throws ERR_ONEHOUR_WORKERS when a
- * worker failed, after the launcher has shown its rank and error.
+ * Runs a job in k processes. Resolves with rank 0's result; throws what a worker failed of, with
+ * its code or else ERR_ONEHOUR_WORKERS, after the launcher has shown the details.
  */
 export async function superviseWorkers(
   job: Job,
@@ -51,6 +52,7 @@ export async function superviseWorkers(
   const { recipe } = job;
   let result: Result | undefined;
   let steps = 0;
+  let failure: OnehourError | undefined;
   const start = performance.now();
   const status = await launch({
     workers: recipe.workers,
@@ -67,18 +69,24 @@ export async function superviseWorkers(
       if (event.type === "step") steps = event.step + 1;
       onEvent(event);
     },
+    onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
+      failure = new OnehourError(code, cause);
+    },
   });
   const signal = signalOf[status];
   if (result && (status === 0 || signal)) return result;
+  if (failure) {
+    if (hasCheckpoint(recipe.out)) {
+      const text = `the last checkpoint is kept; continue with: onehour train --resume --out ${recipe.out}`;
+      onEvent({ type: "message", text });
+    }
+    throw failure;
+  }
   if (signal) {
     const seconds = (performance.now() - start) / 1000;
     return { status: "interrupted", signal, out: recipe.out, model: recipe.model, steps, seconds };
   }
-  throw new OnehourError(
-    "ERR_ONEHOUR_WORKERS",
-    "a worker failed, see above for its rank and error. Continue from the last checkpoint: " +
-      `onehour train --resume --out ${recipe.out}`,
-  );
+  throw new OnehourError("ERR_ONEHOUR_WORKERS", "the workers ended before the run did");
 }
 
 /** Exit statuses of a launch that a signal ended: 128 and the signal's number. */

@@ -1,6 +1,6 @@
 // Runs the compiled `onehour` command as a user does.
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -21,7 +21,13 @@ export function onehour(
     cwd?: string;
     env?: Record<string, string>;
     /** Sent once the output holds `after`, or `when` is true. */
-    signal?: { name: NodeJS.Signals; after?: string; when?: () => boolean };
+    signal?: {
+      name: NodeJS.Signals;
+      after?: string;
+      when?: () => boolean;
+      /** The process to signal, by default the command itself. */
+      to?: (pid: number) => number;
+    };
     /** Stop reading once the output holds this. */
     readUntil?: string;
   } = {},
@@ -35,7 +41,8 @@ export function onehour(
     let { signal } = options;
     const watch = setInterval(() => {
       if (signal?.when?.() !== true) return;
-      child.kill(signal.name);
+      const { name, to = (pid) => pid } = signal;
+      process.kill(to(child.pid!), name);
       signal = undefined;
     }, 50);
     const ended = { stdout: "", stderr: "" };
@@ -57,6 +64,11 @@ export function onehour(
       resolve({ status, ...ended });
     });
   });
+}
+
+/** The process that `pid` started first. */
+export function firstChild(pid: number): number {
+  return Number.parseInt(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8"), 10);
 }
 
 /** A folder that is removed after the tests of the file. */

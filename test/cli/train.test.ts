@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { onehour, temporaryFolder } from "./command.js";
+import { firstChild, onehour, temporaryFolder } from "./command.js";
 
 const folder = temporaryFolder();
 const small = ["--batch", "8", "--threads", "1", "--steps", "3"];
@@ -84,6 +84,50 @@ test.each([1, 2])("%d workers train on when the reader of their lines goes away"
   expect(status).toBe(0);
   const log = readFileSync(join(out, "log.jsonl"), "utf8").trimEnd().split("\n");
   expect(JSON.parse(log.at(-1)!)).toMatchObject({ type: "end", status: "finished", steps: 3 });
+});
+
+describe("a worker that fails", () => {
+  const tiny = ["synthetic:12x12x1:4:256", "--workers", "2", "--batch", "8", "--threads", "1"];
+
+  test("of a misfit is told in one line, without a stack", async () => {
+    const init = join(folder, "weights.safetensors");
+    writeFileSync(init, "no weights");
+    const { status, stderr } = await onehour([
+      "train",
+      ...tiny,
+      "--init",
+      init,
+      "--out",
+      `${init}-run`,
+    ]);
+    expect(stderr).toMatch(/^onehour: rank 0: [^\n]*weights\.safetensors[^\n]*\n$/);
+    expect(status).toBe(1);
+  });
+
+  test("after a checkpoint is told last, and how to go on before it", async () => {
+    const out = join(folder, "goes-on");
+    const { status, stdout, stderr } = await onehour(
+      ["train", ...tiny, "--epochs", "1000", "--milestones", "none", "--out", out],
+      {
+        signal: {
+          name: "SIGKILL",
+          when: () => existsSync(join(out, "checkpoint.safetensors")),
+          to: firstChild,
+        },
+      },
+    );
+    expect(status).toBe(1);
+    expect(stdout.trimEnd().split("\n").at(-1)).toMatch(`onehour train --resume --out ${out}`);
+    expect(stderr).toMatch(/^onehour: rank 0: was killed \(SIGKILL\)[^\n]*\n$/);
+  });
+});
+
+test("ranks that a launcher started refuse another number of workers without meeting", async () => {
+  const { status, stderr } = await onehour(["train", "synthetic", "--workers", "3"], {
+    env: { RANK: "0", WORLD_SIZE: "2", MASTER_ADDR: "127.0.0.1", MASTER_PORT: "9" },
+  });
+  expect(stderr).toMatch(/^onehour: --workers: the launcher started 2 processes, not 3/);
+  expect(status).toBe(2);
 });
 
 test("under torchrun's variables a signal to one rank ends all alike", async () => {

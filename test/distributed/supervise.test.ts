@@ -51,6 +51,11 @@ describe("Watch", () => {
     }
   });
 
+  test("a rank that never started is said to have taken its full time", () => {
+    const message = run([waits, never], { timeout: 3 })?.message;
+    expect(message).toMatch(/^rank 1 made no progress for 60 s while rank 0 waited/);
+  });
+
   test("waiting for less than the timeout is no hang", () => {
     const long: Beat = (second) => ({ progress: Math.floor(second / 9), waiting: 0 });
     const patient: Beat = (second) => ({ progress: Math.floor(second / 9), waiting: 1 });
@@ -98,6 +103,7 @@ test("the cause is the first failure that is no consequence", () => {
     rank,
     secondary,
     message: "",
+    code: undefined,
     details: [],
   });
   expect(causeOf([])).toBeUndefined();

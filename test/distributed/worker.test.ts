@@ -22,6 +22,17 @@ describe("reportOf", () => {
     expect(reportOf(thrown).error).toMatchObject({ message, code, secondary });
   });
 
+  test("frames of our own modules are left out of our own errors only", () => {
+    const own = new URL("../../lib/graph/plan.ts", import.meta.url).pathname;
+    const frames = [`    at plan (${own}:1:2)`, "    at theirs (/home/user/script.ts:3:4)"];
+    const stackOf = (error: Error) => {
+      error.stack = ["Error: said", ...frames].join("\n");
+      return reportOf(error).error.stack;
+    };
+    expect(stackOf(new OnehourError("ERR_ONEHOUR_X", "said"))).toEqual([frames[1]]);
+    expect(stackOf(new Error("said"))).toEqual(frames);
+  });
+
   test("never grows beyond 4000 bytes", () => {
     const error = new Error("ü\u0001".repeat(10_000));
     error.stack = `Error\n${`    at ${"f".repeat(1000)} (x.js:1:1)\n`.repeat(100)}`;
