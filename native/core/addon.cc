@@ -117,12 +117,12 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
     if (expected_++ == 0) function_.Ref(env);
   }
 
-  // From any thread; dropped after `close`.
+  // From any thread. A letter that cannot be delivered leaks: it holds references to JavaScript
+  // objects, which only their own thread may release, and only while its environment exists.
   void post(Letter letter) {
+    auto* data = new Letter(std::move(letter));
     const std::lock_guard lock(mutex_);
-    if (closed_) return;
-    auto data = std::make_unique<Letter>(std::move(letter));
-    if (function_.NonBlockingCall(data.get()) == napi_ok) data.release();
+    if (!closed_) function_.NonBlockingCall(data);
   }
 
   void close() {
@@ -132,7 +132,7 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
 
  private:
   static void deliver(Napi::Env env, Napi::Function, Mailbox* mailbox, Letter* data) {
-    // Without an environment the letter leaks: it holds references that can no longer be released.
+    // Too late to release what the letter holds, see `post`.
     if (static_cast<napi_env>(env) == nullptr) return;
     const std::unique_ptr<Letter> letter(data);
     if (--mailbox->expected_ == 0) mailbox->function_.Unref(env);
@@ -236,7 +236,7 @@ class Environment {
 Environment& environmentOf(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
 // A promise and the native callback that settles it; `result` makes the value on the JavaScript
-// thread. `finish` runs there before, and may throw an Error to reject.
+// thread, and may throw an Error to reject.
 struct Pending {
   Pending(Napi::Env env, std::function<Napi::Value(Napi::Env)> result)
       : deferred(env), mailbox(environmentOf(env).mailbox), result(std::move(result)) {
@@ -696,16 +696,19 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
       environment.adopt(executor->worker(), [weak = std::weak_ptr(executor)] {
         if (const auto live = weak.lock()) live->dispose();
       });
-      const Pending pending(info.Env(), [executor](Napi::Env env) {
+      const auto failed = std::make_shared<bool>(false);
+      const Pending pending(info.Env(), [executor, failed](Napi::Env env) -> Napi::Value {
+        if (*failed) return env.Undefined();
         auto copy = executor;
         return environmentOf(env).executor.New(
             {Napi::External<std::shared_ptr<Executor>>::New(env, &copy)});
       });
-      executor->load(std::move(texts),
-                     [executor = executor.get(), done = pending.done()](std::exception_ptr error) {
-                       if (error) executor->dispose();
-                       done(std::move(error));
-                     });
+      executor->load(std::move(texts), [executor = executor.get(), failed,
+                                        done = pending.done()](std::exception_ptr error) {
+        *failed = error != nullptr;
+        if (error) executor->dispose();
+        done(std::move(error));
+      });
       return pending.deferred.Promise();
     });
   }
