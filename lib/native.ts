@@ -82,6 +82,10 @@ export interface Addon {
   advanceProgress(): void;
   beginWait(): void;
   endWait(): void;
+  /** The counters of the heartbeat, for another module's `shareProgress`. */
+  progressCounters(): unknown;
+  /** Counts in another module's counters, so that one heartbeat sees the work of all modules. */
+  shareProgress(counters: unknown): void;
   shutDown(): void;
 }
 
@@ -173,6 +177,10 @@ export function loadAddon(backend: string): Addon {
   } catch (error) {
     throw explainLoadError(name, error instanceof Error ? error.message : String(error));
   }
+  for (const first of modules.values()) {
+    addon.shareProgress(first.progressCounters());
+    break;
+  }
   modules.set(backend, addon);
   // process.exit() and uncaught errors skip the cleanup of native modules, and C++ destructors
   // must not run under threads that still compute.
@@ -180,9 +188,20 @@ export function loadAddon(backend: string): Addon {
   return addon;
 }
 
+/** Backends whose module may serve the process, the first that loads. */
+const BACKENDS = ["cpu", "cuda"];
+
 function processAddon(): Addon {
   for (const addon of modules.values()) return addon;
-  return loadAddon("cpu");
+  let failure: unknown;
+  for (const backend of BACKENDS) {
+    try {
+      return loadAddon(backend);
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  throw failure;
 }
 
 function call<T>(body: () => T): T {

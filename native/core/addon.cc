@@ -784,11 +784,24 @@ void die(const Napi::CallbackInfo& info) {
 
 void advance(const Napi::CallbackInfo&) { progress::advance(); }
 
-void beginWait(const Napi::CallbackInfo&) { progress::waiting.fetch_add(1); }
+void beginWait(const Napi::CallbackInfo&) { progress::counters().waiting.fetch_add(1); }
 
 void endWait(const Napi::CallbackInfo&) {
-  progress::waiting.fetch_sub(1);
+  progress::counters().waiting.fetch_sub(1);
   progress::advance();
+}
+
+// The counters of this module, for another module's shareProgress().
+Napi::Value progressCounters(const Napi::CallbackInfo& info) {
+  return Napi::External<progress::Counters>::New(info.Env(), &progress::counters());
+}
+
+// From now on this module counts in the counters of another one.
+void shareProgress(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    if (!info[0].IsExternal()) refuse("shareProgress() expects another module's counters");
+    progress::shared.store(info[0].As<Napi::External<progress::Counters>>().Data());
+  });
 }
 
 void shutDown(const Napi::CallbackInfo& info) { environmentOf(info.Env()).shutDown(); }
@@ -808,6 +821,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("advanceProgress", Napi::Function::New<advance>(env));
   exports.Set("beginWait", Napi::Function::New<beginWait>(env));
   exports.Set("endWait", Napi::Function::New<endWait>(env));
+  exports.Set("progressCounters", Napi::Function::New<progressCounters>(env));
+  exports.Set("shareProgress", Napi::Function::New<shareProgress>(env));
   exports.Set("shutDown", Napi::Function::New<shutDown>(env));
   return exports;
 }

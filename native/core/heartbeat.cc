@@ -47,7 +47,7 @@ void beat(int descriptor, std::chrono::milliseconds interval) {
     char line[96];
     const int length =
         std::snprintf(line, sizeof line, "{\"progress\":%" PRIu64 ",\"waiting\":%" PRId32 "}\n",
-                      progress::completed.load(), progress::waiting.load());
+                      progress::counters().completed.load(), progress::counters().waiting.load());
     if (!writeAll(descriptor, line, static_cast<size_t>(length))) return;
     next += interval;
     std::this_thread::sleep_until(next);

@@ -6,18 +6,33 @@
 
 namespace onehour::progress {
 
-inline std::atomic<uint64_t> completed{0};  // kernels finished and prepared, JavaScript's own ticks
-inline std::atomic<int32_t> waiting{0};     // collectives in flight that block a thread
+struct Counters {
+  std::atomic<uint64_t> completed{0};  // kernels finished and prepared, JavaScript's own ticks
+  std::atomic<int32_t> waiting{0};     // collectives in flight that block a thread
+};
 
-inline void advance() { completed.fetch_add(1, std::memory_order_relaxed); }
+// Every module has counters of its own until it is given those of the first one; a module is never
+// unloaded.
+inline Counters own;
+inline std::atomic<Counters*> shared{&own};
+
+inline Counters& counters() { return *shared.load(std::memory_order_acquire); }
+
+inline void advance() { counters().completed.fetch_add(1, std::memory_order_relaxed); }
 
 // Marks a blocking wait for peers for as long as it lives.
-struct WaitingScope {
-  WaitingScope() { waiting.fetch_add(1, std::memory_order_relaxed); }
+class WaitingScope {
+ public:
+  WaitingScope() { counters_.waiting.fetch_add(1, std::memory_order_relaxed); }
   ~WaitingScope() {
-    waiting.fetch_sub(1, std::memory_order_relaxed);
-    advance();
+    counters_.waiting.fetch_sub(1, std::memory_order_relaxed);
+    counters_.completed.fetch_add(1, std::memory_order_relaxed);
   }
+  WaitingScope(const WaitingScope&) = delete;
+  WaitingScope& operator=(const WaitingScope&) = delete;
+
+ private:
+  Counters& counters_ = counters();
 };
 
 }  // namespace onehour::progress

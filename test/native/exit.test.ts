@@ -19,6 +19,7 @@ const text = (lines) => "onehour-program 1\\nname p\\narena temp 64\\n" + lines 
 const executor = await device.load([
   { name: "block", text: text("comm barrier communicator=peers") },
   { name: "sleep", text: text("compute sleep milliseconds=20000") },
+  { name: "doze", text: text("compute sleep milliseconds=2500") },
   { name: "nap", text: text("compute sleep milliseconds=100") },
   { name: "fail", text: text("compute fail message=ouch") },
 ], { communicators: { peers } });
@@ -139,6 +140,18 @@ if (isMainThread) {
     expect(outcome.seconds).toBeLessThan(SOON);
   });
 
+  it("while its kernel runs on, whose end then finds nobody", async () => {
+    const outcome = await run(
+      inWorker(
+        `executor.submit("doze", 0); await pause(50); parentPort.postMessage(0);
+         setInterval(() => {}, 1000);`,
+        "await worker.terminate(); await pause(1500);",
+      ),
+    );
+    expect(outcome).toMatchObject({ status: 0, signal: null, error: "" });
+    expect(outcome.out).toBe("main still works\n");
+  });
+
   it("process.exit inside it", async () => {
     const outcome = await run(
       inWorker(
@@ -152,6 +165,27 @@ if (isMainThread) {
       error: "",
       out: "2\nmain still works\n",
     });
+  });
+});
+
+describe("the heartbeat", () => {
+  it("sees the work of every module, and needs none of them in particular", async () => {
+    const outcome = await run(`
+import { native } from ${JSON.stringify(new URL("../../dist/native.js", import.meta.url))};
+native.startHeartbeat(1, 10); // served by the module of the prelude
+const cpu = openBackend("cpu", 1);
+const busy = await cpu.load([{ name: "p", text: "onehour-program 1\\nname p\\narena temp 64\\n" +
+  "compute relu | x=temp+0:f32[4] -> y=temp+16:f32[4]\\n" }]);
+await pause(50);
+process.stdout.write("quiet\\n");
+await pause(50);
+await busy.submit("p", 0);
+await pause(50);
+process.exit(0);`);
+    expect(outcome).toMatchObject({ status: 0, error: "" });
+    const [before = "", after = ""] = outcome.out.split("quiet\n");
+    const progress = (lines: string) => JSON.parse(lines.trim().split("\n").at(-1) ?? "").progress;
+    expect(progress(after)).toBe(progress(before) + 1);
   });
 });
 
