@@ -1,5 +1,6 @@
 // A recipe: everything that decides a run's numbers. Defaults, and the refusal of impossible ones.
 
+import { resolve } from "node:path";
 import { z } from "zod";
 import type { Dataset } from "../data/dataset.js";
 import type { DeviceProperties } from "../device.js";
@@ -149,6 +150,11 @@ export function parseRecipe(input: RecipeInput): PartialRecipe {
   throw refuse(String(issue.path[0] ?? "recipe"), issue.message);
 }
 
+/** Milestones in the order that they are kept in. */
+export function sortMilestones(milestones: readonly number[]): number[] {
+  return [...milestones].sort((a, b) => a - b);
+}
+
 /** What a device's precision depends on. */
 type DeviceKind = Pick<DeviceProperties, "kind" | "bf16">;
 
@@ -235,7 +241,8 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
     model,
     workers,
     epochs,
-    milestones: [...(recipe.milestones ?? defaultMilestones(epochs))].sort((a, b) => a - b),
+    milestones: sortMilestones(recipe.milestones ?? defaultMilestones(epochs)),
+    ...(recipe.init === undefined ? {} : { init: resolve(recipe.init) }),
     precision: choosePrecision(recipe.precision, device),
   };
 }

@@ -3,9 +3,10 @@
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
 import { mkdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
+import { openDataset } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
 import { checkpointName, isDiskFull, previousName, writeAtomically } from "./checkpoint.js";
-import { parseRecipe, type Recipe, type RecipeInput } from "./recipe.js";
+import { parseRecipe, type Recipe, type RecipeInput, sortMilestones } from "./recipe.js";
 
 const recipeName = "recipe.json";
 const logName = "log.jsonl";
@@ -143,8 +144,25 @@ async function replace(folder: string, name: string, text: string): Promise<void
 /** Fields that may change when a run is resumed; no other may, or it would be another run. */
 const changeable: ReadonlySet<string> = new Set(["out", "steps", "device", "threads", "timeout"]);
 
+/** Fields that a run keeps in another form than they may be typed in, and how to get it. */
+const keptForms: { [Field in keyof RecipeInput]?: (value: never) => unknown } = {
+  dataset: async (name: string) => (await openDataset(name)).name, // an absolute path
+  milestones: sortMilestones,
+  init: (file: string) => resolve(file),
+};
+
+/** Whether a value as typed means the one that the run kept. */
+async function isSame(key: string, kept: unknown, typed: unknown): Promise<boolean> {
+  if (JSON.stringify(kept) === JSON.stringify(typed)) return true;
+  const form = keptForms[key as keyof RecipeInput];
+  if (!form || kept === undefined) return false;
+  const [a, b] = [await form(kept as never), await form(typed as never)];
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
 /** The recipe of a run folder, with what `input` may change; refuses what it may not. */
 export async function readRunRecipe(folder: string, input: RecipeInput): Promise<RecipeInput> {
+  parseRecipe(input); // refuses what could not be compared
   const file = join(folder, recipeName);
   let stored: RecipeInput;
   try {
@@ -159,7 +177,9 @@ export async function readRunRecipe(folder: string, input: RecipeInput): Promise
   for (const [key, value] of Object.entries(input)) {
     if (value === undefined) continue;
     const before = merged[key];
-    if (!changeable.has(key) && JSON.stringify(before) !== JSON.stringify(value)) {
+    if (changeable.has(key)) {
+      merged[key] = value;
+    } else if (!(await isSame(key, before, value))) {
       throw new OnehourError(
         "ERR_ONEHOUR_RECIPE",
         `${key} is ${JSON.stringify(before)} in ${file}, and ${JSON.stringify(value)} was asked for; ` +
@@ -167,7 +187,6 @@ export async function readRunRecipe(folder: string, input: RecipeInput): Promise
           "start another run",
       );
     }
-    merged[key] = value;
   }
   return merged as RecipeInput;
 }

@@ -5,6 +5,7 @@ import {
   copyFileSync,
   cpSync,
   existsSync,
+  mkdirSync,
   readFileSync,
   rmSync,
   truncateSync,
@@ -157,6 +158,42 @@ test("what cannot be resumed is refused and left untouched", async () => {
   rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
   await expect(run({ out }, true)).rejects.toThrow(join(out, checkpoint));
   expect(readFileSync(join(out, checkpoint))).toEqual(foreign);
+});
+
+test("the first command, with --resume behind it, continues the run", async () => {
+  const before = process.cwd();
+  process.chdir(folder);
+  try {
+    mkdirSync("idx");
+    for (const [part, images] of [["train", 64] as const, ["t10k", 8] as const]) {
+      const labels = Buffer.from([0, 0, 8, 1, 0, 0, 0, images, ...Array(images).keys()]);
+      for (let i = 8; i < labels.length; i++) labels[i]! %= 10;
+      const head = [0, 0, 8, 3, 0, 0, 0, images, 0, 0, 0, 28, 0, 0, 0, 28];
+      writeFileSync(
+        join("idx", `${part}-images-idx3-ubyte`),
+        Buffer.concat([Buffer.from(head), Buffer.alloc(images * 784)]),
+      );
+      writeFileSync(join("idx", `${part}-labels-idx1-ubyte`), labels);
+    }
+    const first = { ...common, dataset: "fashion-mnist:idx", milestones: [1.5, 0.75] };
+    await run({ ...first, steps: 1, out: "first" });
+    const init = join("first", checkpoint);
+    await run({ ...first, init, steps: 1, out: "second" });
+    const { result } = await run({ ...first, init, steps: 2, out: "second" }, true);
+    expect(result.steps).toBe(2);
+    const kept = JSON.parse(readFileSync(join("second", "recipe.json"), "utf8"));
+    expect(kept).toMatchObject({
+      dataset: `fashion-mnist:${join(folder, "idx")}`,
+      milestones: [0.75, 1.5],
+      init: join(folder, init),
+    });
+    const other = run({ ...first, init, milestones: [1], out: "second" }, true);
+    await expect(other).rejects.toThrow(
+      /milestones is \[0\.75,1\.5\] in .*and \[1\] was asked for/,
+    );
+  } finally {
+    process.chdir(before);
+  }
 });
 
 test("--init begins with the weights of a file", async () => {
