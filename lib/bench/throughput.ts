@@ -1,7 +1,9 @@
 // Images per second of the training step, per number of workers and against PyTorch.
 import { usableCores } from "../cores.js";
+import { openDevice } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { models } from "../models/resnet.js";
+import { choosePrecision } from "../train/recipe.js";
 import type { Contender, StepSettings } from "./contender.js";
 import { startPyTorch } from "./pytorch.js";
 import { bar, table } from "./table.js";
@@ -46,12 +48,6 @@ const roundsEach = 5;
 
 const secondsOfRound = 3;
 
-const forSmallImages: ReadonlySet<string> = new Set([
-  "resnet8",
-  "resnet20",
-  "resnet32",
-  "resnet56",
-]);
 const fashionMnist = { images: { height: 28, width: 28, channels: 1 }, classes: 10 };
 const imagenet = { images: { height: 224, width: 224, channels: 3 }, classes: 1000 };
 
@@ -64,11 +60,13 @@ export function median(values: readonly number[]): number {
 
 /**
  * Measures the whole step (forward, backward, all-reduce, update) on images that are in place
- * already. Throws the error of a worker that fails (ERR_ONEHOUR_WORKERS where it had no code), and
- * ERR_ONEHOUR_PYTORCH without PyTorch.
+ * already. Throws the error of a worker that fails (ERR_ONEHOUR_WORKERS where it had no code),
+ * ERR_ONEHOUR_RECIPE for a precision that the device cannot do, and ERR_ONEHOUR_PYTORCH without
+ * PyTorch.
  */
 export async function throughput(options: ThroughputOptions): Promise<ThroughputResult> {
   const settings = settingsOf(options);
+  requirePrecision(options);
   const contenders: Contender[] = [];
   try {
     let device: Device = { name: "", kind: "cpu" };
@@ -101,11 +99,16 @@ function settingsOf(options: ThroughputOptions): StepSettings {
   const cores = usableCores();
   return {
     model: options.model,
-    ...(forSmallImages.has(options.model) ? fashionMnist : imagenet),
+    ...(models[options.model]!.smallImages ? fashionMnist : imagenet),
     batch: options.batch,
     precision: options.precision,
     threads: options.threads ?? Math.max(1, Math.floor(cores / Math.max(...options.workers))),
   };
+}
+
+function requirePrecision({ precision }: ThroughputOptions): void {
+  using device = openDevice({ threads: 1 });
+  choosePrecision(precision, device.properties);
 }
 
 /** Warm-up, then the rounds: A B C, A B C, … */
