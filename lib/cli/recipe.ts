@@ -33,6 +33,14 @@ function parse(path: string): unknown {
   }
 }
 
-function load(path: string): Promise<unknown> {
-  return createJiti(import.meta.url).import(path, { default: true });
+async function load(path: string): Promise<unknown> {
+  try {
+    return await createJiti(import.meta.url).import(path, { default: true });
+  } catch (error) {
+    throw usageError(
+      `${path} could not be loaded: ${error instanceof Error ? error.message : error}. ` +
+        "A recipe is a .json file, or a module whose default export is an object such as " +
+        '{ dataset: "fashion-mnist", epochs: 5 }.',
+    );
+  }
 }

@@ -29,6 +29,7 @@ const cases: { args: string[]; says: (string | RegExp)[] }[] = [
   { args: ["launch", "--workers", "2", "nowhere.ts"], says: ["nowhere.ts", "examples/"] },
   { args: ["bench"], says: ["throughput"] },
   { args: ["bench", "throughput", "--model", "resnet9"], says: ["resnet9", "resnet8"] },
+  { args: ["bench", "throughput", "--precision", "tf32"], says: ["--precision", "fp32"] },
   { args: ["bench", "throughput", "--workers", "2,0"], says: ["--workers", "at least 1"] },
   {
     args: ["bench", "throughput", "--workers", "2", "--against", "pytorch"],
@@ -50,6 +51,26 @@ describe("a recipe file", () => {
     writeFileSync(path, JSON.stringify({ dataset: "synthetic", epoch: 3 }));
     const { status, stderr } = await onehour(["train", "--recipe", path]);
     expect(stderr).toMatch('did you mean "epochs"');
+    expect(status).toBe(2);
+  });
+
+  test.each([
+    ["broken.ts", "export default { dataset: ;", "could not be loaded"],
+    ["throws.ts", 'throw new Error("no luck today");', "no luck today"],
+    ["string.ts", 'export default "synthetic";', "holds no recipe"],
+    ["needs.ts", 'import "./nowhere.js";', "nowhere.js"],
+  ])("that cannot be loaded is named: %s", async (name, source, says) => {
+    writeFileSync(join(folder, name), source);
+    const { status, stderr } = await onehour(["train", "--recipe", name], { cwd: folder });
+    expect(stderr).toMatch(join(folder, name));
+    expect(stderr).toMatch(says);
+    expect(stderr).not.toMatch("bug in onehour");
+    expect(status).toBe(2);
+  });
+
+  test("that is a folder is refused", async () => {
+    const { status, stderr } = await onehour(["train", "--recipe", folder]);
+    expect(stderr).toMatch(`${folder} could not be loaded`);
     expect(status).toBe(2);
   });
 
