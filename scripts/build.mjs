@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // Builds the native modules with cmake-js into build/Release: `onehour build` and npm's install
-// script run it. Options: --tests adds the module for tests of the addon, --check only lists what
-// is missing, --debug builds for a debugger into build/Debug.
+// script run it. Options: --tests adds the module for tests of the addon and makes warnings errors,
+// --check only lists what is missing, --debug builds for a debugger into build/Debug.
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
@@ -97,7 +97,8 @@ export function build({ tests = false, debug = false } = {}) {
   const options = [
     ...["-d", root, "-O", folder, "-l", "error"],
     ...["-p", String(Math.max(2, availableParallelism()))],
-    ...[`--CDONEHOUR_FAKE=${tests ? "ON" : "OFF"}`, ...(debug ? ["--debug"] : [])],
+    ...["FAKE", "WERROR"].map((option) => `--CDONEHOUR_${option}=${tests ? "ON" : "OFF"}`),
+    ...(debug ? ["--debug"] : []),
   ];
   for (const step of ["configure", "build"]) {
     const run = spawnSync(execPath, [cmakeJs, step, ...options], { cwd: root, encoding: "utf8" });
@@ -111,6 +112,13 @@ export function build({ tests = false, debug = false } = {}) {
           join(root, "build", `${step}.log`),
       );
     }
+  }
+  const modules = join(root, "build", debug ? "Debug" : "Release");
+  const built = existsSync(modules) ? readdirSync(modules) : [];
+  if (!built.some((file) => /^onehour_(?!fake).*\.node$/.test(file))) {
+    const log = readFileSync(join(root, "build", "configure.log"), "utf8");
+    const warning = log.slice(Math.max(0, log.indexOf("CMake Warning"))).trim();
+    throw new Error(`No backend could be built:\n${warning}`);
   }
 }
 
