@@ -54,6 +54,22 @@ export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): str
   );
 }
 
+const plural = (value: number, unit: string, text = count(value)) =>
+  `${text} ${unit}${value === 1 ? "" : "s"}`;
+
+/** `10 epochs of 468 steps, 4,680 steps`, and what --steps changes of that. */
+export function describeLength(recipe: Recipe, stepsPerEpoch: number): string {
+  const { epochs, steps } = recipe;
+  const whole = stepsOf(epochs, stepsPerEpoch);
+  const length =
+    `${plural(epochs, "epoch", short(epochs))} of ${plural(stepsPerEpoch, "step")}, ` +
+    plural(totalSteps(recipe, stepsPerEpoch), "step");
+  if (steps === undefined || steps === whole) return length;
+  return steps > whole
+    ? `${length} (not the ${count(steps)} of --steps: the schedule ends; give more --epochs)`
+    : `${length} (--steps ends the run before the ${count(whole)} of its epochs)`;
+}
+
 /** Steps of a run in all. */
 export function totalSteps(recipe: Recipe, stepsPerEpoch: number): number {
   return Math.min(stepsOf(recipe.epochs, stepsPerEpoch), recipe.steps ?? Number.POSITIVE_INFINITY);
@@ -83,7 +99,6 @@ export function describeRun(facts: RunFacts): string[] {
     device.kind === "cpu"
       ? `, ${device.threads} thread${device.threads === 1 ? "" : "s"} a worker`
       : "";
-  const steps = totalSteps(recipe, sampler.stepsPerEpoch);
   const sync =
     recipe.syncBatchNorm === 0
       ? "batch norm per worker"
@@ -97,7 +112,7 @@ export function describeRun(facts: RunFacts): string[] {
       .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`)
       .join(", ")}`,
     describeSchedule(recipe, schedule),
-    `${short(recipe.epochs)} epochs of ${count(sampler.stepsPerEpoch)} steps, ${count(steps)} steps` +
+    describeLength(recipe, sampler.stepsPerEpoch) +
       (sampler.remainder === 0
         ? ""
         : `; the last ${count(sampler.remainder)} images of each epoch's order are left out`),

@@ -1,9 +1,9 @@
 // What a user sees of a run.
 import { Writable } from "node:stream";
 import { expect, test } from "vitest";
-import { describeSchedule, formatBytes } from "../../lib/train/describe.js";
+import { describeLength, describeSchedule, formatBytes } from "../../lib/train/describe.js";
 import { Reporter, type RunEvent } from "../../lib/train/events.js";
-import type { Recipe } from "../../lib/train/recipe.js";
+import { parseRecipe, type Recipe, type RecipeInput } from "../../lib/train/recipe.js";
 import { formatEvent, parseEvent } from "../../lib/train/workers.js";
 
 function reporter(isTTY: boolean) {
@@ -95,6 +95,16 @@ test("the arithmetic of minibatch and learning rate", () => {
 test("a run shorter than its warm-up, and a drop within it, are said", () => {
   const text = schedule({ batch: 4096, steps: 30, milestones: [2] });
   expect(text).toMatch(/ends within its warm-up, at step 30; a drop falls within the warm-up/);
+});
+
+test("the run's length, and what --steps changes of it", () => {
+  const length = (input: RecipeInput) => describeLength(parseRecipe(input) as Recipe, 8);
+  expect(length({ epochs: 10 })).toBe("10 epochs of 8 steps, 80 steps");
+  expect(length({ epochs: 1, steps: 8 })).toBe("1 epoch of 8 steps, 8 steps");
+  expect(length({ epochs: 2, steps: 1 })).toMatch(
+    /2 epochs of 8 steps, 1 step \(--steps ends.* 16 /,
+  );
+  expect(length({ epochs: 2, steps: 500 })).toMatch(/16 steps \(not the 500 of --steps.*--epochs/);
 });
 
 test("bytes", () => {
