@@ -55,11 +55,11 @@ export function trainCommand(): Command {
     .option("--timeout <seconds>", "stop when a worker makes no progress; default: 60", toNumber)
     .option("--dump-program", "print the programs of the run and exit")
     .action(async (dataset: string | undefined, options: Extras, command: Command) => {
-      const recipe = {
-        ...(options.recipe === undefined ? {} : await readRecipe(options.recipe)),
-        ...explicitFlags(command),
-        ...(dataset === undefined ? {} : { dataset }),
-      };
+      const { overrideRecipe } = await import("../train/recipe.js");
+      const recipe = overrideRecipe(
+        options.recipe === undefined ? {} : await readRecipe(options.recipe),
+        { ...explicitFlags(command), ...(dataset === undefined ? {} : { dataset }) },
+      );
       if (recipe.dataset === undefined && !options.resume)
         throw usageError("train needs a dataset, for example: onehour train fashion-mnist");
       if (options.resume && recipe.out === undefined)

@@ -173,6 +173,18 @@ export function choosePrecision(
   return precision;
 }
 
+/**
+ * A recipe with some fields changed. Default milestones go with the epochs: where only these are
+ * changed, milestones that were the defaults before are left to be chosen again.
+ */
+export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): RecipeInput {
+  const { milestones, ...others } = recipe;
+  const isDefault =
+    recipe.epochs !== undefined &&
+    JSON.stringify(milestones) === JSON.stringify(defaultMilestones(recipe.epochs));
+  return { ...(isDefault && changes.epochs !== undefined ? others : recipe), ...changes };
+}
+
 /** What a recipe's open fields are filled from. */
 export interface RecipeFacts {
   dataset: Dataset;

@@ -1,7 +1,12 @@
 // Recipes: what is filled in, and what is refused with what was expected.
 import { expect, test } from "vitest";
 import { openDataset } from "../../lib/data/dataset.js";
-import { parseRecipe, type RecipeInput, resolveRecipe } from "../../lib/train/recipe.js";
+import {
+  overrideRecipe,
+  parseRecipe,
+  type RecipeInput,
+  resolveRecipe,
+} from "../../lib/train/recipe.js";
 
 const dataset = await openDataset("synthetic:8x8x1:4:96");
 const cpu = { kind: "cpu", bf16: true } as const;
@@ -39,6 +44,15 @@ test("a resolved recipe resolves to itself", () => {
   const recipe = resolve({ workers: 2, batch: 8, milestones: [2, 1], precision: "bf16" });
   expect(recipe.milestones).toEqual([1, 2]);
   expect(resolve(JSON.parse(JSON.stringify(recipe)))).toEqual(recipe);
+});
+
+test("default milestones go with the epochs that override a recipe's, others stay", () => {
+  const kept = JSON.parse(JSON.stringify(resolve({ epochs: 10 }))) as RecipeInput;
+  expect(resolve(overrideRecipe(kept, { epochs: 3 })).milestones).toEqual([1, 2, 8 / 3]);
+  expect(overrideRecipe(kept, { lr: 1 })).toEqual({ ...kept, lr: 1 });
+  expect(overrideRecipe(kept, { epochs: 3, milestones: [2] }).milestones).toEqual([2]);
+  const own = { epochs: 10, milestones: [1] };
+  expect(overrideRecipe(own, { epochs: 3 })).toEqual({ epochs: 3, milestones: [1] });
 });
 
 test.each<[RecipeInput, RegExp]>([
