@@ -1,4 +1,5 @@
 // The public API of onehour.
+/// <reference types="node" preserve="true" />
 
 export type { ImageShape, Split } from "./data/dataset.js";
 export { type Dataset, type DatasetOpener, datasets, openDataset } from "./data/dataset.js";
