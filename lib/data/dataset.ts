@@ -2,6 +2,7 @@
 
 import { stat } from "node:fs/promises";
 import { OnehourError } from "../errors.js";
+import { nearestOf } from "../nearest.js";
 import type { Augmentation } from "./augment.js";
 import { openFashionMnist } from "./fashion-mnist.js";
 import { openSynthetic } from "./synthetic.js";
@@ -49,7 +50,8 @@ export const datasets: Record<string, DatasetOpener> = {
 
 /**
  * Opens a data set by name: `fashion-mnist`, `fashion-mnist:FOLDER`, `synthetic`, or
- * `synthetic:224x224x3:1000`. Throws ERR_ONEHOUR_DATA when it is unknown, missing or damaged.
+ * `synthetic:224x224x3:1000`. Throws ERR_ONEHOUR_RECIPE when it is unknown, ERR_ONEHOUR_DATA when
+ * it is missing or damaged.
  */
 export async function openDataset(name: string): Promise<Dataset> {
   const colon = name.indexOf(":");
@@ -60,10 +62,13 @@ export async function openDataset(name: string): Promise<Dataset> {
     (found) => found.isDirectory(),
     () => false,
   );
+  const meant = isFolder
+    ? `fashion-mnist:${name}`
+    : nearestOf(kind, Object.keys(datasets)) + name.slice(kind.length);
   throw new OnehourError(
-    "ERR_ONEHOUR_DATA",
+    "ERR_ONEHOUR_RECIPE",
     `${isFolder ? `cannot read the folder "${name}" as a data set of its own` : `there is no data set "${name}"`}; ` +
-      "expected fashion-mnist, fashion-mnist:FOLDER (four idx files), synthetic or " +
-      `synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES; try ${isFolder ? `"fashion-mnist:${name}"` : '"synthetic"'}`,
+      `did you mean "${meant}"? Expected fashion-mnist, fashion-mnist:FOLDER (four idx files), ` +
+      "synthetic or synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES",
   );
 }

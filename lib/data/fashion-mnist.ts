@@ -71,7 +71,8 @@ async function readIdx(folder: string, stem: string, dimensions: readonly number
       if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
       throw new OnehourError(
         "ERR_ONEHOUR_DATA",
-        `cannot read ${file}: ${(error as Error).message}`,
+        `cannot read ${file} (${(error as Error).message}); expected a file that this user may ` +
+          "read, in the folder that is named: fashion-mnist:FOLDER",
       );
     }
     if (bytes[0] === 0x1f && bytes[1] === 0x8b) {

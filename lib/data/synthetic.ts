@@ -35,7 +35,7 @@ function parse(rest: string | undefined): {
               : undefined;
   if (problem) {
     throw new OnehourError(
-      "ERR_ONEHOUR_DATA",
+      "ERR_ONEHOUR_RECIPE",
       `synthetic:${rest}: ${problem}; expected ${expected}`,
     );
   }

@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { Dataset } from "../data/dataset.js";
 import type { DeviceProperties } from "../device.js";
 import { OnehourError } from "../errors.js";
+import { nearestOf } from "../nearest.js";
 import { defaultMilestones, stepsOf } from "./schedule.js";
 
 const whole = (least: number) =>
@@ -113,23 +114,6 @@ function flagOf(field: string): string {
   return `--${field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** Number of single-letter edits from a to b. */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min(
-        row[j]! + 1,
-        next[j - 1]! + 1,
-        row[j - 1]! + Number(a[i - 1] !== b[j - 1]),
-      );
-    }
-    row = next;
-  }
-  return row[b.length]!;
-}
-
 /** Checks every field by itself. Throws ERR_ONEHOUR_RECIPE that says what was expected. */
 export function parseRecipe(input: RecipeInput): PartialRecipe {
   const given = Object.fromEntries(
@@ -141,7 +125,7 @@ export function parseRecipe(input: RecipeInput): PartialRecipe {
   if (issue.code === "unrecognized_keys") {
     const key = issue.keys[0]!;
     const known = Object.keys(recipeSchema.shape);
-    const nearest = known.sort((a, b) => distance(key, a) - distance(key, b))[0]!;
+    const nearest = nearestOf(key, known);
     throw new OnehourError(
       "ERR_ONEHOUR_RECIPE",
       `a recipe has no field "${key}"; did you mean "${nearest}"?`,
@@ -199,7 +183,7 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
   const { height, width } = dataset.images;
   const model = recipe.model ?? (Math.min(height, width) <= 64 ? "resnet8" : "resnet50");
   if (!models.includes(model)) {
-    const nearest = [...models].sort((a, b) => distance(model, a) - distance(model, b))[0];
+    const nearest = nearestOf(model, models);
     throw refuse(
       "model",
       `there is no model "${model}"; did you mean "${nearest}"? Models: ${models.join(", ")}`,
@@ -225,11 +209,10 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
   if (group > 0 && workers % group !== 0) {
     throw refuse(
       "syncBatchNorm",
-      `${workers} workers cannot be divided into groups of ${group}; expected a divisor of ${workers}`,
+      workers === 1
+        ? "there is one worker only; try --workers 2"
+        : `${workers} workers cannot be divided into groups of ${group}; expected a divisor of ${workers}`,
     );
-  }
-  if (workers === 1 && group > 1) {
-    throw refuse("syncBatchNorm", "there is one worker only; try --workers 2");
   }
 
   const epochs = recipe.epochs ?? dataset.defaultEpochs;

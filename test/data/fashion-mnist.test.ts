@@ -84,9 +84,29 @@ test.each<[string, Record<string, Buffer | null>, RegExp]>([
   await expect(opened).rejects.toThrow(folder);
 });
 
+test("what is no folder, or no file in it, says what was expected", async () => {
+  const folder = folderWith({ [images]: null });
+  const file = join(folder, "t10k-labels-idx1-ubyte");
+  for (const name of [`fashion-mnist:${file}`, `fashion-mnist:${folderOfFolders()}`]) {
+    await expect(openDataset(name)).rejects.toThrow(
+      /cannot read .* \((ENOTDIR|EISDIR).*expected a file that this user may read/,
+    );
+  }
+});
+
+function folderOfFolders(): string {
+  const folder = folderWith({ [images]: null });
+  mkdirSync(join(folder, images));
+  return folder;
+}
+
 test("an unknown data set is refused with those that there are", async () => {
   await expect(openDataset("mnist")).rejects.toThrow(
     /no data set "mnist".*fashion-mnist.*synthetic/,
   );
+  await expect(openDataset("fashon-mnist:here")).rejects.toThrow(
+    /no data set "fashon-mnist:here"; did you mean "fashion-mnist:here"\?/,
+  );
+  await expect(openDataset("fashon-mnist")).rejects.toMatchObject({ code: "ERR_ONEHOUR_RECIPE" });
   await expect(openDataset(root)).rejects.toThrow(`fashion-mnist:${root}`);
 });

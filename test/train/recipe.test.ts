@@ -70,7 +70,7 @@ test.each<[RecipeInput, RegExp]>([
   [{ warmup: "linear" as never }, /--warmup: expected gradual, constant, none; got "linear"/],
   [{ momentumForm: "u" as never }, /--momentum-form/],
   [{ syncBatchNorm: -2 }, /--sync-bn/],
-  [{ syncBatchNorm: 2 }, /--sync-bn: .*workers 2|--sync-bn: 1 workers/],
+  [{ syncBatchNorm: 2 }, /--sync-bn: there is one worker only; try --workers 2/],
   [{ workers: 4, batch: 4, syncBatchNorm: 3 }, /--sync-bn: 4 workers.*groups of 3/],
   [{ batch: 97 }, /--batch: .*97 images.*has 96; expected at most --batch 96/],
   [{ workers: 2, accumulate: 2, batch: 32 }, /2 × 2 × 32 = 128 images.*at most --batch 24/],
