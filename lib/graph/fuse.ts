@@ -2,6 +2,7 @@
 import { batchNormApply, batchNormInference } from "../ops/batch-norm.js";
 import { conv2dStatistics } from "../ops/conv.js";
 import type { Graph, Node, Op, Value } from "./graph.js";
+import { optionalOutputs } from "./signature.js";
 
 interface Rewrite {
   /** What becomes what. */
@@ -281,9 +282,9 @@ export function prune(graph: Graph): void {
     const outputs = Object.entries(node.outputs);
     const used = ([, value]: [string, Value]) => read.has(value) || value.storage.arena !== "temp";
     if (!outputs.some(used)) continue;
+    const optional = optionalOutputs(node.op);
     for (const entry of outputs) {
-      const optional = node.op.signature.split(" -> ")[1]?.includes(`${entry[0]}?:`);
-      if (optional && !used(entry)) delete node.outputs[entry[0]];
+      if (optional.has(entry[0]) && !used(entry)) delete node.outputs[entry[0]];
     }
     for (const value of Object.values(node.inputs)) read.add(value);
     kept.push(node);

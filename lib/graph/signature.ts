@@ -54,6 +54,12 @@ export function operandNames(op: Op): { inputs: string[]; outputs: string[] } {
   return { inputs: inputs.map((p) => p.name), outputs: outputs.map((p) => p.name) };
 }
 
+/** Names of the outputs that a node may leave out. */
+export function optionalOutputs(op: Op): Set<string> {
+  const optional = signatureOf(op).outputs.filter((pattern) => pattern.optional);
+  return new Set(optional.map((pattern) => pattern.name));
+}
+
 interface Linear {
   factor: number;
   letter: string;
