@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "program.h"
@@ -40,6 +42,19 @@ class Kernel {
   virtual void run(Stream& stream) = 0;
   virtual size_t workspaceBytes() const { return 0; }
 };
+
+// A kernel from a callable `void(Stream&)`.
+template <typename Body>
+std::unique_ptr<Kernel> makeKernel(Body body, size_t workspaceBytes = 0) {
+  struct Callable final : Kernel {
+    Callable(Body body, size_t bytes) : body(std::move(body)), bytes(bytes) {}
+    void run(Stream& stream) override { body(stream); }
+    size_t workspaceBytes() const override { return bytes; }
+    Body body;
+    size_t bytes;
+  };
+  return std::make_unique<Callable>(std::move(body), workspaceBytes);
+}
 
 // A group of ranks that communicates. `address` bytes of all ranks are exchanged by the caller
 // (TypeScript's rendezvous) and handed to `connect` in rank order.
@@ -98,6 +113,10 @@ class Backend {
 
   // 64-byte aligned and zero-filled. Throws with the figure asked for and what is available.
   virtual std::shared_ptr<void> allocate(size_t bytes, MemoryKind kind) = 0;
+
+  // Bytes that may be allocated now, within the limits of the machine and of the process; nothing
+  // when unknown. Memory that was allocated and never touched may still count as available.
+  virtual std::optional<size_t> availableBytes() const { return std::nullopt; }
 
   virtual std::unique_ptr<Stream> createStream(const std::string& name) = 0;
   virtual std::unique_ptr<Event> createEvent() = 0;

@@ -303,19 +303,22 @@ class GlooCommunicator final : public Communicator {
 };
 
 [[noreturn]] void refuse(const Instruction& instruction, const std::string& expected) {
-  Error error("ERR_SHAPE", "onehour", "[" + instruction.op + "] expected " + expected);
-  error.line = instruction.line;
-  error.text = instruction.text;
-  throw error;
+  throw Error("ERR_SHAPE", "onehour", "[" + instruction.op + "] expected " + expected);
 }
 
-std::unique_ptr<Kernel> prepareAllReduce(const Instruction& instruction, PrepareContext& context) {
-  Communicator& communicator = context.communicator(instruction.word("communicator"));
+// The operand x, which is both input and output.
+const Operand& expectInPlace(const Instruction& instruction) {
   const Operand& x = instruction.input("x");
   const Operand& result = instruction.output("x");
   if (x.data != result.data || x.type != result.type || x.count() != result.count()) {
     refuse(instruction, "the same x as input and output");
   }
+  return x;
+}
+
+std::unique_ptr<Kernel> prepareAllReduce(const Instruction& instruction, PrepareContext& context) {
+  Communicator& communicator = context.communicator(instruction.word("communicator"));
+  const Operand& x = expectInPlace(instruction);
   if (x.type != DataType::f32 && x.type != DataType::i32) refuse(instruction, "x:f32 or x:i32");
   return makeKernel([&communicator, data = x.data, count = static_cast<size_t>(x.count()),
                      type = x.type](Stream&) { communicator.allReduce(data, count, type); });
@@ -337,11 +340,7 @@ std::unique_ptr<Kernel> prepareAllGather(const Instruction& instruction, Prepare
 
 std::unique_ptr<Kernel> prepareBroadcast(const Instruction& instruction, PrepareContext& context) {
   Communicator& communicator = context.communicator(instruction.word("communicator"));
-  const Operand& x = instruction.input("x");
-  const Operand& result = instruction.output("x");
-  if (x.data != result.data || x.type != result.type || x.count() != result.count()) {
-    refuse(instruction, "the same x as input and output");
-  }
+  const Operand& x = expectInPlace(instruction);
   const int64_t root = instruction.integer("root", 0);
   if (root < 0 || root >= communicator.size()) {
     refuse(instruction, "root from 0 to " + std::to_string(communicator.size() - 1) + ", got " +

@@ -79,18 +79,6 @@ class FakeCommunicator final : public Communicator {
   bool aborted_ = false;
 };
 
-template <typename Body>
-std::unique_ptr<Kernel> makeKernel(Body body, size_t workspace = 0) {
-  struct Callable final : Kernel {
-    Callable(Body b, size_t w) : body(std::move(b)), workspace(w) {}
-    void run(Stream& stream) override { body(stream); }
-    size_t workspaceBytes() const override { return workspace; }
-    Body body;
-    size_t workspace;
-  };
-  return std::make_unique<Callable>(std::move(body), workspace);
-}
-
 // y = a*x + b, elementwise.
 std::unique_ptr<Kernel> affine(const Instruction& instruction, PrepareContext&) {
   const Operand& x = instruction.input("x");
