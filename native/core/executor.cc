@@ -18,6 +18,8 @@ constexpr const char* kPrimaryStream = "compute";
 
 size_t alignUp(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
+std::string megabytes(size_t bytes) { return std::to_string((bytes + 999'999) / 1'000'000); }
+
 bool isSlotted(const std::string& arena) { return arena == "input" || arena == "output"; }
 
 bool touchesSlot(const Instruction& instruction) {
@@ -41,15 +43,31 @@ Error toError(const std::exception_ptr& thrown) {
   }
 }
 
-// The error with the program line it came from, unless it names one already.
+// The error with the program that it came from, where it names the line already.
+Error inProgram(const Error& error, const std::string& program) {
+  Error named(error.code, error.library, std::string(error.what()) + "\n  in program " + program);
+  named.line = error.line;
+  named.text = error.text;
+  return named;
+}
+
+// The error with the program line it came from.
 Error locate(const Error& error, const std::string& program, const Instruction& instruction) {
-  if (error.line != 0) return error;
+  if (error.line != 0) return inProgram(error, program);
   Error located(error.code, error.library,
                 std::string(error.what()) + "\n  program " + program + ", line " +
                     std::to_string(instruction.line) + ": " + instruction.text);
   located.line = instruction.line;
   located.text = instruction.text;
   return located;
+}
+
+Program parse(const ProgramText& source) {
+  try {
+    return parseProgram(source.text);
+  } catch (const Error& error) {
+    throw inProgram(error, source.name);
+  }
 }
 
 Error disposedError() {
@@ -118,10 +136,12 @@ struct Executor::LoadedProgram {
 };
 
 struct Executor::Resources {
+  size_t available = 0;  // bytes, before anything was allocated
   std::map<std::string, Allocation> arenas;
   std::vector<std::shared_ptr<void>> workspaces;
-  std::map<std::string, std::unique_ptr<Stream>> streams;
+  // Kernels and events outlive the streams that they were queued on.
   std::unordered_map<std::string, LoadedProgram> programs;
+  std::map<std::string, std::unique_ptr<Stream>> streams;
   uint64_t generation = 0;  // of submissions
 };
 
@@ -157,7 +177,7 @@ void Executor::load(std::vector<ProgramText> texts, Done done) {
 void Executor::loadNow(const std::vector<ProgramText>& texts) {
   std::vector<Program> programs;
   for (const ProgramText& source : texts) {
-    Program program = parseProgram(source.text);
+    Program program = parse(source);
     program.name = source.name;
     for (const Program& other : programs) {
       if (other.name == program.name) {
@@ -216,12 +236,9 @@ void Executor::allocate(const std::vector<Program>& programs) {
     memory_.arenas[name] = isSlotted(name) ? alignUp(size) * static_cast<size_t>(slots_) : size;
     memory_.total += memory_.arenas[name];
   }
-  const size_t available = backend_->properties().memoryBytes;
-  if (memory_.total > available) {
-    throw Error("ERR_MEMORY", "onehour",
-                "the programs need " + std::to_string(memory_.total) + " bytes, the device has " +
-                    std::to_string(available) + "; try a smaller batch");
-  }
+  // Taken once: arenas that nothing has touched yet may still count as available later.
+  resources_->available = backend_->availableBytes().value_or(backend_->properties().memoryBytes);
+  checkMemory();
   for (const auto& [name, total] : memory_.arenas) {
     Allocation& allocation = resources_->arenas[name];
     allocation.stride = alignUp(bytes[name]);
@@ -309,6 +326,14 @@ std::unique_ptr<Executor::PreparedKernel> Executor::prepareKernel(const std::str
   return kernel;
 }
 
+void Executor::checkMemory() const {
+  if (memory_.total <= resources_->available) return;
+  throw Error("ERR_MEMORY", "onehour",
+              "cannot allocate " + megabytes(memory_.total) +
+                  " MB for the programs: " + megabytes(resources_->available) +
+                  " MB are available; try a smaller --batch, or fewer --workers on this machine");
+}
+
 void Executor::bindWorkspaces() {
   std::map<Stream*, size_t> largest;
   for (const auto& [name, program] : resources_->programs) {
@@ -322,10 +347,13 @@ void Executor::bindWorkspaces() {
   for (const auto& [name, stream] : resources_->streams) {
     const size_t bytes = largest[stream.get()];
     if (bytes == 0) continue;
-    stream->bindWorkspace(
-        resources_->workspaces.emplace_back(backend_->allocate(bytes, MemoryKind::device)).get());
     memory_.workspaces[name] = bytes;
     memory_.total += bytes;
+  }
+  checkMemory();
+  for (const auto& [name, bytes] : memory_.workspaces) {
+    resources_->streams.at(name)->bindWorkspace(
+        resources_->workspaces.emplace_back(backend_->allocate(bytes, MemoryKind::device)).get());
   }
 }
 

@@ -80,6 +80,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void loadNow(const std::vector<ProgramText>& texts);
   void allocate(const std::vector<Program>& programs);
   void prepare(LoadedProgram& loaded, const Program& program);
+  void checkMemory() const;
   void bindWorkspaces();
   void run(const LoadedProgram& program, int slot, const Done& done);
   std::unique_ptr<PreparedKernel> prepareKernel(const std::string& program,

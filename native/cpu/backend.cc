@@ -13,6 +13,7 @@
 #include <fstream>
 #include <future>
 #include <mutex>
+#include <optional>
 #include <sstream>
 #include <utility>
 
@@ -114,7 +115,7 @@ class CpuStream final : public Stream {
 };
 
 // A number of bytes from a file of the form "key   value [kB]", or from one that is a bare number.
-size_t numberIn(const char* path, const std::string& key) {
+std::optional<size_t> numberIn(const char* path, const std::string& key) {
   std::ifstream file(path);
   std::string line;
   while (std::getline(file, line)) {
@@ -122,21 +123,21 @@ size_t numberIn(const char* path, const std::string& key) {
     std::istringstream words(line.substr(key.size()));
     size_t value = 0;
     std::string unit;
-    if (!(words >> value)) return 0;
+    if (!(words >> value)) return std::nullopt;  // e.g. "max"
     words >> unit;
     return unit == "kB" ? value * 1024 : value;
   }
-  return 0;
+  return std::nullopt;
 }
 
 // What this process may still allocate: the machine's available memory, or less inside a control
-// group with a limit. 0 when unknown.
-size_t availableBytes() {
-  size_t available = numberIn("/proc/meminfo", "MemAvailable:");
-  const size_t limit = numberIn("/sys/fs/cgroup/memory.max", "");
-  if (limit > 0) {
-    const size_t used = std::min(limit, numberIn("/sys/fs/cgroup/memory.stat", "anon "));
-    available = std::min(available, limit - used);
+// group with a limit.
+std::optional<size_t> availableMemory() {
+  std::optional<size_t> available = numberIn("/proc/meminfo", "MemAvailable:");
+  if (const auto limit = numberIn("/sys/fs/cgroup/memory.max", "")) {
+    const size_t used = numberIn("/sys/fs/cgroup/memory.stat", "anon ").value_or(0);
+    const size_t left = *limit - std::min(*limit, used);
+    available = std::min(available.value_or(left), left);
   }
   return available;
 }
@@ -188,22 +189,25 @@ class CpuBackend final : public Backend {
 
   std::shared_ptr<void> allocate(size_t bytes, MemoryKind) override {
     constexpr size_t hugePage = size_t{2} << 20;
-    const size_t available = availableBytes();
+    const std::optional<size_t> available = availableBytes();
     // Pages are handed out at first touch, when it is too late for an error.
-    const bool fits = available == 0 || bytes <= available;
+    const bool fits = !available || bytes <= *available;
     void* memory = !fits ? MAP_FAILED
                          : mmap(nullptr, std::max<size_t>(bytes, 64), PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
       throw Error(
           "ERR_MEMORY", "onehour",
-          "cannot allocate " + megabytes(bytes) + " MB: " + megabytes(available) +
-              " MB are available; try a smaller --batch, or fewer --workers on this machine");
+          "cannot allocate " + megabytes(bytes) + " MB: " +
+              (available ? megabytes(*available) + " MB are available" : "the system refused it") +
+              "; try a smaller --batch, or fewer --workers on this machine");
     }
     if (bytes >= hugePage) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint, may fail
     return std::shared_ptr<void>(
         memory, [length = std::max<size_t>(bytes, 64)](void* address) { munmap(address, length); });
   }
+
+  std::optional<size_t> availableBytes() const override { return availableMemory(); }
 
   std::unique_ptr<Stream> createStream(const std::string& name) override {
     return std::make_unique<CpuStream>(name, name == "compute" ? properties_.threads : 1, lock_);

@@ -398,10 +398,17 @@ void refusesAtLoad() {
     CHECK(error.code == bad.code);
     CHECK(error.line == 7);
     CHECK(contains(error.what(), bad.line));
+    CHECK(contains(error.what(), "program p"));
   }
-  Session big;
-  CHECK(thrown([&] { big.load("onehour-program 1\nname p\narena temp 9000000000\n"); }).code ==
-        "ERR_MEMORY");
+  // The fake device has 1 GiB: each arena fits, and so does the workspace, but not all together.
+  for (const char* lines : {"arena temp 600000000\narena param 600000000\n",
+                            "arena temp 600000000\ncompute scratch bytes=600000000\n"}) {
+    Session big;
+    const Error error =
+        thrown([&] { big.load(std::string("onehour-program 1\nname p\n") + lines); });
+    CHECK(error.code == "ERR_MEMORY");
+    CHECK(contains(error.what(), "1200 MB") && contains(error.what(), "1074 MB"));
+  }
   Session twice;
   CHECK(thrown([&] {
           twice.load({{"a", kThreeStreams}, {"a", kThreeStreams}});
