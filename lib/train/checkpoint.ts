@@ -166,7 +166,7 @@ export async function readCheckpoint(file: string): Promise<Checkpoint & { shape
 }
 
 /** What keeps these weights from being a model's; undefined when they fit. */
-export function misfit(
+function misfit(
   checkpoint: Checkpoint & { shapes: Shapes },
   layouts: readonly TensorLayout[],
 ): string | undefined {
@@ -242,8 +242,8 @@ export async function readLastCheckpoint(
     return { file, checkpoint: await readCheckpoint(file) };
   };
   const found = await read(checkpointName).catch(async (error: OnehourError) => {
-    const previous = await read(previousName).catch(() => {
-      throw error;
+    const previous = await read(previousName).catch((other: OnehourError) => {
+      throw unreadable(folder, error, other);
     });
     warn(`${error.message} Continuing from ${previousName} instead.`);
     return previous;
@@ -252,6 +252,18 @@ export async function readLastCheckpoint(
   requirePosition(found.file, found.checkpoint, parameters);
   return { ...found.checkpoint, model };
 }
+
+/** The error for a run folder neither of whose checkpoints can be read. */
+function unreadable(folder: string, last: OnehourError, previous: OnehourError): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_CHECKPOINT",
+    `neither checkpoint of ${folder} can be read: ${sentence(last)} ${sentence(previous)} Put a ` +
+      `whole copy of one there as ${checkpointName}, or begin the run again elsewhere: ` +
+      `onehour train --recipe ${join(folder, "recipe.json")} --out FOLDER`,
+  );
+}
+
+const sentence = ({ message }: Error) => (message.endsWith(".") ? message : `${message}.`);
 
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY);

@@ -3,10 +3,9 @@
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { Loader } from "../data/loader.js";
 import { openDevice } from "../device.js";
-import { OnehourError } from "../errors.js";
-import { compile } from "../graph/compile.js";
+import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, resnet } from "../models/resnet.js";
-import { misfit, readCheckpoint, requireFit } from "./checkpoint.js";
+import { readCheckpoint, requireFit } from "./checkpoint.js";
 import { choosePrecision } from "./recipe.js";
 import { writeWeights } from "./state.js";
 import { alone, type Team } from "./team.js";
@@ -67,6 +66,20 @@ export interface EvaluateOptions {
   precision?: "fp32" | "tf32" | "bf16";
 }
 
+/** The model with which the file shares most tensors, by name and shape, of all it has or needs. */
+function nearestModel(
+  { shapes }: { shapes: ReadonlyMap<string, readonly number[]> },
+  layouts: (model: string) => readonly TensorLayout[],
+): string {
+  const share = (model: string) => {
+    const wanted = layouts(model);
+    const found = wanted.filter(({ name, shape }) => String(shapes.get(name)) === String(shape));
+    return found.length / (wanted.length + shapes.size - found.length);
+  };
+  const ranked = Object.keys(models).map((model) => ({ model, share: share(model) }));
+  return ranked.sort((a, b) => b.share - a.share)[0]!.model;
+}
+
 /** Programs of an evaluation: the forward pass, and what makes the low-precision weights for it. */
 const needed: ReadonlySet<string> = new Set(["evaluate", "weights"]);
 
@@ -110,17 +123,7 @@ export async function evaluateCheckpoint(
     const { parameters, statistics } = compiled(name);
     return [...parameters, ...statistics];
   };
-  const name =
-    options.model ??
-    checkpoint.model ??
-    Object.keys(models).find((each) => misfit(checkpoint, layouts(each)) === undefined);
-  if (name === undefined || !Object.hasOwn(models, name)) {
-    throw new OnehourError(
-      "ERR_ONEHOUR_CHECKPOINT",
-      `${file}: its tensors are those of no model here for ${dataset.name}; expected weights of ` +
-        `${Object.keys(models).join(", ")} for ${dataset.classes} classes`,
-    );
-  }
+  const name = options.model ?? checkpoint.model ?? nearestModel(checkpoint, layouts);
   requireFit(file, checkpoint, layouts(name), name);
 
   const model = compiled(name);

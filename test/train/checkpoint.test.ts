@@ -200,7 +200,9 @@ test("the one before is kept, and taken when the last is torn", async () => {
   expect(readFileSync(join(run, checkpointName)).length).toBe(200);
 
   truncateSync(join(run, previousName), 100);
-  await expect(readLast(run)).rejects.toThrow(join(run, checkpointName));
+  await expect(readLast(run)).rejects.toThrow(
+    /neither checkpoint .*checkpoint\.safetensors: .*checkpoint\.previous\.safetensors: .*--recipe/,
+  );
 });
 
 test("weights without a run cannot be resumed", async () => {

@@ -1,5 +1,5 @@
 // Whole runs of one process: that they learn, what they log, and what goes wrong on the way.
-import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { connect } from "../../lib/distributed/connect.js";
@@ -8,6 +8,7 @@ import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { firstBad } from "../../lib/train/fault.js";
 import { parseRecipe, type RecipeInput } from "../../lib/train/recipe.js";
+import { formatSafetensors } from "../../lib/train/safetensors.js";
 import { train } from "../../lib/train/train.js";
 import { logOf, temporaryFolder } from "./folder.js";
 
@@ -214,6 +215,24 @@ test("evaluation computes in bf16 where it is asked to, and refuses tf32 on the 
   expect(rounded.loss).not.toBe(exact.loss);
   expect(Math.abs(rounded.loss - exact.loss)).toBeLessThan(0.02 * exact.loss + 0.02);
   await expect(evaluate("tf32")).rejects.toThrow(/--precision: tf32 needs a GPU/);
+});
+
+test("weights from elsewhere that nearly fit are told what keeps them from it", async () => {
+  const { weights, shapes } = await readCheckpoint(join(folder, "learns", checkpointName));
+  const file = join(folder, "foreign.safetensors");
+  const evaluateWithout = (missing: string, dataset = common.dataset!) => {
+    const kept = [...weights].filter(([name]) => name !== missing);
+    const tensors = kept.map(([name, data]) => ({ name, shape: shapes.get(name)!, data }));
+    writeFileSync(file, Buffer.concat(formatSafetensors(tensors, {})));
+    return evaluateCheckpoint(file, dataset, { device: "cpu", threads: 1 });
+  };
+  expect((await evaluateWithout("none")).images).toBe(25);
+  await expect(evaluateWithout("bn1.bias")).rejects.toThrow(
+    /not weights of resnet8 for this data set: it has no tensor bn1\.bias/,
+  );
+  await expect(evaluateWithout("none", "synthetic:12x12x1:5")).rejects.toThrow(
+    /not weights of resnet8.*fc\.weight is \[4,64\], not \[5,64\]/,
+  );
 });
 
 test("weights of no model here are refused by evaluation", async () => {
