@@ -42,11 +42,23 @@ export interface Dataset {
 /** A kind of data set: what follows the first colon of its name is `rest`. */
 export type DatasetOpener = (rest: string | undefined) => Promise<Dataset>;
 
-/** The data sets that can be named; a script may add its own. */
-export const datasets: Record<string, DatasetOpener> = {
+const builtIn: Readonly<Record<string, DatasetOpener>> = {
   "fashion-mnist": openFashionMnist,
   synthetic: openSynthetic,
 };
+
+/**
+ * The data sets that can be named, by the kind before the first colon. A script may add its own for
+ * runs with one worker, or, for more, where every rank runs that script: under `onehour launch`,
+ * torchrun, Slurm or MPI. The workers that `train` itself starts know the built-in ones only.
+ */
+export const datasets: Record<string, DatasetOpener> = { ...builtIn };
+
+/** Whether a process that does not run the user's script opens the same data set by this name. */
+export function isBuiltIn(name: string): boolean {
+  const kind = name.split(":", 1)[0]!;
+  return Object.hasOwn(builtIn, kind) && datasets[kind] === builtIn[kind];
+}
 
 /**
  * Opens a data set by name: `fashion-mnist`, `fashion-mnist:FOLDER`, `synthetic`, or

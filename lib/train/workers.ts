@@ -1,6 +1,7 @@
 // Starts the worker processes of a run and follows rank 0's events.
 
 import { fileURLToPath } from "node:url";
+import { isBuiltIn } from "../data/dataset.js";
 import { launch } from "../distributed/launch.js";
 import { OnehourError } from "../errors.js";
 import { hasCheckpoint } from "./checkpoint.js";
@@ -43,13 +44,21 @@ function workerProgram(): string {
 
 /**
  * Runs a job in k processes. Resolves with rank 0's result; throws what a worker failed of, with
- * its code or else ERR_ONEHOUR_WORKERS, after the launcher has shown the details.
+ * its code or else ERR_ONEHOUR_WORKERS, after the launcher has shown the details. Throws
+ * ERR_ONEHOUR_RECIPE for a data set that a script has added, which the processes do not know.
  */
 export async function superviseWorkers(
   job: Job,
   onEvent: (event: RunEvent) => void,
 ): Promise<Result> {
   const { recipe } = job;
+  if (!isBuiltIn(recipe.dataset))
+    throw new OnehourError(
+      "ERR_ONEHOUR_RECIPE",
+      `--workers: the data set "${recipe.dataset}" is the script's own, which worker processes do ` +
+        "not know; train with one worker, or run the script in every process: " +
+        `onehour launch --workers ${recipe.workers} script.ts`,
+    );
   let result: Result | undefined;
   let steps = 0;
   let failure: OnehourError | undefined;

@@ -1,0 +1,36 @@
+// A data set that a script adds: for its own process, not for workers that train() starts.
+import { join } from "node:path";
+import { afterEach, expect, test } from "vitest";
+import { datasets, openDataset } from "../../lib/data/dataset.js";
+import { train } from "../../lib/train/train.js";
+import { temporaryFolder } from "./folder.js";
+
+const folder = temporaryFolder();
+const builtIn = { ...datasets };
+afterEach(() => {
+  delete datasets.mine;
+  Object.assign(datasets, builtIn);
+});
+
+const recipe = { model: "resnet8", batch: 8, steps: 2, threads: 1, device: "cpu" } as const;
+const opened = openDataset("synthetic:12x12x1:4:64");
+
+test("trains with one worker, and is refused with two", async () => {
+  datasets.mine = async () => ({ ...(await opened), name: "mine" });
+  const mine = { ...recipe, dataset: "mine" };
+  const options = { output: null };
+  const out = join(folder, "two");
+  await expect(train({ ...mine, workers: 2, out }, options)).rejects.toMatchObject({
+    code: "ERR_ONEHOUR_RECIPE",
+    message: expect.stringMatching(/"mine" is the script's own.*onehour launch --workers 2/),
+  });
+  const { steps } = await train({ ...mine, out: join(folder, "one") }, options);
+  expect(steps).toBe(2);
+});
+
+test("under a built-in name is the script's own as well", async () => {
+  const own = await opened;
+  datasets.synthetic = async () => own;
+  const replaced = { ...recipe, dataset: "synthetic", workers: 2, out: join(folder, "replaced") };
+  await expect(train(replaced, { output: null })).rejects.toThrow(/the script's own/);
+});
