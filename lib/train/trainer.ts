@@ -6,6 +6,8 @@ import type { Executor } from "../device.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { momentumFactor, type Schedule } from "./schedule.js";
 
+const rateWindow = 8; // steps
+
 /** What a step's output slot held. */
 export interface StepResult {
   step: number;
@@ -15,6 +17,7 @@ export interface StepResult {
   loss: number;
   /** Gradient elements that are not finite, per bucket, of the summed gradients. */
   bad: Float32Array;
+  /** Over the last few steps. */
   imagesPerSecond: number;
 }
 
@@ -85,6 +88,34 @@ export class Queue {
   }
 }
 
+/**
+ * The rate of the last few steps. Results are read when JavaScript has its turn, several at once
+ * after a pause, so that the time between two of them tells nothing.
+ */
+export class Rate {
+  private ends: number[] = []; // ms, the beginning and then the steps' ends
+
+  constructor(private readonly window: number) {}
+
+  /** Begins anew at `now`, unless steps are being counted already. */
+  begin(now: number): void {
+    if (this.ends.length === 0) this.ends.push(now);
+  }
+
+  /** Steps a second over the last `window` steps, with the one that ends at `now`. */
+  step(now: number): number {
+    this.begin(now);
+    this.ends.push(now);
+    if (this.ends.length > this.window + 1) this.ends.shift();
+    return (1000 * (this.ends.length - 1)) / (now - this.ends[0]!);
+  }
+
+  /** Forgets all steps, at a pause that does not count. */
+  pause(): void {
+    this.ends = [];
+  }
+}
+
 export interface TrainerOptions {
   queue: Queue;
   loader: Loader;
@@ -109,7 +140,7 @@ export function isBroken(result: StepResult): boolean {
 export class Trainer {
   private readonly results = new Map<number, Promise<void>>();
   private broken: StepResult | undefined;
-  private lastEnd: number | undefined; // when the last step ended, or the first was begun
+  private readonly rate = new Rate(rateWindow);
   /** Steps after which a step's result is certainly known: the same number on every rank. */
   private readonly lag: number;
   /** η of the last step that was queued. */
@@ -131,7 +162,7 @@ export class Trainer {
     this.results.delete(step - this.lag);
     if (this.broken && this.broken.step <= step - this.lag) return this.broken;
 
-    this.lastEnd ??= performance.now();
+    this.rate.begin(performance.now());
     const lr = schedule(step);
     const factor = momentumFactor(this.options, lr, this.lastLearningRate);
     const epoch = Math.floor(step / sampler.stepsPerEpoch);
@@ -154,22 +185,19 @@ export class Trainer {
   async drain(): Promise<StepResult | undefined> {
     await this.options.queue.drain();
     this.results.clear();
-    this.lastEnd = undefined;
+    this.rate.pause();
     return this.broken;
   }
 
   private read(slot: number, step: number, lr: number, factor: number): void {
     const { queue, sampler, onStep } = this.options;
-    const now = performance.now();
-    const seconds = (now - (this.lastEnd ?? now)) / 1000;
-    this.lastEnd = now;
     const result = {
       step,
       lr,
       momentumFactor: factor,
       loss: queue.metrics(slot).loss,
       bad: queue.finite(slot),
-      imagesPerSecond: sampler.minibatch / seconds,
+      imagesPerSecond: sampler.minibatch * this.rate.step(performance.now()),
     };
     if (!this.broken) {
       if (isBroken(result)) this.broken = result;

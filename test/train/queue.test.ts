@@ -2,7 +2,7 @@
 import { setTimeout } from "node:timers/promises";
 import { expect, test } from "vitest";
 import type { Executor } from "../../lib/device.js";
-import { Queue } from "../../lib/train/trainer.js";
+import { Queue, Rate } from "../../lib/train/trainer.js";
 
 const outputs = { metrics: { offset: 0, bytes: 16 }, finite: { offset: 64, bytes: 8 } };
 
@@ -56,6 +56,19 @@ test("a device that waits for input is noticed, one that is busy is not", async 
   };
   expect(await run(20, 0)).toBeLessThan(0.1);
   expect(await run(2, 30)).toBeGreaterThan(0.5);
+});
+
+test("two results read together do not double the rate", () => {
+  const rate = new Rate(4);
+  rate.begin(0);
+  expect(rate.step(100)).toBe(10);
+  expect(rate.step(300)).toBeCloseTo(2 / 0.3, 10);
+  expect(rate.step(300)).toBe(10); // read late, both at once
+  expect(rate.step(400)).toBe(10);
+  expect(rate.step(900)).toBe(5); // of the last four
+  rate.pause();
+  rate.begin(5000);
+  expect(rate.step(5100)).toBe(10);
 });
 
 test("the error of a submission meets whoever asks for its slot again", async () => {
