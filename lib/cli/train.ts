@@ -20,7 +20,10 @@ export function trainCommand(): Command {
   return new Command("train")
     .description("Train a network with k synchronous workers.")
     .argument("[dataset]", "fashion-mnist[:folder] or synthetic[:HxWxC:classes]")
-    .option("--model <name>", "resnet8/20/32/56 (small images) or resnet18/34/50/101/152")
+    .option(
+      "--model <name>",
+      "resnet8/20/32/56 (small images) or resnet18/34/50/101/152; default: resnet8 or resnet50",
+    )
     .option("--workers <k>", "worker processes; default: one a GPU, or 1", toNumber)
     .option("--batch <n>", "images per worker and micro-batch; default: 32", toNumber)
     .option("--accumulate <a>", "micro-batches per step; default: 1", toNumber)
@@ -36,7 +39,11 @@ export function trainCommand(): Command {
       "from lr to the peak, if kn > 256; default: gradual",
     )
     .option("--warmup-epochs <E>", "length of the warm-up; default: 5", toNumber)
-    .option("--milestones <E,...|none>", "epochs that divide the rate by 10", toNumbers)
+    .option(
+      "--milestones <E,...|none>",
+      "epochs that divide the rate by 10; default: 1/3, 2/3 and 8/9 of all",
+      toNumbers,
+    )
     .option("--momentum <m>", "default: 0.9", toNumber)
     .option("--momentum-form <gradient|velocity>", "what the momentum adds up; default: gradient")
     .option("--no-momentum-correction", "velocity form: ignore changes of the rate")
