@@ -178,16 +178,7 @@ class ConnectedWorld implements World {
       !(data instanceof Float32Array || data instanceof Float64Array || data instanceof Int32Array)
     )
       throw usage(`allReduce takes a Float32Array, Float64Array or Int32Array, got ${kind(data)}`);
-    await this.together("allReduce", data, async (communicator) => {
-      if (!(data instanceof Float64Array)) return communicator.allReduce(data);
-      const all = await communicator.allGather(bytesOf(data));
-      const values = new Float64Array(all.buffer, all.byteOffset, data.length * this.worldSize);
-      data.set(values.subarray(0, data.length));
-      for (let rank = 1; rank < this.worldSize; rank++) {
-        const offset = rank * data.length;
-        for (let i = 0; i < data.length; i++) data[i]! += values[offset + i]!;
-      }
-    });
+    await this.together("allReduce", data, (communicator) => communicator.allReduce(data));
     return data;
   }
 

@@ -45,7 +45,7 @@ function expectSums(all: Sums[], k: number): void {
 describe("collectives", () => {
   test.each([1, 2, 3, 4])("of %d ranks give every rank the same, right values", async (k) => {
     const run = launcher(k, 60, "sums");
-    expect(await run.ended).toMatchObject({ status: 0 });
+    expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
     const all = sumsOf(run.stdout);
     expectSums(all, k);
     if (k === 4) {
