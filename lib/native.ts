@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import bindings from "bindings";
+import type { Executor, NativeCommunicator } from "./device.js";
 import { OnehourError, toNativeError } from "./errors.js";
 
 /**
@@ -42,32 +43,9 @@ export interface NativeDevice {
   dispose(): void;
 }
 
-export interface NativeExecutor {
-  readonly memory: {
-    arenas: Record<string, number>;
-    workspaces: Record<string, number>;
-    total: number;
-  };
-  readonly slots: number;
-  input(slot: number): Uint8Array;
-  output(slot: number): Uint8Array;
-  submit(program: string, slot: number): Promise<void>;
-  write(arena: string, offset: number, bytes: Uint8Array): Promise<void>;
-  read(arena: string, offset: number, length: number): Promise<Uint8Array>;
-  dispose(): void;
-}
-
-export interface AddonCommunicator {
-  readonly rank: number;
-  readonly size: number;
-  address(): Uint8Array;
-  connect(addresses: Uint8Array[]): Promise<void>;
-  allReduce(data: Float32Array | Float64Array | Int32Array): Promise<void>;
-  broadcast(data: NodeJS.TypedArray, root: number): Promise<void>;
-  allGather(data: Uint8Array): Promise<Uint8Array>;
-  barrier(): Promise<void>;
-  abort(): void;
-}
+/** What lib/device.ts wraps: the same members, as the addon has them. */
+export type NativeExecutor = Omit<Executor, typeof Symbol.dispose>;
+export type AddonCommunicator = NativeCommunicator;
 
 /** The exports of a native module. */
 export interface Addon {
