@@ -1,0 +1,96 @@
+// The module that Node loads: its classes, the functions of the process, and the environment's end.
+#include <napi.h>
+
+#include <cstdint>
+
+#include "../core/heartbeat.h"
+#include "../core/program.h"
+#include "../core/progress.h"
+#include "environment.h"
+#include "errors.h"
+#include "objects.h"
+#include "values.h"
+
+namespace onehour::addon {
+namespace {
+
+Napi::Value parse(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const Program program = parseProgram(stringArgument(info[0], "the program's text"));
+    auto arenas = Napi::Object::New(info.Env());
+    for (const Arena& arena : program.arenas) {
+      arenas.Set(arena.name, static_cast<double>(arena.bytes));
+    }
+    auto result = Napi::Object::New(info.Env());
+    result.Set("name", program.name);
+    result.Set("arenas", arenas);
+    result.Set("instructions", static_cast<double>(program.instructions.size()));
+    return result;
+  });
+}
+
+void heartbeat(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    startHeartbeat(static_cast<int>(integerArgument(info[0], "the descriptor", 0, 1 << 30)),
+                   static_cast<int>(integerArgument(info[1], "the interval", 1, 1 << 30)));
+  });
+}
+
+void die(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    dieWithParent(info[0].IsUndefined()
+                      ? 0
+                      : static_cast<int>(integerArgument(info[0], "the parent's id", 1, 1 << 30)));
+  });
+}
+
+void advance(const Napi::CallbackInfo&) { progress::advance(); }
+
+void beginWait(const Napi::CallbackInfo&) { progress::counters().waiting.fetch_add(1); }
+
+void endWait(const Napi::CallbackInfo&) {
+  progress::counters().waiting.fetch_sub(1);
+  progress::advance();
+}
+
+// The counters of this module, for another module's shareProgress().
+Napi::Value progressCounters(const Napi::CallbackInfo& info) {
+  return Napi::External<progress::Counters>::New(info.Env(), &progress::counters());
+}
+
+// From now on this module counts in the counters of another one.
+void shareProgress(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    if (!info[0].IsExternal()) refuse("shareProgress() expects another module's counters");
+    progress::shared.store(info[0].As<Napi::External<progress::Counters>>().Data());
+  });
+}
+
+void shutDown(const Napi::CallbackInfo& info) { environmentOf(info.Env()).shutDown(); }
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  auto* environment = new Environment(env);
+  env.SetInstanceData(environment);
+  environment->device = Napi::Persistent(defineDevice(env));
+  environment->executor = Napi::Persistent(defineExecutor(env));
+  environment->communicator = Napi::Persistent(defineCommunicator(env));
+  napi_add_env_cleanup_hook(
+      env, [](void* data) { static_cast<Environment*>(data)->shutDown(); }, environment);
+  exports.Set("Device", environment->device.Value());
+  exports.Set("parseProgram", Napi::Function::New<parse>(env));
+  exports.Set("startHeartbeat", Napi::Function::New<heartbeat>(env));
+  exports.Set("dieWithParent", Napi::Function::New<die>(env));
+  exports.Set("advanceProgress", Napi::Function::New<advance>(env));
+  exports.Set("beginWait", Napi::Function::New<beginWait>(env));
+  exports.Set("endWait", Napi::Function::New<endWait>(env));
+  exports.Set("progressCounters", Napi::Function::New<progressCounters>(env));
+  exports.Set("shareProgress", Napi::Function::New<shareProgress>(env));
+  exports.Set("shutDown", Napi::Function::New<shutDown>(env));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(onehour, initialize)
+
+}  // namespace onehour::addon

@@ -1,0 +1,29 @@
+// Native errors as JavaScript sees them: with a code, the library and the program line.
+#pragma once
+
+#include <napi.h>
+
+#include <exception>
+#include <string>
+
+#include "../core/error.h"
+
+namespace onehour::addon {
+
+Napi::Error toJavaScript(Napi::Env env, const Error& error);
+Napi::Error toJavaScript(Napi::Env env, const std::exception_ptr& thrown);
+
+// Throws ERR_USAGE.
+[[noreturn]] void refuse(const std::string& message);
+
+// Runs a method's body; a native Error becomes a JavaScript one with its code.
+template <typename Body>
+auto guarded(Napi::Env env, Body body) {
+  try {
+    return body();
+  } catch (const Error& error) {
+    throw toJavaScript(env, error);
+  }
+}
+
+}  // namespace onehour::addon

@@ -1,0 +1,155 @@
+// The class Executor: loaded programs, the memory of their slots, and submissions as promises.
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../core/executor.h"
+#include "errors.h"
+#include "objects.h"
+#include "promise.h"
+#include "values.h"
+
+namespace onehour::addon {
+namespace {
+
+class ExecutorObject : public Napi::ObjectWrap<ExecutorObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Executor",
+                       {InstanceAccessor<&ExecutorObject::memory>("memory"),
+                        InstanceAccessor<&ExecutorObject::slots>("slots"),
+                        InstanceMethod<&ExecutorObject::input>("input"),
+                        InstanceMethod<&ExecutorObject::output>("output"),
+                        InstanceMethod<&ExecutorObject::submit>("submit"),
+                        InstanceMethod<&ExecutorObject::write>("write"),
+                        InstanceMethod<&ExecutorObject::read>("read"),
+                        InstanceMethod<&ExecutorObject::dispose>("dispose")});
+  }
+
+  explicit ExecutorObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<ExecutorObject>(info) {
+    guarded(info.Env(), [&] {
+      if (!info[0].IsExternal()) refuse("executors are made by device.load()");
+      executor_ = *info[0].As<Napi::External<std::shared_ptr<Executor>>>().Data();
+    });
+  }
+
+  ~ExecutorObject() override {
+    if (executor_) executor_->dispose();
+  }
+
+ private:
+  Executor& live() const {
+    if (!executor_) {
+      throw Error("ERR_DISPOSED", "onehour",
+                  "the executor was disposed; load the programs again to run them");
+    }
+    return *executor_;
+  }
+
+  Napi::Value memory(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+      const Executor::Memory& memory = live().memory();
+      auto result = Napi::Object::New(info.Env());
+      const auto fill = [&](const char* key, const std::map<std::string, size_t>& figures) {
+        auto object = Napi::Object::New(info.Env());
+        for (const auto& [name, bytes] : figures) object.Set(name, static_cast<double>(bytes));
+        result.Set(key, object);
+      };
+      fill("arenas", memory.arenas);
+      fill("workspaces", memory.workspaces);
+      result.Set("total", static_cast<double>(memory.total));
+      return result;
+    });
+  }
+
+  Napi::Value slots(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] { return Napi::Number::New(info.Env(), live().slots()); });
+  }
+
+  Napi::Value view(const Napi::CallbackInfo& info, const std::string& arena) {
+    return guarded(info.Env(), [&] {
+      const auto slot = static_cast<int>(integerArgument(info[0], "slot", 0, live().slots() - 1));
+      return toView(info.Env(), live().slot(arena, slot), live().slotBytes(arena));
+    });
+  }
+
+  Napi::Value input(const Napi::CallbackInfo& info) { return view(info, "input"); }
+  Napi::Value output(const Napi::CallbackInfo& info) { return view(info, "output"); }
+
+  Napi::Value submit(const Napi::CallbackInfo& info) {
+    return promised(info.Env(), [&] {
+      const std::string program = stringArgument(info[0], "the program's name");
+      const auto slot = static_cast<int>(integerArgument(info[1], "slot", 0, live().slots() - 1));
+      return settle(info.Env(), undefinedResult, [&](Executor& executor, Executor::Done done) {
+        executor.submit(program, slot, std::move(done));
+      });
+    });
+  }
+
+  Napi::Value write(const Napi::CallbackInfo& info) {
+    return promised(info.Env(), [&] {
+      const std::string arena = stringArgument(info[0], "the arena");
+      const int64_t offset = integerArgument(info[1], "offset", 0, kMaximumInteger);
+      std::vector<uint8_t> bytes = bytesArgument(info[2], "the data");
+      return settle(info.Env(), undefinedResult, [&](Executor& executor, Executor::Done done) {
+        executor.write(arena, static_cast<size_t>(offset), std::move(bytes), std::move(done));
+      });
+    });
+  }
+
+  Napi::Value read(const Napi::CallbackInfo& info) {
+    return promised(info.Env(), [&] {
+      const std::string arena = stringArgument(info[0], "the arena");
+      const int64_t offset = integerArgument(info[1], "offset", 0, kMaximumInteger);
+      const int64_t length = integerArgument(info[2], "length", 0, kMaximumInteger);
+      const auto bytes = std::make_shared<std::vector<uint8_t>>();
+      return settle(
+          info.Env(), [bytes](Napi::Env env) { return toUint8Array(env, std::move(*bytes)); },
+          [&](Executor& executor, Executor::Done done) {
+            executor.read(arena, static_cast<size_t>(offset), static_cast<size_t>(length),
+                          [bytes, done = std::move(done)](std::exception_ptr error,
+                                                          std::vector<uint8_t> data) {
+                            *bytes = std::move(data);
+                            done(std::move(error));
+                          });
+          });
+    });
+  }
+
+  // Starts an operation of the executor and returns its promise, which keeps this object alive.
+  template <typename Start>
+  Napi::Value settle(Napi::Env env, std::function<Napi::Value(Napi::Env)> result, Start start) {
+    Executor& executor = live();
+    const auto self = std::make_shared<Napi::ObjectReference>(Napi::Persistent(Value()));
+    const Pending pending(env, [self, result = std::move(result)](Napi::Env environment) {
+      self->Reset();
+      return result(environment);
+    });
+    try {
+      start(executor, pending.done());
+    } catch (...) {
+      pending.done()(std::current_exception());
+    }
+    return pending.deferred.Promise();
+  }
+
+  void dispose(const Napi::CallbackInfo&) {
+    if (!executor_) return;
+    executor_->dispose();
+    executor_.reset();
+  }
+
+  std::shared_ptr<Executor> executor_;
+};
+
+}  // namespace
+
+Napi::Function defineExecutor(Napi::Env env) { return ExecutorObject::define(env); }
+
+}  // namespace onehour::addon
