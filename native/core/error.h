@@ -2,6 +2,7 @@
 // what to try; the executor adds the program line.
 #pragma once
 
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -19,5 +20,8 @@ class Error : public std::runtime_error {
   int line = 0;      // of the program text, 0 when none
   std::string text;  // that line
 };
+
+// Whatever was thrown, as an Error.
+Error toError(const std::exception_ptr& thrown);
 
 }  // namespace onehour

@@ -1,0 +1,84 @@
+// What loading leaves for running: memory, streams, and programs as lists of prepared kernels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "executor.h"
+
+namespace onehour {
+
+constexpr const char* kPrimaryStream = "compute";
+constexpr size_t kAlignment = 64;  // bytes, of slots
+
+inline size_t alignUp(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+inline bool isSlotted(const std::string& arena) { return arena == "input" || arena == "output"; }
+
+// A kernel that records its error in the executor, with the line, instead of throwing; after the
+// first error of any kernel it does nothing.
+class Executor::PreparedKernel final : public Kernel {
+ public:
+  PreparedKernel(Executor& executor, std::string program, Instruction instruction)
+      : executor_(executor), program_(std::move(program)), instruction_(std::move(instruction)) {}
+
+  void prepare(const KernelFactory& factory, PrepareContext& context) {
+    kernel_ = factory(instruction_, context);
+  }
+
+  void run(Stream& stream) override;
+
+  size_t workspaceBytes() const override { return kernel_->workspaceBytes(); }
+
+ private:
+  Executor& executor_;
+  const std::string program_;
+  const Instruction instruction_;  // with resolved operands; kernels may refer to it
+  std::unique_ptr<Kernel> kernel_;
+};
+
+struct Executor::Allocation {
+  std::shared_ptr<void> device;
+  size_t stride = 0;  // bytes between slots
+};
+
+struct Executor::Action {
+  enum class Kind { launch, signal, wait };
+  Kind kind;
+  Stream* stream;
+  Event* event = nullptr;
+  // One kernel, or one a slot where an operand lies in a slot.
+  std::vector<PreparedKernel*> kernels;
+};
+
+struct Executor::LoadedProgram {
+  struct Branch {
+    Stream* stream;
+    std::unique_ptr<Event> end;
+  };
+  std::vector<Action> actions;
+  std::vector<std::unique_ptr<PreparedKernel>> kernels;
+  std::vector<std::unique_ptr<Event>> events;
+  std::unique_ptr<Event> begin;
+  std::vector<Branch> branches;  // streams other than the primary one
+  bool readsInput = false;
+  bool writesOutput = false;
+};
+
+struct Executor::Resources {
+  size_t available = 0;  // bytes, before anything was allocated
+  std::map<std::string, Allocation> arenas;
+  std::vector<std::shared_ptr<void>> workspaces;
+  // Kernels and events outlive the streams that they were queued on.
+  std::unordered_map<std::string, LoadedProgram> programs;
+  std::map<std::string, std::unique_ptr<Stream>> streams;
+  uint64_t generation = 0;  // of submissions
+};
+
+}  // namespace onehour
