@@ -177,8 +177,9 @@ class CpuBackend final : public Backend {
     properties_.bf16 = hasFastBf16();
     properties_.channelMultiple = 1;
     for (const KernelTable* table :
-         {&convKernels(), &batchNormKernels(), &poolKernels(), &elementwiseKernels(),
-          &linearKernels(), &lossKernels(), &sgdKernels(), &collectiveKernels()}) {
+         {&convKernels(), &batchNormKernels(), &batchNormBackwardKernels(), &poolKernels(),
+          &elementwiseKernels(), &linearKernels(), &lossKernels(), &sgdKernels(),
+          &collectiveKernels()}) {
       kernels_.insert(table->begin(), table->end());
     }
   }

@@ -7,14 +7,15 @@
 
 namespace onehour::cpu {
 
-const KernelTable& convKernels();         // conv.cc
-const KernelTable& batchNormKernels();    // batch-norm.cc
-const KernelTable& poolKernels();         // pool.cc
-const KernelTable& elementwiseKernels();  // elementwise.cc
-const KernelTable& linearKernels();       // linear.cc
-const KernelTable& lossKernels();         // loss.cc
-const KernelTable& sgdKernels();          // sgd.cc
-const KernelTable& collectiveKernels();   // collective.cc
+const KernelTable& convKernels();               // conv.cc
+const KernelTable& batchNormKernels();          // batch-norm.cc
+const KernelTable& batchNormBackwardKernels();  // batch-norm-backward.cc
+const KernelTable& poolKernels();               // pool.cc
+const KernelTable& elementwiseKernels();        // elementwise.cc
+const KernelTable& linearKernels();             // linear.cc
+const KernelTable& lossKernels();               // loss.cc
+const KernelTable& sgdKernels();                // sgd.cc
+const KernelTable& collectiveKernels();         // collective.cc
 
 // A Gloo context over TCP (collective.cc).
 std::unique_ptr<Communicator> createGlooCommunicator(int rank, int size, double timeoutSeconds);
