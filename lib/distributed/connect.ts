@@ -4,14 +4,9 @@ import { type Device, type NativeCommunicator, openDevice } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { native } from "../native.js";
 import { readEnvironment } from "./environment.js";
-import {
-  hostRendezvous,
-  isLoopback,
-  joinRendezvous,
-  nameRanks,
-  type Rendezvous,
-  type RendezvousServer,
-} from "./rendezvous.js";
+import { isLoopback, nameRanks, type Rendezvous } from "./rendezvous.js";
+import { joinRendezvous } from "./rendezvous-client.js";
+import { hostRendezvous, type RendezvousServer } from "./rendezvous-server.js";
 
 /** Arrays that are summed over ranks. */
 export type Summable = Float32Array | Float64Array | Int32Array;

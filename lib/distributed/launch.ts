@@ -6,7 +6,8 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { OnehourError } from "../errors.js";
-import { nameRanks, RendezvousServer } from "./rendezvous.js";
+import { nameRanks } from "./rendezvous.js";
+import { RendezvousServer } from "./rendezvous-server.js";
 import { causeOf, type Failure, type Heartbeat, type Verdict, Watch } from "./supervise.js";
 import type { ErrorReport } from "./worker.js";
 

@@ -3,12 +3,9 @@ import { createHmac, randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { FrameReader, sendFrame } from "../../lib/distributed/frames.js";
-import {
-  joinRendezvous,
-  type Rendezvous,
-  RendezvousServer,
-  type ServerOptions,
-} from "../../lib/distributed/rendezvous.js";
+import type { Rendezvous } from "../../lib/distributed/rendezvous.js";
+import { joinRendezvous } from "../../lib/distributed/rendezvous-client.js";
+import { RendezvousServer, type ServerOptions } from "../../lib/distributed/rendezvous-server.js";
 
 const token = "a secret";
 const open: { close(): unknown }[] = [];
