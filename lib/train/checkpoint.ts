@@ -12,6 +12,7 @@ import { formatSafetensors, parseSafetensors, toFloat32 } from "./safetensors.js
 export const checkpointName = "checkpoint.safetensors";
 export const previousName = "checkpoint.previous.safetensors";
 const momentumPrefix = "momentum.";
+const rankPrefix = (rank: number) => `rank.${rank}.`;
 
 /** Where a run stands, beside its tensors. */
 export interface Position {
@@ -36,6 +37,11 @@ export interface ModelState {
   weights: Map<string, Float32Array>;
   /** Momentum of each parameter; absent in weights from elsewhere. */
   momentum?: Map<string, Float32Array>;
+  /**
+   * Each rank's own running statistics, where those of `weights` are an average that the run does
+   * not continue from: within an epoch.
+   */
+  ranks?: Map<string, Float32Array>[];
 }
 
 export interface Checkpoint extends ModelState {
@@ -65,6 +71,12 @@ export function formatCheckpoint(
   for (const { name, shape } of layouts) {
     const data = state.momentum?.get(name);
     if (data) tensors.push({ name: momentumPrefix + name, shape, data });
+  }
+  for (const [rank, statistics] of (state.ranks ?? []).entries()) {
+    for (const { name, shape } of layouts) {
+      const data = statistics.get(name);
+      if (data) tensors.push({ name: rankPrefix(rank) + name, shape, data });
+    }
   }
   const { lastLearningRate, ...numbers } = position;
   return formatSafetensors(tensors, {
@@ -120,6 +132,7 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
   }
   const weights = new Map<string, Float32Array>();
   const momentum = new Map<string, Float32Array>();
+  const ranks = new Map<number, Map<string, Float32Array>>();
   const shapes: Shapes = new Map();
   for (const [name, tensor] of tensors) {
     if (name.endsWith("num_batches_tracked")) continue; // PyTorch's counter; our decay is constant
@@ -135,13 +148,21 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
       );
     }
     shapes.set(name, tensor.shape);
-    if (name.startsWith(momentumPrefix)) momentum.set(name.slice(momentumPrefix.length), data);
-    else weights.set(name, data);
+    const [, rank, statistic] = /^rank\.(\d+)\.(.+)$/.exec(name) ?? [];
+    if (statistic !== undefined) {
+      const own = ranks.get(Number(rank)) ?? new Map();
+      ranks.set(Number(rank), own.set(statistic, data));
+    } else if (name.startsWith(momentumPrefix)) {
+      momentum.set(name.slice(momentumPrefix.length), data);
+    } else weights.set(name, data);
   }
   if (!metadata.producer?.startsWith("onehour")) return { weights, shapes };
   return {
     weights,
     momentum,
+    ...(ranks.size === 0
+      ? {}
+      : { ranks: Array.from({ length: ranks.size }, (_, rank) => ranks.get(rank) ?? new Map()) }),
     shapes,
     position: parsePosition(file, metadata),
     ...(metadata.model === undefined ? {} : { model: metadata.model }),
@@ -202,13 +223,20 @@ export function requireFit(
   }
 }
 
-/** Throws unless the file can be continued from: momentum of every parameter, and a position. */
-function requirePosition(
+/** A checkpoint that a run can continue from. */
+export type RunState = Checkpoint & Required<Pick<Checkpoint, "momentum" | "position">>;
+
+/**
+ * Throws unless the file can be continued from: momentum of every parameter, a position, and of
+ * each rank that has running statistics of its own all of them.
+ */
+function requireRun(
   file: string,
-  checkpoint: Checkpoint & { shapes: Shapes },
+  checkpoint: Checkpoint,
   parameters: readonly TensorLayout[],
-): asserts checkpoint is Required<Checkpoint> & { shapes: Shapes } {
-  const { momentum, position } = checkpoint;
+  statistics: readonly TensorLayout[],
+): asserts checkpoint is RunState {
+  const { momentum, position, ranks = [] } = checkpoint;
   const missing = parameters.find(
     ({ name, shape }) => momentum?.get(name)?.length !== elements(shape),
   );
@@ -216,6 +244,16 @@ function requirePosition(
     throw refuse(
       file,
       "it holds weights but no run to continue",
+      `start a new run from it: --init ${file}`,
+    );
+  }
+  for (const [rank, own] of ranks.entries()) {
+    const lacking = statistics.find(({ name, shape }) => own.get(name)?.length !== elements(shape));
+    if (!lacking) continue;
+    throw refuse(
+      file,
+      `it has no tensor ${rankPrefix(rank)}${lacking.name} of [${lacking.shape}], but others of ` +
+        "the ranks' own running statistics",
       `start a new run from it: --init ${file}`,
     );
   }
@@ -236,7 +274,7 @@ export async function readLastCheckpoint(
   statistics: readonly TensorLayout[],
   model: string,
   warn: (text: string) => void,
-): Promise<Required<Checkpoint>> {
+): Promise<RunState> {
   const read = async (name: string) => {
     const file = join(folder, name);
     return { file, checkpoint: await readCheckpoint(file) };
@@ -249,7 +287,7 @@ export async function readLastCheckpoint(
     return previous;
   });
   requireFit(found.file, found.checkpoint, [...parameters, ...statistics], model);
-  requirePosition(found.file, found.checkpoint, parameters);
+  requireRun(found.file, found.checkpoint, parameters, statistics);
   return { ...found.checkpoint, model };
 }
 

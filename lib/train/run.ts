@@ -42,6 +42,7 @@ import {
   stepsOf,
 } from "./schedule.js";
 import { clearGradients, readParameters, readState, writeWeights } from "./state.js";
+import { gatherStatistics, type Statistics, scatterStatistics } from "./statistics.js";
 import { Stop } from "./stop.js";
 import type { Team } from "./team.js";
 import { isBroken, Queue, type StepResult, Trainer } from "./trainer.js";
@@ -165,6 +166,8 @@ class Run {
   private committed = 0;
   /** Steps done when the ranks' running statistics were last averaged: the same on every rank. */
   private averaged = 0;
+  /** Each rank's running statistics before that, where the run continues from them. */
+  private ranks: Statistics[] | undefined;
   /** Steps done at the last save that succeeded. */
   private saved: number | undefined;
   /** The last epoch that is finished, as it was logged. */
@@ -237,8 +240,9 @@ class Run {
   private async begin(): Promise<boolean> {
     const { recipe, resume, team } = this.options;
     let finished = false;
+    let ranks: Statistics[] | undefined;
     if (this.leads) {
-      this.position = await this.restore(resume);
+      ({ position: this.position, ranks } = await this.restore(resume));
       if (this.position.step > 0) this.saved = this.position.step;
       const lines = resume ? readLog(recipe.out) : [];
       finished = this.position.step >= this.total && isFinished(lines.at(-1));
@@ -264,7 +268,7 @@ class Run {
       this.say(`nothing is left to do: ${step} steps are done${hint}`);
       return true;
     }
-    await this.share();
+    await this.share(ranks);
     this.averaged = this.position.step;
     this.say(
       resume
@@ -276,9 +280,11 @@ class Run {
 
   /**
    * Writes weights to rank 0's device and tells where they stand: those of the last checkpoint if
-   * the run is to continue from it, else given ones or new.
+   * the run is to continue from it, else given ones or new. Also what `share` gives each rank.
    */
-  private async restore(continues: boolean): Promise<Position> {
+  private async restore(
+    continues: boolean,
+  ): Promise<{ position: Position; ranks: Statistics[] | undefined }> {
     const { recipe } = this.options;
     const { parameters, statistics } = this.compiled;
     let state: ModelState & { position?: Position };
@@ -293,12 +299,21 @@ class Run {
       state = { weights: initialWeights(this.layouts, recipe.seed) };
     }
     await writeWeights(this.executor, this.compiled, state);
-    return state.position ?? startOf(recipe);
+    const position = state.position ?? startOf(recipe);
+    // Behind the last step nothing is left but to evaluate, with the average.
+    return { position, ranks: position.step < this.total ? state.ranks : undefined };
   }
 
-  /** Brings rank 0's weights, momentum and statistics to all ranks, and clears the gradients. */
-  private async share(): Promise<void> {
-    if (this.options.team.size > 1) await this.runOnce("broadcast");
+  /**
+   * Brings rank 0's weights, momentum and statistics to all ranks, or to each its own of rank 0's
+   * `ranks`, and clears the gradients.
+   */
+  private async share(ranks: Statistics[] | undefined): Promise<void> {
+    const { team } = this.options;
+    if (team.size > 1) {
+      await this.runOnce("broadcast");
+      await scatterStatistics(this.executor, this.compiled, team, ranks);
+    }
     await clearGradients(this.executor);
   }
 
@@ -407,7 +422,15 @@ class Run {
 
   /** Averages the running statistics, which all ranks take part in, and writes a checkpoint. */
   private async save(): Promise<void> {
-    if (this.options.team.size > 1) await this.runOnce("average");
+    const { team } = this.options;
+    if (team.size > 1) {
+      // An unbroken run averages at an epoch's end only.
+      const isWithin = this.position.step % this.sampler.stepsPerEpoch !== 0;
+      this.ranks = isWithin
+        ? await gatherStatistics(this.executor, this.compiled, team)
+        : undefined;
+      await this.runOnce("average");
+    }
     this.averaged = this.position.step;
     await this.writeCheckpoint();
   }
@@ -420,7 +443,11 @@ class Run {
       this.saved = step;
       return;
     }
-    const state = await readState(this.executor, this.compiled);
+    const { ranks } = this;
+    const state = {
+      ...(await readState(this.executor, this.compiled)),
+      ...(ranks ? { ranks } : {}),
+    };
     const position = {
       ...this.position,
       epochSeconds: this.epochSeconds(),
@@ -538,14 +565,17 @@ class Run {
     const gradients = bucket
       ? `gradients between ${bucket.parameters[0]} and ${bucket.parameters.at(-1)} are not finite`
       : "its gradients are finite";
-    const mine = this.leads ? await this.restore(this.saved !== undefined) : startOf(recipe);
-    const proposal = { ...mine, repeat: (fault.step - mine.step) * perStep < tracingLimit };
+    const mine = this.leads
+      ? await this.restore(this.saved !== undefined)
+      : { position: startOf(recipe), ranks: undefined };
+    const repeat = (fault.step - mine.position.step) * perStep < tracingLimit;
+    const proposal = { ...mine.position, repeat };
     const plan: typeof proposal = JSON.parse(
       (await team.gather("trace", JSON.stringify(proposal)))[0]!,
     );
     if (!plan.repeat) return gradients;
     this.say(`step ${fault.step} is not finite; repeating from step ${plan.step} to see where`);
-    await this.share();
+    await this.share(mine.ranks);
     let repeated: StepResult | undefined;
     const trainer = this.trainer(plan.lastLearningRate, (result) => {
       repeated = result;

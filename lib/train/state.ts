@@ -6,12 +6,12 @@ import { elements } from "../graph/graph.js";
 import type { ModelState } from "./checkpoint.js";
 import { fromStored, toStored } from "./layout.js";
 
-function bytesOf(values: Float32Array): Uint8Array {
+export function bytesOf(values: Float32Array): Uint8Array {
   return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
 }
 
 /** The tensors in one array as long as their arena, zero between them. */
-function assemble(
+export function assemble(
   bytes: number,
   layouts: readonly TensorLayout[],
   values: Map<string, Float32Array>,
@@ -23,7 +23,8 @@ function assemble(
   return whole;
 }
 
-function split(
+/** The reverse of `assemble`. */
+export function split(
   whole: Float32Array,
   layouts: readonly TensorLayout[],
 ): [name: string, values: Float32Array][] {
@@ -34,8 +35,14 @@ function split(
   });
 }
 
-async function readFloats(executor: Executor, arena: string, bytes: number): Promise<Float32Array> {
-  const read = await executor.read(arena, 0, bytes);
+/** An arena from byte `offset` on. */
+export async function readFloats(
+  executor: Executor,
+  arena: string,
+  offset = 0,
+): Promise<Float32Array> {
+  const bytes = arenaBytes(executor, arena) - offset;
+  const read = await executor.read(arena, offset, bytes);
   return read.byteOffset % 4 === 0
     ? new Float32Array(read.buffer, read.byteOffset, bytes / 4)
     : new Float32Array(read.slice().buffer);
@@ -71,9 +78,9 @@ export async function clearGradients(executor: Executor): Promise<void> {
 export async function readState(
   executor: Executor,
   compiled: CompiledModel,
-): Promise<Required<ModelState>> {
-  const parameters = await readFloats(executor, "param", arenaBytes(executor, "param"));
-  const state = await readFloats(executor, "state", arenaBytes(executor, "state"));
+): Promise<Required<Pick<ModelState, "weights" | "momentum">>> {
+  const parameters = await readFloats(executor, "param");
+  const state = await readFloats(executor, "state");
   return {
     weights: new Map([
       ...split(parameters, compiled.parameters),
@@ -88,7 +95,7 @@ export async function readParameters(
   executor: Executor,
   compiled: CompiledModel,
 ): Promise<Map<string, Float32Array>> {
-  const whole = await readFloats(executor, "param", arenaBytes(executor, "param"));
+  const whole = await readFloats(executor, "param");
   return new Map(
     compiled.parameters.map((layout) => {
       const start = layout.offset / 4;

@@ -16,6 +16,10 @@ export interface Team {
   listen(key: string, listener: (value: string) => void): () => void;
   /** Sums f64 values over the ranks, in place. */
   sum(values: Float64Array): Promise<void>;
+  /** Every rank's values in rank order, of the same length on all. */
+  allGather(values: Float32Array): Promise<Float32Array[]>;
+  /** Copies rank 0's values over those of every rank. */
+  broadcast(values: Float32Array): Promise<void>;
   /** Communicators that programs on `device` name; "statistics" joins groups of `groupSize`. */
   communicators(groupSize: number, device: Device): Promise<Record<string, NativeCommunicator>>;
 }
@@ -29,6 +33,8 @@ export const alone: Team = {
   announce: () => {},
   listen: () => () => {},
   sum: async () => {},
+  allGather: async (values) => [values],
+  broadcast: async () => {},
   communicators: async () => ({}),
 };
 
@@ -45,6 +51,10 @@ export function teamOf(world: World): Team {
     listen: (key, listener) => world.rendezvous.listen(key, listener),
     sum: async (values) => {
       await world.allReduce(values);
+    },
+    allGather: (values) => world.allGather(values),
+    broadcast: async (values) => {
+      await world.broadcast(values);
     },
     communicators: async (groupSize, device) => {
       const make = (name: string, size: number) => world.communicator(name, size, device);

@@ -63,9 +63,10 @@ const position = {
   seconds: 60.25,
 };
 
-function whole(seed = 1): Buffer {
+/** A checkpoint's bytes; with `ranks` two ranks have running statistics of their own. */
+function whole(seed = 1, ranks?: Map<string, Float32Array>[]): Buffer {
   const momentum = new Map([...values(seed + 10)].filter(([name]) => !name.includes("running")));
-  const state = { weights: values(seed), momentum };
+  const state = { weights: values(seed), momentum, ...(ranks ? { ranks } : {}) };
   return Buffer.concat(formatCheckpoint(layouts, state, { ...position, step: seed }, "resnet8"));
 }
 
@@ -79,6 +80,46 @@ test("everything comes back to the bit", () => {
   expect(read.momentum?.has("bn1.running_mean")).toBe(false);
   expect(read.position).toEqual(position);
   expect(read.model).toBe("resnet8");
+});
+
+const ownMeans = (...means: number[][]) =>
+  means.map((mean) => new Map([["bn1.running_mean", Float32Array.from(mean)]]));
+
+test("each rank's own running statistics lie beside the averaged ones", async () => {
+  const ranks = ownMeans([1, 2], [3, 5]);
+  const bytes = whole(2, ranks);
+  const read = parseCheckpoint("file", bytes);
+  expect(read.ranks).toEqual(ranks);
+  expect(read.weights).toEqual(values(2));
+  expect([...parseSafetensors("file", bytes).tensors.keys()].slice(-2)).toEqual([
+    "rank.0.bn1.running_mean",
+    "rank.1.bn1.running_mean",
+  ]);
+  requireFit("file", read, layouts, "resnet8"); // whoever wants weights passes them over
+  expect(parseCheckpoint("file", whole()).ranks).toBeUndefined();
+});
+
+test.each<[string, Record<string, number>, RegExp]>([
+  ["one rank lacks them", { 0: 2, 2: 2 }, /no tensor rank\.1\.bn1\.running_mean of \[2\].*--init/],
+  [
+    "one has another shape",
+    { 0: 2, 1: 3 },
+    /no tensor rank\.1\.bn1\.running_mean of \[2\].*--init/,
+  ],
+])("no run continues where of the ranks' running statistics %s", async (name, lengths, message) => {
+  const run = join(folder, name);
+  mkdirSync(run);
+  const extra = Object.entries(lengths).map(([rank, length]) =>
+    layout(`rank.${rank}.bn1.running_mean`, [length], "running-mean"),
+  );
+  const weights = new Map([
+    ...values(1),
+    ...extra.map(({ name, shape }) => [name, new Float32Array(shape[0]!)] as const),
+  ]);
+  const state = { weights, momentum: values(2) };
+  const pieces = formatCheckpoint([...layouts, ...extra], state, position, "resnet8");
+  writeFileSync(join(run, checkpointName), Buffer.concat(pieces));
+  await expect(readLast(run)).rejects.toThrow(message);
 });
 
 test("it is a safetensors file with torchvision's names and shapes", () => {

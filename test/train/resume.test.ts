@@ -14,7 +14,7 @@ import {
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { readCheckpoint } from "../../lib/train/checkpoint.js";
-import type { RunEvent } from "../../lib/train/events.js";
+import type { Result, RunEvent } from "../../lib/train/events.js";
 import type { RecipeInput } from "../../lib/train/recipe.js";
 import { train } from "../../lib/train/train.js";
 import { logOf, stepsOf, temporaryFolder } from "./folder.js";
@@ -55,6 +55,7 @@ async function expectSameRun(first: string, second: string): Promise<void> {
   );
   expect(b!.weights).toEqual(a!.weights);
   expect(b!.momentum).toEqual(a!.momentum);
+  expect(b!.ranks).toEqual(a!.ranks);
 }
 
 const whole = join(folder, "whole");
@@ -83,8 +84,14 @@ test("from the middle of an epoch, k = 2", async () => {
   const [wholeOf2, out] = [join(folder, "whole2"), join(folder, "resumed2")];
   await run({ ...two, steps: 8, out: wholeOf2 });
   await run({ ...two, steps: 4, out });
+  const { ranks, weights } = await readCheckpoint(join(out, checkpoint));
+  const means = ranks!.map((own) => own.get("bn1.running_mean")!);
+  expect(means[0]).not.toEqual(means[1]);
+  const average = means[0]!.map((mean, i) => (mean + means[1]![i]!) / 2);
+  expect(weights.get("bn1.running_mean")).toEqual(average);
+
   await run({ out, steps: 8 }, true);
-  expect(stepsOf(out)).toEqual(stepsOf(wholeOf2));
+  await expectSameRun(wholeOf2, out);
   expect(stepsOf(out).length).toBe(8);
 
   const again = await run({ out }, true);
@@ -221,18 +228,12 @@ function workerOf(launcher: number, rank: number): number {
   return Number(children.trim().split(" ").find(marked));
 }
 
-test.each<{ workers: number; signal: NodeJS.Signals; rank?: number }>([
-  { workers: 1, signal: "SIGTERM" },
-  { workers: 2, signal: "SIGTERM" },
-  { workers: 1, signal: "SIGINT" },
-  { workers: 1, signal: "SIGHUP" },
-  { workers: 2, signal: "SIGTERM", rank: 0 },
-  { workers: 2, signal: "SIGINT", rank: 1 },
-])("$signal of $workers workers, to rank $rank: the step is finished and saved", async (row) => {
-  const { workers, signal, rank } = row;
-  const out = join(folder, `signal-${workers}-${signal}-${rank}`);
-  const recipe = { ...common, workers, batch: 16 / workers, epochs: 1000, milestones: [], out };
-  const program = `${out}.ts`;
+/** Trains in a process of its own, and signals it, or one of its workers, once `step` is done. */
+async function interrupt(
+  recipe: RecipeInput & { out: string },
+  { signal, step, rank }: { signal: NodeJS.Signals; step: number; rank?: number | undefined },
+): Promise<Result> {
+  const program = `${recipe.out}.ts`;
   const source = new URL("../../lib/train/train.ts", import.meta.url).pathname;
   writeFileSync(
     program,
@@ -251,12 +252,41 @@ test.each<{ workers: number; signal: NodeJS.Signals; rank?: number }>([
   let signalled = false;
   child.stdout.on("data", (chunk) => {
     text += chunk;
-    if (!/^2\d$/m.test(text) || signalled) return; // in the second epoch
+    if (signalled || !text.split("\n").includes(String(step))) return;
     signalled = true;
     process.kill(rank === undefined ? child.pid! : workerOf(child.pid!, rank), signal);
   });
   await once(child, "close");
-  const result = JSON.parse(text.trim().split("\n").at(-1)!);
+  return JSON.parse(text.trim().split("\n").at(-1)!);
+}
+
+test("stopped by a signal within an epoch, k = 2 goes on as if it had not been", async () => {
+  const two: RecipeInput = { ...common, workers: 2, batch: 8 };
+  const [unbroken, out] = [join(folder, "unbroken"), join(folder, "stopped")];
+  const { steps } = await interrupt({ ...two, out }, { signal: "SIGTERM", step: 16 });
+  expect(steps).toBeGreaterThan(16);
+  expect(steps).toBeLessThan(28); // the end of the second epoch
+  expect((await readCheckpoint(join(out, checkpoint))).ranks?.length).toBe(2);
+  await run({ out }, true);
+  await run({ ...two, out: unbroken });
+  await expectSameRun(unbroken, out);
+  // At an epoch's end the average is the run's own.
+  expect((await readCheckpoint(join(out, checkpoint))).ranks).toBeUndefined();
+  expect(logOf(out).filter(({ type }) => type === "epoch").length).toBe(3);
+});
+
+test.each<{ workers: number; signal: NodeJS.Signals; rank?: number }>([
+  { workers: 1, signal: "SIGTERM" },
+  { workers: 2, signal: "SIGTERM" },
+  { workers: 1, signal: "SIGINT" },
+  { workers: 1, signal: "SIGHUP" },
+  { workers: 2, signal: "SIGTERM", rank: 0 },
+  { workers: 2, signal: "SIGINT", rank: 1 },
+])("$signal of $workers workers, to rank $rank: the step is finished and saved", async (row) => {
+  const { workers, signal, rank } = row;
+  const out = join(folder, `signal-${workers}-${signal}-${rank}`);
+  const recipe = { ...common, workers, batch: 16 / workers, epochs: 1000, milestones: [], out };
+  const result = await interrupt(recipe, { signal, rank, step: 20 }); // in the second epoch
   expect(result).toMatchObject({ status: "interrupted", signal, out });
   expect(result.steps).toBeGreaterThan(20);
   const { position } = await readCheckpoint(join(out, checkpoint));

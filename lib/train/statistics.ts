@@ -1,0 +1,48 @@
+// Each rank's own running statistics: gathered for a checkpoint within an epoch, and given back.
+
+import type { Executor } from "../device.js";
+import type { CompiledModel, TensorLayout } from "../graph/compile.js";
+import { assemble, bytesOf, readFloats, split } from "./state.js";
+import type { Team } from "./team.js";
+
+/** Running statistics of one rank, in torchvision's layout. */
+export type Statistics = Map<string, Float32Array>;
+
+/** Layouts in the part of `state` behind the momentum. */
+function layoutsOf({ statistics, momentum }: CompiledModel): TensorLayout[] {
+  return statistics.map((layout) => ({ ...layout, offset: layout.offset - momentum.bytes }));
+}
+
+/** The running statistics of all ranks, in rank order; every rank takes part. */
+export async function gatherStatistics(
+  executor: Executor,
+  compiled: CompiledModel,
+  team: Team,
+): Promise<Statistics[]> {
+  const own = await readFloats(executor, "state", compiled.momentum.bytes);
+  const all = await team.allGather(own);
+  return all.map((values) => new Map(split(values, layoutsOf(compiled))));
+}
+
+/**
+ * Gives each rank its part of rank 0's `ranks`, or of all that rank 0's device holds where `ranks`
+ * are none or of another number of ranks. Every rank takes part.
+ */
+export async function scatterStatistics(
+  executor: Executor,
+  compiled: CompiledModel,
+  team: Team,
+  ranks: readonly Statistics[] | undefined,
+): Promise<void> {
+  const { bytes: start } = compiled.momentum;
+  const held = await readFloats(executor, "state", start);
+  const all = new Float32Array(team.size * held.length);
+  for (let rank = 0; rank < team.size; rank++) {
+    const own = ranks?.length === team.size ? ranks[rank] : undefined;
+    const values = own ? assemble(held.byteLength, layoutsOf(compiled), own) : held;
+    all.set(values, rank * held.length);
+  }
+  await team.broadcast(all);
+  const own = all.subarray(team.rank * held.length, (team.rank + 1) * held.length);
+  await executor.write("state", start, bytesOf(own));
+}
