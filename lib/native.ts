@@ -193,9 +193,10 @@ function call<T>(body: () => T): T {
 /** Functions of the process, whatever its device. */
 export const native = {
   /**
-   * A native thread writes a line `{"progress":P,"waiting":W}` to `fd` at once and every
+   * A native thread writes a line `{"progress":P,"waiting":W,"running":R}` to `fd` at once and every
    * `intervalMs`, whatever JavaScript does: P counts finished and prepared kernels and ticks, W the
-   * waits for peers in progress. It ends silently when the reader is gone. Once per process.
+   * waits for peers in progress, R the kernels that run on the CPU and do not wait for peers. It ends
+   * silently when the reader is gone. Once per process.
    */
   startHeartbeat(fd: number, intervalMs: number): void {
     call(() => processAddon().startHeartbeat(fd, intervalMs));

@@ -299,10 +299,14 @@ class Worker {
     } catch {
       return; // Cut off by the end of the process.
     }
-    const { progress, waiting, error } = message;
+    const { progress, waiting, running, error } = message;
     if (error !== undefined) this.report(error.message, error.stack, error.code, error.secondary);
-    else if (typeof progress === "number" && typeof waiting === "number")
-      this.onHeartbeat({ progress, waiting });
+    else if (
+      typeof progress === "number" &&
+      typeof waiting === "number" &&
+      typeof running === "number"
+    )
+      this.onHeartbeat({ progress, waiting, running });
   }
 
   private report(

@@ -2,10 +2,14 @@
 // a failed run from its consequences.
 import { nameRanks } from "./rendezvous.js";
 
-/** What a worker's native thread reports: work done so far, and waits for peers in progress. */
+/** What a worker's native thread reports. */
 export interface Heartbeat {
+  /** Work done so far. */
   progress: number;
+  /** Waits for peers in progress. */
   waiting: number;
+  /** Kernels in progress that do not wait for peers. */
+  running: number;
 }
 
 /** Why a run must end. */
@@ -21,6 +25,7 @@ export interface Verdict {
 interface RankState {
   progress: number;
   waiting: boolean;
+  computing: boolean;
   /** When the progress last changed. */
   movedAt: number;
   /** When the last heartbeat came; undefined before the first. */
@@ -36,10 +41,12 @@ const gapSeconds = 0.75;
 /**
  * Watches the heartbeats of k workers. Times are seconds of a monotonic clock.
  *
- * A rank holds up the others when it has made no progress for `timeoutSeconds` and does not wait
- * itself, while every other rank that still runs has made none either, and at least one waits. A
- * rank without heartbeats (stopped, for instance) does not count as waiting. So a long step is no
- * hang as long as its kernels finish one after another, or nobody waits for it.
+ * A rank holds up the others when it has made no progress for `timeoutSeconds` and does not only
+ * wait itself, while every other rank that still runs has made none either, and at least one waits.
+ * A rank one of whose streams waits while a kernel runs on another does not only wait: the peers of
+ * that wait may be waiting for the kernel. A rank without heartbeats (stopped, for instance) does not
+ * count as waiting. So a long step is no hang as long as its kernels finish one after another, or
+ * nobody waits for it.
  */
 export class Watch {
   private readonly ranks: RankState[];
@@ -56,6 +63,7 @@ export class Watch {
     this.ranks = Array.from({ length: workers }, () => ({
       progress: -1,
       waiting: false,
+      computing: false,
       movedAt: now,
       beatAt: undefined,
       finished: false,
@@ -67,6 +75,7 @@ export class Watch {
     if (beat.progress !== state.progress) state.movedAt = now;
     state.progress = beat.progress;
     state.waiting = beat.waiting > 0;
+    state.computing = beat.running > 0;
     state.beatAt = now;
   }
 
@@ -79,11 +88,12 @@ export class Watch {
     this.forgive(now);
     const running = this.ranks.flatMap((state, rank) => (state.finished ? [] : [rank]));
     if (running.length === 0 || !running.every((rank) => this.isStuck(rank, now))) return undefined;
-    const waiting = running.filter((rank) => this.waits(rank, now));
+    const waiting = running.filter((rank) => this.onlyWaits(rank, now));
     const culprits = running.filter((rank) => !waiting.includes(rank));
     const silent = culprits.filter((rank) => this.isSilent(rank, now));
     // Nobody waits, yet all work on something long: fine, unless they do not even live.
-    if (waiting.length === 0 && silent.length < running.length) return undefined;
+    const someWait = running.some((rank) => this.waits(rank, now));
+    if (!someWait && silent.length < running.length) return undefined;
 
     const table = running.map((rank) => this.describe(rank, now, place(rank)));
     const seconds = `${Math.max(...running.map((rank) => this.patience(rank)))} s`;
@@ -128,6 +138,10 @@ export class Watch {
     return this.ranks[rank]!.waiting && !this.isSilent(rank, now);
   }
 
+  private onlyWaits(rank: number, now: number): boolean {
+    return this.waits(rank, now) && !this.ranks[rank]!.computing;
+  }
+
   private isStuck(rank: number, now: number): boolean {
     return now - this.ranks[rank]!.movedAt >= this.patience(rank);
   }
@@ -139,14 +153,16 @@ export class Watch {
   }
 
   private describe(rank: number, now: number, place: string | undefined): string {
-    const { progress, movedAt, beatAt } = this.ranks[rank]!;
-    const what = this.waits(rank, now)
+    const { progress, movedAt, beatAt, computing } = this.ranks[rank]!;
+    const what = this.onlyWaits(rank, now)
       ? `waits ${place ?? "in a collective"}`
       : beatAt === undefined
         ? "has not started"
         : this.isSilent(rank, now)
           ? `has sent no heartbeat for ${(now - beatAt).toFixed(1)} s`
-          : "waits for nobody";
+          : computing
+            ? "runs a kernel that does not end"
+            : "waits for nobody";
     return (
       `  rank ${rank}: ${what}; ${Math.max(0, progress)} pieces of work done, ` +
       `the last ${(now - movedAt).toFixed(1)} s ago`

@@ -45,9 +45,11 @@ void beat(int descriptor, std::chrono::milliseconds interval) {
   auto next = std::chrono::steady_clock::now();
   for (;;) {
     char line[96];
-    const int length =
-        std::snprintf(line, sizeof line, "{\"progress\":%" PRIu64 ",\"waiting\":%" PRId32 "}\n",
-                      progress::counters().completed.load(), progress::counters().waiting.load());
+    const progress::Counters& counters = progress::counters();
+    const int length = std::snprintf(
+        line, sizeof line,
+        "{\"progress\":%" PRIu64 ",\"waiting\":%" PRId32 ",\"running\":%" PRId32 "}\n",
+        counters.completed.load(), counters.waiting.load(), counters.running.load());
     if (!writeAll(descriptor, line, static_cast<size_t>(length))) return;
     next += interval;
     std::this_thread::sleep_until(next);

@@ -59,7 +59,10 @@ class CpuStream final : public Stream {
   }
 
   void launch(Kernel& kernel) {
-    attempt([this, &kernel] { kernel.run(*this); });
+    attempt([this, &kernel] {
+      const progress::KernelScope running;
+      kernel.run(*this);
+    });
   }
 
   void copy(void* to, const void* from, size_t bytes) {

@@ -175,7 +175,10 @@ class FakeBackend final : public Backend {
 
   void launch(Stream& stream, Kernel& kernel) override {
     post(stream, [&stream, &kernel] {
-      kernel.run(stream);
+      {
+        const progress::KernelScope running;
+        kernel.run(stream);
+      }
       progress::advance();
     });
   }

@@ -1,4 +1,5 @@
-// Tests of the threads that the core has of its own: the worker and the heartbeat.
+// Tests of the threads that the core has of its own, the worker and the heartbeat, and of what the
+// heartbeat counts.
 #include "../core/worker.h"
 
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <thread>
 
 #include "../core/heartbeat.h"
+#include "../core/progress.h"
 #include "check.h"
 
 namespace onehour::test {
@@ -29,6 +31,31 @@ void joinsWithADeadline() {
   CHECK(worker.finished());
 }
 
+void countsKernelsThatDoNotWait() {
+  const auto& [completed, waiting, running] = progress::counters();
+  const uint64_t before = completed.load();
+  {
+    const progress::KernelScope kernel;
+    CHECK(running.load() == 1);
+    {
+      const progress::WaitingScope wait;
+      CHECK(running.load() == 0 && waiting.load() == 1);
+      // A kernel of another stream, and a wait outside of any.
+      std::thread([&] {
+        {
+          const progress::KernelScope other;
+          CHECK(running.load() == 1);
+        }
+        const progress::WaitingScope second;
+        CHECK(running.load() == 0 && waiting.load() == 2);
+      }).join();
+    }
+    CHECK(running.load() == 1 && waiting.load() == 0);
+  }
+  CHECK(running.load() == 0);
+  CHECK(completed.load() == before + 2);
+}
+
 void beats() {
   std::array<int, 2> ends{};
   CHECK(pipe(ends.data()) == 0);
@@ -44,7 +71,7 @@ void beats() {
     received.append(buffer.data(), static_cast<size_t>(length));
   }
   CHECK(received.starts_with("{\"progress\":"));
-  CHECK(contains(received, ",\"waiting\":0}\n"));
+  CHECK(contains(received, ",\"waiting\":0,\"running\":0}\n"));
   close(ends[0]);  // the thread ends by itself; SIGPIPE would end the process
   std::this_thread::sleep_for(std::chrono::milliseconds(30));
 }
@@ -54,5 +81,7 @@ void beats() {
 
 int main() {
   using namespace onehour::test;
-  return run({{"a worker's end has a deadline", joinsWithADeadline}, {"heartbeat", beats}});
+  return run({{"a worker's end has a deadline", joinsWithADeadline},
+              {"progress", countsKernelsThatDoNotWait},
+              {"heartbeat", beats}});
 }

@@ -162,6 +162,19 @@ describe("supervision", () => {
     expect(pidsOf(run).filter(isAlive)).toEqual([]);
   });
 
+  test("a kernel that does not end is found while its rank's communication waits", async () => {
+    const run = launcher(2, 2, "kernel");
+    const { status } = await run.ended;
+    expect(status).toBe(1);
+    expect(lastLine(run.stderr)).toMatch(
+      /^onehour: rank 1 made no progress for 2 s while rank 0 waited/,
+    );
+    expect(run.stderr).toMatch(/ {2}rank 0: waits in a collective/);
+    expect(run.stderr).toMatch(/ {2}rank 1: runs a kernel that does not end/);
+    expect(pidsOf(run)).toHaveLength(2);
+    expect(pidsOf(run).filter(isAlive)).toEqual([]);
+  });
+
   test("a step of twice the timeout is not a hang while its pieces end", async () => {
     const run = launcher(2, 2, "loop", "long-step");
     expect(await run.ended).toMatchObject({ status: 0 });

@@ -1,13 +1,21 @@
 // What counts as a hang, on a clock of our own.
 import { describe, expect, test } from "vitest";
-import { causeOf, type Failure, Watch } from "../../lib/distributed/supervise.js";
+import { causeOf, type Failure, type Heartbeat, Watch } from "../../lib/distributed/supervise.js";
 
-type Beat = (second: number) => { progress: number; waiting: number } | undefined;
+type Beat = (second: number) => Heartbeat | undefined;
 
-const works: Beat = (second) => ({ progress: Math.floor(second), waiting: 0 });
+const beat = (progress: number, waiting: number, running = 0): Heartbeat => ({
+  progress,
+  waiting,
+  running,
+});
+const works: Beat = (second) => beat(Math.floor(second), 0, 1);
 const stops: Beat = (second) => (second < 5 ? works(second) : undefined);
-const waits: Beat = (second) => ({ progress: Math.min(5, Math.floor(second)), waiting: 1 });
-const idles: Beat = (second) => ({ progress: Math.min(5, Math.floor(second)), waiting: 0 });
+const waits: Beat = (second) => beat(Math.min(5, Math.floor(second)), 1);
+const idles: Beat = (second) => beat(Math.min(5, Math.floor(second)), 0);
+const computes: Beat = (second) => beat(Math.min(5, Math.floor(second)), 0, 1);
+// One stream runs a kernel, another waits for peers.
+const overlaps: Beat = (second) => beat(Math.min(5, Math.floor(second)), 1, 1);
 const never: Beat = () => undefined;
 
 /** Runs the clock in quarters of a second; the verdict and when it came. */
@@ -35,6 +43,11 @@ describe("Watch", () => {
       [waits, (s) => (s < 6 ? waits(s) : undefined)],
       [1],
     ],
+    ["one waits for one whose kernel does not end", [waits, computes], [1], 15],
+    ["that one's communication waits already", [waits, overlaps, waits], [1], 15],
+    ["kernels of two do not end", [overlaps, waits, overlaps], [0, 2], 15],
+    ["kernels of all do not end, and all communicate", [overlaps, overlaps], [0, 1], 15],
+    ["all compute something long that nobody waits for", [computes, computes], undefined],
     ["two wait for one", [waits, idles, waits], [1], 15],
     ["one waits, one works, one idles", [waits, works, idles], undefined],
     ["all wait for each other", [waits, waits], [], 15],
@@ -57,44 +70,48 @@ describe("Watch", () => {
   });
 
   test("waiting for less than the timeout is no hang", () => {
-    const long: Beat = (second) => ({ progress: Math.floor(second / 9), waiting: 0 });
-    const patient: Beat = (second) => ({ progress: Math.floor(second / 9), waiting: 1 });
+    const long: Beat = (second) => beat(Math.floor(second / 9), 0);
+    const patient: Beat = (second) => beat(Math.floor(second / 9), 1);
+    const overlapping: Beat = (second) => beat(Math.floor(second / 9), 1, 1);
     expect(run([patient, long])).toBeUndefined();
+    expect(run([patient, overlapping])).toBeUndefined();
   });
 
   test("ranks that have finished hold up nobody", () => {
     const watch = new Watch(2, 10, 0);
     watch.finished(1);
     for (let second = 0; second < 50; second += 0.25) {
-      watch.heartbeat(0, { progress: 1, waiting: 0 }, second);
+      watch.heartbeat(0, beat(1, 0), second);
       expect(watch.check(second, () => undefined)).toBeUndefined();
     }
   });
 
   test("time in which the launcher itself was stopped counts for nobody", () => {
     const watch = new Watch(2, 10, 0);
-    const beat = (second: number) => {
-      watch.heartbeat(0, { progress: 1, waiting: 1 }, second);
-      watch.heartbeat(1, { progress: 1, waiting: 0 }, second);
+    const check = (second: number) => {
+      watch.heartbeat(0, beat(1, 1), second);
+      watch.heartbeat(1, beat(1, 0), second);
       return watch.check(second, () => undefined);
     };
-    for (let second = 0; second < 5; second += 0.25) expect(beat(second)).toBeUndefined();
+    for (let second = 0; second < 5; second += 0.25) expect(check(second)).toBeUndefined();
     // A thousand seconds pass in one tick.
-    for (let second = 1005; second < 1009; second += 0.25) expect(beat(second)).toBeUndefined();
-    expect(beat(1012)).toBeUndefined();
+    for (let second = 1005; second < 1009; second += 0.25) expect(check(second)).toBeUndefined();
+    expect(check(1012)).toBeUndefined();
   });
 
   test("tells who waits for whom", () => {
-    const watch = new Watch(2, 1, 0);
+    const watch = new Watch(3, 1, 0);
     let verdict: ReturnType<Watch["check"]>;
     for (let second = 0; second < 3 && verdict === undefined; second += 0.25) {
-      watch.heartbeat(0, { progress: 7, waiting: 1 }, second);
-      watch.heartbeat(1, { progress: 3, waiting: 0 }, second);
+      watch.heartbeat(0, beat(7, 1), second);
+      watch.heartbeat(1, beat(3, 0), second);
+      watch.heartbeat(2, beat(5, 1, 1), second);
       verdict = watch.check(second, (rank) => (rank === 0 ? 'at the rendezvous "x"' : undefined));
     }
-    expect(verdict!.message).toMatch(/^rank 1 made no progress for 1 s while rank 0 waited/);
+    expect(verdict!.message).toMatch(/^ranks 1 and 2 made no progress for 1 s while rank 0 waited/);
     expect(verdict!.table[0]).toMatch(/rank 0: waits at the rendezvous "x"; 7 pieces of work done/);
     expect(verdict!.table[1]).toMatch(/rank 1: waits for nobody; 3 pieces/);
+    expect(verdict!.table[2]).toMatch(/rank 2: runs a kernel that does not end; 5 pieces/);
   });
 });
 
