@@ -8,6 +8,7 @@ import { pathToFileURL } from "node:url";
 import { OnehourError } from "../errors.js";
 import { nameRanks } from "./rendezvous.js";
 import { RendezvousServer } from "./rendezvous-server.js";
+import type { InterruptionReport } from "./report.js";
 import { causeOf, type Failure, type Heartbeat, type Verdict, Watch } from "./supervise.js";
 import type { ErrorReport } from "./worker.js";
 
@@ -45,8 +46,9 @@ type Forwarded = keyof typeof signals;
 
 /**
  * Starts k workers and resolves to the exit status when all have ended: 0 on success, 1 when one
- * failed or hung, 130 or 143 after SIGINT or SIGTERM. The first such signal is passed on to the
- * workers, so that they may save and end; a second one kills them. When a worker fails, or makes no
+ * failed or hung, 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP to this process, or to a worker
+ * whose training it ended. The first such signal to this process is passed on to the workers, so that
+ * they may save and end; a second one kills them. When a worker fails, or makes no
  * progress while the others wait, all are ended within 5 s and the last line on stderr names the
  * rank and its error. Call it on the main thread: workers end with the thread that started them.
  */
@@ -80,7 +82,9 @@ class Team {
   private readonly watch: Watch;
   private readonly failures: Failure[] = [];
   private verdict: Verdict | undefined;
+  /** The signal that this process has passed on, or that ended the workers' training. */
   private interruption: Forwarded | undefined;
+  private passedOn = false;
   /** The signal came twice. */
   private impatient = false;
   private stopping = false;
@@ -134,6 +138,9 @@ class Team {
     worker.onLine = options.onLine ?? showLine;
     worker.onHeartbeat = (beat) => this.watch.heartbeat(rank, beat, seconds());
     worker.onFailure = (failure) => this.fail(failure);
+    worker.onInterrupted = (signal) => {
+      this.interruption ??= signal;
+    };
     worker.onExit = () => this.watch.finished(rank);
     worker.obeyed = (code, signal) =>
       this.interruption !== undefined &&
@@ -161,7 +168,8 @@ class Team {
   }
 
   private interrupt(signal: Forwarded): void {
-    this.impatient = this.interruption !== undefined;
+    this.impatient = this.passedOn;
+    this.passedOn = true;
     this.interruption ??= signal;
     for (const worker of this.workers) {
       worker.signal(this.impatient ? "SIGKILL" : signal);
@@ -197,8 +205,8 @@ class Team {
       tell(cause.details);
       onFailure(this.word(cause), cause.code);
     }
-    if (this.interruption !== undefined) return signals[this.interruption];
-    return this.verdict !== undefined || cause !== undefined ? 1 : 0;
+    if (this.verdict !== undefined || cause !== undefined) return 1;
+    return this.interruption === undefined ? 0 : signals[this.interruption];
   }
 
   private word({ rank, message, secondary }: Failure): string {
@@ -216,6 +224,7 @@ class Worker {
   onLine: (rank: number, line: string, stream: "stdout" | "stderr") => void = () => {};
   onHeartbeat: (beat: Heartbeat) => void = () => {};
   onFailure: (failure: Failure) => void = () => {};
+  onInterrupted: (signal: Forwarded) => void = () => {};
   onExit: () => void = () => {};
   /** Whether this is how a worker ends that was asked to. */
   obeyed: (code: number | null, signal: NodeJS.Signals | null) => boolean = () => false;
@@ -293,14 +302,17 @@ class Worker {
   }
 
   private hear(line: string): void {
-    let message: Partial<Heartbeat & ErrorReport>;
+    let message: Partial<Heartbeat & ErrorReport & InterruptionReport>;
     try {
       message = JSON.parse(line);
     } catch {
       return; // Cut off by the end of the process.
     }
-    const { progress, waiting, running, error } = message;
-    if (error !== undefined) this.report(error.message, error.stack, error.code, error.secondary);
+    const { progress, waiting, running, error, interrupted } = message;
+    if (interrupted !== undefined && interrupted in signals)
+      this.onInterrupted(interrupted as Forwarded);
+    else if (error !== undefined)
+      this.report(error.message, error.stack, error.code, error.secondary);
     else if (
       typeof progress === "number" &&
       typeof waiting === "number" &&

@@ -1,8 +1,8 @@
 // Loaded before anything else in every worker process that the launcher starts: the worker ends with
 // the launcher, sends heartbeats, and reports the error that ends it.
-import { writeSync } from "node:fs";
 import { inspect } from "node:util";
 import { native } from "../native.js";
+import { tellLauncher } from "./report.js";
 
 /** The last line of a failing worker on its heartbeat pipe. */
 export interface ErrorReport {
@@ -59,11 +59,7 @@ function isSecondary(error: unknown): boolean {
 
 function start(fd: number): void {
   const fail = (error: unknown) => {
-    try {
-      writeSync(fd, `${JSON.stringify(reportOf(error))}\n`);
-    } catch {
-      // The launcher is gone; so are we.
-    }
+    tellLauncher(reportOf(error));
     process.exit(1);
   };
   process.on("uncaughtException", fail);

@@ -6,6 +6,7 @@ import { type Dataset, openDataset } from "../data/dataset.js";
 import { type Device, openDevice } from "../device.js";
 import { connect, type World } from "../distributed/connect.js";
 import { readEnvironment } from "../distributed/environment.js";
+import { type InterruptionReport, tellLauncher } from "../distributed/report.js";
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { models } from "../models/resnet.js";
@@ -94,6 +95,13 @@ async function inRunFolder<T>(recipe: Recipe, run: (recipe: RunRecipe) => Promis
  * Source: Goyal et al. 2017.
  */
 export async function train(input: RecipeInput, options: TrainOptions = {}): Promise<Result> {
+  const result = await trainHere(input, options);
+  // Under `onehour launch` the exit status is then the signal's, whichever rank it came to.
+  if (result.signal) tellLauncher({ interrupted: result.signal } satisfies InterruptionReport);
+  return result;
+}
+
+async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Result> {
   const partial = await readInput(input, options.resume === true);
   const reporter =
     options.output === null ? undefined : new Reporter(options.output ?? process.stdout);

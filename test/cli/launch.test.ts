@@ -1,8 +1,8 @@
 // `onehour launch` runs a user's own script in k processes.
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { onehour, temporaryFolder } from "./command.js";
+import { firstChild, onehour, temporaryFolder } from "./command.js";
 
 const folder = temporaryFolder();
 
@@ -26,4 +26,49 @@ test("a script that fails ends the command with status 1 and its message last", 
   const { status, stderr } = await onehour(["launch", "--workers", "2", script]);
   expect(status).toBe(1);
   expect(stderr.trimEnd().split("\n").at(-1)).toMatch(/^onehour: rank [01]: Error: no luck today$/);
+});
+
+test.each([
+  ["the command", (pid: number) => pid],
+  ["one process", firstChild],
+])("a signal to %s ends train() in all, with its status", async (name, to) => {
+  const out = join(folder, name);
+  const script = join(folder, `${name}.ts`);
+  const recipe = {
+    dataset: "synthetic:8x8x1:4:32",
+    model: "resnet8",
+    batch: 4,
+    epochs: 1e5,
+    device: "cpu",
+    threads: 1,
+    out,
+  };
+  writeFileSync(
+    script,
+    `import { train } from "onehour";
+await train(${JSON.stringify(recipe)});\n`,
+  );
+  const { status, stdout, stderr } = await onehour(["launch", "--workers", "2", script], {
+    signal: { name: "SIGTERM", when: () => existsSync(join(out, "checkpoint.safetensors")), to },
+  });
+  expect(stderr).toBe("");
+  expect(stdout.trimEnd().split("\n").at(-1)).toMatch(
+    /^interrupted after .*; continue with: onehour train --resume --out /,
+  );
+  expect(status).toBe(143);
+});
+
+test("a script that fails after a signal has failed", async () => {
+  const script = join(folder, "fails-to-save.ts");
+  writeFileSync(
+    script,
+    `process.on("SIGTERM", () => { throw new Error("no room"); });
+setInterval(() => {}, 1000);
+console.log("listening");\n`,
+  );
+  const { status, stderr } = await onehour(["launch", "--workers", "1", script], {
+    signal: { name: "SIGTERM", after: "listening" },
+  });
+  expect(stderr.trimEnd().split("\n").at(-1)).toMatch(/^onehour: rank 0: Error: no room$/);
+  expect(status).toBe(1);
 });
