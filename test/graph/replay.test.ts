@@ -3,9 +3,10 @@
 import { describe, expect, it } from "vitest";
 import { compile, lower } from "../../lib/graph/compile.js";
 import { plan } from "../../lib/graph/plan.js";
-import { emit, operandBytes, type Program, parse, print } from "../../lib/graph/program.js";
+import { emit, type Program, print } from "../../lib/graph/program.js";
 import { models } from "../../lib/models/resnet.js";
 import { modelOf, optionsFor } from "./options.js";
+import { operandBytes, parse } from "./parse.js";
 import { type Replay, replay, Symbols } from "./replay.js";
 
 type Lowered = ReturnType<typeof lower>;
