@@ -6,6 +6,7 @@ import { dirname, join, resolve } from "node:path";
 import { openDataset } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
 import { checkpointName, isDiskFull, previousName, writeAtomically } from "./checkpoint.js";
+import type { Result } from "./events.js";
 import { parseRecipe, type Recipe, type RecipeInput, sortMilestones } from "./recipe.js";
 
 const recipeName = "recipe.json";
@@ -204,6 +205,22 @@ export function readLog(folder: string): LogLine[] {
         return [];
       }
     });
+}
+
+/** The last line of a run that came to an end, or was interrupted. */
+export function endLine({
+  status,
+  steps,
+  seconds,
+  top1,
+}: Result): Extract<LogLine, { type: "end" }> {
+  return { type: "end", status, steps, seconds, ...(top1 === undefined ? {} : { top1 }) };
+}
+
+/** Whether a log is that of a run which came to its end. */
+export function isFinished(lines: readonly LogLine[]): boolean {
+  const last = lines.at(-1);
+  return last?.type === "end" && last.status === "finished";
 }
 
 /** Drops what lies behind `step` steps: later steps, epochs not complete by then, and the end. */

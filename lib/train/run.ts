@@ -1,39 +1,33 @@
 // One rank's part of a run: prepares, trains epoch after epoch, evaluates, saves.
 
-import type { Dataset } from "../data/dataset.js";
 import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
-import type { Device, Executor } from "../device.js";
+import type { Executor } from "../device.js";
 import { OnehourError } from "../errors.js";
-import { type CompiledModel, compile, type TensorLayout } from "../graph/compile.js";
-import { resnet } from "../models/resnet.js";
+import type { CompiledModel } from "../graph/compile.js";
 import { requireSameFacts, requireSameTensors } from "./agreement.js";
-import {
-  checksum,
-  formatCheckpoint,
-  hasCheckpoint,
-  isDiskFull,
-  type ModelState,
-  type Position,
-  readCheckpoint,
-  readLastCheckpoint,
-  requireFit,
-  saveCheckpoint,
-} from "./checkpoint.js";
-import { describeRun, formatBytes, totalSteps } from "./describe.js";
+import { checksum, type Position } from "./checkpoint.js";
+import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
-import type { Result, RunEvent } from "./events.js";
-import { type BadLayer, firstBad } from "./fault.js";
-import { initialWeights } from "./initialize.js";
-import type { Recipe } from "./recipe.js";
+import type { Result } from "./events.js";
+import {
+  compileRecipe,
+  factsOf,
+  type RunOptions,
+  requireMemory,
+  requireStepsLeft,
+} from "./prepare.js";
 import {
   createRunFolder,
+  endLine,
+  isFinished,
   Log,
   type LogLine,
   readLog,
   rewindLog,
   updateRecipe,
 } from "./run-folder.js";
+import { Saving, startOf } from "./saving.js";
 import {
   type Schedule,
   type ScheduleOptions,
@@ -41,87 +35,12 @@ import {
   stepSchedule,
   stepsOf,
 } from "./schedule.js";
-import { clearGradients, readParameters, readState, writeWeights } from "./state.js";
-import { gatherStatistics, type Statistics, scatterStatistics } from "./statistics.js";
+import { readParameters } from "./state.js";
 import { Stop } from "./stop.js";
-import type { Team } from "./team.js";
-import { isBroken, Queue, type StepResult, Trainer } from "./trainer.js";
+import { traceFault } from "./trace.js";
+import { Queue, type StepResult, Trainer } from "./trainer.js";
 
 type EpochLine = Extract<LogLine, { type: "epoch" }>;
-
-const slots = 3; // two steps are queued while the third is being filled
-const tracingLimit = 60_000; // ms of repeated steps to find where a fault began
-
-/** Compiles the programs of a recipe for a device. */
-export function compileRecipe(recipe: Recipe, dataset: Dataset, device: Device): CompiledModel {
-  const { syncBatchNorm, workers } = recipe;
-  return compile(resnet(recipe.model, { images: dataset.images, classes: dataset.classes }), {
-    batch: recipe.batch,
-    accumulate: recipe.accumulate,
-    workers,
-    syncBatchNorm: syncBatchNorm === 0 ? 1 : syncBatchNorm < 0 ? workers : syncBatchNorm,
-    precision: recipe.precision,
-    momentum: recipe.momentum,
-    momentumForm: recipe.momentumForm,
-    nesterov: recipe.nesterov,
-    weightDecay: recipe.weightDecay,
-    labelSmoothing: recipe.labelSmoothing,
-    mean: dataset.mean,
-    std: dataset.std,
-    operations: device.operations,
-    channelMultiple: device.properties.channelMultiple,
-    slots,
-  });
-}
-
-/** A recipe with the run folder that was chosen. */
-export type RunRecipe = Recipe & { out: string };
-
-/** What a rank's run is made of. */
-export interface RunOptions {
-  /** Resolved, with `out`. */
-  recipe: RunRecipe;
-  resume: boolean;
-  dataset: Dataset;
-  device: Device;
-  team: Team;
-  /** Told on rank 0 only. */
-  onEvent: (event: RunEvent) => void;
-}
-
-/** Fields that may differ between ranks. */
-const ownFields: ReadonlySet<string> = new Set(["out", "threads", "device", "timeout"]);
-
-/** What all ranks must have alike at the start. */
-function factsOf({ recipe, dataset }: RunOptions, compiled: CompiledModel) {
-  const shared = Object.entries(recipe).filter(([key]) => !ownFields.has(key));
-  return {
-    recipe: JSON.stringify(Object.fromEntries(shared.sort())),
-    "data set": dataset.fingerprint,
-    "programs' hash": compiled.hash,
-  };
-}
-
-/** Refuses a plan larger than the device's memory, with the largest batch that fits. */
-function requireMemory({ recipe, device, team }: RunOptions, compiled: CompiledModel): void {
-  const { kind, memoryBytes } = device.properties;
-  const share = kind === "cpu" ? memoryBytes / team.localSize : memoryBytes;
-  const sum = (arenas: (number | undefined)[]) =>
-    arenas.reduce((total: number, bytes = 0) => total + bytes, 0);
-  const { temp, input, ...fixed } = compiled.memory.arenas;
-  const growing = sum([temp, input]);
-  const total = growing + sum(Object.values(fixed));
-  if (total <= share) return;
-  const largest = Math.floor(((share - sum(Object.values(fixed))) / growing) * recipe.batch);
-  throw new OnehourError(
-    "ERR_ONEHOUR_MEMORY",
-    `${recipe.model} with --batch ${recipe.batch} needs ${formatBytes(total)} a worker, but ` +
-      `${device.properties.name} has ${formatBytes(share)} for each; ` +
-      (largest >= 1
-        ? `about --batch ${largest} fits, and --accumulate makes up for it`
-        : "try a smaller model"),
-  );
-}
 
 /** Runs to the end, or to a signal. Throws when it cannot go on; the last checkpoint stays. */
 export async function runRank(options: RunOptions): Promise<Result> {
@@ -148,7 +67,7 @@ class Run {
   private readonly loader: Loader;
   private readonly schedule: Schedule;
   private readonly scheduleOptions: ScheduleOptions;
-  private readonly layouts: TensorLayout[];
+  private readonly saving: Saving;
   private readonly stop: Stop;
   private readonly leads: boolean;
   /** Steps of the run in all. */
@@ -164,12 +83,6 @@ class Run {
   private earlier = { run: 0, epoch: 0 };
   /** Steps queued or about to be. */
   private committed = 0;
-  /** Steps done when the ranks' running statistics were last averaged: the same on every rank. */
-  private averaged = 0;
-  /** Each rank's running statistics before that, where the run continues from them. */
-  private ranks: Statistics[] | undefined;
-  /** Steps done at the last save that succeeded. */
-  private saved: number | undefined;
   /** The last epoch that is finished, as it was logged. */
   private epochLine: EpochLine | undefined;
 
@@ -186,11 +99,24 @@ class Run {
     this.loader = new Loader({ dataset, layout: compiled.input, batch, seed, augment });
     this.scheduleOptions = scheduleOf(recipe, this.sampler);
     this.schedule = stepSchedule(this.scheduleOptions);
-    this.layouts = [...compiled.parameters, ...compiled.statistics];
     this.total = totalSteps(recipe, this.sampler.stepsPerEpoch);
     this.leads = team.rank === 0;
     this.stop = new Stop(team, () => this.committed);
     this.position = startOf(recipe);
+    this.saving = new Saving({
+      recipe,
+      compiled,
+      queue: this.queue,
+      team,
+      total: this.total,
+      stepsPerEpoch: this.sampler.stepsPerEpoch,
+      position: () => ({
+        ...this.position,
+        epochSeconds: this.epochSeconds(),
+        seconds: this.seconds(),
+      }),
+      say: (text) => this.say(text),
+    });
   }
 
   async train(): Promise<Result> {
@@ -240,12 +166,11 @@ class Run {
   private async begin(): Promise<boolean> {
     const { recipe, resume, team } = this.options;
     let finished = false;
-    let ranks: Statistics[] | undefined;
     if (this.leads) {
-      ({ position: this.position, ranks } = await this.restore(resume));
-      if (this.position.step > 0) this.saved = this.position.step;
+      this.position = await this.saving.restore(resume);
+      if (this.position.step > 0) this.saving.saved = this.position.step;
       const lines = resume ? readLog(recipe.out) : [];
-      finished = this.position.step >= this.total && isFinished(lines.at(-1));
+      finished = this.position.step >= this.total && isFinished(lines);
       if (!finished) {
         requireStepsLeft(recipe, this.position.step);
         await (resume ? updateRecipe : createRunFolder)(recipe.out, recipe);
@@ -268,58 +193,14 @@ class Run {
       this.say(`nothing is left to do: ${step} steps are done${hint}`);
       return true;
     }
-    await this.share(ranks);
-    this.averaged = this.position.step;
+    await this.saving.share();
+    this.saving.averaged = this.position.step;
     this.say(
       resume
         ? `continuing ${recipe.out} after ${this.position.step} steps`
         : `run folder: ${recipe.out}`,
     );
     return false;
-  }
-
-  /**
-   * Writes weights to rank 0's device and tells where they stand: those of the last checkpoint if
-   * the run is to continue from it, else given ones or new. Also what `share` gives each rank.
-   */
-  private async restore(
-    continues: boolean,
-  ): Promise<{ position: Position; ranks: Statistics[] | undefined }> {
-    const { recipe } = this.options;
-    const { parameters, statistics } = this.compiled;
-    let state: ModelState & { position?: Position };
-    if (continues && hasCheckpoint(recipe.out)) {
-      const warn = (text: string) => this.say(`warning: ${text}`);
-      state = await readLastCheckpoint(recipe.out, parameters, statistics, recipe.model, warn);
-    } else if (recipe.init !== undefined) {
-      const given = await readCheckpoint(recipe.init);
-      requireFit(recipe.init, given, this.layouts, recipe.model);
-      state = { weights: given.weights };
-    } else {
-      state = { weights: initialWeights(this.layouts, recipe.seed) };
-    }
-    await writeWeights(this.executor, this.compiled, state);
-    const position = state.position ?? startOf(recipe);
-    // Behind the last step nothing is left but to evaluate, with the average.
-    return { position, ranks: position.step < this.total ? state.ranks : undefined };
-  }
-
-  /**
-   * Brings rank 0's weights, momentum and statistics to all ranks, or to each its own of rank 0's
-   * `ranks`, and clears the gradients.
-   */
-  private async share(ranks: Statistics[] | undefined): Promise<void> {
-    const { team } = this.options;
-    if (team.size > 1) {
-      await this.runOnce("broadcast");
-      await scatterStatistics(this.executor, this.compiled, team, ranks);
-    }
-    await clearGradients(this.executor);
-  }
-
-  private async runOnce(program: string): Promise<void> {
-    await this.queue.submit(program, await this.queue.acquire());
-    await this.queue.drain();
   }
 
   private trainer(
@@ -363,17 +244,18 @@ class Run {
       step++;
       if (step % stepsPerEpoch === 0 || step === this.total) {
         await this.settle(trainer);
-        await this.save();
+        await this.saving.save();
         await this.evaluate();
       }
     }
     await this.settle(trainer);
-    if (this.averaged !== step) await this.save();
-    else if (step > 0 && this.saved !== step) await this.writeCheckpoint();
+    const { saving } = this;
+    if (saving.averaged !== step) await saving.save();
+    else if (step > 0 && saving.saved !== step) await saving.write();
     // Every rank takes part in this once, signal or not, so that none waits for it in vain.
     await this.stop.agree();
     const isComplete = step >= this.total && this.epochLine?.epoch === this.position.epoch;
-    if (this.leads && step > 0 && this.saved !== step) {
+    if (this.leads && step > 0 && saving.saved !== step) {
       throw new OnehourError(
         "ERR_ONEHOUR_CHECKPOINT",
         `the run has ended, but its checkpoint could not be saved in ${this.options.recipe.out}; ` +
@@ -418,55 +300,6 @@ class Run {
     const parameters = await readParameters(this.executor, this.compiled);
     const sums = [...parameters].map(([name, values]) => [name, checksum(values)]);
     await requireSameTensors(team, this.position.step, Object.fromEntries(sums));
-  }
-
-  /** Averages the running statistics, which all ranks take part in, and writes a checkpoint. */
-  private async save(): Promise<void> {
-    const { team } = this.options;
-    if (team.size > 1) {
-      // An unbroken run averages at an epoch's end only.
-      const isWithin = this.position.step % this.sampler.stepsPerEpoch !== 0;
-      this.ranks = isWithin
-        ? await gatherStatistics(this.executor, this.compiled, team)
-        : undefined;
-      await this.runOnce("average");
-    }
-    this.averaged = this.position.step;
-    await this.writeCheckpoint();
-  }
-
-  /** Writes on rank 0; a disk that takes no checkpoint is warned of, and training goes on. */
-  private async writeCheckpoint(): Promise<void> {
-    const { recipe } = this.options;
-    const { step } = this.position;
-    if (!this.leads) {
-      this.saved = step;
-      return;
-    }
-    const { ranks } = this;
-    const state = {
-      ...(await readState(this.executor, this.compiled)),
-      ...(ranks ? { ranks } : {}),
-    };
-    const position = {
-      ...this.position,
-      epochSeconds: this.epochSeconds(),
-      seconds: this.seconds(),
-    };
-    try {
-      const pieces = formatCheckpoint(this.layouts, state, position, recipe.model);
-      await saveCheckpoint(recipe.out, pieces);
-      this.saved = step;
-    } catch (error) {
-      const reason = (error as Error).message;
-      const kept =
-        this.saved === undefined ? "there is none yet" : `the one of step ${this.saved} is kept`;
-      this.say(
-        `warning: the checkpoint of step ${step} could not be saved (${reason}); ${kept}. ` +
-          `${isDiskFull(error) ? "Free some space" : "Make it possible to write"} in ${recipe.out}; ` +
-          "training goes on and tries again",
-      );
-    }
   }
 
   private epochSeconds(): number {
@@ -539,87 +372,28 @@ class Run {
 
   /** Throws, naming the layer in which a step first was not finite. All ranks come here alike. */
   private async fail(fault: StepResult): Promise<never> {
-    const { recipe } = this.options;
-    await this.queue.drain();
-    const where = await this.trace(fault);
+    const { recipe, team } = this.options;
+    const { compiled, queue, saving } = this;
+    await queue.drain();
+    const done = this.position.step - this.first.step;
+    const where = await traceFault(fault, {
+      recipe,
+      compiled,
+      queue,
+      team,
+      saving,
+      trainer: (lastLearningRate, onStep) => this.trainer(lastLearningRate, onStep),
+      perStep: (performance.now() - this.first.time) / Math.max(1, done),
+      say: (text) => this.say(text),
+    });
     const kept =
-      this.saved === undefined
+      saving.saved === undefined
         ? "No checkpoint was saved before it"
-        : `The checkpoint of step ${this.saved} is kept`;
+        : `The checkpoint of step ${saving.saved} is kept`;
     throw new OnehourError(
       "ERR_ONEHOUR_NOT_FINITE",
       `step ${fault.step} is not finite: loss ${fault.loss}, lr ${fault.lr}; ${where}. ${kept}. ` +
         `Try a smaller rate (--lr ${recipe.lr / 2}) or a longer warm-up`,
     );
   }
-
-  /**
-   * Which layer was the first: the steps queued behind the faulty one have spread it everywhere,
-   * so the steps since the last checkpoint are repeated up to it, where that is soon done.
-   */
-  private async trace(fault: StepResult): Promise<string> {
-    const { recipe, team } = this.options;
-    const done = this.position.step - this.first.step;
-    const perStep = (performance.now() - this.first.time) / Math.max(1, done); // ms
-    const bucket = this.compiled.buckets[fault.bad.findIndex((count) => count !== 0)];
-    const gradients = bucket
-      ? `gradients between ${bucket.parameters[0]} and ${bucket.parameters.at(-1)} are not finite`
-      : "its gradients are finite";
-    const mine = this.leads
-      ? await this.restore(this.saved !== undefined)
-      : { position: startOf(recipe), ranks: undefined };
-    const repeat = (fault.step - mine.position.step) * perStep < tracingLimit;
-    const proposal = { ...mine.position, repeat };
-    const plan: typeof proposal = JSON.parse(
-      (await team.gather("trace", JSON.stringify(proposal)))[0]!,
-    );
-    if (!plan.repeat) return gradients;
-    this.say(`step ${fault.step} is not finite; repeating from step ${plan.step} to see where`);
-    await this.share(mine.ranks);
-    let repeated: StepResult | undefined;
-    const trainer = this.trainer(plan.lastLearningRate, (result) => {
-      repeated = result;
-    });
-    for (let step = plan.step; step <= fault.step; step++) await trainer.queueStep(step);
-    await trainer.drain();
-    const own = firstBad(await readState(this.executor, this.compiled), this.compiled);
-    const all = (await team.gather("trace-layer", JSON.stringify(own ?? null))).map(
-      (text) => JSON.parse(text) as BadLayer | null,
-    );
-    const earliest = all.filter((layer) => layer !== null).sort((a, b) => a.order - b.order)[0];
-    if (!repeated || !isBroken(repeated) || !earliest) {
-      return `${gradients}, but not so when repeated: a fault of memory or of the machine?`;
-    }
-    return `first in ${earliest.name}`;
-  }
-}
-
-function startOf(recipe: Recipe): Position {
-  return {
-    step: 0,
-    epoch: 0,
-    lastLearningRate: undefined,
-    seed: recipe.seed,
-    lossSum: 0,
-    epochSeconds: 0,
-    seconds: 0,
-  };
-}
-
-function endLine({ status, steps, seconds, top1 }: Result): Extract<LogLine, { type: "end" }> {
-  return { type: "end", status, steps, seconds, ...(top1 === undefined ? {} : { top1 }) };
-}
-
-/** Refuses a `steps` that an interrupted run has passed: its recipe could not repeat it. */
-function requireStepsLeft({ steps, out }: RunRecipe, done: number): void {
-  if (steps === undefined || done <= steps) return;
-  throw new OnehourError(
-    "ERR_ONEHOUR_RECIPE",
-    `--steps: ${done} steps of ${out} are done already, and ${steps} were asked for; ` +
-      `expected ${done} or more`,
-  );
-}
-
-function isFinished(line: LogLine | undefined): boolean {
-  return line?.type === "end" && line.status === "finished";
 }

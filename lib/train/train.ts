@@ -11,6 +11,7 @@ import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { models } from "../models/resnet.js";
 import { Reporter, type Result, type RunEvent } from "./events.js";
+import { compileRecipe, type RunRecipe } from "./prepare.js";
 import {
   type PartialRecipe,
   parseRecipe,
@@ -18,7 +19,7 @@ import {
   type RecipeInput,
   resolveRecipe,
 } from "./recipe.js";
-import { compileRecipe, type RunRecipe, runRank } from "./run.js";
+import { runRank } from "./run.js";
 import { checkRunFolder, claimRunFolder, readRunRecipe, releaseRunFolder } from "./run-folder.js";
 import { alone, teamOf } from "./team.js";
 

@@ -6,7 +6,7 @@ import { launch } from "../distributed/launch.js";
 import { OnehourError } from "../errors.js";
 import { hasCheckpoint } from "./checkpoint.js";
 import type { Result, RunEvent } from "./events.js";
-import type { RunRecipe } from "./run.js";
+import type { RunRecipe } from "./prepare.js";
 
 /** What a worker is told to do, as JSON in this environment variable. */
 export interface Job {

@@ -1,0 +1,94 @@
+// What stands before a run: its options, its programs, and what they must fulfil.
+
+import type { Dataset } from "../data/dataset.js";
+import type { Device } from "../device.js";
+import { OnehourError } from "../errors.js";
+import { type CompiledModel, compile } from "../graph/compile.js";
+import { resnet } from "../models/resnet.js";
+import { formatBytes } from "./describe.js";
+import type { RunEvent } from "./events.js";
+import type { Recipe } from "./recipe.js";
+import type { Team } from "./team.js";
+
+const slots = 3; // two steps are queued while the third is being filled
+
+/** Compiles the programs of a recipe for a device. */
+export function compileRecipe(recipe: Recipe, dataset: Dataset, device: Device): CompiledModel {
+  const { syncBatchNorm, workers } = recipe;
+  return compile(resnet(recipe.model, { images: dataset.images, classes: dataset.classes }), {
+    batch: recipe.batch,
+    accumulate: recipe.accumulate,
+    workers,
+    syncBatchNorm: syncBatchNorm === 0 ? 1 : syncBatchNorm < 0 ? workers : syncBatchNorm,
+    precision: recipe.precision,
+    momentum: recipe.momentum,
+    momentumForm: recipe.momentumForm,
+    nesterov: recipe.nesterov,
+    weightDecay: recipe.weightDecay,
+    labelSmoothing: recipe.labelSmoothing,
+    mean: dataset.mean,
+    std: dataset.std,
+    operations: device.operations,
+    channelMultiple: device.properties.channelMultiple,
+    slots,
+  });
+}
+
+/** A recipe with the run folder that was chosen. */
+export type RunRecipe = Recipe & { out: string };
+
+/** What a rank's run is made of. */
+export interface RunOptions {
+  /** Resolved, with `out`. */
+  recipe: RunRecipe;
+  resume: boolean;
+  dataset: Dataset;
+  device: Device;
+  team: Team;
+  /** Told on rank 0 only. */
+  onEvent: (event: RunEvent) => void;
+}
+
+/** Fields that may differ between ranks. */
+const ownFields: ReadonlySet<string> = new Set(["out", "threads", "device", "timeout"]);
+
+/** What all ranks must have alike at the start. */
+export function factsOf({ recipe, dataset }: RunOptions, compiled: CompiledModel) {
+  const shared = Object.entries(recipe).filter(([key]) => !ownFields.has(key));
+  return {
+    recipe: JSON.stringify(Object.fromEntries(shared.sort())),
+    "data set": dataset.fingerprint,
+    "programs' hash": compiled.hash,
+  };
+}
+
+/** Refuses a plan larger than the device's memory, with the largest batch that fits. */
+export function requireMemory({ recipe, device, team }: RunOptions, compiled: CompiledModel): void {
+  const { kind, memoryBytes } = device.properties;
+  const share = kind === "cpu" ? memoryBytes / team.localSize : memoryBytes;
+  const sum = (arenas: (number | undefined)[]) =>
+    arenas.reduce((total: number, bytes = 0) => total + bytes, 0);
+  const { temp, input, ...fixed } = compiled.memory.arenas;
+  const growing = sum([temp, input]);
+  const total = growing + sum(Object.values(fixed));
+  if (total <= share) return;
+  const largest = Math.floor(((share - sum(Object.values(fixed))) / growing) * recipe.batch);
+  throw new OnehourError(
+    "ERR_ONEHOUR_MEMORY",
+    `${recipe.model} with --batch ${recipe.batch} needs ${formatBytes(total)} a worker, but ` +
+      `${device.properties.name} has ${formatBytes(share)} for each; ` +
+      (largest >= 1
+        ? `about --batch ${largest} fits, and --accumulate makes up for it`
+        : "try a smaller model"),
+  );
+}
+
+/** Refuses a `steps` that an interrupted run has passed: its recipe could not repeat it. */
+export function requireStepsLeft({ steps, out }: RunRecipe, done: number): void {
+  if (steps === undefined || done <= steps) return;
+  throw new OnehourError(
+    "ERR_ONEHOUR_RECIPE",
+    `--steps: ${done} steps of ${out} are done already, and ${steps} were asked for; ` +
+      `expected ${done} or more`,
+  );
+}

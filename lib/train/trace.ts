@@ -1,0 +1,61 @@
+// Repeats the steps before one that was not finite, to name the layer where that began.
+
+import type { CompiledModel } from "../graph/compile.js";
+import { type BadLayer, firstBad } from "./fault.js";
+import type { Recipe } from "./recipe.js";
+import { type Saving, startOf } from "./saving.js";
+import { readState } from "./state.js";
+import type { Team } from "./team.js";
+import { isBroken, type Queue, type StepResult, type Trainer } from "./trainer.js";
+
+const tracingLimit = 60_000; // ms of repeated steps
+
+export interface TraceOptions {
+  recipe: Recipe;
+  compiled: CompiledModel;
+  queue: Queue;
+  team: Team;
+  saving: Saving;
+  /** A trainer that goes on behind a step of that rate. */
+  trainer: (lastLearningRate: number | undefined, onStep: (result: StepResult) => void) => Trainer;
+  /** Milliseconds that a step has taken. */
+  perStep: number;
+  /** Tells the user, on rank 0 only. */
+  say: (text: string) => void;
+}
+
+/**
+ * Which layer was the first, in words: the steps queued behind the faulty one have spread it
+ * everywhere, so the steps since the last checkpoint are repeated up to it, where that is soon done.
+ * All ranks call it alike, with nothing queued.
+ */
+export async function traceFault(fault: StepResult, options: TraceOptions): Promise<string> {
+  const { recipe, compiled, queue, team, saving, trainer, perStep, say } = options;
+  const bucket = compiled.buckets[fault.bad.findIndex((count) => count !== 0)];
+  const gradients = bucket
+    ? `gradients between ${bucket.parameters[0]} and ${bucket.parameters.at(-1)} are not finite`
+    : "its gradients are finite";
+  const mine = team.rank === 0 ? await saving.restore(saving.saved !== undefined) : startOf(recipe);
+  const proposal = { ...mine, repeat: (fault.step - mine.step) * perStep < tracingLimit };
+  const plan: typeof proposal = JSON.parse(
+    (await team.gather("trace", JSON.stringify(proposal)))[0]!,
+  );
+  if (!plan.repeat) return gradients;
+  say(`step ${fault.step} is not finite; repeating from step ${plan.step} to see where`);
+  await saving.share();
+  let repeated: StepResult | undefined;
+  const again = trainer(plan.lastLearningRate, (result) => {
+    repeated = result;
+  });
+  for (let step = plan.step; step <= fault.step; step++) await again.queueStep(step);
+  await again.drain();
+  const own = firstBad(await readState(queue.executor, compiled), compiled);
+  const all = (await team.gather("trace-layer", JSON.stringify(own ?? null))).map(
+    (text) => JSON.parse(text) as BadLayer | null,
+  );
+  const earliest = all.filter((layer) => layer !== null).sort((a, b) => a.order - b.order)[0];
+  if (!repeated || !isBroken(repeated) || !earliest) {
+    return `${gradients}, but not so when repeated: a fault of memory or of the machine?`;
+  }
+  return `first in ${earliest.name}`;
+}
