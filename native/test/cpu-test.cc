@@ -47,6 +47,7 @@ int main(int count, char** arguments) {
         if (!chosen || (set != best && !ours)) continue;
         current = name + " (" + std::to_string(threads) + " threads, instruction set " +
                   std::to_string(static_cast<int>(set)) + ")";
+        reseed();
         try {
           test();
         } catch (const std::exception& error) {

@@ -5,8 +5,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <random>
 
 namespace onehour::cpu::test {
+namespace {
+
+std::mt19937 generator;
+std::normal_distribution<double> distribution;
+
+}  // namespace
 
 void fail(const std::string& message) {
   ++failures;
@@ -17,10 +24,12 @@ void check(bool condition, const std::string& message) {
   if (!condition) fail(message);
 }
 
-double normal() {
-  static std::normal_distribution<double> distribution;
-  return distribution(generator);
+void reseed() {
+  generator.seed(7);
+  distribution.reset();
 }
+
+double normal() { return distribution(generator); }
 
 void compare(const std::string& what, const Tensor& got, const std::vector<double>& expected,
              double tolerance, double scale) {

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <functional>
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,7 +22,8 @@ inline std::string current;  // the running test
 void fail(const std::string& message);
 void check(bool condition, const std::string& message);
 
-inline std::mt19937 generator(7);
+// Every test starts with the same numbers, whichever ran before.
+void reseed();
 double normal();
 
 constexpr size_t guardBytes = 256;
