@@ -1,8 +1,9 @@
-// Two-dimensional convolution and its two gradients, by oneDNN. Activations NHWC, filters KRSC;
-// oneDNN chooses the layout that it computes with for the filters.
+// Two-dimensional convolution and its two gradients, by oneDNN or Winograd's algorithm. Activations
+// NHWC, filters KRSC; oneDNN chooses the layout that it computes with for the filters.
 #include "check.h"
 #include "kernels.h"
 #include "onednn.h"
+#include "winograd.h"
 
 namespace onehour::cpu {
 namespace {
@@ -30,6 +31,14 @@ struct Convolution {
     return r == 1 && s == 1 && stride.height == 1 && stride.width == 1 && padding.height == 0 &&
            padding.width == 0;
   }
+
+  // 3×3 filters that leave the size as it is, in fp32.
+  bool fitsWinograd() const {
+    return type == DataType::f32 && r == 3 && s == 3 && stride.height == 1 && stride.width == 1 &&
+           padding.height == 1 && padding.width == 1;
+  }
+
+  WinogradProblem winograd() const { return {n, h, w, c, k}; }
 
   dnnl::convolution_forward::primitive_desc forward() const {
     return describe<dnnl::convolution_forward>(
@@ -62,6 +71,10 @@ std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext& c
   const Operand& w = instruction.input("w");
   const Operand& y = instruction.output("y");
   const Convolution problem = convolutionOf(instruction, x, w, y, computeType(instruction, x));
+  if (problem.fitsWinograd() && prefersWinograd(problem.winograd())) {
+    return winogradForward(problem.winograd(), x.as<float>(), w.as<float>(), y.as<float>(),
+                           context.backend.properties().threads);
+  }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = problem.forward();
     const Memory filter =
@@ -79,6 +92,10 @@ std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
   const Operand& w = instruction.input("w");
   const Operand& dx = instruction.output("dx");
   const Convolution problem = convolutionOf(instruction, dx, w, dy, computeType(instruction, dx));
+  if (problem.fitsWinograd() && prefersWinograd(problem.winograd())) {
+    return winogradBackwardData(problem.winograd(), dy.as<float>(), w.as<float>(), dx.as<float>(),
+                                context.backend.properties().threads);
+  }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = describeBackward<dnnl::convolution_backward_data>(
         problem.forward(), dnnl::algorithm::convolution_direct, problem.input(),
@@ -130,6 +147,11 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
   if (problem.isProduct() &&
       (problem.type == DataType::f32 || problem.pixels() <= mostProductPixels)) {
     return productWeight(instruction, context, problem);
+  }
+  const int threads = context.backend.properties().threads;
+  if (problem.fitsWinograd() && prefersWinogradWeight(problem.winograd(), threads)) {
+    return winogradBackwardWeight(problem.winograd(), x.as<float>(), dy.as<float>(), dw.as<float>(),
+                                  accumulate, threads);
   }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = describeBackward<dnnl::convolution_backward_weights>(

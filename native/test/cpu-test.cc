@@ -22,6 +22,7 @@ const std::map<std::string, void (*)()> tests{
     {"sgd", optimizer},
     {"softmax", crossEntropy},
     {"streams", streams},
+    {"winograd", winogradConvolutions},
 };
 
 }  // namespace
