@@ -86,6 +86,29 @@ std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext& c
   });
 }
 
+Descriptor matrix(int64_t rows, int64_t columns, DataType type) {
+  return {{rows, columns}, typeOf(type), Tag::ab};
+}
+
+// dx[M,C] = dy[M,K]·w[K,C]: in fp32 oneDNN's matrix product is up to 1.2 times as fast as the
+// gradient of its 1×1 convolution. Forward they are equal.
+std::unique_ptr<Kernel> productData(const Instruction& instruction, PrepareContext& context,
+                                    const Convolution& problem) {
+  const Descriptor dy = matrix(problem.pixels(), problem.k, problem.type);
+  const Descriptor dx = matrix(problem.pixels(), problem.c, problem.type);
+  const Descriptor w = matrix(problem.k, problem.c, problem.type);
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
+    const auto descriptor = describe<dnnl::matmul>(
+        dy, Descriptor({problem.k, problem.c}, typeOf(problem.type), Tag::any), dx);
+    const Memory filter =
+        kernel.reordered(kernel.operand(w, instruction.input("w").data), descriptor.weights_desc());
+    kernel.add<dnnl::matmul>(descriptor,
+                             {{DNNL_ARG_SRC, kernel.operand(dy, instruction.input("dy").data)},
+                              {DNNL_ARG_WEIGHTS, filter},
+                              {DNNL_ARG_DST, kernel.operand(dx, instruction.output("dx").data)}});
+  });
+}
+
 std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
                                            PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
@@ -95,6 +118,9 @@ std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
   if (problem.fitsWinograd() && prefersWinograd(problem.winograd())) {
     return winogradBackwardData(problem.winograd(), dy.as<float>(), w.as<float>(), dx.as<float>(),
                                 context.backend.properties().threads);
+  }
+  if (problem.isProduct() && problem.type == DataType::f32) {
+    return productData(instruction, context, problem);
   }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = describeBackward<dnnl::convolution_backward_data>(
@@ -116,9 +142,6 @@ constexpr int64_t mostProductPixels = 16384;  // in bf16
 
 std::unique_ptr<Kernel> productWeight(const Instruction& instruction, PrepareContext& context,
                                       const Convolution& problem) {
-  const auto matrix = [](int64_t rows, int64_t columns, DataType type) {
-    return Descriptor({rows, columns}, typeOf(type), Tag::ab);
-  };
   const Descriptor x = matrix(problem.pixels(), problem.c, problem.type);
   const Descriptor dy = matrix(problem.pixels(), problem.k, problem.type);
   const Descriptor dw = matrix(problem.k, problem.c, DataType::f32);
