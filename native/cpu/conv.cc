@@ -1,8 +1,9 @@
-// Two-dimensional convolution and its two gradients, by oneDNN. Activations NHWC, filters KRSC;
-// oneDNN chooses the layout that it computes with for the filters.
+// Two-dimensional convolution and its two gradients, by oneDNN or Winograd's algorithm. Activations
+// NHWC, filters KRSC; oneDNN chooses the layout that it computes with for the filters.
 #include "check.h"
 #include "kernels.h"
 #include "onednn.h"
+#include "winograd.h"
 
 namespace onehour::cpu {
 namespace {
@@ -30,6 +31,14 @@ struct Convolution {
     return r == 1 && s == 1 && stride.height == 1 && stride.width == 1 && padding.height == 0 &&
            padding.width == 0;
   }
+
+  // 3×3 filters that leave the size as it is, in fp32.
+  bool fitsWinograd() const {
+    return type == DataType::f32 && r == 3 && s == 3 && stride.height == 1 && stride.width == 1 &&
+           padding.height == 1 && padding.width == 1;
+  }
+
+  WinogradProblem winograd() const { return {n, h, w, c, k}; }
 
   dnnl::convolution_forward::primitive_desc forward() const {
     return describe<dnnl::convolution_forward>(
@@ -62,6 +71,10 @@ std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext& c
   const Operand& w = instruction.input("w");
   const Operand& y = instruction.output("y");
   const Convolution problem = convolutionOf(instruction, x, w, y, computeType(instruction, x));
+  if (problem.fitsWinograd() && prefersWinograd(problem.winograd())) {
+    return winogradForward(problem.winograd(), x.as<float>(), w.as<float>(), y.as<float>(),
+                           context.backend.properties().threads);
+  }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = problem.forward();
     const Memory filter =
@@ -73,12 +86,42 @@ std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext& c
   });
 }
 
+Descriptor matrix(int64_t rows, int64_t columns, DataType type) {
+  return {{rows, columns}, typeOf(type), Tag::ab};
+}
+
+// dx[M,C] = dy[M,K]·w[K,C]: in fp32 oneDNN's matrix product is up to 1.2 times as fast as the
+// gradient of its 1×1 convolution. Forward they are equal.
+std::unique_ptr<Kernel> productData(const Instruction& instruction, PrepareContext& context,
+                                    const Convolution& problem) {
+  const Descriptor dy = matrix(problem.pixels(), problem.k, problem.type);
+  const Descriptor dx = matrix(problem.pixels(), problem.c, problem.type);
+  const Descriptor w = matrix(problem.k, problem.c, problem.type);
+  return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
+    const auto descriptor = describe<dnnl::matmul>(
+        dy, Descriptor({problem.k, problem.c}, typeOf(problem.type), Tag::any), dx);
+    const Memory filter =
+        kernel.reordered(kernel.operand(w, instruction.input("w").data), descriptor.weights_desc());
+    kernel.add<dnnl::matmul>(descriptor,
+                             {{DNNL_ARG_SRC, kernel.operand(dy, instruction.input("dy").data)},
+                              {DNNL_ARG_WEIGHTS, filter},
+                              {DNNL_ARG_DST, kernel.operand(dx, instruction.output("dx").data)}});
+  });
+}
+
 std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
                                            PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
   const Operand& w = instruction.input("w");
   const Operand& dx = instruction.output("dx");
   const Convolution problem = convolutionOf(instruction, dx, w, dy, computeType(instruction, dx));
+  if (problem.fitsWinograd() && prefersWinograd(problem.winograd())) {
+    return winogradBackwardData(problem.winograd(), dy.as<float>(), w.as<float>(), dx.as<float>(),
+                                context.backend.properties().threads);
+  }
+  if (problem.isProduct() && problem.type == DataType::f32) {
+    return productData(instruction, context, problem);
+  }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = describeBackward<dnnl::convolution_backward_data>(
         problem.forward(), dnnl::algorithm::convolution_direct, problem.input(),
@@ -99,9 +142,6 @@ constexpr int64_t mostProductPixels = 16384;  // in bf16
 
 std::unique_ptr<Kernel> productWeight(const Instruction& instruction, PrepareContext& context,
                                       const Convolution& problem) {
-  const auto matrix = [](int64_t rows, int64_t columns, DataType type) {
-    return Descriptor({rows, columns}, typeOf(type), Tag::ab);
-  };
   const Descriptor x = matrix(problem.pixels(), problem.c, problem.type);
   const Descriptor dy = matrix(problem.pixels(), problem.k, problem.type);
   const Descriptor dw = matrix(problem.k, problem.c, DataType::f32);
@@ -130,6 +170,11 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
   if (problem.isProduct() &&
       (problem.type == DataType::f32 || problem.pixels() <= mostProductPixels)) {
     return productWeight(instruction, context, problem);
+  }
+  const int threads = context.backend.properties().threads;
+  if (problem.fitsWinograd() && prefersWinogradWeight(problem.winograd(), threads)) {
+    return winogradBackwardWeight(problem.winograd(), x.as<float>(), dy.as<float>(), dw.as<float>(),
+                                  accumulate, threads);
   }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = describeBackward<dnnl::convolution_backward_weights>(

@@ -22,6 +22,7 @@ const std::map<std::string, void (*)()> tests{
     {"sgd", optimizer},
     {"softmax", crossEntropy},
     {"streams", streams},
+    {"winograd", winogradConvolutions},
 };
 
 }  // namespace
@@ -47,6 +48,7 @@ int main(int count, char** arguments) {
         if (!chosen || (set != best && !ours)) continue;
         current = name + " (" + std::to_string(threads) + " threads, instruction set " +
                   std::to_string(static_cast<int>(set)) + ")";
+        reseed();
         try {
           test();
         } catch (const std::exception& error) {

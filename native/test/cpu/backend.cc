@@ -20,7 +20,9 @@ void streams() {
   Backend& backend = *device->backend;
   std::atomic<int> value{0};
   Body first([&] {
-    struct timespec pause{0, 20'000'000};
+    struct timespec pause {
+      0, 20'000'000
+    };
     nanosleep(&pause, nullptr);
     value = 1;
   });

@@ -67,12 +67,13 @@ void convolution(const ConvCase& size, DataType type) {
 
 void convolutions() {
   const ConvCase cases[] = {
-      {2, 9, 7, 16, 16, 3, 3, 1, 1},  {1, 8, 8, 16, 32, 3, 3, 2, 1},
-      {3, 9, 9, 16, 32, 1, 1, 2, 0},  {2, 7, 5, 64, 64, 1, 1, 1, 0},
-      {2, 15, 13, 1, 16, 3, 3, 1, 1}, {1, 23, 25, 3, 64, 7, 7, 2, 3},
-      {2, 6, 5, 5, 7, 3, 2, 1, 1},    {1, 5, 5, 1, 1, 5, 5, 1, 0},
-      {1, 4, 4, 17, 33, 3, 3, 1, 1},  {2, 12, 12, 4, 16, 3, 3, 1, 1},
-      {1, 7, 7, 130, 70, 1, 1, 1, 0}, {5, 28, 28, 1, 16, 3, 3, 1, 1},
+      {2, 9, 7, 16, 16, 3, 3, 1, 1},   {1, 8, 8, 16, 32, 3, 3, 2, 1},
+      {3, 9, 9, 16, 32, 1, 1, 2, 0},   {2, 7, 5, 64, 64, 1, 1, 1, 0},
+      {2, 15, 13, 1, 16, 3, 3, 1, 1},  {1, 23, 25, 3, 64, 7, 7, 2, 3},
+      {2, 6, 5, 5, 7, 3, 2, 1, 1},     {1, 5, 5, 1, 1, 5, 5, 1, 0},
+      {1, 4, 4, 17, 33, 3, 3, 1, 1},   {2, 12, 12, 4, 16, 3, 3, 1, 1},
+      {1, 7, 7, 130, 70, 1, 1, 1, 0},  {5, 28, 28, 1, 16, 3, 3, 1, 1},
+      {1, 17, 16, 33, 40, 3, 3, 1, 1},  // by Winograd's algorithm in fp32
   };
   for (const ConvCase& size : cases) {
     for (DataType type : {DataType::f32, DataType::bf16}) convolution(size, type);
@@ -80,8 +81,9 @@ void convolutions() {
   Tensor x("x", DataType::f32, {1, 8, 8, 4}), w("w", DataType::f32, {16, 3, 3, 3});
   Tensor y("y", DataType::f32, {1, 8, 8, 16});
   const Attributes same{{"stride", "1,1"}, {"padding", "1,1"}};
-  expectError("ERR_SHAPE", "[conv2d] expected w:f32[?,?,?,4], got w:f32[16,3,3,3]",
-              [&] { prepare("conv2d", same, {x, w}, {y}); });
+  expectError("ERR_SHAPE", "[conv2d] expected w:f32[?,?,?,4], got w:f32[16,3,3,3]", [&] {
+    prepare("conv2d", same, {x, w}, {y});
+  });
   expectError("ERR_SHAPE", "[conv2d-backward-weight] expected", [&] {
     prepare("conv2d-backward-weight", same, {x, y.as("dy")},
             {Tensor("dw", DataType::bf16, {16, 3, 3, 4})});

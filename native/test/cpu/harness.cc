@@ -5,8 +5,14 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <random>
 
 namespace onehour::cpu::test {
+namespace {
+
+std::normal_distribution<double> distribution;
+
+}  // namespace
 
 void fail(const std::string& message) {
   ++failures;
@@ -17,10 +23,12 @@ void check(bool condition, const std::string& message) {
   if (!condition) fail(message);
 }
 
-double normal() {
-  static std::normal_distribution<double> distribution;
-  return distribution(generator);
+void reseed() {
+  generator.seed(7);
+  distribution.reset();
 }
+
+double normal() { return distribution(generator); }
 
 void compare(const std::string& what, const Tensor& got, const std::vector<double>& expected,
              double tolerance, double scale) {
@@ -61,17 +69,15 @@ std::unique_ptr<Kernel> prepare(const std::string& op, const Attributes& attribu
   return factory->second(instruction, context);
 }
 
-void run(const std::string& op, const Attributes& attributes, const std::vector<Tensor>& inputs,
-         const std::vector<Tensor>& outputs) {
-  const std::unique_ptr<Kernel> kernel = prepare(op, attributes, inputs, outputs);
+void run(Kernel& kernel, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs) {
   // A workspace full of NaNs: kernels may not rely on what is in it.
-  const size_t bytes = (kernel->workspaceBytes() + 63) / 64 * 64;
+  const size_t bytes = (kernel.workspaceBytes() + 63) / 64 * 64;
   std::unique_ptr<char, decltype(&std::free)> workspace(
       static_cast<char*>(std::aligned_alloc(64, bytes + guardBytes)), std::free);
   std::memset(workspace.get(), 0xff, bytes);
   std::memset(workspace.get() + bytes, guard, guardBytes);
   device->stream->bindWorkspace(workspace.get());
-  device->backend->launch(*device->stream, *kernel);
+  device->backend->launch(*device->stream, kernel);
   device->backend->synchronize(*device->stream);
   for (size_t i = 0; i < guardBytes; ++i) {
     if (workspace.get()[bytes + i] != guard) {
@@ -82,6 +88,11 @@ void run(const std::string& op, const Attributes& attributes, const std::vector<
   for (const std::vector<Tensor>& side : {inputs, outputs}) {
     for (const Tensor& tensor : side) check(tensor.guarded(), tensor.operand().name + " overrun");
   }
+}
+
+void run(const std::string& op, const Attributes& attributes, const std::vector<Tensor>& inputs,
+         const std::vector<Tensor>& outputs) {
+  run(*prepare(op, attributes, inputs, outputs), inputs, outputs);
 }
 
 }  // namespace onehour::cpu::test

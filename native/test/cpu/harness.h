@@ -23,7 +23,9 @@ inline std::string current;  // the running test
 void fail(const std::string& message);
 void check(bool condition, const std::string& message);
 
-inline std::mt19937 generator(7);
+inline std::mt19937 generator;
+// Every test starts with the same numbers, whichever ran before.
+void reseed();
 double normal();
 
 constexpr size_t guardBytes = 256;
@@ -136,6 +138,8 @@ using Attributes = std::vector<std::pair<std::string, std::string>>;
 std::unique_ptr<Kernel> prepare(const std::string& op, const Attributes& attributes,
                                 const std::vector<Tensor>& inputs,
                                 const std::vector<Tensor>& outputs);
+// Once, with a workspace of its own.
+void run(Kernel& kernel, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs);
 void run(const std::string& op, const Attributes& attributes, const std::vector<Tensor>& inputs,
          const std::vector<Tensor>& outputs);
 
