@@ -37,6 +37,11 @@ class CpuEvent final : public Event {
   std::exception_ptr error;  // of the stream that signalled
 };
 
+class CpuMark final : public Mark {
+ public:
+  Worker::Clock::time_point time;  // written by the stream's thread
+};
+
 // One thread. After the first error kernels and copies are skipped, while signals (which carry the
 // error on), waits and callbacks still happen, so that nothing waits for ever.
 class CpuStream final : public Stream {
@@ -86,6 +91,10 @@ class CpuStream final : public Stream {
       lock_->changed.wait(guard, [&] { return closed_ || event.generation >= generation; });
       if (!error_) error_ = event.error;
     });
+  }
+
+  void mark(CpuMark& mark) {
+    worker_.post([&mark] { mark.time = Worker::Clock::now(); });
   }
 
   void callback(std::function<void(std::exception_ptr)> done) {
@@ -179,17 +188,11 @@ class CpuBackend final : public Backend {
         static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
     properties_.bf16 = hasFastBf16();
     properties_.channelMultiple = 1;
-    for (const KernelTable* table :
-         {&convKernels(), &batchNormKernels(), &batchNormBackwardKernels(), &poolKernels(),
-          &elementwiseKernels(), &linearKernels(), &lossKernels(), &sgdKernels(),
-          &collectiveKernels()}) {
-      kernels_.insert(table->begin(), table->end());
-    }
   }
 
   DeviceProperties properties() const override { return properties_; }
 
-  const KernelTable& kernels() const override { return kernels_; }
+  const KernelTable& kernels() const override { return cpuKernels(); }
 
   std::shared_ptr<void> allocate(size_t bytes, MemoryKind) override {
     constexpr size_t hugePage = size_t{2} << 20;
@@ -249,6 +252,15 @@ class CpuBackend final : public Backend {
     promise.get_future().get();
   }
 
+  std::unique_ptr<Mark> createMark() override { return std::make_unique<CpuMark>(); }
+
+  void mark(Stream& stream, Mark& mark) override { cast(stream).mark(static_cast<CpuMark&>(mark)); }
+
+  double milliseconds(const Mark& from, const Mark& to) const override {
+    const auto time = static_cast<const CpuMark&>(to).time - static_cast<const CpuMark&>(from).time;
+    return std::chrono::duration<double, std::milli>(time).count();
+  }
+
   std::unique_ptr<Communicator> createCommunicator(int rank, int size,
                                                    double timeoutSeconds) override {
     return createGlooCommunicator(rank, size, timeoutSeconds);
@@ -259,10 +271,23 @@ class CpuBackend final : public Backend {
 
   DeviceProperties properties_;
   const std::shared_ptr<EventLock> lock_ = std::make_shared<EventLock>();
-  KernelTable kernels_;
 };
 
 }  // namespace
+
+const KernelTable& cpuKernels() {
+  static const KernelTable kernels = [] {
+    KernelTable all;
+    for (const KernelTable* table :
+         {&convKernels(), &batchNormKernels(), &batchNormBackwardKernels(), &poolKernels(),
+          &elementwiseKernels(), &linearKernels(), &lossKernels(), &sgdKernels(),
+          &collectiveKernels()}) {
+      all.insert(table->begin(), table->end());
+    }
+    return all;
+  }();
+  return kernels;
+}
 
 std::shared_ptr<Backend> createCpuBackend(int threads) {
   if (threads < 1) {

@@ -11,4 +11,7 @@ namespace onehour::cpu {
 // Kernels and events must outlive the streams that they were queued on.
 std::shared_ptr<Backend> createCpuBackend(int threads);
 
+// All kernels of this folder.
+const KernelTable& cpuKernels();
+
 }  // namespace onehour::cpu

@@ -2,17 +2,14 @@
 // the gradient that they give.
 #include <cmath>
 
+#include "../core/dispatch.h"
 #include "batch-norm.h"
-#include "check.h"
 #include "kernels.h"
 #include "parallel.h"
 #include "simd.h"
 
 namespace onehour::cpu {
 namespace {
-
-// Where backward's ReLU mask comes from.
-enum class Mask { none, output, recomputed };
 
 struct ReduceScratch {
   AffineScratch affine;
@@ -84,38 +81,19 @@ AddGradients<T> selectAddGradients(Mask mask, bool second, bool writes) {
 }
 
 std::unique_ptr<Kernel> reduce(const Instruction& instruction, PrepareContext& context) {
-  const Operand& x = expectTensor(instruction, instruction.input("x"), 4);
-  const Operand& dy = expect(instruction, instruction.input("dy"), x.type, x.shape);
-  const auto tensor = [&](const Operand* operand) {
-    return expectOptional(instruction, operand, x.type, x.shape);
-  };
-  const Operand* dy2 = tensor(instruction.findInput("dy2"));
-  const Operand* dz = tensor(instruction.findOutput("dz"));
-  const bool relu = flag(instruction, "relu");
-  const Operand* y = relu ? tensor(instruction.findInput("y")) : nullptr;
-  const Mask mask = !relu ? Mask::none : y != nullptr ? Mask::output : Mask::recomputed;
-  const Layout layout = layoutOf(x);
-  const int64_t channels = layout.channels;
-  Affine affine{channelVector(instruction, x, "mean"), channelVector(instruction, x, "inverse-std"),
-                optionalVector(instruction, x, "gamma"), optionalVector(instruction, x, "beta")};
-  if (mask == Mask::recomputed) {
-    channelVector(instruction, x, "gamma");
-    channelVector(instruction, x, "beta");
-  }
-  const auto output = [&](const char* name, int64_t count) {
-    return expect(instruction, instruction.output(name), DataType::f32, {count}).as<float>();
-  };
-  return withType(x.type, [&](auto tag) {
+  const BatchNormReduce op(instruction);
+  const Layout layout = layoutOf(op.x);
+  const Affine affine{op.mean, op.inverseStd, op.gamma, op.beta};
+  return withType(op.x.type, [&](auto tag) {
     using T = decltype(tag);
     const auto data = [](const Operand* operand) {
       return operand == nullptr ? nullptr : operand->as<T>();
     };
-    const ReduceInputs<T> in{dy.as<T>(), data(dy2), x.as<T>(), data(y), data(dz)};
+    const ReduceInputs<T> in{op.dy.as<T>(), data(op.dy2), op.x.as<T>(), data(op.y), data(op.dz)};
     return makeKernel(
-        [=, add = selectAddGradients<T>(mask, dy2 != nullptr, dz != nullptr),
-         sums = output("sums", 2 * channels), dgamma = output("dgamma", channels),
-         dbeta = output("dbeta", channels),
-         accumulate = flag(instruction, "accumulate")](Stream& stream) {
+        [=, add = selectAddGradients<T>(op.mask, op.dy2 != nullptr, op.dz != nullptr),
+         sums = op.sums, dgamma = op.dgamma, dbeta = op.dbeta,
+         accumulate = op.accumulate](Stream& stream) {
           Scratch memory(stream.workspace());
           const ReduceScratch scratch(memory, layout, threadsFor(layout.count));
           affine.fill(layout, scratch.affine);
@@ -128,7 +106,7 @@ std::unique_ptr<Kernel> reduce(const Instruction& instruction, PrepareContext& c
                 const float db = static_cast<float>(sum);
                 const float dg = static_cast<float>(product * affine.inverseStd[c]);
                 sums[c] = db;
-                sums[channels + c] = dg;
+                sums[layout.channels + c] = dg;
                 dbeta[c] = accumulate ? dbeta[c] + db : db;
                 dgamma[c] = accumulate ? dgamma[c] + dg : dg;
               });
@@ -170,25 +148,15 @@ void backwardRange(const T* dz, const T* x, T* dx, int64_t count, const Backward
 }
 
 std::unique_ptr<Kernel> backward(const Instruction& instruction, PrepareContext&) {
-  const Operand& x = expectTensor(instruction, instruction.input("x"), 4);
-  const Operand& dz = expect(instruction, instruction.input("dz"), x.type, x.shape);
-  const Operand& dx = expect(instruction, instruction.output("dx"), x.type, x.shape);
-  const Layout layout = layoutOf(x);
-  const bool relu = flag(instruction, "relu");
-  const Affine affine{
-      channelVector(instruction, x, "mean"), channelVector(instruction, x, "inverse-std"),
-      channelVector(instruction, x, "gamma"),
-      relu ? channelVector(instruction, x, "beta") : optionalVector(instruction, x, "beta")};
-  const float* sums =
-      expect(instruction, instruction.input("sums"), DataType::f32, {2 * layout.channels})
-          .as<float>();
-  const double rows = instruction.number("count");  // M of the whole group of ranks
-  return withType(x.type, [&](auto tag) {
+  const BatchNormBackward op(instruction);
+  const Layout layout = layoutOf(op.x);
+  const Affine affine{op.mean, op.inverseStd, op.gamma, op.beta};
+  return withType(op.x.type, [&](auto tag) {
     using T = decltype(tag);
-    return withFlag(relu, [&](auto reluTag) {
+    return withFlag(op.relu, [&](auto reluTag) {
       return makeKernel(
-          [layout, affine, sums, rows, dz = dz.as<T>(), x = x.as<T>(),
-           dx = dx.as<T>()](Stream& stream) {
+          [layout, affine, sums = op.sums, rows = op.count, dz = op.dz.as<T>(), x = op.x.as<T>(),
+           dx = op.dx.as<T>()](Stream& stream) {
             Scratch memory(stream.workspace());
             const BackwardScratch scratch(memory, layout);
             affine.fill(layout, scratch.affine);

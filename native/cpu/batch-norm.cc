@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "check.h"
+#include "../core/dispatch.h"
 #include "kernels.h"
 #include "parallel.h"
 #include "simd.h"
@@ -97,14 +97,12 @@ void statisticsOf(const T* x, const Layout& layout, const StatisticsScratch& scr
 }
 
 std::unique_ptr<Kernel> statistics(const Instruction& instruction, PrepareContext& context) {
-  const Operand& x = expectTensor(instruction, instruction.input("x"), 4);
-  const Layout layout = layoutOf(x);
-  const Operand& output = expect(instruction, instruction.output("statistics"), DataType::f32,
-                                 {1, 2 * layout.channels + 1});
-  return withType(x.type, [&](auto tag) {
+  const BatchNormStatistics op(instruction);
+  const Layout layout = layoutOf(op.x);
+  return withType(op.x.type, [&](auto tag) {
     using T = decltype(tag);
     return makeKernel(
-        [layout, x = x.as<T>(), output = output.as<float>()](Stream& stream) {
+        [layout, x = op.x.as<T>(), output = op.statistics](Stream& stream) {
           Scratch scratch(stream.workspace());
           statisticsOf(x, layout, StatisticsScratch(scratch, layout, threadsFor(layout.count)),
                        output);
@@ -115,23 +113,9 @@ std::unique_ptr<Kernel> statistics(const Instruction& instruction, PrepareContex
 
 // Merges the ranks' (mean, M2, count) in rank order (Chan, Golub and LeVeque's update, fp64).
 std::unique_ptr<Kernel> finalize(const Instruction& instruction, PrepareContext&) {
-  const Operand& all =
-      expect(instruction, instruction.input("statistics"), DataType::f32, {-1, -1});
-  const Operand& mean = expect(instruction, instruction.output("mean"), DataType::f32, {-1});
-  const int64_t channels = mean.count();
-  const int64_t ranks = all.shape[0];
-  expect(instruction, all, DataType::f32, {ranks, 2 * channels + 1});
-  const auto vector = [&](const Operand& operand) {
-    return expect(instruction, operand, DataType::f32, {channels}).as<float>();
-  };
-  return makeKernel([channels, ranks, all = all.as<float>(), mean = mean.as<float>(),
-                     inverseStd = vector(instruction.output("inverse-std")),
-                     oldMean = vector(instruction.input("running-mean")),
-                     oldVariance = vector(instruction.input("running-variance")),
-                     newMean = vector(instruction.output("running-mean")),
-                     newVariance = vector(instruction.output("running-variance")),
-                     epsilon = instruction.number("epsilon"), decay = instruction.number("decay"),
-                     gain = instruction.number("gain")](Stream&) {
+  return makeKernel([op = BatchNormFinalize(instruction)](Stream&) {
+    const auto& [ranks, channels, all, mean, inverseStd, oldMean, oldVariance, newMean, newVariance,
+                 epsilon, decay, gain] = op;
     const int64_t width = 2 * channels + 1;
     for (int64_t c = 0; c < channels; ++c) {
       double count = all[2 * channels];
@@ -173,16 +157,15 @@ void applyRange(const T* x, const T* z, T* y, int64_t count, const AffineScratch
   });
 }
 
-std::unique_ptr<Kernel> makeApply(const Instruction& instruction, const Operand& x,
-                                  const Operand* residual, const Operand& y, auto fill) {
-  const Layout layout = layoutOf(x);
-  return withType(x.type, [&](auto tag) {
+std::unique_ptr<Kernel> makeApply(const BatchNormApply& op, auto fill) {
+  const Layout layout = layoutOf(op.x);
+  return withType(op.x.type, [&](auto tag) {
     using T = decltype(tag);
-    return withFlag(flag(instruction, "relu"), [&](auto relu) {
-      return withFlag(residual != nullptr, [&](auto hasResidual) {
+    return withFlag(op.relu, [&](auto relu) {
+      return withFlag(op.residual != nullptr, [&](auto hasResidual) {
         return makeKernel(
-            [layout, fill, x = x.as<T>(), y = y.as<T>(),
-             z = residual == nullptr ? nullptr : residual->as<T>()](Stream& stream) {
+            [layout, fill, x = op.x.as<T>(), y = op.y.as<T>(),
+             z = op.residual == nullptr ? nullptr : op.residual->as<T>()](Stream& stream) {
               Scratch scratch(stream.workspace());
               const AffineScratch affine(scratch, layout);
               fill(layout, affine);
@@ -200,36 +183,23 @@ std::unique_ptr<Kernel> makeApply(const Instruction& instruction, const Operand&
 }
 
 std::unique_ptr<Kernel> apply(const Instruction& instruction, PrepareContext&) {
-  const Operand& x = expectTensor(instruction, instruction.input("x"), 4);
-  const Operand* residual =
-      expectOptional(instruction, instruction.findInput("residual"), x.type, x.shape);
-  const Operand& y = expect(instruction, instruction.output("y"), x.type, x.shape);
-  const Affine affine{
-      channelVector(instruction, x, "mean"), channelVector(instruction, x, "inverse-std"),
-      channelVector(instruction, x, "gamma"), channelVector(instruction, x, "beta")};
+  const BatchNormApply op(instruction, false);
+  const Affine affine{op.mean, op.inverseStd, op.gamma, op.beta};
   return makeApply(
-      instruction, x, residual, y,
-      [affine](const Layout& layout, const AffineScratch& to) { affine.fill(layout, to); });
+      op, [affine](const Layout& layout, const AffineScratch& to) { affine.fill(layout, to); });
 }
 
 std::unique_ptr<Kernel> inference(const Instruction& instruction, PrepareContext&) {
-  const Operand& x = expectTensor(instruction, instruction.input("x"), 4);
-  const Operand* residual =
-      expectOptional(instruction, instruction.findInput("residual"), x.type, x.shape);
-  const Operand& y = expect(instruction, instruction.output("y"), x.type, x.shape);
-  return makeApply(
-      instruction, x, residual, y,
-      [mean = channelVector(instruction, x, "running-mean"),
-       variance = channelVector(instruction, x, "running-variance"),
-       gamma = channelVector(instruction, x, "gamma"), beta = channelVector(instruction, x, "beta"),
-       epsilon = instruction.number("epsilon")](const Layout& layout, const AffineScratch& to) {
-        for (int64_t c = 0; c < layout.channels; ++c) {
-          to.mean[c] = mean[c];
-          to.scale[c] = static_cast<float>(gamma[c] / std::sqrt(variance[c] + epsilon));
-          to.beta[c] = beta[c];
-        }
-        for (float* values : {to.mean, to.scale, to.beta}) repeat(layout, values);
-      });
+  const BatchNormApply op(instruction, true);
+  return makeApply(op, [mean = op.mean, variance = op.variance, gamma = op.gamma, beta = op.beta,
+                        epsilon = op.epsilon](const Layout& layout, const AffineScratch& to) {
+    for (int64_t c = 0; c < layout.channels; ++c) {
+      to.mean[c] = mean[c];
+      to.scale[c] = static_cast<float>(gamma[c] / std::sqrt(variance[c] + epsilon));
+      to.beta[c] = beta[c];
+    }
+    for (float* values : {to.mean, to.scale, to.beta}) repeat(layout, values);
+  });
 }
 
 }  // namespace

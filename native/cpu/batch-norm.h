@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "../core/backend.h"
-#include "check.h"
+#include "../core/batch-norm.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -149,15 +149,5 @@ struct Affine {
     for (float* values : {to.mean, to.scale, to.beta}) repeat(layout, values);
   }
 };
-
-inline const float* channelVector(const Instruction& instruction, const Operand& x,
-                                  const char* name) {
-  return expect(instruction, instruction.input(name), DataType::f32, {x.shape.back()}).as<float>();
-}
-
-inline const float* optionalVector(const Instruction& instruction, const Operand& x,
-                                   const char* name) {
-  return instruction.findInput(name) == nullptr ? nullptr : channelVector(instruction, x, name);
-}
 
 }  // namespace onehour::cpu

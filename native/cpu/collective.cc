@@ -1,5 +1,7 @@
 // Collectives between processes: a Gloo context over TCP behind the Communicator interface, and the
 // kernels that use one.
+#include "../core/collective.h"
+
 #include <gloo/allgather.h>
 #include <gloo/allreduce.h>
 #include <gloo/barrier.h>
@@ -302,54 +304,22 @@ class GlooCommunicator final : public Communicator {
   std::string failure_;
 };
 
-[[noreturn]] void refuse(const Instruction& instruction, const std::string& expected) {
-  throw Error("ERR_SHAPE", "onehour", "[" + instruction.op + "] expected " + expected);
-}
-
-// The operand x, which is both input and output.
-const Operand& expectInPlace(const Instruction& instruction) {
-  const Operand& x = instruction.input("x");
-  const Operand& result = instruction.output("x");
-  if (x.data != result.data || x.type != result.type || x.count() != result.count()) {
-    refuse(instruction, "the same x as input and output");
-  }
-  return x;
-}
-
 std::unique_ptr<Kernel> prepareAllReduce(const Instruction& instruction, PrepareContext& context) {
-  Communicator& communicator = context.communicator(instruction.word("communicator"));
-  const Operand& x = expectInPlace(instruction);
-  if (x.type != DataType::f32 && x.type != DataType::i32) refuse(instruction, "x:f32 or x:i32");
-  return makeKernel([&communicator, data = x.data, count = static_cast<size_t>(x.count()),
-                     type = x.type](Stream&) { communicator.allReduce(data, count, type); });
+  return makeKernel([all = allReduceOf(instruction, context)](Stream&) {
+    all.communicator.allReduce(all.data, all.count, all.type);
+  });
 }
 
 std::unique_ptr<Kernel> prepareAllGather(const Instruction& instruction, PrepareContext& context) {
-  Communicator& communicator = context.communicator(instruction.word("communicator"));
-  const Operand& x = instruction.input("x");
-  const Operand& y = instruction.output("y");
-  if (y.type != x.type || y.count() != x.count() * communicator.size()) {
-    refuse(instruction, "y of x's type and " + std::to_string(communicator.size()) +
-                            " times its elements (one part a rank), got " +
-                            std::to_string(y.count()) + " for " + std::to_string(x.count()));
-  }
-  return makeKernel([&communicator, from = x.data, to = y.data, bytes = x.bytes()](Stream&) {
-    communicator.allGather(from, to, bytes);
+  return makeKernel([all = allGatherOf(instruction, context)](Stream&) {
+    all.communicator.allGather(all.from, all.to, all.bytes);
   });
 }
 
 std::unique_ptr<Kernel> prepareBroadcast(const Instruction& instruction, PrepareContext& context) {
-  Communicator& communicator = context.communicator(instruction.word("communicator"));
-  const Operand& x = expectInPlace(instruction);
-  const int64_t root = instruction.integer("root", 0);
-  if (root < 0 || root >= communicator.size()) {
-    refuse(instruction, "root from 0 to " + std::to_string(communicator.size() - 1) + ", got " +
-                            std::to_string(root));
-  }
-  return makeKernel(
-      [&communicator, data = x.data, bytes = x.bytes(), root = static_cast<int>(root)](Stream&) {
-        communicator.broadcast(data, bytes, root);
-      });
+  return makeKernel([all = broadcastOf(instruction, context)](Stream&) {
+    all.communicator.broadcast(all.data, all.bytes, all.root);
+  });
 }
 
 }  // namespace

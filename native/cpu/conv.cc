@@ -1,6 +1,6 @@
 // Two-dimensional convolution and its two gradients, by oneDNN or Winograd's algorithm. Activations
 // NHWC, filters KRSC; oneDNN chooses the layout that it computes with for the filters.
-#include "check.h"
+#include "../core/convolution.h"
 #include "kernels.h"
 #include "onednn.h"
 #include "winograd.h"
@@ -10,21 +10,14 @@ namespace {
 
 using namespace onednn;
 
-struct Convolution {
-  int64_t n, h, w, c;  // input
-  int64_t k, r, s;     // filter
-  int64_t p, q;        // output
-  Pair stride, padding;
-  DataType type;
-
+// The problem in oneDNN's words.
+struct Problem : Convolution {
   Descriptor input() const { return {{n, c, h, w}, typeOf(type), Tag::nhwc}; }
   Descriptor output() const { return {{n, k, p, q}, typeOf(type), Tag::nhwc}; }
   Descriptor filter(DataType stored) const { return {{k, c, r, s}, typeOf(stored), Tag::ohwi}; }
   Descriptor anyFilter(DataType stored) const { return {{k, c, r, s}, typeOf(stored), Tag::any}; }
   Dims strides() const { return {stride.height, stride.width}; }
   Dims paddings() const { return {padding.height, padding.width}; }
-
-  int64_t pixels() const { return n * p * q; }
 
   // Every output pixel is a product of the same input pixel alone.
   bool isProduct() const {
@@ -47,30 +40,11 @@ struct Convolution {
   }
 };
 
-// The problem from its three tensors; checks them against each other.
-Convolution convolutionOf(const Instruction& instruction, const Operand& x, const Operand& w,
-                          const Operand& y, DataType filterType) {
-  expectTensor(instruction, x, 4);
-  const int64_t channels = x.shape[3];
-  expect(instruction, w, filterType, {-1, -1, -1, channels});
-  for (int64_t extent : w.shape) {
-    if (extent < 1) shapeError(instruction, "a filter with extents of at least 1", w);
-  }
-  const Pair stride = pairOf(instruction, "stride", 1);
-  const Pair padding = pairOf(instruction, "padding", 0);
-  Convolution problem{x.shape[0], x.shape[1], x.shape[2], channels, w.shape[0], w.shape[1],
-                      w.shape[2], 0,          0,          stride,   padding,    x.type};
-  problem.p = windowOutput(instruction, problem.h, problem.r, stride.height, padding.height);
-  problem.q = windowOutput(instruction, problem.w, problem.s, stride.width, padding.width);
-  expect(instruction, y, x.type, {problem.n, problem.p, problem.q, problem.k});
-  return problem;
-}
-
 std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& w = instruction.input("w");
   const Operand& y = instruction.output("y");
-  const Convolution problem = convolutionOf(instruction, x, w, y, computeType(instruction, x));
+  const Problem problem{convolutionOf(instruction, x, w, y, computeType(instruction, x))};
   if (problem.fitsWinograd() && prefersWinograd(problem.winograd())) {
     return winogradForward(problem.winograd(), x.as<float>(), w.as<float>(), y.as<float>(),
                            context.backend.properties().threads);
@@ -93,7 +67,7 @@ Descriptor matrix(int64_t rows, int64_t columns, DataType type) {
 // dx[M,C] = dy[M,K]·w[K,C]: in fp32 oneDNN's matrix product is up to 1.2 times as fast as the
 // gradient of its 1×1 convolution. Forward they are equal.
 std::unique_ptr<Kernel> productData(const Instruction& instruction, PrepareContext& context,
-                                    const Convolution& problem) {
+                                    const Problem& problem) {
   const Descriptor dy = matrix(problem.pixels(), problem.k, problem.type);
   const Descriptor dx = matrix(problem.pixels(), problem.c, problem.type);
   const Descriptor w = matrix(problem.k, problem.c, problem.type);
@@ -114,7 +88,7 @@ std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
   const Operand& dy = instruction.input("dy");
   const Operand& w = instruction.input("w");
   const Operand& dx = instruction.output("dx");
-  const Convolution problem = convolutionOf(instruction, dx, w, dy, computeType(instruction, dx));
+  const Problem problem{convolutionOf(instruction, dx, w, dy, computeType(instruction, dx))};
   if (problem.fitsWinograd() && prefersWinograd(problem.winograd())) {
     return winogradBackwardData(problem.winograd(), dy.as<float>(), w.as<float>(), dx.as<float>(),
                                 context.backend.properties().threads);
@@ -141,7 +115,7 @@ std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
 constexpr int64_t mostProductPixels = 16384;  // in bf16
 
 std::unique_ptr<Kernel> productWeight(const Instruction& instruction, PrepareContext& context,
-                                      const Convolution& problem) {
+                                      const Problem& problem) {
   const Descriptor x = matrix(problem.pixels(), problem.c, problem.type);
   const Descriptor dy = matrix(problem.pixels(), problem.k, problem.type);
   const Descriptor dw = matrix(problem.k, problem.c, DataType::f32);
@@ -165,7 +139,7 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
   const Operand& x = instruction.input("x");
   const Operand& dy = instruction.input("dy");
   const Operand& dw = instruction.output("dw");
-  const Convolution problem = convolutionOf(instruction, x, dw, dy, DataType::f32);
+  const Problem problem{convolutionOf(instruction, x, dw, dy, DataType::f32)};
   const bool accumulate = flag(instruction, "accumulate");
   if (problem.isProduct() &&
       (problem.type == DataType::f32 || problem.pixels() <= mostProductPixels)) {

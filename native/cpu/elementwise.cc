@@ -1,10 +1,11 @@
 // Elementwise ops and the input normalisation.
+#include "../core/elementwise.h"
+
 #include <cmath>
 #include <cstring>
 #include <vector>
 
-#include "../core/error.h"
-#include "check.h"
+#include "../core/dispatch.h"
 #include "kernels.h"
 #include "parallel.h"
 #include "simd.h"
@@ -24,18 +25,16 @@ void addRange(const T* a, const T* b, T* y, int64_t count) {
 }
 
 std::unique_ptr<Kernel> add(const Instruction& instruction, PrepareContext&) {
-  const Operand& a = instruction.input("a");
-  const DataType type = computeType(instruction, a);
-  const Operand& b = expect(instruction, instruction.input("b"), type, a.shape);
-  const Operand& y = expect(instruction, instruction.output("y"), type, a.shape);
-  return withType(type, [&](auto tag) {
+  const Add op(instruction);
+  return withType(op.a.type, [&](auto tag) {
     using T = decltype(tag);
-    return withFlag(flag(instruction, "relu"), [&](auto relu) {
-      return makeKernel([a = a.as<T>(), b = b.as<T>(), y = y.as<T>(), n = a.count()](Stream&) {
-        parallelElements(n, [=](int64_t begin, int64_t end) {
-          addRange<T, decltype(relu)::value>(a + begin, b + begin, y + begin, end - begin);
-        });
-      });
+    return withFlag(op.relu, [&](auto relu) {
+      return makeKernel(
+          [a = op.a.as<T>(), b = op.b.as<T>(), y = op.y.as<T>(), n = op.a.count()](Stream&) {
+            parallelElements(n, [=](int64_t begin, int64_t end) {
+              addRange<T, decltype(relu)::value>(a + begin, b + begin, y + begin, end - begin);
+            });
+          });
     });
   });
 }
@@ -53,12 +52,10 @@ void reluRange(const T* x, T* y, int64_t count) {
 }
 
 std::unique_ptr<Kernel> relu(const Instruction& instruction, PrepareContext&) {
-  const Operand& x = instruction.input("x");
-  const DataType type = computeType(instruction, x);
-  const Operand& y = expect(instruction, instruction.output("y"), type, x.shape);
-  return withType(type, [&](auto tag) {
+  const Relu op(instruction);
+  return withType(op.x.type, [&](auto tag) {
     using T = decltype(tag);
-    return makeKernel([x = x.as<T>(), y = y.as<T>(), n = x.count()](Stream&) {
+    return makeKernel([x = op.x.as<T>(), y = op.y.as<T>(), n = op.x.count()](Stream&) {
       parallelElements(
           n, [=](int64_t begin, int64_t end) { reluRange<T>(x + begin, y + begin, end - begin); });
     });
@@ -76,17 +73,15 @@ void reluBackwardRange(const T* dy, const T* y, T* dx, int64_t count) {
 }
 
 std::unique_ptr<Kernel> reluBackward(const Instruction& instruction, PrepareContext&) {
-  const Operand& dy = instruction.input("dy");
-  const DataType type = computeType(instruction, dy);
-  const Operand& y = expect(instruction, instruction.input("y"), type, dy.shape);
-  const Operand& dx = expect(instruction, instruction.output("dx"), type, dy.shape);
-  return withType(type, [&](auto tag) {
+  const ReluBackward op(instruction);
+  return withType(op.dy.type, [&](auto tag) {
     using T = decltype(tag);
-    return makeKernel([dy = dy.as<T>(), y = y.as<T>(), dx = dx.as<T>(), n = dy.count()](Stream&) {
-      parallelElements(n, [=](int64_t begin, int64_t end) {
-        reluBackwardRange<T>(dy + begin, y + begin, dx + begin, end - begin);
-      });
-    });
+    return makeKernel(
+        [dy = op.dy.as<T>(), y = op.y.as<T>(), dx = op.dx.as<T>(), n = op.dy.count()](Stream&) {
+          parallelElements(n, [=](int64_t begin, int64_t end) {
+            reluBackwardRange<T>(dy + begin, y + begin, dx + begin, end - begin);
+          });
+        });
   });
 }
 
@@ -107,9 +102,7 @@ std::unique_ptr<Kernel> convert(const Operand& x, const Operand& y) {
 }
 
 std::unique_ptr<Kernel> copy(const Instruction& instruction, PrepareContext&) {
-  const Operand& x = instruction.input("x");
-  const Operand& y =
-      expect(instruction, instruction.output("y"), instruction.output("y").type, x.shape);
+  const auto& [x, y] = Copy(instruction);
   if (x.type == y.type) {
     return makeKernel([from = x.as<char>(), to = y.as<char>(), n = int64_t(x.bytes())](Stream&) {
       parallelElements(n, [=](int64_t begin, int64_t end) {
@@ -117,9 +110,7 @@ std::unique_ptr<Kernel> copy(const Instruction& instruction, PrepareContext&) {
       });
     });
   }
-  computeType(instruction, x);
-  return computeType(instruction, y) == DataType::bf16 ? convert<float, bf16>(x, y)
-                                                       : convert<bf16, float>(x, y);
+  return y.type == DataType::bf16 ? convert<float, bf16>(x, y) : convert<bf16, float>(x, y);
 }
 
 void scaleRange(const float* x, float factor, float* y, int64_t count) {
@@ -130,15 +121,13 @@ void scaleRange(const float* x, float factor, float* y, int64_t count) {
 }
 
 std::unique_ptr<Kernel> scale(const Instruction& instruction, PrepareContext&) {
-  const Operand& x = instruction.input("x");
-  expect(instruction, x, DataType::f32, x.shape);
-  const Operand& y = expect(instruction, instruction.output("y"), DataType::f32, x.shape);
-  const float factor = static_cast<float>(instruction.number("factor"));
-  return makeKernel([x = x.as<float>(), y = y.as<float>(), n = x.count(), factor](Stream&) {
-    parallelElements(n, [=](int64_t begin, int64_t end) {
-      scaleRange(x + begin, factor, y + begin, end - begin);
-    });
-  });
+  const Scale op(instruction);
+  return makeKernel(
+      [x = op.x.as<float>(), y = op.y.as<float>(), n = op.x.count(), factor = op.factor](Stream&) {
+        parallelElements(n, [=](int64_t begin, int64_t end) {
+          scaleRange(x + begin, factor, y + begin, end - begin);
+        });
+      });
 }
 
 // (pixel / 255 − mean) / std by table: one row of 256 values a channel.
@@ -168,39 +157,25 @@ struct Normalization {
 };
 
 std::unique_ptr<Kernel> normalizeInput(const Instruction& instruction, PrepareContext&) {
-  const Operand& x = expect(instruction, instruction.input("x"), DataType::u8, {-1, -1, -1, -1});
-  const Operand& y = expectTensor(instruction, instruction.output("y"), 4);
-  const Operand* flips =
-      expectOptional(instruction, instruction.findInput("flip"), DataType::u8, {x.shape[0]});
-  const int64_t channels = x.shape[3];
-  expect(instruction, y, y.type,
-         {x.shape[0], x.shape[1], x.shape[2], std::max(channels, y.shape[3])});
-  const std::vector<double> mean = instruction.numbers("mean");
-  const std::vector<double> std = instruction.numbers("std");
-  if (static_cast<int64_t>(mean.size()) != channels ||
-      static_cast<int64_t>(std.size()) != channels) {
-    throw Error("ERR_SHAPE", "onehour",
-                "[normalize-input] expected " + std::to_string(channels) +
-                    " values of mean and std, one a channel, got " + std::to_string(mean.size()) +
-                    " and " + std::to_string(std.size()));
-  }
-  return withType(y.type, [&](auto tag) {
+  const NormalizeInput op(instruction);
+  return withType(op.y.type, [&](auto tag) {
     using T = decltype(tag);
-    Normalization<T> work{x.as<uint8_t>(),
-                          flips == nullptr ? nullptr : flips->as<uint8_t>(),
-                          y.as<T>(),
-                          x.shape[2],
-                          channels,
-                          y.shape[3],
-                          x.shape[0] * x.shape[1],
-                          x.shape[1],
+    Normalization<T> work{op.x.as<uint8_t>(),
+                          op.flip == nullptr ? nullptr : op.flip->as<uint8_t>(),
+                          op.y.as<T>(),
+                          op.width(),
+                          op.channels,
+                          op.padded(),
+                          op.rows(),
+                          op.x.shape[1],
                           {}};
-    for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t c = 0; c < op.channels; ++c) {
       for (int pixel = 0; pixel < 256; ++pixel) {
-        work.table.push_back(store<T>(static_cast<float>((pixel / 255.0 - mean[c]) / std[c])));
+        work.table.push_back(
+            store<T>(static_cast<float>((pixel / 255.0 - op.mean[c]) / op.std[c])));
       }
     }
-    return makeKernel([work = std::move(work), n = y.count()](Stream&) {
+    return makeKernel([work = std::move(work), n = op.y.count()](Stream&) {
       parallelRanges(threadsFor(n), work.rows, 1,
                      [&](int, int64_t begin, int64_t end) { work.run(begin, end); });
     });

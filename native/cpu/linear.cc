@@ -1,5 +1,7 @@
 // The fully connected layer and its gradients, by oneDNN.
-#include "check.h"
+#include "../core/linear.h"
+
+#include "../core/check.h"
 #include "kernels.h"
 #include "onednn.h"
 
@@ -8,11 +10,8 @@ namespace {
 
 using namespace onednn;
 
-// y[N,K] = x[N,C]·wᵀ + b with w[K,C]: the descriptors that forward and backward share.
-struct Product {
-  int64_t n, c, k;
-  DataType type;  // of x, w and dy
-
+// The descriptors that forward and backward share.
+struct Product : Linear {
   Descriptor input() const { return {{n, c}, typeOf(type), Tag::nc}; }
   Descriptor weight(DataType stored) const { return {{k, c}, typeOf(stored), Tag::oi}; }
   Descriptor bias() const { return {{k}, typeOf(DataType::f32), Tag::x}; }
@@ -24,17 +23,10 @@ struct Product {
   }
 };
 
-Product productOf(const Instruction& instruction, const Operand& x, const Operand& y) {
-  expectTensor(instruction, x, 2);
-  expectTensor(instruction, y, 2);
-  expect(instruction, y, y.type, {x.shape[0], -1});
-  return {x.shape[0], x.shape[1], y.shape[1], x.type};
-}
-
 std::unique_ptr<Kernel> linear(const Instruction& instruction, PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& y = instruction.output("y");
-  const Product product = productOf(instruction, x, y);
+  const Product product{linearOf(instruction, x, y)};
   expect(instruction, y, DataType::f32, y.shape);
   const Operand& w = expect(instruction, instruction.input("w"), x.type, {product.k, product.c});
   const Operand& b = expect(instruction, instruction.input("b"), DataType::f32, {product.k});
@@ -52,7 +44,7 @@ std::unique_ptr<Kernel> linearBackwardData(const Instruction& instruction,
                                            PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
   const Operand& dx = instruction.output("dx");
-  const Product product = productOf(instruction, dx, dy);
+  const Product product{linearOf(instruction, dx, dy)};
   expect(instruction, dy, dx.type, dy.shape);
   const Operand& w = expect(instruction, instruction.input("w"), dx.type, {product.k, product.c});
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
@@ -70,7 +62,7 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
                                              PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& dy = instruction.input("dy");
-  const Product product = productOf(instruction, x, dy);
+  const Product product{linearOf(instruction, x, dy)};
   expect(instruction, dy, x.type, dy.shape);
   const Operand& dw =
       expect(instruction, instruction.output("dw"), DataType::f32, {product.k, product.c});

@@ -1,30 +1,18 @@
 // Softmax cross-entropy with label smoothing and top-k counts.
+#include "../core/loss.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
 
+#include "../core/check.h"
 #include "../core/error.h"
-#include "check.h"
 #include "kernels.h"
 #include "simd.h"
 
 namespace onehour::cpu {
 namespace {
-
-struct Problem {
-  int64_t images, classes;
-  double smoothing, scale;
-};
-
-Problem problemOf(const Instruction& instruction, const Operand& logits) {
-  expect(instruction, logits, DataType::f32, {-1, -1});
-  expectTensor(instruction, logits, 2);
-  const Problem problem{logits.shape[0], logits.shape[1], instruction.number("smoothing", 0),
-                        instruction.number("scale", 1)};
-  expect(instruction, instruction.input("labels"), DataType::i32, {problem.images});
-  return problem;
-}
 
 void checkLabel(const char* op, int32_t label, int64_t image, int64_t classes) {
   if (label >= -1 && label < classes) return;
@@ -35,7 +23,8 @@ void checkLabel(const char* op, int32_t label, int64_t image, int64_t classes) {
 }
 
 // Probabilities of one image and its loss: (1 − s)·(log Σ − z_label) + s·mean over classes.
-double softmax(const float* logits, int32_t label, const Problem& problem, float* probabilities) {
+double softmax(const float* logits, int32_t label, const CrossEntropy& problem,
+               float* probabilities) {
   const int64_t classes = problem.classes;
   const float largest = *std::max_element(logits, logits + classes);
   double sum = 0;
@@ -71,7 +60,7 @@ int64_t rankOf(const float* logits, int32_t label, int64_t classes) {
 
 std::unique_ptr<Kernel> crossEntropy(const Instruction& instruction, PrepareContext&) {
   const Operand& logits = instruction.input("logits");
-  const Problem problem = problemOf(instruction, logits);
+  const CrossEntropy problem = crossEntropyOf(instruction, logits);
   const Operand& metrics = expect(instruction, instruction.output("metrics"), DataType::f32, {4});
   const Operand& probabilities =
       expect(instruction, instruction.output("probabilities"), DataType::f32, logits.shape);
@@ -100,7 +89,7 @@ std::unique_ptr<Kernel> crossEntropy(const Instruction& instruction, PrepareCont
 
 // dlogits = scale · (p − target), target = 1 − s + s/K at the label and s/K elsewhere.
 template <typename T>
-void backward(const Problem& problem, const float* p, const int32_t* labels, T* dlogits) {
+void backward(const CrossEntropy& problem, const float* p, const int32_t* labels, T* dlogits) {
   const double rest = problem.smoothing / static_cast<double>(problem.classes);
   for (int64_t n = 0; n < problem.images; ++n) {
     const int32_t label = labels[n];
@@ -115,7 +104,7 @@ void backward(const Problem& problem, const float* p, const int32_t* labels, T* 
 
 std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction, PrepareContext&) {
   const Operand& probabilities = instruction.input("probabilities");
-  const Problem problem = problemOf(instruction, probabilities);
+  const CrossEntropy problem = crossEntropyOf(instruction, probabilities);
   const DataType type = computeType(instruction, instruction.output("dlogits"));
   const Operand& dlogits =
       expect(instruction, instruction.output("dlogits"), type, probabilities.shape);

@@ -1,5 +1,7 @@
 // Maximum and global average pooling, by oneDNN.
-#include "check.h"
+#include "../core/pool.h"
+
+#include "../core/check.h"
 #include "kernels.h"
 #include "onednn.h"
 
@@ -47,23 +49,13 @@ Descriptor nhwc(const Shape& shape, DataType type) {
 }
 
 Pooling maxPooling(const Instruction& instruction, const Operand& x, const Operand& y) {
-  expectTensor(instruction, x, 4);
-  const Pair window = pairOf(instruction, "window", 1);
-  const Pair stride = pairOf(instruction, "stride", 1);
-  const Pair padding = pairOf(instruction, "padding", 0);
-  if (padding.height >= window.height || padding.width >= window.width) {
-    throw Error("ERR_SHAPE", "onehour",
-                "[" + instruction.op + "] expected a padding smaller than the window, got " +
-                    std::string(instruction.word("padding")));
-  }
-  expect(instruction, y, x.type,
-         {x.shape[0],
-          windowOutput(instruction, x.shape[1], window.height, stride.height, padding.height),
-          windowOutput(instruction, x.shape[2], window.width, stride.width, padding.width),
-          x.shape[3]});
-  return {nhwc(x.shape, x.type),         nhwc(y.shape, y.type),
-          dnnl::algorithm::pooling_max,  {stride.height, stride.width},
-          {window.height, window.width}, {padding.height, padding.width}};
+  const MaxPooling pooling = maxPoolingOf(instruction, x, y);
+  return {nhwc(pooling.x, pooling.type),
+          nhwc(pooling.y, pooling.type),
+          dnnl::algorithm::pooling_max,
+          {pooling.stride.height, pooling.stride.width},
+          {pooling.window.height, pooling.window.width},
+          {pooling.padding.height, pooling.padding.width}};
 }
 
 // oneDNN's own record of the maxima, kept in the program's index tensor: one byte an output.
@@ -115,8 +107,7 @@ std::unique_ptr<Kernel> maxPoolBackward(const Instruction& instruction, PrepareC
 
 // x[N,H,W,C] to y[N,C].
 Pooling averagePooling(const Instruction& instruction, const Operand& x, const Operand& y) {
-  expectTensor(instruction, x, 4);
-  expect(instruction, y, x.type, {x.shape[0], x.shape[3]});
+  expectAverage(instruction, x, y);
   const Dims window{x.shape[1], x.shape[2]};
   return {nhwc(x.shape, x.type),
           nhwc({x.shape[0], 1, 1, x.shape[3]}, x.type),

@@ -1,51 +1,16 @@
 // The optimiser: SGD with momentum over a flat range of parameters, one pass over the memory.
+#include "../core/sgd.h"
+
 #include <algorithm>
-#include <charconv>
-#include <string>
 #include <vector>
 
-#include "../core/error.h"
-#include "check.h"
+#include "../core/dispatch.h"
 #include "kernels.h"
 #include "parallel.h"
 #include "simd.h"
 
 namespace onehour::cpu {
 namespace {
-
-struct Segment {
-  int64_t begin, end;  // elements
-  float decay;         // λ
-};
-
-// "length:λ,length:λ,…", lengths in elements, together `count`.
-std::vector<Segment> segmentsOf(const Instruction& instruction, int64_t count) {
-  const std::string_view text = instruction.word("segments");
-  const auto refuse = [&] {
-    throw Error("ERR_SHAPE", "onehour",
-                "[sgd] expected segments=length:decay,… with lengths that sum to " +
-                    std::to_string(count) + ", got " + std::string(text.substr(0, 80)));
-  };
-  std::vector<Segment> segments;
-  int64_t begin = 0;
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  while (true) {
-    int64_t length = 0;
-    double decay = 0;
-    auto result = std::from_chars(at, end, length);
-    if (result.ec != std::errc() || result.ptr == end || *result.ptr != ':') refuse();
-    result = std::from_chars(result.ptr + 1, end, decay);
-    if (result.ec != std::errc() || length < 1 || length > count - begin) refuse();
-    segments.push_back({begin, begin + length, static_cast<float>(decay)});
-    begin += length;
-    at = result.ptr;
-    if (at == end) break;
-    if (*at++ != ',') refuse();
-  }
-  if (begin != count) refuse();
-  return segments;
-}
 
 enum class Form { gradient, velocity };
 
@@ -140,42 +105,16 @@ Update select(bool nesterov, bool zero, bool copies) {
 }
 
 std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext&) {
-  const Operand& w = expect(instruction, instruction.input("w"), DataType::f32, {-1});
-  const int64_t count = w.count();
-  for (const char* name : {"g", "v"}) {
-    expect(instruction, instruction.input(name), DataType::f32, {count});
-  }
-  for (const char* name : {"w", "v", "g"}) {
-    const Operand* output = instruction.findOutput(name);
-    if (output != nullptr && output->data != instruction.input(name).data) {
-      throw Error("ERR_SHAPE", "onehour",
-                  "[sgd] expected " + std::string(name) +
-                      " to be updated in place, got an output "
-                      "at another address");
-    }
-  }
-  instruction.output("w");
-  instruction.output("v");
-  const Operand& schedule = expect(instruction, instruction.input("schedule"), DataType::f32, {2});
-  const Operand& finite = expect(instruction, instruction.output("finite"), DataType::f32, {1});
-  const Operand* copy =
-      expectOptional(instruction, instruction.findOutput("copy"), DataType::bf16, {count});
-  const std::string_view form = instruction.word("form");
-  if (form != "gradient" && form != "velocity") {
-    throw Error("ERR_KERNEL", "onehour",
-                "[sgd] expected form=gradient or form=velocity, got " + std::string(form));
-  }
-  const bool nesterov = flag(instruction, "nesterov");
-  const bool zero = flag(instruction, "zero");
-  const Update update = form == "gradient"
-                            ? select<Form::gradient>(nesterov, zero, copy != nullptr)
-                            : select<Form::velocity>(nesterov, zero, copy != nullptr);
-  const Buffers buffers{w.as<float>(), instruction.input("g").as<float>(),
-                        instruction.input("v").as<float>(),
+  const SgdUpdate operands = sgdOf(instruction);
+  const Operand* copy = operands.copy;
+  const Update update =
+      operands.velocity ? select<Form::velocity>(operands.nesterov, operands.zero, copy != nullptr)
+                        : select<Form::gradient>(operands.nesterov, operands.zero, copy != nullptr);
+  const Buffers buffers{operands.w.as<float>(), operands.g.as<float>(), operands.v.as<float>(),
                         copy == nullptr ? nullptr : copy->as<bf16>()};
-  return makeKernel([=, momentum = static_cast<float>(instruction.number("momentum")),
-                     segments = segmentsOf(instruction, count), schedule = schedule.as<float>(),
-                     finite = finite.as<float>()](Stream&) {
+  return makeKernel([update, buffers, momentum = operands.momentum, segments = operands.segments,
+                     schedule = operands.schedule.as<float>(),
+                     finite = operands.finite.as<float>()](Stream&) {
     *finite = static_cast<float>(update(buffers, {schedule[0], momentum, schedule[1]}, segments));
   });
 }

@@ -113,10 +113,4 @@ decltype(auto) withType(DataType type, Body&& body) {
   return type == DataType::bf16 ? body(bf16{}) : body(float{});
 }
 
-// Calls `body` with std::true_type or std::false_type.
-template <typename Body>
-decltype(auto) withFlag(bool flag, Body&& body) {
-  return flag ? body(std::true_type{}) : body(std::false_type{});
-}
-
 }  // namespace onehour::cpu

@@ -8,6 +8,7 @@
 //   sums       [panel][16][k][lanes]    a panel are `lanes` input channels side by side
 #include <algorithm>
 
+#include "../core/dispatch.h"
 #include "parallel.h"
 #include "winograd-tiles.h"
 

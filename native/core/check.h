@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "../core/error.h"
-#include "../core/program.h"
+#include "error.h"
+#include "program.h"
 
-namespace onehour::cpu {
+namespace onehour {
 
 using Shape = std::vector<int64_t>;
 
@@ -105,4 +105,4 @@ inline int64_t windowOutput(const Instruction& instruction, int64_t extent, int6
   return (extent + 2 * padding - window) / stride + 1;
 }
 
-}  // namespace onehour::cpu
+}  // namespace onehour
