@@ -1,15 +1,24 @@
 // Devices, loaded programs and communicators: the typed face of the native side.
+
+import { call, settle } from "./call.js";
+import { Communicator, OpenArray } from "./communicator.js";
 import { defaultThreads } from "./cores.js";
-import { OnehourError, toNativeError } from "./errors.js";
-import type { AddonCommunicator, NativeDevice, NativeExecutor } from "./native.js";
+import { OnehourError } from "./errors.js";
+import { chooseGpu, findGpus, type Gpus } from "./gpus.js";
+import type { NativeDevice, NativeExecutor } from "./native.js";
 import { loadAddon } from "./native.js";
 
 /** How to open a device. */
 export interface DeviceOptions {
-  /** "auto" is a CUDA device where there is one, else the CPU. */
+  /** "auto" is a GPU where one can be used, else the CPU; a worker takes that of its local rank. */
   device?: "auto" | "cpu" | "cuda";
   /** Compute threads on the CPU; by default this worker's share of the usable cores. */
   threads?: number;
+  /**
+   * Which of the GPUs that this process sees, from 0; by default ONEHOUR_GPU, else that of this
+   * worker's number on the machine.
+   */
+  ordinal?: number;
 }
 
 /** What a device is and can do. */
@@ -52,7 +61,41 @@ export interface Executor extends Disposable {
   write(arena: string, offset: number, bytes: Uint8Array): Promise<void>;
   /** Reads bytes of an arena when all earlier submissions are done. */
   read(arena: string, offset: number, length: number): Promise<Uint8Array>;
+  /**
+   * Records every program and slot, so that the device replays each as a whole (a CUDA graph).
+   * Resolves with why nothing is replayed, or with undefined; programs run alike in both cases. All
+   * ranks must replay the same programs: call `forget` where another rank's did not record.
+   */
+  record(): Promise<string | undefined>;
+  /** Goes back to running kernel by kernel. */
+  forget(): Promise<void>;
+  /**
+   * Runs a program `repeats` times kernel by kernel, on whatever the arenas hold, and tells what
+   * each instruction took, by its line in the program text.
+   */
+  measure(
+    program: string,
+    slot: number,
+    repeats: number,
+  ): Promise<{ line: number; milliseconds: number[] }[]>;
   /** Ends pending work with ERR_DISPOSED and frees the memory; views of slots stay readable. */
+  dispose(): void;
+}
+
+/**
+ * An array in a device's own memory, f32 or i32 as the data that it was made of. Operations on it,
+ * its communicators' included, run in the order of the calls.
+ */
+export interface DeviceArray<T extends Float32Array | Int32Array = Float32Array | Int32Array>
+  extends Disposable {
+  readonly device: Device;
+  readonly type: "f32" | "i32";
+  readonly length: number;
+  /** Copies data of the array's type and length to the device. */
+  write(data: T): Promise<void>;
+  /** A copy of the whole array. */
+  read(): Promise<T>;
+  /** Frees the memory when the operations in progress have ended. */
   dispose(): void;
 }
 
@@ -67,10 +110,10 @@ export interface NativeCommunicator {
   address(): Uint8Array;
   /** Meets the other ranks, given all addresses in rank order. */
   connect(addresses: Uint8Array[]): Promise<void>;
-  /** Sums over the ranks, in place. */
-  allReduce(data: Float32Array | Float64Array | Int32Array): Promise<void>;
+  /** Sums over the ranks, in place: an array of the host, or of the communicator's device. */
+  allReduce(data: Float32Array | Float64Array | Int32Array | DeviceArray): Promise<void>;
   /** Copies `root`'s data to every rank, in place. */
-  broadcast(data: NodeJS.TypedArray, root: number): Promise<void>;
+  broadcast(data: NodeJS.TypedArray | DeviceArray, root: number): Promise<void>;
   /** All ranks' bytes, one after another in rank order; the same length everywhere. */
   allGather(data: Uint8Array): Promise<Uint8Array>;
   /** Resolves when every rank has called it. */
@@ -94,31 +137,9 @@ export interface Device extends Disposable {
     options?: { communicators?: Record<string, NativeCommunicator> },
   ): Promise<Executor>;
   createCommunicator(rank: number, size: number, timeoutSeconds: number): NativeCommunicator;
+  /** A copy of `data` in the device's memory. Rejects with ERR_MEMORY when it does not fit. */
+  array<T extends Float32Array | Int32Array>(data: T): Promise<DeviceArray<T>>;
   dispose(): void;
-}
-
-/** Runs a native call; its errors become NativeErrors. */
-function call<T>(body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    throw toNativeError(error);
-  }
-}
-
-/** Awaits a native call; its errors become NativeErrors with the caller's stack. */
-async function settle<T>(
-  promise: Promise<T>,
-  site: Error,
-  onError?: (error: unknown) => void,
-): Promise<T> {
-  try {
-    return await promise;
-  } catch (cause) {
-    const error = toNativeError(cause, site);
-    onError?.(error);
-    throw error;
-  }
 }
 
 class LoadedExecutor implements Executor {
@@ -155,6 +176,18 @@ class LoadedExecutor implements Executor {
     return this.#follow(this.#native.read(arena, offset, length));
   }
 
+  record(): Promise<string | undefined> {
+    return this.#follow(this.#native.record());
+  }
+
+  forget(): Promise<void> {
+    return this.#follow(this.#native.forget());
+  }
+
+  measure(program: string, slot: number, repeats: number) {
+    return this.#follow(this.#native.measure(program, slot, repeats));
+  }
+
   dispose(): void {
     this.#native.dispose();
   }
@@ -189,10 +222,10 @@ class OpenDevice implements Device {
   readonly operations: ReadonlySet<string>;
   readonly #native: NativeDevice;
 
-  constructor(native: NativeDevice) {
+  constructor(native: NativeDevice, operations: readonly string[]) {
     this.#native = native;
     this.properties = native.properties as DeviceProperties;
-    this.operations = new Set(native.operations);
+    this.operations = new Set(operations);
   }
 
   async load(
@@ -215,6 +248,12 @@ class OpenDevice implements Device {
     );
   }
 
+  async array<T extends Float32Array | Int32Array>(data: T): Promise<DeviceArray<T>> {
+    const making = this.#native.array(data);
+    const type = data instanceof Int32Array ? "i32" : "f32";
+    return new OpenArray<T>(await settle(making, new Error()), this, type, data.length);
+  }
+
   dispose(): void {
     this.#native.dispose();
   }
@@ -224,57 +263,20 @@ class OpenDevice implements Device {
   }
 }
 
-class Communicator implements NativeCommunicator {
-  readonly rank: number;
-  readonly size: number;
-
-  constructor(readonly native: AddonCommunicator) {
-    this.rank = native.rank;
-    this.size = native.size;
-  }
-
-  address(): Uint8Array {
-    return call(() => this.native.address());
-  }
-
-  connect(addresses: Uint8Array[]): Promise<void> {
-    return settle(this.native.connect(addresses), new Error());
-  }
-
-  allReduce(data: Float32Array | Float64Array | Int32Array): Promise<void> {
-    return settle(this.native.allReduce(data), new Error());
-  }
-
-  broadcast(data: NodeJS.TypedArray, root: number): Promise<void> {
-    return settle(this.native.broadcast(data, root), new Error());
-  }
-
-  allGather(data: Uint8Array): Promise<Uint8Array> {
-    return settle(this.native.allGather(data), new Error());
-  }
-
-  barrier(): Promise<void> {
-    return settle(this.native.barrier(), new Error());
-  }
-
-  abort(): void {
-    this.native.abort();
-  }
-}
-
 /** Opens a device of one backend. */
-export function openBackend(backend: string, threads: number): Device {
+export function openBackend(backend: string, threads: number, ordinal = 0): Device {
   const addon = loadAddon(backend);
-  return new OpenDevice(call(() => new addon.Device({ threads })));
+  const device = call(() => new addon.Device({ threads, ordinal }));
+  return new OpenDevice(device, addon.operations());
 }
-
-/** Codes that mean "there is no such device here", which "auto" passes over in silence. */
-const absent = new Set(["ERR_ONEHOUR_NOT_BUILT", "ERR_DEVICE"]);
 
 /**
- * Opens a device of this machine.
+ * Opens a device of this machine; "auto" falls back on the CPU and warns of GPUs that are there but
+ * cannot be used.
  * Throws OnehourError: ERR_ONEHOUR_NOT_BUILT or ERR_ONEHOUR_LOAD with the command that helps,
- * ERR_ONEHOUR_DEVICE for "cuda" where there is none, ERR_USAGE for an impossible thread count.
+ * ERR_ONEHOUR_DEVICE for "cuda" where it is not built or for more workers than GPUs, NativeError
+ * ERR_DEVICE or ERR_MEMORY for "cuda" where no GPU is or the GPU cannot be opened, ERR_USAGE for an
+ * impossible thread count.
  */
 export function openDevice(options: DeviceOptions = {}): Device {
   const { device = "auto", threads = defaultThreads() } = options;
@@ -285,26 +287,54 @@ export function openDevice(options: DeviceOptions = {}): Device {
         `share of the cores, ${defaultThreads()}`,
     );
   }
-  if (device === "cpu") return openBackend("cpu", threads);
+  const gpus = decide(device);
+  if (gpus === undefined) return openBackend("cpu", threads);
+  const ordinal = options.ordinal ?? chooseGpu(gpus);
+  try {
+    return openBackend("cuda", threads, ordinal);
+  } catch (error) {
+    if (device === "cuda" || !(error instanceof OnehourError)) throw error;
+    warnOfCpu([...gpus.problems, error.message]);
+    return openBackend("cpu", threads);
+  }
+}
+
+function warnOfCpu(problems: readonly string[]): void {
+  if (problems.length > 0)
+    process.emitWarning(`no GPU is used, so the CPU is: ${problems.join("; ")}`);
+}
+
+/** The GPUs to choose from, none of them opened; undefined for the CPU. */
+function decide(device: NonNullable<DeviceOptions["device"]>): Gpus | undefined {
+  if (device === "cpu") return undefined;
   if (device !== "auto" && device !== "cuda") {
     throw new OnehourError("ERR_USAGE", `device is "${device}", expected auto, cpu or cuda`);
   }
-  try {
-    return openBackend("cuda", threads);
-  } catch (error) {
-    const known = error instanceof OnehourError;
-    if (device === "cuda") {
-      if (!known || error.code !== "ERR_ONEHOUR_NOT_BUILT") throw error;
-      throw new OnehourError(
-        "ERR_ONEHOUR_DEVICE",
-        `device "cuda" was asked for, but the CUDA backend is not built here. ` +
-          `Use device "cpu" or "auto". ${error.message}`,
-      );
-    }
-    if (!known || !absent.has(error.code)) {
-      const reason = error instanceof Error ? error.message : String(error);
-      process.emitWarning(`the CUDA backend cannot be used, so the CPU is: ${reason}`);
-    }
+  const gpus = findGpus();
+  const { usable, problems, error } = gpus;
+  if (usable.length > 0) return gpus;
+  if (device === "auto") {
+    warnOfCpu(problems);
+    return undefined;
   }
-  return openBackend("cpu", threads);
+  if (error && error.code !== "ERR_ONEHOUR_NOT_BUILT") throw error;
+  throw new OnehourError(
+    "ERR_ONEHOUR_DEVICE",
+    `device "cuda" was asked for, but ` +
+      (error
+        ? `the CUDA backend is not built here. Use device "cpu" or "auto". ${error.message}`
+        : `no GPU here can be used: ${problems.join("; ")}`),
+  );
+}
+
+/**
+ * What `openDevice` is expected to open, for a process that leaves it to others: a GPU that is opened
+ * keeps some of its memory until the process ends. Throws as `openDevice` does.
+ */
+export function expectDevice(
+  device: NonNullable<DeviceOptions["device"]>,
+): Pick<DeviceProperties, "kind" | "bf16"> {
+  if (decide(device) !== undefined) return { kind: "cuda", bf16: true };
+  using cpu = openBackend("cpu", 1);
+  return cpu.properties;
 }

@@ -5,8 +5,9 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import bindings from "bindings";
+import { call } from "./call.js";
 import type { Executor, NativeCommunicator } from "./device.js";
-import { OnehourError, toNativeError } from "./errors.js";
+import { OnehourError } from "./errors.js";
 
 /**
  * Iterations that an idle OpenMP thread spins before it sleeps. Spinning takes the core from
@@ -34,22 +35,48 @@ export interface NativeDevice {
     bf16: boolean;
     channelMultiple: number;
   };
-  readonly operations: string[];
   load(
     programs: readonly { name: string; text: string }[],
     communicators?: Record<string, unknown>,
   ): Promise<NativeExecutor>;
   createCommunicator(rank: number, size: number, timeoutSeconds: number): AddonCommunicator;
+  array(data: Float32Array | Int32Array): Promise<AddonArray>;
   dispose(): void;
+}
+
+/** A device as its module finds it without opening it. */
+export interface DeviceListing {
+  ordinal: number;
+  name: string;
+  kind: string;
+  /** Compute capability, e.g. "9.0"; empty on the CPU. */
+  capability: string;
+  memoryBytes: number;
+  /** Why it cannot be used, as far as that is known; empty if nothing is. */
+  problem: string;
 }
 
 /** What lib/device.ts wraps: the same members, as the addon has them. */
 export type NativeExecutor = Omit<Executor, typeof Symbol.dispose>;
-export type AddonCommunicator = NativeCommunicator;
+export type AddonCommunicator = Omit<NativeCommunicator, "allReduce" | "broadcast"> & {
+  allReduce(data: Float32Array | Float64Array | Int32Array | AddonArray): Promise<void>;
+  broadcast(data: NodeJS.TypedArray | AddonArray, root: number): Promise<void>;
+};
+
+/** An array in a device's memory; it knows its type and length by itself. */
+export interface AddonArray {
+  write(data: Float32Array | Int32Array): Promise<void>;
+  read(): Promise<Uint8Array>;
+  dispose(): void;
+}
 
 /** The exports of a native module. */
 export interface Addon {
-  readonly Device: new (options: { threads: number }) => NativeDevice;
+  readonly Device: new (options: { threads: number; ordinal: number }) => NativeDevice;
+  /** The devices that the module could open; opens none. */
+  listDevices(): DeviceListing[];
+  /** Names of the operations that the module has kernels for. */
+  operations(): string[];
   parseProgram(text: string): {
     name: string;
     arenas: Record<string, number>;
@@ -82,6 +109,12 @@ function missingNote(): string {
 }
 
 const faults: readonly { pattern: RegExp; explain: (match: RegExpExecArray) => string }[] = [
+  {
+    pattern: /(lib(?:cudnn|nccl|cublas|nvrtc)[\w.+-]*): cannot open shared object file/,
+    explain: (match) =>
+      `was built, but the CUDA library ${match[1]} that it needs is not where it was then. Build ` +
+      `again, which finds it or tells how to get it: ${buildCommand()}`,
+  },
   {
     pattern: /([\w.+-]+\.so[\w.]*): cannot open shared object file/,
     explain: (match) =>
@@ -126,6 +159,21 @@ export function explainLoadError(name: string, message: string): OnehourError {
   );
 }
 
+/** The file of a backend's module; throws when it was never built. */
+function pathOf(backend: string): string {
+  return locate({ bindings: `onehour_${backend}`, module_root: root, path: true });
+}
+
+/** Whether the module of a backend ("cpu" or "cuda") was built here. */
+export function isBuilt(backend: string): boolean {
+  try {
+    pathOf(backend);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 const modules = new Map<string, Addon>();
 
 /**
@@ -142,7 +190,7 @@ export function loadAddon(backend: string): Addon {
   const name = `onehour_${backend}`;
   let path: string;
   try {
-    path = locate({ bindings: name, module_root: root, path: true });
+    path = pathOf(backend);
   } catch {
     throw new OnehourError(
       "ERR_ONEHOUR_NOT_BUILT",
@@ -180,14 +228,6 @@ function processAddon(): Addon {
     }
   }
   throw failure;
-}
-
-function call<T>(body: () => T): T {
-  try {
-    return body();
-  } catch (error) {
-    throw toNativeError(error);
-  }
 }
 
 /** Functions of the process, whatever its device. */

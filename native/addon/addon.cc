@@ -2,7 +2,9 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <string>
 
+#include "../core/backend.h"
 #include "../core/heartbeat.h"
 #include "../core/program.h"
 #include "../core/progress.h"
@@ -25,6 +27,35 @@ Napi::Value parse(const Napi::CallbackInfo& info) {
     result.Set("name", program.name);
     result.Set("arenas", arenas);
     result.Set("instructions", static_cast<double>(program.instructions.size()));
+    return result;
+  });
+}
+
+// What the module could open.
+Napi::Value devices(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto result = Napi::Array::New(info.Env());
+    for (const DeviceListing& listing : listDevices()) {
+      auto device = Napi::Object::New(info.Env());
+      device.Set("ordinal", listing.ordinal);
+      device.Set("name", listing.name);
+      device.Set("kind", listing.kind);
+      device.Set("capability", listing.capability);
+      device.Set("memoryBytes", static_cast<double>(listing.memoryBytes));
+      device.Set("problem", listing.problem);
+      result.Set(result.Length(), device);
+    }
+    return result;
+  });
+}
+
+// Names of the operations that the module has kernels for.
+Napi::Value operations(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto result = Napi::Array::New(info.Env());
+    for (const auto& [name, factory] : kernelTable()) {
+      result.Set(result.Length(), std::string(name));
+    }
     return result;
   });
 }
@@ -74,9 +105,12 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   environment->device = Napi::Persistent(defineDevice(env));
   environment->executor = Napi::Persistent(defineExecutor(env));
   environment->communicator = Napi::Persistent(defineCommunicator(env));
+  environment->array = Napi::Persistent(defineArray(env));
   napi_add_env_cleanup_hook(
       env, [](void* data) { static_cast<Environment*>(data)->shutDown(); }, environment);
   exports.Set("Device", environment->device.Value());
+  exports.Set("listDevices", Napi::Function::New<devices>(env));
+  exports.Set("operations", Napi::Function::New<operations>(env));
   exports.Set("parseProgram", Napi::Function::New<parse>(env));
   exports.Set("startHeartbeat", Napi::Function::New<heartbeat>(env));
   exports.Set("dieWithParent", Napi::Function::New<die>(env));

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "../core/array.h"
 #include "../core/worker.h"
 #include "environment.h"
 #include "errors.h"
@@ -99,6 +100,26 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
     });
   }
 
+  // An operation on an array of a device, when the operations before it on that array have ended.
+  Napi::Value enqueueOn(Napi::Env env, const std::shared_ptr<DeviceArray>& array,
+                        Operation operation) {
+    return enqueue(
+        env,
+        [array, ticket = array->ticket(),
+         operation = std::move(operation)](Communicator& communicator) {
+          array->inTurn(ticket, [&] { operation(communicator); });
+        },
+        undefinedResult);
+  }
+
+  // The array of a device that an argument is, or null.
+  static std::shared_ptr<DeviceArray> arrayOf(const Napi::Value& value) {
+    if (!value.IsObject()) return nullptr;
+    const auto object = value.As<Napi::Object>();
+    const bool fits = object.InstanceOf(environmentOf(value.Env()).array.Value());
+    return fits ? nativeArray(object) : nullptr;
+  }
+
   Napi::Value connect(const Napi::CallbackInfo& info) {
     return promised(info.Env(), [&] {
       if (!info[0].IsArray()) refuse("connect() expects the addresses of all ranks, in rank order");
@@ -122,6 +143,11 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
 
   Napi::Value allReduce(const Napi::CallbackInfo& info) {
     return promised(info.Env(), [&] {
+      if (const auto array = arrayOf(info[0])) {
+        return enqueueOn(info.Env(), array, [array](Communicator& communicator) {
+          communicator.allReduce(array->data(), array->count(), array->type());
+        });
+      }
       const auto held = environmentOf(info.Env()).hold(info[0], "the array");
       uint8_t* data = held->data;
       const size_t bytes = held->bytes;
@@ -160,6 +186,11 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
     return promised(info.Env(), [&] {
       const auto root =
           static_cast<int>(integerArgument(info[1], "root", 0, communicator_->size() - 1));
+      if (const auto array = arrayOf(info[0])) {
+        return enqueueOn(info.Env(), array, [array, root](Communicator& communicator) {
+          communicator.broadcast(array->data(), array->bytes(), root);
+        });
+      }
       const auto held = environmentOf(info.Env()).hold(info[0], "the array");
       uint8_t* data = held->data;
       const size_t bytes = held->bytes;

@@ -1,4 +1,4 @@
-// The class Device: a backend, which loads programs and makes communicators.
+// The class Device: a backend, which loads programs and makes communicators and arrays.
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -22,19 +22,22 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Device",
                        {InstanceAccessor<&DeviceObject::properties>("properties"),
-                        InstanceAccessor<&DeviceObject::operations>("operations"),
                         InstanceMethod<&DeviceObject::load>("load"),
                         InstanceMethod<&DeviceObject::createCommunicator>("createCommunicator"),
+                        InstanceMethod<&DeviceObject::array>("array"),
                         InstanceMethod<&DeviceObject::dispose>("dispose")});
   }
 
-  // new Device({ threads })
+  // new Device({ threads, ordinal })
   explicit DeviceObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<DeviceObject>(info) {
     guarded(info.Env(), [&] {
-      if (!info[0].IsObject()) refuse("a device is opened with { threads }");
+      if (!info[0].IsObject()) refuse("a device is opened with { threads, ordinal }");
+      const auto argument = info[0].As<Napi::Object>();
       BackendOptions options;
-      options.threads = static_cast<int>(
-          integerArgument(info[0].As<Napi::Object>().Get("threads"), "threads", 1, 4096));
+      options.threads =
+          static_cast<int>(integerArgument(argument.Get("threads"), "threads", 1, 4096));
+      options.ordinal =
+          static_cast<int>(integerArgument(argument.Get("ordinal"), "ordinal", 0, 4096));
       backend_ = createBackend(options);
     });
   }
@@ -55,17 +58,6 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
       result.Set("memoryBytes", static_cast<double>(properties.memoryBytes));
       result.Set("bf16", properties.bf16);
       result.Set("channelMultiple", properties.channelMultiple);
-      return result;
-    });
-  }
-
-  Napi::Value operations(const Napi::CallbackInfo& info) {
-    return guarded(info.Env(), [&] {
-      auto result = Napi::Array::New(info.Env());
-      uint32_t count = 0;
-      for (const auto& [name, factory] : live()->kernels()) {
-        result.Set(count++, std::string(name));
-      }
       return result;
     });
   }
@@ -136,9 +128,24 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
     });
   }
 
-  void dispose(const Napi::CallbackInfo&) { backend_.reset(); }
+  Napi::Value array(const Napi::CallbackInfo& info) {
+    return promised(info.Env(), [&] {
+      const std::shared_ptr<Backend>& backend = live();
+      if (!copies_) {
+        copies_ = std::make_shared<ArrayCopies>(backend);
+        environmentOf(info.Env()).adopt(copies_->worker(), [] {});  // a copy ends by itself
+      }
+      return createArray(info.Env(), copies_, info[0]);
+    });
+  }
+
+  void dispose(const Napi::CallbackInfo&) {
+    copies_.reset();
+    backend_.reset();
+  }
 
   std::shared_ptr<Backend> backend_;
+  std::shared_ptr<ArrayCopies> copies_;  // from the first array on
 };
 
 }  // namespace

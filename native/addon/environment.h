@@ -43,6 +43,7 @@ class Environment {
   Napi::FunctionReference device;
   Napi::FunctionReference executor;
   Napi::FunctionReference communicator;
+  Napi::FunctionReference array;
 
  private:
   struct Thread {

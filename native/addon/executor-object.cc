@@ -29,6 +29,9 @@ class ExecutorObject : public Napi::ObjectWrap<ExecutorObject> {
                         InstanceMethod<&ExecutorObject::submit>("submit"),
                         InstanceMethod<&ExecutorObject::write>("write"),
                         InstanceMethod<&ExecutorObject::read>("read"),
+                        InstanceMethod<&ExecutorObject::record>("record"),
+                        InstanceMethod<&ExecutorObject::forget>("forget"),
+                        InstanceMethod<&ExecutorObject::measure>("measure"),
                         InstanceMethod<&ExecutorObject::dispose>("dispose")});
   }
 
@@ -120,6 +123,66 @@ class ExecutorObject : public Napi::ObjectWrap<ExecutorObject> {
                           });
           });
     });
+  }
+
+  Napi::Value record(const Napi::CallbackInfo& info) {
+    return promised(info.Env(), [&] {
+      const auto reason = std::make_shared<std::string>();
+      return settle(
+          info.Env(),
+          [reason](Napi::Env env) -> Napi::Value {
+            if (reason->empty()) return env.Undefined();
+            return Napi::String::New(env, *reason);
+          },
+          [&](Executor& executor, Executor::Done done) {
+            executor.record(
+                [reason, done = std::move(done)](std::exception_ptr error, std::string why) {
+                  *reason = std::move(why);
+                  done(std::move(error));
+                });
+          });
+    });
+  }
+
+  Napi::Value forget(const Napi::CallbackInfo& info) {
+    return promised(info.Env(), [&] {
+      return settle(info.Env(), undefinedResult, [](Executor& executor, Executor::Done done) {
+        executor.forget(std::move(done));
+      });
+    });
+  }
+
+  Napi::Value measure(const Napi::CallbackInfo& info) {
+    return promised(info.Env(), [&] {
+      const std::string program = stringArgument(info[0], "the program's name");
+      const auto slot = static_cast<int>(integerArgument(info[1], "slot", 0, live().slots() - 1));
+      const auto repeats = static_cast<int>(integerArgument(info[2], "repeats", 1, 1'000'000));
+      const auto timings = std::make_shared<std::vector<Executor::Timing>>();
+      return settle(
+          info.Env(), [timings](Napi::Env env) { return toArray(env, *timings); },
+          [&](Executor& executor, Executor::Done done) {
+            executor.measure(program, slot, repeats,
+                             [timings, done = std::move(done)](std::exception_ptr error,
+                                                               std::vector<Executor::Timing> all) {
+                               *timings = std::move(all);
+                               done(std::move(error));
+                             });
+          });
+    });
+  }
+
+  static Napi::Value toArray(Napi::Env env, const std::vector<Executor::Timing>& timings) {
+    auto result = Napi::Array::New(env, timings.size());
+    for (uint32_t i = 0; i < timings.size(); ++i) {
+      const std::vector<double>& times = timings[i].milliseconds;
+      auto milliseconds = Napi::Array::New(env, times.size());
+      for (uint32_t j = 0; j < times.size(); ++j) milliseconds.Set(j, times[j]);
+      auto timing = Napi::Object::New(env);
+      timing.Set("line", timings[i].line);
+      timing.Set("milliseconds", milliseconds);
+      result.Set(i, timing);
+    }
+    return result;
   }
 
   // Starts an operation of the executor and returns its promise, which keeps this object alive.

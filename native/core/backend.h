@@ -100,9 +100,15 @@ struct DeviceProperties {
   int channelMultiple = 1;  // image channels are zero-padded to a multiple of this
 };
 
-// Memory that the host can write and the device reads without a further copy on this backend
-// ("host"), or the device's own ("device"). The two are the same on the CPU.
-enum class MemoryKind { device, host };
+// The device's own memory, the same for collectives that run on it whole, and memory of the host
+// that the device copies from and to. All are the same on the CPU.
+enum class MemoryKind { device, collective, host };
+
+// A point in time on a stream.
+class Mark {
+ public:
+  virtual ~Mark() = default;
+};
 
 class Backend {
  public:
@@ -132,20 +138,51 @@ class Backend {
   virtual void callback(Stream& stream, std::function<void(std::exception_ptr)> done) = 0;
   virtual void synchronize(Stream& stream) = 0;  // blocks; rethrows the stream's first error
 
+  // Time as the device sees it, for measurements. `milliseconds` may be asked when both marks'
+  // streams have been synchronised.
+  virtual std::unique_ptr<Mark> createMark() = 0;
+  virtual void mark(Stream& stream, Mark& mark) = 0;
+  virtual double milliseconds(const Mark& from, const Mark& to) const = 0;
+
+  // What `enqueue` puts on `primary` and on streams that fork from it and join it again, as one
+  // kernel that replays it; nothing runs meanwhile. Null where the device records nothing.
+  virtual std::unique_ptr<Kernel> record(Stream& /*primary*/,
+                                         const std::function<void()>& /*enqueue*/) {
+    return nullptr;
+  }
+
   virtual std::unique_ptr<Communicator> createCommunicator(int rank, int size,
                                                            double timeoutSeconds) = 0;
 
-  // False where `MemoryKind::host` is memory of another kind: the executor then copies the input
-  // slot to the device when a step starts and the output slot back when it ends.
+  // False where `MemoryKind::host` is memory of another kind: the executor then copies a step's
+  // input slot to the device beforehand and its output slot back when it ends.
   virtual bool hostMemoryIsDeviceMemory() const { return true; }
 };
 
 struct BackendOptions {
   int threads = 1;  // compute threads (CPU), at least 1
+  int ordinal = 0;  // which of the machine's devices (CUDA), from 0
 };
 
-// Opens the device of the backend that a module is linked with; each backend defines it once.
-// Throws ERR_DEVICE when there is no such device.
+// A device as it is found without opening it.
+struct DeviceListing {
+  int ordinal = 0;
+  std::string name;
+  std::string kind;        // "cpu" or "cuda"
+  std::string capability;  // compute capability, e.g. "9.0" (CUDA)
+  size_t memoryBytes = 0;
+  std::string problem;  // why it cannot be used, as far as that is seen from here
+};
+
+// The following concern the backend that a module is linked with; each backend defines them once.
+
+// Opens a device. Throws ERR_DEVICE when there is no such device.
 std::shared_ptr<Backend> createBackend(const BackendOptions& options);
+
+// The devices of this machine; opens none. Throws ERR_DEVICE when it can have none.
+std::vector<DeviceListing> listDevices();
+
+// What `Backend::kernels` gives, without a device.
+const KernelTable& kernelTable();
 
 }  // namespace onehour

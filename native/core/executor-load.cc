@@ -50,7 +50,9 @@ void Executor::PreparedKernel::run(Stream& stream) {
   try {
     kernel_->run(stream);
   } catch (...) {
-    executor_.fail(locate(toError(std::current_exception()), program_, instruction_));
+    const Error error = locate(toError(std::current_exception()), program_, instruction_);
+    if (executor_.recording_) throw error;
+    executor_.fail(error);
   }
 }
 
@@ -145,7 +147,8 @@ void Executor::allocate(const std::vector<Program>& programs) {
         continue;
       }
     }
-    allocation.device = backend_->allocate(total, MemoryKind::device);
+    allocation.device =
+        backend_->allocate(total, name == "grad" ? MemoryKind::collective : MemoryKind::device);
   }
   busy_.assign(static_cast<size_t>(slots_), false);
 }

@@ -15,6 +15,7 @@
 namespace onehour {
 
 constexpr const char* kPrimaryStream = "compute";
+constexpr const char* kCopyStream = "copy";
 constexpr size_t kAlignment = 64;  // bytes, of slots
 
 inline size_t alignUp(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -35,6 +36,7 @@ class Executor::PreparedKernel final : public Kernel {
   void run(Stream& stream) override;
 
   size_t workspaceBytes() const override { return kernel_->workspaceBytes(); }
+  int line() const { return instruction_.line; }
 
  private:
   Executor& executor_;
@@ -66,7 +68,8 @@ struct Executor::LoadedProgram {
   std::vector<std::unique_ptr<PreparedKernel>> kernels;
   std::vector<std::unique_ptr<Event>> events;
   std::unique_ptr<Event> begin;
-  std::vector<Branch> branches;  // streams other than the primary one
+  std::vector<Branch> branches;                     // streams other than the primary one
+  std::vector<std::unique_ptr<Kernel>> recordings;  // none, one, or one a slot
   bool readsInput = false;
   bool writesOutput = false;
 };
@@ -77,8 +80,15 @@ struct Executor::Resources {
   std::vector<std::shared_ptr<void>> workspaces;
   // Kernels and events outlive the streams that they were queued on.
   std::unordered_map<std::string, LoadedProgram> programs;
+  std::map<int, std::unique_ptr<Event>> arrived;  // by slot: its input is on the device
   std::map<std::string, std::unique_ptr<Stream>> streams;
   uint64_t generation = 0;  // of submissions
 };
+
+// The kernel for a slot, of kernels that are one a slot or one for all.
+template <typename Kernels>
+auto& forSlot(const Kernels& kernels, int slot) {
+  return *kernels[kernels.size() == 1 ? 0 : static_cast<size_t>(slot)];
+}
 
 }  // namespace onehour

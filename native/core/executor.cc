@@ -81,50 +81,68 @@ void Executor::submit(const std::string& program, int slot, Done done) {
   enqueue([this, program, slot, done] { run(resources_->programs.at(program), slot, done); }, done);
 }
 
-void Executor::run(const LoadedProgram& program, int slot, const Done& done) {
+void Executor::run(LoadedProgram& program, int slot, const Done& done) {
   try {
     if (failed()) return finish(done, failure());
     const uint64_t generation = ++resources_->generation;
     Stream& primary = stream(kPrimaryStream);
     const bool copies = !backend_->hostMemoryIsDeviceMemory();
-    const auto copySlot = [&](const char* arena, bool toDevice) {
-      const Allocation& allocation = resources_->arenas.at(arena);
-      void* device = static_cast<uint8_t*>(allocation.device.get()) +
-                     allocation.stride * static_cast<size_t>(slot);
-      void* host = this->slot(arena, slot).get();
-      backend_->copy(primary, toDevice ? device : host, toDevice ? host : device, slotBytes(arena));
-    };
-    if (copies && program.readsInput) copySlot("input", true);
-
-    if (!program.branches.empty()) backend_->signal(primary, *program.begin, generation);
-    for (const auto& branch : program.branches) {
-      backend_->wait(*branch.stream, *program.begin, generation);
+    if (copies && program.readsInput) upload(slot, generation);
+    if (program.recordings.empty()) {
+      enqueueActions(program, slot, generation);
+    } else {
+      backend_->launch(primary, forSlot(program.recordings, slot));
     }
-    for (const Action& action : program.actions) {
-      switch (action.kind) {
-        case Action::Kind::launch:
-          backend_->launch(
-              *action.stream,
-              *action.kernels[action.kernels.size() == 1 ? 0 : static_cast<size_t>(slot)]);
-          break;
-        case Action::Kind::signal:
-          backend_->signal(*action.stream, *action.event, generation);
-          break;
-        case Action::Kind::wait:
-          backend_->wait(*action.stream, *action.event, generation);
-          break;
-      }
-    }
-    for (const auto& branch : program.branches) {
-      backend_->signal(*branch.stream, *branch.end, generation);
-      backend_->wait(primary, *branch.end, generation);
-    }
-    if (copies && program.writesOutput) copySlot("output", false);
+    if (copies && program.writesOutput) copySlot(primary, "output", slot, false);
     finishAfterPrimary(done);
   } catch (...) {
     fail(toError(std::current_exception()));
     finish(done, failure());
   }
+}
+
+void Executor::enqueueActions(LoadedProgram& program, int slot, uint64_t generation) {
+  Stream& primary = stream(kPrimaryStream);
+  if (!program.branches.empty()) backend_->signal(primary, *program.begin, generation);
+  for (const auto& branch : program.branches) {
+    backend_->wait(*branch.stream, *program.begin, generation);
+  }
+  for (const Action& action : program.actions) {
+    switch (action.kind) {
+      case Action::Kind::launch:
+        backend_->launch(*action.stream, forSlot(action.kernels, slot));
+        break;
+      case Action::Kind::signal:
+        backend_->signal(*action.stream, *action.event, generation);
+        break;
+      case Action::Kind::wait:
+        backend_->wait(*action.stream, *action.event, generation);
+        break;
+    }
+  }
+  for (const auto& branch : program.branches) {
+    backend_->signal(*branch.stream, *branch.end, generation);
+    backend_->wait(primary, *branch.end, generation);
+  }
+}
+
+void Executor::copySlot(Stream& stream, const char* arena, int slot, bool toDevice) {
+  const Allocation& allocation = resources_->arenas.at(arena);
+  void* device = static_cast<uint8_t*>(allocation.device.get()) +
+                 allocation.stride * static_cast<size_t>(slot);
+  void* host = this->slot(arena, slot).get();
+  backend_->copy(stream, toDevice ? device : host, toDevice ? host : device, slotBytes(arena));
+}
+
+// On a stream of its own, so that a step's images arrive while the step before it computes; the
+// slot is free, since its last submission has ended.
+void Executor::upload(int slot, uint64_t generation) {
+  Stream& copies = stream(kCopyStream);
+  std::unique_ptr<Event>& arrived = resources_->arrived[slot];
+  if (!arrived) arrived = backend_->createEvent();
+  copySlot(copies, "input", slot, true);
+  backend_->signal(copies, *arrived, generation);
+  backend_->wait(stream(kPrimaryStream), *arrived, generation);
 }
 
 void* Executor::arenaAddress(const std::string& arena, size_t offset) const {
@@ -183,6 +201,21 @@ void Executor::transfer(std::function<void(Stream&)> copy, Done done) {
           fail(toError(std::current_exception()));
           finish(done, failure());
         }
+      },
+      done);
+}
+
+void Executor::enqueueJob(std::function<void()> job, Done done) {
+  enqueue(
+      [this, job = std::move(job), done] {
+        std::exception_ptr error;
+        try {
+          if (failed()) std::rethrow_exception(failure());
+          job();
+        } catch (...) {
+          error = std::make_exception_ptr(toError(std::current_exception()));
+        }
+        finish(done, error);
       },
       done);
 }

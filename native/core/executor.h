@@ -32,6 +32,15 @@ class Executor : public std::enable_shared_from_this<Executor> {
   // Called once, from a native thread, with the error or null.
   using Done = std::function<void(std::exception_ptr)>;
   using DoneReading = std::function<void(std::exception_ptr, std::vector<uint8_t>)>;
+  // With why nothing is replayed; empty when everything is.
+  using DoneRecording = std::function<void(std::exception_ptr, std::string)>;
+
+  // How long an instruction took.
+  struct Timing {
+    int line = 0;                      // of the program text
+    std::vector<double> milliseconds;  // one a repeat
+  };
+  using DoneMeasuring = std::function<void(std::exception_ptr, std::vector<Timing>)>;
 
   struct Memory {
     std::map<std::string, size_t> arenas;      // bytes, all slots
@@ -61,6 +70,15 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void write(const std::string& arena, size_t offset, std::vector<uint8_t> bytes, Done done);
   void read(const std::string& arena, size_t offset, size_t length, DoneReading done);
 
+  // Records every program and slot, to be replayed from then on. A device or a kernel that cannot
+  // be recorded is no error: programs then run kernel by kernel as before.
+  void record(DoneRecording done);
+  // Goes back to running kernel by kernel.
+  void forget(Done done);
+  // Runs a program `repeats` times, one kernel after the other on whatever the arenas hold, and
+  // tells what each took.
+  void measure(const std::string& program, int slot, int repeats, DoneMeasuring done);
+
   // Ends pending and later work with this error; blocked collectives are aborted. From any thread.
   void fail(const Error& error) noexcept;
   // Refuses new work, ends pending work with ERR_DISPOSED and frees everything on the executor's
@@ -82,7 +100,13 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void prepare(LoadedProgram& loaded, const Program& program);
   void checkMemory() const;
   void bindWorkspaces();
-  void run(const LoadedProgram& program, int slot, const Done& done);
+  void run(LoadedProgram& program, int slot, const Done& done);
+  void enqueueActions(LoadedProgram& program, int slot, uint64_t generation);
+  void copySlot(Stream& stream, const char* arena, int slot, bool toDevice);
+  void upload(int slot, uint64_t generation);
+  bool recordAll();
+  void forgetNow();
+  std::vector<Timing> measureNow(LoadedProgram& program, int slot, int repeats);
   std::unique_ptr<PreparedKernel> prepareKernel(const std::string& program,
                                                 const Instruction& instruction, int slot);
   Stream& stream(const std::string& name);
@@ -90,6 +114,8 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void* arenaAddress(const std::string& arena, size_t offset) const;
   // Queues a copy on the primary stream; `done` follows it.
   void transfer(std::function<void(Stream&)> copy, Done done);
+  // Queues a job that may throw.
+  void enqueueJob(std::function<void()> job, Done done);
   void finishAfterPrimary(const Done& done);
   void release() noexcept;
   bool failed() const { return failed_.load(std::memory_order_acquire); }
@@ -108,6 +134,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   };
 
   std::unique_ptr<Resources> resources_;  // touched by the worker only
+  bool recording_ = false;                // likewise: kernels then throw instead of failing the run
   // Written by the worker while loading, constant afterwards.
   Memory memory_;
   int slots_ = 1;

@@ -2,6 +2,7 @@
 #include "fake-backend.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
@@ -138,6 +139,16 @@ std::unique_ptr<Kernel> barrier(const Instruction& instruction, PrepareContext& 
   return makeKernel([&communicator](Stream&) { communicator.barrier(); });
 }
 
+// Where a thread's posts go while it records.
+using Jobs = std::vector<std::function<void()>>;
+thread_local Jobs* recorded = nullptr;
+
+// A mark is the number of marks before it.
+std::atomic<int> clock{0};
+struct FakeMark final : Mark {
+  int time = 0;
+};
+
 class FakeBackend final : public Backend {
  public:
   explicit FakeBackend(bool separate) : separate_(separate) {}
@@ -208,14 +219,40 @@ class FakeBackend final : public Backend {
     post(stream, [&promise] { promise.set_value(); });
     promise.get_future().wait();
   }
+  std::unique_ptr<Mark> createMark() override { return std::make_unique<FakeMark>(); }
+  void mark(Stream& stream, Mark& mark) override {
+    post(stream, [&mark] { static_cast<FakeMark&>(mark).time = ++clock; });
+  }
+  double milliseconds(const Mark& from, const Mark& to) const override {
+    return static_cast<const FakeMark&>(to).time - static_cast<const FakeMark&>(from).time;
+  }
   std::unique_ptr<Communicator> createCommunicator(int rank, int size, double) override {
     return std::make_unique<FakeCommunicator>(rank, size);
   }
   bool hostMemoryIsDeviceMemory() const override { return !separate_; }
+  // Replays on the primary stream what was posted to any, in the same order.
+  std::unique_ptr<Kernel> record(Stream&, const std::function<void()>& enqueue) override {
+    Jobs jobs;
+    recorded = &jobs;
+    try {
+      enqueue();
+    } catch (...) {
+      recorded = nullptr;
+      throw;
+    }
+    recorded = nullptr;
+    return makeKernel([jobs = std::move(jobs)](Stream&) {
+      for (const auto& job : jobs) job();
+    });
+  }
 
  private:
   static void post(Stream& stream, std::function<void()> job) {
-    static_cast<FakeStream&>(stream).worker.post(std::move(job));
+    if (recorded != nullptr) {
+      recorded->push_back(std::move(job));
+    } else {
+      static_cast<FakeStream&>(stream).worker.post(std::move(job));
+    }
   }
   const bool separate_;
 };

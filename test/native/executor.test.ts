@@ -161,6 +161,56 @@ compute sum | a=param+0:f32[1] b=input+0:f32[1] -> y=output+0:f32[1]`,
     expect((await failure(device.load([], strangers))).code).toBe("ERR_USAGE");
   });
 
+  it("replays recorded programs to the same results, and goes back", async () => {
+    const count = "compute affine b=1 | x=param+0:f32[1] -> x=param+0:f32[1] y=param+0:f32[1]";
+    const step = `${count}
+compute signal event=0
+comm wait event=0
+comm sum | a=param+0:f32[1] b=input+0:f32[1] -> y=temp+0:f32[1]
+comm signal event=1
+compute wait event=1
+compute affine a=10 | x=temp+0:f32[1] -> y=output+0:f32[1]`;
+    const run = async (executor: Executor) => {
+      const results: number[] = [];
+      for (let i = 0; i < 6; i++) {
+        floats(executor.input(i % 3))[0] = 100 * i;
+        await executor.submit("step", i % 3);
+        results.push(floats(executor.output(i % 3))[0]!);
+      }
+      return results;
+    };
+    const executor = await load({ step, count });
+    const expected = await run(executor);
+    expect(await executor.record()).toBeUndefined();
+    expect(await run(executor)).toEqual(expected.map((value) => value + 60));
+    await executor.submit("count", 0);
+    await executor.forget();
+    expect(await run(executor)).toEqual(expected.map((value) => value + 130));
+  });
+
+  it("says why nothing is recorded, and runs as before", async () => {
+    const cpu = openBackend("cpu", 1);
+    const text = "onehour-program 1\nname p\narena param 64\n";
+    const executor = await cpu.load([{ name: "p", text }]);
+    executors.push(executor);
+    expect(await executor.record()).toContain("cpu records nothing");
+    await executor.submit("p", 0);
+  });
+
+  it("measures a program kernel by kernel, by line", async () => {
+    const executor =
+      await load(`compute affine b=1 | x=param+0:f32[1] -> x=param+0:f32[1] y=param+0:f32[1]
+compute signal event=0
+comm wait event=0
+comm sum | a=param+0:f32[1] b=input+0:f32[1] -> y=temp+0:f32[1]
+compute affine a=10 | x=temp+0:f32[1] -> y=output+0:f32[1]`);
+    const timings = await executor.measure("p", 1, 3);
+    expect(timings.map(({ line }) => line)).toEqual([7, 10, 11]);
+    for (const { milliseconds } of timings) expect(milliseconds).toEqual([1, 1, 1]); // marks apart
+    expect(floats(executor.output(1))[0]).toBe(30);
+    expect((await failure(executor.measure("q", 0, 1))).code).toBe("ERR_USAGE");
+  });
+
   it("ends pending work when disposed and keeps views readable", async () => {
     const peers = device.createCommunicator(0, 2, 1);
     const executor = await load("comm barrier communicator=peers", { communicators: { peers } });
