@@ -1,0 +1,50 @@
+// Sums down the columns of matrices, in fp32 and in a fixed order.
+#pragma once
+
+#include "column-tiling.h"
+#include "lanes.cuh"
+
+namespace onehour::cuda {
+
+// Calls `write(group, column, sum)` once for every column of every group. `blockDim` is
+// (tiling.width, tiling.slices).
+template <int lanes, typename T, typename Write>
+__device__ __forceinline__ void sumColumns(const ColumnTiling& tiling, const T* x, Write write) {
+  __shared__ float parts[ColumnTiling::threads * lanes];
+  const int thread = static_cast<int>(threadIdx.x);
+  const int slice = static_cast<int>(threadIdx.y);
+  const int tileColumns = tiling.width * lanes;
+  for (int64_t block = blockIdx.x; block < tiling.blocks(); block += gridDim.x) {
+    const int64_t group = tiling.groupOf(block);
+    const int64_t column = tiling.columnOf(block, thread);
+    float sums[lanes] = {};
+    if (column < tiling.columns) {
+      const T* from = x + tiling.elementOf(group, 0, column);
+#pragma unroll 4
+      for (int64_t row = slice; row < tiling.rows; row += tiling.slices) {
+        const auto pack = Lanes<T, lanes>::readOnce(from + row * tiling.columns);
+#pragma unroll
+        for (int lane = 0; lane < lanes; ++lane) sums[lane] += load(pack.values[lane]);
+      }
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+      parts[slice * tileColumns + thread * lanes + lane] = sums[lane];
+    }
+    __syncthreads();
+    const int64_t first = tiling.columnOf(block, 0);
+    for (int own = slice * tiling.width + thread; own < tileColumns && first + own < tiling.columns;
+         own += tiling.width * tiling.slices) {
+      float sum = parts[own];
+      for (int other = 1; other < tiling.slices; ++other) sum += parts[other * tileColumns + own];
+      write(group, first + own, sum);
+    }
+    __syncthreads();
+  }
+}
+
+inline dim3 blockOf(const ColumnTiling& tiling) {
+  return dim3(static_cast<unsigned>(tiling.width), static_cast<unsigned>(tiling.slices));
+}
+
+}  // namespace onehour::cuda

@@ -1,0 +1,15 @@
+// What the module onehour_cuda.node opens and offers.
+#include "backend.h"
+#include "devices.h"
+
+namespace onehour {
+
+std::shared_ptr<Backend> createBackend(const BackendOptions& options) {
+  return cuda::createCudaBackend(options.ordinal);
+}
+
+std::vector<DeviceListing> listDevices() { return cuda::listGpus(); }
+
+const KernelTable& kernelTable() { return cuda::cudaKernels(); }
+
+}  // namespace onehour

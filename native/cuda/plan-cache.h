@@ -1,0 +1,41 @@
+// What was chosen for a name, as files: one a name, whole or not at all, written by the first of
+// the processes that want it.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace onehour::cuda {
+
+// ${XDG_CACHE_HOME:-~/.cache}/onehour/plans; empty where there is no home.
+std::filesystem::path planFolder();
+
+class PlanFile {
+ public:
+  // `name` must not hold characters that JSON escapes.
+  PlanFile(const std::filesystem::path& folder, std::string name);
+  ~PlanFile();
+  PlanFile(const PlanFile&) = delete;
+  PlanFile& operator=(const PlanFile&) = delete;
+
+  // The JSON value that was written under this name, whole; nothing when there is none, it cannot
+  // be read, or it is not what `write` writes.
+  std::optional<std::string> read() const;
+
+  // Puts the value into the place of any earlier one. Does nothing where files cannot be written.
+  void write(const std::string& json) const;
+
+  // Makes other processes that lock the same name wait until this object goes, or waits for them,
+  // at most `seconds`: who waited for nothing may do the work twice, which harms nothing.
+  void lock(double seconds);
+
+ private:
+  std::string header() const;
+
+  std::string name_;
+  std::filesystem::path path_;  // empty: no files
+  int lock_ = -1;
+};
+
+}  // namespace onehour::cuda

@@ -1,0 +1,50 @@
+// Execution plans of operation graphs: cuDNN's proposals, and plans from their JSON form.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "conv-graph.h"
+
+namespace onehour::cuda {
+
+// A way to compute a graph: one of cuDNN's engines with its settings.
+class Plan {
+ public:
+  // `configuration` is what the descriptor was made from, if anything.
+  explicit Plan(Descriptor descriptor, std::optional<Descriptor> configuration = {});
+  const Descriptor& descriptor() const { return descriptor_; }
+  size_t workspaceBytes() const { return workspaceBytes_; }
+  // The engine in words, e.g. "engine 38, tensor cores, compiled at run time".
+  const std::string& engine() const { return engine_; }
+  // cuDNN's own form, from which `parsePlan` makes the plan again.
+  std::string json() const {
+    return descriptor_.text(CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION);
+  }
+
+ private:
+  std::optional<Descriptor> configuration_;
+  Descriptor descriptor_;
+  size_t workspaceBytes_;
+  std::string engine_;
+};
+
+// Which plans are looked for.
+struct Limits {
+  size_t plans = 8;                           // at most so many
+  size_t workspaceBytes = size_t{512} << 20;  // of each
+  double seconds = 4;       // no further one when making the first ones took so long
+  bool compilation = true;  // engines that are compiled at run time too
+};
+
+// Plans in the order in which cuDNN recommends them, of those engines alone that compute with what
+// the graph's arithmetic allows. Engines whose bits differ from run to run are left out, unless no
+// other makes a plan. Empty when no engine does; `reason` then says why.
+std::vector<Plan> proposePlans(const Target& target, const OperationGraph& graph,
+                               const Limits& limits, std::string* reason = nullptr);
+
+// The plan that `Plan::json` described; nothing when this cuDNN or device does not take it.
+std::optional<Plan> parsePlan(const Target& target, const std::string& json);
+
+}  // namespace onehour::cuda

@@ -1,0 +1,32 @@
+// Index arithmetic of the CUDA kernels as plain functions of both sides, so that tests without a
+// GPU can walk every element of a launch.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define ONEHOUR_BOTH __host__ __device__
+#else
+#define ONEHOUR_BOTH
+#endif
+
+namespace onehour::cuda {
+
+// Bytes of one access of a thread: the widest that the device has.
+constexpr int64_t accessBytes = 16;
+
+template <typename T>
+constexpr int64_t lanesOf = accessBytes / static_cast<int64_t>(sizeof(T));
+
+ONEHOUR_BOTH constexpr int64_t ceilDivide(int64_t value, int64_t divisor) {
+  return (value + divisor - 1) / divisor;
+}
+
+// Threads of a block that walks over `items` in rounds, at most `limit` at once: whole warps, the
+// last round as full as the others.
+ONEHOUR_BOTH constexpr int threadsFor(int64_t items, int limit = 256) {
+  const int64_t rounds = ceilDivide(items, limit);
+  return static_cast<int>(32 * ceilDivide(ceilDivide(items, rounds), 32));
+}
+
+}  // namespace onehour::cuda

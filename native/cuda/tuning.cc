@@ -1,0 +1,215 @@
+// Times the kernels of a graph and keeps the winner, in memory and in files.
+#include "tuning.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "../core/progress.h"
+#include "plan-cache.h"
+
+namespace onehour::cuda {
+namespace {
+
+constexpr int timedRuns = 5;         // their median counts
+constexpr float hopeless = 3;        // times the best time: not run again
+constexpr double longestWait = 120;  // seconds for another process to choose
+
+// A number from the environment.
+size_t numberFrom(const char* variable, size_t least, size_t fallback) {
+  const char* text = std::getenv(variable);
+  if (text == nullptr) return fallback;
+  char* end = nullptr;
+  const unsigned long value = std::strtoul(text, &end, 10);
+  if (end == text || *end != '\0' || value < least || value > 1000) {
+    throw Error("ERR_DEVICE", "onehour",
+                std::string(variable) + " is " + text + ", expected a number from " +
+                    std::to_string(least) + " to 1000");
+  }
+  return value;
+}
+
+// ONEHOUR_PLAN_CANDIDATES: how many plans of a graph are tried. ONEHOUR_PLAN_COMPILATION=0: none
+// that cuDNN compiles first, which takes seconds for each.
+Limits limitsFromEnvironment() {
+  Limits limits;
+  limits.plans = numberFrom("ONEHOUR_PLAN_CANDIDATES", 1, limits.plans);
+  limits.compilation = numberFrom("ONEHOUR_PLAN_COMPILATION", 0, 1) != 0;
+  return limits;
+}
+
+// What a shorter search finds is kept apart from what the full one does.
+std::string nameOf(const Target& target, const OperationGraph& graph, const Limits& limits) {
+  std::string name = graph.name + " on " + target.name();
+  if (limits.plans != Limits().plans) name += ", candidates " + std::to_string(limits.plans);
+  if (!limits.compilation) name += ", nothing compiled";
+  return name;
+}
+
+// Runs kernels while programs are prepared, on a stream and with scratch memory of its own.
+class Trial {
+ public:
+  // Memory that was allocated just now is still being cleared, on the default stream.
+  Trial() : stream_(0) { ONEHOUR_CUDA(cudaStreamSynchronize(cudaStreamLegacy)); }
+
+  void run(Kernel& kernel) {
+    enqueue(kernel);
+    ONEHOUR_CUDA(cudaStreamSynchronize(stream_.handle()));
+  }
+
+  // Milliseconds of a run: the median of some, or of the first one if that is far above `best`.
+  float time(Kernel& kernel, float best) {
+    run(kernel);
+    std::array<float, timedRuns> times;
+    for (float& milliseconds : times) {
+      ONEHOUR_CUDA(cudaEventRecord(begin_.get(), stream_.handle()));
+      enqueue(kernel);
+      ONEHOUR_CUDA(cudaEventRecord(end_.get(), stream_.handle()));
+      ONEHOUR_CUDA(cudaEventSynchronize(end_.get()));
+      ONEHOUR_CUDA(cudaEventElapsedTime(&milliseconds, begin_.get(), end_.get()));
+      if (times[0] > hopeless * best) return times[0];
+    }
+    std::nth_element(times.begin(), times.begin() + timedRuns / 2, times.end());
+    return times[timedRuns / 2];
+  }
+
+ private:
+  void enqueue(Kernel& kernel) {
+    if (kernel.workspaceBytes() > scratchBytes_) {
+      scratchBytes_ = 0;
+      ONEHOUR_CUDA(cudaMalloc(scratch_.out(), kernel.workspaceBytes()));
+      scratchBytes_ = kernel.workspaceBytes();
+      stream_.bindWorkspace(scratch_.get());
+    }
+    kernel.run(stream_);
+  }
+
+  static EventHandle timingEvent() {
+    EventHandle event;
+    ONEHOUR_CUDA(cudaEventCreate(event.out()));
+    return event;
+  }
+
+  Owned<void*, cudaFree> scratch_;
+  size_t scratchBytes_ = 0;
+  CudaStream stream_;
+  EventHandle begin_ = timingEvent();
+  EventHandle end_ = timingEvent();
+};
+
+// What this process has chosen, by the name of graph and device.
+class Choices {
+ public:
+  std::optional<Choice> find(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    const auto found = choices_.find(name);
+    return found == choices_.end() ? std::nullopt : std::optional(found->second);
+  }
+  void keep(const std::string& name, const Choice& choice) {
+    const std::lock_guard lock(mutex_);
+    choices_.emplace(name, choice);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, Choice> choices_;
+};
+
+// JSON's word for a choice without a plan.
+constexpr const char* noPlan = "null";
+
+// What an earlier process chose, as far as it still holds here.
+std::optional<Choice> storedChoice(const Target& target, const PlanFile& file, bool hasAlternative,
+                                   const Limits& limits) {
+  const std::optional<std::string> json = file.read();
+  if (!json) return {};
+  if (*json == noPlan) return hasAlternative ? std::optional(Choice()) : std::nullopt;
+  std::optional<Plan> plan = parsePlan(target, *json);
+  if (!plan || plan->workspaceBytes() > limits.workspaceBytes) return {};
+  return std::make_shared<const Plan>(std::move(*plan));
+}
+
+// A trial that failed leaves the device as it was, or everything ends.
+void forgive(const Error& error) {
+  if (isSticky(cudaGetLastError())) throw error;
+}
+
+struct Contender {
+  std::unique_ptr<Kernel> kernel;
+  Choice choice;
+};
+
+// Tries all that there is; throws the last failure when nothing runs.
+Contender fastest(Target& target, const OperationGraph& graph, const KernelFromPlan& make,
+                  bool hasAlternative, const Limits& limits, Trial& trial) {
+  std::string reason;
+  std::vector<Choice> choices;
+  for (Plan& plan : proposePlans(target, graph, limits, &reason)) {
+    choices.push_back(std::make_shared<const Plan>(std::move(plan)));
+  }
+  if (hasAlternative) choices.emplace_back();
+  Error failure("ERR_KERNEL", "cuDNN",
+                "there is no plan for " + graph.name + " on " + target.name() + ": " + reason +
+                    "; try another --precision or a smaller --batch");
+  Contender winner;
+  float best = std::numeric_limits<float>::infinity();
+  for (const Choice& choice : choices) {
+    progress::advance();
+    try {
+      std::unique_ptr<Kernel> kernel = make(choice);
+      const float time = trial.time(*kernel, best);
+      if (time >= best) continue;
+      best = time;
+      winner = {std::move(kernel), choice};
+    } catch (const Error& error) {
+      forgive(error);
+      failure = error;
+    }
+  }
+  if (!winner.kernel) throw failure;
+  return winner;
+}
+
+}  // namespace
+
+std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph,
+                                     const KernelFromPlan& make, bool hasAlternative) {
+  static Choices& choices = *new Choices;  // never destroyed, as the target is not
+  const Limits limits = limitsFromEnvironment();
+  const std::string name = nameOf(target, graph, limits);
+  if (const auto known = choices.find(name)) return make(*known);
+
+  Trial trial;
+  PlanFile file(planFolder(), name);
+  const auto stored = [&]() -> std::unique_ptr<Kernel> {
+    const auto choice = storedChoice(target, file, hasAlternative, limits);
+    if (!choice) return nullptr;
+    try {
+      std::unique_ptr<Kernel> kernel = make(*choice);
+      trial.run(*kernel);
+      choices.keep(name, *choice);
+      return kernel;
+    } catch (const Error& error) {
+      forgive(error);
+      return nullptr;
+    }
+  };
+  if (auto kernel = stored()) return kernel;
+  {
+    const progress::WaitingScope waiting;
+    file.lock(longestWait);
+  }
+  if (auto kernel = stored()) return kernel;
+
+  Contender winner = fastest(target, graph, make, hasAlternative, limits, trial);
+  choices.keep(name, winner.choice);
+  file.write(winner.choice ? winner.choice->json() : noPlan);
+  return std::move(winner.kernel);
+}
+
+}  // namespace onehour::cuda

@@ -1,0 +1,33 @@
+// The fastest way to run an operation graph on the buffers that it will work on, found by trying
+// and remembered.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "plans.h"
+
+namespace onehour::cuda {
+
+// The chosen plan of a graph; null where the alternative to all plans was faster.
+using Choice = std::shared_ptr<const Plan>;
+
+// Makes the whole kernel that a plan is part of, or, from null, the alternative.
+using KernelFromPlan = std::function<std::unique_ptr<Kernel>(const Choice&)>;
+
+// The fastest kernel that `make` gives for the graph's plans and, if there is one, for null.
+//
+// The choice is kept in this process, so that a graph that occurs again gets the same plan, and in
+// the folder of `planFolder()`. Processes that want the same graph at once wait there for the first
+// one's choice, so the ranks of a server, or of servers with one home, run the same plans and each
+// is tried once. Where they share no folder their plans may differ, and with them the rounding of
+// their own share of the gradients, nothing that they must agree on.
+//
+// Every kernel that is returned for a plan new to this process ran once before: its code is loaded
+// before a graph is recorded or a collective runs. Kernels run on their real buffers, all of which
+// are zero while programs are prepared, so they leave zeros (statistics apart, which are written
+// before they are read).
+std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph,
+                                     const KernelFromPlan& make, bool hasAlternative = false);
+
+}  // namespace onehour::cuda
