@@ -13,7 +13,7 @@
           "inputs": [
             "CMakeLists.txt",
             "scripts/build.mjs",
-            "<!@(node -p \"require('fs').readdirSync('native',{recursive:true}).filter(f=>/\\.(cc|cu|h)$/.test(f)).map(f=>'native/'+f).join(' ')\")"
+            "<!@(node -p \"require('fs').readdirSync('native',{recursive:true}).filter(f=>/\\.(cc|cu|cuh|h|cmake)$/.test(f)).map(f=>'native/'+f).join(' ')\")"
           ],
           "outputs": ["build/Release/onehour_cpu.node"],
           "action": ["node", "scripts/build.mjs"]

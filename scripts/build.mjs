@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 // Builds the native modules with cmake-js into build/Release: `onehour build` and npm's install
 // script run it. Options: --tests adds the module for tests of the addon and makes warnings errors,
-// --check only lists what is missing, --debug builds for a debugger into build/Debug.
+// --check only lists what is missing, --debug builds for a debugger into build/Debug. ONEHOUR_CPU and
+// ONEHOUR_CUDA, each auto, ON or OFF, choose the backends.
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -42,8 +43,8 @@ function hasHeader(header) {
   return check.status === 0;
 }
 
-/** What a build needs: how to see it, and its package by package manager. */
-const requirements = [
+/** What any build needs: how to see it, and its package by package manager. */
+const tools = [
   { name: "CMake 3.25 or later", found: hasCMake, apt: "cmake", dnf: "cmake" },
   {
     name: "Ninja or Make",
@@ -57,13 +58,28 @@ const requirements = [
     apt: "g++",
     dnf: "gcc-c++",
   },
+];
+
+/** What the CPU backend needs besides. CMake itself looks for what the CUDA backend needs. */
+const cpuLibraries = [
   { name: "oneDNN", found: () => hasHeader("dnnl.hpp"), apt: "libdnnl-dev", dnf: "onednn-devel" },
   { name: "Gloo", found: () => hasHeader("gloo/context.h"), apt: "libgloo-dev", dnf: "gloo-devel" },
 ];
 
-/** The requirements that this machine does not meet. */
-export function missingRequirements() {
-  return requirements.filter((requirement) => !requirement.found());
+const lacking = (requirements) => requirements.filter((requirement) => !requirement.found());
+
+/** Whether an NVIDIA GPU is here, driver or not. */
+function hasGpu() {
+  try {
+    const nvidia = "0x10de";
+    const gpu = /^0x03/; // PCI class: display controller
+    return readdirSync("/sys/bus/pci/devices").some((device) => {
+      const read = (file) => readFileSync(join("/sys/bus/pci/devices", device, file), "utf8");
+      return read("vendor").trim() === nvidia && gpu.test(read("class"));
+    });
+  } catch {
+    return existsSync("/dev/nvidia0");
+  }
 }
 
 /** All that is missing and the one command that installs it. */
@@ -79,47 +95,94 @@ export function describeMissing(missing) {
   return `The native build needs ${names}. Install with:\n  ${command}`;
 }
 
+/** What the last configuration decided: backends with what they are built with, or why not. */
+function readBackends(folder) {
+  const lines = readFileSync(join(folder, "backends.txt"), "utf8").trim().split("\n");
+  return lines.filter(Boolean).map((line) => {
+    const [name, state, ...text] = line.split("\t");
+    return { name, found: state === "found", text: text.join("\n") };
+  });
+}
+
+/** "onehour: built cpu and cuda (CUDA 13.0, cuDNN 9.24.0, …)". */
+function describeBuilt(backends) {
+  const built = backends
+    .filter(({ found }) => found)
+    .map(({ name, text }) => (name === "cuda" ? `${name} (${text})` : name));
+  return `onehour: built ${built.join(" and ")}`;
+}
+
 /**
- * Configures and builds. Throws when something is missing or the build fails; what is missing is
- * kept in build/missing.txt, which a later load error repeats.
+ * Why backends were left out, with the way to have them: the CPU's if oneDNN or Gloo is missing,
+ * CUDA's where there is a GPU or a CUDA compiler, for else nobody waits for it.
+ */
+function describeLeftOut(backends) {
+  const reasons = backends
+    .filter(({ found, name, text }) => {
+      if (found) return false;
+      return name === "cpu" || hasGpu() || !text.includes("needs the CUDA compiler");
+    })
+    .map(({ name, text }) =>
+      name === "cpu" && lacking(cpuLibraries).length > 0
+        ? `the CPU backend is left out. ${describeMissing(lacking(cpuLibraries))}`
+        : text,
+    );
+  return reasons.map((reason) => `onehour: ${reason}`).join("\n");
+}
+
+/** Runs cmake-js; throws with the end of its output, all of which is kept in build/STEP.log. */
+function cmakeJs(step, options) {
+  const program = require.resolve("cmake-js/bin/cmake-js");
+  const run = spawnSync(execPath, [program, step, ...options], { cwd: root, encoding: "utf8" });
+  const log = join(root, "build", `${step}.log`);
+  writeFileSync(log, `${run.stdout}${run.stderr}`);
+  if (run.status === 0) return;
+  const tail = readFileSync(log, "utf8").split("\n").slice(-40).join("\n");
+  throw new Error(`${tail}\nThe native build failed (cmake-js ${step}); all of it is in ${log}`);
+}
+
+/**
+ * Configures and builds the backends that this machine has the libraries for; returns what was
+ * built, and why others were not. Throws when none can be built or the build fails. What is missing
+ * is kept in build/missing.txt, which a later load error repeats.
  */
 export function build({ tests = false, debug = false } = {}) {
   mkdirSync(join(root, "build"), { recursive: true });
-  const missing = missingRequirements();
-  if (missing.length > 0) {
-    const description = describeMissing(missing);
+  if (lacking(tools).length > 0) {
+    let description = describeMissing(lacking([...tools, ...cpuLibraries]));
+    if (hasGpu()) description += "\nFor the GPU it needs more: see docs/install.md";
     writeFileSync(missingFile, `${description}\n`);
     throw new Error(`${description}\nThen: npx onehour build`);
   }
-  rmSync(missingFile, { force: true });
   const folder = join(root, "build", "cmake");
-  const cmakeJs = require.resolve("cmake-js/bin/cmake-js");
   const options = [
     ...["-d", root, "-O", folder, "-l", "error"],
     ...["-p", String(Math.max(2, availableParallelism()))],
     ...["FAKE", "WERROR"].map((option) => `--CDONEHOUR_${option}=${tests ? "ON" : "OFF"}`),
+    ...["CPU", "CUDA"].map(
+      (backend) => `--CDONEHOUR_${backend}=${process.env[`ONEHOUR_${backend}`] ?? "auto"}`,
+    ),
+    // Kept in CMake's cache, so that a build which configures again by itself builds the same.
+    `--CDONEHOUR_CUDA_ARCHITECTURES=${process.env.ONEHOUR_CUDA_ARCHITECTURES ?? ""}`,
     ...(debug ? ["--debug"] : []),
   ];
-  for (const step of ["configure", "build"]) {
-    const run = spawnSync(execPath, [cmakeJs, step, ...options], { cwd: root, encoding: "utf8" });
-    writeFileSync(join(root, "build", `${step}.log`), `${run.stdout}${run.stderr}`);
-    if (run.status !== 0) {
-      const tail = readFileSync(join(root, "build", `${step}.log`), "utf8")
-        .split("\n")
-        .slice(-40);
-      throw new Error(
-        `${tail.join("\n")}\nThe native build failed (cmake-js ${step}); all of it is in ` +
-          join(root, "build", `${step}.log`),
-      );
-    }
+  cmakeJs("configure", options);
+  const backends = readBackends(folder);
+  const leftOut = describeLeftOut(backends);
+  if (leftOut === "") rmSync(missingFile, { force: true });
+  else writeFileSync(missingFile, `${leftOut}\n`);
+  if (!backends.some(({ found }) => found)) {
+    const reasons = backends.map(({ text }) => text);
+    throw new Error(
+      `No backend could be built:\n${leftOut || reasons.join("\n")}\nThen: npx onehour build`,
+    );
   }
+  // A module of an earlier build would be loaded in place of one that cannot be built any more.
   const modules = join(root, "build", debug ? "Debug" : "Release");
-  const built = existsSync(modules) ? readdirSync(modules) : [];
-  if (!built.some((file) => /^onehour_(?!fake).*\.node$/.test(file))) {
-    const log = readFileSync(join(root, "build", "configure.log"), "utf8");
-    const warning = log.slice(Math.max(0, log.indexOf("CMake Warning"))).trim();
-    throw new Error(`No backend could be built:\n${warning}`);
-  }
+  for (const { name, found } of backends)
+    if (!found) rmSync(join(modules, `onehour_${name}.node`), { force: true });
+  cmakeJs("build", options);
+  return { built: describeBuilt(backends), leftOut };
 }
 
 if (import.meta.url === pathToFileURL(argv[1] ?? "").href) {
@@ -130,7 +193,7 @@ if (import.meta.url === pathToFileURL(argv[1] ?? "").href) {
     exit(2);
   }
   if (argv.includes("--check")) {
-    const missing = missingRequirements();
+    const missing = lacking([...tools, ...cpuLibraries]);
     if (missing.length > 0) {
       console.log(missing.map((requirement) => requirement.apt).join(" "));
       exit(1);
@@ -138,8 +201,12 @@ if (import.meta.url === pathToFileURL(argv[1] ?? "").href) {
     exit(0);
   }
   try {
-    build({ tests: argv.includes("--tests"), debug: argv.includes("--debug") });
-    console.log("onehour: the native modules are built");
+    const { built, leftOut } = build({
+      tests: argv.includes("--tests"),
+      debug: argv.includes("--debug"),
+    });
+    if (leftOut !== "") console.error(leftOut);
+    console.log(built);
   } catch (error) {
     console.error(error.message);
     exit(1);

@@ -11,7 +11,9 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 // lib/ is in a checkout only, not in the package.
 if (!existsSync(join(root, "lib"))) {
   try {
-    build();
+    const { built, leftOut } = build();
+    if (leftOut !== "") console.error(leftOut);
+    console.log(built);
     rmSync(join(root, "build", "cmake"), { recursive: true, force: true });
   } catch (error) {
     writeFileSync(join(root, "build", "missing.txt"), `${error.message}\n`);
