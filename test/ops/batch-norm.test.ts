@@ -11,8 +11,8 @@ import {
   batchNormStatistics,
 } from "../../lib/ops/batch-norm.js";
 import { batchNorm } from "../../lib/ops/index.js";
+import { relativeError } from "../../lib/verify/compare.js";
 import { connectAll } from "../support/communicators.js";
-import { relativeError } from "../support/compare.js";
 import { cases, lookup, readFixture } from "../support/fixtures.js";
 import { constant, type Results, run, testFamily } from "../support/op-cases.js";
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { batchNormStatistics } from "../../lib/ops/batch-norm.js";
 import { conv2dBackwardWeight, conv2dStatistics } from "../../lib/ops/conv.js";
 import { conv2d } from "../../lib/ops/index.js";
-import { relativeError } from "../support/compare.js";
+import { relativeError } from "../../lib/verify/compare.js";
 import { device } from "../support/device.js";
 import { cases, lookup, readFixture } from "../support/fixtures.js";
 import { BF16_TOLERANCE, constant, F32_TOLERANCE, run, testFamily } from "../support/op-cases.js";

@@ -4,7 +4,7 @@ import { gradient } from "../../lib/graph/autodiff.js";
 import { bf16FromFloat32, float32FromBf16, type Value } from "../../lib/graph/graph.js";
 import { addOp } from "../../lib/ops/elementwise.js";
 import { add, cast, normalizeInput, relu, scale } from "../../lib/ops/index.js";
-import { relativeError } from "../support/compare.js";
+import { relativeError } from "../../lib/verify/compare.js";
 import { cases, lookup, readFixture } from "../support/fixtures.js";
 import { BF16_TOLERANCE, constant, F32_TOLERANCE, run, testFamily } from "../support/op-cases.js";
 

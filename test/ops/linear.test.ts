@@ -2,7 +2,7 @@
 import { expect, it } from "vitest";
 import { linear } from "../../lib/ops/index.js";
 import { linearBackwardWeight } from "../../lib/ops/linear.js";
-import { relativeError } from "../support/compare.js";
+import { relativeError } from "../../lib/verify/compare.js";
 import { cases, lookup, readFixture } from "../support/fixtures.js";
 import { BF16_TOLERANCE, constant, F32_TOLERANCE, run, testFamily } from "../support/op-cases.js";
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { softmaxCrossEntropy } from "../../lib/ops/index.js";
 import { softmaxCrossEntropyBackward, softmaxCrossEntropyOp } from "../../lib/ops/loss.js";
-import { dot, norm, relativeError } from "../support/compare.js";
+import { dot, norm, relativeError } from "../../lib/verify/compare.js";
 import { cases, lookup, readFixture } from "../support/fixtures.js";
 import { BF16_TOLERANCE, constant, run, sign } from "../support/op-cases.js";
 

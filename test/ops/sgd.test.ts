@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { bf16FromFloat32, float32FromBf16 } from "../../lib/graph/graph.js";
 import { sgd } from "../../lib/ops/index.js";
-import { relativeError } from "../support/compare.js";
+import { relativeError } from "../../lib/verify/compare.js";
 import { cases, lookup, readFixture } from "../support/fixtures.js";
 import { run } from "../support/op-cases.js";
 

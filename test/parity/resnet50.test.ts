@@ -1,15 +1,16 @@
 // A step of ResNet-50 on 224×224 images against PyTorch in double precision. The fixture holds the
 // norm and eight random projections of each gradient; weights and images come from the generator.
 import { expect, it } from "vitest";
-import { median } from "../support/compare.js";
+import { median } from "../../lib/verify/compare.js";
+import { errorScale, projectedError, TestNetwork } from "../../lib/verify/network.js";
+import { device } from "../support/device.js";
 import { lookup, readFixture } from "../support/fixtures.js";
-import { errorScale, projectedError, TestNetwork } from "../support/network.js";
 
 const fixture = lookup(readFixture("resnet50", "step/"));
 const normOf = (name: string) => fixture(`norm/${name}`).data[0]!;
 
 it("a step in fp32 has the oracle's loss, gradients and running statistics", async () => {
-  const network = await TestNetwork.load("resnet50", 4);
+  const network = await TestNetwork.load(device, "resnet50", 4);
   try {
     await network.initialize("robust");
     const [loss] = await network.run("last", 0);

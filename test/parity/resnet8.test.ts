@@ -1,9 +1,10 @@
 // ResNet-8 as a whole against PyTorch in double precision: a step, ten steps, an evaluation.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { CompileOptions, TensorLayout } from "../../lib/graph/compile.js";
-import { median, norm, relativeError } from "../support/compare.js";
+import { median, norm, relativeError } from "../../lib/verify/compare.js";
+import { errorScale, projectedError, TestNetwork } from "../../lib/verify/network.js";
+import { device } from "../support/device.js";
 import { lookup, readFixture } from "../support/fixtures.js";
-import { errorScale, projectedError, TestNetwork } from "../support/network.js";
 
 const references = readFixture("resnet8");
 const fixture = lookup(references);
@@ -16,7 +17,7 @@ function withNetwork(
 ): void {
   let network: TestNetwork;
   beforeAll(async () => {
-    network = await TestNetwork.load("resnet8", batch, options);
+    network = await TestNetwork.load(device, "resnet8", batch, options);
   });
   afterAll(() => network?.dispose());
   body(() => network);

@@ -1,9 +1,10 @@
-// The device that the tests run on: the CPU, or the one that ONEHOUR_TEST_DEVICE names.
+// The device that the tests run on: the CPU, or the backend that ONEHOUR_TEST_DEVICE names, "cuda" or
+// "emulated".
 import { afterAll } from "vitest";
-import { openDevice } from "../../lib/device.js";
+import { openBackend, openDevice } from "../../lib/device.js";
 
-export const device = openDevice({
-  device: process.env.ONEHOUR_TEST_DEVICE === "cuda" ? "cuda" : "cpu",
-});
+const { ONEHOUR_TEST_DEVICE: backend = "cpu" } = process.env;
+
+export const device = backend === "cpu" ? openDevice({ device: "cpu" }) : openBackend(backend, 1);
 
 afterAll(() => device.dispose());

@@ -5,7 +5,7 @@ import type { NativeCommunicator } from "../../lib/device.js";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import type { DataType, Graph, Value } from "../../lib/graph/graph.js";
-import { dot, norm, relativeError } from "./compare.js";
+import { dot, norm, relativeError } from "../../lib/verify/compare.js";
 import { device } from "./device.js";
 import { type Cases, cases, lookup, type Reference, readFixture } from "./fixtures.js";
 

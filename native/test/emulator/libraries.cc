@@ -1,0 +1,88 @@
+// What stands in for cuDNN, cuBLASLt and NCCL where there is no GPU: the CPU backend's kernels and
+// communicators, since the emulated device's memory is the host's.
+#include <memory>
+#include <utility>
+
+#include "../../cpu/kernels.h"
+#include "../../cuda/kernels.h"
+#include "../../cuda/linear.h"
+
+namespace onehour::cuda {
+namespace {
+
+// A kernel of the CPU as work of the emulated device.
+class StandIn final : public Kernel {
+ public:
+  explicit StandIn(std::unique_ptr<Kernel> kernel) : kernel_(std::move(kernel)) {}
+  void run(Stream& stream) override {
+    emulator::perform([this, &stream] { kernel_->run(stream); });
+  }
+  size_t workspaceBytes() const override { return kernel_->workspaceBytes(); }
+
+ private:
+  std::unique_ptr<Kernel> kernel_;
+};
+
+template <const KernelTable& (*table)()>
+const KernelTable& standIns() {
+  static const KernelTable result = [] {
+    KernelTable kernels;
+    for (const auto& [name, factory] : table()) {
+      kernels.emplace(name, [](const Instruction& instruction, PrepareContext& context) {
+        return std::unique_ptr<Kernel>(
+            std::make_unique<StandIn>(table().at(instruction.op)(instruction, context)));
+      });
+    }
+    return kernels;
+  }();
+  return result;
+}
+
+// The CPU's product with the bias's gradient by this backend's own kernel.
+std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
+                                             PrepareContext& context) {
+  Instruction product = instruction;
+  for (Operand& output : product.outputs) {
+    if (output.name != "db") continue;
+    auto unused = context.backend.allocate(output.bytes(), MemoryKind::device);
+    output.data = unused.get();
+    const bool accumulate = instruction.integer("accumulate", 0) != 0;
+    auto kernel = cpu::linearKernels().at(instruction.op)(product, context);
+    const size_t bytes = kernel->workspaceBytes();
+    return makeKernel(
+        [unused, weight = std::make_unique<StandIn>(std::move(kernel)),
+         bias = prepareBiasGradient(instruction.input("dy"), instruction.output("db"), accumulate,
+                                    context)](Stream& stream) {
+          weight->run(stream);
+          bias->run(stream);
+        },
+        bytes);
+  }
+  return cpu::linearKernels().at(instruction.op)(product, context);  // refuses
+}
+
+}  // namespace
+
+const KernelTable& convKernels() { return standIns<cpu::convKernels>(); }
+const KernelTable& linearKernels() {
+  static const KernelTable table = [] {
+    KernelTable kernels = standIns<cpu::linearKernels>();
+    kernels.insert_or_assign("linear-backward-weight", linearBackwardWeight);
+    return kernels;
+  }();
+  return table;
+}
+const KernelTable& collectiveKernels() { return standIns<cpu::collectiveKernels>(); }
+
+std::unique_ptr<Communicator> createNcclCommunicator(int, int rank, int size, double timeoutSeconds,
+                                                     Watch&) {
+  return cpu::createGlooCommunicator(rank, size, timeoutSeconds);
+}
+
+std::shared_ptr<void> allocateForCollectives(size_t bytes) {
+  void* memory = nullptr;
+  ONEHOUR_CUDA(cudaMalloc(&memory, bytes));
+  return {memory, [](void* address) { cudaFree(address); }};
+}
+
+}  // namespace onehour::cuda

@@ -1,0 +1,88 @@
+// The convolutions of the residual networks have cuDNN plans for GPUs that are only described: one a
+// pattern, filter size, stride and precision, or, with ONEHOUR_ALL_PLANS=1 (npm run test:plans), all
+// convolutions of three networks for two GPUs. It proves that plans are made, nothing about speed.
+import { execFile } from "node:child_process";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type CompileOptions, compile } from "../../lib/graph/compile.js";
+import { conv2dStatistics } from "../../lib/ops/conv.js";
+import { modelOf, operations, optionsFor } from "../graph/options.js";
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const build = join(root, "build/cmake");
+const all = process.env.ONEHOUR_ALL_PLANS === "1";
+const run = promisify(execFile);
+const minutes = 60_000;
+
+/** Lines of convolutions, and what else a program needs. */
+function convolutions(name: string, precision: CompileOptions["precision"], batch: number) {
+  const model = modelOf(name);
+  const fused = new Set([...operations, conv2dStatistics.name]);
+  const { programs } = compile(
+    model,
+    optionsFor(model, { precision, batch, operations: fused, channelMultiple: 4 }),
+  );
+  const lines = programs.find((program) => program.name === "last")!.text.split("\n");
+  return {
+    header: lines.filter((line) => /^(onehour-program|name|arena) /.test(line)),
+    lines: lines.filter((line) => /^\w+ conv2d/.test(line)),
+  };
+}
+
+/** The first line of each op with each filter size and stride. */
+function firstOfEachKind(lines: string[]): string[] {
+  const kinds = new Map<string, string>();
+  for (const line of lines) {
+    const [op, stride] = [/ (conv2d\S*)/, / stride=(\S+)/].map((part) => part.exec(line)![1]);
+    const filter = / d?w=[^[]*\[\d+,(\d+,\d+),/.exec(line)![1];
+    const kind = `${op} ${stride} ${filter}`;
+    if (!kinds.has(kind)) kinds.set(kind, line);
+  }
+  return [...kinds.values()];
+}
+
+const precisions = ["fp32", "tf32", "bf16"] as const;
+const networks = { resnet8: 128, resnet18: 256, resnet50: 256 };
+
+describe.skipIf(!existsSync(join(root, "build/Release/onehour_cuda.node")))("cuDNN's plans", () => {
+  const folder = mkdtempSync(join(tmpdir(), "onehour-programs-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  beforeAll(async () => {
+    await run("cmake", ["--build", build, "--target", "find_plans"]);
+  }, 5 * minutes);
+
+  /** Files with the programs to find plans for. */
+  function programs(precision: CompileOptions["precision"]): string[] {
+    return Object.entries(networks).flatMap(([name, batch]) => {
+      if (!all && name === "resnet18") return [];
+      const { header, lines } = convolutions(name, precision, batch);
+      const path = join(folder, `${name}-${precision}.txt`);
+      const text = [...header, ...(all ? lines : firstOfEachKind(lines))];
+      writeFileSync(path, `${text.join("\n")}\n`);
+      return [path];
+    });
+  }
+
+  // Compiling a plan takes one core some seconds, so two precisions go side by side.
+  const devices = all ? ["h100", "a100"] : ["h100"];
+  it.concurrent.each(
+    devices.flatMap((device) => precisions.map((precision) => ({ device, precision }))),
+  )(
+    "$precision on $device",
+    { timeout: (all ? 90 : 10) * minutes },
+    async ({ device, precision }) => {
+      const description = join(root, `test/fixtures/devices/${device}.json`);
+      const { stdout } = await run(join(build, "find_plans"), [
+        description,
+        ...programs(precision),
+      ]);
+      if (all) console.log(`${precision} on ${device}\n${stdout}`);
+      expect(stdout).toMatch(/^[1-9]\d* graphs, 0 without a plan$/m);
+    },
+  );
+});
