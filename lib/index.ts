@@ -6,6 +6,7 @@ export { type Dataset, type DatasetOpener, datasets, openDataset } from "./data/
 export { permutation, Sampler, type SamplerOptions } from "./data/sampler.js";
 export {
   type Device,
+  type DeviceArray,
   type DeviceOptions,
   type DeviceProperties,
   type Executor,

@@ -91,6 +91,10 @@ describe("load errors", () => {
         "libdnnl.so.2: cannot open shared object file: No such file or directory",
         "the library libdnnl.so.2 that it needs is not here",
       ],
+      [
+        "libcudnn.so.9: cannot open shared object file: No such file or directory",
+        "the CUDA library libcudnn.so.9 that it needs is not where it was then",
+      ],
       ["/lib/libc.so.6: version `GLIBC_2.38' not found (required by x)", "newer C or C++ library"],
       ["undefined symbol: napi_create_object", "another Node"],
       ["The module was compiled using NODE_MODULE_VERSION 115", "another Node"],

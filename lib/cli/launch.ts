@@ -8,21 +8,22 @@ import { usageError, wholeNumber } from "./values.js";
 export function launchCommand(): Command {
   return new Command("launch")
     .description("Run a script of yours in k processes; connect() in it meets the others.")
-    .requiredOption("--workers <k>", "processes to start", wholeNumber(1, 2))
+    .option("--workers <k>", "processes to start; default: one a GPU, or 1", wholeNumber(1, 2))
     .argument("<script>", "a .ts, .js or .mjs file")
     .argument("[args...]", "handed to the script")
     .passThroughOptions()
-    .action(async (script: string, args: string[], options: { workers: number }) => {
+    .action(async (script: string, args: string[], options: { workers?: number }) => {
       const path = resolve(script);
       if (!existsSync(path))
         throw usageError(
           `${path} does not exist. Name a script that does, for example: ` +
-            `onehour launch --workers ${options.workers} examples/all-reduce.ts`,
+            `onehour launch --workers ${options.workers ?? 2} examples/all-reduce.ts`,
         );
       const { launch } = await import("../distributed/launch.js");
+      const { defaultWorkers } = await import("../gpus.js");
       const runner = fileURLToPath(new URL("../distributed/run-script.js", import.meta.url));
       process.exitCode = await launch({
-        workers: options.workers,
+        workers: options.workers ?? defaultWorkers(),
         command: () => [runner, path, ...args],
         timeoutSeconds: 60,
       });

@@ -52,6 +52,7 @@ export function trainCommand(): Command {
     .option("--sync-bn [g]", "batch norm over all ranks, or groups of g", toNumber)
     .option("--precision <fp32|tf32|bf16>", "default: fp32 on the CPU, bf16 on a GPU")
     .option("--device <auto|cpu|cuda>", "where to compute; default: auto")
+    .option("--no-cuda-graph", "start a GPU's kernels one by one")
     .option("--threads <T>", "CPU threads per worker; default: cores / workers", toNumber)
     .option("--seed <s>", "of initial weights, order and augmentation; default: 0", toNumber)
     .option("--no-augment", "train on the images as they are")

@@ -1,15 +1,16 @@
 // `connect()`: the public way into a run of several ranks, for scripts and for training.
 import { createHash } from "node:crypto";
-import { type Device, type NativeCommunicator, openDevice } from "../device.js";
+import { isDeviceArray } from "../communicator.js";
+import { type Device, type DeviceArray, type NativeCommunicator, openDevice } from "../device.js";
 import { OnehourError } from "../errors.js";
-import { native } from "../native.js";
+import { isBuilt, native } from "../native.js";
 import { readEnvironment } from "./environment.js";
 import { isLoopback, nameRanks, type Rendezvous } from "./rendezvous.js";
 import { joinRendezvous } from "./rendezvous-client.js";
 import { hostRendezvous, type RendezvousServer } from "./rendezvous-server.js";
 
-/** Arrays that are summed over ranks. */
-export type Summable = Float32Array | Float64Array | Int32Array;
+/** Arrays that are summed over ranks: of the host, or of a device. */
+export type Summable = Float32Array | Float64Array | Int32Array | DeviceArray;
 
 export interface ConnectOptions {
   /**
@@ -29,13 +30,14 @@ export interface World {
   readonly localWorldSize: number;
   readonly rendezvous: Rendezvous;
   /**
-   * Sums an array over all ranks, in place, and returns it. All ranks get the same bits.
+   * Sums an array over all ranks, in place, and returns it. All ranks get the same bits. An array of
+   * a device must not be used otherwise before this ends.
    * @throws OnehourError ERR_ONEHOUR_RANKS_DIFFER when the ranks called something else;
    * NativeError ERR_COLLECTIVE when a rank is gone.
    */
   allReduce<T extends Summable>(data: T): Promise<T>;
   /** Copies `root`'s array (rank 0's by default) over that of every rank, and returns it. */
-  broadcast<T extends NodeJS.TypedArray>(data: T, root?: number): Promise<T>;
+  broadcast<T extends NodeJS.TypedArray | DeviceArray>(data: T, root?: number): Promise<T>;
   /** Every rank's array in rank order; the same type and length on all ranks. */
   allGather<T extends NodeJS.TypedArray>(data: T): Promise<T[]>;
   /** Resolves when every rank has called it. */
@@ -47,8 +49,8 @@ export interface World {
   agree(name: string, value: string): Promise<void>;
   /**
    * A new communicator for programs, over groups of `groupSize` consecutive ranks (all by default).
-   * Every rank asks for the same names in the same order. It belongs to `device`, by default this
-   * process' own CPU.
+   * Every rank asks for the same names in the same order. It belongs to `device`, by default the
+   * one that the world's own collectives go over.
    */
   communicator(name: string, groupSize?: number, device?: Device): Promise<NativeCommunicator>;
   /** Leaves; the other ranks may go on as long as they do not call this one. */
@@ -73,6 +75,8 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
   const { rank, worldSize, localRank, localWorldSize } = place;
   // Devices divide this machine's cores by it, whoever started the ranks.
   process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
+  // Devices choose their GPU by it.
+  process.env.ONEHOUR_LOCAL_RANK ??= String(localRank);
   const timeoutSeconds = options.timeoutSeconds ?? Number(process.env.ONEHOUR_TIMEOUT ?? 60);
   if (!(timeoutSeconds > 0))
     throw usage(`a timeout of ${timeoutSeconds} seconds, expected a number above 0`);
@@ -140,6 +144,7 @@ class ConnectedWorld implements World {
   readonly localWorldSize: number;
   readonly rendezvous: Rendezvous;
   private own: Promise<NativeCommunicator> | undefined;
+  private readonly byDevice = new Map<Device, Promise<NativeCommunicator>>();
   private device: Device | undefined;
   // Operations run one after another, in the order of the calls.
   private last: Promise<unknown> = Promise.resolve();
@@ -170,17 +175,26 @@ class ConnectedWorld implements World {
 
   async allReduce<T extends Summable>(data: T): Promise<T> {
     if (
-      !(data instanceof Float32Array || data instanceof Float64Array || data instanceof Int32Array)
+      !(
+        data instanceof Float32Array ||
+        data instanceof Float64Array ||
+        data instanceof Int32Array ||
+        isDeviceArray(data)
+      )
     )
-      throw usage(`allReduce takes a Float32Array, Float64Array or Int32Array, got ${kind(data)}`);
+      throw usage(
+        "allReduce takes a Float32Array, Float64Array, Int32Array or an array of a device, got " +
+          kind(data),
+      );
     await this.together("allReduce", data, (communicator) => communicator.allReduce(data));
     return data;
   }
 
-  async broadcast<T extends NodeJS.TypedArray>(data: T, root = 0): Promise<T> {
+  async broadcast<T extends NodeJS.TypedArray | DeviceArray>(data: T, root = 0): Promise<T> {
     if (!Number.isInteger(root) || root < 0 || root >= this.worldSize)
       throw usage(`broadcast from rank ${root}, expected a rank from 0 to ${this.worldSize - 1}`);
-    if (!isTypedArray(data)) throw usage(`broadcast takes a typed array, got ${kind(data)}`);
+    if (!isTypedArray(data) && !isDeviceArray(data))
+      throw usage(`broadcast takes a typed array or an array of a device, got ${kind(data)}`);
     await this.together(`broadcast from rank ${root}`, data, (communicator) =>
       communicator.broadcast(data, root),
     );
@@ -245,9 +259,27 @@ class ConnectedWorld implements World {
     this.device = undefined;
   }
 
+  /** The CPU, which leaves a GPU to the programs; a GPU where only its backend is built. */
   private openOwn(): Device {
-    this.device ??= openDevice({ device: "cpu", threads: 1 });
+    this.device ??= openDevice({
+      device: isBuilt("cpu") ? "cpu" : "cuda",
+      threads: 1,
+    });
     return this.device;
+  }
+
+  /** The world's communicator for arrays of a device; its name counts the devices by first use. */
+  private over(device: Device): Promise<NativeCommunicator> {
+    let communicator = this.byDevice.get(device);
+    if (communicator === undefined) {
+      communicator = this.communicator(
+        `world, device ${this.byDevice.size}`,
+        this.worldSize,
+        device,
+      );
+      this.byDevice.set(device, communicator);
+    }
+    return communicator;
   }
 
   /**
@@ -256,7 +288,7 @@ class ConnectedWorld implements World {
    */
   private together(
     what: string,
-    data: NodeJS.TypedArray | undefined,
+    data: NodeJS.TypedArray | DeviceArray | undefined,
     operation: (communicator: NativeCommunicator) => Promise<void>,
   ): Promise<void> {
     if (this.worldSize === 1) return Promise.resolve();
@@ -274,7 +306,8 @@ class ConnectedWorld implements World {
           `the ranks call different collectives: rank 0 ${first}, ${ranks} ${other}. ` +
           "All ranks must make the same calls in the same order",
       );
-      if (data === undefined || data.length > 0) await operation(communicator);
+      if (data?.length === 0) return;
+      await operation(isDeviceArray(data) ? await this.over(data.device) : communicator);
     };
     const result = this.last.then(run);
     this.last = result.catch(() => {});
@@ -314,8 +347,9 @@ function bytesOf(data: NodeJS.TypedArray): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-/** "Float32Array[10]". */
+/** "Float32Array[10]", or "f32[10] on cuda". */
 function kind(data: unknown): string {
+  if (isDeviceArray(data)) return `${data.type}[${data.length}] on ${data.device.properties.kind}`;
   return isTypedArray(data) ? `${data.constructor.name}[${data.length}]` : typeof data;
 }
 

@@ -102,6 +102,23 @@ const dialects: readonly Dialect[] = [
   },
 ];
 
+function dialectOf(env: Environment): Dialect | undefined {
+  return dialects.find(({ signs }) => signs.every((name) => env[name] !== undefined));
+}
+
+/** Without a local rank each machine (or pod) holds one process. */
+function localRankOf(env: Environment, { localRank }: Dialect): number {
+  return env[localRank] === undefined ? 0 : whole(env, localRank, 0);
+}
+
+/** The rank among the processes of this machine, and who gave it; needs no meeting point. */
+export function readLocalRank(env: Environment = process.env): Pick<Rank, "localRank" | "source"> {
+  const dialect = dialectOf(env);
+  return dialect === undefined
+    ? { localRank: 0, source: "single" }
+    : { localRank: localRankOf(env, dialect), source: dialect.source };
+}
+
 const alone: Rank = { rank: 0, worldSize: 1, localRank: 0, localWorldSize: 1, source: "single" };
 
 /**
@@ -115,12 +132,11 @@ const alone: Rank = { rank: 0, worldSize: 1, localRank: 0, localWorldSize: 1, so
  * @throws OnehourError ERR_ONEHOUR_ENVIRONMENT when a variable is missing or no sensible number.
  */
 export function readEnvironment(env: Environment = process.env): Rank {
-  const dialect = dialects.find(({ signs }) => signs.every((name) => env[name] !== undefined));
+  const dialect = dialectOf(env);
   if (dialect === undefined) return { ...alone };
   const worldSize = whole(env, dialect.worldSize, 1);
   const rank = whole(env, dialect.rank, 0, worldSize - 1);
-  // Without a local rank each machine (or pod) holds one process.
-  const localRank = env[dialect.localRank] === undefined ? 0 : whole(env, dialect.localRank, 0);
+  const localRank = localRankOf(env, dialect);
   const given = dialect.localWorldSize;
   const [name, text] =
     typeof given === "string" ? [given, env[given]] : [dialect.localRank, given(env)];

@@ -1,7 +1,7 @@
 // What stands before a run: its options, its programs, and what they must fulfil.
 
 import type { Dataset } from "../data/dataset.js";
-import type { Device } from "../device.js";
+import type { Device, Executor } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
 import { resnet } from "../models/resnet.js";
@@ -50,7 +50,7 @@ export interface RunOptions {
 }
 
 /** Fields that may differ between ranks. */
-const ownFields: ReadonlySet<string> = new Set(["out", "threads", "device", "timeout"]);
+const ownFields: ReadonlySet<string> = new Set(["out", "threads", "timeout"]);
 
 /** What all ranks must have alike at the start. */
 export function factsOf({ recipe, dataset }: RunOptions, compiled: CompiledModel) {
@@ -60,6 +60,23 @@ export function factsOf({ recipe, dataset }: RunOptions, compiled: CompiledModel
     "data set": dataset.fingerprint,
     "programs' hash": compiled.hash,
   };
+}
+
+/** Has a GPU replay each submission as one graph, on all ranks or on none. */
+export async function recordPrograms(
+  { recipe, device, team, onEvent }: RunOptions,
+  executor: Executor,
+): Promise<void> {
+  if (device.properties.kind !== "cuda" || !recipe.cudaGraph) return;
+  const reasons = await team.gather("record", (await executor.record()) ?? "");
+  const rank = reasons.findIndex((reason) => reason !== "");
+  if (rank < 0) return;
+  await executor.forget();
+  if (team.rank === 0)
+    onEvent({
+      type: "message",
+      text: `no CUDA graph is used, since rank ${rank} cannot record one: ${reasons[rank]}`,
+    });
 }
 
 /** Refuses a plan larger than the device's memory, with the largest batch that fits. */

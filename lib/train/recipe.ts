@@ -45,7 +45,7 @@ export const recipeSchema = z.strictObject({
   dataset: text.default("fashion-mnist"),
   /** Name of a model; resnet8 for small images, resnet50 for large ones. */
   model: text.optional(),
-  /** Worker processes k; one a GPU, or one on the CPU. */
+  /** Worker processes k; one a GPU that can be used, or one on the CPU. */
   workers: whole(1).optional(),
   /** Images n per worker and micro-batch. */
   batch: whole(1).default(32),
@@ -78,6 +78,8 @@ export const recipeSchema = z.strictObject({
   /** Compute type; fp32 on the CPU, bf16 on a GPU. */
   precision: oneOf(["fp32", "tf32", "bf16"]).optional(),
   device: oneOf(["auto", "cpu", "cuda"]).default("auto"),
+  /** Whether a GPU replays each step as one CUDA graph, where that works on every rank. */
+  cudaGraph: flag.default(true),
   /** Threads of a worker on the CPU; cores / workers. */
   threads: whole(1).optional(),
   seed: whole(0)
@@ -239,5 +241,6 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
     milestones: sortMilestones(recipe.milestones ?? defaultMilestones(epochs)),
     ...(recipe.init === undefined ? {} : { init: resolve(recipe.init) }),
     precision: choosePrecision(recipe.precision, device),
+    device: device.kind,
   };
 }

@@ -14,6 +14,7 @@ import {
   compileRecipe,
   factsOf,
   type RunOptions,
+  recordPrograms,
   requireMemory,
   requireStepsLeft,
 } from "./prepare.js";
@@ -55,6 +56,7 @@ export async function runRank(options: RunOptions): Promise<Result> {
     ),
   });
   try {
+    await recordPrograms(options, executor);
     return await new Run(options, compiled, executor).train();
   } finally {
     executor.dispose();

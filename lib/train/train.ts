@@ -3,11 +3,12 @@
 
 import type { Writable } from "node:stream";
 import { type Dataset, openDataset } from "../data/dataset.js";
-import { type Device, openDevice } from "../device.js";
+import { type Device, expectDevice, openDevice } from "../device.js";
 import { connect, type World } from "../distributed/connect.js";
 import { readEnvironment } from "../distributed/environment.js";
 import { type InterruptionReport, tellLauncher } from "../distributed/report.js";
 import { OnehourError } from "../errors.js";
+import { defaultWorkers, requireGpus } from "../gpus.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { models } from "../models/resnet.js";
 import { Reporter, type Result, type RunEvent } from "./events.js";
@@ -51,6 +52,16 @@ async function readInput(input: RecipeInput, resume: boolean): Promise<PartialRe
   return parseRecipe(await readRunRecipe(input.out, input));
 }
 
+/** The recipe for a data set, a device and a number of workers. */
+function resolveFor(
+  partial: PartialRecipe,
+  dataset: Dataset,
+  device: ReturnType<typeof expectDevice>,
+  workers: number,
+): Recipe {
+  return resolveRecipe({ ...partial, workers }, { dataset, device, models: Object.keys(models) });
+}
+
 /** Opens data and device, and resolves the recipe for `workers` ranks. */
 async function prepare(partial: PartialRecipe, workers: number): Promise<Prepared> {
   const dataset = await openDataset(partial.dataset);
@@ -60,8 +71,7 @@ async function prepare(partial: PartialRecipe, workers: number): Promise<Prepare
     ...(threads === undefined ? {} : { threads }),
   });
   try {
-    const facts = { dataset, device: device.properties, models: Object.keys(models) };
-    const recipe = resolveRecipe({ ...partial, workers }, facts);
+    const recipe = resolveFor(partial, dataset, device.properties, workers);
     return { recipe, dataset, device, [Symbol.dispose]: () => device.dispose() };
   } catch (error) {
     device.dispose();
@@ -122,15 +132,29 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
       await world.close();
     }
   }
-  const workers = partial.workers ?? 1;
-  using prepared = await prepare(partial, workers);
-  if (prepared.recipe.out !== undefined) checkRunFolder(prepared.recipe.out, resume);
-  return await inRunFolder(prepared.recipe, async (recipe) => {
-    if (workers === 1) return await runRank({ ...prepared, recipe, resume, team: alone, onEvent });
-    prepared.device.dispose();
+  const expected = expectDevice(partial.device);
+  const workers = workersFor(partial, expected.kind);
+  if (workers === 1) {
+    // Where it is to be the CPU, why no GPU is taken has been said.
+    const device = expected.kind === "cpu" ? "cpu" : partial.device;
+    using prepared = await prepare({ ...partial, device }, 1);
+    if (prepared.recipe.out !== undefined) checkRunFolder(prepared.recipe.out, resume);
+    return await inRunFolder(prepared.recipe, (recipe) =>
+      runRank({ ...prepared, recipe, resume, team: alone, onEvent }),
+    );
+  }
+  if (expected.kind === "cuda") requireGpus(workers);
+  const dataset = await openDataset(partial.dataset);
+  const resolved = resolveFor(partial, dataset, expected, workers);
+  if (resolved.out !== undefined) checkRunFolder(resolved.out, resume);
+  return await inRunFolder(resolved, async (recipe) => {
     const { superviseWorkers } = await import("./workers.js");
     return await superviseWorkers({ recipe, resume }, onEvent);
   });
+}
+
+function workersFor({ workers }: PartialRecipe, kind: "cpu" | "cuda"): number {
+  return workers ?? (kind === "cuda" ? defaultWorkers() : 1);
 }
 
 function requireWorkers({ workers }: PartialRecipe, worldSize: number): void {
@@ -168,6 +192,7 @@ export async function compileRun(
   options: { resume?: boolean } = {},
 ): Promise<CompiledModel> {
   const partial = await readInput(input, options.resume === true);
-  using prepared = await prepare(partial, partial.workers ?? 1);
+  const { kind } = expectDevice(partial.device);
+  using prepared = await prepare({ ...partial, device: kind }, workersFor(partial, kind));
   return compileRecipe(prepared.recipe, prepared.dataset, prepared.device);
 }

@@ -14,6 +14,8 @@ interface Sums {
   gathered: number[][];
   large: string;
   unawaited: number[];
+  device: number[];
+  deviceBroadcast: number[];
   pair?: number[];
 }
 
@@ -33,6 +35,8 @@ function expectSums(all: Sums[], k: number): void {
     expect(sums.worldSize).toBe(k);
     expect(sums.float32).toEqual(ramp);
     expect(sums.float64).toEqual(ramp);
+    expect(sums.device).toEqual(ramp);
+    expect(sums.deviceBroadcast).toEqual([k - 1, 42]);
     expect(sums.int32).toEqual([0, 1, 2, 3, 4].map((i) => i * triangle));
     expect(sums.empty).toBe(0);
     expect(sums.broadcast).toEqual([k - 1, 42]);

@@ -1,5 +1,6 @@
 // Every collective once; each rank prints what it got as one line of JSON.
 import { createHash } from "node:crypto";
+import { openDevice } from "../../../dist/device.js";
 import { connect } from "../../../dist/distributed/connect.js";
 
 const world = await connect();
@@ -24,6 +25,12 @@ result.large = createHash("sha256").update(large).digest("hex");
 const [first, second] = [Float32Array.of(rank), Int32Array.of(1)];
 await Promise.all([world.allReduce(first), world.allReduce(second)]);
 result.unawaited = [first[0], second[0]];
+// The same on arrays of a device.
+const device = openDevice({ device: process.env.ONEHOUR_TEST_DEVICE ?? "cpu", threads: 1 });
+const there = await device.array(ramp(Float32Array, 10));
+result.device = [...(await (await world.allReduce(there)).read())];
+const flags = await device.array(Int32Array.of(rank, 42));
+result.deviceBroadcast = [...(await (await world.broadcast(flags, worldSize - 1)).read())];
 await world.agree("seed", "7");
 // Programs' communicators come in groups of consecutive ranks.
 if (worldSize % 2 === 0) {

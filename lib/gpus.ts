@@ -1,0 +1,101 @@
+// The GPUs of this machine: which of them can be used, and which one this process takes.
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { readLocalRank } from "./distributed/environment.js";
+import { OnehourError, toNativeError } from "./errors.js";
+import { type DeviceListing, loadAddon } from "./native.js";
+
+/** What was found without opening a GPU. */
+export interface Gpus {
+  usable: DeviceListing[];
+  /** Why others, or all, cannot be used; empty where there are none and nobody could expect any. */
+  problems: string[];
+  /** What kept GPUs from being looked for, or found. */
+  error?: OnehourError;
+}
+
+/** Whether the machine has an NVIDIA GPU, with a driver or not. */
+function hasGpu(): boolean {
+  const devices = "/sys/bus/pci/devices";
+  const nvidia = "0x10de";
+  const display = /^0x03/;
+  try {
+    return readdirSync(devices).some((device) => {
+      const read = (file: string) => readFileSync(join(devices, device, file), "utf8").trim();
+      return read("vendor") === nvidia && display.test(read("class"));
+    });
+  } catch {
+    return false;
+  }
+}
+
+/** Codes that only mean that there is nothing, unless there is a GPU after all. */
+const absent = new Set(["ERR_ONEHOUR_NOT_BUILT", "ERR_DEVICE"]);
+
+/** Looks for the GPUs that CUDA_VISIBLE_DEVICES leaves; opens none. */
+export function findGpus(): Gpus {
+  try {
+    const all = loadAddon("cuda").listDevices();
+    return {
+      usable: all.filter(({ problem }) => problem === ""),
+      problems: all.flatMap(({ ordinal, name, problem }) =>
+        problem === "" ? [] : [`GPU ${ordinal} (${name}) ${problem}`],
+      ),
+    };
+  } catch (thrown) {
+    const error = toNativeError(thrown);
+    if (!(error instanceof OnehourError)) throw error;
+    const expected = absent.has(error.code) && !hasGpu();
+    return { usable: [], problems: expected ? [] : [error.message], error };
+  }
+}
+
+/** The GPU that ONEHOUR_GPU names for this process and all that it starts. */
+function namedGpu(): number | undefined {
+  const text = process.env.ONEHOUR_GPU;
+  if (text === undefined || text === "") return undefined;
+  if (/^\d{1,4}$/.test(text)) return Number(text);
+  throw new OnehourError(
+    "ERR_ONEHOUR_ENVIRONMENT",
+    `ONEHOUR_GPU is "${text}", expected the number of a GPU, from 0; unset it to use one a worker`,
+  );
+}
+
+/**
+ * The ordinal of the GPU that this process takes: the one that ONEHOUR_GPU names, else that of its
+ * local rank. Throws ERR_ONEHOUR_DEVICE where there are fewer.
+ */
+export function chooseGpu({ usable, problems }: Gpus): number {
+  const named = namedGpu();
+  if (named !== undefined) return named;
+  const { localRank, source } = readLocalRank();
+  // Other launchers may show each process a GPU of its own.
+  const own = source !== "onehour" && usable.length === 1 ? usable[0] : usable[localRank];
+  if (own) return own.ordinal;
+  throw new OnehourError(
+    "ERR_ONEHOUR_DEVICE",
+    `this is worker ${localRank} of its machine, counted from 0, but ${countOf(usable.length)} ` +
+      `can be used here; start at most as many workers, or use the CPU (--device cpu)` +
+      problems.map((problem) => `; ${problem}`).join(""),
+  );
+}
+
+const countOf = (gpus: number) => `${gpus} GPU${gpus === 1 ? "" : "s"}`;
+
+/** Workers for the GPUs of this machine: one each, or one where there is none. */
+export function defaultWorkers(): number {
+  return namedGpu() === undefined ? Math.max(1, findGpus().usable.length) : 1;
+}
+
+/** Throws ERR_ONEHOUR_RECIPE unless each of the workers on this machine can have a GPU. */
+export function requireGpus(workers: number): void {
+  if (namedGpu() !== undefined) return;
+  const { usable, problems } = findGpus();
+  if (workers <= usable.length) return;
+  throw new OnehourError(
+    "ERR_ONEHOUR_RECIPE",
+    `--workers: ${workers} workers take a GPU each, but ${countOf(usable.length)} can be used here; ` +
+      `expected at most ${usable.length} (--accumulate makes up for the minibatch), or --device cpu` +
+      problems.map((problem) => `; ${problem}`).join(""),
+  );
+}
