@@ -1,5 +1,5 @@
-"""The training step of `onehour bench throughput` in PyTorch: eager, channels_last, SGD with Nesterov
-momentum and weight decay on everything but batch norm.
+"""The training step of `onehour bench throughput` in PyTorch: eager or compiled, channels_last, SGD with
+Nesterov momentum and weight decay on everything but batch norm.
 
 Reads one JSON object a line from standard input, {"steps": S}, runs S steps and answers
 {"seconds": s, "peakBytes": b}. Ends with its input. The first line that it writes describes it.
@@ -92,6 +92,7 @@ def main():
     parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
+    parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
 
     torch.manual_seed(0)
@@ -120,11 +121,12 @@ def main():
         nesterov=True,
     )
     loss_function = nn.CrossEntropyLoss()
+    network = torch.compile(model) if options.compile else model
 
     def step():
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16"):
-            logits = model(x)
+            logits = network(x)
         loss = loss_function(logits.float(), labels)
         loss.backward()
         optimizer.step()
@@ -135,7 +137,7 @@ def main():
 
     print(
         json.dumps({
-            "name": f"PyTorch {torch.__version__}",
+            "name": f"PyTorch {torch.__version__}" + (", compiled" if options.compile else ""),
             "parameters": sum(p.numel() for p in model.parameters()),
         }),
         flush=True,

@@ -7,6 +7,7 @@ export interface StepSettings {
   classes: number;
   batch: number;
   precision: "fp32" | "tf32" | "bf16";
+  device: "cpu" | "cuda";
   threads: number;
 }
 

@@ -19,10 +19,14 @@ function missing(python: string, what: string): OnehourError {
   );
 }
 
-/** Starts PyTorch with the python3 of `ONEHOUR_PYTHON`, or else the one on the path. */
+/**
+ * Starts PyTorch with the python3 of `ONEHOUR_PYTHON`, or else the one on the path; eager, or with
+ * torch.compile.
+ */
 export async function startPyTorch(
   settings: StepSettings,
   device: "cpu" | "cuda",
+  mode: "eager" | "compiled" = "eager",
 ): Promise<Contender> {
   const python = process.env.ONEHOUR_PYTHON || "python3";
   const { height, width, channels } = settings.images;
@@ -32,6 +36,7 @@ export async function startPyTorch(
       ...[script, "--model", settings.model, "--batch", settings.batch, "--device", device],
       ...["--image", height, width, channels, "--classes", settings.classes],
       ...["--precision", settings.precision, "--threads", settings.threads],
+      ...(mode === "compiled" ? ["--compile"] : []),
     ].map(String),
     { stdio: ["pipe", "pipe", "inherit"] },
   );

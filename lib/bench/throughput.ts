@@ -1,11 +1,12 @@
 // Images per second of the training step, per number of workers and against PyTorch.
 import { usableCores } from "../cores.js";
-import { openDevice } from "../device.js";
-import { OnehourError } from "../errors.js";
-import { models } from "../models/resnet.js";
+import { expectDevice } from "../device.js";
+import { defaultWorkers, requireGpus } from "../gpus.js";
 import { choosePrecision } from "../train/recipe.js";
 import type { Contender, StepSettings } from "./contender.js";
+import { median } from "./median.js";
 import { startPyTorch } from "./pytorch.js";
+import { stepSettings } from "./settings.js";
 import { bar, table } from "./table.js";
 import { type Device, startWorkers } from "./workers.js";
 
@@ -13,9 +14,11 @@ export interface ThroughputOptions {
   model: string;
   /** Images per worker. */
   batch: number;
-  precision: "fp32" | "tf32" | "bf16";
-  /** Worker counts to compare. */
-  workers: readonly number[];
+  /** By default bf16 on a GPU, fp32 on the CPU. */
+  precision?: "fp32" | "tf32" | "bf16";
+  device?: "auto" | "cpu" | "cuda";
+  /** Worker counts to compare; by default 1, and the number of GPUs if there are several. */
+  workers?: readonly number[];
   /** CPU threads per worker; by default the cores divided among the largest number of workers. */
   threads?: number;
   /** Steps of a round; by default about three seconds' worth. */
@@ -48,16 +51,6 @@ const roundsEach = 5;
 
 const secondsOfRound = 3;
 
-const fashionMnist = { images: { height: 28, width: 28, channels: 1 }, classes: 10 };
-const imagenet = { images: { height: 224, width: 224, channels: 3 }, classes: 1000 };
-
-/** Middle of the sorted values, mean of the two middle ones. */
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length / 2;
-  return (sorted[Math.ceil(middle) - 1]! + sorted[Math.floor(middle)]!) / 2;
-}
-
 /**
  * Measures the whole step (forward, backward, all-reduce, update) on images that are in place
  * already. Throws the error of a worker that fails (ERR_ONEHOUR_WORKERS where it had no code),
@@ -65,12 +58,11 @@ export function median(values: readonly number[]): number {
  * PyTorch.
  */
 export async function throughput(options: ThroughputOptions): Promise<ThroughputResult> {
-  const settings = settingsOf(options);
-  requirePrecision(options);
+  const { counts, settings } = settingsOf(options);
   const contenders: Contender[] = [];
   try {
     let device: Device = { name: "", kind: "cpu" };
-    for (const workers of options.workers) {
+    for (const workers of counts) {
       const started = await startWorkers(workers, settings);
       contenders.push(started);
       device = started.device;
@@ -90,29 +82,34 @@ export async function throughput(options: ThroughputOptions): Promise<Throughput
   }
 }
 
-function settingsOf(options: ThroughputOptions): StepSettings {
-  if (!Object.hasOwn(models, options.model))
-    throw new OnehourError(
-      "ERR_ONEHOUR_USAGE",
-      `There is no model "${options.model}". Expected one of ${Object.keys(models).join(", ")}.`,
-    );
-  const cores = usableCores();
-  return {
+function settingsOf(options: ThroughputOptions): {
+  counts: readonly number[];
+  settings: StepSettings;
+} {
+  const device = expectDevice(options.device ?? "auto");
+  const { kind } = device;
+  const precision = choosePrecision(options.precision, device);
+  const gpus = kind === "cuda" ? defaultWorkers() : 1;
+  const counts = options.workers ?? (gpus > 1 ? [1, gpus] : [1]);
+  if (kind === "cuda") requireGpus(Math.max(...counts));
+  const share = Math.max(1, Math.floor(usableCores() / Math.max(...counts)));
+  const settings = stepSettings({
     model: options.model,
-    ...(models[options.model]!.smallImages ? fashionMnist : imagenet),
     batch: options.batch,
-    precision: options.precision,
-    threads: options.threads ?? Math.max(1, Math.floor(cores / Math.max(...options.workers))),
-  };
+    precision,
+    device: kind,
+    threads: options.threads ?? share,
+  });
+  return { counts, settings };
 }
 
-function requirePrecision({ precision }: ThroughputOptions): void {
-  using device = openDevice({ threads: 1 });
-  choosePrecision(precision, device.properties);
-}
-
-/** Warm-up, then the rounds: A B C, A B C, … */
-async function race(contenders: readonly Contender[], batch: number, asked: number | undefined) {
+/** Warm-up, then the rounds: A B C, A B C, … By default a round takes about three seconds. */
+export async function race(
+  contenders: readonly Contender[],
+  batch: number,
+  asked?: number,
+  rounds = roundsEach,
+): Promise<{ steps: number; results: ContenderResult[] }> {
   let steps = asked ?? Number.POSITIVE_INFINITY;
   for (const contender of contenders) {
     await contender.run(1);
@@ -128,7 +125,7 @@ async function race(contenders: readonly Contender[], batch: number, asked: numb
     ...(plannedBytes === undefined ? {} : { plannedBytes }),
     peakBytes: 0,
   }));
-  for (let round = 0; round < roundsEach; round++) {
+  for (let round = 0; round < rounds; round++) {
     for (const [index, contender] of contenders.entries()) {
       const result = results[index]!;
       const { seconds, peakBytes } = await contender.run(steps);
@@ -140,7 +137,8 @@ async function race(contenders: readonly Contender[], batch: number, asked: numb
   return { steps, results };
 }
 
-function ratioOf(results: readonly ContenderResult[]): number | undefined {
+/** onehour's rate over the other's, median of the rounds' ratios. */
+export function ratioOf(results: readonly ContenderResult[]): number | undefined {
   const ours = results.find(({ name, workers }) => name === "onehour" && workers === 1);
   const theirs = results.find(({ name }) => name !== "onehour");
   return ours && theirs && median(ours.rounds.map((rate, round) => rate / theirs.rounds[round]!));

@@ -1,12 +1,13 @@
-// `onehour bench throughput`: images per second of the training step.
+// `onehour bench`: images per second of the training step, and where it spends its time.
 import { Command } from "commander";
 import { choice, signalStatus, usageError, wholeNumber } from "./values.js";
 
 interface Options {
   model: string;
   batch: number;
-  precision: "fp32" | "tf32" | "bf16";
-  workers: number[];
+  precision?: "fp32" | "tf32" | "bf16";
+  device: "auto" | "cpu" | "cuda";
+  workers?: number[];
   threads?: number;
   steps?: number;
   against?: "pytorch";
@@ -16,19 +17,31 @@ interface Options {
 const count = wholeNumber(1, 2);
 const counts = (text: string) => text.split(",").map(count);
 
-function throughputCommand(): Command {
-  return new Command("throughput")
-    .description("Images per second of the training step, per number of workers.")
+/** A command with the flags that say which step is measured. */
+function stepCommand(name: string): Command {
+  return new Command(name)
     .option("--model <name>", "network", "resnet50")
     .option("--batch <n>", "images per worker", wholeNumber(1, 16), 16)
-    .addOption(choice("--precision <p>", "arithmetic", ["fp32", "tf32", "bf16"]).default("fp32"))
-    .option("--workers <k,...>", "worker counts to compare", counts, [1])
+    .addOption(
+      choice("--precision <p>", "default: fp32 on the CPU, bf16 on a GPU", [
+        "fp32",
+        "tf32",
+        "bf16",
+      ]),
+    )
+    .addOption(choice("--device <d>", "where to compute", ["auto", "cpu", "cuda"]).default("auto"))
+    .option("--json", "print one JSON object instead of a table");
+}
+
+function throughputCommand(): Command {
+  return stepCommand("throughput")
+    .description("Images per second of the training step, per number of workers.")
+    .option("--workers <k,...>", "worker counts to compare; default: 1 and all GPUs", counts)
     .option("--threads <t>", "threads per worker; default: cores / workers", wholeNumber(1, 2))
     .option("--steps <s>", "steps of a round; default: about 3 seconds' worth", wholeNumber(1, 10))
     .addOption(choice("--against <rival>", "also time the same step in PyTorch", ["pytorch"]))
-    .option("--json", "print one JSON object instead of a table")
     .action(async ({ json, ...options }: Options) => {
-      if (options.against && !options.workers.includes(1))
+      if (options.against && options.workers && !options.workers.includes(1))
         throw usageError("--against pytorch compares one process with one: add 1 to --workers.");
       const { throughput, throughputTable } = await import("../bench/throughput.js");
       // The workers' launcher passes these on, so that they end the bench with an error.
@@ -39,10 +52,37 @@ function throughputCommand(): Command {
     });
 }
 
+interface OpsFlags {
+  model: string;
+  batch: number;
+  precision?: "fp32" | "tf32" | "bf16";
+  device: "auto" | "cpu" | "cuda";
+  threads?: number;
+  repeats: number;
+  traffic?: true;
+  json?: true;
+}
+
+function opsCommand(): Command {
+  return stepCommand("ops")
+    .description("Time, bytes and operations of the training step by op, and its slowest lines.")
+    .option("--threads <t>", "threads on the CPU; default: all cores", wholeNumber(1, 2))
+    .option("--repeats <r>", "steps to time", wholeNumber(1, 10), 10)
+    .option("--traffic", "only count bytes, from the program text; needs no such device")
+    .action(async ({ json, traffic, repeats, ...options }: OpsFlags) => {
+      const { ops, opsTable } = await import("../bench/ops.js");
+      const result = await ops({ ...options, repeats: traffic ? 0 : repeats });
+      process.stdout.write(json ? `${JSON.stringify(result)}\n` : opsTable(result));
+    });
+}
+
 function exitAs(signal: NodeJS.Signals): void {
   process.exitCode = signalStatus(signal);
 }
 
 export function benchCommand(): Command {
-  return new Command("bench").description("Measure.").addCommand(throughputCommand());
+  return new Command("bench")
+    .description("Measure.")
+    .addCommand(throughputCommand())
+    .addCommand(opsCommand());
 }

@@ -49,6 +49,23 @@ function bind(g: Graph, results: readonly Value[]): void {
         );
 }
 
+/** The program of a small graph, once constants and `results` have got their places. */
+export function programOf(
+  g: Graph,
+  results: readonly Value[],
+  operations: ReadonlySet<string>,
+): string {
+  bind(g, results);
+  fuse(g, operations);
+  prune(g);
+  const steps = synchronize(g.nodes);
+  const memory = plan(steps);
+  const arenas = (["param", "weight", "grad", "state", "input", "output"] as const).map(
+    (name): Arena => ({ name, bytes: g.arenaBytes[name], slots: 1 }),
+  );
+  return print(emit(PROGRAM, steps, memory, arenas));
+}
+
 /**
  * Runs a small graph on a device.
  *
@@ -69,16 +86,7 @@ export async function evaluate<R extends Value | Readonly<Record<string, Value>>
   const result = build(g);
   const single = "storage" in result && result.storage !== undefined && "graph" in result;
   const values = (single ? { result } : result) as Record<string, Value>;
-  bind(g, Object.values(values));
-  fuse(g, device.operations);
-  prune(g);
-  const steps = synchronize(g.nodes);
-  const memory = plan(steps);
-  const bytes = g.arenaBytes;
-  const arenas = (["param", "weight", "grad", "state", "input", "output"] as const).map(
-    (name): Arena => ({ name, bytes: bytes[name], slots: 1 }),
-  );
-  const text = print(emit(PROGRAM, steps, memory, arenas));
+  const text = programOf(g, Object.values(values), device.operations);
   const executor = await device.load([{ name: PROGRAM, text }], options);
   try {
     for (const { value, bytes: contents } of g.constants)

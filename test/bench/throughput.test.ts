@@ -1,6 +1,7 @@
 // `onehour bench throughput` on a model small enough to take seconds.
 import { describe, expect, test } from "vitest";
-import { median, throughputTable } from "../../lib/bench/throughput.js";
+import { median } from "../../lib/bench/median.js";
+import { throughputTable } from "../../lib/bench/throughput.js";
 import { onehour } from "../cli/command.js";
 
 const tiny = ["--model", "resnet8", "--batch", "4", "--steps", "2", "--threads", "1"];
@@ -41,6 +42,7 @@ describe("the table", () => {
       classes: 10,
       batch: 4,
       precision: "fp32" as const,
+      device: "cpu" as const,
       threads: 1,
     },
     device: "a processor",

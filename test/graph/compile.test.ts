@@ -2,11 +2,11 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { type CompileOptions, compile } from "../../lib/graph/compile.js";
+import { operandBytes, parse } from "../../lib/graph/parse.js";
 import type { Instruction } from "../../lib/graph/program.js";
 import type { Model, ParameterRole } from "../../lib/models/model.js";
 import { batchNorm, conv2d, globalAveragePool, linear } from "../../lib/ops/index.js";
 import { modelOf, operations, optionsFor } from "./options.js";
-import { operandBytes, parse } from "./parse.js";
 
 /** A convolution, a batch norm, a classifier. */
 const tiny: Model = {

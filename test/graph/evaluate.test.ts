@@ -3,9 +3,9 @@ import { describe, expect, it } from "vitest";
 import type { Device, Executor } from "../../lib/device.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import { bf16FromFloat32, float32FromBf16, Graph } from "../../lib/graph/graph.js";
+import { parse } from "../../lib/graph/parse.js";
 import { add, allReduce, cast, relu, sgd } from "../../lib/ops/index.js";
 import { operations } from "./options.js";
-import { parse } from "./parse.js";
 import { replay, Symbols } from "./replay.js";
 
 /** Runs nothing: `output` and `state` keep what is written into them here. */

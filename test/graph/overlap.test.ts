@@ -3,10 +3,10 @@ import { describe, expect, it } from "vitest";
 import { compile } from "../../lib/graph/compile.js";
 import { Graph, Storage } from "../../lib/graph/graph.js";
 import { cutBuckets, type Step, synchronize } from "../../lib/graph/overlap.js";
+import { parse } from "../../lib/graph/parse.js";
 import { allReduceOp } from "../../lib/ops/collective.js";
 import { add, relu } from "../../lib/ops/index.js";
 import { modelOf, optionsFor } from "./options.js";
-import { parse } from "./parse.js";
 
 const MiB = 1 << 20;
 

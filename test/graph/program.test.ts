@@ -1,7 +1,7 @@
 // Program text: printing and reading back, and lines that are refused.
 import { describe, expect, it } from "vitest";
+import { parse } from "../../lib/graph/parse.js";
 import { print } from "../../lib/graph/program.js";
-import { parse } from "./parse.js";
 
 const text = `onehour-program 1
 name example

@@ -2,11 +2,11 @@
 // they were written, and no stream touches bytes that another may be using.
 import { describe, expect, it } from "vitest";
 import { compile, lower } from "../../lib/graph/compile.js";
+import { operandBytes, parse } from "../../lib/graph/parse.js";
 import { plan } from "../../lib/graph/plan.js";
 import { emit, type Program, print } from "../../lib/graph/program.js";
 import { models } from "../../lib/models/resnet.js";
 import { modelOf, optionsFor } from "./options.js";
-import { operandBytes, parse } from "./parse.js";
 import { type Replay, replay, Symbols } from "./replay.js";
 
 type Lowered = ReturnType<typeof lower>;

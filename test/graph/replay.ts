@@ -1,8 +1,8 @@
 // Replays a program text on symbols instead of numbers, and finds every read of bytes that were not
 // written, were reused, or may still be written by another stream.
 import type { ArenaName, StreamName } from "../../lib/graph/graph.js";
+import { operandBytes } from "../../lib/graph/parse.js";
 import type { Operand, Program } from "../../lib/graph/program.js";
-import { operandBytes } from "./parse.js";
 
 /** Bytes [start, end) of an arena: part of a symbol, who wrote it, who has read it since. */
 interface Segment {

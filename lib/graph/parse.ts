@@ -1,13 +1,7 @@
-// Program text back to instructions, for what tests ask of them; the native core has its own, stricter
+// Program text back to instructions, for benchmarks and tests; the native core has its own, stricter
 // parser.
-import {
-  type ArenaName,
-  type DataType,
-  elementBytes,
-  elements,
-  type StreamName,
-} from "../../lib/graph/graph.js";
-import type { Instruction, Operand, Program } from "../../lib/graph/program.js";
+import { type ArenaName, type DataType, elementBytes, elements, type StreamName } from "./graph.js";
+import type { Instruction, Operand, Program } from "./program.js";
 
 const HEADER = "onehour-program 1";
 const streams: readonly string[] = ["compute", "comm", "statistics"];

@@ -1,0 +1,56 @@
+// The training step that benchmarks run: compiled, loaded, with weights and images in place.
+import { randomBytes } from "node:crypto";
+import type { Device, Executor, NativeCommunicator } from "../device.js";
+import { type CompiledModel, compile } from "../graph/compile.js";
+import { resnet } from "../models/resnet.js";
+import { initialWeights } from "../train/initialize.js";
+import { writeWeights } from "../train/state.js";
+import type { StepSettings } from "./contender.js";
+
+/** The step's programs for a device with these kernels. */
+export function compileStep(
+  { model, images, classes, batch, precision }: StepSettings,
+  device: { operations: ReadonlySet<string>; channelMultiple: number },
+  workers: number,
+): CompiledModel {
+  return compile(resnet(model, { images, classes }), {
+    batch,
+    accumulate: 1,
+    workers,
+    syncBatchNorm: 1,
+    precision,
+    momentum: 0.9,
+    momentumForm: "gradient",
+    nesterov: true,
+    weightDecay: 1e-4,
+    labelSmoothing: 0,
+    mean: Array(images.channels).fill(0.5),
+    std: Array(images.channels).fill(0.25),
+    operations: device.operations,
+    channelMultiple: device.channelMultiple,
+    slots: 2,
+  });
+}
+
+/** Loads the programs and writes weights, random images, labels and a small rate into every slot. */
+export async function loadStep(
+  device: Device,
+  compiled: CompiledModel,
+  { batch, classes }: StepSettings,
+  communicators: Record<string, NativeCommunicator> = {},
+): Promise<Executor> {
+  const executor = await device.load(compiled.programs, { communicators });
+  for (let slot = 0; slot < executor.slots; slot++) {
+    const bytes = executor.input(slot);
+    const { images, labels, schedule } = compiled.input;
+    bytes.set(randomBytes(images.bytes), images.offset);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    for (let image = 0; image < batch; image++)
+      view.setInt32(labels.offset + 4 * image, image % classes, true);
+    view.setFloat32(schedule.offset, 0.01, true);
+    view.setFloat32(schedule.offset + 4, 1, true);
+  }
+  const layouts = [...compiled.parameters, ...compiled.statistics];
+  await writeWeights(executor, compiled, { weights: initialWeights(layouts, 0) });
+  return executor;
+}
