@@ -1,0 +1,60 @@
+// Proves that a run takes the memory that was planned before its first step, measured from outside.
+import { execFileSync } from "node:child_process";
+import { stepSettings } from "../bench/settings.js";
+import { compileStep, loadStep } from "../bench/step.js";
+import { runPart } from "./report.js";
+
+const MB = 1e6;
+
+/**
+ * What may come on top of the plan: code that the driver loads when a kernel runs first, and, where a
+ * process is measured as a whole, JavaScript's own heap.
+ */
+const slack = { cuda: 512 * MB, cpu: 256 * MB };
+
+/** Bytes in use on the GPU, by all processes. */
+function gpuBytes(): number {
+  const query = ["--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"];
+  return Number(execFileSync("nvidia-smi", query, { encoding: "utf8" })) * 2 ** 20;
+}
+
+await runPart("memory", async (report) => {
+  const { device: module, small } = report.settings;
+  const isGpu = module === "cuda";
+  const used = isGpu ? gpuBytes : () => process.memoryUsage().rss;
+  const settings = stepSettings({
+    model: small ? "resnet8" : "resnet50",
+    batch: small ? 128 : isGpu ? 256 : 16,
+    precision: "bf16",
+    device: isGpu ? "cuda" : "cpu",
+    threads: 1,
+  });
+  using device = report.open();
+  const { operations, properties } = device;
+  const { channelMultiple } = properties;
+  const compiled = compileStep(settings, { operations, channelMultiple }, 1);
+  const opened = used();
+  using executor = await loadStep(device, compiled, settings);
+  let peak = used();
+  for (let i = 0; i < 4; i++) {
+    await executor.submit("last", i % executor.slots);
+    peak = Math.max(peak, used());
+  }
+  const planned = executor.memory.total;
+  const taken = peak - opened;
+  const allowed = planned + slack[isGpu ? "cuda" : "cpu"];
+  report.atMost("bytes beyond those in use when the device was open", taken, allowed);
+  report.check(
+    "the plan is what was compiled",
+    planned >= compiled.memory.arenas.temp!,
+    "it is less",
+  );
+  const megabytes = (bytes: number) => `${Math.round(bytes / MB).toLocaleString("en")} MB`;
+  report.note(
+    `${settings.model}, batch ${settings.batch}: planned ${megabytes(planned)} (${megabytes(
+      compiled.memory.arenas.temp!,
+    )} temporary, lower bound ${megabytes(compiled.memory.temporaryLowerBound)}), ` +
+      `measured ${megabytes(taken)}`,
+  );
+  report.record("memory", { settings, planned, taken, opened, ...executor.memory });
+});

@@ -1,0 +1,374 @@
+// The programs whose instructions are compared: families of ops with odd and large sizes, with their
+// gradients, and whole training steps, so that every fused form occurs as fusion makes it.
+import { hashName, Purpose, Random } from "../data/random.js";
+import { gradient } from "../graph/autodiff.js";
+import { compile } from "../graph/compile.js";
+import { programOf } from "../graph/evaluate.js";
+import { type DataType, elements, Graph, type Value } from "../graph/graph.js";
+import { parse } from "../graph/parse.js";
+import type { Program } from "../graph/program.js";
+import { resnet } from "../models/resnet.js";
+import {
+  add,
+  batchNorm,
+  cast,
+  conv2d,
+  globalAveragePool,
+  linear,
+  maxPool,
+  normalizeInput,
+  relu,
+  scale,
+  sgd,
+  softmaxCrossEntropy,
+} from "../ops/index.js";
+import { initialWeights } from "../train/initialize.js";
+import { toStored } from "../train/layout.js";
+import type { OpCase } from "./op-check.js";
+
+type Pair = readonly [number, number];
+type Type = "f32" | "bf16";
+
+/** Which programs to make. */
+export interface OpCaseOptions {
+  /** Kernels of the device; they decide the fusions. */
+  operations: ReadonlySet<string>;
+  /** Image channels are padded to a multiple of this. */
+  channelMultiple: number;
+  /** No size above some ten thousand elements. */
+  small: boolean;
+  /** Whether the device computes in tf32. */
+  tf32: boolean;
+}
+
+/** Constants of a graph, filled by the counter-based generator. */
+class Source {
+  private count = 0;
+
+  constructor(
+    readonly g: Graph,
+    private readonly name: string,
+  ) {}
+
+  private random(): Random {
+    return new Random(1706, Purpose.synthetic, this.count++, hashName(this.name));
+  }
+
+  /** Uniform, of variance 1 around `mean` unless scaled. */
+  numbers(shape: readonly number[], dtype: DataType = "f32", deviation = 1, mean = 0): Value {
+    const random = this.random();
+    const half = Math.sqrt(3) * deviation;
+    const data = new Float32Array(elements(shape));
+    for (let i = 0; i < data.length; i++) data[i] = mean + half * (2 * random.uniform() - 1);
+    return this.g.constant(data, shape, dtype);
+  }
+
+  bytes(shape: readonly number[], below = 256): Value {
+    const random = this.random();
+    const data = new Uint8Array(elements(shape));
+    for (let i = 0; i < data.length; i++) data[i] = random.below(below);
+    return this.g.constant(data, shape);
+  }
+
+  /** Labels from −1, which counts in no sum. */
+  labels(n: number, classes: number): Value {
+    const random = this.random();
+    return this.g.constant(
+      Int32Array.from({ length: n }, () => random.below(classes + 1) - 1),
+      [n],
+    );
+  }
+}
+
+/** y and its gradients by all of `inputs`, from a random gradient of y. */
+function withGradients(source: Source, y: Value, inputs: Record<string, Value>) {
+  const dy = source.numbers(y.shape, y.dtype);
+  const names = Object.keys(inputs);
+  const gradients = gradient(source.g, y, dy, Object.values(inputs));
+  return { y, ...Object.fromEntries(names.map((name, i) => [`d${name}`, gradients[i]!])) };
+}
+
+type Build = (source: Source) => Record<string, Value>;
+
+const convolution = (x: number[], filters: number, window: Pair, stride: Pair, padding: Pair) => {
+  const [, , , C = 0] = x;
+  return (T: Type): Build =>
+    (source) => {
+      const inputs = {
+        x: source.numbers(x, T),
+        w: source.numbers([filters, ...window, C], T, 0.1),
+      };
+      const y = conv2d(inputs.x, inputs.w, { stride, padding });
+      return withGradients(source, y, inputs);
+    };
+};
+
+/** A convolution with batch norm, as fusion finds it: with or without residual, ReLU, training. */
+const normalized =
+  (shape: number[], options: { residual?: boolean; relu?: boolean; training?: boolean }) =>
+  (T: Type): Build =>
+  (source) => {
+    const C = shape[3]!;
+    const inputs: Record<string, Value> = {
+      x: source.numbers(shape, T),
+      w: source.numbers([C, 1, 1, C], T, C ** -0.5),
+      gamma: source.numbers([C], "f32", 0.3, 1),
+      beta: source.numbers([C], "f32", 0.5),
+      ...(options.residual ? { residual: source.numbers(shape, T) } : {}),
+    };
+    const running = {
+      runningMean: source.numbers([C]),
+      runningVariance: source.numbers([C], "f32", 0.2, 1),
+    };
+    const y = batchNorm(conv2d(inputs.x!, inputs.w!), {
+      gamma: inputs.gamma!,
+      beta: inputs.beta!,
+      ...running,
+      residual: inputs.residual,
+      relu: options.relu === true,
+      training: options.training !== false,
+    });
+    return options.training === false ? { y } : { ...withGradients(source, y, inputs), ...running };
+  };
+
+const pooled =
+  (x: number[], window: Pair, stride: Pair, padding: Pair) =>
+  (T: Type): Build =>
+  (source) => {
+    const inputs = { x: source.numbers(x, T) };
+    return withGradients(source, maxPool(inputs.x, { window, stride, padding }), inputs);
+  };
+
+const classified =
+  (x: number[], classes: number, smoothing: number) =>
+  (T: Type): Build =>
+  (source) => {
+    const [n = 0, , , C = 0] = x;
+    const inputs = {
+      x: source.numbers(x, T),
+      w: source.numbers([classes, C], T, C ** -0.5),
+      b: source.numbers([classes]),
+    };
+    const logits = linear(globalAveragePool(inputs.x), inputs.w, inputs.b);
+    const loss = { smoothing, scale: 1 / n };
+    const { metrics } = softmaxCrossEntropy(logits, source.labels(n, classes), loss);
+    const [dx, dw, db] = gradient(source.g, metrics, undefined, Object.values(inputs));
+    return { metrics, dx: dx!, dw: dw!, db: db! };
+  };
+
+const elementwise =
+  (shape: number[]) =>
+  (T: Type): Build =>
+  (source) => {
+    const inputs = { a: source.numbers(shape, T), b: source.numbers(shape, T) };
+    const y = relu(add(inputs.a, inputs.b));
+    const other = cast(relu(inputs.a), T === "f32" ? "bf16" : "f32");
+    const scaled = scale(cast(inputs.b, "f32"), -0.375);
+    return { ...withGradients(source, y, inputs), other, scaled };
+  };
+
+const normalizedInput =
+  (shape: number[], channels: number, flips: boolean) =>
+  (T: Type): Build =>
+  (source) => {
+    const C = shape[3]!;
+    const y = normalizeInput(source.bytes(shape), {
+      mean: Array.from({ length: C }, (_, c) => 0.4 + 0.05 * c),
+      std: Array.from({ length: C }, (_, c) => 0.3 - 0.04 * c),
+      flip: flips ? source.bytes([shape[0]!], 2) : undefined,
+      dtype: T,
+      channels,
+    });
+    return { y };
+  };
+
+const updated =
+  (segments: readonly { length: number; decay: number }[], form: "gradient" | "velocity") =>
+  (T: Type): Build =>
+  (source) => {
+    const length = segments.reduce((sum, segment) => sum + segment.length, 0);
+    const tensors = {
+      w: source.numbers([length]),
+      g: source.numbers([length], "f32", 0.01),
+      v: source.numbers([length], "f32", 0.01),
+      schedule: source.g.constant(Float32Array.of(0.3, 1.5), [2]),
+    };
+    const low = T === "bf16";
+    const options = { form, nesterov: low, momentum: 0.9, segments, zero: low, copy: low };
+    const { w, v, g, copy, finite } = sgd(tensors, options);
+    return { w, v, finite, ...(g ? { g } : {}), ...(copy ? { copy } : {}) };
+  };
+
+/** By name; those of `large` run only where there is a GPU. */
+const families: { large?: boolean; name: string; build: (T: Type) => Build }[] = [
+  { name: "3×3", build: convolution([2, 7, 9, 16], 16, [3, 3], [1, 1], [1, 1]) },
+  { name: "3×3 stride 2, odd", build: convolution([2, 9, 8, 13], 21, [3, 3], [2, 2], [1, 1]) },
+  { name: "1×1 stride 2", build: convolution([1, 8, 7, 16], 32, [1, 1], [2, 2], [0, 0]) },
+  { name: "1×1, 17 channels", build: convolution([3, 5, 7, 17], 19, [1, 1], [1, 1], [0, 0]) },
+  { name: "stem of 3 channels", build: convolution([2, 15, 13, 3], 5, [7, 7], [2, 2], [3, 3]) },
+  { name: "stem of 4 channels", build: convolution([1, 31, 29, 4], 64, [7, 7], [2, 2], [3, 3]) },
+  { name: "one channel", build: convolution([2, 7, 9, 1], 16, [3, 3], [1, 1], [1, 1]) },
+  { name: "unequal stride", build: convolution([1, 6, 11, 3], 4, [1, 3], [1, 2], [0, 1]) },
+  { name: "one pixel", build: convolution([1, 1, 1, 8], 8, [3, 3], [1, 1], [1, 1]) },
+  {
+    large: true,
+    name: "64 filters",
+    build: convolution([4, 56, 56, 64], 64, [3, 3], [1, 1], [1, 1]),
+  },
+  {
+    large: true,
+    name: "2048 filters",
+    build: convolution([4, 7, 7, 512], 2048, [1, 1], [1, 1], [0, 0]),
+  },
+  { name: "BN", build: normalized([3, 5, 7, 16], {}) },
+  { name: "BN + ReLU", build: normalized([3, 5, 7, 19], { relu: true }) },
+  { name: "BN + add + ReLU", build: normalized([2, 9, 5, 24], { relu: true, residual: true }) },
+  { name: "BN + add", build: normalized([1, 3, 3, 17], { residual: true }) },
+  { name: "BN, one channel", build: normalized([2, 9, 7, 1], { relu: true }) },
+  { name: "BN, few pixels", build: normalized([2, 1, 2, 67], { relu: true }) },
+  {
+    name: "BN, running",
+    build: normalized([2, 3, 5, 9], { relu: true, residual: true, training: false }),
+  },
+  { large: true, name: "BN, many pixels", build: normalized([8, 57, 55, 64], { relu: true }) },
+  {
+    large: true,
+    name: "BN, many channels",
+    build: normalized([5, 7, 7, 2048], { relu: true, residual: true }),
+  },
+  { name: "3×3 pool", build: pooled([2, 9, 7, 16], [3, 3], [2, 2], [1, 1]) },
+  { name: "2×2 pool, odd", build: pooled([1, 7, 6, 3], [2, 2], [2, 2], [0, 0]) },
+  { name: "3×2 pool", build: pooled([1, 5, 5, 5], [3, 2], [1, 1], [1, 0]) },
+  { large: true, name: "stem's pool", build: pooled([4, 112, 111, 64], [3, 3], [2, 2], [1, 1]) },
+  { name: "7 classes", build: classified([5, 3, 5, 17], 7, 0.1) },
+  { name: "1 feature, 3 classes", build: classified([1, 1, 1, 1], 3, 0) },
+  { name: "1000 classes", build: classified([9, 7, 7, 33], 1000, 0.1) },
+  { large: true, name: "a minibatch's classes", build: classified([257, 7, 7, 512], 1000, 0) },
+  { name: "1 element", build: elementwise([1]) },
+  { name: "odd elements", build: elementwise([3, 5, 7, 11]) },
+  { large: true, name: "many elements", build: elementwise([1_000_003]) },
+  { name: "pixels, 1 channel", build: normalizedInput([3, 5, 7, 1], 1, true) },
+  { name: "pixels, 3 to 4 channels", build: normalizedInput([3, 4, 5, 3], 4, true) },
+  { name: "pixels, 3 channels", build: normalizedInput([1, 3, 5, 3], 3, false) },
+  { large: true, name: "photographs", build: normalizedInput([8, 224, 223, 3], 4, true) },
+  {
+    name: "update",
+    build: updated(
+      [
+        { length: 37, decay: 1e-4 },
+        { length: 11, decay: 0 },
+      ],
+      "gradient",
+    ),
+  },
+  {
+    name: "update, velocity",
+    build: updated(
+      [
+        { length: 5, decay: 0 },
+        { length: 122, decay: 1e-3 },
+      ],
+      "velocity",
+    ),
+  },
+  { name: "update, 1 element", build: updated([{ length: 1, decay: 0.5 }], "gradient") },
+  {
+    large: true,
+    name: "update, many",
+    build: updated(
+      [
+        { length: 2_000_003, decay: 1e-4 },
+        { length: 64, decay: 0 },
+      ],
+      "gradient",
+    ),
+  },
+];
+
+function arenasOf(program: Program): Map<string, Uint8Array> {
+  return new Map(program.arenas.map(({ name, bytes }) => [name, new Uint8Array(bytes)]));
+}
+
+function familyCase(name: string, build: Build, operations: ReadonlySet<string>): OpCase {
+  const g = new Graph();
+  const results = build(new Source(g, name));
+  const program = parse(programOf(g, Object.values(results), operations));
+  const arenas = arenasOf(program);
+  for (const { value, bytes } of g.constants)
+    arenas.get(value.storage.arena)!.set(bytes, value.storage.offset);
+  return { name, program, arenas };
+}
+
+/** Whole steps; micro-batches accumulate where `accumulate` is 2. */
+const networks = [
+  { model: "resnet8", images: { height: 12, width: 15, channels: 1 }, accumulate: 2, large: false },
+  { model: "resnet20", images: { height: 27, width: 29, channels: 3 }, accumulate: 1, large: true },
+  { model: "resnet50", images: { height: 65, width: 47, channels: 3 }, accumulate: 1, large: true },
+] as const;
+
+/** The programs of a training step, one after another on the same arenas. */
+function* networkCases(
+  { model, images, accumulate }: (typeof networks)[number],
+  precision: "fp32" | "tf32" | "bf16",
+  { operations, channelMultiple }: OpCaseOptions,
+): Generator<OpCase> {
+  const batch = 3;
+  const compiled = compile(resnet(model, { images, classes: 10 }), {
+    batch,
+    accumulate,
+    workers: 1,
+    syncBatchNorm: 1,
+    precision,
+    momentum: 0.9,
+    momentumForm: "gradient",
+    nesterov: true,
+    weightDecay: 1e-4,
+    labelSmoothing: 0.1,
+    mean: Array(images.channels).fill(0.5),
+    std: Array(images.channels).fill(0.25),
+    operations,
+    channelMultiple,
+    slots: 1,
+  });
+  const programs = new Map(compiled.programs.map(({ name, text }) => [name, parse(text)]));
+  const arenas = new Map<string, Uint8Array>();
+  for (const program of programs.values())
+    for (const [name, bytes] of arenasOf(program))
+      if (bytes.length > (arenas.get(name)?.length ?? -1)) arenas.set(name, bytes);
+  const bytesOf = (data: Float32Array) => new Uint8Array(data.buffer);
+  const put = (arena: string, layouts: typeof compiled.parameters) => {
+    for (const [name, weights] of initialWeights(layouts, 1)) {
+      const layout = layouts.find((other) => other.name === name)!;
+      // γ = 0, as the paper has it at the end of a block, would hide what lies behind it.
+      const values = layout.role === "gamma" ? weights.fill(0.75) : weights;
+      arenas.get(arena)!.set(bytesOf(toStored(layout, values)), layout.offset);
+    }
+  };
+  put("param", compiled.parameters);
+  put("state", compiled.statistics);
+  const random = new Random(1, Purpose.synthetic);
+  const input = arenas.get("input")!;
+  const { images: pixels, flips, labels, schedule } = compiled.input;
+  for (let i = 0; i < pixels.bytes; i++) input[pixels.offset + i] = random.below(256);
+  for (let i = 0; i < batch; i++) input[flips.offset + i] = random.below(2);
+  const view = new DataView(input.buffer);
+  for (let i = 0; i < batch; i++) view.setInt32(labels.offset + 4 * i, random.below(10), true);
+  view.setFloat32(schedule.offset, 0.1, true);
+  view.setFloat32(schedule.offset + 4, 1, true);
+  for (const name of ["weights", "micro", "last", "evaluate"]) {
+    const program = programs.get(name);
+    if (program) yield { name: `${model} ${precision} ${name}`, program, arenas };
+  }
+}
+
+/** All cases, the quick ones first. */
+export function* opCases(options: OpCaseOptions): Generator<OpCase> {
+  const { operations, small, tf32 } = options;
+  const wanted = families.filter(({ large }) => !small || !large);
+  for (const T of ["f32", "bf16"] as const)
+    for (const { name, build } of wanted) yield familyCase(`${name}, ${T}`, build(T), operations);
+  const precisions = ["bf16", "fp32", ...(tf32 ? (["tf32"] as const) : [])] as const;
+  for (const network of networks)
+    if (!small || !network.large)
+      for (const precision of precisions) yield* networkCases(network, precision, options);
+}

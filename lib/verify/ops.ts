@@ -1,0 +1,70 @@
+// Proves that every op computes on the device what it computes on the CPU: instruction by instruction,
+// on random inputs and odd sizes, in each precision, with outputs that hold NaN beforehand and
+// sentinels around every operand.
+
+import { defaultThreads } from "../cores.js";
+import { openBackend } from "../device.js";
+import { opCases } from "./op-cases.js";
+import { checkOps, type OpFinding } from "./op-check.js";
+import { runPart } from "./report.js";
+
+/** Exchanges between ranks; the part `ranks` compares them. */
+const collectives = new Set(["all-reduce", "all-gather", "broadcast"]);
+
+/** Kernels with shared memory, whose races compute-sanitizer looks for. */
+const sharing = /^(BN|1000 classes|7 classes|3×3 pool)/;
+
+/** Seconds kept for the end of the part. */
+const reserve = 3;
+
+await runPart("ops", async (report) => {
+  const { small, sanitizing } = report.settings;
+  using device = report.open();
+  using reference = openBackend("cpu", defaultThreads());
+  const { operations, properties } = device;
+  const worst = new Map<string, OpFinding>();
+  const seen = new Set<string>();
+  const onFinding = (finding: OpFinding) => {
+    const { op, name, error, tolerance, problem } = finding;
+    seen.add(op);
+    const key = `${op} ${tolerance}`;
+    const previous = worst.get(key);
+    if (previous === undefined || !(error <= previous.error)) worst.set(key, finding);
+    report.check(name, problem === undefined, problem ?? "");
+  };
+
+  const { channelMultiple, kind } = properties;
+  const options = { operations, channelMultiple, small, tf32: kind === "cuda" };
+  let cases = 0;
+  for (const opCase of opCases(options)) {
+    if (sanitizing === "races" && !sharing.test(opCase.name)) continue;
+    if (report.secondsLeft < reserve) {
+      report.skip(`from "${opCase.name}" on: the part's time is over`);
+      break;
+    }
+    const apart = sanitizing !== undefined;
+    try {
+      await checkOps(opCase, { reference, device, apart, onFinding });
+    } catch (error) {
+      report.check(opCase.name, false, (error as Error).message);
+    }
+    cases++;
+  }
+
+  if (sanitizing === undefined)
+    for (const op of operations)
+      if (!collectives.has(op)) report.check(`${op} was compared`, seen.has(op), "no case has it");
+  const errors = [...worst.values()].filter(({ tolerance }) => tolerance > 0);
+  report.record(
+    "worst",
+    errors.map(({ op, name, error, tolerance }) => ({ op, name, error, tolerance })),
+  );
+  const [nearest] = errors.sort((a, b) => b.error / b.tolerance - a.error / a.tolerance);
+  report.note(
+    `${cases} programs, ${seen.size} ops` +
+      (nearest
+        ? `; nearest to its limit: ${nearest.name}, ${nearest.error.toPrecision(2)} of ` +
+          nearest.tolerance.toPrecision(2)
+        : ""),
+  );
+});

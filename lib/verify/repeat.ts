@@ -1,0 +1,106 @@
+// Proves that results repeat bit for bit: with programs recorded and replayed whole as without, and
+// with a run that was saved and resumed as with one that was not.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openDataset } from "../data/dataset.js";
+import type { Device } from "../device.js";
+import { models } from "../models/resnet.js";
+import { readCheckpoint } from "../train/checkpoint.js";
+import { parseRecipe, type RecipeInput, resolveRecipe } from "../train/recipe.js";
+import { runRank } from "../train/run.js";
+import { readLog } from "../train/run-folder.js";
+import { alone } from "../train/team.js";
+import { TestNetwork } from "./network.js";
+import { type Report, runPart } from "./report.js";
+
+/** Parameters after some steps of ResNet-8, and why nothing was replayed where that was asked for. */
+async function steps(device: Device, precision: "fp32" | "bf16", recorded: boolean) {
+  const network = await TestNetwork.load(device, "resnet8", 16, { precision, accumulate: 2 });
+  try {
+    await network.initialize("paper");
+    const reason = recorded ? await network.executor.record() : undefined;
+    const losses: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      await network.run("micro", 2 * i);
+      losses.push((await network.run("last", 2 * i + 1))[0]!);
+    }
+    const bytes = network.executor.memory.arenas.param!;
+    return { losses, parameters: await network.executor.read("param", 0, bytes), reason };
+  } finally {
+    network.dispose();
+  }
+}
+
+async function recording(report: Report, device: Device, precision: "fp32" | "bf16") {
+  const plain = await steps(device, precision, false);
+  const again = await steps(device, precision, false);
+  const replayed = await steps(device, precision, true);
+  const same = (other: typeof plain) =>
+    Buffer.compare(plain.parameters, other.parameters) === 0 &&
+    JSON.stringify(plain.losses) === JSON.stringify(other.losses);
+  report.check(`${precision}: twice the same steps`, same(again), "parameters or losses differ");
+  report.check(`${precision}: replayed steps`, same(replayed), "parameters or losses differ");
+  const { reason } = replayed;
+  if (device.properties.kind === "cuda" && report.settings.device === "cuda")
+    report.check(`${precision}: steps are replayed`, reason === undefined, String(reason));
+  report.note(
+    reason === undefined
+      ? `${precision}: steps recorded and replayed beside steps run kernel by kernel`
+      : `${precision}: nothing was replayed: ${reason}`,
+  );
+}
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array) =>
+  new Uint8Array(buffer, byteOffset, byteLength);
+
+/** Trains in a folder with the device at hand. */
+async function train(device: Device, input: RecipeInput & { out: string }, resume: boolean) {
+  const partial = parseRecipe(input);
+  const dataset = await openDataset(partial.dataset);
+  const facts = { dataset, device: device.properties, models: Object.keys(models) };
+  const recipe = { ...resolveRecipe({ ...partial, workers: 1 }, facts), out: input.out };
+  await runRank({ recipe, resume, dataset, device, team: alone, onEvent: () => {} });
+}
+
+async function resuming(report: Report, device: Device, precision: "fp32" | "bf16") {
+  const folder = mkdtempSync(join(tmpdir(), "onehour-verify-"));
+  try {
+    const common: RecipeInput = {
+      dataset: "synthetic:20x20x1:4:256",
+      model: "resnet8",
+      batch: 16, // 16 steps an epoch
+      epochs: 3,
+      momentumForm: "velocity",
+      milestones: [0.5],
+      precision,
+    };
+    const [whole, half] = [join(folder, "whole"), join(folder, "half")];
+    await train(device, { ...common, steps: 20, out: whole }, false);
+    await train(device, { ...common, steps: 9, out: half }, false);
+    await train(device, { ...common, steps: 20, out: half }, true);
+    const lossesOf = (out: string) =>
+      JSON.stringify(readLog(out).flatMap((line) => (line.type === "step" ? [line.loss] : [])));
+    report.check(`${precision}: losses when resumed`, lossesOf(whole) === lossesOf(half), "differ");
+    const [a, b] = await Promise.all(
+      [whole, half].map((out) => readCheckpoint(join(out, "checkpoint.safetensors"))),
+    );
+    for (const kind of ["weights", "momentum"] as const)
+      for (const [name, values] of a![kind] ?? []) {
+        const other = b![kind]?.get(name);
+        const same = other !== undefined && Buffer.compare(bytesOf(values), bytesOf(other)) === 0;
+        report.check(`${precision}: ${kind} ${name} when resumed`, same, "differs");
+      }
+    report.note(`${precision}: a run of 20 steps beside one that was saved after 9 and resumed`);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+await runPart("repeat", async (report) => {
+  using device = report.open();
+  for (const precision of ["fp32", "bf16"] as const) {
+    await recording(report, device, precision);
+    await resuming(report, device, precision);
+  }
+});

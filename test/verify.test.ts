@@ -1,0 +1,173 @@
+// scripts/verify-gpu without a GPU: its comparisons pass on devices that are right, notice one that is
+// not, and leave whole results behind when they are cut off.
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, describe, expect, it } from "vitest";
+import type { Device } from "../lib/device.js";
+import { elements } from "../lib/graph/graph.js";
+import { operandBytes } from "../lib/graph/parse.js";
+import { opCases } from "../lib/verify/op-cases.js";
+import { checkOps, type OpFinding } from "../lib/verify/op-check.js";
+import { place, strayWrite } from "../lib/verify/placement.js";
+import type { PartResult } from "../lib/verify/report.js";
+import { device } from "./support/device.js";
+
+const script = fileURLToPath(new URL("../scripts/verify-gpu", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "onehour-verify-test-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+interface Results {
+  ok: boolean;
+  done: boolean;
+  parts: (PartResult & { limit: number })[];
+}
+
+function verify(name: string, ...options: string[]) {
+  const out = join(folder, name);
+  const run = spawnSync(script, ["--out", out, ...options], { encoding: "utf8" });
+  const files = existsSync(out) ? readdirSync(out) : [];
+  const json = files.find((file) => file.endsWith(".json"));
+  const results = json && (JSON.parse(readFileSync(join(out, json), "utf8")) as Results);
+  return { ...run, files, results: results as Results };
+}
+
+describe("a dry run", () => {
+  it("compares every op and the ranks, and writes one results file and a summary", () => {
+    const { status, stdout, stderr, files, results } = verify(
+      "dry",
+      ...["--device", "emulated", "--parts", "build,ops,ranks,sanitize"],
+    );
+    expect(status, stdout + stderr).toBe(0);
+    expect(files.length).toBe(2);
+    for (const file of files) expect(file).toMatch(/^emulated-\d{8}-\d{6}\.(json|txt)$/);
+    expect(results).toMatchObject({ ok: true, done: true });
+    expect(results.parts.map(({ part }) => part)).toEqual(["build", "ops", "ranks", "sanitize"]);
+    const [build, ops, , sanitize] = results.parts;
+    expect(ops!.checks).toBeGreaterThan(300);
+    expect([build!.skipped.length, sanitize!.skipped.length]).toEqual([1, 1]);
+  });
+
+  it("refuses parts and devices that there are not", () => {
+    expect(verify("parts", "--parts", "ops,speeed").status).toBe(2);
+    expect(verify("device", "--device", "tpu").status).toBe(2);
+  });
+
+  it("fails, with results, where the device cannot be opened", () => {
+    const { status, results } = verify("none", "--device", "cuda", "--parts", "memory");
+    if (results.ok) return; // there is a GPU
+    expect(status).toBe(1);
+    expect(results.parts[0]).toMatchObject({ ok: false, complete: true });
+  });
+});
+
+/** A device whose results `spoil` changes, given the program and the arena after it ran. */
+function spoiled(spoil: (text: string, arena: Uint8Array) => void): Device {
+  return {
+    properties: device.properties,
+    operations: device.operations,
+    async load(programs: { name: string; text: string }[]) {
+      const executor = await device.load(programs);
+      let last = "";
+      return {
+        write: executor.write.bind(executor),
+        submit(name: string, slot: number) {
+          last = programs.find((program) => program.name === name)!.text;
+          return executor.submit(name, slot);
+        },
+        async read(arena: string, offset: number, length: number) {
+          const bytes = Uint8Array.from(await executor.read(arena, offset, length));
+          spoil(last, bytes);
+          return bytes;
+        },
+        [Symbol.dispose]: () => executor.dispose(),
+      };
+    },
+  } as unknown as Device;
+}
+
+/** Findings of the case `name` on a device. */
+async function findings(name: string, wrong: Device): Promise<OpFinding[]> {
+  const { operations, properties } = device;
+  const { channelMultiple } = properties;
+  const options = { operations, channelMultiple, small: true, tf32: false };
+  const found: OpFinding[] = [];
+  for (const opCase of opCases(options)) {
+    if (opCase.name !== name) continue;
+    const onFinding = (finding: OpFinding) => found.push(finding);
+    await checkOps(opCase, { reference: device, device: wrong, onFinding });
+  }
+  return found;
+}
+
+describe("the comparison of ops", () => {
+  const outputOf = (text: string, op: string) =>
+    new RegExp(` ${op} .*-> \\w+=state\\+(\\d+):(\\w+)\\[([\\d,]+)\\]`).exec(text);
+
+  it("notices one wrong element in f32", async () => {
+    const wrong = spoiled((text, arena) => {
+      const match = outputOf(text, "conv2d");
+      if (!match) return;
+      const view = new DataView(arena.buffer);
+      const at = Number(match[1]) + 4 * 11;
+      view.setFloat32(at, view.getFloat32(at, true) + 1e-3, true);
+    });
+    const bad = (await findings("3×3, f32", wrong)).filter(({ problem }) => problem);
+    expect(bad.map(({ op }) => op)).toEqual(["conv2d"]);
+    expect(bad[0]!.problem).toMatch(/^element 11 is/);
+  });
+
+  it("notices an element of bf16 that was not written, and one byte behind the output", async () => {
+    const unwritten = spoiled((text, arena) => {
+      const match = outputOf(text, "relu");
+      if (match) arena.fill(0xff, Number(match[1]) + 2, Number(match[1]) + 4);
+    });
+    const behind = spoiled((text, arena) => {
+      const match = outputOf(text, "relu");
+      if (!match) return;
+      const shape = match[3]!.split(",").map(Number);
+      expect(elements(shape)).toBe(1155);
+      arena[Number(match[1]) + operandBytes({ shape, dtype: "bf16" })] = 0;
+    });
+    const problems = async (wrong: Device) =>
+      (await findings("odd elements, bf16", wrong)).map(({ problem }) => problem ?? "");
+    expect((await problems(unwritten)).some((text) => /element 1 is NaN/.test(text))).toBe(true);
+    expect((await problems(behind)).some((text) => /byte 0 after the last/.test(text))).toBe(true);
+  });
+
+  it("notices an input that was overwritten", () => {
+    const operand = (name: string, offset: number) =>
+      ({ name, arena: "temp", offset, dtype: "f32", shape: [4] }) as const;
+    const placement = place("p", {
+      stream: "compute",
+      op: "relu",
+      attributes: {},
+      inputs: [{ ...operand("x", 0), shape: [4] }],
+      outputs: [{ ...operand("y", 64), shape: [4] }],
+      comment: "",
+    });
+    const before = new Uint8Array(placement.bytes);
+    const after = before.slice();
+    after[placement.places[0]!.offset] = 1;
+    expect(strayWrite(placement, before, after)).toBe("its input x was written");
+    after.set(before);
+    after[placement.places[1]!.offset] = 1;
+    expect(strayWrite(placement, before, after)).toBe(undefined);
+  });
+});
+
+it("a part that is cut off leaves what it found", () => {
+  const file = join(folder, "cut-off.json");
+  const settings = { device: "cpu", file, small: true, seconds: 60 };
+  const parity = fileURLToPath(new URL("../dist/verify/parity.js", import.meta.url));
+  expect(() =>
+    execFileSync(process.execPath, [parity, JSON.stringify(settings)], {
+      stdio: "ignore",
+      timeout: 1500,
+    }),
+  ).toThrow();
+  const result = JSON.parse(readFileSync(file, "utf8")) as PartResult;
+  expect(result).toMatchObject({ part: "parity", ok: false, complete: false });
+});
