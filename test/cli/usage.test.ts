@@ -91,7 +91,7 @@ test("help lists exactly the flags of the contract", async () => {
     (
       "model workers batch accumulate epochs steps lr warmup warmup-epochs milestones momentum " +
       "momentum-form no-momentum-correction no-nesterov weight-decay sync-bn precision device " +
-      "threads seed no-augment init recipe out resume timeout dump-program help"
+      "threads seed no-augment no-cuda-graph init recipe out resume timeout dump-program help"
     )
       .split(" ")
       .sort(),
