@@ -23,7 +23,11 @@ const executor = await loadStep(
     ? { gradients: await world.communicator("gradients", undefined, device) }
     : {},
 );
-if (device.properties.kind === "cuda") await executor.record();
+if (device.properties.kind === "cuda") {
+  // All ranks replay graphs, or none does.
+  const reasons = await world.rendezvous.gather("record", (await executor.record()) ?? "");
+  if (reasons.some(({ length }) => length > 0)) await executor.forget();
+}
 
 async function run(steps: number): Promise<Round> {
   const start = performance.now();

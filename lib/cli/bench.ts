@@ -68,7 +68,7 @@ function opsCommand(): Command {
     .description("Time, bytes and operations of the training step by op, and its slowest lines.")
     .option("--threads <t>", "threads on the CPU; default: all cores", wholeNumber(1, 2))
     .option("--repeats <r>", "steps to time", wholeNumber(1, 10), 10)
-    .option("--traffic", "only count bytes, from the program text; needs no such device")
+    .option("--traffic", "only count bytes, from the program text; needs its module only")
     .action(async ({ json, traffic, repeats, ...options }: OpsFlags) => {
       const { ops, opsTable } = await import("../bench/ops.js");
       const result = await ops({ ...options, repeats: traffic ? 0 : repeats });

@@ -143,7 +143,14 @@ async function replace(folder: string, name: string, text: string): Promise<void
 }
 
 /** Fields that may change when a run is resumed; no other may, or it would be another run. */
-const changeable: ReadonlySet<string> = new Set(["out", "steps", "device", "threads", "timeout"]);
+const changeable: ReadonlySet<string> = new Set([
+  "out",
+  "steps",
+  "device",
+  "threads",
+  "timeout",
+  "cudaGraph",
+]);
 
 /** Fields that a run keeps in another form than they may be typed in, and how to get it. */
 const keptForms: { [Field in keyof RecipeInput]?: (value: never) => unknown } = {

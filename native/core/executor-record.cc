@@ -27,6 +27,7 @@ void Executor::record(DoneRecording done) {
 
 // False where the device records nothing; throws where a kernel cannot be recorded.
 bool Executor::recordAll() {
+  backend_->synchronize(stream(kPrimaryStream));  // kernels in flight still report their own errors
   recording_ = true;
   for (const auto& [name, slotted] : programs_) {  // in one order on all ranks
     LoadedProgram& program = resources_->programs.at(name);

@@ -115,7 +115,9 @@ class CudaBackend final : public Backend {
       ONEHOUR_CUDA(cudaMalloc(&address, bytes));
       memory = {address, [](void* freed) { cudaFree(freed); }};
     }
+    // Cleared on the default stream, which no stream of a program waits for.
     ONEHOUR_CUDA(cudaMemset(memory.get(), 0, bytes));
+    ONEHOUR_CUDA(cudaStreamSynchronize(nullptr));
     return memory;
   }
 

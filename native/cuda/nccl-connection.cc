@@ -73,6 +73,7 @@ struct NcclConnection::State {
   bool closing = false;
   bool closed = false;
   std::atomic<bool> failed{false};
+  std::atomic<bool> leaving{false};  // closed with nothing wrong
 
   // The first failure is the one that is told.
   void note(const std::string& reason) {
@@ -246,6 +247,7 @@ void NcclConnection::registerMemory(const void* address) {
 }
 
 std::optional<Error> NcclConnection::fault() noexcept {
+  if (state_->leaving) return std::nullopt;  // no fault of a peer's
   try {
     if (!state_->failed) {
       const std::unique_lock lock(state_->calls, std::try_to_lock);
@@ -274,6 +276,7 @@ void NcclConnection::abort() noexcept {
 void NcclConnection::close() noexcept {
   try {
     const bool inPeace = !state_->failed;
+    state_->leaving = inPeace;
     state_->note("the communicator was closed");
     State::end(state_, ordinal_, inPeace);
     state_->awaitEnd();
