@@ -130,7 +130,7 @@ export async function evaluateCheckpoint(
   const programs = model.programs.filter(({ name }) => needed.has(name));
   const executor = await device.load(programs);
   try {
-    await writeWeights(executor, model, checkpoint);
+    await writeWeights(executor, model, { weights: checkpoint.weights });
     const loader = new Loader({ dataset, layout: model.input, batch, seed: 0, augment: false });
     const queue = new Queue(executor, model.output);
     return (await evaluateSplit(queue, loader, dataset, batch))!;

@@ -52,21 +52,24 @@ function arenaBytes(executor: Executor, arena: string): number {
   return executor.memory.arenas[arena] ?? 0;
 }
 
-/** Writes parameters, their low-precision copies and running statistics; momentum or zeros. */
+/**
+ * Writes parameters, their low-precision copies, running statistics and momentum, if there is one,
+ * into arenas that hold zeros so far. One tensor at a time, so that the host never holds a second
+ * copy of an arena.
+ */
 export async function writeWeights(
   executor: Executor,
-  compiled: CompiledModel,
-  state: ModelState,
+  { parameters, statistics }: CompiledModel,
+  { weights, momentum }: ModelState,
 ): Promise<void> {
-  const parameters = assemble(arenaBytes(executor, "param"), compiled.parameters, state.weights);
-  await executor.write("param", 0, bytesOf(parameters));
+  const write = (arena: string, layout: TensorLayout, values: Float32Array) =>
+    executor.write(arena, layout.offset, bytesOf(toStored(layout, values)));
+  for (const layout of parameters) await write("param", layout, weights.get(layout.name)!);
   if (arenaBytes(executor, "weight") > 0) await executor.submit("weights", 0);
-  const whole = assemble(arenaBytes(executor, "state"), compiled.statistics, state.weights);
-  if (state.momentum && whole.byteLength >= compiled.momentum.bytes) {
-    whole.set(assemble(compiled.momentum.bytes, compiled.parameters, state.momentum));
-    // The statistics lie behind the momentum and were not touched.
+  for (const layout of statistics) await write("state", layout, weights.get(layout.name)!);
+  if (momentum) {
+    for (const layout of parameters) await write("state", layout, momentum.get(layout.name)!);
   }
-  await executor.write("state", 0, bytesOf(whole));
 }
 
 /** Zeroes the gradients, to which the first micro-batch adds. */
