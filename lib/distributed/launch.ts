@@ -87,6 +87,8 @@ class Team {
   private passedOn = false;
   /** The signal came twice. */
   private impatient = false;
+  /** Statuses and names with which workers may end because of a signal that they were sent. */
+  private readonly obedient = new Set<number | NodeJS.Signals | null>();
   private stopping = false;
   private readonly timers = new Set<NodeJS.Timeout>();
 
@@ -138,15 +140,15 @@ class Team {
     worker.onLine = options.onLine ?? showLine;
     worker.onHeartbeat = (beat) => this.watch.heartbeat(rank, beat, seconds());
     worker.onFailure = (failure) => this.fail(failure);
-    worker.onInterrupted = (signal) => {
-      this.interruption ??= signal;
-    };
+    worker.onInterrupted = (signal) => this.note(signal);
     worker.onExit = () => this.watch.finished(rank);
     worker.obeyed = (code, signal) =>
-      this.interruption !== undefined &&
-      (code === signals[this.interruption] ||
-        signal === this.interruption ||
-        (signal === "SIGKILL" && this.impatient));
+      this.obedient.has(code ?? signal) || (signal === "SIGKILL" && this.impatient);
+  }
+
+  private note(signal: Forwarded): void {
+    this.interruption ??= signal;
+    this.obedient.add(signal).add(signals[signal]);
   }
 
   private fail(failure: Failure): void {
@@ -170,7 +172,7 @@ class Team {
   private interrupt(signal: Forwarded): void {
     this.impatient = this.passedOn;
     this.passedOn = true;
-    this.interruption ??= signal;
+    this.note(signal);
     for (const worker of this.workers) {
       worker.signal(this.impatient ? "SIGKILL" : signal);
       worker.signal("SIGCONT");
