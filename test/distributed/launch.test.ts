@@ -220,6 +220,12 @@ describe("supervision", () => {
     expect(pidsOf(run).filter(isAlive)).toEqual([]);
   });
 
+  test("workers ended by different signals have not failed", async () => {
+    const run = launcher(2, 60, "loop", "signalled");
+    expect([130, 143]).toContain((await run.ended).status);
+    expect(run.stderr).toBe("");
+  });
+
   test("workers may save on SIGTERM", async () => {
     const run = launcher(2, 60, "loop", "save");
     await until(() => run.stdout.includes("[1] round 20"));

@@ -1,6 +1,7 @@
 // Ranks that work together until something befalls rank 1 at its twentieth round: node loop.mjs WHAT.
 import { spawn } from "node:child_process";
 import { connect } from "../../../dist/distributed/connect.js";
+import { tellLauncher } from "../../../dist/distributed/report.js";
 import { native } from "../../../dist/native.js";
 
 const world = await connect();
@@ -54,6 +55,11 @@ for (let round = 0; round < 40 || endless; round++) {
   await world.allReduce(data);
   await sleep(10);
   if (round === 20) console.log("round 20");
+  if (round === 20 && process.argv[2] === "signalled") {
+    const [signal, status] = world.rank === 0 ? ["SIGTERM", 143] : ["SIGINT", 130];
+    tellLauncher({ interrupted: signal });
+    process.exit(status);
+  }
   if (round === 20 && world.rank === 1) await misfortunes[process.argv[2]]?.();
 }
 await world.close();
