@@ -1,0 +1,93 @@
+// Whether the ranks replay their programs as graphs: all of them, or none.
+import { expect, test } from "vitest";
+import type { Executor } from "../../lib/device.js";
+import type { RunEvent } from "../../lib/train/events.js";
+import { type RunOptions, recordPrograms } from "../../lib/train/prepare.js";
+import { alone, type Team } from "../../lib/train/team.js";
+
+/** A team for each rank; what one gathers is there once all have given theirs. */
+function teams(size: number): Team[] {
+  const given: string[] = [];
+  let complete = () => {};
+  const all = new Promise<string[]>((resolve) => {
+    complete = () => resolve([...given]);
+  });
+  let count = 0;
+  return Array.from({ length: size }, (_, rank) => ({
+    ...alone,
+    rank,
+    size,
+    gather: async (_key, value) => {
+      given[rank] = value;
+      count++;
+      if (count === size) complete();
+      return all;
+    },
+  }));
+}
+
+interface Settings {
+  kind?: "cpu" | "cuda";
+  cudaGraph?: boolean;
+}
+
+/** Ranks that record, or cannot for the reason given; tells what was asked of each, and the events. */
+async function record(
+  reasons: readonly (string | undefined)[],
+  { kind = "cuda", cudaGraph = true }: Settings = {},
+) {
+  const calls: string[][] = reasons.map(() => []);
+  const events: RunEvent[][] = reasons.map(() => []);
+  const ranks = teams(reasons.length).map((team, rank) => {
+    const executor: Partial<Executor> = {
+      record: async () => {
+        calls[rank]!.push("record");
+        return reasons[rank];
+      },
+      forget: async () => {
+        calls[rank]!.push("forget");
+      },
+    };
+    const options = {
+      recipe: { cudaGraph },
+      device: { properties: { kind } },
+      team,
+      onEvent: (event: RunEvent) => events[rank]!.push(event),
+    } as unknown as RunOptions;
+    return recordPrograms(options, executor as Executor);
+  });
+  await Promise.all(ranks);
+  return { calls, events };
+}
+
+test("ranks that all record replay what they recorded", async () => {
+  const { calls, events } = await record([undefined, undefined, undefined]);
+  expect(calls).toEqual([["record"], ["record"], ["record"]]);
+  expect(events).toEqual([[], [], []]);
+});
+
+// Rank 0 tells of it, so it is tried as the one that cannot and as one that can.
+test.each([0, 1, 2])("all forget where rank %i cannot record, and rank 0 says why", async (bad) => {
+  const reasons = [0, 1, 2].map((rank) => (rank === bad ? "a kernel allocates" : undefined));
+  const { calls, events } = await record(reasons);
+  expect(calls).toEqual([0, 1, 2].map(() => ["record", "forget"]));
+  const text = `no CUDA graph is used, since rank ${bad} cannot record one: a kernel allocates`;
+  expect(events).toEqual([[{ type: "message", text }], [], []]);
+});
+
+test("of several that cannot record the first is named", async () => {
+  const { calls, events } = await record([undefined, "no memory", "old driver"]);
+  expect(calls).toEqual([0, 1, 2].map(() => ["record", "forget"]));
+  expect(events[0]).toMatchObject([{ text: expect.stringMatching(/rank 1 .*: no memory$/) }]);
+});
+
+test("a rank by itself forgets too: its recording may be in part", async () => {
+  const { calls } = await record(["no memory"]);
+  expect(calls).toEqual([["record", "forget"]]);
+});
+
+test.each<Settings>([{ kind: "cpu" }, { cudaGraph: false }])("%o records nothing", async (off) => {
+  const { calls, events } = await record(["no memory", undefined], off);
+  expect(calls).toEqual([[], []]);
+  expect(events).toEqual([[], []]);
+});
