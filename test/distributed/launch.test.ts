@@ -221,7 +221,7 @@ describe("supervision", () => {
   });
 
   test("workers ended by different signals have not failed", async () => {
-    const run = launcher(2, 60, "loop", "signalled");
+    const run = launcher(2, 60, "loop", "different-signals");
     expect([130, 143]).toContain((await run.ended).status);
     expect(run.stderr).toBe("");
   });

@@ -1,4 +1,4 @@
-// Ranks that work together until something befalls rank 1 at its twentieth round: node loop.mjs WHAT.
+// Ranks that work together until something befalls rank 1, or each, in round 20: node loop.mjs WHAT.
 import { spawn } from "node:child_process";
 import { connect } from "../../../dist/distributed/connect.js";
 import { tellLauncher } from "../../../dist/distributed/report.js";
@@ -37,7 +37,13 @@ const misfortunes = {
     await world.close();
     process.exit(0);
   },
+  "different-signals": () => {
+    const [signal, status] = world.rank === 0 ? ["SIGTERM", 143] : ["SIGINT", 130];
+    tellLauncher({ interrupted: signal });
+    process.exit(status);
+  },
 };
+const struck = world.rank === 1 || process.argv[2] === "different-signals";
 
 // A process of the worker's own that must not outlive it.
 if (process.argv[2] === "kill") {
@@ -55,11 +61,6 @@ for (let round = 0; round < 40 || endless; round++) {
   await world.allReduce(data);
   await sleep(10);
   if (round === 20) console.log("round 20");
-  if (round === 20 && process.argv[2] === "signalled") {
-    const [signal, status] = world.rank === 0 ? ["SIGTERM", 143] : ["SIGINT", 130];
-    tellLauncher({ interrupted: signal });
-    process.exit(status);
-  }
-  if (round === 20 && world.rank === 1) await misfortunes[process.argv[2]]?.();
+  if (round === 20 && struck) await misfortunes[process.argv[2]]?.();
 }
 await world.close();
