@@ -94,6 +94,57 @@ export interface Addon {
   shutDown(): void;
 }
 
+/** Pictures asked of the module `data` at once; see native/data/decoders.h. */
+export interface PictureRequest {
+  files: readonly string[];
+  /** Where each picture's bytes lie in its file; all of the file by default. */
+  offsets?: Float64Array;
+  lengths?: Float64Array;
+  /** u8[files, size, size, 3]. */
+  target: Uint8Array;
+  /** Pixels of both sides of the output. */
+  size: number;
+  /** Pixels of the shorter side before the centre is cut out, where there are no crops. */
+  shortSide: number;
+  /** f64[files, 22]: ten areas, ten aspects, and the place across and down. */
+  crops?: Float64Array;
+  /** f64[files, 3]: factors of brightness, contrast and saturation. */
+  jitters?: Float64Array;
+}
+
+/** What came of them. */
+export interface PictureOutcome {
+  problems: {
+    /** Index in the request. */
+    picture: number;
+    /** Partly made up; not decoded, its place being unchanged or spoilt; or the file not readable. */
+    trouble: "damaged" | "undecoded" | "unreadable";
+    message: string;
+  }[];
+  /** Of all threads together. */
+  readSeconds: number;
+  decodeSeconds: number;
+}
+
+/** Threads of the module `data` that decode pictures. */
+export interface PictureDecoder {
+  decode(request: PictureRequest): Promise<PictureOutcome>;
+  /** The same for one picture, u8[height, width, 3], that was decoded elsewhere. */
+  resample(
+    request: Omit<PictureRequest, "files" | "offsets" | "lengths"> & {
+      pixels: Uint8Array;
+      width: number;
+      height: number;
+    },
+  ): Promise<PictureOutcome>;
+  dispose(): void;
+}
+
+interface DataModule {
+  readonly Decoder: new (options: { threads: number }) => PictureDecoder;
+  shutDown(): void;
+}
+
 /** The command that builds the native modules, as this installation has it. */
 function buildCommand(): string {
   return existsSync(join(root, "tsconfig.json")) ? "scripts/setup" : "npx onehour build";
@@ -114,6 +165,12 @@ const faults: readonly { pattern: RegExp; explain: (match: RegExpExecArray) => s
     explain: (match) =>
       `was built, but the CUDA library ${match[1]} that it needs is not where it was then. Build ` +
       `again, which finds it or tells how to get it: ${buildCommand()}`,
+  },
+  {
+    pattern: /(libjpeg[\w.+-]*): cannot open shared object file/,
+    explain: (match) =>
+      `was built, but the library ${match[1]} that it needs is not here. On Debian and Ubuntu: ` +
+      `sudo apt-get install libjpeg-dev; then build again: ${buildCommand()}`,
   },
   {
     pattern: /([\w.+-]+\.so[\w.]*): cannot open shared object file/,
@@ -174,12 +231,40 @@ export function isBuilt(backend: string): boolean {
   }
 }
 
+/**
+ * Loads the native module `onehour_<name>`. Throws OnehourError: ERR_ONEHOUR_NOT_BUILT when there is
+ * no such file, ERR_ONEHOUR_LOAD when the file does not load; both name the command to run.
+ */
+function loadModule<T extends { shutDown(): void }>(name: string): T {
+  let path: string;
+  try {
+    path = pathOf(name);
+  } catch {
+    throw new OnehourError(
+      "ERR_ONEHOUR_NOT_BUILT",
+      `The native module onehour_${name} was never built here. Build it: ${buildCommand()}${missingNote()}`,
+    );
+  }
+  let loaded: T;
+  try {
+    loaded = require(path) as T;
+  } catch (error) {
+    throw explainLoadError(
+      `onehour_${name}`,
+      error instanceof Error ? error.message : String(error),
+    );
+  }
+  // process.exit() and uncaught errors skip the cleanup of native modules, and C++ destructors
+  // must not run under threads that still compute.
+  process.once("exit", () => loaded.shutDown());
+  return loaded;
+}
+
 const modules = new Map<string, Addon>();
 
 /**
  * Loads the native module of a backend ("cpu" or "cuda").
- * Throws OnehourError: ERR_ONEHOUR_NOT_BUILT when there is no such file, ERR_ONEHOUR_LOAD when
- * the file does not load; both name the command to run.
+ * Throws OnehourError: ERR_ONEHOUR_NOT_BUILT or ERR_ONEHOUR_LOAD.
  */
 export function loadAddon(backend: string): Addon {
   const known = modules.get(backend);
@@ -187,31 +272,21 @@ export function loadAddon(backend: string): Addon {
   // Read by the OpenMP library when it is loaded, so before the module is.
   process.env.OMP_WAIT_POLICY ??= "passive";
   process.env.GOMP_SPINCOUNT ??= String(OPENMP_SPIN);
-  const name = `onehour_${backend}`;
-  let path: string;
-  try {
-    path = pathOf(backend);
-  } catch {
-    throw new OnehourError(
-      "ERR_ONEHOUR_NOT_BUILT",
-      `The native module ${name} was never built here. Build it: ${buildCommand()}${missingNote()}`,
-    );
-  }
-  let addon: Addon;
-  try {
-    addon = require(path) as Addon;
-  } catch (error) {
-    throw explainLoadError(name, error instanceof Error ? error.message : String(error));
-  }
+  const addon = loadModule<Addon>(backend);
   for (const first of modules.values()) {
     addon.shareProgress(first.progressCounters());
     break;
   }
   modules.set(backend, addon);
-  // process.exit() and uncaught errors skip the cleanup of native modules, and C++ destructors
-  // must not run under threads that still compute.
-  process.once("exit", () => addon.shutDown());
   return addon;
+}
+
+let dataModule: DataModule | undefined;
+
+/** Threads that decode pictures. Throws OnehourError: ERR_ONEHOUR_NOT_BUILT or ERR_ONEHOUR_LOAD. */
+export function createDecoder(threads: number): PictureDecoder {
+  dataModule ??= loadModule<DataModule>("data");
+  return new dataModule.Decoder({ threads });
 }
 
 /** Backends whose module may serve the process, the first that loads. */

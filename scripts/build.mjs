@@ -33,11 +33,11 @@ function hasCMake() {
 
 const compiler = process.env.CXX ?? "c++";
 
-/** Whether the compiler finds a header; without a compiler, whether the system has it. */
-function hasHeader(header) {
+/** Whether the compiler finds a header, after another; without a compiler, whether the system has it. */
+function hasHeader(header, before = "cstddef") {
   if (!runs(compiler, "--version")) return existsSync(join("/usr/include", header));
   const check = spawnSync(compiler, ["-std=c++20", "-E", "-x", "c++", "-"], {
-    input: `#include <${header}>\n`,
+    input: `#include <${before}>\n#include <${header}>\n`,
     stdio: ["pipe", "ignore", "ignore"],
   });
   return check.status === 0;
@@ -64,6 +64,16 @@ const tools = [
 const cpuLibraries = [
   { name: "oneDNN", found: () => hasHeader("dnnl.hpp"), apt: "libdnnl-dev", dnf: "onednn-devel" },
   { name: "Gloo", found: () => hasHeader("gloo/context.h"), apt: "libgloo-dev", dnf: "gloo-devel" },
+];
+
+/** What image folders need. */
+const dataLibraries = [
+  {
+    name: "libjpeg-turbo",
+    found: () => hasHeader("jpeglib.h", "cstdio"),
+    apt: "libjpeg-dev",
+    dnf: "libjpeg-turbo-devel",
+  },
 ];
 
 const lacking = (requirements) => requirements.filter((requirement) => !requirement.found());
@@ -95,8 +105,8 @@ export function describeMissing(missing) {
   return `The native build needs ${names}. Install with:\n  ${command}`;
 }
 
-/** What the last configuration decided: backends with what they are built with, or why not. */
-function readBackends(folder) {
+/** What the last configuration decided: modules with what they are built with, or why not. */
+function readModules(folder) {
   const lines = readFileSync(join(folder, "backends.txt"), "utf8").trim().split("\n");
   return lines.filter(Boolean).map((line) => {
     const [name, state, ...text] = line.split("\t");
@@ -104,29 +114,34 @@ function readBackends(folder) {
   });
 }
 
-/** "onehour: built cpu and cuda (CUDA 13.0, cuDNN 9.24.0, …)". */
-function describeBuilt(backends) {
-  const built = backends
+/** "onehour: built cpu and cuda (CUDA 13.0, cuDNN 9.24.0, …) and data". */
+function describeBuilt(modules) {
+  const built = modules
     .filter(({ found }) => found)
     .map(({ name, text }) => (name === "cuda" ? `${name} (${text})` : name));
   return `onehour: built ${built.join(" and ")}`;
 }
 
+/** Libraries of a module that this script looks for by itself. */
+const libraries = { cpu: cpuLibraries, data: dataLibraries };
+const titles = { cpu: "the CPU backend is", data: "image folders are" };
+
 /**
- * Why backends were left out, with the way to have them: the CPU's if oneDNN or Gloo is missing,
- * CUDA's where there is a GPU or a CUDA compiler, for else nobody waits for it.
+ * Why modules were left out, with the way to have them: CUDA's only where there is a GPU or a CUDA
+ * compiler, for else nobody waits for it.
  */
-function describeLeftOut(backends) {
-  const reasons = backends
+function describeLeftOut(modules) {
+  const reasons = modules
     .filter(({ found, name, text }) => {
       if (found) return false;
-      return name === "cpu" || hasGpu() || !text.includes("needs the CUDA compiler");
+      return name !== "cuda" || hasGpu() || !text.includes("needs the CUDA compiler");
     })
-    .map(({ name, text }) =>
-      name === "cpu" && lacking(cpuLibraries).length > 0
-        ? `the CPU backend is left out. ${describeMissing(lacking(cpuLibraries))}`
-        : text,
-    );
+    .map(({ name, text }) => {
+      const missing = lacking(libraries[name] ?? []);
+      return missing.length > 0
+        ? `${titles[name]} left out. ${describeMissing(missing)}`
+        : text;
+    });
   return reasons.map((reason) => `onehour: ${reason}`).join("\n");
 }
 
@@ -142,14 +157,14 @@ function cmakeJs(step, options) {
 }
 
 /**
- * Configures and builds the backends that this machine has the libraries for; returns what was
+ * Configures and builds the modules that this machine has the libraries for; returns what was
  * built, and why others were not. Throws when none can be built or the build fails. What is missing
  * is kept in build/missing.txt, which a later load error repeats.
  */
 export function build({ tests = false, debug = false } = {}) {
   mkdirSync(join(root, "build"), { recursive: true });
   if (lacking(tools).length > 0) {
-    let description = describeMissing(lacking([...tools, ...cpuLibraries]));
+    let description = describeMissing(lacking([...tools, ...cpuLibraries, ...dataLibraries]));
     if (hasGpu()) description += "\nFor the GPU it needs more: see docs/install.md";
     writeFileSync(missingFile, `${description}\n`);
     throw new Error(`${description}\nThen: npx onehour build`);
@@ -167,10 +182,11 @@ export function build({ tests = false, debug = false } = {}) {
     ...(debug ? ["--debug"] : []),
   ];
   cmakeJs("configure", options);
-  const backends = readBackends(folder);
-  const leftOut = describeLeftOut(backends);
+  const modules = readModules(folder);
+  const leftOut = describeLeftOut(modules);
   if (leftOut === "") rmSync(missingFile, { force: true });
   else writeFileSync(missingFile, `${leftOut}\n`);
+  const backends = modules.filter(({ name }) => name !== "data");
   if (!backends.some(({ found }) => found)) {
     const reasons = backends.map(({ text }) => text);
     throw new Error(
@@ -178,11 +194,11 @@ export function build({ tests = false, debug = false } = {}) {
     );
   }
   // A module of an earlier build would be loaded in place of one that cannot be built any more.
-  const modules = join(root, "build", debug ? "Debug" : "Release");
-  for (const { name, found } of backends)
-    if (!found) rmSync(join(modules, `onehour_${name}.node`), { force: true });
+  const built = join(root, "build", debug ? "Debug" : "Release");
+  for (const { name, found } of modules)
+    if (!found) rmSync(join(built, `onehour_${name}.node`), { force: true });
   cmakeJs("build", options);
-  return { built: describeBuilt(backends), leftOut };
+  return { built: describeBuilt(modules), leftOut };
 }
 
 if (import.meta.url === pathToFileURL(argv[1] ?? "").href) {
@@ -193,7 +209,7 @@ if (import.meta.url === pathToFileURL(argv[1] ?? "").href) {
     exit(2);
   }
   if (argv.includes("--check")) {
-    const missing = lacking([...tools, ...cpuLibraries]);
+    const missing = lacking([...tools, ...cpuLibraries, ...dataLibraries]);
     if (missing.length > 0) {
       console.log(missing.map((requirement) => requirement.apt).join(" "));
       exit(1);

@@ -1,0 +1,116 @@
+// ILSVRC's validation images as they come out of the archive: in one folder, with a file of labels.
+
+import { readdir, readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { OnehourError } from "../errors.js";
+
+const pictures = /\.(jpe?g|png|webp|gif)$/i;
+
+/** Whether a file's name is that of an image. */
+export const isPicture = (name: string) => !name.startsWith(".") && pictures.test(name);
+
+/** The label of each file, and the file that told it. */
+export interface FlatLabels {
+  file: string;
+  labels: Map<string, number>;
+}
+
+/** Reads the labels of `images`, sorted; throws with what is wrong. */
+type Reader = (text: string, images: readonly string[], classOf: ClassOf) => Map<string, number>;
+type ClassOf = (name: string, line: number) => number;
+
+const linesOf = (text: string) =>
+  text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "");
+
+function byName(entries: Iterable<[stem: string, label: number]>, images: readonly string[]) {
+  const known = new Map(entries);
+  const labels = new Map<string, number>();
+  for (const image of images) {
+    const label = known.get(image.replace(/\.[^.]*$/, ""));
+    if (label === undefined) throw new Error(`it has no label for ${image}`);
+    labels.set(image, label);
+  }
+  return labels;
+}
+
+/** Files of labels by name, and how they are read. */
+const formats: Readonly<Record<string, Reader>> = {
+  // Kaggle's: "ImageId,PredictionString" and then "ILSVRC2012_val_00048981,n03995372 85 131 498 499 …".
+  "LOC_val_solution.csv": (text, images, classOf) =>
+    byName(
+      linesOf(text)
+        .slice(1)
+        .map((line, i) => {
+          const [image, boxes] = line.split(",");
+          return [image!, classOf(boxes?.split(" ")[0] ?? "", i + 2)];
+        }),
+      images,
+    ),
+  // One class's name a line, in the order of the images.
+  "imagenet_2012_validation_synset_labels.txt": (text, images, classOf) => {
+    const lines = linesOf(text);
+    if (lines.length !== images.length) {
+      throw new Error(`it has ${lines.length} labels for ${images.length} images`);
+    }
+    return new Map(images.map((image, i) => [image, classOf(lines[i]!, i + 1)]));
+  },
+  // "ILSVRC2012_val_00000001.JPEG n01751748", or a number from 0 in the order of the classes.
+  "val.txt": (text, images, classOf) =>
+    byName(
+      linesOf(text).map((line, i) => {
+        const [image, label] = line.split(/\s+/);
+        return [image!.replace(/\.[^.]*$/, ""), classOf(label ?? "", i + 1)];
+      }),
+      images,
+    ),
+};
+
+function arrangeHint(folder: string): string {
+  return (
+    `Put one of ${Object.keys(formats).join(", ")} beside it or in it, with the images' labels; or ` +
+    "arrange the images in class folders, with Kaggle's file of labels: " +
+    `cd ${folder} && tail -n +2 LOC_val_solution.csv | tr ', ' '  ' | ` +
+    `while read -r image class rest; do mkdir -p "$class" && mv "$image.JPEG" "$class/"; done`
+  );
+}
+
+/**
+ * The labels of a folder of images without class folders, from a file in it or beside it. Undefined
+ * when it holds no image; throws ERR_ONEHOUR_DATA where there is no such file, or labels are wrong.
+ */
+export async function readFlatLabels(
+  folder: string,
+  classes: readonly string[],
+): Promise<FlatLabels | undefined> {
+  const images = (await readdir(folder)).filter(isPicture).sort();
+  if (images.length === 0) return undefined;
+  const numbers = new Map(classes.map((name, i) => [name, i]));
+  for (const place of [folder, dirname(folder)]) {
+    for (const [name, read] of Object.entries(formats)) {
+      const file = join(place, name);
+      const text = await readFile(file, "utf8").catch(() => undefined);
+      if (text === undefined) continue;
+      const classOf: ClassOf = (label, line) => {
+        const number = numbers.get(label) ?? (/^\d+$/.test(label) ? Number(label) : -1);
+        if (number >= 0 && number < classes.length) return number;
+        throw new Error(
+          `line ${line} has the label "${label}"; expected one of the ${classes.length} classes of ` +
+            `train/, such as ${classes[0]}, or a number from 0 to ${classes.length - 1}`,
+        );
+      };
+      try {
+        return { file, labels: read(text, images, classOf) };
+      } catch (error) {
+        throw new OnehourError("ERR_ONEHOUR_DATA", `${file}: ${(error as Error).message}`);
+      }
+    }
+  }
+  throw new OnehourError(
+    "ERR_ONEHOUR_DATA",
+    `${folder} holds ${images.length} images without class folders, and no file tells their ` +
+      `classes. ${arrangeHint(folder)}`,
+  );
+}

@@ -1,0 +1,185 @@
+#include "decoders.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <mutex>
+#include <span>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "jpeg.h"
+#include "resample.h"
+
+namespace onehour::data {
+namespace {
+
+constexpr int64_t kColors = 3;
+constexpr int64_t kMostBytes = int64_t{1} << 28;  // of a picture's file
+
+using Clock = std::chrono::steady_clock;
+
+double secondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+class File {
+ public:
+  explicit File(const std::string& path) : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) throw std::system_error(errno, std::generic_category());
+  }
+  ~File() { close(descriptor_); }
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  int64_t size() const {
+    struct stat found {};
+    if (fstat(descriptor_, &found) != 0) throw std::system_error(errno, std::generic_category());
+    return found.st_size;
+  }
+
+  // Fills `bytes` from `offset` on; fewer where the file ends.
+  void read(int64_t offset, std::vector<uint8_t>& bytes) const {
+    size_t done = 0;
+    while (done < bytes.size()) {
+      const ssize_t got = pread(descriptor_, bytes.data() + done, bytes.size() - done,
+                                offset + static_cast<int64_t>(done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) throw std::system_error(errno, std::generic_category());
+      if (got == 0) break;
+      done += static_cast<size_t>(got);
+    }
+    bytes.resize(done);
+  }
+
+ private:
+  int descriptor_;
+};
+
+void readSource(const Source& source, std::vector<uint8_t>& bytes) {
+  const File file(source.path);
+  const int64_t size = source.bytes < 0 ? file.size() - source.offset : source.bytes;
+  bytes.resize(static_cast<size_t>(std::clamp<int64_t>(size, 0, kMostBytes)));
+  file.read(source.offset, bytes);
+}
+
+// What one thread keeps between pictures.
+struct Scratch {
+  std::vector<uint8_t> file;
+  JpegDecoder decoder;
+};
+
+Scratch& scratch() {
+  static thread_local Scratch own;
+  return own;
+}
+
+// A batch on its way through the threads.
+struct Batch {
+  std::vector<Source> sources;
+  Treatment treatment;
+  uint8_t* target;
+  Decoders::Done done;
+  std::shared_ptr<std::atomic<bool>> aborted;
+  std::atomic<size_t> next{0};
+  std::atomic<size_t> left{0};  // threads that may still work on it
+  std::mutex mutex;             // of the outcome
+  Outcome outcome;
+
+  void report(size_t picture, Trouble trouble, const std::string& message) {
+    const std::lock_guard lock(mutex);
+    outcome.problems.push_back({picture, trouble, message});
+  }
+
+  void decodeOne(size_t picture, double& readSeconds, double& decodeSeconds) {
+    Scratch& own = scratch();
+    const auto start = Clock::now();
+    try {
+      readSource(sources[picture], own.file);
+    } catch (const std::exception& error) {
+      report(picture, Trouble::unreadable, error.what());
+      return;
+    }
+    readSeconds += secondsSince(start);
+    const auto decoding = Clock::now();
+    const int64_t pixels = int64_t{treatment.size} * treatment.size;
+    uint8_t* place = target + static_cast<int64_t>(picture) * pixels * kColors;
+    try {
+      const std::string damage = own.decoder.decode(
+          own.file, treatment.size,
+          [&](int width, int height) { return treatment.view(picture, width, height); }, place);
+      if (!damage.empty()) report(picture, Trouble::damaged, damage);
+      if (!treatment.jitters.empty()) applyJitter(treatment.jitters[picture], place, pixels);
+    } catch (const std::exception& error) {
+      report(picture, Trouble::undecoded, error.what());
+    }
+    decodeSeconds += secondsSince(decoding);
+  }
+
+  // Takes pictures as long as there are; the last thread tells the outcome.
+  void work() {
+    double readSeconds = 0;
+    double decodeSeconds = 0;
+    for (size_t picture = next++; picture < sources.size(); picture = next++) {
+      if (aborted->load()) break;
+      decodeOne(picture, readSeconds, decodeSeconds);
+    }
+    {
+      const std::lock_guard lock(mutex);
+      outcome.readSeconds += readSeconds;
+      outcome.decodeSeconds += decodeSeconds;
+    }
+    if (--left > 0) return;
+    std::ranges::sort(outcome.problems, {}, &Problem::picture);
+    done(std::move(outcome));
+  }
+};
+
+}  // namespace
+
+View Treatment::view(size_t picture, int width, int height) const {
+  return crops.empty() ? evaluationView(width, height, size, shortSide)
+                       : trainingView(width, height, size, crops[picture]);
+}
+
+Decoders::Decoders(int threads) {
+  for (int i = 0; i < threads; ++i) workers_.push_back(std::make_shared<Worker>("decode"));
+}
+
+void Decoders::decode(std::vector<Source> sources, Treatment treatment, uint8_t* target,
+                      Done done) {
+  auto batch = std::make_shared<Batch>();
+  batch->sources = std::move(sources);
+  batch->treatment = std::move(treatment);
+  batch->target = target;
+  batch->done = std::move(done);
+  batch->aborted = aborted_;
+  batch->left = workers_.size();
+  for (const auto& worker : workers_) worker->post([batch] { batch->work(); });
+}
+
+void Decoders::resample(const Pixels& pixels, Treatment treatment, uint8_t* target, Done done) {
+  const auto& worker = workers_[nextResampler_++ % workers_.size()];
+  worker->post([pixels, treatment = std::move(treatment), target, done = std::move(done)] {
+    Resampler resampler;
+    resampler.begin(treatment.view(0, pixels.width, pixels.height), treatment.size, target);
+    resampler.expect(0, pixels.width);
+    const size_t bytes = static_cast<size_t>(pixels.width) * kColors;
+    for (int row = resampler.firstRow(); row < resampler.lastRow(); ++row) {
+      std::memcpy(resampler.row(), pixels.data + static_cast<size_t>(row) * bytes, bytes);
+      resampler.advance();
+    }
+    if (!treatment.jitters.empty()) {
+      applyJitter(treatment.jitters[0], target, int64_t{treatment.size} * treatment.size);
+    }
+    done({});
+  });
+}
+
+}  // namespace onehour::data

@@ -1,0 +1,146 @@
+#include "jpeg.h"
+
+// jpeglib.h needs FILE and size_t to be there.
+#include <cstdio>
+// Its calls come back by longjmp when they fail.
+#include <jerror.h>
+#include <jpeglib.h>
+
+#include <algorithm>
+#include <cmath>
+#include <csetjmp>
+#include <stdexcept>
+#include <vector>
+
+namespace onehour::data {
+namespace {
+
+// Warnings after which the rest of the picture is made up.
+constexpr int kFatalWarnings[] = {JWRN_JPEG_EOF, JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE,
+                                  JWRN_MUST_RESYNC, JWRN_BOGUS_PROGRESSION};
+
+// The largest of 8, 4, 2 and 1 by which both directions can shrink before they are resized.
+int shrinkOf(const View& view) {
+  int shrink = 8;
+  while (shrink > 1 && std::min(view.across.scale, view.down.scale) < shrink) shrink /= 2;
+  return shrink;
+}
+
+Span shrunk(const Span& span, int by, int side) {
+  return {.offset = span.offset / by,
+          .scale = span.scale / by,
+          .low = span.low / by,
+          .high = std::min(side, (span.high + by - 1) / by)};
+}
+
+}  // namespace
+
+struct JpegDecoder::State {
+  jpeg_decompress_struct info{};
+  jpeg_error_mgr errors{};
+  std::jmp_buf failed{};
+  char message[JMSG_LENGTH_MAX]{};
+  char warning[JMSG_LENGTH_MAX]{};
+  Resampler resampler;
+
+  State() {
+    info.err = jpeg_std_error(&errors);
+    info.client_data = this;
+    errors.error_exit = [](j_common_ptr common) {
+      auto* self = static_cast<State*>(common->client_data);
+      common->err->format_message(common, self->message);
+      std::longjmp(self->failed, 1);
+    };
+    errors.emit_message = [](j_common_ptr common, int level) {
+      auto* self = static_cast<State*>(common->client_data);
+      const bool fatal =
+          std::ranges::find(kFatalWarnings, common->err->msg_code) != std::end(kFatalWarnings);
+      if (level < 0 && fatal && self->warning[0] == 0) {
+        common->err->format_message(common, self->warning);
+      }
+    };
+    errors.output_message = [](j_common_ptr) {};
+    if (!attempt([this] { jpeg_create_decompress(&info); })) throw std::runtime_error(message);
+  }
+
+  ~State() { jpeg_destroy_decompress(&info); }
+
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+
+  // False, with `message`, when a call of libjpeg failed in the body, which must hold nothing that
+  // has a destructor.
+  template <typename Body>
+  bool attempt(Body body) {
+    if (setjmp(failed) != 0) return false;
+    body();
+    return true;
+  }
+
+  [[noreturn]] void fail() {
+    jpeg_abort_decompress(&info);
+    throw std::runtime_error(message);
+  }
+
+  void readRows() {
+    for (int row = resampler.firstRow(); row < resampler.lastRow(); ++row) {
+      JSAMPROW target = resampler.row();
+      jpeg_read_scanlines(&info, &target, 1);
+      resampler.advance();
+    }
+  }
+};
+
+JpegDecoder::JpegDecoder() : state_(std::make_unique<State>()) {}
+JpegDecoder::~JpegDecoder() = default;
+
+std::string JpegDecoder::decode(std::span<const uint8_t> file, int size, const ViewOf& viewOf,
+                                uint8_t* target) {
+  State& state = *state_;
+  jpeg_decompress_struct& info = state.info;
+  state.warning[0] = 0;
+  if (!state.attempt([&] {
+        jpeg_mem_src(&info, file.data(), file.size());
+        jpeg_read_header(&info, TRUE);
+      })) {
+    state.fail();
+  }
+  const auto width = static_cast<int>(info.image_width);
+  const auto height = static_cast<int>(info.image_height);
+  if (static_cast<int64_t>(width) * height > kMostPixels) {
+    jpeg_abort_decompress(&info);
+    throw std::runtime_error("it has " + std::to_string(width) + " × " + std::to_string(height) +
+                             " pixels, more than " + std::to_string(kMostPixels));
+  }
+  if (info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK) {
+    jpeg_abort_decompress(&info);
+    throw std::runtime_error("its colors are CMYK");
+  }
+  View view = viewOf(width, height);
+  const int shrink = shrinkOf(view);
+  info.scale_num = 1;
+  info.scale_denom = static_cast<unsigned>(shrink);
+  info.out_color_space = JCS_RGB;
+  if (!state.attempt([&] { jpeg_start_decompress(&info); })) state.fail();
+  view = {shrunk(view.across, shrink, static_cast<int>(info.output_width)),
+          shrunk(view.down, shrink, static_cast<int>(info.output_height))};
+  state.resampler.begin(view, size, target);
+
+  // One column more to each side, since libjpeg interpolates the colors between columns.
+  const int first = std::max(0, state.resampler.firstColumn() - 1);
+  const int last = std::min(static_cast<int>(info.output_width), state.resampler.lastColumn() + 1);
+  auto left = static_cast<JDIMENSION>(first);
+  auto columns = static_cast<JDIMENSION>(last - first);
+  if (!state.attempt([&] { jpeg_crop_scanline(&info, &left, &columns); })) state.fail();
+  state.resampler.expect(static_cast<int>(left), static_cast<int>(columns));
+  if (!state.attempt([&] {
+        jpeg_skip_scanlines(&info, static_cast<JDIMENSION>(state.resampler.firstRow()));
+        state.readRows();
+      })) {
+    state.fail();
+  }
+  jpeg_abort_decompress(&info);
+  return state.warning;
+}
+
+}  // namespace onehour::data

@@ -1,0 +1,41 @@
+// One JPEG picture: as much of it as a view needs, resized, by libjpeg-turbo.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "resample.h"
+
+namespace onehour::data {
+
+// Refuses pictures of more pixels: a small file may claim any size.
+constexpr int64_t kMostPixels = int64_t{1} << 27;
+
+// Decodes pictures one after the other; one a thread. Working memory is kept.
+class JpegDecoder {
+ public:
+  JpegDecoder();
+  ~JpegDecoder();
+  JpegDecoder(const JpegDecoder&) = delete;
+  JpegDecoder& operator=(const JpegDecoder&) = delete;
+
+  // Makes the view of a picture of that width and height, in pixels.
+  using ViewOf = std::function<View(int width, int height)>;
+
+  // Writes the view as u8[size, size, 3] to `target`. The picture is decoded at 1/2, 1/4 or 1/8 of
+  // its size where the view still has a pixel for each of the output, and only rows and columns
+  // that count are. A picture that is cut short is grey where it ends: the result is then what is
+  // wrong with it, and empty otherwise. Throws std::runtime_error when nothing can be decoded.
+  std::string decode(std::span<const uint8_t> file, int size, const ViewOf& viewOf,
+                     uint8_t* target);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace onehour::data
