@@ -138,9 +138,7 @@ function describeLeftOut(modules) {
     })
     .map(({ name, text }) => {
       const missing = lacking(libraries[name] ?? []);
-      return missing.length > 0
-        ? `${titles[name]} left out. ${describeMissing(missing)}`
-        : text;
+      return missing.length > 0 ? `${titles[name]} left out. ${describeMissing(missing)}` : text;
     });
   return reasons.map((reason) => `onehour: ${reason}`).join("\n");
 }

@@ -1,10 +1,13 @@
 // What a data set is, and the table of those that can be named.
 
 import { stat } from "node:fs/promises";
+import { resolve } from "node:path";
 import { OnehourError } from "../errors.js";
 import { nearestOf } from "../nearest.js";
 import type { Augmentation } from "./augment.js";
 import { openFashionMnist } from "./fashion-mnist.js";
+import { openImageFolder } from "./image-folder.js";
+import type { Inspection } from "./inspection.js";
 import { openSynthetic } from "./synthetic.js";
 
 /** Height and width in pixels, and channels, of every image of a data set. */
@@ -14,13 +17,37 @@ export interface ImageShape {
   channels: number;
 }
 
-/** The training or the test part of a data set. */
-export interface Split {
+/** Images asked of a split at once, n of them, and where they go. */
+export interface Request {
+  indices: Uint32Array;
+  /** What crops and flips are drawn from; without it the images are as they are for evaluation. */
+  augment: { seed: number; epoch: number } | undefined;
+  /** u8[n, height, width, channels]. */
+  images: Uint8Array;
+  /** i32[n]. */
+  labels: Int32Array;
+  /** u8[n]: 1 where the device is to mirror the image. */
+  flips: Uint8Array;
+}
+
+/** A part that decodes its images, many at a time. */
+export interface DecodedSplit {
+  /** Images. */
+  readonly length: number;
+  /** Fills the request; afterwards nobody writes to it any more, even if it was rejected. */
+  fill(request: Request): Promise<void>;
+}
+
+/** A part that has its images at hand; crops and flips are the loader's work. */
+export interface StoredSplit {
   /** Images. */
   readonly length: number;
   /** Writes image `index` as u8[height, width, channels] at `offset`, and returns its label. */
   read(index: number, target: Uint8Array, offset: number): number;
 }
+
+/** The training or the test part of a data set. */
+export type Split = StoredSplit | DecodedSplit;
 
 export interface Dataset {
   /** What it was named by. */
@@ -37,6 +64,28 @@ export interface Dataset {
   readonly defaultEpochs: number;
   /** Changes when the images or labels do; all workers must have the same. */
   readonly fingerprint: string;
+  /** Batches of n images that are to be filled beside those that are queued; 1 by default. */
+  readonly ahead?: (batch: number) => number;
+  /** What was met in the images so far, where they are decoded. */
+  readonly inspection?: Inspection;
+  /** What the user should know of it before the run. */
+  readonly notes?: readonly string[];
+}
+
+/** How a data set is opened; all but `say` and `localWorkers` are for image folders. */
+export interface DatasetOptions {
+  /** Pixels of both sides of an image; 224. */
+  imageSize?: number | undefined;
+  /** How far brightness, contrast and saturation may change; 0. */
+  colorJitter?: number | undefined;
+  /** Whether a damaged image ends the run. */
+  strict?: boolean | undefined;
+  /** Where lists of files are kept between runs. */
+  indexFolder?: string | undefined;
+  /** Workers on this machine, which share its cores. */
+  localWorkers?: number | undefined;
+  /** Told how the opening goes on. */
+  say?: ((text: string) => void) | undefined;
 }
 
 /** A kind of data set: what follows the first colon of its name is `rest`. */
@@ -54,33 +103,57 @@ const builtIn: Readonly<Record<string, DatasetOpener>> = {
  */
 export const datasets: Record<string, DatasetOpener> = { ...builtIn };
 
+const kindOf = (name: string) => name.split(":", 1)[0]!;
+
+/** The opener that a name's kind has; an image folder's name has none. */
+function openerOf(name: string): DatasetOpener | undefined {
+  const kind = kindOf(name);
+  return Object.hasOwn(datasets, kind) ? datasets[kind] : undefined;
+}
+
 /** Whether a process that does not run the user's script opens the same data set by this name. */
 export function isBuiltIn(name: string): boolean {
-  const kind = name.split(":", 1)[0]!;
-  return Object.hasOwn(builtIn, kind) && datasets[kind] === builtIn[kind];
+  const opener = openerOf(name);
+  const kind = kindOf(name);
+  return !opener || (Object.hasOwn(builtIn, kind) && opener === builtIn[kind]);
 }
 
 /**
- * Opens a data set by name: `fashion-mnist`, `fashion-mnist:FOLDER`, `synthetic`, or
- * `synthetic:224x224x3:1000`. Throws ERR_ONEHOUR_RECIPE when it is unknown, ERR_ONEHOUR_DATA when
- * it is missing or damaged.
+ * Opens a data set by name: `fashion-mnist`, `fashion-mnist:FOLDER`, `synthetic`,
+ * `synthetic:224x224x3:1000`, or a folder with train/CLASS/* and val/CLASS/*. Throws
+ * ERR_ONEHOUR_RECIPE when it is unknown, ERR_ONEHOUR_DATA when it is missing or damaged.
  */
-export async function openDataset(name: string): Promise<Dataset> {
-  const colon = name.indexOf(":");
-  const kind = colon < 0 ? name : name.slice(0, colon);
-  const opener = Object.hasOwn(datasets, kind) ? datasets[kind] : undefined;
-  if (opener) return opener(colon < 0 ? undefined : name.slice(colon + 1));
+export async function openDataset(name: string, options: DatasetOptions = {}): Promise<Dataset> {
+  const opener = openerOf(name);
+  if (opener) {
+    const colon = name.indexOf(":");
+    const option = (["imageSize", "colorJitter"] as const).find((key) => options[key]);
+    if (option) {
+      throw new OnehourError(
+        "ERR_ONEHOUR_RECIPE",
+        `${option}: the images of ${name} are as they are; expected a folder of images, ` +
+          `or no ${option}`,
+      );
+    }
+    return opener(colon < 0 ? undefined : name.slice(colon + 1));
+  }
   const isFolder = await stat(name).then(
     (found) => found.isDirectory(),
     () => false,
   );
-  const meant = isFolder
-    ? `fashion-mnist:${name}`
-    : nearestOf(kind, Object.keys(datasets)) + name.slice(kind.length);
+  if (isFolder) return await openImageFolder(name, options);
+  const meant = nearestOf(kindOf(name), Object.keys(datasets)) + name.slice(kindOf(name).length);
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
-    `${isFolder ? `cannot read the folder "${name}" as a data set of its own` : `there is no data set "${name}"`}; ` +
-      `did you mean "${meant}"? Expected fashion-mnist, fashion-mnist:FOLDER (four idx files), ` +
-      "synthetic or synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES",
+    `there is no data set "${name}", nor a folder of that name; did you mean "${meant}"? Expected ` +
+      "fashion-mnist, fashion-mnist:FOLDER (four idx files), " +
+      "synthetic, synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES, or a folder with train/CLASS/ and val/CLASS/",
   );
+}
+
+/** The name that a run keeps, without opening the data set. */
+export function canonicalName(name: string): string {
+  if (!openerOf(name)) return resolve(name);
+  const prefix = "fashion-mnist:";
+  return name.startsWith(prefix) ? prefix + resolve(name.slice(prefix.length)) : name;
 }

@@ -117,8 +117,9 @@ async function list(
     });
     return found;
   }
-  for (const [label, name] of classes.entries()) {
-    const found = await listClass(folder, name, label);
+  const folders = await subfolders(folder);
+  for (const [done, name] of folders.entries()) {
+    const found = await listClass(folder, name, classes.indexOf(name));
     if (found.length === 0) {
       throw dataError(
         `the class folder ${join(folder, name)} holds no image; expected .jpg, .jpeg, .png, .webp ` +
@@ -126,7 +127,7 @@ async function list(
       );
     }
     lines.push(...found);
-    progress(lines.length, label + 1, classes.length);
+    progress(lines.length, done + 1, folders.length);
   }
   return lines;
 }
@@ -164,14 +165,18 @@ async function readIndex(file: string, expected: Omit<Header, "images">) {
 
 async function writeIndex(file: string, header: Header, lines: readonly string[]): Promise<void> {
   const temporary = `${file}.${process.pid}.tmp`;
-  await writeFile(temporary, `${JSON.stringify(header)}\n${lines.map((line) => `${line}\n`).join("")}`);
+  await writeFile(
+    temporary,
+    `${JSON.stringify(header)}\n${lines.map((line) => `${line}\n`).join("")}`,
+  );
   await rename(temporary, file);
 }
 
 /**
  * The images of `folder`, in class folders or, for ILSVRC's validation images, flat with a file of
- * labels beside them; then `classes` are those of the training images. The list is kept in
- * `cache`, and made anew when a folder's modification time has changed. Throws ERR_ONEHOUR_DATA.
+ * labels beside them. `classes` are those of the training images, among which the labels of the
+ * others are found; without them the folder's own. The list is kept in `cache`, and made anew when a
+ * folder's modification time has changed. Throws ERR_ONEHOUR_DATA.
  */
 export async function indexPart(
   folder: string,
@@ -189,11 +194,18 @@ export async function indexPart(
   if (found.length === 0 && !flat) {
     throw dataError(`${folder} holds no class folder; expected one a class, with images in it`);
   }
+  const foreign = found.find((name) => classes && !classes.includes(name));
+  if (foreign !== undefined) {
+    throw dataError(
+      `${folder} has a class "${foreign}" that the training images have not (${classes!.length} ` +
+        `classes, such as ${classes![0]}); expected the same classes in both. Remove it, or train on it`,
+    );
+  }
   const watched = flat ? [folder, flat.file] : [folder, ...found.map((name) => join(folder, name))];
   const expected = {
     version: 1 as const,
     folder,
-    classes: flat ? [...classes!] : found,
+    classes: [...(classes ?? found)],
     times: (await inParallel(watched, (path) => stat(path))).map(({ mtimeMs }) => mtimeMs),
   };
   const name = createHash("sha256").update(folder).digest("hex").slice(0, 16);

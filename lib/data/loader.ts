@@ -2,7 +2,7 @@
 
 import { setImmediate } from "node:timers/promises";
 import { drawAugmentation, shiftImage } from "./augment.js";
-import type { Dataset } from "./dataset.js";
+import type { Dataset, Request, Split, StoredSplit } from "./dataset.js";
 
 /** A range of bytes in a slot. */
 export interface Slice {
@@ -30,66 +30,78 @@ export interface LoaderOptions {
 
 const longestStretch = 2; // ms of work between two turns of the event loop
 
-/** Writes batches into slots. Nothing is kept between calls. */
+/** Writes batches into slots. Nothing is kept between calls, of which several may go on at once. */
 export class Loader {
-  private readonly scratch: Uint8Array;
   private readonly imageBytes: number;
+  private scratch: Uint8Array | undefined; // of one image, for no longer than a turn
 
   constructor(private readonly options: LoaderOptions) {
     const { height, width, channels } = options.dataset.images;
     this.imageBytes = height * width * channels;
-    this.scratch = new Uint8Array(this.imageBytes);
   }
 
-  /** The training images `indices`, augmented for `epoch`, and (η, c) for the update. */
-  async fillTraining(
-    slot: Uint8Array,
-    indices: Uint32Array,
-    epoch: number,
-    learningRate: number,
-    momentumFactor: number,
-  ): Promise<void> {
-    const { dataset, layout, seed, augment } = this.options;
-    const labels = this.view(slot, layout.labels, Int32Array);
-    let turn = performance.now();
-    for (let i = 0; i < indices.length; i++) {
-      if (performance.now() - turn > longestStretch) {
-        await setImmediate(); // signals and the ends of earlier steps are seen in time
-        turn = performance.now();
-      }
-      const index = indices[i]!;
-      const offset = layout.images.offset + i * this.imageBytes;
-      if (!augment) {
-        labels[i] = dataset.train.read(index, slot, offset);
-        slot[layout.flips.offset + i] = 0;
-        continue;
-      }
-      const draw = drawAugmentation(dataset.augmentation, seed, epoch, index);
-      slot[layout.flips.offset + i] = draw.flip ? 1 : 0;
-      if (draw.down === 0 && draw.right === 0) {
-        labels[i] = dataset.train.read(index, slot, offset);
-      } else {
-        labels[i] = dataset.train.read(index, this.scratch, 0);
-        shiftImage(this.scratch, dataset.images, draw.down, draw.right, slot, offset);
-      }
-    }
-    const schedule = this.view(slot, layout.schedule, Float32Array);
+  /** The training images `indices`, n of them, augmented for `epoch`. */
+  async fillTraining(slot: Uint8Array, indices: Uint32Array, epoch: number): Promise<void> {
+    const { dataset, seed, augment } = this.options;
+    const draws = augment ? { seed, epoch } : undefined;
+    await this.fill(dataset.train, this.request(slot, indices, draws));
+  }
+
+  /** (η, c) for the update. */
+  writeSchedule(slot: Uint8Array, learningRate: number, momentumFactor: number): void {
+    const schedule = this.view(slot, this.options.layout.schedule, Float32Array);
     schedule[0] = learningRate;
     schedule[1] = momentumFactor;
   }
 
   /** Test images first … first + count − 1 (count ≤ n); the rest gets label −1, counted nowhere. */
-  fillEvaluation(slot: Uint8Array, first: number, count: number): void {
-    const { dataset, layout, batch } = this.options;
-    const labels = this.view(slot, layout.labels, Int32Array);
-    slot.fill(0, layout.flips.offset, layout.flips.offset + batch);
-    for (let i = 0; i < batch; i++) {
-      const offset = layout.images.offset + i * this.imageBytes;
-      if (i < count) {
-        labels[i] = dataset.test.read(first + i, slot, offset);
+  async fillEvaluation(slot: Uint8Array, first: number, count: number): Promise<void> {
+    const { dataset, layout } = this.options;
+    const { offset, bytes } = layout.images;
+    const indices = Uint32Array.from({ length: count }, (_, i) => first + i);
+    slot.fill(0, offset + count * this.imageBytes, offset + bytes);
+    this.view(slot, layout.labels, Int32Array).fill(-1, count);
+    await this.fill(dataset.test, this.request(slot, indices, undefined));
+  }
+
+  private request(slot: Uint8Array, indices: Uint32Array, augment: Request["augment"]): Request {
+    const { images, flips, labels } = this.options.layout;
+    const count = indices.length;
+    return {
+      indices,
+      augment,
+      images: slot.subarray(images.offset, images.offset + count * this.imageBytes),
+      labels: this.view(slot, labels, Int32Array).subarray(0, count),
+      flips: slot.subarray(flips.offset, flips.offset + count),
+    };
+  }
+
+  private async fill(split: Split, request: Request): Promise<void> {
+    if ("fill" in split) await split.fill(request);
+    else await this.copy(split, request);
+  }
+
+  /** Fills from a split that has its images at hand. */
+  private async copy(split: StoredSplit, request: Request): Promise<void> {
+    const { dataset } = this.options;
+    const { indices, augment, images, labels, flips } = request;
+    let turn = performance.now();
+    for (const [i, index] of indices.entries()) {
+      if (performance.now() - turn > longestStretch) {
+        await setImmediate(); // signals and the ends of earlier steps are seen in time
+        turn = performance.now();
+      }
+      const offset = i * this.imageBytes;
+      const draw = augment
+        ? drawAugmentation(dataset.augmentation, augment.seed, augment.epoch, index)
+        : { down: 0, right: 0, flip: false };
+      flips[i] = draw.flip ? 1 : 0;
+      if (draw.down === 0 && draw.right === 0) {
+        labels[i] = split.read(index, images, offset);
       } else {
-        slot.fill(0, offset, offset + this.imageBytes);
-        labels[i] = -1;
+        this.scratch ??= new Uint8Array(this.imageBytes);
+        labels[i] = split.read(index, this.scratch, 0);
+        shiftImage(this.scratch, dataset.images, draw.down, draw.right, images, offset);
       }
     }
   }

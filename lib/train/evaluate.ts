@@ -6,6 +6,7 @@ import { openDevice } from "../device.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, resnet } from "../models/resnet.js";
 import { readCheckpoint, requireFit } from "./checkpoint.js";
+import { batchesAhead, slotsFor } from "./prepare.js";
 import { choosePrecision } from "./recipe.js";
 import { writeWeights } from "./state.js";
 import { alone, type Team } from "./team.js";
@@ -38,10 +39,23 @@ export async function evaluateSplit(
   const { length } = dataset.test;
   const end = Math.floor(((team.rank + 1) * length) / team.size);
   const totals = new Float64Array(4);
-  for (let first = Math.floor((team.rank * length) / team.size); first < end; first += batch) {
-    if (stopped()) break;
+  const fill = async (first: number) => {
     const slot = await queue.acquire();
-    loader.fillEvaluation(queue.executor.input(slot), first, Math.min(batch, end - first));
+    const count = Math.min(batch, end - first);
+    await loader.fillEvaluation(queue.executor.input(slot), first, count);
+    return slot;
+  };
+  const ahead = batchesAhead(dataset, batch);
+  const filling: Promise<number>[] = []; // in the order of the images
+  let next = Math.floor((team.rank * length) / team.size);
+  for (;;) {
+    for (; filling.length < ahead && next < end && !stopped(); next += batch) {
+      const slot = fill(next);
+      slot.catch(() => {}); // it is thrown in its turn
+      filling.push(slot);
+    }
+    const slot = await filling.shift();
+    if (slot === undefined) break;
     queue.submit("evaluate", slot, (ended) => {
       const { loss, top1, top5, images } = queue.metrics(ended);
       [loss, top1, top5, images].forEach((value, i) => {
@@ -117,7 +131,7 @@ export async function evaluateCheckpoint(
       std: dataset.std,
       operations: device.operations,
       channelMultiple: device.properties.channelMultiple,
-      slots: 3,
+      slots: slotsFor(dataset, batch),
     });
   const layouts = (name: string) => {
     const { parameters, statistics } = compiled(name);

@@ -8,6 +8,8 @@ type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
 /** Something that happened in a run. */
 export type RunEvent =
   | { type: "message"; text: string }
+  /** How something long goes on before the first step. */
+  | { type: "progress"; text: string }
   /** After each step; `steps` of the run in all, and milliseconds the device waited for input. */
   | (Line<"step"> & { steps: number; stepsPerEpoch: number; epochs: number; inputWait: number })
   | (Line<"epoch"> & { correct: number; epochs: number })
@@ -44,6 +46,7 @@ const liveInterval = 0.2;
 /** Shows the events of a run on a stream. */
 export class Reporter {
   private live = false;
+  private progressed: number | undefined;
   private since: number | undefined;
   private steps = 0;
   private images = 0;
@@ -56,6 +59,7 @@ export class Reporter {
 
   readonly show = (event: RunEvent): void => {
     if (event.type === "message") this.line(event.text);
+    if (event.type === "progress") this.progress(event.text);
     if (event.type === "step") this.step(event);
     if (event.type === "epoch") {
       const { epoch, epochs, trainLoss, top1, correct, testImages, seconds } = event;
@@ -101,8 +105,7 @@ export class Reporter {
       `loss ${event.loss.toFixed(4)} · lr ${short(event.lr)} · ` +
       `compute ${percent(1 - wait)} · input wait ${percent(wait)}`;
     if (this.stream.isTTY) {
-      this.stream.write(`\r\x1b[2K${text}`);
-      this.live = true;
+      this.update(text);
     } else {
       this.line(text);
     }
@@ -110,6 +113,22 @@ export class Reporter {
     this.steps = 0;
     this.images = 0;
     this.waited = event.inputWait;
+  }
+
+  private progress(text: string): void {
+    const now = this.now();
+    const interval = this.stream.isTTY ? liveInterval : lineInterval;
+    if (this.progressed !== undefined && now - this.progressed < interval) return;
+    const isFirst = this.progressed === undefined;
+    this.progressed = now;
+    if (this.stream.isTTY) this.update(text);
+    else if (!isFirst) this.line(text); // what is soon done needs no line
+  }
+
+  /** Puts a text in the place of the live line. */
+  private update(text: string): void {
+    this.stream.write(`\r\x1b[2K${text}`);
+    this.live = true;
   }
 
   private line(text: string): void {

@@ -10,7 +10,15 @@ import type { RunEvent } from "./events.js";
 import type { Recipe } from "./recipe.js";
 import type { Team } from "./team.js";
 
-const slots = 3; // two steps are queued while the third is being filled
+/** Input slots: two steps are queued while others are being filled. */
+export function slotsFor(dataset: Dataset, batch: number): number {
+  return 2 + batchesAhead(dataset, batch);
+}
+
+/** Batches that are being filled at once. */
+export function batchesAhead(dataset: Dataset, batch: number): number {
+  return dataset.ahead?.(batch) ?? 1;
+}
 
 /** Compiles the programs of a recipe for a device. */
 export function compileRecipe(recipe: Recipe, dataset: Dataset, device: Device): CompiledModel {
@@ -30,7 +38,7 @@ export function compileRecipe(recipe: Recipe, dataset: Dataset, device: Device):
     std: dataset.std,
     operations: device.operations,
     channelMultiple: device.properties.channelMultiple,
-    slots,
+    slots: slotsFor(dataset, recipe.batch),
   });
 }
 

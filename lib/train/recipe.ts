@@ -87,6 +87,12 @@ export const recipeSchema = z.strictObject({
     .default(0),
   /** Whether training images are cropped and flipped at random. */
   augment: flag.default(true),
+  /** Pixels of both sides of an image folder's images; 224. */
+  imageSize: whole(8).optional(),
+  /** How far brightness, contrast and saturation of an image folder's images may change; 0. */
+  colorJitter: fraction.default(0),
+  /** Whether a damaged image ends the run. */
+  strict: flag.default(false),
   /** A safetensors file with weights to start from. */
   init: text.optional(),
   /** Run folder; `runs/<dataset>-<model>-<date>`. */

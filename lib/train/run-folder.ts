@@ -2,8 +2,8 @@
 
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
 import { mkdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
-import { dirname, join, resolve } from "node:path";
-import { openDataset } from "../data/dataset.js";
+import { basename, dirname, join, resolve } from "node:path";
+import { canonicalName } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
 import { checkpointName, isDiskFull, previousName, writeAtomically } from "./checkpoint.js";
 import type { Result } from "./events.js";
@@ -51,7 +51,7 @@ export type LogLine =
  */
 export async function claimRunFolder(dataset: string, model: string): Promise<string> {
   const date = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
-  const name = join("runs", `${dataset.split(":")[0]}-${model}-${date}`);
+  const name = join("runs", `${basename(dataset.split(":")[0]!)}-${model}-${date}`);
   for (let i = 1; ; i++) {
     const folder = i === 1 ? name : `${name}-${i}`;
     try {
@@ -154,7 +154,7 @@ const changeable: ReadonlySet<string> = new Set([
 
 /** Fields that a run keeps in another form than they may be typed in, and how to get it. */
 const keptForms: { [Field in keyof RecipeInput]?: (value: never) => unknown } = {
-  dataset: async (name: string) => (await openDataset(name)).name, // an absolute path
+  dataset: canonicalName,
   milestones: sortMilestones,
   init: (file: string) => resolve(file),
 };

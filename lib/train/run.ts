@@ -11,6 +11,7 @@ import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
 import {
+  batchesAhead,
   compileRecipe,
   factsOf,
   type RunOptions,
@@ -209,7 +210,7 @@ class Run {
     lastLearningRate: number | undefined,
     onStep: (result: StepResult) => void,
   ): Trainer {
-    const { recipe, team } = this.options;
+    const { recipe, dataset, team } = this.options;
     const { queue, loader, sampler, schedule } = this;
     return new Trainer({
       queue,
@@ -220,6 +221,8 @@ class Run {
       momentumCorrection: recipe.momentumCorrection,
       rank: team.rank,
       accumulate: recipe.accumulate,
+      steps: this.total,
+      ahead: batchesAhead(dataset, recipe.batch),
       lastLearningRate,
       onStep,
     });
@@ -242,7 +245,7 @@ class Run {
       if (this.stop.requested && step >= (await this.stop.agree())) break;
       this.committed = step + 1;
       const fault = await trainer.queueStep(step);
-      if (fault) await this.fail(fault);
+      if (fault) await this.fail(fault, trainer);
       step++;
       if (step % stepsPerEpoch === 0 || step === this.total) {
         await this.settle(trainer);
@@ -251,6 +254,7 @@ class Run {
       }
     }
     await this.settle(trainer);
+    await trainer.discard();
     const { saving } = this;
     if (saving.averaged !== step) await saving.save();
     else if (step > 0 && saving.saved !== step) await saving.write();
@@ -296,7 +300,7 @@ class Run {
   /** Waits for the queued steps, and makes sure that the ranks still agree. */
   private async settle(trainer: Trainer): Promise<void> {
     const fault = await trainer.drain();
-    if (fault) await this.fail(fault);
+    if (fault) await this.fail(fault, trainer);
     const { team } = this.options;
     if (team.size === 1) return;
     const parameters = await readParameters(this.executor, this.compiled);
@@ -373,10 +377,11 @@ class Run {
   }
 
   /** Throws, naming the layer in which a step first was not finite. All ranks come here alike. */
-  private async fail(fault: StepResult): Promise<never> {
+  private async fail(fault: StepResult, trainer: Trainer): Promise<never> {
     const { recipe, team } = this.options;
     const { compiled, queue, saving } = this;
     await queue.drain();
+    await trainer.discard();
     const done = this.position.step - this.first.step;
     const where = await traceFault(fault, {
       recipe,

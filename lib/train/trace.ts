@@ -49,6 +49,7 @@ export async function traceFault(fault: StepResult, options: TraceOptions): Prom
   });
   for (let step = plan.step; step <= fault.step; step++) await again.queueStep(step);
   await again.drain();
+  await again.discard();
   const own = firstBad(await readState(queue.executor, compiled), compiled);
   const all = (await team.gather("trace-layer", JSON.stringify(own ?? null))).map(
     (text) => JSON.parse(text) as BadLayer | null,

@@ -1,6 +1,7 @@
 // `train(recipe)`: the public entry. Trains in this process, as one rank of a launch, or starts
 // worker processes and follows them.
 
+import { dirname, join } from "node:path";
 import type { Writable } from "node:stream";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { type Device, expectDevice, openDevice } from "../device.js";
@@ -62,9 +63,31 @@ function resolveFor(
   return resolveRecipe({ ...partial, workers }, { dataset, device, models: Object.keys(models) });
 }
 
+/** Opens the recipe's data set; lists of files are kept beside the run folder. */
+async function openFor(
+  partial: PartialRecipe,
+  localWorkers: number,
+  onEvent: (event: RunEvent) => void,
+): Promise<Dataset> {
+  const { dataset, imageSize, colorJitter, strict, out } = partial;
+  return await openDataset(dataset, {
+    imageSize,
+    colorJitter,
+    strict,
+    localWorkers,
+    indexFolder: join(out === undefined ? "runs" : dirname(out), ".indexes"),
+    say: (text) => onEvent({ type: "progress", text }),
+  });
+}
+
 /** Opens data and device, and resolves the recipe for `workers` ranks. */
-async function prepare(partial: PartialRecipe, workers: number): Promise<Prepared> {
-  const dataset = await openDataset(partial.dataset);
+async function prepare(
+  partial: PartialRecipe,
+  workers: number,
+  localWorkers: number,
+  onEvent: (event: RunEvent) => void = () => {},
+): Promise<Prepared> {
+  const dataset = await openFor(partial, localWorkers, onEvent);
   const { threads } = partial;
   const device = openDevice({
     device: partial.device,
@@ -137,14 +160,14 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   if (workers === 1) {
     // Where it is to be the CPU, why no GPU is taken has been said.
     const device = expected.kind === "cpu" ? "cpu" : partial.device;
-    using prepared = await prepare({ ...partial, device }, 1);
+    using prepared = await prepare({ ...partial, device }, 1, 1, onEvent);
     if (prepared.recipe.out !== undefined) checkRunFolder(prepared.recipe.out, resume);
     return await inRunFolder(prepared.recipe, (recipe) =>
       runRank({ ...prepared, recipe, resume, team: alone, onEvent }),
     );
   }
   if (expected.kind === "cuda") requireGpus(workers);
-  const dataset = await openDataset(partial.dataset);
+  const dataset = await openFor(partial, 1, onEvent);
   const resolved = resolveFor(partial, dataset, expected, workers);
   if (resolved.out !== undefined) checkRunFolder(resolved.out, resume);
   return await inRunFolder(resolved, async (recipe) => {
@@ -174,7 +197,7 @@ export async function trainAsRank(
 ): Promise<Result> {
   const { worldSize } = world;
   requireWorkers(partial, worldSize);
-  using prepared = await prepare(partial, worldSize);
+  using prepared = await prepare(partial, worldSize, world.localWorldSize, options.onEvent);
   const team = teamOf(world);
   const run = async (own: Pick<RunRecipe, "out">) => {
     // Rank 0 writes, so that its folder counts.
@@ -193,6 +216,6 @@ export async function compileRun(
 ): Promise<CompiledModel> {
   const partial = await readInput(input, options.resume === true);
   const { kind } = expectDevice(partial.device);
-  using prepared = await prepare({ ...partial, device: kind }, workersFor(partial, kind));
+  using prepared = await prepare({ ...partial, device: kind }, workersFor(partial, kind), 1);
   return compileRecipe(prepared.recipe, prepared.dataset, prepared.device);
 }

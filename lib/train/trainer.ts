@@ -29,10 +29,11 @@ export interface Metrics {
   images: number;
 }
 
-/** Slots of a device in turn: a slot is free when what was last submitted on it has ended. */
+/** Slots of a device: a slot is free from the end of what was last submitted on it. */
 export class Queue {
   private readonly pending: Promise<void>[];
-  private next = 0;
+  private readonly free: number[];
+  private readonly waiting: ((slot: number) => void)[] = [];
   private inFlight = 0;
   private idleSince: number | undefined;
   /** Milliseconds the device had nothing to do between the first submission and the last. */
@@ -43,14 +44,27 @@ export class Queue {
     private readonly outputs: CompiledModel["output"],
   ) {
     this.pending = new Array<Promise<void>>(executor.slots).fill(Promise.resolve());
+    this.free = [...this.pending.keys()];
   }
 
-  /** The next slot, once it is free; rejects with the error of an earlier submission. */
+  /** A slot, once one is free; rejects with the error of an earlier submission. */
   async acquire(): Promise<number> {
-    const slot = this.next;
-    await this.pending[slot];
-    this.next = (slot + 1) % this.pending.length;
+    const slot =
+      this.free.shift() ?? (await new Promise<number>((resolve) => this.waiting.push(resolve)));
+    try {
+      await this.pending[slot];
+    } catch (error) {
+      this.release(slot); // for the next, who must not wait in vain
+      throw error;
+    }
     return slot;
+  }
+
+  /** Gives back a slot from `acquire` on which nothing was submitted. */
+  release(slot: number): void {
+    const next = this.waiting.shift();
+    if (next) next(slot);
+    else this.free.push(slot);
   }
 
   /** Submits a program on a slot from `acquire`; `read` sees the output slot when it has ended. */
@@ -62,8 +76,9 @@ export class Queue {
       if (--this.inFlight === 0) this.idleSince = performance.now();
       read(slot);
     });
-    done.catch(() => {}); // whoever acquires the slot sees the error
     this.pending[slot] = done;
+    const release = () => this.release(slot);
+    done.then(release, release); // whoever acquires the slot sees the error
     return done;
   }
 
@@ -125,6 +140,10 @@ export interface TrainerOptions {
   momentumCorrection: boolean;
   rank: number;
   accumulate: number;
+  /** Steps of the run in all, beyond which nothing is filled. */
+  steps: number;
+  /** Batches that are being filled beside those that are queued; fewer than the slots. */
+  ahead: number;
   /** η of the step before the first to be queued; undefined at the run's start. */
   lastLearningRate: number | undefined;
   /** Called in the order of the steps, some steps after they were queued. */
@@ -136,13 +155,17 @@ export function isBroken(result: StepResult): boolean {
   return !Number.isFinite(result.loss) || result.bad.some((count) => count !== 0);
 }
 
-/** Queues steps; never more than the slots hold. */
+/** Queues steps; never more than the slots hold. The batches of the next are filled meanwhile. */
 export class Trainer {
   private readonly results = new Map<number, Promise<void>>();
   private broken: StepResult | undefined;
   private readonly rate = new Rate(rateWindow);
   /** Steps after which a step's result is certainly known: the same number on every rank. */
   private readonly lag: number;
+  /** Slots that are being filled, in the order of the micro-batches to be queued next. */
+  private readonly filling: Promise<number>[] = [];
+  /** Micro-batches of the run that have been filled or are being so. */
+  private begun = -1;
   /** η of the last step that was queued. */
   lastLearningRate: number | undefined;
 
@@ -157,7 +180,7 @@ export class Trainer {
    * was not finite, instead of queueing: at the same step on every rank.
    */
   async queueStep(step: number): Promise<StepResult | undefined> {
-    const { queue, loader, sampler, schedule, rank, accumulate } = this.options;
+    const { queue, loader, schedule, accumulate } = this.options;
     await this.results.get(step - this.lag);
     this.results.delete(step - this.lag);
     if (this.broken && this.broken.step <= step - this.lag) return this.broken;
@@ -165,28 +188,69 @@ export class Trainer {
     this.rate.begin(performance.now());
     const lr = schedule(step);
     const factor = momentumFactor(this.options, lr, this.lastLearningRate);
-    const epoch = Math.floor(step / sampler.stepsPerEpoch);
+    if (this.begun < 0) this.begun = step * accumulate;
     for (let micro = 0; micro < accumulate; micro++) {
-      const slot = await queue.acquire();
-      const indices = sampler.group(step, rank, micro);
-      await loader.fillTraining(queue.executor.input(slot), indices, epoch, lr, factor);
+      this.fillUpTo(step * accumulate + micro + 1);
+      const slot = await this.filling.shift()!;
+      loader.writeSchedule(queue.executor.input(slot), lr, factor);
       if (micro < accumulate - 1) {
         queue.submit("micro", slot);
       } else {
         const done = queue.submit("last", slot, (ended) => this.read(ended, step, lr, factor));
+        done.catch(() => {}); // whoever awaits the result sees the error
         this.results.set(step, done);
       }
+      this.fillUpTo(step * accumulate + micro + 1 + this.options.ahead);
     }
     this.lastLearningRate = lr;
     return undefined;
   }
 
-  /** Waits for all steps; returns the first result that was not finite. */
+  /** Begins to fill the batches before micro-batch `end` of the run. */
+  private fillUpTo(end: number): void {
+    const { accumulate, steps } = this.options;
+    for (; this.begun < Math.min(end, steps * accumulate); this.begun++) {
+      const step = Math.floor(this.begun / accumulate);
+      const slot = this.fill(step, this.begun % accumulate);
+      slot.catch(() => {}); // whoever queues the step sees the error
+      this.filling.push(slot);
+    }
+  }
+
+  private async fill(step: number, micro: number): Promise<number> {
+    const { queue, loader, sampler, rank } = this.options;
+    const indices = sampler.group(step, rank, micro);
+    const slot = await queue.acquire();
+    try {
+      await loader.fillTraining(
+        queue.executor.input(slot),
+        indices,
+        Math.floor(step / sampler.stepsPerEpoch),
+      );
+      return slot;
+    } catch (error) {
+      queue.release(slot);
+      throw error;
+    }
+  }
+
+  /** Waits for all steps that are queued; returns the first result that was not finite. */
   async drain(): Promise<StepResult | undefined> {
     await this.options.queue.drain();
     this.results.clear();
     this.rate.pause();
     return this.broken;
+  }
+
+  /** Gives back the slots that were filled for steps which will not be queued. */
+  async discard(): Promise<void> {
+    for (const slot of this.filling.splice(0)) {
+      await slot.then(
+        (filled) => this.options.queue.release(filled),
+        () => {},
+      );
+    }
+    this.begun = -1;
   }
 
   private read(slot: number, step: number, lr: number, factor: number): void {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, expect, test } from "vitest";
 import { openDataset } from "../../lib/data/dataset.js";
+import { openStored } from "./stored.js";
 
 const root = mkdtempSync(join(tmpdir(), "onehour-data-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -40,7 +41,7 @@ function folderWith(changes: Record<string, Buffer | null>, zipped = false): str
 }
 
 test.each([false, true])("any number of images, gzipped: %s", async (zipped) => {
-  const dataset = await openDataset(`fashion-mnist:${folderWith({}, zipped)}`);
+  const dataset = await openStored(`fashion-mnist:${folderWith({}, zipped)}`);
   expect(dataset.images).toEqual({ height: 28, width: 28, channels: 1 });
   expect([dataset.train.length, dataset.test.length, dataset.classes]).toEqual([3, 2, 10]);
   const target = new Uint8Array(800);

@@ -1,8 +1,8 @@
 // What the loader writes into slots.
 import { expect, test } from "vitest";
 import { drawAugmentation } from "../../lib/data/augment.js";
-import { openDataset } from "../../lib/data/dataset.js";
 import { Loader } from "../../lib/data/loader.js";
+import { openStored } from "./stored.js";
 
 const batch = 4;
 const size = 12 * 12;
@@ -12,7 +12,7 @@ const layout = {
   labels: { offset: 640, bytes: 4 * batch },
   schedule: { offset: 704, bytes: 8 },
 };
-const dataset = await openDataset("synthetic:12x12x1:5:50");
+const dataset = await openStored("synthetic:12x12x1:5:50");
 
 function view(slot: Uint8Array) {
   const floats = new Float32Array(slot.buffer, layout.schedule.offset, 2);
@@ -33,7 +33,8 @@ function plain(split: typeof dataset.train, index: number): { image: number[]; l
 test("without augmentation images are written as they are", async () => {
   const loader = new Loader({ dataset, layout, batch, seed: 1, augment: false });
   const slot = new Uint8Array(768).fill(77);
-  await loader.fillTraining(slot, Uint32Array.of(3, 1, 4, 1), 0, 0.5, 0.25);
+  await loader.fillTraining(slot, Uint32Array.of(3, 1, 4, 1), 0);
+  loader.writeSchedule(slot, 0.5, 0.25);
   const { image, flips, labels, schedule } = view(slot);
   [3, 1, 4, 1].forEach((index, i) => {
     expect(image(i)).toEqual(plain(dataset.train, index).image);
@@ -46,8 +47,8 @@ test("without augmentation images are written as they are", async () => {
 test("an augmented image does not depend on its place in the batch", async () => {
   const loader = new Loader({ dataset, layout, batch, seed: 1, augment: true });
   const [first, second] = [new Uint8Array(768), new Uint8Array(768).fill(9)];
-  await loader.fillTraining(first, Uint32Array.of(7, 8, 9, 10), 2, 0.1, 1);
-  await loader.fillTraining(second, Uint32Array.of(10, 9, 8, 7), 2, 0.1, 1);
+  await loader.fillTraining(first, Uint32Array.of(7, 8, 9, 10), 2);
+  await loader.fillTraining(second, Uint32Array.of(10, 9, 8, 7), 2);
   for (let i = 0; i < batch; i++) {
     expect(view(first).image(i)).toEqual(view(second).image(batch - 1 - i));
     const draw = drawAugmentation(dataset.augmentation, 1, 2, 7 + i);
@@ -55,10 +56,10 @@ test("an augmented image does not depend on its place in the batch", async () =>
   }
 });
 
-test("the last evaluation batch is padded with label −1", () => {
+test("the last evaluation batch is padded with label −1", async () => {
   const loader = new Loader({ dataset, layout, batch, seed: 1, augment: true });
   const slot = new Uint8Array(768).fill(77);
-  loader.fillEvaluation(slot, 1, 2);
+  await loader.fillEvaluation(slot, 1, 2);
   const { image, flips, labels } = view(slot);
   expect(image(0)).toEqual(plain(dataset.test, 1).image);
   expect(image(1)).toEqual(plain(dataset.test, 2).image);

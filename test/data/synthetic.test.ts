@@ -1,12 +1,13 @@
 // The synthetic task: any size, the same everywhere, with classes that can be told apart.
 import { expect, test } from "vitest";
 import { openDataset } from "../../lib/data/dataset.js";
+import { openStored } from "./stored.js";
 
 test("sizes and classes are taken from the name", async () => {
   const small = await openDataset("synthetic");
   expect(small.images).toEqual({ height: 28, width: 28, channels: 1 });
   expect(small.classes).toBe(10);
-  const large = await openDataset("synthetic:224x192x3:1000");
+  const large = await openStored("synthetic:224x192x3:1000");
   expect(large.images).toEqual({ height: 224, width: 192, channels: 3 });
   expect([large.classes, large.mean.length]).toEqual([1000, 3]);
   const target = new Uint8Array(224 * 192 * 3);
@@ -16,7 +17,7 @@ test("sizes and classes are taken from the name", async () => {
 });
 
 test("an image is a function of its index; training and test images differ", async () => {
-  const [first, second] = [await openDataset("synthetic"), await openDataset("synthetic")];
+  const [first, second] = [await openStored("synthetic"), await openStored("synthetic")];
   const read = (split: typeof first.train, index: number) => {
     const target = new Uint8Array(784);
     return [split.read(index, target, 0), ...target];
@@ -27,7 +28,7 @@ test("an image is a function of its index; training and test images differ", asy
 });
 
 test("the nearest class mean tells the class", async () => {
-  const { train, test, classes } = await openDataset("synthetic:12x12x1:5:500");
+  const { train, test, classes } = await openStored("synthetic:12x12x1:5:500");
   const means = Array.from({ length: classes }, () => new Float64Array(144));
   const counts = new Array<number>(classes).fill(0);
   const target = new Uint8Array(144);

@@ -1,0 +1,187 @@
+// A folder of images in ImageNet's layout: train/CLASS/* and val/CLASS/*, decoded as they are needed.
+
+import { existsSync } from "node:fs";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { OnehourError } from "../errors.js";
+import { cropNumbers, drawCrop, jitterNumbers } from "./crop.js";
+import type { Dataset, DatasetOptions, DecodedSplit, Request } from "./dataset.js";
+import { type FileList, indexPart, type Progress } from "./image-index.js";
+import { Inspection } from "./inspection.js";
+import { type Flaw, type Pictures, startPictures } from "./pictures.js";
+
+const defaultSize = 224; // pixels
+/** The shorter side before the centre is cut out, in the output's sides (256 / 224). */
+const evaluationScale = 8 / 7;
+/** Mean and deviation of ImageNet's training images, of pixel / 255. */
+const mean = [0.485, 0.456, 0.406];
+const std = [0.229, 0.224, 0.225];
+const sampleSize = 16; // images
+const mostLost = 100; // in a row
+const grey = 128;
+const mostAhead = 8; // batches
+
+/** What both parts of a folder share. */
+interface Source {
+  size: number;
+  jitter: number;
+  pictures: Pictures;
+  inspection: Inspection;
+}
+
+class FolderSplit implements DecodedSplit {
+  readonly length: number;
+
+  constructor(
+    private readonly folder: string,
+    private readonly files: FileList,
+    private readonly source: Source,
+  ) {
+    this.length = files.length;
+  }
+
+  path(index: number): string {
+    return join(this.folder, this.files.path(index));
+  }
+
+  /**
+   * A training image of which nothing can be decoded is replaced by the next in the list that can,
+   * with its label: the same one whichever rank meets it. A test image counts as it is, grey.
+   */
+  async fill(request: Request): Promise<void> {
+    const { indices, augment, images, labels } = request;
+    for (const [i, index] of indices.entries()) labels[i] = this.files.labels[index]!;
+    const flaws = await this.decode(request);
+    for (const flaw of flaws) {
+      this.source.inspection.note(this.path(indices[flaw.picture]!), flaw);
+      if (!flaw.lost) continue;
+      if (augment) await this.replace(request, flaw.picture);
+      else place(images, flaw.picture, indices.length).fill(grey);
+    }
+  }
+
+  private async replace(request: Request, picture: number): Promise<void> {
+    const { indices, images, labels, flips } = request;
+    const lost = indices[picture]!;
+    for (let next = 1; next <= Math.min(mostLost, this.length - 1); next++) {
+      const index = (lost + next) % this.length;
+      const [flaw] = await this.decode({
+        ...request,
+        indices: Uint32Array.of(index),
+        images: place(images, picture, indices.length),
+        flips: flips.subarray(picture, picture + 1),
+      });
+      if (flaw?.lost) continue;
+      labels[picture] = this.files.labels[index]!;
+      return;
+    }
+    throw new OnehourError(
+      "ERR_ONEHOUR_DATA",
+      `${this.path(lost)} cannot be decoded, nor can the ${Math.min(mostLost, this.length - 1)} ` +
+        "images behind it; expected JPEG, PNG, WebP or GIF images. Look at the first of them",
+    );
+  }
+
+  private async decode({ indices, augment, images, flips }: Request): Promise<Flaw[]> {
+    const { size, jitter, pictures } = this.source;
+    const files = Array.from(indices, (index) => this.path(index));
+    const view = { files, target: images, size, shortSide: Math.round(size * evaluationScale) };
+    flips.fill(0);
+    if (!augment) return await pictures.decode(view);
+    const crops = new Float64Array(indices.length * cropNumbers);
+    const jitters = new Float64Array(indices.length * jitterNumbers);
+    for (const [i, index] of indices.entries()) {
+      const crop = crops.subarray(i * cropNumbers, (i + 1) * cropNumbers);
+      const factors = jitters.subarray(i * jitterNumbers, (i + 1) * jitterNumbers);
+      const { seed, epoch } = augment;
+      flips[i] = drawCrop(seed, epoch, index, crop, jitter, factors) ? 1 : 0;
+    }
+    return await pictures.decode({ ...view, crops, ...(jitter > 0 ? { jitters } : {}) });
+  }
+}
+
+/** The part of u8[n, size, size, 3] that is one picture's. */
+function place(images: Uint8Array, picture: number, of: number): Uint8Array {
+  const bytes = images.length / of;
+  return images.subarray(picture * bytes, (picture + 1) * bytes);
+}
+
+/** Where lists of files are kept by default. */
+const defaultIndexFolder = join(
+  process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"),
+  "onehour",
+  "indexes",
+);
+
+const barCells = 20;
+
+/** Tells how many classes of a part have been listed. */
+function listing(part: string, say: (text: string) => void): Progress {
+  return (files, done, classes) => {
+    const full = Math.round((barCells * done) / classes);
+    const bar = "█".repeat(full) + "░".repeat(barCells - full);
+    say(`listing ${part} ${bar} ${files.toLocaleString("en-US")} images`);
+  };
+}
+
+/** Batches to fill at once so that no thread waits for the last image of one: two images each. */
+function batchesAhead(threads: number, batch: number): number {
+  return Math.min(mostAhead, 1 + Math.ceil((2 * threads) / batch));
+}
+
+/** Indices spread evenly over a list. */
+function spread(length: number): Uint32Array {
+  const count = Math.min(sampleSize, length);
+  return Uint32Array.from({ length: count }, (_, i) => Math.floor((i * length) / count));
+}
+
+/**
+ * Opens a folder with train/CLASS/* and val/CLASS/*; every image becomes a square of `imageSize`
+ * pixels. Classes are numbered in the order of their names' bytes. Throws ERR_ONEHOUR_DATA.
+ */
+export async function openImageFolder(name: string, options: DatasetOptions): Promise<Dataset> {
+  const root = resolve(name);
+  const { imageSize: size = defaultSize, colorJitter: jitter = 0, strict = false } = options;
+  if (!existsSync(join(root, "train"))) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_DATA",
+      `the folder ${root} holds no train/; expected train/CLASS/ and val/CLASS/ with images in them. ` +
+        `Four idx files of Fashion-MNIST are named fashion-mnist:${root}`,
+    );
+  }
+  const { indexFolder = defaultIndexFolder, say = () => {}, localWorkers = 1 } = options;
+  const list = (part: string, classes?: readonly string[]) => {
+    const progress = listing(part, say);
+    return indexPart(join(root, part), indexFolder, progress, classes);
+  };
+  const trained = await list("train");
+  const tested = await list("val", trained.classes);
+  const paths = Array.from(spread(trained.files.length), (index) =>
+    join(root, "train", trained.files.path(index)),
+  );
+  const pictures = await startPictures(
+    {
+      files: paths,
+      target: new Uint8Array(paths.length * size * size * 3),
+      size,
+      shortSide: Math.round(size * evaluationScale),
+    },
+    localWorkers,
+  );
+  const inspection = new Inspection(strict, pictures);
+  const source = { size, jitter, pictures, inspection };
+  return {
+    name: root,
+    images: { height: size, width: size, channels: 3 },
+    classes: trained.classes.length,
+    mean,
+    std,
+    augmentation: { padding: 0, flip: true },
+    train: new FolderSplit(join(root, "train"), trained.files, source),
+    test: new FolderSplit(join(root, "val"), tested.files, source),
+    defaultEpochs: 90,
+    fingerprint: `folder:${size}:${jitter}:${trained.digest}:${tested.digest}`,
+    ahead: (batch) => batchesAhead(pictures.threads, batch),
+    inspection,
+  };
+}
