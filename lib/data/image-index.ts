@@ -107,6 +107,7 @@ async function list(
   folder: string,
   { classes }: Header,
   flat: FlatLabels | undefined,
+  needsAll: boolean,
   progress: Progress,
 ): Promise<string[]> {
   const lines: string[] = [];
@@ -120,7 +121,7 @@ async function list(
   const folders = await subfolders(folder);
   for (const [done, name] of folders.entries()) {
     const found = await listClass(folder, name, classes.indexOf(name));
-    if (found.length === 0) {
+    if (found.length === 0 && needsAll) {
       throw dataError(
         `the class folder ${join(folder, name)} holds no image; expected .jpg, .jpeg, .png, .webp ` +
           "or .gif files. Fill it, or remove it (classes are numbered by the folders that are there)",
@@ -213,7 +214,9 @@ export async function indexPart(
   const known = await readIndex(file, expected);
   if (known) return parse({ ...expected, images: known.length }, known);
   const header = { ...expected, images: 0 };
-  const lines = await list(folder, header, flat, progress);
+  const lines = await list(folder, header, flat, classes === undefined, progress);
+  if (lines.length === 0)
+    throw dataError(`${folder} holds no image; expected some in its class folders`);
   header.images = lines.length;
   // A cache that cannot be written costs the next run this work, and nothing else.
   await mkdir(cache, { recursive: true })

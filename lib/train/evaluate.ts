@@ -78,6 +78,8 @@ export interface EvaluateOptions {
   /** Images of a batch; changes the speed only. */
   batch?: number;
   precision?: "fp32" | "tf32" | "bf16";
+  /** Pixels of both sides of an image folder's images; 224. */
+  imageSize?: number;
 }
 
 /** The model with which the file shares most tensors, by name and shape, of all it has or needs. */
@@ -108,7 +110,7 @@ export async function evaluateCheckpoint(
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const checkpoint = await readCheckpoint(file);
-  const dataset = await openDataset(datasetName);
+  const dataset = await openDataset(datasetName, { imageSize: options.imageSize });
   using device = openDevice({
     device: options.device ?? "auto",
     ...(options.threads === undefined ? {} : { threads: options.threads }),

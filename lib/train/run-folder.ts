@@ -33,6 +33,8 @@ export type LogLine =
       top5: number;
       testLoss: number;
       testImages: number;
+      /** Share of the time of its steps in which rank 0's device waited for input. */
+      inputWait: number;
       seconds: number;
     }
   | {

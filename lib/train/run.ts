@@ -7,6 +7,7 @@ import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { requireSameFacts, requireSameTensors } from "./agreement.js";
 import { checksum, type Position } from "./checkpoint.js";
+import { reportData } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
@@ -80,6 +81,8 @@ class Run {
   private first = { step: 0, time: 0 };
   private epochStarted = 0;
   private epochEnded = 0;
+  /** Milliseconds the device had waited for input when the epoch began. */
+  private waited = 0;
   private log: Log | undefined;
   private position: Position;
   /** Seconds of the run, and of the epoch at hand, before this process. */
@@ -158,7 +161,7 @@ class Run {
       sampler,
       schedule: scheduleOptions,
     });
-    for (const line of lines) this.say(line);
+    for (const line of [...lines, ...(dataset.notes ?? [])]) this.say(line);
   }
 
   private seconds(): number {
@@ -315,6 +318,8 @@ class Run {
   /** Evaluates on the whole test set and logs the epoch; a signal breaks it off, to be repeated. */
   private async evaluate(): Promise<void> {
     const { recipe, dataset, team } = this.options;
+    const trained = performance.now() - Math.max(this.epochStarted, this.epochEnded);
+    const inputWait = trained > 0 ? (this.queue.idle - this.waited) / trained : 0;
     const result = await evaluateSplit(
       this.queue,
       this.loader,
@@ -325,6 +330,10 @@ class Run {
     );
     if (!result) return;
     const { epoch, lossSum, step } = this.position;
+    if (dataset.inspection) {
+      const lines = await reportData(dataset.inspection, inputWait, step, team);
+      for (const text of lines) this.say(text);
+    }
     const line: EpochLine = {
       type: "epoch",
       epoch,
@@ -333,8 +342,10 @@ class Run {
       top5: result.top5,
       testLoss: result.loss,
       testImages: result.images,
+      inputWait: Number(inputWait.toFixed(4)),
       seconds: this.epochSeconds(),
     };
+    this.waited = this.queue.idle;
     this.epochLine = line;
     this.epochEnded = performance.now();
     if (!this.leads) return;

@@ -43,7 +43,7 @@ const messages = (events: RunEvent[]) =>
 /** The log without what depends on the clock. */
 function lasting(out: string): unknown[] {
   return logOf(out).map(({ ...line }) => {
-    for (const field of ["seconds", "imagesPerSecond"]) delete (line as never)[field];
+    for (const field of ["seconds", "imagesPerSecond", "inputWait"]) delete (line as never)[field];
     return line;
   });
 }
