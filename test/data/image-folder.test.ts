@@ -1,5 +1,13 @@
 // A folder of images: its list, its classes, what is refused, and what happens to damaged images.
-import { copyFileSync, mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import sharp from "sharp";
 import { beforeEach, describe, expect, test } from "vitest";
@@ -249,6 +257,25 @@ describe("validation images without class folders", () => {
       message: expect.stringMatching(message),
     });
   });
+
+  // Written by SciPy's savemat, compressed or not: ID 1 is class b, ID 2 class a, ID 1001 neither.
+  test.each(["meta.mat", "meta-plain.mat"])(
+    "have the labels of the development kit, %s",
+    async (meta) => {
+      const kit = "ILSVRC2012_devkit_t12/data";
+      await write({ [`${kit}/ILSVRC2012_validation_ground_truth.txt`]: "1\n2\n1\n" });
+      copyFileSync(join(fixtures, "../devkit", meta), join(root, kit, "meta.mat"));
+      expect((await fill(await open(), "test", [0, 1, 2])).labels).toEqual([1, 0, 1]);
+      await write({ [`${kit}/ILSVRC2012_validation_ground_truth.txt`]: "1\n2\n3\n" });
+      utimesSync(join(root, kit, "ILSVRC2012_validation_ground_truth.txt"), 1e9, 1e9);
+      await expect(open()).rejects.toThrow(/line 3 has the label "ID 3"; expected/);
+      writeFileSync(
+        join(root, kit, "meta.mat"),
+        readFileSync(join(root, kit, "meta.mat")).subarray(0, 300),
+      );
+      await expect(open()).rejects.toThrow(/ground_truth\.txt: /);
+    },
+  );
 
   test("without labels are refused with the command that arranges them", async () => {
     await expect(open()).rejects.toThrow(
