@@ -53,9 +53,9 @@ function elementsOf(bytes: Buffer): Element[] {
 const numbersOf = ({ type, bytes }: Element): number[] => numbers[type]?.(bytes) ?? [];
 
 /** An array: numbers, a text, or records of arrays. */
-type Value = number[] | string | Record<string, Value>[];
+type MatlabArray = number[] | string | Record<string, MatlabArray>[];
 
-function valueOf({ bytes }: Element): Value {
+function arrayOf({ bytes }: Element): MatlabArray {
   const [flags, , , ...rest] = elementsOf(bytes);
   const kind = flags ? flags.bytes[0]! : 0;
   if (kind === characters) return String.fromCodePoint(...(rest[0] ? numbersOf(rest[0]) : []));
@@ -66,7 +66,7 @@ function valueOf({ bytes }: Element): Value {
     names!.bytes.toString("latin1", i * length, (i + 1) * length).replace(/\0.*$/s, ""),
   );
   return Array.from({ length: Math.floor(cells.length / fields.length) }, (_, i) =>
-    Object.fromEntries(fields.map((field, f) => [field, valueOf(cells[i * fields.length + f]!)])),
+    Object.fromEntries(fields.map((field, f) => [field, arrayOf(cells[i * fields.length + f]!)])),
   );
 }
 
@@ -78,7 +78,7 @@ export function readSynsets(file: Buffer): Map<number, string> {
     const inner =
       element.type === compressed ? elementsOf(inflateSync(element.bytes))[0]! : element;
     if (inner.type !== matrix) continue;
-    const value = valueOf(inner);
+    const value = arrayOf(inner);
     if (!Array.isArray(value)) continue;
     for (const record of value) {
       if (typeof record !== "object") continue;
