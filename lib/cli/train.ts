@@ -27,6 +27,7 @@ export function trainCommand(): Command {
     .option("--workers <k>", "worker processes; default: one a GPU, or 1", toNumber)
     .option("--batch <n>", "images per worker and micro-batch; default: 32", toNumber)
     .option("--accumulate <a>", "micro-batches per step; default: 1", toNumber)
+    .option("--minibatch <kn>", "images of a step, instead of accumulate", toNumber)
     .option("--epochs <E>", "may be fractional; default: the data set's", toNumber)
     .option("--steps <S>", "end after this many steps in all", toNumber)
     .option(

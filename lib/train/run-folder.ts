@@ -181,7 +181,9 @@ export async function readRunRecipe(folder: string, input: RecipeInput): Promise
       `${file} is no recipe (${(error as Error).message}); expected the one that the run wrote`,
     );
   }
-  const merged: Record<string, unknown> = { ...stored };
+  const { workers = 1, batch = 1, accumulate = 1 } = stored;
+  // Of the same size by another name nothing changes.
+  const merged: Record<string, unknown> = { minibatch: workers * accumulate * batch, ...stored };
   for (const [key, value] of Object.entries(input)) {
     if (value === undefined) continue;
     const before = merged[key];
