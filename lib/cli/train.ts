@@ -58,7 +58,7 @@ export function trainCommand(): Command {
     .option("--seed <s>", "of initial weights, order and augmentation; default: 0", toNumber)
     .option("--no-augment", "train on the images as they are")
     .option("--init <file>", "start from the weights of a .safetensors file")
-    .option("--recipe <file>", "read a recipe, .json or .ts; flags override it")
+    .option("--recipe <name|file>", "goyal-2017, a .json or a .ts; flags override it")
     .option("--out <folder>", "run folder; default: runs/<dataset>-<model>-<date>")
     .option("--resume", "continue the run in --out from its last checkpoint")
     .option("--timeout <seconds>", "stop when a worker makes no progress; default: 60", toNumber)

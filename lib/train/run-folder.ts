@@ -6,7 +6,6 @@ import { dirname, join, resolve } from "node:path";
 import { openDataset } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
 import { checkpointName, isDiskFull, previousName, writeAtomically } from "./checkpoint.js";
-import type { Result } from "./events.js";
 import { parseRecipe, type Recipe, type RecipeInput, sortMilestones } from "./recipe.js";
 
 const recipeName = "recipe.json";
@@ -42,6 +41,8 @@ export type LogLine =
       steps: number;
       seconds: number;
       top1?: number;
+      /** Median over the last five epochs, in %. */
+      medianTop1Error?: number;
       reason?: string;
     };
 
@@ -214,16 +215,6 @@ export function readLog(folder: string): LogLine[] {
         return [];
       }
     });
-}
-
-/** The last line of a run that came to an end, or was interrupted. */
-export function endLine({
-  status,
-  steps,
-  seconds,
-  top1,
-}: Result): Extract<LogLine, { type: "end" }> {
-  return { type: "end", status, steps, seconds, ...(top1 === undefined ? {} : { top1 }) };
 }
 
 /** Whether a log is that of a run which came to its end. */

@@ -25,6 +25,7 @@ const cases: { args: string[]; says: (string | RegExp)[] }[] = [
   { args: ["train", "synthetic", "--precision", "tf32"], says: ["--precision", "fp32"] },
   { args: ["train", "synthetic", "--model", "resnet9"], says: ["resnet9", "resnet8"] },
   { args: ["train", "--recipe", "nowhere.json"], says: ["nowhere.json", "recipe.json"] },
+  { args: ["train", "synthetic", "--recipe", "goyal"], says: ["goyal", "one of goyal-2017"] },
   { args: ["evaluate", "weights.safetensors"], says: ["dataset", "--help"] },
   { args: ["launch", "script.ts"], says: ["--workers"] },
   { args: ["launch", "--workers", "2", "nowhere.ts"], says: ["nowhere.ts", "examples/"] },
