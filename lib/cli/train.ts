@@ -57,7 +57,7 @@ export function trainCommand(): Command {
     .option("--threads <T>", "CPU threads per worker; default: cores / workers", toNumber)
     .option("--seed <s>", "of initial weights, order and augmentation; default: 0", toNumber)
     .option("--no-augment", "train on the images as they are")
-    .option("--init <file>", "start from the weights of a .safetensors file")
+    .option("--init <file>", "start from the weights of a checkpoint, or of torchvision")
     .option("--recipe <name|file>", "goyal-2017, a .json or a .ts; flags override it")
     .option("--out <folder>", "run folder; default: runs/<dataset>-<model>-<date>")
     .option("--resume", "continue the run in --out from its last checkpoint")
