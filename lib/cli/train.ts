@@ -30,6 +30,7 @@ export function trainCommand(): Command {
     .option("--workers <k>", "worker processes; default: one a GPU, or 1", toNumber)
     .option("--batch <n>", "images per worker and micro-batch; default: 32", toNumber)
     .option("--accumulate <a>", "micro-batches per step; default: 1", toNumber)
+    .option("--minibatch <kn>", "images of a step, instead of accumulate", toNumber)
     .option("--epochs <E>", "may be fractional; default: the data set's", toNumber)
     .option("--steps <S>", "end after this many steps in all", toNumber)
     .option(
@@ -70,8 +71,8 @@ export function trainCommand(): Command {
       toNumber,
     )
     .option("--strict", "end the run at the first damaged image of a folder")
-    .option("--init <file>", "start from the weights of a .safetensors file")
-    .option("--recipe <file>", "read a recipe, .json or .ts; flags override it")
+    .option("--init <file>", "start from the weights of a checkpoint, or of torchvision")
+    .option("--recipe <name|file>", "goyal-2017, a .json or a .ts; flags override it")
     .option("--out <folder>", "run folder; default: runs/<dataset>-<model>-<date>")
     .option("--resume", "continue the run in --out from its last checkpoint")
     .option("--timeout <seconds>", "stop when a worker makes no progress; default: 60", toNumber)

@@ -7,6 +7,7 @@ import { crc32 } from "node:zlib";
 import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
+import { refuseFile, requireFit, type Shapes } from "./fit.js";
 import { formatSafetensors, parseSafetensors, toFloat32 } from "./safetensors.js";
 
 export const checkpointName = "checkpoint.safetensors";
@@ -91,18 +92,11 @@ export function formatCheckpoint(
   });
 }
 
-function refuse(file: string, problem: string, advice: string): OnehourError {
-  return new OnehourError(
-    "ERR_ONEHOUR_CHECKPOINT",
-    `${file}: ${problem}. It was left as it is; ${advice}`,
-  );
-}
-
 function parsePosition(file: string, metadata: Record<string, string>): Position {
   const number = (key: string): number => {
     const value = metadata[key] === undefined ? Number.NaN : Number(metadata[key]);
     if (!Number.isFinite(value)) {
-      throw refuse(file, `its ${key} is missing`, "expected a checkpoint of onehour train");
+      throw refuseFile(file, `its ${key} is missing`, "expected a checkpoint of onehour train");
     }
     return value;
   };
@@ -119,8 +113,22 @@ function parsePosition(file: string, metadata: Record<string, string>): Position
 }
 
 /**
+ * What wrappers of a network put before all of its tensors' names: `module.`, `model.`. No layer of a
+ * residual network holds all of its tensors.
+ */
+function commonPrefix(names: readonly string[]): string {
+  const [first = ""] = names;
+  for (let end = 0; ; ) {
+    const next = first.indexOf(".", end) + 1;
+    if (next === 0 || !names.every((name) => name.startsWith(first.slice(0, next))))
+      return first.slice(0, end);
+    end = next;
+  }
+}
+
+/**
  * Reads a file of weights: a checkpoint of this program, with momentum and position, or weights
- * from elsewhere under torchvision's names. Throws ERR_ONEHOUR_CHECKPOINT when it cannot be used.
+ * from elsewhere under torchvision's names, with a prefix or without. Throws ERR_ONEHOUR_CHECKPOINT when it cannot be used.
  */
 export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { shapes: Shapes } {
   const { tensors, metadata } = parseSafetensors(file, buffer);
@@ -128,20 +136,27 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
   try {
     checksums = JSON.parse(metadata.checksums ?? "{}");
   } catch {
-    throw refuse(file, "its checksums cannot be read", "expected a complete checkpoint");
+    throw refuseFile(file, "its checksums cannot be read", "expected a complete checkpoint");
   }
   const weights = new Map<string, Float32Array>();
   const momentum = new Map<string, Float32Array>();
   const ranks = new Map<number, Map<string, Float32Array>>();
   const shapes: Shapes = new Map();
-  for (const [name, tensor] of tensors) {
+  const isOwn = metadata.producer?.startsWith("onehour") === true;
+  const prefix = isOwn ? "" : commonPrefix([...tensors.keys()]);
+  for (const [stored, tensor] of tensors) {
+    const name = stored.slice(prefix.length);
     if (name.endsWith("num_batches_tracked")) continue; // PyTorch's counter; our decay is constant
     const data = toFloat32(tensor);
     if (!data) {
-      throw refuse(file, `tensor ${name} is ${tensor.dtype}`, "expected floating-point tensors");
+      throw refuseFile(
+        file,
+        `tensor ${stored} is ${tensor.dtype}`,
+        "expected floating-point tensors",
+      );
     }
     if (Object.hasOwn(checksums, name) && checksums[name] !== checksum(data)) {
-      throw refuse(
+      throw refuseFile(
         file,
         `tensor ${name} does not have the checksum it was saved with`,
         "expected the bytes that were written",
@@ -156,7 +171,7 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
       momentum.set(name.slice(momentumPrefix.length), data);
     } else weights.set(name, data);
   }
-  if (!metadata.producer?.startsWith("onehour")) return { weights, shapes };
+  if (!isOwn) return { weights, shapes };
   return {
     weights,
     momentum,
@@ -168,8 +183,6 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
     ...(metadata.model === undefined ? {} : { model: metadata.model }),
   };
 }
-
-type Shapes = Map<string, readonly number[]>;
 
 /** Reads and parses a file; also the error when it is not there names it. */
 export async function readCheckpoint(file: string): Promise<Checkpoint & { shapes: Shapes }> {
@@ -184,43 +197,6 @@ export async function readCheckpoint(file: string): Promise<Checkpoint & { shape
     );
   }
   return parseCheckpoint(file, buffer);
-}
-
-/** What keeps these weights from being a model's; undefined when they fit. */
-function misfit(
-  checkpoint: Checkpoint & { shapes: Shapes },
-  layouts: readonly TensorLayout[],
-): string | undefined {
-  const wanted = new Set(layouts.map(({ name }) => name));
-  for (const { name, shape } of layouts) {
-    const found = checkpoint.shapes.get(name);
-    if (!found) return `it has no tensor ${name}`;
-    if (found.length !== shape.length || found.some((size, i) => size !== shape[i])) {
-      return `its tensor ${name} is [${found}], not [${shape}]`;
-    }
-  }
-  const extra = [...checkpoint.weights.keys()].find((name) => !wanted.has(name));
-  return extra === undefined ? undefined : `the model has no tensor ${extra}`;
-}
-
-/** Throws ERR_ONEHOUR_CHECKPOINT, naming file and model, unless the weights fit. */
-export function requireFit(
-  file: string,
-  checkpoint: Checkpoint & { shapes: Shapes },
-  layouts: readonly TensorLayout[],
-  model: string,
-): void {
-  const problem = misfit(checkpoint, layouts);
-  if (problem) {
-    const other = checkpoint.model !== undefined && checkpoint.model !== model;
-    throw refuse(
-      file,
-      `these are not weights of ${model} for this data set: ${problem}`,
-      other
-        ? `it was saved from ${checkpoint.model}; try --model ${checkpoint.model}`
-        : "name another file",
-    );
-  }
 }
 
 /** A checkpoint that a run can continue from. */
@@ -241,7 +217,7 @@ function requireRun(
     ({ name, shape }) => momentum?.get(name)?.length !== elements(shape),
   );
   if (!position || missing) {
-    throw refuse(
+    throw refuseFile(
       file,
       "it holds weights but no run to continue",
       `start a new run from it: --init ${file}`,
@@ -250,7 +226,7 @@ function requireRun(
   for (const [rank, own] of ranks.entries()) {
     const lacking = statistics.find(({ name, shape }) => own.get(name)?.length !== elements(shape));
     if (!lacking) continue;
-    throw refuse(
+    throw refuseFile(
       file,
       `it has no tensor ${rankPrefix(rank)}${lacking.name} of [${lacking.shape}], but others of ` +
         "the ranks' own running statistics",

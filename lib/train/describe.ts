@@ -45,8 +45,11 @@ export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): str
       ? "a drop falls within the warm-up"
       : "",
   ].filter((note) => note !== "");
+  const dropSteps = milestones.map((epoch) => count(stepsOf(epoch, stepsPerEpoch)));
   const drops =
-    milestones.length === 0 ? "no drops" : `÷ 10 at epoch ${milestones.map(short).join(", ")}`;
+    milestones.length === 0
+      ? "no drops"
+      : `÷ 10 at epoch ${milestones.map(short).join(", ")} (step ${dropSteps.join(", ")})`;
   return (
     `minibatch ${workers} × ${accumulate} × ${batch} = ${minibatch}, ` +
     `lr ${lr} × ${minibatch}/${referenceMinibatch} = ${short(peak)}, ${warm}, ${drops}` +

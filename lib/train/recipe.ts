@@ -6,6 +6,7 @@ import type { Dataset } from "../data/dataset.js";
 import type { DeviceProperties } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { nearestOf } from "../nearest.js";
+import { microBatches } from "./minibatch.js";
 import { defaultMilestones, stepsOf } from "./schedule.js";
 
 const whole = (least: number) =>
@@ -49,8 +50,10 @@ export const recipeSchema = z.strictObject({
   workers: whole(1).optional(),
   /** Images n per worker and micro-batch. */
   batch: whole(1).default(32),
-  /** Micro-batches a of a step. */
-  accumulate: whole(1).default(1),
+  /** Micro-batches a of a step; what `minibatch` needs, or 1. */
+  accumulate: whole(1).optional(),
+  /** Images kn of a step, in place of `accumulate`. */
+  minibatch: whole(1).optional(),
   /** Epochs of the schedule, fractional or not. */
   epochs: positive.optional(),
   /** Ends the run after that many steps in all. */
@@ -105,9 +108,9 @@ export const recipeSchema = z.strictObject({
 export type RecipeInput = z.input<typeof recipeSchema>;
 /** A recipe with the defaults that need neither data nor device filled in. */
 export type PartialRecipe = z.output<typeof recipeSchema>;
-type Chosen = "model" | "workers" | "epochs" | "milestones" | "precision";
+type Chosen = "model" | "workers" | "accumulate" | "epochs" | "milestones" | "precision";
 /** A recipe in which nothing is left to choose; `recipe.json` of a run folder. */
-export type Recipe = Omit<PartialRecipe, Chosen> & {
+export type Recipe = Omit<PartialRecipe, Chosen | "minibatch"> & {
   [Field in Chosen]-?: Exclude<PartialRecipe[Field], undefined>;
 };
 
@@ -167,14 +170,18 @@ export function choosePrecision(
 
 /**
  * A recipe with some fields changed. Default milestones go with the epochs: where only these are
- * changed, milestones that were the defaults before are left to be chosen again.
+ * changed, milestones that were the defaults before are left to be chosen again. Of `accumulate` and
+ * `minibatch`, which name the same, the change counts.
  */
 export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): RecipeInput {
-  const { milestones, ...others } = recipe;
+  const kept = { ...recipe };
   const isDefault =
     recipe.epochs !== undefined &&
-    JSON.stringify(milestones) === JSON.stringify(defaultMilestones(recipe.epochs));
-  return { ...(isDefault && changes.epochs !== undefined ? others : recipe), ...changes };
+    JSON.stringify(recipe.milestones) === JSON.stringify(defaultMilestones(recipe.epochs));
+  if (isDefault && changes.epochs !== undefined) delete kept.milestones;
+  if (changes.minibatch !== undefined) delete kept.accumulate;
+  if (changes.accumulate !== undefined) delete kept.minibatch;
+  return { ...kept, ...changes };
 }
 
 /** What a recipe's open fields are filled from. */
@@ -199,7 +206,8 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
   }
 
   const workers = recipe.workers ?? 1;
-  const { batch, accumulate } = recipe;
+  const { batch, minibatch: _, ...kept } = recipe;
+  const accumulate = microBatches({ ...recipe, workers }, dataset.train.length);
   const minibatch = workers * accumulate * batch;
   if (minibatch > dataset.train.length) {
     const most = Math.floor(dataset.train.length / (workers * accumulate));
@@ -239,10 +247,12 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
   }
 
   return {
-    ...recipe,
+    ...kept,
     dataset: dataset.name,
     model,
     workers,
+    batch,
+    accumulate,
     epochs,
     milestones: sortMilestones(recipe.milestones ?? defaultMilestones(epochs)),
     ...(recipe.init === undefined ? {} : { init: resolve(recipe.init) }),

@@ -20,12 +20,11 @@ import {
   requireMemory,
   requireStepsLeft,
 } from "./prepare.js";
+import { type EpochLine, endLine, resultOf } from "./result.js";
 import {
   createRunFolder,
-  endLine,
   isFinished,
   Log,
-  type LogLine,
   readLog,
   rewindLog,
   updateRecipe,
@@ -42,8 +41,6 @@ import { readParameters } from "./state.js";
 import { Stop } from "./stop.js";
 import { traceFault } from "./trace.js";
 import { Queue, type StepResult, Trainer } from "./trainer.js";
-
-type EpochLine = Extract<LogLine, { type: "epoch" }>;
 
 /** Runs to the end, or to a signal. Throws when it cannot go on; the last checkpoint stays. */
 export async function runRank(options: RunOptions): Promise<Result> {
@@ -89,8 +86,8 @@ class Run {
   private earlier = { run: 0, epoch: 0 };
   /** Steps queued or about to be. */
   private committed = 0;
-  /** The last epoch that is finished, as it was logged. */
-  private epochLine: EpochLine | undefined;
+  /** The finished epochs, as they were logged. */
+  private epochs: EpochLine[] = [];
 
   constructor(
     private readonly options: RunOptions,
@@ -184,13 +181,13 @@ class Run {
       const kept = finished
         ? lines
         : await rewindLog(recipe.out, this.position.step, this.sampler.stepsPerEpoch);
-      this.epochLine = kept.findLast((line) => line.type === "epoch");
+      this.epochs = kept.filter((line) => line.type === "epoch");
       if (!finished) this.log = new Log(recipe.out, (text) => this.say(`warning: ${text}`));
     }
-    const shared = { position: this.position, epochLine: this.epochLine, finished };
+    const shared = { position: this.position, epochs: this.epochs, finished };
     const first = JSON.parse((await team.gather("begin", JSON.stringify(shared)))[0]!);
     this.position = { lastLearningRate: undefined, ...first.position };
-    this.epochLine = first.epochLine;
+    this.epochs = first.epochs;
     this.earlier = { run: this.position.seconds, epoch: this.position.epochSeconds };
     if (first.finished) {
       const { step } = this.position;
@@ -243,7 +240,7 @@ class Run {
     this.epochEnded = this.first.time;
     // The run may have been stopped between an epoch's last step and its evaluation.
     const atEnd = step > 0 && (step % stepsPerEpoch === 0 || step >= this.total);
-    if (atEnd && this.epochLine?.epoch !== this.position.epoch) await this.evaluate();
+    if (atEnd && !this.isEvaluated()) await this.evaluate();
     while (step < this.total) {
       if (this.stop.requested && step >= (await this.stop.agree())) break;
       this.committed = step + 1;
@@ -263,7 +260,7 @@ class Run {
     else if (step > 0 && saving.saved !== step) await saving.write();
     // Every rank takes part in this once, signal or not, so that none waits for it in vain.
     await this.stop.agree();
-    const isComplete = step >= this.total && this.epochLine?.epoch === this.position.epoch;
+    const isComplete = step >= this.total && this.isEvaluated();
     if (this.leads && step > 0 && saving.saved !== step) {
       throw new OnehourError(
         "ERR_ONEHOUR_CHECKPOINT",
@@ -315,6 +312,11 @@ class Run {
     return this.earlier.epoch + (performance.now() - this.epochStarted) / 1000;
   }
 
+  /** Whether the epoch of the last step has been evaluated behind it. */
+  private isEvaluated(): boolean {
+    return this.epochs.at(-1)?.epoch === this.position.epoch;
+  }
+
   /** Evaluates on the whole test set and logs the epoch; a signal breaks it off, to be repeated. */
   private async evaluate(): Promise<void> {
     const { recipe, dataset, team } = this.options;
@@ -346,7 +348,7 @@ class Run {
       seconds: this.epochSeconds(),
     };
     this.waited = this.queue.idle;
-    this.epochLine = line;
+    this.epochs.push(line);
     this.epochEnded = performance.now();
     if (!this.leads) return;
     this.log?.write(line);
@@ -356,23 +358,15 @@ class Run {
   private result(status: Result["status"]): Result {
     const { recipe } = this.options;
     const { signal } = this.stop;
-    const last = this.epochLine;
-    return {
+    const facts = {
       status,
       ...(status === "interrupted" && signal ? { signal } : {}),
       out: recipe.out,
       model: recipe.model,
       steps: this.position.step,
-      ...(last
-        ? {
-            trainLoss: last.trainLoss,
-            top1: last.top1,
-            top5: last.top5,
-            testImages: last.testImages,
-          }
-        : {}),
       seconds: this.seconds(),
     };
+    return resultOf(facts, this.epochs);
   }
 
   /** Logs the end, and tells it. */

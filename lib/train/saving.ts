@@ -9,9 +9,9 @@ import {
   type Position,
   readCheckpoint,
   readLastCheckpoint,
-  requireFit,
   saveCheckpoint,
 } from "./checkpoint.js";
+import { otherHead, requireFit } from "./fit.js";
 import { initialWeights } from "./initialize.js";
 import type { RunRecipe } from "./prepare.js";
 import type { Recipe } from "./recipe.js";
@@ -73,9 +73,7 @@ export class Saving {
       const warn = (text: string) => say(`warning: ${text}`);
       state = await readLastCheckpoint(recipe.out, parameters, statistics, recipe.model, warn);
     } else if (recipe.init !== undefined) {
-      const given = await readCheckpoint(recipe.init);
-      requireFit(recipe.init, given, this.layouts, recipe.model);
-      state = { weights: given.weights };
+      state = await this.readInitial(recipe.init);
     } else {
       state = { weights: initialWeights(this.layouts, recipe.seed) };
     }
@@ -84,6 +82,22 @@ export class Saving {
     // Behind the last step nothing is left but to evaluate, with the average.
     this.ranks = position.step < total ? state.ranks : undefined;
     return position;
+  }
+
+  /** Weights of a file, with a new head where the file's tells another number of classes apart. */
+  private async readInitial(file: string): Promise<ModelState> {
+    const { recipe, say } = this.options;
+    const given = await readCheckpoint(file);
+    const head = otherHead(given.shapes, this.layouts);
+    requireFit(file, given, this.layouts, recipe.model, head);
+    if (!head) return { weights: given.weights };
+    const names = head.tensors.map(({ name }) => name);
+    say(
+      `${file} tells ${head.given} classes apart and the data set has ${head.wanted}: ` +
+        `${names.join(" and ")} start anew, all other weights are the file's`,
+    );
+    const fresh = initialWeights(head.tensors, recipe.seed);
+    return { weights: new Map([...given.weights, ...fresh]) };
   }
 
   /**

@@ -20,9 +20,9 @@ import {
   previousName,
   readCheckpoint,
   readLastCheckpoint,
-  requireFit,
   saveCheckpoint,
 } from "../../lib/train/checkpoint.js";
+import { requireFit } from "../../lib/train/fit.js";
 import { fromStored, toStored } from "../../lib/train/layout.js";
 import { formatSafetensors, parseSafetensors } from "../../lib/train/safetensors.js";
 import { temporaryFolder } from "./folder.js";
@@ -211,6 +211,19 @@ test("weights from elsewhere: other float types, and PyTorch's counters are pass
   expect(weights.get("brain")).toEqual(Float32Array.of(1.5, -2));
   expect([...weights.keys()]).toEqual(["fc.bias", "half", "brain"]);
   expect([position, momentum]).toEqual([undefined, undefined]);
+});
+
+test.each([
+  ["module.", ["module.fc.bias", "module.bn1.weight"], ["fc.bias", "bn1.weight"]],
+  ["model.module.", ["model.module.fc.bias", "model.module.bn1.weight"], ["fc.bias", "bn1.weight"]],
+  ["not of one only", ["module.fc.bias", "bn1.weight"], ["module.fc.bias", "bn1.weight"]],
+  ["no part of a name", ["layer1.0.w", "layer10.0.w"], ["layer1.0.w", "layer10.0.w"]],
+])("weights from elsewhere: a common prefix is taken off: %s", (_, names, expected) => {
+  const tensors = names.map((name) => ({ name, shape: [1], data: Float32Array.of(1) }));
+  const bytes = Buffer.concat(formatSafetensors(tensors, { format: "pt" }));
+  const { weights, shapes } = parseCheckpoint("file", bytes);
+  expect([...weights.keys()]).toEqual(expected);
+  expect([...shapes.keys()]).toEqual(expected);
 });
 
 test("weights of another model are refused, saying what differs", () => {

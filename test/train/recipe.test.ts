@@ -55,6 +55,15 @@ test("default milestones go with the epochs that override a recipe's, others sta
   expect(overrideRecipe(own, { epochs: 3 })).toEqual({ epochs: 3, milestones: [1] });
 });
 
+test("a minibatch is kept as the micro-batches that make it up", () => {
+  const kept = resolve({ workers: 2, batch: 8, minibatch: 64 });
+  expect(kept).toMatchObject({ workers: 2, accumulate: 4, batch: 8 });
+  expect(kept).not.toHaveProperty("minibatch");
+  expect(resolve(overrideRecipe(kept as RecipeInput, { minibatch: 32 })).accumulate).toBe(2);
+  const named = { batch: 8, minibatch: 64 };
+  expect(resolve(overrideRecipe(named, { accumulate: 2 })).accumulate).toBe(2);
+});
+
 test.each<[RecipeInput, RegExp]>([
   [{ workers: 0 }, /--workers: expected a whole number of 1 or more, got 0/],
   [{ workers: 1.5 }, /--workers: expected a whole number.*1\.5/],
@@ -75,6 +84,9 @@ test.each<[RecipeInput, RegExp]>([
   [{ batch: 97 }, /--batch: .*97 images.*has 96; expected at most --batch 96/],
   [{ workers: 2, accumulate: 2, batch: 32 }, /2 × 2 × 32 = 128 images.*at most --batch 24/],
   [{ workers: 97 }, /expected fewer workers/],
+  [{ minibatch: 1.5 }, /--minibatch: expected a whole number.*1\.5/],
+  [{ minibatch: 48 }, /--minibatch: 48 images are no multiple.*32 or 64; or try --batch 24 or 48/],
+  [{ minibatch: 64, accumulate: 1 }, /--minibatch: 64 images need --accumulate 2/],
   [{ milestones: [10] }, /--milestones: epoch 10 is not before the end.*10 epochs/],
   [{ epochs: 2, milestones: [1, 3] }, /epoch 3.*expected less than 2, or none/],
   [{ precision: "tf32" }, /--precision: tf32 needs a GPU/],

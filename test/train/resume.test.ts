@@ -125,6 +125,13 @@ test("killed before its first checkpoint, a run begins again", async () => {
   await expectSameRun(whole, out);
 });
 
+test("the minibatch may be named again, but not another", async () => {
+  const out = copyOfHalf("named");
+  await expect(run({ out, minibatch: 32 }, true)).rejects.toThrow(/minibatch is 16 in .*and 32/);
+  const { result } = await run({ out, minibatch: 16, steps: 11 }, true);
+  expect(result.steps).toBe(11);
+});
+
 test("a finished run is left as it is", async () => {
   const read = () =>
     ["log.jsonl", "recipe.json"].map((name) => readFileSync(join(whole, name), "utf8"));

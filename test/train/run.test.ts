@@ -74,7 +74,7 @@ test("a run learns, and leaves recipe, log and checkpoints", async () => {
 test("the log tells the warm-up's rates and the velocity form's momentum factors", async () => {
   const out = join(folder, "warm-up");
   const recipe = { ...common, batch: 100, accumulate: 4, epochs: 5, warmupEpochs: 2 } as const;
-  await run({ ...recipe, momentumForm: "velocity", milestones: [4], out });
+  const { result } = await run({ ...recipe, momentumForm: "velocity", milestones: [4], out });
   const steps = logOf(out).filter((line) => line.type === "step");
   const peak = (0.1 * 400) / 256;
   const rates = [0.1, (0.1 + peak) / 2, peak, peak, peak / 10];
@@ -83,6 +83,13 @@ test("the log tells the warm-up's rates and the velocity form's momentum factors
     expect(momentumFactor).toBeCloseTo(i === 0 ? 1 : rates[i]! / rates[i - 1]!, 12);
   });
   expect(steps).toHaveLength(5);
+
+  const errors = logOf(out).flatMap((line) =>
+    line.type === "epoch" ? [100 * (1 - line.top1)] : [],
+  );
+  const median = errors.sort((a, b) => a - b)[2]!;
+  expect(result.medianTop1Error).toBe(median);
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", medianTop1Error: median });
 });
 
 test("a script that has met the other ranks trains with them", async () => {
