@@ -11,6 +11,7 @@ const epochs = (...top1: number[]): EpochLine[] =>
     top5: 1,
     testLoss: 1,
     testImages: 50_000,
+    inputWait: 0,
     seconds: 1,
   }));
 
