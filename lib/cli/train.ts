@@ -19,7 +19,10 @@ const extras: ReadonlySet<string> = new Set(["recipe", "resume", "dumpProgram"])
 export function trainCommand(): Command {
   return new Command("train")
     .description("Train a network with k synchronous workers.")
-    .argument("[dataset]", "fashion-mnist[:folder], synthetic[:HxWxC:classes] or a folder with train/ and val/")
+    .argument(
+      "[dataset]",
+      "fashion-mnist[:folder], synthetic[:HxWxC:classes] or a folder with train/ and val/",
+    )
     .option(
       "--model <name>",
       "resnet8/20/32/56 (small images) or resnet18/34/50/101/152; default: resnet8 or resnet50",
@@ -56,8 +59,16 @@ export function trainCommand(): Command {
     .option("--threads <T>", "CPU threads per worker; default: cores / workers", toNumber)
     .option("--seed <s>", "of initial weights, order and augmentation; default: 0", toNumber)
     .option("--no-augment", "train on the images as they are")
-    .option("--image-size <pixels>", "both sides of an image folder's images; default: 224", toNumber)
-    .option("--color-jitter <j>", "change an image folder's colors by up to j; default: 0", toNumber)
+    .option(
+      "--image-size <pixels>",
+      "both sides of an image folder's images; default: 224",
+      toNumber,
+    )
+    .option(
+      "--color-jitter <j>",
+      "change an image folder's colors by up to j; default: 0",
+      toNumber,
+    )
     .option("--strict", "end the run at the first damaged image of a folder")
     .option("--init <file>", "start from the weights of a .safetensors file")
     .option("--recipe <file>", "read a recipe, .json or .ts; flags override it")
