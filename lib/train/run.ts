@@ -97,8 +97,9 @@ class Run {
     const { recipe, dataset, team } = options;
     const { workers, accumulate, batch, seed, augment } = recipe;
     this.queue = new Queue(executor, compiled.output);
-    const images = dataset.train.length;
-    this.sampler = new Sampler({ images, workers, accumulate, batch, seed });
+    const { train, shards } = dataset;
+    const images = train.length;
+    this.sampler = new Sampler({ images, workers, accumulate, batch, seed, shards });
     this.loader = new Loader({ dataset, layout: compiled.input, batch, seed, augment });
     this.scheduleOptions = scheduleOf(recipe, this.sampler);
     this.schedule = stepSchedule(this.scheduleOptions);
