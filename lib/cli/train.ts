@@ -59,6 +59,11 @@ export function trainCommand(): Command {
     .option("--no-augment", "train on the images as they are")
     .option("--init <file>", "start from the weights of a checkpoint, or of torchvision")
     .option("--recipe <name|file>", "goyal-2017, a .json or a .ts; flags override it")
+    .option(
+      "--checkpoint-minutes <N>",
+      "between checkpoints within an epoch; default: 10",
+      toNumber,
+    )
     .option("--out <folder>", "run folder; default: runs/<dataset>-<model>-<date>")
     .option("--resume", "continue the run in --out from its last checkpoint")
     .option("--timeout <seconds>", "stop when a worker makes no progress; default: 60", toNumber)

@@ -92,6 +92,8 @@ export const recipeSchema = z.strictObject({
   augment: flag.default(true),
   /** A safetensors file with weights to start from. */
   init: text.optional(),
+  /** Minutes between two checkpoints within an epoch; 0 for none. */
+  checkpointMinutes: notNegative.default(10),
   /** Run folder; `runs/<dataset>-<model>-<date>`. */
   out: text.optional(),
   /** Seconds without progress after which a worker counts as hung. */

@@ -93,7 +93,7 @@ test("help lists exactly the flags of the contract", async () => {
     (
       "model workers batch accumulate minibatch epochs steps lr warmup warmup-epochs milestones " +
       "momentum momentum-form no-momentum-correction no-nesterov weight-decay sync-bn precision " +
-      "device threads seed no-augment no-cuda-graph init recipe out resume timeout dump-program help"
+      "device threads seed no-augment no-cuda-graph init recipe checkpoint-minutes out resume timeout dump-program help"
     )
       .split(" ")
       .sort(),
