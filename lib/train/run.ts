@@ -11,6 +11,7 @@ import { checksum } from "./checkpoint.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
+import { recomputeStatistics } from "./precise-batch-norm.js";
 import {
   compileRecipe,
   factsOf,
@@ -235,6 +236,7 @@ class Run {
       step++;
       if (step % stepsPerEpoch === 0 || step === this.total) {
         await this.settle(trainer);
+        await this.recomputeStatistics();
         await saving.save();
         this.autosave.restart();
         await this.evaluate();
@@ -298,6 +300,15 @@ class Run {
     const parameters = await readParameters(this.executor, this.compiled);
     const sums = [...parameters].map(([name, values]) => [name, checksum(values)]);
     await requireSameTensors(team, this.progress.step, Object.fromEntries(sums));
+  }
+
+  private async recomputeStatistics(): Promise<void> {
+    const { recipe, team } = this.options;
+    const { compiled, queue, loader, sampler, progress } = this;
+    if (recipe.preciseBatchNorm === 0) return;
+    const { epoch } = progress.position;
+    const options = { recipe, compiled, queue, loader, sampler, rank: team.rank };
+    await recomputeStatistics(epoch, options);
   }
 
   private keepIfBest(): void {
