@@ -1,8 +1,9 @@
 // Checkpoints of a run: what they hold, how they are saved without ever leaving none, and read.
 
 import { constants, existsSync } from "node:fs";
-import { link, open, readFile, rename, rm } from "node:fs/promises";
+import { copyFile, link, open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
@@ -12,6 +13,7 @@ import { formatSafetensors, parseSafetensors, toFloat32 } from "./safetensors.js
 
 export const checkpointName = "checkpoint.safetensors";
 export const previousName = "checkpoint.previous.safetensors";
+export const bestName = "best.safetensors";
 const momentumPrefix = "momentum.";
 const rankPrefix = (rank: number) => `rank.${rank}.`;
 
@@ -57,13 +59,16 @@ export function checksum(data: Float32Array): string {
   return crc32(bytes).toString(16).padStart(8, "0");
 }
 
-/** The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics. */
-export function formatCheckpoint(
+/**
+ * The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics. Steps are
+ * queued between the checksums of two tensors.
+ */
+export async function formatCheckpoint(
   layouts: readonly TensorLayout[],
   state: ModelState,
   position: Position,
   model: string,
-): Uint8Array[] {
+): Promise<Uint8Array[]> {
   const tensors = layouts.map(({ name, shape }) => ({
     name,
     shape,
@@ -79,6 +84,11 @@ export function formatCheckpoint(
       if (data) tensors.push({ name: rankPrefix(rank) + name, shape, data });
     }
   }
+  const checksums: Record<string, string> = {};
+  for (const { name, data } of tensors) {
+    checksums[name] = checksum(data);
+    await setImmediate();
+  }
   const { lastLearningRate, ...numbers } = position;
   return formatSafetensors(tensors, {
     format: "pt",
@@ -86,9 +96,7 @@ export function formatCheckpoint(
     model,
     ...Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, String(value)])),
     ...(lastLearningRate === undefined ? {} : { lastLearningRate: String(lastLearningRate) }),
-    checksums: JSON.stringify(
-      Object.fromEntries(tensors.map(({ name, data }) => [name, checksum(data)])),
-    ),
+    checksums: JSON.stringify(checksums),
   });
 }
 
@@ -202,6 +210,9 @@ export async function readCheckpoint(file: string): Promise<Checkpoint & { shape
 /** A checkpoint that a run can continue from. */
 export type RunState = Checkpoint & Required<Pick<Checkpoint, "momentum" | "position">>;
 
+/** One that was read, and from which file of the run folder. */
+type FoundState = RunState & { name: string };
+
 /**
  * Throws unless the file can be continued from: momentum of every parameter, a position, and of
  * each rank that has running statistics of its own all of them.
@@ -250,10 +261,10 @@ export async function readLastCheckpoint(
   statistics: readonly TensorLayout[],
   model: string,
   warn: (text: string) => void,
-): Promise<RunState> {
+): Promise<FoundState> {
   const read = async (name: string) => {
     const file = join(folder, name);
-    return { file, checkpoint: await readCheckpoint(file) };
+    return { name, file, checkpoint: await readCheckpoint(file) };
   };
   const found = await read(checkpointName).catch(async (error: OnehourError) => {
     const previous = await read(previousName).catch((other: OnehourError) => {
@@ -264,7 +275,7 @@ export async function readLastCheckpoint(
   });
   requireFit(found.file, found.checkpoint, [...parameters, ...statistics], model);
   requireRun(found.file, found.checkpoint, parameters, statistics);
-  return { ...found.checkpoint, model };
+  return { ...found.checkpoint, model, name: found.name };
 }
 
 /** The error for a run folder neither of whose checkpoints can be read. */
@@ -315,22 +326,31 @@ export async function writeAtomically(
 }
 
 /**
- * Saves a checkpoint; the one before is kept as checkpoint.previous.safetensors. At every moment
- * at least one complete checkpoint lies in the folder once there was one.
+ * Gives a file of the folder a second name, under which another may lie already. Files are replaced
+ * here but never written to, so that both names may be of one.
  */
-export async function saveCheckpoint(folder: string, pieces: readonly Uint8Array[]): Promise<void> {
-  const current = join(folder, checkpointName);
-  const previous = join(folder, previousName);
+export async function keepAs(folder: string, name: string, other: string): Promise<void> {
+  const [file, kept] = [join(folder, name), join(folder, `${other}.tmp`)];
+  await rm(kept, { force: true });
+  await link(file, kept).catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") throw error;
+    await copyFile(file, kept); // a file system without hard links
+  });
+  await rename(kept, join(folder, other));
+}
+
+/**
+ * Saves a checkpoint; the one before is kept as checkpoint.previous.safetensors, unless `isTorn` says
+ * that it is not whole. At every moment at least one complete checkpoint lies in the folder once there
+ * was one.
+ */
+export async function saveCheckpoint(
+  folder: string,
+  pieces: readonly Uint8Array[],
+  isTorn = false,
+): Promise<void> {
   await writeAtomically(folder, checkpointName, pieces, async () => {
-    const kept = `${previous}.tmp`;
-    await rm(kept, { force: true });
-    try {
-      await link(current, kept);
-      await rename(kept, previous);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === "ENOENT") return; // the first checkpoint
-      await rename(current, previous); // a file system without hard links
-    }
+    if (isTorn || !existsSync(join(folder, checkpointName))) return;
+    await keepAs(folder, checkpointName, previousName);
   });
 }

@@ -106,11 +106,13 @@ export function describeRun(facts: RunFacts): string[] {
     recipe.syncBatchNorm === 0
       ? "batch norm per worker"
       : `batch norm over ${recipe.syncBatchNorm < 0 ? "all" : `groups of ${recipe.syncBatchNorm}`} workers`;
+  const precise =
+    recipe.preciseBatchNorm === 0 ? "" : `, precise over ${recipe.preciseBatchNorm} batches`;
   return [
     `${recipe.model} on ${dataset.name}: ${count(dataset.train.length)} training and ` +
       `${count(dataset.test.length)} test images of ${height} × ${width} × ${channels}, ` +
       `${dataset.classes} classes`,
-    `${count(parameters)} parameters, ${recipe.precision} on ${device.name}${threads}, ${sync}`,
+    `${count(parameters)} parameters, ${recipe.precision} on ${device.name}${threads}, ${sync}${precise}`,
     `memory ${formatBytes(total)} a worker: ${parts
       .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`)
       .join(", ")}`,

@@ -78,6 +78,8 @@ export const recipeSchema = z.strictObject({
   labelSmoothing: fraction.default(0),
   /** Ranks of a batch-norm group: 0 off, −1 all. */
   syncBatchNorm: whole(-1).default(0),
+  /** Batches per worker that running statistics are taken from before each evaluation; 0 off. */
+  preciseBatchNorm: whole(0).default(0),
   /** Compute type; fp32 on the CPU, bf16 on a GPU. */
   precision: oneOf(["fp32", "tf32", "bf16"]).optional(),
   device: oneOf(["auto", "cpu", "cuda"]).default("auto"),
@@ -98,6 +100,8 @@ export const recipeSchema = z.strictObject({
   strict: flag.default(false),
   /** A safetensors file with weights to start from. */
   init: text.optional(),
+  /** Minutes between two checkpoints within an epoch; 0 for none. */
+  checkpointMinutes: notNegative.default(10),
   /** Run folder; `runs/<dataset>-<model>-<date>`. */
   out: text.optional(),
   /** Seconds without progress after which a worker counts as hung. */
@@ -118,10 +122,15 @@ function refuse(field: string, problem: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_RECIPE", `${flagOf(field)}: ${problem}`);
 }
 
+const flags: Readonly<Record<string, string>> = {
+  dataset: "dataset",
+  syncBatchNorm: "--sync-bn",
+  preciseBatchNorm: "--precise-bn",
+};
+
 /** `momentumForm` as a user knows it from the command line: `--momentum-form`. */
 function flagOf(field: string): string {
-  if (field === "dataset") return "dataset";
-  if (field === "syncBatchNorm") return "--sync-bn";
+  if (Object.hasOwn(flags, field)) return flags[field]!;
   return `--${field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
@@ -235,6 +244,14 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
   const stepsPerEpoch = Math.floor(dataset.train.length / minibatch);
   if (stepsOf(epochs, stepsPerEpoch) < 1) {
     throw refuse("epochs", `${epochs} epochs are less than a step; expected more`);
+  }
+  const batches = stepsPerEpoch * accumulate;
+  if (recipe.preciseBatchNorm > batches) {
+    throw refuse(
+      "preciseBatchNorm",
+      `an epoch has ${batches} batches a worker, fewer than ${recipe.preciseBatchNorm}; ` +
+        `expected at most ${batches} here`,
+    );
   }
   for (const milestone of recipe.milestones ?? []) {
     if (milestone >= epochs) {

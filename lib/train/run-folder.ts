@@ -153,6 +153,7 @@ const changeable: ReadonlySet<string> = new Set([
   "threads",
   "timeout",
   "cudaGraph",
+  "checkpointMinutes",
 ]);
 
 /** Fields that a run keeps in another form than they may be typed in, and how to get it. */

@@ -25,6 +25,10 @@ const cases: { args: string[]; says: (string | RegExp)[] }[] = [
   { args: ["train", "synthetic", "--precision", "tf32"], says: ["--precision", "fp32"] },
   { args: ["train", "synthetic", "--model", "resnet9"], says: ["resnet9", "resnet8"] },
   { args: ["train", "--recipe", "nowhere.json"], says: ["nowhere.json", "recipe.json"] },
+  {
+    args: ["train", "synthetic:12x12x1:4:64", "--precise-bn"],
+    says: ["--precise-bn", "fewer than 200", "at most 2"],
+  },
   { args: ["train", "synthetic", "--recipe", "goyal"], says: ["goyal", "one of goyal-2017"] },
   { args: ["evaluate", "weights.safetensors"], says: ["dataset", "--help"] },
   { args: ["launch", "script.ts"], says: ["--workers"] },
@@ -92,8 +96,9 @@ test("help lists exactly the flags of the contract", async () => {
   expect(flags.sort()).toEqual(
     (
       "model workers batch accumulate minibatch epochs steps lr warmup warmup-epochs milestones " +
-      "momentum momentum-form no-momentum-correction no-nesterov weight-decay sync-bn precision " +
-      "device threads seed no-augment image-size color-jitter strict no-cuda-graph init recipe out resume timeout dump-program help"
+      "momentum momentum-form no-momentum-correction no-nesterov weight-decay sync-bn precise-bn precision " +
+      "device threads seed no-augment image-size color-jitter strict no-cuda-graph init recipe checkpoint-minutes " +
+      "out resume timeout dump-program help"
     )
       .split(" ")
       .sort(),

@@ -34,6 +34,7 @@ test("defaults", () => {
     precision: "fp32",
     seed: 0,
     augment: true,
+    checkpointMinutes: 10,
     timeout: 60,
   });
   expect(resolve({}, { kind: "cuda", bf16: true }).precision).toBe("bf16");
@@ -93,6 +94,7 @@ test.each<[RecipeInput, RegExp]>([
   [{ precision: "fp16" as never }, /--precision: expected fp32, tf32, bf16/],
   [{ model: "resnet9" }, /there is no model "resnet9"; did you mean "resnet8"/],
   [{ seed: -1 }, /--seed/],
+  [{ checkpointMinutes: -1 }, /--checkpoint-minutes: expected a number of 0 or more/],
   [{ epoch: 3 } as never, /no field "epoch"; did you mean "epochs"/],
   [{ epochs: 1e-12 }, /--epochs/],
 ])("refused: %j", (input, message) => {
