@@ -8,7 +8,7 @@ import { cropNumbers, drawCrop, jitterNumbers } from "./crop.js";
 import type { Dataset, DatasetOptions, DecodedSplit, Request } from "./dataset.js";
 import { type FileList, indexPart, type Progress } from "./image-index.js";
 import { Inspection } from "./inspection.js";
-import { type Flaw, type Pictures, startPictures } from "./pictures.js";
+import { type Flaw, Pictures, startPictures } from "./pictures.js";
 
 const defaultSize = 224; // pixels
 /** The shorter side before the centre is cut out, in the output's sides (256 / 224). */
@@ -159,15 +159,17 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
   const paths = Array.from(spread(trained.files.length), (index) =>
     join(root, "train", trained.files.path(index)),
   );
-  const pictures = await startPictures(
-    {
-      files: paths,
-      target: new Uint8Array(paths.length * size * size * 3),
-      size,
-      shortSide: Math.round(size * evaluationScale),
-    },
-    localWorkers,
-  );
+  const pictures = options.threads
+    ? new Pictures(options.threads)
+    : await startPictures(
+        {
+          files: paths,
+          target: new Uint8Array(paths.length * size * size * 3),
+          size,
+          shortSide: Math.round(size * evaluationScale),
+        },
+        localWorkers,
+      );
   const inspection = new Inspection(strict, pictures);
   const source = { size, jitter, pictures, inspection };
   return {
