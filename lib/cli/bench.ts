@@ -1,4 +1,5 @@
-// `onehour bench`: images per second of the training step, and where it spends its time.
+// `onehour bench`: images per second of the training step and of decoding, and where a step spends
+// its time.
 import { Command } from "commander";
 import { choice, signalStatus, usageError, wholeNumber } from "./values.js";
 
@@ -14,6 +15,7 @@ interface Options {
   json?: true;
 }
 
+const signals = ["SIGINT", "SIGTERM"] as const;
 const count = wholeNumber(1, 2);
 const counts = (text: string) => text.split(",").map(count);
 
@@ -45,7 +47,7 @@ function throughputCommand(): Command {
         throw usageError("--against pytorch compares one process with one: add 1 to --workers.");
       const { throughput, throughputTable } = await import("../bench/throughput.js");
       // The workers' launcher passes these on, so that they end the bench with an error.
-      for (const signal of ["SIGINT", "SIGTERM"] as const)
+      for (const signal of signals)
         process.once(signal, () => process.once("exit", () => exitAs(signal)));
       const result = await throughput(options);
       process.stdout.write(json ? `${JSON.stringify(result)}\n` : throughputTable(result));
@@ -76,6 +78,42 @@ function opsCommand(): Command {
     });
 }
 
+interface LoaderFlags {
+  size: number;
+  threads?: number;
+  batch: number;
+  rounds: number;
+  batches?: number;
+  against?: "pytorch";
+  json?: true;
+}
+
+function loaderCommand(): Command {
+  return new Command("loader")
+    .description("Images per second of reading and decoding crops, in all and a core.")
+    .argument("[folder]", "train/CLASS/* and val/CLASS/*; without it pictures are made for this")
+    .option("--size <pixels>", "both sides of a crop", wholeNumber(8, 224), 224)
+    .option("--threads <t>", "threads that decode; default: one a core", wholeNumber(1, 2))
+    .option("--batch <n>", "images of a batch", wholeNumber(1, 32), 32)
+    .option("--rounds <r>", "rounds of each kind of crop", wholeNumber(1, 5), 5)
+    .option(
+      "--batches <b>",
+      "batches of a round; default: about 2 seconds' worth",
+      wholeNumber(1, 20),
+    )
+    .addOption(
+      choice("--against <rival>", "also time a DataLoader of PyTorch with Pillow", ["pytorch"]),
+    )
+    .option("--json", "print one JSON object instead of a table")
+    .action(async (folder: string | undefined, { json, ...options }: LoaderFlags) => {
+      const { benchLoader, loaderTable } = await import("../bench/loader.js");
+      // At the exit the pictures that were made are removed.
+      for (const signal of signals) process.once(signal, () => process.exit(signalStatus(signal)));
+      const result = await benchLoader({ ...options, ...(folder === undefined ? {} : { folder }) });
+      process.stdout.write(json ? `${JSON.stringify(result)}\n` : loaderTable(result));
+    });
+}
+
 function exitAs(signal: NodeJS.Signals): void {
   process.exitCode = signalStatus(signal);
 }
@@ -84,5 +122,6 @@ export function benchCommand(): Command {
   return new Command("bench")
     .description("Measure.")
     .addCommand(throughputCommand())
-    .addCommand(opsCommand());
+    .addCommand(opsCommand())
+    .addCommand(loaderCommand());
 }

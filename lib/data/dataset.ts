@@ -89,6 +89,8 @@ export interface DatasetOptions {
   indexFolder?: string | undefined;
   /** Workers on this machine, which share its cores. */
   localWorkers?: number | undefined;
+  /** Threads that decode; by default as many as a trial shows to be useful. */
+  threads?: number | undefined;
   /** Told how the opening goes on. */
   say?: ((text: string) => void) | undefined;
 }

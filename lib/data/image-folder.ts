@@ -10,7 +10,7 @@ import type { Dataset, DatasetOptions, DecodedSplit, Request } from "./dataset.j
 import { indexPart, type Progress } from "./image-index.js";
 import { Inspection } from "./inspection.js";
 import type { PictureList, PictureParts } from "./picture-list.js";
-import { type Flaw, type Pictures, startPictures } from "./pictures.js";
+import { type Flaw, Pictures, startPictures } from "./pictures.js";
 import { findShards, listShards } from "./shard-index.js";
 
 const defaultSize = 224; // pixels
@@ -172,15 +172,17 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
     ? await listShards(root, shards, indexFolder, progress, strict)
     : await listFolders(root, indexFolder, progress);
   const sample = spread(train.labels.length);
-  const pictures = await startPictures(
-    {
-      ...train.sources(sample),
-      target: new Uint8Array(sample.length * size * size * 3),
-      size,
-      shortSide: Math.round(size * evaluationScale),
-    },
-    localWorkers,
-  );
+  const pictures = options.threads
+    ? new Pictures(options.threads)
+    : await startPictures(
+        {
+          ...train.sources(sample),
+          target: new Uint8Array(sample.length * size * size * 3),
+          size,
+          shortSide: Math.round(size * evaluationScale),
+        },
+        localWorkers,
+      );
   const inspection = new Inspection(strict, pictures);
   const source = { size, jitter, pictures, inspection };
   return {

@@ -1,0 +1,326 @@
+// Images per second of decoding an image folder's crops, against PyTorch's DataLoader with Pillow.
+import { mkdtempSync, rmSync } from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { usableCores } from "../cores.js";
+import { openImageFolder } from "../data/image-folder.js";
+import { type InputLayout, Loader } from "../data/loader.js";
+import { Sampler } from "../data/sampler.js";
+import { OnehourError } from "../errors.js";
+import { median } from "./median.js";
+import { startPython } from "./python.js";
+import { makePictures } from "./sample-pictures.js";
+import { table } from "./table.js";
+
+/** Random crops of training images, and the centres of test images. */
+const crops = ["training", "evaluation"] as const;
+export type Crop = (typeof crops)[number];
+
+export interface LoaderBenchOptions {
+  /** In ImageNet's layout; without it pictures are made, and removed afterwards. */
+  folder?: string;
+  /** Pictures to make where there is no folder; 64. */
+  pictures?: number;
+  /** Pixels of both sides of a crop. */
+  size: number;
+  /** Threads that decode, and processes of PyTorch; by default one a core. */
+  threads?: number;
+  /** Images of a batch. */
+  batch: number;
+  rounds: number;
+  /** Batches of a round; by default about two seconds' worth. */
+  batches?: number;
+  against?: "pytorch";
+}
+
+export interface LoaderBenchSettings {
+  /** Absent where the pictures were made. */
+  folder?: string;
+  trainingImages: number;
+  testImages: number;
+  size: number;
+  threads: number;
+  /** What the threads shared: as many cores, or all that this process may use if they are fewer. */
+  cores: number;
+  batch: number;
+}
+
+export interface LoaderBenchRow {
+  name: string;
+  crop: Crop;
+  /** Images of all rounds. */
+  images: number;
+  /** Medians of the rounds. */
+  imagesPerSecond: number;
+  imagesPerSecondPerCore: number;
+  rounds: number[];
+  /** Shares of the threads' time in all rounds; unknown to PyTorch. */
+  reading?: number;
+  decoding?: number;
+}
+
+export interface LoaderBenchResult {
+  settings: LoaderBenchSettings;
+  processor: string;
+  /** Of a round. */
+  batches: number;
+  results: LoaderBenchRow[];
+  /** onehour's images per second over PyTorch's, medians of the rounds' ratios. */
+  ratios?: Record<Crop, number>;
+}
+
+interface Round {
+  images: number;
+  /** Wall time. */
+  seconds: number;
+  /** Of all threads together. */
+  readSeconds?: number;
+  decodeSeconds?: number;
+}
+
+/** Something that fills batches when told to, and waits in between. */
+interface Contender {
+  readonly name: string;
+  run(crop: Crop, batches: number): Promise<Round>;
+  close(): Promise<void>;
+}
+
+const picturesMade = 64;
+const secondsOfRound = 2;
+
+/** Images, flips and labels of a batch, behind the schedule that a step would have. */
+function inputLayout(batch: number, imageBytes: number): InputLayout {
+  return {
+    schedule: { offset: 0, bytes: 8 },
+    labels: { offset: 8, bytes: 4 * batch },
+    flips: { offset: 8 + 4 * batch, bytes: batch },
+    images: { offset: 8 + 5 * batch, bytes: batch * imageBytes },
+  };
+}
+
+/** Opens the folder as a run does, and fills slots as its trainer and its evaluation do. */
+async function startOnehour(
+  folder: string,
+  indexFolder: string | undefined,
+  { size, threads, batch }: { size: number; threads: number; batch: number },
+): Promise<Contender & { trainingImages: number; testImages: number }> {
+  const dataset = await openImageFolder(folder, { imageSize: size, threads, indexFolder });
+  const images = dataset.train.length;
+  if (batch > images) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_USAGE",
+      `--batch ${batch} is more than the ${images} training images of ${folder}; ` +
+        `expected at most ${images}`,
+    );
+  }
+  const layout = inputLayout(batch, size * size * 3);
+  const loader = new Loader({ dataset, layout, batch, seed: 0, augment: true });
+  const sampler = new Sampler({ images, workers: 1, accumulate: 1, batch, seed: 0 });
+  const slots = Array.from(
+    { length: dataset.ahead!(batch) },
+    () => new Uint8Array(layout.images.offset + layout.images.bytes),
+  );
+  let step = 0;
+  let first = 0;
+
+  /** Fill the next batch, and tell its images. */
+  const fill: Record<Crop, (slot: Uint8Array) => [number, Promise<void>]> = {
+    training(slot) {
+      const epoch = Math.floor(step / sampler.stepsPerEpoch);
+      return [batch, loader.fillTraining(slot, sampler.group(step++, 0, 0), epoch)];
+    },
+    evaluation(slot) {
+      const start = first;
+      const count = Math.min(batch, dataset.test.length - start);
+      first = (start + count) % dataset.test.length;
+      return [count, loader.fillEvaluation(slot, start, count)];
+    },
+  };
+
+  return {
+    name: "onehour",
+    trainingImages: images,
+    testImages: dataset.test.length,
+    async run(crop, batches) {
+      const before = { ...dataset.inspection!.timing };
+      const start = performance.now();
+      const filling: Promise<void>[] = [];
+      let filled = 0;
+      for (let i = 0; i < batches; i++) {
+        if (filling.length === slots.length) await filling.shift();
+        const [count, done] = fill[crop](slots[i % slots.length]!);
+        done.catch(() => {}); // whoever awaits it sees the error
+        filling.push(done);
+        filled += count;
+      }
+      await Promise.all(filling);
+      const { readSeconds, decodeSeconds } = dataset.inspection!.timing;
+      return {
+        images: filled,
+        seconds: (performance.now() - start) / 1000,
+        readSeconds: readSeconds - before.readSeconds,
+        decodeSeconds: decodeSeconds - before.decodeSeconds,
+      };
+    },
+    close: async () => {},
+  };
+}
+
+/** Starts the DataLoader's processes, which wait between the rounds. */
+async function startDataLoader(
+  folder: string,
+  { size, threads, batch }: { size: number; threads: number; batch: number },
+): Promise<Contender> {
+  const python = await startPython(
+    "loader-pytorch.py",
+    ["--folder", folder, "--size", size, "--threads", threads, "--batch", batch],
+    ["numpy", "pillow"],
+  );
+  return {
+    name: String(python.hello.name),
+    run: (crop, batches) =>
+      python.ask<Round>({ crop, batches }, "while it decoded. What it wrote above tells why."),
+    close: python.close,
+  };
+}
+
+/** Batches that take about a round's time, as many for each of PyTorch's processes. */
+async function choose(contenders: readonly Contender[], threads: number): Promise<number> {
+  let batches = Number.POSITIVE_INFINITY;
+  for (const contender of contenders) {
+    const { seconds } = await contender.run("training", threads);
+    batches = Math.min(batches, Math.round(secondsOfRound / seconds) * threads);
+  }
+  return Math.max(threads, batches);
+}
+
+/** Rounds of every contender and crop, one after the other in turn. */
+async function race(
+  contenders: readonly Contender[],
+  { threads, cores }: LoaderBenchSettings,
+  rounds: number,
+  asked?: number,
+): Promise<{ batches: number; results: LoaderBenchRow[] }> {
+  for (const contender of contenders) {
+    for (const crop of crops) await contender.run(crop, threads);
+  }
+  const batches = asked ?? (await choose(contenders, threads));
+  const entries = crops.flatMap((crop) =>
+    contenders.map((contender) => ({ contender, crop, rounds: [] as Round[] })),
+  );
+  for (let round = 0; round < rounds; round++) {
+    for (const entry of entries) entry.rounds.push(await entry.contender.run(entry.crop, batches));
+  }
+  const results = entries.map(({ contender, crop, rounds }) => {
+    const sum = (value: (round: Round) => number) =>
+      rounds.reduce((total, round) => total + value(round), 0);
+    const rates = rounds.map(({ images, seconds }) => images / seconds);
+    const share = (seconds: (round: Round) => number) =>
+      sum(seconds) / (threads * sum((round) => round.seconds));
+    return {
+      name: contender.name,
+      crop,
+      images: sum(({ images }) => images),
+      imagesPerSecond: median(rates),
+      imagesPerSecondPerCore: median(rates) / cores,
+      rounds: rates,
+      ...(rounds[0]!.readSeconds === undefined
+        ? {}
+        : {
+            reading: share((round) => round.readSeconds!),
+            decoding: share((round) => round.decodeSeconds!),
+          }),
+    };
+  });
+  return { batches, results };
+}
+
+function ratiosOf(results: readonly LoaderBenchRow[]): Record<Crop, number> | undefined {
+  const ratios = crops.map((crop) => {
+    const [ours, theirs] = results.filter((row) => row.crop === crop);
+    const rates = ours!.rounds.map((rate, i) => theirs && rate / theirs.rounds[i]!);
+    return [crop, theirs && median(rates as number[])] as const;
+  });
+  return ratios[0]![1] === undefined
+    ? undefined
+    : (Object.fromEntries(ratios) as Record<Crop, number>);
+}
+
+/**
+ * Measures how fast crops are read and decoded into input slots. Throws ERR_ONEHOUR_DATA for a folder
+ * that is no image folder, ERR_ONEHOUR_USAGE for a batch larger than the training set, and
+ * ERR_ONEHOUR_PYTORCH without PyTorch and Pillow.
+ */
+export async function benchLoader(options: LoaderBenchOptions): Promise<LoaderBenchResult> {
+  if (options.folder !== undefined) return await measure(options, resolve(options.folder));
+  const made = mkdtempSync(join(tmpdir(), "onehour-bench-"));
+  const remove = () => rmSync(made, { recursive: true, force: true });
+  process.once("exit", remove);
+  try {
+    await makePictures(made, options.pictures ?? picturesMade);
+    return await measure(options, made, made);
+  } finally {
+    process.off("exit", remove);
+    remove();
+  }
+}
+
+async function measure(
+  options: LoaderBenchOptions,
+  folder: string,
+  indexFolder?: string,
+): Promise<LoaderBenchResult> {
+  const { size, batch, threads = usableCores(), rounds, against } = options;
+  const contenders: Contender[] = [];
+  try {
+    const ours = await startOnehour(folder, indexFolder, { size, threads, batch });
+    contenders.push(ours);
+    if (against) contenders.push(await startDataLoader(folder, { size, threads, batch }));
+    const { trainingImages, testImages } = ours;
+    const cores = Math.min(threads, usableCores());
+    const named = options.folder === undefined ? {} : { folder };
+    const settings = { ...named, trainingImages, testImages, size, threads, cores, batch };
+    const raced = await race(contenders, settings, rounds, options.batches);
+    const ratios = ratiosOf(raced.results);
+    const processor = cpus()[0]?.model.trim() ?? "unknown processor";
+    return { settings, processor, ...raced, ...(ratios ? { ratios } : {}) };
+  } finally {
+    for (const contender of contenders) await contender.close();
+  }
+}
+
+const percent = (share: number | undefined) =>
+  share === undefined ? "" : `${(100 * share).toFixed(1)} %`;
+
+/** The result as a person reads it. */
+export function loaderTable({
+  settings,
+  processor,
+  batches,
+  results,
+  ratios,
+}: LoaderBenchResult): string {
+  const { folder, trainingImages, testImages, size, threads, cores, batch } = settings;
+  const count = (images: number) => images.toLocaleString("en-US");
+  const rows = results.map((row) => [
+    row.name,
+    row.crop,
+    row.imagesPerSecond.toFixed(0),
+    row.imagesPerSecondPerCore.toFixed(0),
+    percent(row.reading),
+    percent(row.decoding),
+    ratios && row.name === "onehour" ? `${ratios[row.crop].toFixed(2)}×` : "",
+  ]);
+  const header = ["", "crops", "images/s", "a core", "reading", "decoding"];
+  const lines = [
+    folder === undefined
+      ? `${count(trainingImages)} pictures of 500×375 pixels, made for this\n`
+      : `${folder}: ${count(trainingImages)} training and ${count(testImages)} test images\n`,
+    `crops of ${size}×${size}, batch ${batch}, ${threads} threads on ${cores} cores, ${processor}\n`,
+    `median of ${results[0]!.rounds.length} interleaved rounds of ${batches} batches\n\n`,
+    table([[...header, ratios ? "of PyTorch's" : ""], ...rows]),
+  ];
+  if (threads > cores)
+    lines.push(`\n${threads} threads shared ${cores} cores: the figure of a core is theirs.\n`);
+  return lines.join("");
+}
