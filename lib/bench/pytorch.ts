@@ -21,12 +21,13 @@ function missing(python: string, what: string): OnehourError {
 
 /**
  * Starts PyTorch with the python3 of `ONEHOUR_PYTHON`, or else the one on the path; eager, or with
- * torch.compile.
+ * torch.compile. It is ended after `limitSeconds`, if given.
  */
 export async function startPyTorch(
   settings: StepSettings,
   device: "cpu" | "cuda",
   mode: "eager" | "compiled" = "eager",
+  limitSeconds?: number,
 ): Promise<Contender> {
   const python = process.env.ONEHOUR_PYTHON || "python3";
   const { height, width, channels } = settings.images;
@@ -38,7 +39,10 @@ export async function startPyTorch(
       ...["--precision", settings.precision, "--threads", settings.threads],
       ...(mode === "compiled" ? ["--compile"] : []),
     ].map(String),
-    { stdio: ["pipe", "pipe", "inherit"] },
+    {
+      stdio: ["pipe", "pipe", "inherit"],
+      timeout: limitSeconds === undefined ? undefined : Math.round(limitSeconds * 1000),
+    },
   );
   const ended = new Promise<string>((resolve) => {
     child.on("error", () => resolve("was not found"));
