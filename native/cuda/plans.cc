@@ -83,21 +83,21 @@ Plan::Plan(Descriptor descriptor, std::optional<Descriptor> configuration)
 
 std::string proposePlans(const Target& target, const OperationGraph& graph, const Limits& limits,
                          const std::function<bool(Plan)>& isOfUse) {
-  std::vector<Descriptor> proposals;
+  std::vector<Descriptor> repeating;  // their bits
+  std::vector<Descriptor> others;
   for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
     for (Descriptor& configuration : configurations(target, graph, mode)) {
       const Engine engine(configuration);
       if (!engine.computesWith(graph.arithmetic)) continue;
       if (!limits.compilation && engine.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)) continue;
-      proposals.push_back(std::move(configuration));
+      (engine.isDeterministic() ? repeating : others).push_back(std::move(configuration));
     }
   }
   std::string last = "no engine computes it";
   size_t ofUse = 0;
   const auto start = std::chrono::steady_clock::now();
-  for (const bool deterministic : {true, false}) {
-    for (Descriptor& configuration : proposals) {
-      if (Engine(configuration).isDeterministic() != deterministic) continue;
+  for (std::vector<Descriptor>* proposals : {&repeating, &others}) {
+    for (Descriptor& configuration : *proposals) {
       if (ofUse == limits.plans) break;
       if (ofUse > 0 && secondsSince(start) > limits.seconds) break;
       Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
