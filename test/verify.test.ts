@@ -1,7 +1,15 @@
 // scripts/verify-gpu without a GPU: its comparisons pass on devices that are right, notice one that is
 // not, and leave whole results behind when they are cut off.
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -53,6 +61,17 @@ describe("a dry run", () => {
   it("refuses parts and devices that there are not", () => {
     expect(verify("parts", "--parts", "ops,speeed").status).toBe(2);
     expect(verify("device", "--device", "tpu").status).toBe(2);
+  });
+
+  it("refuses to unpack a bundle where somebody else may have put something", () => {
+    const [shared, theirs] = [join(folder, "shared"), join(folder, "theirs")];
+    for (const path of [shared, theirs]) mkdirSync(path);
+    symlinkSync(theirs, join(shared, `onehour-verify-${process.getuid!()}`));
+    const env = { ...process.env, TMPDIR: shared };
+    const { status, stderr } = spawnSync(script, ["--bundle", shared], { env, encoding: "utf8" });
+    expect(stderr).toMatch(/onehour-verify-\d+ is not a folder of this user's/);
+    expect(status).toBe(1);
+    expect(readdirSync(theirs)).toEqual([]);
   });
 
   it("fails, with results, where the device cannot be opened", () => {

@@ -174,7 +174,7 @@ async function startDataLoader(
   const python = await startPython(
     "loader-pytorch.py",
     ["--folder", folder, "--size", size, "--threads", threads, "--batch", batch],
-    ["numpy", "pillow"],
+    { packages: ["numpy", "pillow"] },
   );
   return {
     name: String(python.hello.name),

@@ -24,18 +24,28 @@ function missing(python: string, what: string, packages: string): OnehourError {
   );
 }
 
+export interface PythonOptions {
+  /** What the script needs beside torch. */
+  packages?: readonly string[];
+  /** When the process is ended, in seconds. */
+  limitSeconds?: number | undefined;
+}
+
 /**
- * Starts `script` of scripts/ with the python3 of `ONEHOUR_PYTHON`, or else the one on the path;
- * `packages` are those that it needs beside torch. Throws ERR_ONEHOUR_PYTORCH without PyTorch.
+ * Starts `script` of scripts/ with the python3 of `ONEHOUR_PYTHON`, or else the one on the path.
+ * Throws ERR_ONEHOUR_PYTORCH without PyTorch.
  */
 export async function startPython(
   script: string,
   args: readonly (string | number)[],
-  packages: readonly string[] = [],
+  { packages = [], limitSeconds }: PythonOptions = {},
 ): Promise<Python> {
   const python = process.env.ONEHOUR_PYTHON || "python3";
   const path = fileURLToPath(new URL(`../../scripts/${script}`, import.meta.url));
-  const child = spawn(python, [path, ...args.map(String)], { stdio: ["pipe", "pipe", "inherit"] });
+  const child = spawn(python, [path, ...args.map(String)], {
+    stdio: ["pipe", "pipe", "inherit"],
+    timeout: limitSeconds === undefined ? undefined : Math.round(limitSeconds * 1000),
+  });
   const ended = new Promise<string>((resolve) => {
     child.on("error", () => resolve("was not found"));
     child.on("close", (code, signal) => resolve(`ended with ${signal ?? `status ${code}`}`));

@@ -1,5 +1,6 @@
 // `onehour evaluate`: accuracy of a checkpoint on a whole test set.
 import { Command } from "commander";
+import { toNumber } from "./values.js";
 
 const count = (value: number) => value.toLocaleString("en-US");
 const percent = (fraction: number) => `${(100 * fraction).toFixed(2)}%`;
@@ -8,10 +9,15 @@ export function evaluateCommand(): Command {
   return new Command("evaluate")
     .description("Test the weights of a checkpoint, each image once.")
     .argument("<checkpoint>", "a .safetensors file of a run, or with torchvision's names")
-    .argument("<dataset>", "fashion-mnist[:folder] or synthetic[:HxWxC:classes]")
-    .action(async (checkpoint: string, dataset: string) => {
+    .argument("<dataset>", "fashion-mnist[:folder], synthetic[:HxWxC:classes] or a folder")
+    .option("--image-size <pixels>", "both sides of a folder's images; default: 224", toNumber)
+    .action(async (checkpoint: string, dataset: string, { imageSize }: { imageSize?: number }) => {
       const { evaluateCheckpoint } = await import("../train/evaluate.js");
-      const { top1, top5, loss, correct, images } = await evaluateCheckpoint(checkpoint, dataset);
+      const { top1, top5, loss, correct, images } = await evaluateCheckpoint(
+        checkpoint,
+        dataset,
+        imageSize === undefined ? {} : { imageSize },
+      );
       process.stdout.write(
         `test accuracy ${percent(top1)} (${count(correct)} correct, ${count(images)} of ` +
           `${count(images)} images counted), top-5 ${percent(top5)}, loss ${loss.toFixed(4)}\n`,

@@ -1,17 +1,27 @@
-// Reads a recipe file: JSON, or a TypeScript or JavaScript module whose default export is the recipe.
-import { existsSync, readFileSync } from "node:fs";
+// Reads a recipe: one of the package's by its name, or a file, JSON or a TypeScript or JavaScript module
+// whose default export is the recipe.
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { createJiti } from "jiti";
 import type { RecipeInput } from "../train/recipe.js";
 import { usageError } from "./values.js";
 
-/** The fields that the file sets; the training code checks their values. */
-export async function readRecipe(file: string): Promise<RecipeInput> {
-  const path = resolve(file);
+const packaged = fileURLToPath(new URL("../../recipes", import.meta.url));
+
+/** Names of the recipes that come with the package. */
+function recipeNames(): string[] {
+  return readdirSync(packaged).map((file) => file.replace(/\.json$/, ""));
+}
+
+/** The fields that the recipe sets; the training code checks their values. */
+export async function readRecipe(nameOrFile: string): Promise<RecipeInput> {
+  const isName = recipeNames().includes(nameOrFile);
+  const path = isName ? resolve(packaged, `${nameOrFile}.json`) : resolve(nameOrFile);
   if (!existsSync(path))
     throw usageError(
-      `The recipe ${path} does not exist. Name a .json or .ts file, ` +
-        "for example the recipe.json of an earlier run folder.",
+      `The recipe ${path} does not exist. Name a .json or .ts file, for example the recipe.json ` +
+        `of an earlier run folder, or one of ${recipeNames().join(", ")}.`,
     );
   const recipe = path.endsWith(".json") ? parse(path) : await load(path);
   if (typeof recipe !== "object" || recipe === null || Array.isArray(recipe))

@@ -11,7 +11,16 @@ interface Extras {
 }
 
 /** Flags whose recipe field has another name than commander gives them. */
-const fields: Record<string, keyof RecipeInput> = { syncBn: "syncBatchNorm" };
+const fields: Record<string, keyof RecipeInput> = {
+  syncBn: "syncBatchNorm",
+  preciseBn: "preciseBatchNorm",
+};
+
+/** What the bare flags of these fields stand for. */
+const bare: { [Field in keyof RecipeInput]?: RecipeInput[Field] } = {
+  syncBatchNorm: -1, // all ranks
+  preciseBatchNorm: 200,
+};
 
 /** Flags that are no part of a recipe. */
 const extras: ReadonlySet<string> = new Set(["recipe", "resume", "dumpProgram"]);
@@ -19,7 +28,10 @@ const extras: ReadonlySet<string> = new Set(["recipe", "resume", "dumpProgram"])
 export function trainCommand(): Command {
   return new Command("train")
     .description("Train a network with k synchronous workers.")
-    .argument("[dataset]", "fashion-mnist[:folder], synthetic[:HxWxC:classes] or a folder with train/ and val/")
+    .argument(
+      "[dataset]",
+      "fashion-mnist[:folder], synthetic[:HxWxC:classes] or a folder with train/ and val/",
+    )
     .option(
       "--model <name>",
       "resnet8/20/32/56 (small images) or resnet18/34/50/101/152; default: resnet8 or resnet50",
@@ -27,6 +39,7 @@ export function trainCommand(): Command {
     .option("--workers <k>", "worker processes; default: one a GPU, or 1", toNumber)
     .option("--batch <n>", "images per worker and micro-batch; default: 32", toNumber)
     .option("--accumulate <a>", "micro-batches per step; default: 1", toNumber)
+    .option("--minibatch <kn>", "images of a step, instead of accumulate", toNumber)
     .option("--epochs <E>", "may be fractional; default: the data set's", toNumber)
     .option("--steps <S>", "end after this many steps in all", toNumber)
     .option(
@@ -50,17 +63,31 @@ export function trainCommand(): Command {
     .option("--no-nesterov", "plain momentum")
     .option("--weight-decay <λ>", "on all but batch norm's parameters; default: 1e-4", toNumber)
     .option("--sync-bn [g]", "batch norm over all ranks, or groups of g", toNumber)
+    .option("--precise-bn [B]", "statistics of B batches (200) for evaluation", toNumber)
     .option("--precision <fp32|tf32|bf16>", "default: fp32 on the CPU, bf16 on a GPU")
     .option("--device <auto|cpu|cuda>", "where to compute; default: auto")
     .option("--no-cuda-graph", "start a GPU's kernels one by one")
     .option("--threads <T>", "CPU threads per worker; default: cores / workers", toNumber)
     .option("--seed <s>", "of initial weights, order and augmentation; default: 0", toNumber)
     .option("--no-augment", "train on the images as they are")
-    .option("--image-size <pixels>", "both sides of an image folder's images; default: 224", toNumber)
-    .option("--color-jitter <j>", "change an image folder's colors by up to j; default: 0", toNumber)
+    .option(
+      "--image-size <pixels>",
+      "both sides of an image folder's images; default: 224",
+      toNumber,
+    )
+    .option(
+      "--color-jitter <j>",
+      "change an image folder's colors by up to j; default: 0",
+      toNumber,
+    )
     .option("--strict", "end the run at the first damaged image of a folder")
-    .option("--init <file>", "start from the weights of a .safetensors file")
-    .option("--recipe <file>", "read a recipe, .json or .ts; flags override it")
+    .option("--init <file>", "start from the weights of a checkpoint, or of torchvision")
+    .option("--recipe <name|file>", "goyal-2017, a .json or a .ts; flags override it")
+    .option(
+      "--checkpoint-minutes <N>",
+      "between checkpoints within an epoch; default: 10",
+      toNumber,
+    )
     .option("--out <folder>", "run folder; default: runs/<dataset>-<model>-<date>")
     .option("--resume", "continue the run in --out from its last checkpoint")
     .option("--timeout <seconds>", "stop when a worker makes no progress; default: 60", toNumber)
@@ -95,8 +122,10 @@ function explicitFlags(command: Command): RecipeInput {
   const typed = Object.entries(command.opts()).filter(
     ([name]) => !extras.has(name) && command.getOptionValueSource(name) === "cli",
   );
-  const recipe = Object.fromEntries(typed.map(([name, value]) => [fields[name] ?? name, value]));
-  // The bare flag synchronises over all ranks, which a recipe writes as -1.
-  if (recipe.syncBatchNorm === true) recipe.syncBatchNorm = -1;
-  return recipe;
+  return Object.fromEntries(
+    typed.map(([name, value]) => {
+      const field = fields[name] ?? (name as keyof RecipeInput);
+      return [field, value === true ? (bare[field] ?? true) : value];
+    }),
+  );
 }

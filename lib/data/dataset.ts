@@ -66,6 +66,11 @@ export interface Dataset {
   readonly fingerprint: string;
   /** Batches of n images that are to be filled beside those that are queued; 1 by default. */
   readonly ahead?: (batch: number) => number;
+  /**
+   * Images of each shard of the training part, one shard behind the other, where they are to be read
+   * in sequence: epochs are then shuffled as `shardOrder` tells, not by one permutation of all images.
+   */
+  readonly shards?: readonly number[];
   /** What was met in the images so far, where they are decoded. */
   readonly inspection?: Inspection;
   /** What the user should know of it before the run. */
@@ -122,7 +127,8 @@ export function isBuiltIn(name: string): boolean {
 
 /**
  * Opens a data set by name: `fashion-mnist`, `fashion-mnist:FOLDER`, `synthetic`,
- * `synthetic:224x224x3:1000`, or a folder with train/CLASS/* and val/CLASS/*. Throws
+ * `synthetic:224x224x3:1000`, or a folder with train/CLASS/* and val/CLASS/*, or with tar
+ * shards in WebDataset's layout, train-000000.tar and so on. Throws
  * ERR_ONEHOUR_RECIPE when it is unknown, ERR_ONEHOUR_DATA when it is missing or damaged.
  */
 export async function openDataset(name: string, options: DatasetOptions = {}): Promise<Dataset> {
@@ -149,7 +155,8 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
     "ERR_ONEHOUR_RECIPE",
     `there is no data set "${name}", nor a folder of that name; did you mean "${meant}"? Expected ` +
       "fashion-mnist, fashion-mnist:FOLDER (four idx files), " +
-      "synthetic, synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES, or a folder with train/CLASS/ and val/CLASS/",
+      "synthetic, synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES, or a folder with train/CLASS/ and val/CLASS/ " +
+      "or train-000000.tar and val-000000.tar",
   );
 }
 

@@ -3,6 +3,10 @@
 import { readdir, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { OnehourError } from "../errors.js";
+import { readSynsets } from "./devkit.js";
+
+/** Where the development kit has its labels. */
+const devkit = "ILSVRC2012_devkit_t12/data";
 
 const pictures = /\.(jpe?g|png|webp|gif)$/i;
 
@@ -16,7 +20,12 @@ export interface FlatLabels {
 }
 
 /** Reads the labels of `images`, sorted; throws with what is wrong. */
-type Reader = (text: string, images: readonly string[], classOf: ClassOf) => Map<string, number>;
+type Reader = (
+  text: string,
+  images: readonly string[],
+  classOf: ClassOf,
+  folder: string,
+) => Map<string, number> | Promise<Map<string, number>>;
 type ClassOf = (name: string, line: number) => number;
 
 const linesOf = (text: string) =>
@@ -36,6 +45,15 @@ function byName(entries: Iterable<[stem: string, label: number]>, images: readon
   return labels;
 }
 
+/** One label a line, in the order of the images. */
+function inOrder(text: string, images: readonly string[], classOf: ClassOf): Map<string, number> {
+  const lines = linesOf(text);
+  if (lines.length !== images.length) {
+    throw new Error(`it has ${lines.length} labels for ${images.length} images`);
+  }
+  return new Map(images.map((image, i) => [image, classOf(lines[i]!, i + 1)]));
+}
+
 /** Files of labels by name, and how they are read. */
 const formats: Readonly<Record<string, Reader>> = {
   // Kaggle's: "ImageId,PredictionString" and then "ILSVRC2012_val_00048981,n03995372 85 131 498 499 …".
@@ -49,14 +67,13 @@ const formats: Readonly<Record<string, Reader>> = {
         }),
       images,
     ),
-  // One class's name a line, in the order of the images.
-  "imagenet_2012_validation_synset_labels.txt": (text, images, classOf) => {
-    const lines = linesOf(text);
-    if (lines.length !== images.length) {
-      throw new Error(`it has ${lines.length} labels for ${images.length} images`);
-    }
-    return new Map(images.map((image, i) => [image, classOf(lines[i]!, i + 1)]));
+  // The development kit's: one ILSVRC2012_ID a line, which meta.mat beside it explains.
+  "ILSVRC2012_validation_ground_truth.txt": async (text, images, classOf, folder) => {
+    const names = readSynsets(await readFile(join(folder, "meta.mat")));
+    return inOrder(text, images, (id, line) => classOf(names.get(Number(id)) ?? `ID ${id}`, line));
   },
+  // One class's name a line.
+  "imagenet_2012_validation_synset_labels.txt": inOrder,
   // "ILSVRC2012_val_00000001.JPEG n01751748", or a number from 0 in the order of the classes.
   "val.txt": (text, images, classOf) =>
     byName(
@@ -88,7 +105,8 @@ export async function readFlatLabels(
   const images = (await readdir(folder)).filter(isPicture).sort();
   if (images.length === 0) return undefined;
   const numbers = new Map(classes.map((name, i) => [name, i]));
-  for (const place of [folder, dirname(folder)]) {
+  const beside = dirname(folder);
+  for (const place of [folder, beside, join(beside, devkit), join(dirname(beside), devkit)]) {
     for (const [name, read] of Object.entries(formats)) {
       const file = join(place, name);
       const text = await readFile(file, "utf8").catch(() => undefined);
@@ -102,7 +120,7 @@ export async function readFlatLabels(
         );
       };
       try {
-        return { file, labels: read(text, images, classOf) };
+        return { file, labels: await read(text, images, classOf, place) };
       } catch (error) {
         throw new OnehourError("ERR_ONEHOUR_DATA", `${file}: ${(error as Error).message}`);
       }

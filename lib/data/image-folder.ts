@@ -1,4 +1,5 @@
-// A folder of images in ImageNet's layout: train/CLASS/* and val/CLASS/*, decoded as they are needed.
+// A folder of images, in ImageNet's layout (train/CLASS/* and val/CLASS/*) or in tar shards, decoded as
+// they are needed.
 
 import { existsSync } from "node:fs";
 import { homedir } from "node:os";
@@ -6,9 +7,11 @@ import { join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
 import { cropNumbers, drawCrop, jitterNumbers } from "./crop.js";
 import type { Dataset, DatasetOptions, DecodedSplit, Request } from "./dataset.js";
-import { type FileList, indexPart, type Progress } from "./image-index.js";
+import { indexPart, type Progress } from "./image-index.js";
 import { Inspection } from "./inspection.js";
+import type { PictureList, PictureParts } from "./picture-list.js";
 import { type Flaw, Pictures, startPictures } from "./pictures.js";
+import { findShards, listShards } from "./shard-index.js";
 
 const defaultSize = 224; // pixels
 /** The shorter side before the centre is cut out, in the output's sides (256 / 224). */
@@ -33,15 +36,10 @@ class FolderSplit implements DecodedSplit {
   readonly length: number;
 
   constructor(
-    private readonly folder: string,
-    private readonly files: FileList,
+    private readonly list: PictureList,
     private readonly source: Source,
   ) {
-    this.length = files.length;
-  }
-
-  path(index: number): string {
-    return join(this.folder, this.files.path(index));
+    this.length = list.labels.length;
   }
 
   /**
@@ -50,10 +48,10 @@ class FolderSplit implements DecodedSplit {
    */
   async fill(request: Request): Promise<void> {
     const { indices, augment, images, labels } = request;
-    for (const [i, index] of indices.entries()) labels[i] = this.files.labels[index]!;
+    for (const [i, index] of indices.entries()) labels[i] = this.list.labels[index]!;
     const flaws = await this.decode(request);
     for (const flaw of flaws) {
-      this.source.inspection.note(this.path(indices[flaw.picture]!), flaw);
+      this.source.inspection.note(this.list.name(indices[flaw.picture]!), flaw);
       if (!flaw.lost) continue;
       if (augment) await this.replace(request, flaw.picture);
       else place(images, flaw.picture, indices.length).fill(grey);
@@ -72,20 +70,20 @@ class FolderSplit implements DecodedSplit {
         flips: flips.subarray(picture, picture + 1),
       });
       if (flaw?.lost) continue;
-      labels[picture] = this.files.labels[index]!;
+      labels[picture] = this.list.labels[index]!;
       return;
     }
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
-      `${this.path(lost)} cannot be decoded, nor can the ${Math.min(mostLost, this.length - 1)} ` +
+      `${this.list.name(lost)} cannot be decoded, nor can the ${Math.min(mostLost, this.length - 1)} ` +
         "images behind it; expected JPEG, PNG, WebP or GIF images. Look at the first of them",
     );
   }
 
   private async decode({ indices, augment, images, flips }: Request): Promise<Flaw[]> {
     const { size, jitter, pictures } = this.source;
-    const files = Array.from(indices, (index) => this.path(index));
-    const view = { files, target: images, size, shortSide: Math.round(size * evaluationScale) };
+    const shortSide = Math.round(size * evaluationScale);
+    const view = { ...this.list.sources(indices), target: images, size, shortSide };
     flips.fill(0);
     if (!augment) return await pictures.decode(view);
     const crops = new Float64Array(indices.length * cropNumbers);
@@ -135,36 +133,51 @@ function spread(length: number): Uint32Array {
   return Uint32Array.from({ length: count }, (_, i) => Math.floor((i * length) / count));
 }
 
+/** The images in class folders, numbered in the order of their names' bytes. */
+async function listFolders(
+  root: string,
+  cache: string,
+  progress: (part: string) => Progress,
+): Promise<PictureParts> {
+  if (!existsSync(join(root, "train"))) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_DATA",
+      `the folder ${root} holds no train/; expected train/CLASS/ and val/CLASS/ with images in them, ` +
+        "or shards train-000000.tar, … and val-000000.tar, … in WebDataset's layout. " +
+        `Four idx files of Fashion-MNIST are named fashion-mnist:${root}`,
+    );
+  }
+  const trained = await indexPart(join(root, "train"), cache, progress("train"));
+  const tested = await indexPart(join(root, "val"), cache, progress("val"), trained.classes);
+  return {
+    classes: trained.classes.length,
+    train: trained.files,
+    test: tested.files,
+    digest: `${trained.digest}:${tested.digest}`,
+  };
+}
+
 /**
- * Opens a folder with train/CLASS/* and val/CLASS/*; every image becomes a square of `imageSize`
- * pixels. Classes are numbered in the order of their names' bytes. Throws ERR_ONEHOUR_DATA.
+ * Opens a folder with train/CLASS/* and val/CLASS/*, or, where train/ has no subfolders, with tar
+ * shards (see `listShards`; their epochs are shuffled as `shardOrder` tells). Every image becomes a
+ * square of `imageSize` pixels. Throws ERR_ONEHOUR_DATA.
  */
 export async function openImageFolder(name: string, options: DatasetOptions): Promise<Dataset> {
   const root = resolve(name);
   const { imageSize: size = defaultSize, colorJitter: jitter = 0, strict = false } = options;
-  if (!existsSync(join(root, "train"))) {
-    throw new OnehourError(
-      "ERR_ONEHOUR_DATA",
-      `the folder ${root} holds no train/; expected train/CLASS/ and val/CLASS/ with images in them. ` +
-        `Four idx files of Fashion-MNIST are named fashion-mnist:${root}`,
-    );
-  }
   const { indexFolder = defaultIndexFolder, say = () => {}, localWorkers = 1 } = options;
-  const list = (part: string, classes?: readonly string[]) => {
-    const progress = listing(part, say);
-    return indexPart(join(root, part), indexFolder, progress, classes);
-  };
-  const trained = await list("train");
-  const tested = await list("val", trained.classes);
-  const paths = Array.from(spread(trained.files.length), (index) =>
-    join(root, "train", trained.files.path(index)),
-  );
+  const progress = (part: string) => listing(part, say);
+  const shards = await findShards(root);
+  const { train, test, classes, digest, ...order } = shards
+    ? await listShards(root, shards, indexFolder, progress, strict)
+    : await listFolders(root, indexFolder, progress);
+  const sample = spread(train.labels.length);
   const pictures = options.threads
     ? new Pictures(options.threads)
     : await startPictures(
         {
-          files: paths,
-          target: new Uint8Array(paths.length * size * size * 3),
+          ...train.sources(sample),
+          target: new Uint8Array(sample.length * size * size * 3),
           size,
           shortSide: Math.round(size * evaluationScale),
         },
@@ -175,15 +188,16 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
   return {
     name: root,
     images: { height: size, width: size, channels: 3 },
-    classes: trained.classes.length,
+    classes,
     mean,
     std,
     augmentation: { padding: 0, flip: true },
-    train: new FolderSplit(join(root, "train"), trained.files, source),
-    test: new FolderSplit(join(root, "val"), tested.files, source),
+    train: new FolderSplit(train, source),
+    test: new FolderSplit(test, source),
     defaultEpochs: 90,
-    fingerprint: `folder:${size}:${jitter}:${trained.digest}:${tested.digest}`,
+    fingerprint: `folder:${size}:${jitter}:${digest}`,
     ahead: (batch) => batchesAhead(pictures.threads, batch),
     inspection,
+    ...order,
   };
 }

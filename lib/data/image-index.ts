@@ -2,34 +2,33 @@
 
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { OnehourError } from "../errors.js";
 import { type FlatLabels, isPicture, readFlatLabels } from "./flat-validation.js";
+import { inParallel } from "./in-parallel.js";
+import { cachedIndex, type IndexHeader } from "./index-cache.js";
+import type { Lines } from "./lines.js";
+import type { PictureList, PictureSources } from "./picture-list.js";
 
-/** Files of the training or the validation part; kept as bytes, since there may be millions. */
-export class FileList {
-  private readonly starts: Uint32Array;
+/** Files of the training or the validation part. */
+export class FileList implements PictureList {
+  readonly labels: Int32Array;
 
-  /** `paths`: relative to the part's folder, each with a line feed behind it. */
+  /** Lines `bytes TAB label TAB path`, the path being relative to `folder`. */
   constructor(
-    private readonly paths: Buffer,
-    readonly labels: Int32Array,
+    private readonly folder: string,
+    private readonly lines: Lines,
   ) {
-    this.starts = new Uint32Array(labels.length + 1);
-    for (let i = 0, at = 0; i < labels.length; i++) {
-      at = paths.indexOf(0x0a, at) + 1;
-      this.starts[i + 1] = at;
-    }
+    this.labels = Int32Array.from({ length: lines.length }, (_, i) => Number(lines.fields(i)[1]));
   }
 
-  get length(): number {
-    return this.labels.length;
+  name(index: number): string {
+    return join(this.folder, this.lines.fields(index)[2]!);
   }
 
-  /** Path of file `index`, relative to the part's folder. */
-  path(index: number): string {
-    return this.paths.toString("utf8", this.starts[index]!, this.starts[index + 1]! - 1);
+  sources(indices: Uint32Array): PictureSources {
+    return { files: Array.from(indices, (index) => this.name(index)) };
   }
 }
 
@@ -41,27 +40,21 @@ export interface IndexedPart {
   digest: string;
 }
 
-/** What an index was made of; another one is made where anything differs. */
-interface Header {
-  version: 1;
-  folder: string;
+interface Header extends IndexHeader {
   classes: string[];
   /** Modification times in ms: of the part's folder, of each class's, or of the file with labels. */
   times: number[];
-  images: number;
 }
 
 /** Told how many files of how many classes have been listed. */
 export type Progress = (files: number, done: number, classes: number) => void;
-
-const statsAtOnce = 64;
 
 function dataError(message: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_DATA", message);
 }
 
 /** Folders in `folder`, sorted by their names' bytes, as every tool numbers ImageNet's classes. */
-async function subfolders(folder: string): Promise<string[]> {
+export async function subfolders(folder: string): Promise<string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((error) => {
     throw dataError(
       `cannot read the folder ${folder} (${(error as Error).message}); expected train/CLASS/ and ` +
@@ -80,18 +73,7 @@ async function subfolders(folder: string): Promise<string[]> {
   return names.sort(byBytes);
 }
 
-const byBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b));
-
-/** Runs `work` for each item, some at a time, in order of the items. */
-async function inParallel<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = new Array(items.length);
-  let next = 0;
-  const run = async () => {
-    for (let i = next++; i < items.length; i = next++) results[i] = await work(items[i]!);
-  };
-  await Promise.all(Array.from({ length: statsAtOnce }, run));
-  return results;
-}
+export const byBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b));
 
 /** Lines `bytes TAB label TAB path` of the images in a class's folder. */
 async function listClass(folder: string, name: string, label: number): Promise<string[]> {
@@ -107,6 +89,7 @@ async function list(
   folder: string,
   { classes }: Header,
   flat: FlatLabels | undefined,
+  needsAll: boolean,
   progress: Progress,
 ): Promise<string[]> {
   const lines: string[] = [];
@@ -120,7 +103,7 @@ async function list(
   const folders = await subfolders(folder);
   for (const [done, name] of folders.entries()) {
     const found = await listClass(folder, name, classes.indexOf(name));
-    if (found.length === 0) {
+    if (found.length === 0 && needsAll) {
       throw dataError(
         `the class folder ${join(folder, name)} holds no image; expected .jpg, .jpeg, .png, .webp ` +
           "or .gif files. Fill it, or remove it (classes are numbered by the folders that are there)",
@@ -130,46 +113,6 @@ async function list(
     progress(lines.length, done + 1, folders.length);
   }
   return lines;
-}
-
-function parse(header: Header, lines: readonly string[]): IndexedPart {
-  const paths: string[] = [];
-  const labels = new Int32Array(lines.length);
-  for (const [i, line] of lines.entries()) {
-    const [, label, path] = line.split("\t");
-    labels[i] = Number(label);
-    paths.push(`${path}\n`);
-  }
-  const digest = createHash("sha256").update(JSON.stringify(header.classes));
-  for (const line of lines) digest.update(`${line}\n`);
-  return {
-    classes: header.classes,
-    files: new FileList(Buffer.from(paths.join("")), labels),
-    digest: digest.digest("hex"),
-  };
-}
-
-/** The lines of an index file, if it is about the same folder in the same state. */
-async function readIndex(file: string, expected: Omit<Header, "images">) {
-  const text = await readFile(file, "utf8").catch(() => undefined);
-  const [first, ...lines] = text?.split("\n") ?? [];
-  if (!first || lines.pop() !== "") return undefined;
-  try {
-    const { images, ...header } = JSON.parse(first) as Header;
-    const isSame = JSON.stringify(header) === JSON.stringify(expected) && images === lines.length;
-    return isSame ? lines : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-async function writeIndex(file: string, header: Header, lines: readonly string[]): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`;
-  await writeFile(
-    temporary,
-    `${JSON.stringify(header)}\n${lines.map((line) => `${line}\n`).join("")}`,
-  );
-  await rename(temporary, file);
 }
 
 /**
@@ -202,22 +145,25 @@ export async function indexPart(
     );
   }
   const watched = flat ? [folder, flat.file] : [folder, ...found.map((name) => join(folder, name))];
-  const expected = {
-    version: 1 as const,
+  const header: Header = {
+    version: 1,
     folder,
     classes: [...(classes ?? found)],
     times: (await inParallel(watched, (path) => stat(path))).map(({ mtimeMs }) => mtimeMs),
   };
-  const name = createHash("sha256").update(folder).digest("hex").slice(0, 16);
-  const file = join(cache, `${name}.index`);
-  const known = await readIndex(file, expected);
-  if (known) return parse({ ...expected, images: known.length }, known);
-  const header = { ...expected, images: 0 };
-  const lines = await list(folder, header, flat, progress);
-  header.images = lines.length;
-  // A cache that cannot be written costs the next run this work, and nothing else.
-  await mkdir(cache, { recursive: true })
-    .then(() => writeIndex(file, header, lines))
-    .catch(() => {});
-  return parse(header, lines);
+  const { lines, digest } = await cachedIndex(cache, header, async () => {
+    const listed = await list(folder, header, flat, classes === undefined, progress);
+    if (listed.length === 0) {
+      throw dataError(`${folder} holds no image; expected some in its class folders`);
+    }
+    return Buffer.from(listed.map((line) => `${line}\n`).join(""));
+  });
+  return {
+    classes: header.classes,
+    files: new FileList(folder, lines),
+    digest: createHash("sha256")
+      .update(JSON.stringify(header.classes))
+      .update(digest)
+      .digest("hex"),
+  };
 }

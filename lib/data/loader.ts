@@ -57,9 +57,10 @@ export class Loader {
   /** Test images first … first + count − 1 (count ≤ n); the rest gets label −1, counted nowhere. */
   async fillEvaluation(slot: Uint8Array, first: number, count: number): Promise<void> {
     const { dataset, layout } = this.options;
-    const { offset, bytes } = layout.images;
+    const { images, flips } = layout;
     const indices = Uint32Array.from({ length: count }, (_, i) => first + i);
-    slot.fill(0, offset + count * this.imageBytes, offset + bytes);
+    slot.fill(0, images.offset + count * this.imageBytes, images.offset + images.bytes);
+    slot.fill(0, flips.offset + count, flips.offset + flips.bytes);
     this.view(slot, layout.labels, Int32Array).fill(-1, count);
     await this.fill(dataset.test, this.request(slot, indices, undefined));
   }

@@ -1,4 +1,4 @@
-// Which images each worker sees in which step: one permutation an epoch, divided among the workers.
+// Which images each worker sees in which step: one order an epoch, divided among the workers.
 
 import { Purpose, Random } from "./random.js";
 
@@ -12,13 +12,17 @@ export interface SamplerOptions {
   /** Images n of a worker's micro-batch. */
   batch: number;
   seed: number;
+  /** Images of each shard, where the training set's order is that of `shardOrder`. */
+  shards?: readonly number[] | undefined;
 }
 
-/** The order of an epoch: a uniform permutation of 0 … images − 1 that depends on seed and epoch. */
-export function permutation(images: number, seed: number, epoch: number): Uint32Array {
-  const order = new Uint32Array(images);
-  const random = new Random(seed, Purpose.order, epoch);
-  for (let i = 0; i < images; i++) {
+/** Shards that are shuffled together, image by image. */
+export const windowShards = 16;
+
+/** A uniform permutation of 0 … length − 1. */
+function shuffled(length: number, random: Random): Uint32Array {
+  const order = new Uint32Array(length);
+  for (let i = 0; i < length; i++) {
     const j = random.below(i + 1);
     order[i] = order[j]!;
     order[j] = i;
@@ -26,8 +30,45 @@ export function permutation(images: number, seed: number, epoch: number): Uint32
   return order;
 }
 
+/** The order of an epoch: a uniform permutation of 0 … images − 1 that depends on seed and epoch. */
+export function permutation(images: number, seed: number, epoch: number): Uint32Array {
+  return shuffled(images, new Random(seed, Purpose.order, epoch));
+}
+
 /**
- * Divides each epoch's permutation into steps of kn images, and each step into k·a groups of n:
+ * The order of an epoch of images in consecutive shards, `shards[i]` images each, that are to be read
+ * in sequence: the shards are permuted, divided into windows of `window` or fewer, as even as may be,
+ * and the images of a window are permuted together. Depends on seed and epoch alone. This is weaker
+ * than the one permutation of all images that the paper asks for (remark 4), unless one window
+ * covers all shards: images of shards that are far apart in an epoch meet in no step.
+ */
+export function shardOrder(
+  shards: readonly number[],
+  seed: number,
+  epoch: number,
+  window = windowShards,
+): Uint32Array {
+  const random = new Random(seed, Purpose.order, epoch);
+  const starts = [0];
+  for (const [i, images] of shards.entries()) starts.push(starts[i]! + images);
+  const order = new Uint32Array(starts.at(-1)!);
+  const drawn = shuffled(shards.length, random);
+  const windows = Math.ceil(shards.length / window);
+  let filled = 0;
+  for (let w = 0; w < windows; w++) {
+    const first = Math.floor((w * shards.length) / windows);
+    const end = Math.floor(((w + 1) * shards.length) / windows);
+    const images: number[] = [];
+    for (const shard of drawn.subarray(first, end)) {
+      for (let image = starts[shard]!; image < starts[shard + 1]!; image++) images.push(image);
+    }
+    for (const i of shuffled(images.length, random)) order[filled++] = images[i]!;
+  }
+  return order;
+}
+
+/**
+ * Divides each epoch's order, a permutation of all images or for shards a weaker one, into steps of kn images, and each step into k·a groups of n:
  * worker r's micro-batch j is group j·k + r, so the groups do not depend on how kn is split.
  */
 export class Sampler {
@@ -48,10 +89,10 @@ export class Sampler {
 
   /** Indices of the n images of micro-batch `micro` of worker `rank` in step `step` of the run. */
   group(step: number, rank: number, micro: number): Uint32Array {
-    const { images, workers, batch, seed } = this.options;
+    const { images, workers, batch, seed, shards } = this.options;
     const epoch = Math.floor(step / this.stepsPerEpoch);
     if (epoch !== this.epoch) {
-      this.order = permutation(images, seed, epoch);
+      this.order = shards ? shardOrder(shards, seed, epoch) : permutation(images, seed, epoch);
       this.epoch = epoch;
     }
     const start =

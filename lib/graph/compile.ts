@@ -43,6 +43,8 @@ export interface CompileOptions {
   operations: ReadonlySet<string>;
   /** Image channels are zero-padded to a multiple of this. */
   channelMultiple: number;
+  /** Batches whose mean statistics the program `statistics` gives; none or 0: there is no such program. */
+  preciseBatchNorm?: number;
   /** Steps in flight: copies of the input and output arenas. */
   slots: number;
 }
@@ -149,10 +151,14 @@ export function lower(
     bindGradients(micro, differentiate(micro), layout, true);
     graphs.unshift(["micro", micro.g]);
   }
-  const evaluate = forward(model, options, "evaluate");
-  bindLeaves(evaluate, layout);
-  evaluate.metrics.storage = new Storage(METRICS_BYTES, "output", output.metrics.offset);
-  graphs.push(["evaluate", evaluate.g], ...arenaPrograms(layout, options));
+  for (const mode of ["evaluate", "statistics"] as const) {
+    if (mode === "statistics" && !options.preciseBatchNorm) continue;
+    const built = forward(model, options, mode);
+    bindLeaves(built, layout);
+    built.metrics.storage = new Storage(METRICS_BYTES, "output", output.metrics.offset);
+    graphs.push([mode, built.g]);
+  }
+  graphs.push(...arenaPrograms(layout, options));
 
   const { parameterBytes, statisticsBytes } = layout;
   const arenas: Arena[] = [
@@ -193,6 +199,7 @@ function check(model: Model, options: CompileOptions): void {
  * - `last`: gradients, all-reduce, update; metrics (mean loss over the kn images, top-1, top-5,
  *   images) and per bucket the number of non-finite gradients go to the output slot.
  * - `evaluate`: with running statistics; metrics of this rank's batch, the loss summed.
+ * - `statistics` (preciseBatchNorm > 0): adds a batch's share to the running statistics, which begin at 0.
  * - `average` (workers > 1): running statistics to their mean over the ranks.
  * - `broadcast` (workers > 1): parameters and state of rank 0 to all, low-precision copies from them.
  * - `weights` (bf16): low-precision copies from the parameters, for after these were written.

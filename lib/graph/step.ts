@@ -41,11 +41,16 @@ export interface Built {
   input: CompiledModel["input"];
 }
 
-export type Mode = "micro" | "last" | "evaluate";
+export type Mode = "micro" | "last" | "evaluate" | "statistics";
 
-/** Exactly running·(1 − m) + m·(mean of the a statistics), spread over a micro-batches. */
-function runningFactors(mode: Mode, a: number): { decay: number; gain: number } {
+/**
+ * Exactly running·(1 − m) + m·(mean of the a statistics), spread over a micro-batches; or the mean of
+ * the statistics of so many batches, added to zeros.
+ */
+function runningFactors(mode: Mode, options: CompileOptions): { decay: number; gain: number } {
+  const { accumulate: a, preciseBatchNorm = 0 } = options;
   const m = RUNNING_MOMENTUM;
+  if (mode === "statistics") return { decay: 1, gain: 1 / preciseBatchNorm };
   return mode === "micro" ? { decay: 1, gain: m / (a * (1 - m)) } : { decay: 1 - m, gain: m / a };
 }
 
@@ -65,7 +70,7 @@ export function forward(model: Model, options: CompileOptions, mode: Mode): Buil
   const network: Network = {
     training,
     batchNorm: {
-      ...runningFactors(mode, a),
+      ...runningFactors(mode, options),
       ...(syncBatchNorm > 1 ? { group: { communicator: "statistics", size: syncBatchNorm } } : {}),
     },
     parameter(declaration) {

@@ -38,7 +38,8 @@ export const globalAveragePoolOp = defineOp<"y">({
 });
 
 /**
- * Largest value of each window; padding never wins.
+ * Largest value of each window; padding never wins. A NaN is the largest on a GPU, as in PyTorch; the
+ * CPU's oneDNN passes over it, and a window of NaN alone gives its type's lowest value.
  *
  * @param x [N, H, W, C], f32 or bf16
  * @param options window, stride and padding in pixels, one number or [vertical, horizontal]

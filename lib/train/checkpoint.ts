@@ -1,16 +1,19 @@
 // Checkpoints of a run: what they hold, how they are saved without ever leaving none, and read.
 
 import { constants, existsSync } from "node:fs";
-import { link, open, readFile, rename, rm } from "node:fs/promises";
+import { copyFile, link, open, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
+import { refuseFile, requireFit, type Shapes } from "./fit.js";
 import { formatSafetensors, parseSafetensors, toFloat32 } from "./safetensors.js";
 
 export const checkpointName = "checkpoint.safetensors";
 export const previousName = "checkpoint.previous.safetensors";
+export const bestName = "best.safetensors";
 const momentumPrefix = "momentum.";
 const rankPrefix = (rank: number) => `rank.${rank}.`;
 
@@ -56,13 +59,16 @@ export function checksum(data: Float32Array): string {
   return crc32(bytes).toString(16).padStart(8, "0");
 }
 
-/** The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics. */
-export function formatCheckpoint(
+/**
+ * The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics. Steps are
+ * queued between the checksums of two tensors.
+ */
+export async function formatCheckpoint(
   layouts: readonly TensorLayout[],
   state: ModelState,
   position: Position,
   model: string,
-): Uint8Array[] {
+): Promise<Uint8Array[]> {
   const tensors = layouts.map(({ name, shape }) => ({
     name,
     shape,
@@ -78,6 +84,11 @@ export function formatCheckpoint(
       if (data) tensors.push({ name: rankPrefix(rank) + name, shape, data });
     }
   }
+  const checksums: Record<string, string> = {};
+  for (const { name, data } of tensors) {
+    checksums[name] = checksum(data);
+    await setImmediate();
+  }
   const { lastLearningRate, ...numbers } = position;
   return formatSafetensors(tensors, {
     format: "pt",
@@ -85,24 +96,15 @@ export function formatCheckpoint(
     model,
     ...Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, String(value)])),
     ...(lastLearningRate === undefined ? {} : { lastLearningRate: String(lastLearningRate) }),
-    checksums: JSON.stringify(
-      Object.fromEntries(tensors.map(({ name, data }) => [name, checksum(data)])),
-    ),
+    checksums: JSON.stringify(checksums),
   });
-}
-
-function refuse(file: string, problem: string, advice: string): OnehourError {
-  return new OnehourError(
-    "ERR_ONEHOUR_CHECKPOINT",
-    `${file}: ${problem}. It was left as it is; ${advice}`,
-  );
 }
 
 function parsePosition(file: string, metadata: Record<string, string>): Position {
   const number = (key: string): number => {
     const value = metadata[key] === undefined ? Number.NaN : Number(metadata[key]);
     if (!Number.isFinite(value)) {
-      throw refuse(file, `its ${key} is missing`, "expected a checkpoint of onehour train");
+      throw refuseFile(file, `its ${key} is missing`, "expected a checkpoint of onehour train");
     }
     return value;
   };
@@ -119,8 +121,22 @@ function parsePosition(file: string, metadata: Record<string, string>): Position
 }
 
 /**
+ * What wrappers of a network put before all of its tensors' names: `module.`, `model.`. No layer of a
+ * residual network holds all of its tensors.
+ */
+function commonPrefix(names: readonly string[]): string {
+  const [first = ""] = names;
+  for (let end = 0; ; ) {
+    const next = first.indexOf(".", end) + 1;
+    if (next === 0 || !names.every((name) => name.startsWith(first.slice(0, next))))
+      return first.slice(0, end);
+    end = next;
+  }
+}
+
+/**
  * Reads a file of weights: a checkpoint of this program, with momentum and position, or weights
- * from elsewhere under torchvision's names. Throws ERR_ONEHOUR_CHECKPOINT when it cannot be used.
+ * from elsewhere under torchvision's names, with a prefix or without. Throws ERR_ONEHOUR_CHECKPOINT when it cannot be used.
  */
 export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { shapes: Shapes } {
   const { tensors, metadata } = parseSafetensors(file, buffer);
@@ -128,20 +144,27 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
   try {
     checksums = JSON.parse(metadata.checksums ?? "{}");
   } catch {
-    throw refuse(file, "its checksums cannot be read", "expected a complete checkpoint");
+    throw refuseFile(file, "its checksums cannot be read", "expected a complete checkpoint");
   }
   const weights = new Map<string, Float32Array>();
   const momentum = new Map<string, Float32Array>();
   const ranks = new Map<number, Map<string, Float32Array>>();
   const shapes: Shapes = new Map();
-  for (const [name, tensor] of tensors) {
+  const isOwn = metadata.producer?.startsWith("onehour") === true;
+  const prefix = isOwn ? "" : commonPrefix([...tensors.keys()]);
+  for (const [stored, tensor] of tensors) {
+    const name = stored.slice(prefix.length);
     if (name.endsWith("num_batches_tracked")) continue; // PyTorch's counter; our decay is constant
     const data = toFloat32(tensor);
     if (!data) {
-      throw refuse(file, `tensor ${name} is ${tensor.dtype}`, "expected floating-point tensors");
+      throw refuseFile(
+        file,
+        `tensor ${stored} is ${tensor.dtype}`,
+        "expected floating-point tensors",
+      );
     }
     if (Object.hasOwn(checksums, name) && checksums[name] !== checksum(data)) {
-      throw refuse(
+      throw refuseFile(
         file,
         `tensor ${name} does not have the checksum it was saved with`,
         "expected the bytes that were written",
@@ -156,7 +179,7 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
       momentum.set(name.slice(momentumPrefix.length), data);
     } else weights.set(name, data);
   }
-  if (!metadata.producer?.startsWith("onehour")) return { weights, shapes };
+  if (!isOwn) return { weights, shapes };
   return {
     weights,
     momentum,
@@ -168,8 +191,6 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
     ...(metadata.model === undefined ? {} : { model: metadata.model }),
   };
 }
-
-type Shapes = Map<string, readonly number[]>;
 
 /** Reads and parses a file; also the error when it is not there names it. */
 export async function readCheckpoint(file: string): Promise<Checkpoint & { shapes: Shapes }> {
@@ -186,45 +207,11 @@ export async function readCheckpoint(file: string): Promise<Checkpoint & { shape
   return parseCheckpoint(file, buffer);
 }
 
-/** What keeps these weights from being a model's; undefined when they fit. */
-function misfit(
-  checkpoint: Checkpoint & { shapes: Shapes },
-  layouts: readonly TensorLayout[],
-): string | undefined {
-  const wanted = new Set(layouts.map(({ name }) => name));
-  for (const { name, shape } of layouts) {
-    const found = checkpoint.shapes.get(name);
-    if (!found) return `it has no tensor ${name}`;
-    if (found.length !== shape.length || found.some((size, i) => size !== shape[i])) {
-      return `its tensor ${name} is [${found}], not [${shape}]`;
-    }
-  }
-  const extra = [...checkpoint.weights.keys()].find((name) => !wanted.has(name));
-  return extra === undefined ? undefined : `the model has no tensor ${extra}`;
-}
-
-/** Throws ERR_ONEHOUR_CHECKPOINT, naming file and model, unless the weights fit. */
-export function requireFit(
-  file: string,
-  checkpoint: Checkpoint & { shapes: Shapes },
-  layouts: readonly TensorLayout[],
-  model: string,
-): void {
-  const problem = misfit(checkpoint, layouts);
-  if (problem) {
-    const other = checkpoint.model !== undefined && checkpoint.model !== model;
-    throw refuse(
-      file,
-      `these are not weights of ${model} for this data set: ${problem}`,
-      other
-        ? `it was saved from ${checkpoint.model}; try --model ${checkpoint.model}`
-        : "name another file",
-    );
-  }
-}
-
 /** A checkpoint that a run can continue from. */
 export type RunState = Checkpoint & Required<Pick<Checkpoint, "momentum" | "position">>;
+
+/** One that was read, and from which file of the run folder. */
+type FoundState = RunState & { name: string };
 
 /**
  * Throws unless the file can be continued from: momentum of every parameter, a position, and of
@@ -241,7 +228,7 @@ function requireRun(
     ({ name, shape }) => momentum?.get(name)?.length !== elements(shape),
   );
   if (!position || missing) {
-    throw refuse(
+    throw refuseFile(
       file,
       "it holds weights but no run to continue",
       `start a new run from it: --init ${file}`,
@@ -250,7 +237,7 @@ function requireRun(
   for (const [rank, own] of ranks.entries()) {
     const lacking = statistics.find(({ name, shape }) => own.get(name)?.length !== elements(shape));
     if (!lacking) continue;
-    throw refuse(
+    throw refuseFile(
       file,
       `it has no tensor ${rankPrefix(rank)}${lacking.name} of [${lacking.shape}], but others of ` +
         "the ranks' own running statistics",
@@ -274,10 +261,10 @@ export async function readLastCheckpoint(
   statistics: readonly TensorLayout[],
   model: string,
   warn: (text: string) => void,
-): Promise<RunState> {
+): Promise<FoundState> {
   const read = async (name: string) => {
     const file = join(folder, name);
-    return { file, checkpoint: await readCheckpoint(file) };
+    return { name, file, checkpoint: await readCheckpoint(file) };
   };
   const found = await read(checkpointName).catch(async (error: OnehourError) => {
     const previous = await read(previousName).catch((other: OnehourError) => {
@@ -288,7 +275,7 @@ export async function readLastCheckpoint(
   });
   requireFit(found.file, found.checkpoint, [...parameters, ...statistics], model);
   requireRun(found.file, found.checkpoint, parameters, statistics);
-  return { ...found.checkpoint, model };
+  return { ...found.checkpoint, model, name: found.name };
 }
 
 /** The error for a run folder neither of whose checkpoints can be read. */
@@ -339,22 +326,31 @@ export async function writeAtomically(
 }
 
 /**
- * Saves a checkpoint; the one before is kept as checkpoint.previous.safetensors. At every moment
- * at least one complete checkpoint lies in the folder once there was one.
+ * Gives a file of the folder a second name, under which another may lie already. Files are replaced
+ * here but never written to, so that both names may be of one.
  */
-export async function saveCheckpoint(folder: string, pieces: readonly Uint8Array[]): Promise<void> {
-  const current = join(folder, checkpointName);
-  const previous = join(folder, previousName);
+export async function keepAs(folder: string, name: string, other: string): Promise<void> {
+  const [file, kept] = [join(folder, name), join(folder, `${other}.tmp`)];
+  await rm(kept, { force: true });
+  await link(file, kept).catch(async (error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") throw error;
+    await copyFile(file, kept); // a file system without hard links
+  });
+  await rename(kept, join(folder, other));
+}
+
+/**
+ * Saves a checkpoint; the one before is kept as checkpoint.previous.safetensors, unless `isTorn` says
+ * that it is not whole. At every moment at least one complete checkpoint lies in the folder once there
+ * was one.
+ */
+export async function saveCheckpoint(
+  folder: string,
+  pieces: readonly Uint8Array[],
+  isTorn = false,
+): Promise<void> {
   await writeAtomically(folder, checkpointName, pieces, async () => {
-    const kept = `${previous}.tmp`;
-    await rm(kept, { force: true });
-    try {
-      await link(current, kept);
-      await rename(kept, previous);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === "ENOENT") return; // the first checkpoint
-      await rename(current, previous); // a file system without hard links
-    }
+    if (isTorn || !existsSync(join(folder, checkpointName))) return;
+    await keepAs(folder, checkpointName, previousName);
   });
 }

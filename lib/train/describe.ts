@@ -45,8 +45,11 @@ export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): str
       ? "a drop falls within the warm-up"
       : "",
   ].filter((note) => note !== "");
+  const dropSteps = milestones.map((epoch) => count(stepsOf(epoch, stepsPerEpoch)));
   const drops =
-    milestones.length === 0 ? "no drops" : `÷ 10 at epoch ${milestones.map(short).join(", ")}`;
+    milestones.length === 0
+      ? "no drops"
+      : `÷ 10 at epoch ${milestones.map(short).join(", ")} (step ${dropSteps.join(", ")})`;
   return (
     `minibatch ${workers} × ${accumulate} × ${batch} = ${minibatch}, ` +
     `lr ${lr} × ${minibatch}/${referenceMinibatch} = ${short(peak)}, ${warm}, ${drops}` +
@@ -103,11 +106,13 @@ export function describeRun(facts: RunFacts): string[] {
     recipe.syncBatchNorm === 0
       ? "batch norm per worker"
       : `batch norm over ${recipe.syncBatchNorm < 0 ? "all" : `groups of ${recipe.syncBatchNorm}`} workers`;
+  const precise =
+    recipe.preciseBatchNorm === 0 ? "" : `, precise over ${recipe.preciseBatchNorm} batches`;
   return [
     `${recipe.model} on ${dataset.name}: ${count(dataset.train.length)} training and ` +
       `${count(dataset.test.length)} test images of ${height} × ${width} × ${channels}, ` +
       `${dataset.classes} classes`,
-    `${count(parameters)} parameters, ${recipe.precision} on ${device.name}${threads}, ${sync}`,
+    `${count(parameters)} parameters, ${recipe.precision} on ${device.name}${threads}, ${sync}${precise}`,
     `memory ${formatBytes(total)} a worker: ${parts
       .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`)
       .join(", ")}`,

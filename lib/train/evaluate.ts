@@ -5,7 +5,8 @@ import { Loader } from "../data/loader.js";
 import { openDevice } from "../device.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, resnet } from "../models/resnet.js";
-import { readCheckpoint, requireFit } from "./checkpoint.js";
+import { readCheckpoint } from "./checkpoint.js";
+import { requireFit } from "./fit.js";
 import { batchesAhead, slotsFor } from "./prepare.js";
 import { choosePrecision } from "./recipe.js";
 import { writeWeights } from "./state.js";
@@ -78,6 +79,8 @@ export interface EvaluateOptions {
   /** Images of a batch; changes the speed only. */
   batch?: number;
   precision?: "fp32" | "tf32" | "bf16";
+  /** Pixels of both sides of an image folder's images; 224. */
+  imageSize?: number;
 }
 
 /** The model with which the file shares most tensors, by name and shape, of all it has or needs. */
@@ -108,7 +111,7 @@ export async function evaluateCheckpoint(
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const checkpoint = await readCheckpoint(file);
-  const dataset = await openDataset(datasetName);
+  const dataset = await openDataset(datasetName, { imageSize: options.imageSize });
   using device = openDevice({
     device: options.device ?? "auto",
     ...(options.threads === undefined ? {} : { threads: options.threads }),

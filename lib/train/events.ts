@@ -32,6 +32,11 @@ export interface Result {
   top5?: number;
   /** Images of the test set. */
   testImages?: number;
+  /**
+   * Median over the last five epochs of the error in % (paper, section 5.1); absent where fewer were
+   * evaluated.
+   */
+  medianTop1Error?: number;
   seconds: number;
 }
 
@@ -73,14 +78,22 @@ export class Reporter {
     if (event.type === "end") this.line(this.ending(event.result));
   };
 
-  private ending({ status, steps, seconds, top1, testImages, out }: Result): string {
+  private ending(result: Result): string {
+    const { status, steps, seconds, top1, testImages, medianTop1Error, out } = result;
     const after = `after ${count(steps)} steps, ${seconds.toFixed(1)} s`;
     if (status === "interrupted") {
       return `interrupted ${after}; continue with: onehour train --resume --out ${out}`;
     }
     const images = count(testImages ?? 0);
     const accuracy = (100 * (top1 ?? 0)).toFixed(2);
-    return `finished ${after}: test accuracy ${accuracy}%, ${images} of ${images} images\nrun folder: ${out}`;
+    const median =
+      medianTop1Error === undefined
+        ? ""
+        : `; median error of the last five epochs ${medianTop1Error.toFixed(2)}%`;
+    return (
+      `finished ${after}: test accuracy ${accuracy}%, ${images} of ${images} images${median}\n` +
+      `run folder: ${out}`
+    );
   }
 
   private step(event: Extract<RunEvent, { type: "step" }>): void {

@@ -3,16 +3,35 @@
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 
-/** Calls `visit` with the index of each element in torchvision's layout and in the stored one. */
-function eachElement(layout: TensorLayout, visit: (plain: number, stored: number) => void): void {
-  const [outputs = 1, inputs = 1, rows = 1, columns = 1] = layout.shape;
-  const channels = layout.stored.length > 1 ? layout.stored.at(-1)! : 1;
-  for (let o = 0; o < outputs; o++) {
-    for (let r = 0; r < rows; r++) {
-      for (let s = 0; s < columns; s++) {
-        const stored = ((o * rows + r) * columns + s) * channels;
-        const plain = (o * inputs * rows + r) * columns + s;
-        for (let i = 0; i < inputs; i++) visit(plain + i * rows * columns, stored + i);
+/** Elements of a filter's window and channels: as they are, and as they are stored. */
+function sizesOf({ shape, stored }: TensorLayout) {
+  const [outputs = 1, channels = 1, rows = 1, columns = 1] = shape;
+  const padded = stored.length > 1 ? stored.at(-1)! : 1;
+  return { outputs, channels, window: rows * columns, padded };
+}
+
+/** Whether both layouts are one order of the same elements. */
+function isSame(layout: TensorLayout): boolean {
+  return sizesOf(layout).window === 1 && elements(layout.shape) === elements(layout.stored);
+}
+
+/** A matrix of each output: rows × columns, a row `width` elements from the next. */
+interface Matrices {
+  values: Float32Array;
+  rows: number;
+  columns: number;
+  width: number;
+}
+
+/** Writes each matrix transposed, rows `width` apart. */
+function transpose(count: number, source: Matrices, target: Float32Array, width: number): void {
+  const { values, rows, columns, width: sourceWidth } = source;
+  for (let matrix = 0; matrix < count; matrix++) {
+    const from = matrix * rows * sourceWidth;
+    const to = matrix * columns * width;
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) {
+        target[to + column * width + row] = values[from + row * sourceWidth + column]!;
       }
     }
   }
@@ -20,18 +39,19 @@ function eachElement(layout: TensorLayout, visit: (plain: number, stored: number
 
 /** The tensor as it lies in its arena; padding is 0. */
 export function toStored(layout: TensorLayout, values: Float32Array): Float32Array {
+  if (isSame(layout)) return values.slice();
+  const { outputs, channels, window, padded } = sizesOf(layout);
   const stored = new Float32Array(elements(layout.stored));
-  eachElement(layout, (plain, at) => {
-    stored[at] = values[plain]!;
-  });
+  transpose(outputs, { values, rows: channels, columns: window, width: window }, stored, padded);
   return stored;
 }
 
 /** The tensor in torchvision's layout, from what lies in its arena. */
 export function fromStored(layout: TensorLayout, stored: Float32Array): Float32Array {
+  if (isSame(layout)) return stored.slice();
+  const { outputs, channels, window, padded } = sizesOf(layout);
   const values = new Float32Array(elements(layout.shape));
-  eachElement(layout, (plain, at) => {
-    values[plain] = stored[at]!;
-  });
+  const source = { values: stored, rows: window, columns: channels, width: padded };
+  transpose(outputs, source, values, window);
   return values;
 }

@@ -34,6 +34,7 @@ export function compileRecipe(recipe: Recipe, dataset: Dataset, device: Device):
     nesterov: recipe.nesterov,
     weightDecay: recipe.weightDecay,
     labelSmoothing: recipe.labelSmoothing,
+    preciseBatchNorm: recipe.preciseBatchNorm,
     mean: dataset.mean,
     std: dataset.std,
     operations: device.operations,

@@ -6,6 +6,7 @@ import type { Dataset } from "../data/dataset.js";
 import type { DeviceProperties } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { nearestOf } from "../nearest.js";
+import { microBatches } from "./minibatch.js";
 import { defaultMilestones, stepsOf } from "./schedule.js";
 
 const whole = (least: number) =>
@@ -49,8 +50,10 @@ export const recipeSchema = z.strictObject({
   workers: whole(1).optional(),
   /** Images n per worker and micro-batch. */
   batch: whole(1).default(32),
-  /** Micro-batches a of a step. */
-  accumulate: whole(1).default(1),
+  /** Micro-batches a of a step; what `minibatch` needs, or 1. */
+  accumulate: whole(1).optional(),
+  /** Images kn of a step, in place of `accumulate`. */
+  minibatch: whole(1).optional(),
   /** Epochs of the schedule, fractional or not. */
   epochs: positive.optional(),
   /** Ends the run after that many steps in all. */
@@ -75,6 +78,8 @@ export const recipeSchema = z.strictObject({
   labelSmoothing: fraction.default(0),
   /** Ranks of a batch-norm group: 0 off, −1 all. */
   syncBatchNorm: whole(-1).default(0),
+  /** Batches per worker that running statistics are taken from before each evaluation; 0 off. */
+  preciseBatchNorm: whole(0).default(0),
   /** Compute type; fp32 on the CPU, bf16 on a GPU. */
   precision: oneOf(["fp32", "tf32", "bf16"]).optional(),
   device: oneOf(["auto", "cpu", "cuda"]).default("auto"),
@@ -95,6 +100,8 @@ export const recipeSchema = z.strictObject({
   strict: flag.default(false),
   /** A safetensors file with weights to start from. */
   init: text.optional(),
+  /** Minutes between two checkpoints within an epoch; 0 for none. */
+  checkpointMinutes: notNegative.default(10),
   /** Run folder; `runs/<dataset>-<model>-<date>`. */
   out: text.optional(),
   /** Seconds without progress after which a worker counts as hung. */
@@ -105,9 +112,9 @@ export const recipeSchema = z.strictObject({
 export type RecipeInput = z.input<typeof recipeSchema>;
 /** A recipe with the defaults that need neither data nor device filled in. */
 export type PartialRecipe = z.output<typeof recipeSchema>;
-type Chosen = "model" | "workers" | "epochs" | "milestones" | "precision";
+type Chosen = "model" | "workers" | "accumulate" | "epochs" | "milestones" | "precision";
 /** A recipe in which nothing is left to choose; `recipe.json` of a run folder. */
-export type Recipe = Omit<PartialRecipe, Chosen> & {
+export type Recipe = Omit<PartialRecipe, Chosen | "minibatch"> & {
   [Field in Chosen]-?: Exclude<PartialRecipe[Field], undefined>;
 };
 
@@ -115,10 +122,15 @@ function refuse(field: string, problem: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_RECIPE", `${flagOf(field)}: ${problem}`);
 }
 
+const flags: Readonly<Record<string, string>> = {
+  dataset: "dataset",
+  syncBatchNorm: "--sync-bn",
+  preciseBatchNorm: "--precise-bn",
+};
+
 /** `momentumForm` as a user knows it from the command line: `--momentum-form`. */
 function flagOf(field: string): string {
-  if (field === "dataset") return "dataset";
-  if (field === "syncBatchNorm") return "--sync-bn";
+  if (Object.hasOwn(flags, field)) return flags[field]!;
   return `--${field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
@@ -167,14 +179,18 @@ export function choosePrecision(
 
 /**
  * A recipe with some fields changed. Default milestones go with the epochs: where only these are
- * changed, milestones that were the defaults before are left to be chosen again.
+ * changed, milestones that were the defaults before are left to be chosen again. Of `accumulate` and
+ * `minibatch`, which name the same, the change counts.
  */
 export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): RecipeInput {
-  const { milestones, ...others } = recipe;
+  const kept = { ...recipe };
   const isDefault =
     recipe.epochs !== undefined &&
-    JSON.stringify(milestones) === JSON.stringify(defaultMilestones(recipe.epochs));
-  return { ...(isDefault && changes.epochs !== undefined ? others : recipe), ...changes };
+    JSON.stringify(recipe.milestones) === JSON.stringify(defaultMilestones(recipe.epochs));
+  if (isDefault && changes.epochs !== undefined) delete kept.milestones;
+  if (changes.minibatch !== undefined) delete kept.accumulate;
+  if (changes.accumulate !== undefined) delete kept.minibatch;
+  return { ...kept, ...changes };
 }
 
 /** What a recipe's open fields are filled from. */
@@ -199,7 +215,8 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
   }
 
   const workers = recipe.workers ?? 1;
-  const { batch, accumulate } = recipe;
+  const { batch, minibatch: _, ...kept } = recipe;
+  const accumulate = microBatches({ ...recipe, workers }, dataset.train.length);
   const minibatch = workers * accumulate * batch;
   if (minibatch > dataset.train.length) {
     const most = Math.floor(dataset.train.length / (workers * accumulate));
@@ -228,6 +245,14 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
   if (stepsOf(epochs, stepsPerEpoch) < 1) {
     throw refuse("epochs", `${epochs} epochs are less than a step; expected more`);
   }
+  const batches = stepsPerEpoch * accumulate;
+  if (recipe.preciseBatchNorm > batches) {
+    throw refuse(
+      "preciseBatchNorm",
+      `an epoch has ${batches} batches a worker, fewer than ${recipe.preciseBatchNorm}; ` +
+        `expected at most ${batches} here`,
+    );
+  }
   for (const milestone of recipe.milestones ?? []) {
     if (milestone >= epochs) {
       throw refuse(
@@ -239,10 +264,12 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
   }
 
   return {
-    ...recipe,
+    ...kept,
     dataset: dataset.name,
     model,
     workers,
+    batch,
+    accumulate,
     epochs,
     milestones: sortMilestones(recipe.milestones ?? defaultMilestones(epochs)),
     ...(recipe.init === undefined ? {} : { init: resolve(recipe.init) }),

@@ -6,7 +6,6 @@ import { basename, dirname, join, resolve } from "node:path";
 import { canonicalName } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
 import { checkpointName, isDiskFull, previousName, writeAtomically } from "./checkpoint.js";
-import type { Result } from "./events.js";
 import { parseRecipe, type Recipe, type RecipeInput, sortMilestones } from "./recipe.js";
 
 const recipeName = "recipe.json";
@@ -33,6 +32,8 @@ export type LogLine =
       top5: number;
       testLoss: number;
       testImages: number;
+      /** Share of the time of its steps in which rank 0's device waited for input. */
+      inputWait: number;
       seconds: number;
     }
   | {
@@ -42,6 +43,8 @@ export type LogLine =
       steps: number;
       seconds: number;
       top1?: number;
+      /** Median over the last five epochs, in %. */
+      medianTop1Error?: number;
       reason?: string;
     };
 
@@ -150,6 +153,7 @@ const changeable: ReadonlySet<string> = new Set([
   "threads",
   "timeout",
   "cudaGraph",
+  "checkpointMinutes",
 ]);
 
 /** Fields that a run keeps in another form than they may be typed in, and how to get it. */
@@ -181,7 +185,9 @@ export async function readRunRecipe(folder: string, input: RecipeInput): Promise
       `${file} is no recipe (${(error as Error).message}); expected the one that the run wrote`,
     );
   }
-  const merged: Record<string, unknown> = { ...stored };
+  const { workers = 1, batch = 1, accumulate = 1 } = stored;
+  // Of the same size by another name nothing changes.
+  const merged: Record<string, unknown> = { minibatch: workers * accumulate * batch, ...stored };
   for (const [key, value] of Object.entries(input)) {
     if (value === undefined) continue;
     const before = merged[key];
@@ -212,16 +218,6 @@ export function readLog(folder: string): LogLine[] {
         return [];
       }
     });
-}
-
-/** The last line of a run that came to an end, or was interrupted. */
-export function endLine({
-  status,
-  steps,
-  seconds,
-  top1,
-}: Result): Extract<LogLine, { type: "end" }> {
-  return { type: "end", status, steps, seconds, ...(top1 === undefined ? {} : { top1 }) };
 }
 
 /** Whether a log is that of a run which came to its end. */

@@ -6,10 +6,13 @@ import type { Executor } from "../device.js";
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { requireSameFacts, requireSameTensors } from "./agreement.js";
-import { checksum, type Position } from "./checkpoint.js";
+import { Autosave } from "./autosave.js";
+import { checksum } from "./checkpoint.js";
+import { reportData } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
+import { recomputeStatistics } from "./precise-batch-norm.js";
 import {
   batchesAhead,
   compileRecipe,
@@ -19,12 +22,12 @@ import {
   requireMemory,
   requireStepsLeft,
 } from "./prepare.js";
+import { Progress } from "./progress.js";
+import { endLine, resultOf } from "./result.js";
 import {
   createRunFolder,
-  endLine,
   isFinished,
   Log,
-  type LogLine,
   readLog,
   rewindLog,
   updateRecipe,
@@ -39,10 +42,8 @@ import {
 } from "./schedule.js";
 import { readParameters } from "./state.js";
 import { Stop } from "./stop.js";
-import { traceFault } from "./trace.js";
+import { notFinite } from "./trace.js";
 import { Queue, type StepResult, Trainer } from "./trainer.js";
-
-type EpochLine = Extract<LogLine, { type: "epoch" }>;
 
 /** Runs to the end, or to a signal. Throws when it cannot go on; the last checkpoint stays. */
 export async function runRank(options: RunOptions): Promise<Result> {
@@ -72,22 +73,14 @@ class Run {
   private readonly scheduleOptions: ScheduleOptions;
   private readonly saving: Saving;
   private readonly stop: Stop;
+  private readonly autosave: Autosave;
   private readonly leads: boolean;
   /** Steps of the run in all. */
   private readonly total: number;
-  private readonly started = performance.now();
-  /** The first step of this process and when it began, in ms. */
-  private first = { step: 0, time: 0 };
-  private epochStarted = 0;
-  private epochEnded = 0;
+  private readonly progress: Progress;
   private log: Log | undefined;
-  private position: Position;
-  /** Seconds of the run, and of the epoch at hand, before this process. */
-  private earlier = { run: 0, epoch: 0 };
   /** Steps queued or about to be. */
   private committed = 0;
-  /** The last epoch that is finished, as it was logged. */
-  private epochLine: EpochLine | undefined;
 
   constructor(
     private readonly options: RunOptions,
@@ -97,15 +90,17 @@ class Run {
     const { recipe, dataset, team } = options;
     const { workers, accumulate, batch, seed, augment } = recipe;
     this.queue = new Queue(executor, compiled.output);
-    const images = dataset.train.length;
-    this.sampler = new Sampler({ images, workers, accumulate, batch, seed });
+    const { train, shards } = dataset;
+    const images = train.length;
+    this.sampler = new Sampler({ images, workers, accumulate, batch, seed, shards });
     this.loader = new Loader({ dataset, layout: compiled.input, batch, seed, augment });
     this.scheduleOptions = scheduleOf(recipe, this.sampler);
     this.schedule = stepSchedule(this.scheduleOptions);
     this.total = totalSteps(recipe, this.sampler.stepsPerEpoch);
     this.leads = team.rank === 0;
     this.stop = new Stop(team, () => this.committed);
-    this.position = startOf(recipe);
+    this.autosave = new Autosave(team, recipe.checkpointMinutes, () => this.committed);
+    this.progress = new Progress(startOf(recipe), this.sampler.stepsPerEpoch);
     this.saving = new Saving({
       recipe,
       compiled,
@@ -113,11 +108,7 @@ class Run {
       team,
       total: this.total,
       stepsPerEpoch: this.sampler.stepsPerEpoch,
-      position: () => ({
-        ...this.position,
-        epochSeconds: this.epochSeconds(),
-        seconds: this.seconds(),
-      }),
+      position: () => this.progress.position,
       say: (text) => this.say(text),
     });
   }
@@ -131,12 +122,14 @@ class Run {
       this.log?.write({
         type: "end",
         status: "failed",
-        steps: this.position.step,
-        seconds: this.seconds(),
+        steps: this.progress.step,
+        seconds: this.progress.seconds,
         reason: (error as Error).message,
       });
       throw error;
     } finally {
+      await this.saving.written();
+      this.autosave.dispose();
       this.stop.dispose();
       this.log?.close();
     }
@@ -158,51 +151,43 @@ class Run {
       sampler,
       schedule: scheduleOptions,
     });
-    for (const line of lines) this.say(line);
-  }
-
-  private seconds(): number {
-    return this.earlier.run + (performance.now() - this.started) / 1000;
+    for (const line of [...lines, ...(dataset.notes ?? [])]) this.say(line);
   }
 
   /** Puts weights, position and log in place. Returns true when nothing is left to do. */
   private async begin(): Promise<boolean> {
     const { recipe, resume, team } = this.options;
-    let finished = false;
+    const { stepsPerEpoch } = this.sampler;
+    const own = { position: this.progress.position, epochs: this.progress.epochs, finished: false };
     if (this.leads) {
-      this.position = await this.saving.restore(resume);
-      if (this.position.step > 0) this.saving.saved = this.position.step;
+      own.position = await this.saving.restore(resume);
+      const { step } = own.position;
+      if (step > 0) this.saving.saved = step;
       const lines = resume ? readLog(recipe.out) : [];
-      finished = this.position.step >= this.total && isFinished(lines);
-      if (!finished) {
-        requireStepsLeft(recipe, this.position.step);
+      own.finished = step >= this.total && isFinished(lines);
+      if (!own.finished) {
+        requireStepsLeft(recipe, step);
         await (resume ? updateRecipe : createRunFolder)(recipe.out, recipe);
       }
-      const kept = finished
-        ? lines
-        : await rewindLog(recipe.out, this.position.step, this.sampler.stepsPerEpoch);
-      this.epochLine = kept.findLast((line) => line.type === "epoch");
-      if (!finished) this.log = new Log(recipe.out, (text) => this.say(`warning: ${text}`));
+      const kept = own.finished ? lines : await rewindLog(recipe.out, step, stepsPerEpoch);
+      own.epochs = kept.filter((line) => line.type === "epoch");
+      if (!own.finished) this.log = new Log(recipe.out, (text) => this.say(`warning: ${text}`));
     }
-    const shared = { position: this.position, epochLine: this.epochLine, finished };
-    const first = JSON.parse((await team.gather("begin", JSON.stringify(shared)))[0]!);
-    this.position = { lastLearningRate: undefined, ...first.position };
-    this.epochLine = first.epochLine;
-    this.earlier = { run: this.position.seconds, epoch: this.position.epochSeconds };
-    if (first.finished) {
-      const { step } = this.position;
-      const ends = stepsOf(recipe.epochs, this.sampler.stepsPerEpoch);
-      const hint = step < ends ? `; to go on, give more than --steps ${step}` : "";
+    const [shared] = await team.gather("begin", JSON.stringify(own));
+    const { position, epochs, finished } = JSON.parse(shared!) as typeof own;
+    const { step } = position;
+    this.progress.continue(position, epochs);
+    if (finished) {
+      const hint =
+        step < stepsOf(recipe.epochs, stepsPerEpoch)
+          ? `; to go on, give more than --steps ${step}`
+          : "";
       this.say(`nothing is left to do: ${step} steps are done${hint}`);
       return true;
     }
     await this.saving.share();
-    this.saving.averaged = this.position.step;
-    this.say(
-      resume
-        ? `continuing ${recipe.out} after ${this.position.step} steps`
-        : `run folder: ${recipe.out}`,
-    );
+    this.saving.averaged = step;
+    this.say(resume ? `continuing ${recipe.out} after ${step} steps` : `run folder: ${recipe.out}`);
     return false;
   }
 
@@ -230,37 +215,47 @@ class Run {
 
   private async steps(): Promise<Result> {
     const { stepsPerEpoch } = this.sampler;
-    const trainer = this.trainer(this.position.lastLearningRate, (result) =>
-      this.finishStep(result),
-    );
-    let step = this.position.step;
+    const { progress, saving } = this;
+    const trainer = this.trainer(progress.lastLearningRate, (result) => this.finishStep(result));
+    let { step } = progress;
     this.committed = step;
-    this.first = { step, time: performance.now() };
-    this.epochStarted = this.first.time;
-    this.epochEnded = this.first.time;
+    progress.startSteps();
     // The run may have been stopped between an epoch's last step and its evaluation.
     const atEnd = step > 0 && (step % stepsPerEpoch === 0 || step >= this.total);
-    if (atEnd && this.epochLine?.epoch !== this.position.epoch) await this.evaluate();
+    if (atEnd) {
+      if (progress.isEvaluated) this.keepIfBest();
+      else await this.evaluate();
+    }
     while (step < this.total) {
-      if (this.stop.requested && step >= (await this.stop.agree())) break;
+      if (this.leads && !this.stop.requested && !saving.isWriting) this.autosave.askIfDue();
+      await this.agreements();
+      if (this.autosave.take(step) && saving.averaged !== step) {
+        await this.drain(trainer);
+        await saving.saveWithin();
+        await this.agreements();
+      }
+      if (this.stop.isDue(step)) break;
       this.committed = step + 1;
       const fault = await trainer.queueStep(step);
       if (fault) await this.fail(fault, trainer);
       step++;
       if (step % stepsPerEpoch === 0 || step === this.total) {
         await this.settle(trainer);
-        await this.saving.save();
+        await this.recomputeStatistics();
+        await saving.save();
+        this.autosave.restart();
         await this.evaluate();
       }
     }
     await this.settle(trainer);
     await trainer.discard();
-    const { saving } = this;
+    await saving.written();
     if (saving.averaged !== step) await saving.save();
     else if (step > 0 && saving.saved !== step) await saving.write();
+    await saving.written();
     // Every rank takes part in this once, signal or not, so that none waits for it in vain.
     await this.stop.agree();
-    const isComplete = step >= this.total && this.epochLine?.epoch === this.position.epoch;
+    const isComplete = step >= this.total && progress.isEvaluated;
     if (this.leads && step > 0 && saving.saved !== step) {
       throw new OnehourError(
         "ERR_ONEHOUR_CHECKPOINT",
@@ -271,52 +266,68 @@ class Run {
     return this.end(isComplete ? "finished" : "interrupted");
   }
 
+  /**
+   * Waits until nothing is left to agree on. Whatever another rank asks for later finds this one
+   * either here again or with a step more that it has committed to.
+   */
+  private async agreements(): Promise<void> {
+    while (this.stop.pending || this.autosave.pending) {
+      await this.autosave.settled();
+      if (this.stop.pending) await this.stop.agree();
+    }
+  }
+
   /** Logs a step when its results have been read back. */
   private finishStep(result: StepResult): void {
-    const { stepsPerEpoch } = this.sampler;
     const { step, lr, momentumFactor, loss, imagesPerSecond } = result;
-    const epoch = Math.floor(step / stepsPerEpoch);
-    if (epoch !== this.position.epoch) {
-      this.position.lossSum = 0;
-      this.earlier.epoch = 0;
-      this.epochStarted = this.epochEnded;
-    }
-    this.position.epoch = epoch;
-    this.position.step = step + 1;
-    this.position.lastLearningRate = lr;
-    this.position.lossSum += loss;
+    const epoch = this.progress.finishStep(result);
     if (!this.leads) return;
     const line = { type: "step", step, epoch, loss, lr, momentumFactor, imagesPerSecond } as const;
     this.log?.write(line);
     this.options.onEvent({
       ...line,
       steps: this.total,
-      stepsPerEpoch,
+      stepsPerEpoch: this.sampler.stepsPerEpoch,
       epochs: this.options.recipe.epochs,
       inputWait: this.queue.idle,
     });
   }
 
-  /** Waits for the queued steps, and makes sure that the ranks still agree. */
-  private async settle(trainer: Trainer): Promise<void> {
+  private async drain(trainer: Trainer): Promise<void> {
     const fault = await trainer.drain();
     if (fault) await this.fail(fault, trainer);
+  }
+
+  /** Waits for the queued steps, and makes sure that the ranks still agree. */
+  private async settle(trainer: Trainer): Promise<void> {
+    await this.drain(trainer);
     const { team } = this.options;
     if (team.size === 1) return;
     const parameters = await readParameters(this.executor, this.compiled);
     const sums = [...parameters].map(([name, values]) => [name, checksum(values)]);
-    await requireSameTensors(team, this.position.step, Object.fromEntries(sums));
+    await requireSameTensors(team, this.progress.step, Object.fromEntries(sums));
   }
 
-  private epochSeconds(): number {
-    return this.earlier.epoch + (performance.now() - this.epochStarted) / 1000;
+  private async recomputeStatistics(): Promise<void> {
+    const { recipe, team } = this.options;
+    const { compiled, queue, loader, sampler, progress } = this;
+    if (recipe.preciseBatchNorm === 0) return;
+    const { epoch } = progress.position;
+    const options = { recipe, compiled, queue, loader, sampler, rank: team.rank };
+    await recomputeStatistics(epoch, options);
+  }
+
+  private keepIfBest(): void {
+    if (this.progress.isBest) this.saving.keepBest();
   }
 
   /** Evaluates on the whole test set and logs the epoch; a signal breaks it off, to be repeated. */
   private async evaluate(): Promise<void> {
     const { recipe, dataset, team } = this.options;
+    const { progress, queue } = this;
+    const inputWait = progress.inputWait(queue.idle);
     const result = await evaluateSplit(
-      this.queue,
+      queue,
       this.loader,
       dataset,
       recipe.batch,
@@ -324,19 +335,12 @@ class Run {
       () => this.stop.requested,
     );
     if (!result) return;
-    const { epoch, lossSum, step } = this.position;
-    const line: EpochLine = {
-      type: "epoch",
-      epoch,
-      trainLoss: lossSum / (step - epoch * this.sampler.stepsPerEpoch),
-      top1: result.top1,
-      top5: result.top5,
-      testLoss: result.loss,
-      testImages: result.images,
-      seconds: this.epochSeconds(),
-    };
-    this.epochLine = line;
-    this.epochEnded = performance.now();
+    if (dataset.inspection) {
+      const lines = await reportData(dataset.inspection, inputWait, progress.step, team);
+      for (const text of lines) this.say(text);
+    }
+    const line = progress.finishEpoch(result, inputWait, queue.idle);
+    this.keepIfBest();
     if (!this.leads) return;
     this.log?.write(line);
     this.options.onEvent({ ...line, correct: result.correct, epochs: recipe.epochs });
@@ -345,23 +349,15 @@ class Run {
   private result(status: Result["status"]): Result {
     const { recipe } = this.options;
     const { signal } = this.stop;
-    const last = this.epochLine;
-    return {
+    const facts = {
       status,
       ...(status === "interrupted" && signal ? { signal } : {}),
       out: recipe.out,
       model: recipe.model,
-      steps: this.position.step,
-      ...(last
-        ? {
-            trainLoss: last.trainLoss,
-            top1: last.top1,
-            top5: last.top5,
-            testImages: last.testImages,
-          }
-        : {}),
-      seconds: this.seconds(),
+      steps: this.progress.step,
+      seconds: this.progress.seconds,
     };
+    return resultOf(facts, this.progress.epochs);
   }
 
   /** Logs the end, and tells it. */
@@ -382,25 +378,15 @@ class Run {
     const { compiled, queue, saving } = this;
     await queue.drain();
     await trainer.discard();
-    const done = this.position.step - this.first.step;
-    const where = await traceFault(fault, {
+    throw await notFinite(fault, {
       recipe,
       compiled,
       queue,
       team,
       saving,
       trainer: (lastLearningRate, onStep) => this.trainer(lastLearningRate, onStep),
-      perStep: (performance.now() - this.first.time) / Math.max(1, done),
+      perStep: this.progress.perStep,
       say: (text) => this.say(text),
     });
-    const kept =
-      saving.saved === undefined
-        ? "No checkpoint was saved before it"
-        : `The checkpoint of step ${saving.saved} is kept`;
-    throw new OnehourError(
-      "ERR_ONEHOUR_NOT_FINITE",
-      `step ${fault.step} is not finite: loss ${fault.loss}, lr ${fault.lr}; ${where}. ${kept}. ` +
-        `Try a smaller rate (--lr ${recipe.lr / 2}) or a longer warm-up`,
-    );
   }
 }

@@ -2,21 +2,25 @@
 
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import {
+  bestName,
+  checkpointName,
   formatCheckpoint,
   hasCheckpoint,
   isDiskFull,
+  keepAs,
   type ModelState,
   type Position,
+  previousName,
   readCheckpoint,
   readLastCheckpoint,
-  requireFit,
   saveCheckpoint,
 } from "./checkpoint.js";
+import { otherHead, requireFit } from "./fit.js";
 import { initialWeights } from "./initialize.js";
 import type { RunRecipe } from "./prepare.js";
 import type { Recipe } from "./recipe.js";
-import { clearGradients, readState, writeWeights } from "./state.js";
-import { gatherStatistics, type Statistics, scatterStatistics } from "./statistics.js";
+import { clearGradients, readSnapshot, type Snapshot, stateOf, writeWeights } from "./state.js";
+import { gatherStatistics, meanOf, type Statistics, scatterStatistics } from "./statistics.js";
 import type { Team } from "./team.js";
 import type { Queue } from "./trainer.js";
 
@@ -54,6 +58,11 @@ export class Saving {
   saved: number | undefined;
   /** On rank 0: each rank's own running statistics, where the run continues from them. */
   private ranks: Statistics[] | undefined;
+  /** The file of the checkpoint that `saved` counts. */
+  private file = checkpointName;
+  /** Steps of the best checkpoint that is still to be kept as such. */
+  private best: number | undefined;
+  private writing: Promise<void> | undefined;
   private readonly layouts: TensorLayout[];
 
   constructor(private readonly options: SavingOptions) {
@@ -71,11 +80,11 @@ export class Saving {
     let state: ModelState & { position?: Position };
     if (continues && hasCheckpoint(recipe.out)) {
       const warn = (text: string) => say(`warning: ${text}`);
-      state = await readLastCheckpoint(recipe.out, parameters, statistics, recipe.model, warn);
+      const last = await readLastCheckpoint(recipe.out, parameters, statistics, recipe.model, warn);
+      this.file = last.name;
+      state = last;
     } else if (recipe.init !== undefined) {
-      const given = await readCheckpoint(recipe.init);
-      requireFit(recipe.init, given, this.layouts, recipe.model);
-      state = { weights: given.weights };
+      state = await this.readInitial(recipe.init);
     } else {
       state = { weights: initialWeights(this.layouts, recipe.seed) };
     }
@@ -84,6 +93,22 @@ export class Saving {
     // Behind the last step nothing is left but to evaluate, with the average.
     this.ranks = position.step < total ? state.ranks : undefined;
     return position;
+  }
+
+  /** Weights of a file, with a new head where the file's tells another number of classes apart. */
+  private async readInitial(file: string): Promise<ModelState> {
+    const { recipe, say } = this.options;
+    const given = await readCheckpoint(file);
+    const head = otherHead(given.shapes, this.layouts);
+    requireFit(file, given, this.layouts, recipe.model, head);
+    if (!head) return { weights: given.weights };
+    const names = head.tensors.map(({ name }) => name);
+    say(
+      `${file} tells ${head.given} classes apart and the data set has ${head.wanted}: ` +
+        `${names.join(" and ")} start anew, all other weights are the file's`,
+    );
+    const fresh = initialWeights(head.tensors, recipe.seed);
+    return { weights: new Map([...given.weights, ...fresh]) };
   }
 
   /**
@@ -99,9 +124,9 @@ export class Saving {
     await clearGradients(queue.executor);
   }
 
-  /** Averages the running statistics, which all ranks take part in, and writes a checkpoint. */
+  /** Averages the running statistics, which all ranks take part in, and begins a checkpoint. */
   async save(): Promise<void> {
-    const { compiled, queue, team, stepsPerEpoch, position } = this.options;
+    const { queue, compiled, team, stepsPerEpoch, position } = this.options;
     const { step } = position();
     if (team.size > 1) {
       // An unbroken run averages at an epoch's end only.
@@ -113,32 +138,94 @@ export class Saving {
     await this.write();
   }
 
-  /** Writes on rank 0; a disk that takes no checkpoint is warned of, and training goes on. */
+  /** Begins a checkpoint within an epoch, which leaves the device as it is; all ranks take part. */
+  async saveWithin(): Promise<void> {
+    const { queue, compiled, team } = this.options;
+    if (team.size > 1) this.ranks = await gatherStatistics(queue.executor, compiled, team);
+    await this.write();
+  }
+
+  /** Whether a checkpoint is on its way to the disk. */
+  get isWriting(): boolean {
+    return this.writing !== undefined;
+  }
+
+  /** Waits for the checkpoint that is being written, if there is one. */
+  async written(): Promise<void> {
+    while (this.writing) await this.writing;
+  }
+
+  /**
+   * On rank 0, copies the state from the device and has it written while training goes on, after an
+   * earlier checkpoint's end. Nothing may be queued.
+   */
   async write(): Promise<void> {
-    const { recipe, compiled, queue, team, position, say } = this.options;
-    const { step } = position();
+    const { queue, team, position } = this.options;
     if (team.rank !== 0) {
-      this.saved = step;
+      this.saved = position().step;
       return;
     }
-    const state = {
-      ...(await readState(queue.executor, compiled)),
-      ...(this.ranks ? { ranks: this.ranks } : {}),
-    };
+    await this.written();
+    const snapshot = await readSnapshot(queue.executor);
+    this.follow(this.store(snapshot, position()));
+  }
+
+  /** Keeps the checkpoint of the steps done as best.safetensors too, once it is written. */
+  keepBest(): void {
+    const { team, position } = this.options;
+    if (team.rank !== 0) return;
+    this.best = position().step;
+    this.follow((this.writing ?? Promise.resolve()).then(() => this.linkBest()));
+  }
+
+  private follow(work: Promise<void>): void {
+    const writing = work.finally(() => {
+      if (this.writing === writing) this.writing = undefined;
+    });
+    this.writing = writing;
+  }
+
+  /** Writes a checkpoint; a disk that takes none is warned of, and training goes on. */
+  private async store(snapshot: Snapshot, position: Position): Promise<void> {
+    const { recipe, compiled } = this.options;
+    const { ranks } = this;
+    const { step } = position;
     try {
-      const pieces = formatCheckpoint(this.layouts, state, position(), recipe.model);
-      await saveCheckpoint(recipe.out, pieces);
+      const { weights, momentum } = await stateOf(snapshot, compiled);
+      const state = ranks
+        ? { weights: new Map([...weights, ...meanOf(ranks)]), momentum, ranks }
+        : { weights, momentum };
+      const pieces = await formatCheckpoint(this.layouts, state, position, recipe.model);
+      await saveCheckpoint(recipe.out, pieces, this.file === previousName);
       this.saved = step;
+      this.file = checkpointName;
     } catch (error) {
-      const reason = (error as Error).message;
       const kept =
         this.saved === undefined ? "there is none yet" : `the one of step ${this.saved} is kept`;
-      say(
-        `warning: the checkpoint of step ${step} could not be saved (${reason}); ${kept}. ` +
-          `${isDiskFull(error) ? "Free some space" : "Make it possible to write"} in ${recipe.out}; ` +
-          "training goes on and tries again",
-      );
+      this.warn(`the checkpoint of step ${step} could not be saved`, error as Error, kept);
     }
+    await this.linkBest();
+  }
+
+  private async linkBest(): Promise<void> {
+    const { best, saved, file } = this;
+    if (best === undefined || best !== saved) return;
+    this.best = undefined;
+    try {
+      await keepAs(this.options.recipe.out, file, bestName);
+    } catch (error) {
+      const problem = `the checkpoint of step ${best} could not be kept as ${bestName}`;
+      this.warn(problem, error as Error, `it is ${file} until the next`);
+    }
+  }
+
+  private warn(problem: string, error: Error, kept: string): void {
+    const { recipe, say } = this.options;
+    say(
+      `warning: ${problem} (${error.message}); ${kept}. ` +
+        `${isDiskFull(error) ? "Free some space" : "Make it possible to write"} in ${recipe.out}; ` +
+        "training goes on and tries again",
+    );
   }
 
   private async runOnce(program: string): Promise<void> {

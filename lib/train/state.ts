@@ -1,5 +1,6 @@
 // Moves parameters, momentum and running statistics between a device's arenas and host tensors.
 
+import { setImmediate } from "node:timers/promises";
 import type { Executor } from "../device.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
@@ -23,16 +24,17 @@ export function assemble(
   return whole;
 }
 
+function tensorOf(whole: Float32Array, layout: TensorLayout): Float32Array {
+  const start = layout.offset / 4;
+  return fromStored(layout, whole.subarray(start, start + elements(layout.stored)));
+}
+
 /** The reverse of `assemble`. */
 export function split(
   whole: Float32Array,
   layouts: readonly TensorLayout[],
 ): [name: string, values: Float32Array][] {
-  return layouts.map((layout) => {
-    const start = layout.offset / 4;
-    const stored = whole.subarray(start, start + elements(layout.stored));
-    return [layout.name, fromStored(layout, stored)];
-  });
+  return layouts.map((layout) => [layout.name, tensorOf(whole, layout)]);
 }
 
 /** An arena from byte `offset` on. */
@@ -77,20 +79,35 @@ export async function clearGradients(executor: Executor): Promise<void> {
   await executor.write("grad", 0, new Uint8Array(arenaBytes(executor, "grad")));
 }
 
-/** Parameters, running statistics and momentum, once all submissions have ended. */
-export async function readState(
-  executor: Executor,
-  compiled: CompiledModel,
+/** What a model's state is on the device, copied as it lies there. */
+export interface Snapshot {
+  param: Float32Array;
+  state: Float32Array;
+}
+
+/** The state once all submissions have ended. */
+export async function readSnapshot(executor: Executor): Promise<Snapshot> {
+  const [param, state] = await Promise.all(
+    ["param", "state"].map((arena) => readFloats(executor, arena)),
+  );
+  return { param: param!, state: state! };
+}
+
+/** Its parameters, running statistics and momentum; steps are queued between two tensors. */
+export async function stateOf(
+  { param, state }: Snapshot,
+  { parameters, statistics }: CompiledModel,
 ): Promise<Required<Pick<ModelState, "weights" | "momentum">>> {
-  const parameters = await readFloats(executor, "param");
-  const state = await readFloats(executor, "state");
-  return {
-    weights: new Map([
-      ...split(parameters, compiled.parameters),
-      ...split(state, compiled.statistics),
-    ]),
-    momentum: new Map(split(state, compiled.parameters)),
-  };
+  const weights = new Map<string, Float32Array>();
+  const momentum = new Map<string, Float32Array>();
+  for (const layout of parameters) {
+    weights.set(layout.name, tensorOf(param, layout));
+    await setImmediate();
+    momentum.set(layout.name, tensorOf(state, layout));
+    await setImmediate();
+  }
+  for (const layout of statistics) weights.set(layout.name, tensorOf(state, layout));
+  return { weights, momentum };
 }
 
 /** The parameters as they lie on the device, by name. */

@@ -24,6 +24,20 @@ export async function gatherStatistics(
   return all.map((values) => new Map(split(values, layoutsOf(compiled))));
 }
 
+/** The mean over the ranks. */
+export function meanOf(ranks: readonly Statistics[]): Statistics {
+  return new Map(
+    [...ranks[0]!].map(([name, first]) => {
+      const sum = first.slice();
+      for (const own of ranks.slice(1)) {
+        const values = own.get(name)!;
+        for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!;
+      }
+      return [name, sum.map((value) => value / ranks.length)];
+    }),
+  );
+}
+
 /**
  * Gives each rank its part of rank 0's `ranks`, or of all that rank 0's device holds where `ranks`
  * are none or of another number of ranks. Every rank takes part.

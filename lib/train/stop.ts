@@ -1,6 +1,7 @@
 // Ends a run after the step at hand on SIGTERM, SIGINT or SIGHUP: all ranks after the same step,
 // whichever of them the signal reached.
 
+import { AgreedStep } from "./agreed-step.js";
 import type { Team } from "./team.js";
 
 const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
@@ -9,23 +10,21 @@ const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 export class Stop {
   /** The signal that asked this rank, or another, to stop. */
   signal: NodeJS.Signals | undefined;
-  private agreement: Promise<number> | undefined;
+  private readonly agreed: AgreedStep;
   private readonly listener = (signal: NodeJS.Signals) => {
     this.ignoreSignals();
     // After the agreement the others stop anyway.
-    if (this.agreement === undefined) this.team.announce("stop", signal);
+    if (!this.agreed.asked) this.team.announce("stop", signal);
     this.request(signal);
   };
   private readonly unlisten: () => void;
 
-  /**
-   * `committed` tells the number of steps that this rank has queued or is about to, which the
-   * other ranks must run too.
-   */
+  /** `committed` as an AgreedStep takes it. */
   constructor(
     private readonly team: Team,
-    private readonly committed: () => number,
+    committed: () => number,
   ) {
+    this.agreed = new AgreedStep(team, "stop", committed);
     for (const signal of signals) process.once(signal, this.listener);
     // A rank's own signal may still follow another's, and is no second one: it stays listened to.
     this.unlisten = team.listen("stop", (signal) => this.request(signal as NodeJS.Signals));
@@ -40,13 +39,18 @@ export class Stop {
     this.agree();
   }
 
-  /** Steps after which all ranks stop: the most that any of them has committed to. */
-  agree(): Promise<number> {
-    this.agreement ??= this.team
-      .gather("stop", String(this.committed()))
-      .then((steps) => Math.max(...steps.map(Number)));
-    this.agreement.catch(() => {}); // whoever awaits it sees the error
-    return this.agreement;
+  get pending(): boolean {
+    return this.agreed.pending;
+  }
+
+  /** Waits until all ranks have agreed after which step they stop. */
+  async agree(): Promise<void> {
+    await this.agreed.agree();
+  }
+
+  /** Whether all ranks stop after these steps. */
+  isDue(step: number): boolean {
+    return this.agreed.at !== undefined && step >= this.agreed.at;
   }
 
   dispose(): void {

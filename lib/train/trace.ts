@@ -1,10 +1,12 @@
-// Repeats the steps before one that was not finite, to name the layer where that began.
+// The error of a step that was not finite: the steps before it are repeated to name the layer where that
+// began.
 
+import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { type BadLayer, firstBad } from "./fault.js";
 import type { Recipe } from "./recipe.js";
 import { type Saving, startOf } from "./saving.js";
-import { readState } from "./state.js";
+import { readSnapshot, stateOf } from "./state.js";
 import type { Team } from "./team.js";
 import { isBroken, type Queue, type StepResult, type Trainer } from "./trainer.js";
 
@@ -27,9 +29,8 @@ export interface TraceOptions {
 /**
  * Which layer was the first, in words: the steps queued behind the faulty one have spread it
  * everywhere, so the steps since the last checkpoint are repeated up to it, where that is soon done.
- * All ranks call it alike, with nothing queued.
  */
-export async function traceFault(fault: StepResult, options: TraceOptions): Promise<string> {
+async function traceFault(fault: StepResult, options: TraceOptions): Promise<string> {
   const { recipe, compiled, queue, team, saving, trainer, perStep, say } = options;
   const bucket = compiled.buckets[fault.bad.findIndex((count) => count !== 0)];
   const gradients = bucket
@@ -50,7 +51,7 @@ export async function traceFault(fault: StepResult, options: TraceOptions): Prom
   for (let step = plan.step; step <= fault.step; step++) await again.queueStep(step);
   await again.drain();
   await again.discard();
-  const own = firstBad(await readState(queue.executor, compiled), compiled);
+  const own = firstBad(await stateOf(await readSnapshot(queue.executor), compiled), compiled);
   const all = (await team.gather("trace-layer", JSON.stringify(own ?? null))).map(
     (text) => JSON.parse(text) as BadLayer | null,
   );
@@ -59,4 +60,23 @@ export async function traceFault(fault: StepResult, options: TraceOptions): Prom
     return `${gradients}, but not so when repeated: a fault of memory or of the machine?`;
   }
   return `first in ${earliest.name}`;
+}
+
+/**
+ * The error for a step that was not finite: the layer where that began, and what is kept. All ranks
+ * call it alike, with nothing queued.
+ */
+export async function notFinite(fault: StepResult, options: TraceOptions): Promise<OnehourError> {
+  const { recipe, saving } = options;
+  await saving.written();
+  const where = await traceFault(fault, options);
+  const kept =
+    saving.saved === undefined
+      ? "No checkpoint was saved before it"
+      : `The checkpoint of step ${saving.saved} is kept`;
+  return new OnehourError(
+    "ERR_ONEHOUR_NOT_FINITE",
+    `step ${fault.step} is not finite: loss ${fault.loss}, lr ${fault.lr}; ${where}. ${kept}. ` +
+      `Try a smaller rate (--lr ${recipe.lr / 2}) or a longer warm-up`,
+  );
 }

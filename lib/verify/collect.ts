@@ -15,10 +15,10 @@ interface CollectSettings {
   device: string;
   /** When the verification began: part of the results' names. */
   date: string;
-  /** The parts asked for, in order, with the seconds that each may take. */
+  /** The parts that have ended, in order, with the seconds that each was given. */
   parts: { name: string; seconds: number }[];
-  /** The parts that have ended. */
-  ended: number;
+  /** Whether these are all parts. */
+  done: boolean;
 }
 
 interface Part extends Partial<PartResult> {
@@ -45,10 +45,10 @@ function readGpu(): Record<string, string> | undefined {
 }
 
 const settings = JSON.parse(process.argv[2]!) as CollectSettings;
-const { folder, out, device, date, ended } = settings;
+const { folder, out, device, date, done } = settings;
 const gpu = device === "cuda" ? readGpu() : undefined;
 
-const parts = settings.parts.slice(0, ended).map(({ name, seconds }): Part => {
+const parts = settings.parts.map(({ name, seconds }): Part => {
   const file = join(folder, `${name}.json`);
   const limit = seconds;
   if (!existsSync(file)) return { part: name, limit };
@@ -81,7 +81,6 @@ const summary = [
 
 const name = `${(gpu?.name ?? device).toLowerCase().replaceAll(/[^a-z0-9]+/g, "-")}-${date}`;
 mkdirSync(out, { recursive: true });
-const done = ended === settings.parts.length;
 const ok = done && parts.every((part) => part.ok);
 const result = { date, device, gpu, node: process.version, ok, done, parts };
 writeFileSync(join(out, `${name}.json`), `${JSON.stringify(result, undefined, 1)}\n`);

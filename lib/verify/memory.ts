@@ -22,17 +22,23 @@ await runPart("memory", async (report) => {
   const { device: module, small } = report.settings;
   const isGpu = module === "cuda";
   const used = isGpu ? gpuBytes : () => process.memoryUsage().rss;
-  const settings = stepSettings({
-    model: small ? "resnet8" : "resnet50",
-    batch: small ? 128 : isGpu ? 256 : 16,
-    precision: "bf16",
-    device: isGpu ? "cuda" : "cpu",
-    threads: 1,
-  });
   using device = report.open();
   const { operations, properties } = device;
   const { channelMultiple } = properties;
-  const compiled = compileStep(settings, { operations, channelMultiple }, 1);
+  const stepOf = (model: string, batch: number) => {
+    const kind = isGpu ? "cuda" : "cpu";
+    const settings = stepSettings({ model, batch, precision: "bf16", device: kind, threads: 1 });
+    return { settings, compiled: compileStep(settings, { operations, channelMultiple }, 1) };
+  };
+  // What the libraries take for themselves when they are used first is no part of a plan.
+  {
+    const { settings, compiled } = stepOf("resnet8", 8);
+    using executor = await loadStep(device, compiled, settings);
+    await executor.submit("last", 0);
+  }
+  const { settings, compiled } = small
+    ? stepOf("resnet8", 128)
+    : stepOf("resnet50", isGpu ? 256 : 16);
   const opened = used();
   using executor = await loadStep(device, compiled, settings);
   let peak = used();
@@ -43,7 +49,11 @@ await runPart("memory", async (report) => {
   const planned = executor.memory.total;
   const taken = peak - opened;
   const allowed = planned + slack[isGpu ? "cuda" : "cpu"];
-  report.atMost("bytes beyond those in use when the device was open", taken, allowed);
+  report.atMost(
+    "bytes beyond those in use when the device and its libraries were open",
+    taken,
+    allowed,
+  );
   report.check(
     "the plan is what was compiled",
     planned >= compiled.memory.arenas.temp!,

@@ -29,7 +29,7 @@ function words(name: string, count: number): Uint32Array {
 }
 
 /** f(u) for u uniform in [0, 1), multiples of 2⁻²⁴. */
-function draw(name: string, count: number, f: (u: number) => number): Float32Array {
+export function draw(name: string, count: number, f: (u: number) => number): Float32Array {
   const random = words(name, count);
   const result = new Float32Array(count);
   for (let i = 0; i < count; i++) result[i] = f((random[i]! >>> 8) / 2 ** 24);

@@ -12,6 +12,8 @@ const transport = { NCCL_SOCKET_IFNAME: "lo", NCCL_IB_DISABLE: "1", NCCL_NVLS_EN
 
 /** Seconds within which the others end when a rank was killed. */
 const ENDED_WITHIN = 5;
+/** Seconds without progress after which a scene has failed, so that the next one is played too. */
+const HANGS_AFTER = 20;
 
 type Line = Partial<Check> & { killedAt?: number };
 
@@ -23,7 +25,7 @@ async function play(report: Report, workers: number, scene: RankSettings["scene"
   const status = await launch({
     workers,
     command: () => [program, JSON.stringify(settings)],
-    timeoutSeconds: 60,
+    timeoutSeconds: HANGS_AFTER,
     env: transport,
     onLine: (rank, line, stream) => {
       if (stream === "stdout" && line.startsWith("{")) lines.push({ rank, line: JSON.parse(line) });
@@ -48,12 +50,8 @@ async function peaceful(report: Report, workers: number, scene: RankSettings["sc
   );
 }
 
-await runPart("ranks", async (report) => {
-  for (const workers of report.settings.small ? [2] : [2, 4]) {
-    await peaceful(report, workers, "values");
-    await peaceful(report, workers, "synchronised");
-  }
-
+/** A rank that is killed is named, and the other ends soon after. */
+async function killed(report: Report) {
   const { status, cause, lines, endedAt } = await play(report, 2, "killed");
   const killedAt =
     lines.find(({ line }) => line.killedAt !== undefined)?.line.killedAt ?? Number.NaN;
@@ -62,6 +60,14 @@ await runPart("ranks", async (report) => {
   report.check("killed: the cause names rank 1", /rank 1\b/.test(cause), cause);
   report.atMost("killed: seconds until all have ended", seconds, ENDED_WITHIN);
   report.note(`killed: all ended ${seconds.toFixed(1)} s later; "${cause}"`);
+}
 
+// What no other part can prove comes first.
+await runPart("ranks", async (report) => {
+  await killed(report);
   await peaceful(report, 2, "deadline");
+  for (const workers of report.settings.small ? [2] : [2, 4]) {
+    await peaceful(report, workers, "values");
+    await peaceful(report, workers, "synchronised");
+  }
 });

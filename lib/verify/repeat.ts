@@ -67,7 +67,7 @@ async function resuming(report: Report, device: Device, precision: "fp32" | "bf1
   const folder = mkdtempSync(join(tmpdir(), "onehour-verify-"));
   try {
     const common: RecipeInput = {
-      dataset: "synthetic:20x20x1:4:256",
+      dataset: "synthetic:28x28x1:4:256", // of the size above, whose plans are known
       model: "resnet8",
       batch: 16, // 16 steps an epoch
       epochs: 3,

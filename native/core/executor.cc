@@ -3,6 +3,7 @@
 // and on CUDA the same sequence can be captured as one graph.
 #include "executor.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "executor-resources.h"
@@ -178,16 +179,51 @@ void Executor::write(const std::string& arena, size_t offset, std::vector<uint8_
       [held, done = std::move(done)](std::exception_ptr error) { done(std::move(error)); });
 }
 
+// From memory of its own the device copies into the host's at its own time; were that any memory,
+// the submission thread would wait for it, and everything behind the read.
 void Executor::read(const std::string& arena, size_t offset, size_t length, DoneReading done) {
   checkRange(arena, offset, length);
-  const auto held = std::make_shared<std::vector<uint8_t>>(length);
+  const bool direct = backend_->hostMemoryIsDeviceMemory();
+  struct Reading {
+    std::vector<uint8_t> bytes;
+    HostMemory staging;
+  };
+  const auto held = std::make_shared<Reading>();
   transfer(
-      [this, arena, offset, held](Stream& primary) {
-        backend_->copy(primary, held->data(), arenaAddress(arena, offset), held->size());
+      [this, arena, offset, length, direct, held](Stream& primary) {
+        if (direct) {
+          held->bytes.resize(length);
+        } else {
+          held->staging = takeStaging(length);
+        }
+        void* to = direct ? held->bytes.data() : held->staging.memory.get();
+        backend_->copy(primary, to, arenaAddress(arena, offset), length);
       },
-      [held, done = std::move(done)](std::exception_ptr error) {
-        done(error, error ? std::vector<uint8_t>() : std::move(*held));
+      [this, length, direct, held, done = std::move(done)](std::exception_ptr error) {
+        if (error) return done(error, {});
+        if (!direct) {
+          const auto* from = static_cast<const uint8_t*>(held->staging.memory.get());
+          held->bytes.assign(from, from + length);
+          const std::lock_guard lock(mutex_);
+          staging_.push_back(std::move(held->staging));
+        }
+        done(nullptr, std::move(held->bytes));
       });
+}
+
+// Kept, because the device would stop for memory of this kind to be freed.
+Executor::HostMemory Executor::takeStaging(size_t bytes) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = std::find_if(staging_.begin(), staging_.end(),
+                                    [&](const HostMemory& kept) { return kept.bytes >= bytes; });
+    if (found != staging_.end()) {
+      HostMemory taken = std::move(*found);
+      staging_.erase(found);
+      return taken;
+    }
+  }
+  return {backend_->allocate(bytes, MemoryKind::host), bytes};
 }
 
 void Executor::transfer(std::function<void(Stream&)> copy, Done done) {

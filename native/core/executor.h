@@ -128,6 +128,13 @@ class Executor : public std::enable_shared_from_this<Executor> {
   const Communicators communicators_;
   const std::shared_ptr<Worker> worker_;
 
+  struct HostMemory {
+    std::shared_ptr<void> memory;
+    size_t bytes = 0;
+  };
+  // Memory for a read from the device, which is given back when it ends.
+  HostMemory takeStaging(size_t bytes);
+
   struct SlotMemory {
     std::shared_ptr<void> memory;  // of all slots, on the host
     size_t bytes;                  // of one slot
@@ -144,9 +151,10 @@ class Executor : public std::enable_shared_from_this<Executor> {
   std::atomic<bool> failed_{false};
   std::atomic<bool> closed_{false};
   std::atomic<int> inFlight_{0};
-  mutable std::mutex mutex_;  // guards first_ and busy_
+  mutable std::mutex mutex_;  // guards what follows
   std::optional<Error> first_;
-  std::vector<bool> busy_;  // slots in flight
+  std::vector<HostMemory> staging_;  // that no read uses now
+  std::vector<bool> busy_;           // slots in flight
 };
 
 }  // namespace onehour

@@ -67,6 +67,12 @@ uint32_t alignmentOf(const void* data) {
   return static_cast<uint32_t>(std::min<uintptr_t>(address & (~address + 1), 256));
 }
 
+using DeviceMemory = Owned<void*, cudaFree>;
+
+size_t bytesOf(const Matrix& matrix) {
+  return static_cast<size_t>(matrix.rows * matrix.columns) * onehour::bytesOf(matrix.type);
+}
+
 std::string describe(const Matrix& matrix) {
   return std::string(nameOf(matrix.type)) + "[" + std::to_string(matrix.rows) + "," +
          std::to_string(matrix.columns) + "]";
@@ -148,14 +154,32 @@ Product::Product(std::shared_ptr<const CublasHandle> handle, const Matrix& a, co
   }
   algorithm_ = best->algo;
   workspaceBytes_ = best->workspaceSize;
+  runOnce(a, b, d);
+}
+
+// What cuBLASLt sets up and loads at a first run, no graph could record. On memory of its own: d
+// may hold gradients.
+void Product::runOnce(const Matrix& a, const Matrix& b, const Matrix& d) const {
+  DeviceMemory memory[4];
+  const size_t bytes[4] = {bytesOf(a), bytesOf(b), bytesOf(d), workspaceBytes_};
+  for (int i = 0; i < 4; ++i) {
+    if (bytes[i] > 0) ONEHOUR_CUDA(cudaMalloc(memory[i].out(), bytes[i]));
+  }
+  const CudaStream stream(0);
+  enqueue(memory[0].get(), memory[1].get(), memory[2].get(), memory[3].get(), stream.handle());
+  ONEHOUR_CUDA(cudaStreamSynchronize(stream.handle()));
 }
 
 void Product::run(Stream& stream) const {
+  enqueue(a_, b_, d_, stream.workspace(), handleOf(stream));
+}
+
+void Product::enqueue(const void* a, const void* b, void* d, void* workspace,
+                      cudaStream_t stream) const {
   const float alpha = 1;
-  ONEHOUR_CUBLAS(cublasLtMatmul(handle_->get(), descriptor_.get(), &alpha, a_, layoutA_.get(), b_,
-                                layoutB_.get(), &beta_, d_, layoutD_.get(), d_, layoutD_.get(),
-                                &algorithm_, stream.workspace(), workspaceBytes_,
-                                handleOf(stream)));
+  ONEHOUR_CUBLAS(cublasLtMatmul(handle_->get(), descriptor_.get(), &alpha, a, layoutA_.get(), b,
+                                layoutB_.get(), &beta_, d, layoutD_.get(), d, layoutD_.get(),
+                                &algorithm_, workspace, workspaceBytes_, stream));
 }
 
 }  // namespace onehour::cuda

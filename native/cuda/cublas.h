@@ -43,7 +43,7 @@ struct ProductOptions {
   const float* bias = nullptr;  // added to each column of d, which is f32 then
 };
 
-// d = a·b, with its algorithm chosen while it is prepared; sums are fp32.
+// d = a·b, with its algorithm chosen and run once while it is prepared; sums are fp32.
 class Product {
  public:
   Product(std::shared_ptr<const CublasHandle> handle, const Matrix& a, const Matrix& b,
@@ -53,6 +53,9 @@ class Product {
   size_t workspaceBytes() const { return workspaceBytes_; }
 
  private:
+  void runOnce(const Matrix& a, const Matrix& b, const Matrix& d) const;
+  void enqueue(const void* a, const void* b, void* d, void* workspace, cudaStream_t stream) const;
+
   std::shared_ptr<const CublasHandle> handle_;
   ProductDescriptor descriptor_;
   MatrixLayout layoutA_, layoutB_, layoutD_;

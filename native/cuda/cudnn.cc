@@ -126,4 +126,9 @@ void Target::execute(const Descriptor& plan, const Descriptor& pack, cudaStream_
   ONEHOUR_CUDNN(cudnnBackendExecute(handle_.get(), plan.handle(), pack.handle()));
 }
 
+void Target::leaveStream() noexcept {
+  const std::lock_guard lock(mutex_);
+  static_cast<void>(cudnnSetStream(handle_.get(), nullptr));
+}
+
 }  // namespace onehour::cuda

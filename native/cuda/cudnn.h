@@ -140,6 +140,8 @@ class Target {
 
   // Runs a plan on the stream; from any thread.
   void execute(const Descriptor& plan, const Descriptor& pack, cudaStream_t stream);
+  // Lets go of the stream of the last plan, before it ends.
+  void leaveStream() noexcept;
 
   // The device and cuDNN, for the names of cached plans.
   const std::string& name() const { return name_; }

@@ -11,6 +11,9 @@ namespace {
 
 constexpr int threads = 256;  // of a block, at most
 constexpr int lanes = 4;      // classes of one access, where their number allows
+// Blocks that a multiprocessor holds at least: registers for them, else the compiler spills some to
+// hold more.
+constexpr int residentBlocks = 4;
 
 // What an image adds to the metrics.
 struct Score {
@@ -119,7 +122,7 @@ __device__ void sumScores(const CrossEntropy& problem, const Score* scores, Metr
 }
 
 template <int width>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(threads, residentBlocks)
     crossEntropyKernel(CrossEntropy problem, const float* logits, const int32_t* labels,
                        float* probabilities, Metrics metrics, Score* scores, unsigned int* arrived,
                        Fault* fault) {

@@ -81,25 +81,25 @@ Plan::Plan(Descriptor descriptor, std::optional<Descriptor> configuration)
   if (configuration_) engine_ = describe(Engine(*configuration_));
 }
 
-std::vector<Plan> proposePlans(const Target& target, const OperationGraph& graph,
-                               const Limits& limits, std::string* reason) {
-  std::vector<Descriptor> proposals;
+std::string proposePlans(const Target& target, const OperationGraph& graph, const Limits& limits,
+                         const std::function<bool(Plan)>& isOfUse) {
+  std::vector<Descriptor> repeating;  // their bits
+  std::vector<Descriptor> others;
   for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
     for (Descriptor& configuration : configurations(target, graph, mode)) {
       const Engine engine(configuration);
       if (!engine.computesWith(graph.arithmetic)) continue;
       if (!limits.compilation && engine.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)) continue;
-      proposals.push_back(std::move(configuration));
+      (engine.isDeterministic() ? repeating : others).push_back(std::move(configuration));
     }
   }
   std::string last = "no engine computes it";
-  std::vector<Plan> plans;
+  size_t ofUse = 0;
   const auto start = std::chrono::steady_clock::now();
-  for (const bool deterministic : {true, false}) {
-    for (Descriptor& configuration : proposals) {
-      if (Engine(configuration).isDeterministic() != deterministic) continue;
-      if (plans.size() == limits.plans) break;
-      if (!plans.empty() && secondsSince(start) > limits.seconds) break;
+  for (std::vector<Descriptor>* proposals : {&repeating, &others}) {
+    for (Descriptor& configuration : *proposals) {
+      if (ofUse == limits.plans) break;
+      if (ofUse > 0 && secondsSince(start) > limits.seconds) break;
       Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
       target.bind(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
       plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
@@ -113,12 +113,11 @@ std::vector<Plan> proposePlans(const Target& target, const OperationGraph& graph
                " bytes of workspace";
         continue;
       }
-      plans.push_back(std::move(made));
+      if (isOfUse(std::move(made))) ++ofUse;
     }
-    if (!plans.empty()) break;
+    if (ofUse > 0) break;
   }
-  if (reason != nullptr && plans.empty()) *reason = last;
-  return plans;
+  return last;
 }
 
 std::optional<Plan> parsePlan(const Target& target, const std::string& json) {

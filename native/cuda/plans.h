@@ -1,6 +1,7 @@
 // Execution plans of operation graphs: cuDNN's proposals, and plans from their JSON form.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,17 +33,18 @@ class Plan {
 
 // Which plans are looked for.
 struct Limits {
-  size_t plans = 8;                           // at most so many
+  size_t plans = 8;                           // at most so many that are of use
   size_t workspaceBytes = size_t{512} << 20;  // of each
-  double seconds = 4;       // no further one when making the first ones took so long
+  double seconds = 4;       // no further one when making and trying the first ones took so long
   bool compilation = true;  // engines that are compiled at run time too
 };
 
-// Plans in the order in which cuDNN recommends them, of those engines alone that compute with what
-// the graph's arithmetic allows. Engines whose bits differ from run to run are left out, unless no
-// other makes a plan. Empty when no engine does; `reason` then says why.
-std::vector<Plan> proposePlans(const Target& target, const OperationGraph& graph,
-                               const Limits& limits, std::string* reason = nullptr);
+// Hands plans to `isOfUse` in the order in which cuDNN recommends them, of those engines alone that
+// compute with what the graph's arithmetic allows, until it has said yes often enough. Engines
+// whose bits differ from run to run are left out, unless no other makes a plan that is of use. Says
+// why the last engine that makes no plan does not.
+std::string proposePlans(const Target& target, const OperationGraph& graph, const Limits& limits,
+                         const std::function<bool(Plan)>& isOfUse);
 
 // The plan that `Plan::json` described; nothing when this cuDNN or device does not take it.
 std::optional<Plan> parsePlan(const Target& target, const std::string& json);

@@ -85,16 +85,16 @@ __global__ void __launch_bounds__(SgdTiling::threads, blocksPerMultiprocessor)
     // From the tile's first segment on: few tiles have a second one.
     const int64_t begin = tiling.element(tile, 0, 0);
     while (segments[segment].end <= begin) ++segment;
-    int own = segment;
-    SegmentEnd current = segments[own];
+    const SegmentEnd* own = segments + segment;
+    SegmentEnd current = *own;
 #pragma unroll
     for (int i = 0; i < packs; ++i) {
       const int64_t at = tiling.element(tile, i, thread);
-      const int64_t left = tiling.count - at;
+      const int left = static_cast<int>(min(tiling.count - at, int64_t{lanes}));
       Lanes<bf16, lanes> copy;
 #pragma unroll
       for (int lane = 0; lane < lanes; ++lane) {
-        while (current.end <= at + lane) current = segments[++own];
+        while (current.end <= at + lane) current = *++own;
         float& weight = w[i].values[lane];
         float& momentum = v[i].values[lane];
         const float raw = g[i].values[lane];

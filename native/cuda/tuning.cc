@@ -55,7 +55,12 @@ std::string nameOf(const Target& target, const OperationGraph& graph, const Limi
 class Trial {
  public:
   // Memory that was allocated just now is still being cleared, on the default stream.
-  Trial() : stream_(0) { ONEHOUR_CUDA(cudaStreamSynchronize(cudaStreamLegacy)); }
+  explicit Trial(Target& target) : target_(target), stream_(0) {
+    ONEHOUR_CUDA(cudaStreamSynchronize(cudaStreamLegacy));
+  }
+  ~Trial() { target_.leaveStream(); }
+  Trial(const Trial&) = delete;
+  Trial& operator=(const Trial&) = delete;
 
   void run(Kernel& kernel) {
     enqueue(kernel);
@@ -95,6 +100,7 @@ class Trial {
     return event;
   }
 
+  Target& target_;
   Owned<void*, cudaFree> scratch_;
   size_t scratchBytes_ = 0;
   CudaStream stream_;
@@ -144,35 +150,37 @@ struct Contender {
   Choice choice;
 };
 
-// Tries all that there is; throws the last failure when nothing runs.
+// Tries plans until enough of them ran, then the alternative; throws the last failure when nothing
+// runs.
 Contender fastest(Target& target, const OperationGraph& graph, const KernelFromPlan& make,
                   bool hasAlternative, const Limits& limits, Trial& trial) {
-  std::string reason;
-  std::vector<Choice> choices;
-  for (Plan& plan : proposePlans(target, graph, limits, &reason)) {
-    choices.push_back(std::make_shared<const Plan>(std::move(plan)));
-  }
-  if (hasAlternative) choices.emplace_back();
-  Error failure("ERR_KERNEL", "cuDNN",
-                "there is no plan for " + graph.name + " on " + target.name() + ": " + reason +
-                    "; try another --precision or a smaller --batch");
+  std::optional<Error> failure;
   Contender winner;
   float best = std::numeric_limits<float>::infinity();
-  for (const Choice& choice : choices) {
+  const auto runs = [&](const Choice& choice) {
     progress::advance();
     try {
       std::unique_ptr<Kernel> kernel = make(choice);
       const float time = trial.time(*kernel, best);
-      if (time >= best) continue;
+      if (time >= best) return true;
       best = time;
       winner = {std::move(kernel), choice};
+      return true;
     } catch (const Error& error) {
       forgive(error);
       failure = error;
+      return false;
     }
-  }
-  if (!winner.kernel) throw failure;
-  return winner;
+  };
+  const std::string reason = proposePlans(target, graph, limits, [&](Plan plan) {
+    return runs(std::make_shared<const Plan>(std::move(plan)));
+  });
+  if (hasAlternative) runs(nullptr);
+  if (winner.kernel) return winner;
+  if (failure) throw *failure;
+  throw Error("ERR_KERNEL", "cuDNN",
+              "there is no plan for " + graph.name + " on " + target.name() + ": " + reason +
+                  "; try another --precision or a smaller --batch");
 }
 
 }  // namespace
@@ -184,7 +192,7 @@ std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph
   const std::string name = nameOf(target, graph, limits);
   if (const auto known = choices.find(name)) return make(*known);
 
-  Trial trial;
+  Trial trial(target);
   PlanFile file(planFolder(), name);
   const auto stored = [&]() -> std::unique_ptr<Kernel> {
     const auto choice = storedChoice(target, file, hasAlternative, limits);

@@ -19,10 +19,15 @@ namespace {
 constexpr int kFatalWarnings[] = {JWRN_JPEG_EOF, JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE,
                                   JWRN_MUST_RESYNC, JWRN_BOGUS_PROGRESSION};
 
+// Pixels of the shrunk picture for each of the output: with fewer, that libjpeg shrinks otherwise
+// than the filter does is seen.
+constexpr double kLeastScale = 2;
+
 // The largest of 8, 4, 2 and 1 by which both directions can shrink before they are resized.
 int shrinkOf(const View& view) {
+  const double scale = std::min(view.across.scale, view.down.scale);
   int shrink = 8;
-  while (shrink > 1 && std::min(view.across.scale, view.down.scale) < shrink) shrink /= 2;
+  while (shrink > 1 && scale < kLeastScale * shrink) shrink /= 2;
   return shrink;
 }
 

@@ -27,7 +27,7 @@ class JpegDecoder {
   using ViewOf = std::function<View(int width, int height)>;
 
   // Writes the view as u8[size, size, 3] to `target`. The picture is decoded at 1/2, 1/4 or 1/8 of
-  // its size where the view still has a pixel for each of the output, and only rows and columns
+  // its size where the view still has two pixels for each of the output, and only rows and columns
   // that count are. A picture that is cut short is grey where it ends: the result is then what is
   // wrong with it, and empty otherwise. Throws std::runtime_error when nothing can be decoded.
   std::string decode(std::span<const uint8_t> file, int size, const ViewOf& viewOf,

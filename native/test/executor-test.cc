@@ -20,8 +20,9 @@ namespace {
 
 // Disposes at the end of a test and waits until everything was freed.
 struct Session {
-  explicit Session(bool separate = false, Executor::Communicators communicators = {})
-      : backend(createFakeBackend(separate)),
+  explicit Session(bool separate = false, Executor::Communicators communicators = {},
+                   FakeRecording recording = FakeRecording::replays)
+      : backend(createFakeBackend(separate, recording)),
         executor(Executor::create(backend, std::move(communicators))) {}
   ~Session() {
     executor->dispose();
@@ -37,6 +38,28 @@ struct Session {
   }
   std::future<void> begin(const std::string& name, int slot) {
     return start([&](Executor::Done done) { executor->submit(name, slot, std::move(done)); });
+  }
+  // Why nothing is replayed.
+  std::string record() {
+    std::string why;
+    await([&](Executor::Done done) {
+      executor->record([&why, done](std::exception_ptr error, const std::string& reason) {
+        why = reason;
+        done(std::move(error));
+      });
+    });
+    return why;
+  }
+  std::vector<Executor::Timing> measure(const std::string& name, int slot, int repeats) {
+    std::vector<Executor::Timing> result;
+    await([&](Executor::Done done) {
+      executor->measure(name, slot, repeats,
+                        [&result, done](std::exception_ptr error, auto timings) {
+                          result = std::move(timings);
+                          done(std::move(error));
+                        });
+    });
+    return result;
   }
   float* slot(const char* arena, int index) {
     return static_cast<float*>(executor->slot(arena, index).get());
@@ -138,6 +161,92 @@ void copiesArenas() {
   CHECK(refused("input", 0, 1) == "ERR_USAGE");
 }
 
+void replaysWhatItRecorded(bool separate) {
+  Session session(separate);
+  session.load({{"p", kThreeStreams}, {"q", program("compute scratch bytes=64")}});
+  const auto steps = [&](int from) {
+    for (int step = from; step < from + 10; ++step) {
+      std::fill_n(session.slot("input", step % 2), 4, static_cast<float>(step));
+      session.submit("p", step % 2);
+      CHECK(session.slot("output", step % 2)[3] == 4 * static_cast<float>(step) + 11);
+    }
+    CHECK(session.read("param", 0, 1)[0] == static_cast<float>(from + 10));
+  };
+  const int before = fakeReplays();
+  steps(0);
+  CHECK(fakeReplays() == before);
+  for (int again = 0; again < 2; ++again) {
+    CHECK(session.record().empty());
+    steps(10 + 10 * again);
+    session.submit("q", 0);
+    CHECK(fakeReplays() == before + 11 * (again + 1));
+  }
+  Session::await([&](Executor::Done done) { session.executor->forget(std::move(done)); });
+  steps(30);
+  CHECK(fakeReplays() == before + 22);
+}
+
+void runsWhatCannotBeRecorded() {
+  struct Refusal {
+    FakeRecording recording;
+    const char* reason;
+  };
+  for (const auto& [recording, reason] :
+       {Refusal{FakeRecording::nothing, "the device fake records nothing"},
+        Refusal{FakeRecording::fails, "something cannot be recorded"}}) {
+    Session session(true, {}, recording);
+    session.load(kThreeStreams);
+    CHECK(session.record() == reason);
+    session.slot("input", 1)[3] = 5;
+    session.submit("p", 1);
+    CHECK(session.slot("output", 1)[3] == 31);
+  }
+}
+
+void measuresEachKernel() {
+  Session session;
+  session.load(
+      {{"p", kThreeStreams}, {"bad", program("compute check-positive | x=input+0:f32[1] ->")}});
+  const auto timings = session.measure("p", 1, 3);
+  std::vector<int> lines;
+  for (const auto& [line, milliseconds] : timings) {
+    lines.push_back(line);
+    CHECK((milliseconds == std::vector<double>{1, 1, 1}));  // no mark between those of a kernel
+  }
+  CHECK((lines == std::vector<int>{7, 10, 11, 14, 18, 19, 20}));
+  CHECK(session.read("param", 0, 1)[0] == 3);
+  CHECK(contains(thrown([&] { session.measure("c", 0, 1); }).what(), "no program \"c\""));
+  CHECK(contains(thrown([&] { session.measure("p", 2, 1); }).what(), "slot 2"));
+  session.slot("input", 0)[0] = -1;
+  CHECK(thrown([&] { session.measure("bad", 0, 1); }).code == "ERR_FAKE");
+}
+
+// Memory for it is kept, so two at once have one each, and later ones none of their own.
+void readsAtOnce() {
+  Session session(true);
+  session.load(program("compute affine b=1 | x=param+0:f32[8] -> y=param+0:f32[8]"));
+  for (float round = 1; round < 4; ++round) {
+    std::array<std::future<void>, 3> flights;
+    std::array<std::vector<uint8_t>, 3> bytes;
+    session.submit("p", 0);
+    for (size_t i = 0; i < flights.size(); ++i) {
+      flights[i] = Session::start([&](Executor::Done done) {
+        session.executor->read("param", 4 * i, 4 * (i + 1),
+                               [&, i, done](std::exception_ptr error, std::vector<uint8_t> read) {
+                                 bytes[i] = std::move(read);
+                                 done(std::move(error));
+                               });
+      });
+    }
+    for (size_t i = 0; i < flights.size(); ++i) {
+      flights[i].get();
+      const std::vector<float> expected(i + 1, round);
+      CHECK(bytes[i].size() == 4 * (i + 1) &&
+            std::memcmp(bytes[i].data(), expected.data(), bytes[i].size()) == 0);
+    }
+  }
+}
+
 void refusesWrongUse() {
   Session session;
   session.load({{"a", kThreeStreams}, {"b", program("compute sleep milliseconds=30")}});
@@ -183,8 +292,9 @@ void refusesAtLoad() {
     CHECK(contains(error.what(), "1200 MB") && contains(error.what(), "1074 MB"));
   }
   Session twice;
-  CHECK(thrown([&] { twice.load({{"a", kThreeStreams}, {"a", kThreeStreams}}); }).code ==
-        "ERR_PROGRAM");
+  CHECK(thrown([&] {
+          twice.load({{"a", kThreeStreams}, {"a", kThreeStreams}});
+        }).code == "ERR_PROGRAM");
 }
 
 void poisonsAfterAnError() {
@@ -267,6 +377,11 @@ int main() {
   return run({{"streams, events and slots", [] { runsStreamsAndSlots(false); }},
               {"slots on a device with its own memory", [] { runsStreamsAndSlots(true); }},
               {"arenas are written and read in order", copiesArenas},
+              {"several arenas are read at once", readsAtOnce},
+              {"programs are recorded and replayed", [] { replaysWhatItRecorded(false); }},
+              {"likewise on a device with its own memory", [] { replaysWhatItRecorded(true); }},
+              {"what cannot be recorded runs", runsWhatCannotBeRecorded},
+              {"each kernel is measured", measuresEachKernel},
               {"wrong use is refused", refusesWrongUse},
               {"unloadable programs are refused", refusesAtLoad},
               {"an error ends all streams and submissions", poisonsAfterAnError},

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <future>
+#include <iterator>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -143,6 +145,8 @@ std::unique_ptr<Kernel> barrier(const Instruction& instruction, PrepareContext& 
 using Jobs = std::vector<std::function<void()>>;
 thread_local Jobs* recorded = nullptr;
 
+std::atomic<int> replays{0};
+
 // A mark is the number of marks before it.
 std::atomic<int> clock{0};
 struct FakeMark final : Mark {
@@ -151,7 +155,8 @@ struct FakeMark final : Mark {
 
 class FakeBackend final : public Backend {
  public:
-  explicit FakeBackend(bool separate) : separate_(separate) {}
+  FakeBackend(bool separate, FakeRecording recording)
+      : separate_(separate), recording_(recording) {}
 
   DeviceProperties properties() const override {
     DeviceProperties properties;
@@ -176,7 +181,14 @@ class FakeBackend final : public Backend {
     void* memory = std::aligned_alloc(64, rounded);
     if (memory == nullptr) throw Error("ERR_MEMORY", "fake", "out of memory");
     std::memset(memory, 0, rounded);
-    return {memory, std::free};
+    const auto ranges = ranges_;
+    const std::lock_guard lock(ranges->mutex);
+    ranges->ends[memory] = static_cast<uint8_t*>(memory) + rounded;
+    return {memory, [ranges](void* freed) {
+              const std::lock_guard guard(ranges->mutex);
+              ranges->ends.erase(freed);
+              std::free(freed);
+            }};
   }
 
   std::unique_ptr<Stream> createStream(const std::string& name) override {
@@ -207,6 +219,9 @@ class FakeBackend final : public Backend {
     });
   }
   void copy(Stream& stream, void* to, const void* from, size_t bytes) override {
+    if (separate_ && !ranges_->contain(to)) {
+      throw Error("ERR_FAKE", "fake", "a copy to memory that this backend did not allocate");
+    }
     post(stream, [=] {
       if (bytes > 0) std::memcpy(to, from, bytes);
     });
@@ -241,7 +256,12 @@ class FakeBackend final : public Backend {
       throw;
     }
     recorded = nullptr;
+    if (recording_ == FakeRecording::nothing) return nullptr;
+    if (recording_ == FakeRecording::fails) {
+      throw Error("ERR_FAKE", "fake", "something cannot be recorded");
+    }
     return makeKernel([jobs = std::move(jobs)](Stream&) {
+      ++replays;
       for (const auto& job : jobs) job();
     });
   }
@@ -254,13 +274,29 @@ class FakeBackend final : public Backend {
       static_cast<FakeStream&>(stream).worker.post(std::move(job));
     }
   }
+
+  // Of all memory that was allocated, which may outlive the backend.
+  struct Ranges {
+    std::mutex mutex;
+    std::map<void*, void*> ends;
+
+    bool contain(void* address) {
+      const std::lock_guard lock(mutex);
+      const auto above = ends.upper_bound(address);
+      return above != ends.begin() && address < std::prev(above)->second;
+    }
+  };
+  const std::shared_ptr<Ranges> ranges_ = std::make_shared<Ranges>();
   const bool separate_;
+  const FakeRecording recording_;
 };
 
 }  // namespace
 
-std::shared_ptr<Backend> createFakeBackend(bool separate) {
-  return std::make_shared<FakeBackend>(separate);
+std::shared_ptr<Backend> createFakeBackend(bool separate, FakeRecording recording) {
+  return std::make_shared<FakeBackend>(separate, recording);
 }
+
+int fakeReplays() { return replays; }
 
 }  // namespace onehour

@@ -6,9 +6,11 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "../core/program.h"
 #include "../cuda/conv-problem.h"
@@ -28,18 +30,20 @@ bool findPlan(const Target& target, Pattern pattern, const ConvProblem& problem)
   const OperationGraph graph = describe(target, pattern, problem.arithmetic, problem.convolution);
   Limits limits;
   limits.plans = 1;
-  std::string reason;
-  const std::vector<Plan> plans = proposePlans(target, graph, limits, &reason);
+  std::optional<Plan> first;
+  const std::string reason = proposePlans(target, graph, limits, [&](Plan plan) {
+    first = std::move(plan);
+    return true;
+  });
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-  if (plans.empty()) {
+  if (!first) {
     std::printf("FAILED %s: %s\n", graph.name.c_str(), reason.c_str());
     return false;
   }
-  const Plan& plan = plans[0];
-  const std::optional<Plan> again = parsePlan(target, plan.json());
-  const bool same = again && again->workspaceBytes() == plan.workspaceBytes();
+  const std::optional<Plan> again = parsePlan(target, first->json());
+  const bool same = again && again->workspaceBytes() == first->workspaceBytes();
   std::printf("%s %.2f s, %s, workspace %zu: %s\n", same ? "ok" : "FAILED to parse", taken.count(),
-              plan.engine().c_str(), plan.workspaceBytes(), graph.name.c_str());
+              first->engine().c_str(), first->workspaceBytes(), graph.name.c_str());
   std::fflush(stdout);
   return same;
 }

@@ -57,6 +57,31 @@ describe("a run", () => {
   }
 });
 
+test("the paper's recipe goes by its name, and flags override it", async () => {
+  const out = join(folder, "paper");
+  const { status, stdout, stderr } = await onehour([
+    ...["train", "synthetic:32x32x3:10:128", "--recipe", "goyal-2017", "--model", "resnet8"],
+    ...["--batch", "16", "--minibatch", "64", "--steps", "1", "--threads", "1", "--out", out],
+  ]);
+  expect(stderr).toBe("");
+  expect(status).toBe(0);
+  expect(stdout).toMatch("minibatch 1 × 4 × 16 = 64, lr 0.1 × 64/256 = 0.025");
+  expect(JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"))).toMatchObject({
+    model: "resnet8",
+    batch: 16,
+    accumulate: 4,
+    epochs: 90,
+    lr: 0.1,
+    warmup: "gradual",
+    warmupEpochs: 5,
+    milestones: [30, 60, 80],
+    momentum: 0.9,
+    nesterov: true,
+    weightDecay: 1e-4,
+    labelSmoothing: 0,
+  });
+});
+
 test("SIGTERM saves and ends with status 143, SIGINT with 130, and --resume goes on", async () => {
   const out = join(folder, "interrupted");
   const first = await onehour(["train", "synthetic", "--threads", "1", "--out", out], {

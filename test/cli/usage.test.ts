@@ -15,6 +15,7 @@ const cases: { args: string[]; says: (string | RegExp)[] }[] = [
   { args: ["train", "synthetic", "--workers", "two"], says: ["--workers", "number"] },
   { args: ["train", "synthetic", "--workers", "0"], says: ["--workers", "1 or more"] },
   { args: ["train", "synthetic", "--batch", "100000000"], says: ["--batch", "at most"] },
+  { args: ["train", "synthetic", "--minibatch", "1000"], says: ["--minibatch", "992 or 1024"] },
   {
     args: ["train", "synthetic", "--epochs", "3", "--milestones", "1,5"],
     says: ["--milestones", "5", "less than 3"],
@@ -24,6 +25,11 @@ const cases: { args: string[]; says: (string | RegExp)[] }[] = [
   { args: ["train", "synthetic", "--precision", "tf32"], says: ["--precision", "fp32"] },
   { args: ["train", "synthetic", "--model", "resnet9"], says: ["resnet9", "resnet8"] },
   { args: ["train", "--recipe", "nowhere.json"], says: ["nowhere.json", "recipe.json"] },
+  {
+    args: ["train", "synthetic:12x12x1:4:64", "--precise-bn"],
+    says: ["--precise-bn", "fewer than 200", "at most 2"],
+  },
+  { args: ["train", "synthetic", "--recipe", "goyal"], says: ["goyal", "one of goyal-2017"] },
   { args: ["evaluate", "weights.safetensors"], says: ["dataset", "--help"] },
   { args: ["launch", "script.ts"], says: ["--workers"] },
   { args: ["launch", "--workers", "2", "nowhere.ts"], says: ["nowhere.ts", "examples/"] },
@@ -89,9 +95,10 @@ test("help lists exactly the flags of the contract", async () => {
   const flags = [...stdout.matchAll(/^\s+(?:-h, )?--([a-z-]+)/gm)].map(([, name]) => name);
   expect(flags.sort()).toEqual(
     (
-      "model workers batch accumulate epochs steps lr warmup warmup-epochs milestones momentum " +
-      "momentum-form no-momentum-correction no-nesterov weight-decay sync-bn precision device " +
-      "threads seed no-augment no-cuda-graph init recipe out resume timeout dump-program help"
+      "model workers batch accumulate minibatch epochs steps lr warmup warmup-epochs milestones " +
+      "momentum momentum-form no-momentum-correction no-nesterov weight-decay sync-bn precise-bn precision " +
+      "device threads seed no-augment image-size color-jitter strict no-cuda-graph init recipe checkpoint-minutes " +
+      "out resume timeout dump-program help"
     )
       .split(" ")
       .sort(),

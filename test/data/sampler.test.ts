@@ -1,7 +1,7 @@
 // The division of an epoch among workers, micro-batches and steps.
 import { expect, test } from "vitest";
 import { Purpose, Random } from "../../lib/data/random.js";
-import { permutation, Sampler } from "../../lib/data/sampler.js";
+import { permutation, Sampler, shardOrder } from "../../lib/data/sampler.js";
 
 /** Images of each step of an epoch, by worker, concatenated over micro-batches in group order. */
 function epochOf(sampler: Sampler, epoch: number, workers: number, accumulate: number): number[][] {
@@ -70,4 +70,73 @@ test("each image is equally likely to come first", () => {
   const counts = new Array<number>(8).fill(0);
   for (let epoch = 0; epoch < 4000; epoch++) counts[permutation(8, 0, epoch)[0]!]!++;
   for (const count of counts) expect(Math.abs(count - 500)).toBeLessThan(100);
+});
+
+/** The shard of each image of an order. */
+function shardsOf(order: Uint32Array, shards: readonly number[]): number[] {
+  const shardOf = shards.flatMap((images, shard) => new Array<number>(images).fill(shard));
+  return [...order].map((image) => shardOf[image]!);
+}
+
+test("an order of shards is a permutation, and no image leaves its shard's window", () => {
+  const random = new Random(12, Purpose.order);
+  for (let trial = 0; trial < 100; trial++) {
+    const shards = Array.from({ length: 1 + random.below(40) }, () => random.below(12));
+    const window = 1 + random.below(20);
+    const images = shards.reduce((sum, size) => sum + size, 0);
+    const order = shardOrder(shards, trial, 3, window);
+    expect(shardOrder(shards, trial, 3, window)).toEqual(order);
+    expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: images }, (_, i) => i));
+
+    // Where all shards met so far are read to their ends, a window may end; none goes on over it.
+    let open = new Map<number, number>();
+    let met = 0;
+    for (const shard of shardsOf(order, shards)) {
+      open.set(shard, (open.get(shard) ?? shards[shard]!) - 1);
+      met = Math.max(met, open.size);
+      if ([...open.values()].every((left) => left === 0)) open = new Map();
+    }
+    expect(met).toBeLessThanOrEqual(window);
+  }
+});
+
+test("an order of shards is divided among workers as any other", () => {
+  const shards = [9, 0, 14, 7, 11, 20, 3, 16];
+  const common = { images: 80, batch: 5, seed: 3, shards };
+  const two = new Sampler({ ...common, workers: 2, accumulate: 1 });
+  const one = new Sampler({ ...common, workers: 1, accumulate: 2 });
+  const order = [...shardOrder(shards, 3, 1)];
+  for (let step = 8; step < 16; step++) {
+    for (const group of [0, 1]) {
+      const images = [...two.group(step, group, 0)];
+      expect(images).toEqual([...one.group(step, 0, group)]);
+      expect(images).toEqual(order.slice((2 * (step - 8) + group) * 5).slice(0, 5));
+    }
+  }
+  expect(shardOrder(shards, 3, 0)).not.toEqual(shardOrder(shards, 3, 1));
+  expect(shardOrder(shards, 4, 1)).not.toEqual(shardOrder(shards, 3, 1));
+});
+
+test("one window over all shards is a uniform permutation; small ones permute the shards", () => {
+  const counts = new Array<number>(8).fill(0);
+  const pairs = new Array<number>(64).fill(0);
+  const firsts = new Array<number>(4).fill(0);
+  for (let epoch = 0; epoch < 4000; epoch++) {
+    const [first, second] = shardOrder([3, 1, 4], 0, epoch);
+    counts[first!]!++;
+    pairs[8 * first! + second!]!++;
+    firsts[shardOrder([2, 2, 2, 2], 0, epoch, 1)[0]! >> 1]!++;
+  }
+  for (const count of counts) expect(Math.abs(count - 500)).toBeLessThan(100);
+  for (const [i, count] of pairs.entries()) {
+    if (i % 9 === 0) expect(count).toBe(0);
+    else expect(Math.abs(count - 4000 / 56)).toBeLessThan(45);
+  }
+  for (const count of firsts) expect(Math.abs(count - 1000)).toBeLessThan(130);
+});
+
+test("17 shards are two windows of about the same size, not one of 16 and a rest", () => {
+  const order = shardsOf(shardOrder(new Array<number>(17).fill(10), 0, 0), new Array(17).fill(10));
+  expect(new Set(order.slice(0, 80)).size).toBe(8);
+  expect(new Set(order.slice(80)).size).toBe(9);
 });

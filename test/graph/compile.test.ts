@@ -89,6 +89,7 @@ describe("compile", () => {
   it.each([
     [{}, ["last", "evaluate"]],
     [{ accumulate: 2 }, ["micro", "last", "evaluate"]],
+    [{ preciseBatchNorm: 4 }, ["last", "evaluate", "statistics"]],
     [{ workers: 2 }, ["last", "evaluate", "average", "broadcast"]],
     [{ precision: "bf16" as const }, ["last", "evaluate", "weights"]],
   ])("with %o makes %s", (changes, names) => {
@@ -248,6 +249,16 @@ describe("compile", () => {
       arena: "output",
       offset: 0,
     });
+  });
+
+  it("takes statistics of batches with the forward pass of training alone", () => {
+    const { ops, instructions } = compileTiny({ preciseBatchNorm: 4, accumulate: 2 });
+    const [finalize] = ops("statistics", "batch-norm-finalize");
+    expect(finalize!.attributes).toMatchObject({ decay: "1", gain: "0.25" });
+    expect(ops("statistics", "normalize-input")[0]!.inputs.length).toBe(2); // mirrored
+    const written = instructions("statistics").flatMap(({ outputs }) => outputs);
+    const arenas = new Set(written.map(({ arena }) => arena));
+    expect([...arenas].sort()).toEqual(["output", "state", "temp"]);
   });
 
   it("synchronised statistics have a stream and a communicator of their own", () => {

@@ -155,10 +155,59 @@ describe("the CUDA libraries", () => {
     writeCudnn(old, "9.1.0");
     writeCudnn(recent, "9.10.2");
     expect(locate({ CUDNN_ROOT: old }).missing).toContain(
-      `cuDNN 9.8 or later (too old: 9.1.0 in ${old})`,
+      `cuDNN 9.8 or later (passed over: 9.1.0, too old, in ${old})`,
     );
     expect(locate({ CUDNN_ROOT: recent, CONDA_PREFIX: old }).cudnn_version).toBe("9.10.2");
     expect(locate({ CUDNN_ROOT: old, CONDA_PREFIX: recent }).cudnn_version).toBe("9.10.2");
+  });
+});
+
+describe("Python's wheels", () => {
+  const packages = join(folder, "packages");
+  const nvidia = join(packages, "nvidia");
+
+  /** A Python that finds packages there, and cuDNN and NCCL as its wheels, for this CUDA. */
+  function writePython(major: string): Record<string, string> {
+    rmSync(packages, { recursive: true, force: true });
+    writeCudnn(join(nvidia, "cudnn"), "9.24.0");
+    writeNccl(join(nvidia, "nccl"), "2.30.7");
+    for (const name of ["cudnn", "nccl"])
+      write(join(packages, `nvidia_${name}_cu${major}-1.2.dist-info/METADATA`), "");
+    const python = join(folder, "python-of-mine");
+    write(python, `#!/bin/sh\necho "${nvidia}"\n`);
+    chmodSync(python, 0o755);
+    return { ONEHOUR_PYTHON: python };
+  }
+
+  it("are found by the Python that ONEHOUR_PYTHON names", () => {
+    expect(locate(writePython("13"))).toMatchObject({
+      cudnn_library: join(nvidia, "cudnn/lib/libcudnn.so.9"),
+      nccl_library: join(nvidia, "nccl/lib/libnccl.so.2"),
+    });
+    expect(locate().missing).toContain("cuDNN");
+  });
+
+  it("of another CUDA than the compiler's are passed over, and named where there is no other", () => {
+    const python = writePython("12");
+    const { missing } = locate(python);
+    expect(missing).toContain(
+      `cuDNN 9.8 or later (passed over: for CUDA 12 in ${nvidia}), ` +
+        `NCCL 2.20 or later (passed over: for CUDA 12 in ${nvidia})`,
+    );
+    write(join(packages, "nvidia_nccl_cu13-1.2.dist-info/METADATA"), "");
+    expect(locate(python).nccl_version).toBe("2.30.7");
+    writeCompiler("12.6");
+    expect(locate(python).cudnn_version).toBe("9.24.0");
+  });
+
+  it("come behind the cache that scripts/setup fills", () => {
+    const cached = join(cache, "onehour/cuda13/nvidia/cudnn");
+    writeCudnn(cached, "9.23.0");
+    writeCudnn(toolkit, "9.22.0");
+    expect(locate(writePython("13"))).toMatchObject({
+      cudnn_version: "9.23.0",
+      nccl_version: "2.30.7",
+    });
   });
 });
 

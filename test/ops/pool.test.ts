@@ -2,6 +2,7 @@
 import { expect, it } from "vitest";
 import { globalAveragePool, maxPool } from "../../lib/ops/index.js";
 import { maxPoolOp } from "../../lib/ops/pool.js";
+import { device } from "../support/device.js";
 import { cases, lookup, readFixture } from "../support/fixtures.js";
 import { BF16_TOLERANCE, constant, F32_TOLERANCE, run, testFamily } from "../support/op-cases.js";
 
@@ -22,6 +23,24 @@ it.each(cases["max-pool"])("max-pool without index: $name", async (c) => {
     g.apply(maxPoolOp, { x: constant(g, fixture("x"), c.dtype) }, { window, stride, padding }),
   );
   expect(y).toEqual(fixture("y").data); // exact in every type
+});
+
+it.each(["f32", "bf16"] as const)("max-pool of NaN in %s", async (dtype) => {
+  // Windows of 2×2 in a column: numbers, a NaN among numbers, NaNs alone.
+  const data = Float32Array.from([1, 2, 3, 4, 5, Number.NaN, 7, 8, ...Array(4).fill(Number.NaN)]);
+  const x = { shape: [1, 6, 2, 1], data };
+  const { y } = await run((g) => ({
+    y: maxPool(constant(g, x, dtype), { window: [2, 2], stride: [2, 2] }),
+  }));
+  const [first, second, third] = y!;
+  expect(first).toBe(4);
+  if (device.properties.kind === "cuda") {
+    expect([second, third]).toEqual([Number.NaN, Number.NaN]); // as PyTorch
+    return;
+  }
+  // oneDNN passes over NaN, and has no maximum then but the lowest of all numbers.
+  expect(second).toBe(8);
+  expect(third).toBeLessThan(-3e38);
 });
 
 testFamily("global-average-pool", {

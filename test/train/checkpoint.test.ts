@@ -14,15 +14,16 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { TensorLayout } from "../../lib/graph/compile.js";
 import {
+  bestName,
   checkpointName,
   formatCheckpoint,
   parseCheckpoint,
   previousName,
   readCheckpoint,
   readLastCheckpoint,
-  requireFit,
   saveCheckpoint,
 } from "../../lib/train/checkpoint.js";
+import { requireFit } from "../../lib/train/fit.js";
 import { fromStored, toStored } from "../../lib/train/layout.js";
 import { formatSafetensors, parseSafetensors } from "../../lib/train/safetensors.js";
 import { temporaryFolder } from "./folder.js";
@@ -64,17 +65,18 @@ const position = {
 };
 
 /** A checkpoint's bytes; with `ranks` two ranks have running statistics of their own. */
-function whole(seed = 1, ranks?: Map<string, Float32Array>[]): Buffer {
+async function whole(seed = 1, ranks?: Map<string, Float32Array>[]): Promise<Buffer> {
   const momentum = new Map([...values(seed + 10)].filter(([name]) => !name.includes("running")));
   const state = { weights: values(seed), momentum, ...(ranks ? { ranks } : {}) };
-  return Buffer.concat(formatCheckpoint(layouts, state, { ...position, step: seed }, "resnet8"));
+  const at = { ...position, step: seed };
+  return Buffer.concat(await formatCheckpoint(layouts, state, at, "resnet8"));
 }
 
 const readLast = (run: string, warn = (_: string) => {}) =>
   readLastCheckpoint(run, parameters, statistics, "resnet8", warn);
 
-test("everything comes back to the bit", () => {
-  const read = parseCheckpoint("file", whole(12));
+test("everything comes back to the bit", async () => {
+  const read = parseCheckpoint("file", await whole(12));
   expect(read.weights).toEqual(values(12));
   expect(read.momentum?.get("conv1.weight")).toEqual(values(22).get("conv1.weight"));
   expect(read.momentum?.has("bn1.running_mean")).toBe(false);
@@ -87,7 +89,7 @@ const ownMeans = (...means: number[][]) =>
 
 test("each rank's own running statistics lie beside the averaged ones", async () => {
   const ranks = ownMeans([1, 2], [3, 5]);
-  const bytes = whole(2, ranks);
+  const bytes = await whole(2, ranks);
   const read = parseCheckpoint("file", bytes);
   expect(read.ranks).toEqual(ranks);
   expect(read.weights).toEqual(values(2));
@@ -96,7 +98,7 @@ test("each rank's own running statistics lie beside the averaged ones", async ()
     "rank.1.bn1.running_mean",
   ]);
   requireFit("file", read, layouts, "resnet8"); // whoever wants weights passes them over
-  expect(parseCheckpoint("file", whole()).ranks).toBeUndefined();
+  expect(parseCheckpoint("file", await whole()).ranks).toBeUndefined();
 });
 
 test.each<[string, Record<string, number>, RegExp]>([
@@ -117,13 +119,13 @@ test.each<[string, Record<string, number>, RegExp]>([
     ...extra.map(({ name, shape }) => [name, new Float32Array(shape[0]!)] as const),
   ]);
   const state = { weights, momentum: values(2) };
-  const pieces = formatCheckpoint([...layouts, ...extra], state, position, "resnet8");
+  const pieces = await formatCheckpoint([...layouts, ...extra], state, position, "resnet8");
   writeFileSync(join(run, checkpointName), Buffer.concat(pieces));
   await expect(readLast(run)).rejects.toThrow(message);
 });
 
-test("it is a safetensors file with torchvision's names and shapes", () => {
-  const { tensors, metadata } = parseSafetensors("file", whole());
+test("it is a safetensors file with torchvision's names and shapes", async () => {
+  const { tensors, metadata } = parseSafetensors("file", await whole());
   expect([...tensors.keys()]).toEqual([
     "conv1.weight",
     "fc.bias",
@@ -135,8 +137,8 @@ test("it is a safetensors file with torchvision's names and shapes", () => {
   expect(metadata).toMatchObject({ step: "1", epoch: "3", seed: "9" });
 });
 
-test("cut anywhere, it is refused by name", () => {
-  const bytes = whole();
+test("cut anywhere, it is refused by name", async () => {
+  const bytes = await whole();
   for (let length = 0; length < bytes.length; length++) {
     expect(() => parseCheckpoint("torn.safetensors", bytes.subarray(0, length))).toThrow(
       /^torn\.safetensors: /,
@@ -144,8 +146,8 @@ test("cut anywhere, it is refused by name", () => {
   }
 });
 
-test("a flipped bit anywhere in a tensor is noticed", () => {
-  const bytes = whole();
+test("a flipped bit anywhere in a tensor is noticed", async () => {
+  const bytes = await whole();
   const data = 8 + Number(bytes.readBigUInt64LE(0));
   for (let at = data; at < bytes.length; at += 3) {
     const broken = Buffer.from(bytes);
@@ -213,8 +215,21 @@ test("weights from elsewhere: other float types, and PyTorch's counters are pass
   expect([position, momentum]).toEqual([undefined, undefined]);
 });
 
-test("weights of another model are refused, saying what differs", () => {
-  const read = parseCheckpoint("file", whole());
+test.each([
+  ["module.", ["module.fc.bias", "module.bn1.weight"], ["fc.bias", "bn1.weight"]],
+  ["model.module.", ["model.module.fc.bias", "model.module.bn1.weight"], ["fc.bias", "bn1.weight"]],
+  ["not of one only", ["module.fc.bias", "bn1.weight"], ["module.fc.bias", "bn1.weight"]],
+  ["no part of a name", ["layer1.0.w", "layer10.0.w"], ["layer1.0.w", "layer10.0.w"]],
+])("weights from elsewhere: a common prefix is taken off: %s", (_, names, expected) => {
+  const tensors = names.map((name) => ({ name, shape: [1], data: Float32Array.of(1) }));
+  const bytes = Buffer.concat(formatSafetensors(tensors, { format: "pt" }));
+  const { weights, shapes } = parseCheckpoint("file", bytes);
+  expect([...weights.keys()]).toEqual(expected);
+  expect([...shapes.keys()]).toEqual(expected);
+});
+
+test("weights of another model are refused, saying what differs", async () => {
+  const read = parseCheckpoint("file", await whole());
   const wider = [layout("conv1.weight", [4, 1, 3, 3], "convolution")];
   expect(() => requireFit("file", read, wider, "resnet8")).toThrow(
     /file: .*conv1\.weight is \[2,1,3,3\], not \[4,1,3,3\]/,
@@ -229,7 +244,7 @@ test("weights of another model are refused, saying what differs", () => {
 test("the one before is kept, and taken when the last is torn", async () => {
   const run = join(folder, "kept");
   mkdirSync(run);
-  for (const step of [1, 2, 3]) await saveCheckpoint(run, [whole(step)]);
+  for (const step of [1, 2, 3]) await saveCheckpoint(run, [await whole(step)]);
   expect(readdirSync(run).sort()).toEqual([previousName, checkpointName]);
   expect((await readLast(run)).position.step).toBe(3);
   expect((await readCheckpoint(join(run, previousName))).position?.step).toBe(2);
@@ -257,44 +272,82 @@ test("weights without a run cannot be resumed", async () => {
 test("a failed save leaves what was there", async () => {
   const run = join(folder, "failed");
   mkdirSync(run);
-  await saveCheckpoint(run, [whole(1)]);
+  await saveCheckpoint(run, [await whole(1)]);
   mkdirSync(join(run, `${checkpointName}.tmp`)); // the file cannot be created
-  await expect(saveCheckpoint(run, [whole(2)])).rejects.toThrow();
+  await expect(saveCheckpoint(run, [await whole(2)])).rejects.toThrow();
   expect((await readLast(run)).position.step).toBe(1);
   rmSync(join(run, `${checkpointName}.tmp`), { recursive: true, force: true });
-  await saveCheckpoint(run, [whole(3)]);
+  await saveCheckpoint(run, [await whole(3)]);
   expect((await readLast(run)).position.step).toBe(3);
 });
 
-test("killed at any moment of a save, a whole checkpoint is left", async () => {
+test("killed at any moment of a save, what was acknowledged is kept", async () => {
   const run = join(folder, "killed");
   mkdirSync(run);
-  await saveCheckpoint(run, [whole(1)]);
-  const program = join(folder, "save.ts");
-  const source = new URL("../../lib/train/checkpoint.ts", import.meta.url).pathname;
-  writeFileSync(join(folder, "bytes"), whole(2));
+  const large = [layout("conv1.weight", [32, 64, 3, 3], "convolution"), ...layouts.slice(1)];
+  const compiled = new URL("../../dist/train/checkpoint.js", import.meta.url).href;
+  const program = join(folder, "save.mjs");
   writeFileSync(
     program,
-    `import { readFileSync } from "node:fs";
-     import { saveCheckpoint } from ${JSON.stringify(source)};
-     const bytes = readFileSync(${JSON.stringify(join(folder, "bytes"))});
-     process.stdout.write("ready\\n");
-     for (;;) await saveCheckpoint(${JSON.stringify(run)}, [bytes]);`,
+    `import { writeSync } from "node:fs";
+     import { bestName, checkpointName, formatCheckpoint, keepAs, saveCheckpoint } from ${JSON.stringify(compiled)};
+     const layouts = ${JSON.stringify(large)};
+     const weights = new Map(layouts.map(({ name, shape }) =>
+       [name, new Float32Array(shape.reduce((a, b) => a * b))]));
+     const run = ${JSON.stringify(run)};
+     for (let step = Number(process.argv[2]) + 1; ; step++) {
+       for (const values of weights.values()) values.fill(step);
+       const position = { ...${JSON.stringify(position)}, step };
+       const state = { weights, momentum: weights };
+       await saveCheckpoint(run, await formatCheckpoint(layouts, state, position, "resnet8"));
+       writeSync(1, step + "\\n");
+       if (step % 2 === 0) await keepAs(run, checkpointName, bestName);
+     }`,
   );
-  for (let trial = 0; trial < 5; trial++) {
-    const child = spawn(process.execPath, ["--import", "jiti/register", program], {
-      cwd: new URL("../..", import.meta.url).pathname,
+  const stepOf = async (name: string) => {
+    const { position: at, weights } = await readCheckpoint(join(run, name));
+    for (const values of weights.values()) expect(new Set(values)).toEqual(new Set([at?.step]));
+    return at!.step;
+  };
+  let acknowledged = 0;
+  let within = 0;
+  for (let trial = 0; trial < 100; trial++) {
+    const child = spawn(process.execPath, [program, String(acknowledged)], {
       stdio: ["ignore", "pipe", "inherit"],
     });
-    await once(child.stdout, "data");
-    await new Promise((resolve) => setTimeout(resolve, 3 + 9 * trial));
+    const closed = once(child, "close");
+    let text = "";
+    const first = once(child.stdout, "data");
+    child.stdout.on("data", (chunk) => {
+      text += chunk;
+    });
+    await first;
+    await new Promise((resolve) => setTimeout(resolve, 20 * Math.random()));
     child.kill("SIGKILL");
-    await once(child, "exit");
-    expect(existsSync(join(run, checkpointName))).toBe(true);
-    const warnings: string[] = [];
-    await readLast(run, (text) => warnings.push(text));
-    expect(warnings).toEqual([]);
+    await closed;
+    if (existsSync(join(run, `${checkpointName}.tmp`))) within++;
+    acknowledged = Number(text.trim().split("\n").at(-1));
+    const last = await stepOf(checkpointName);
+    expect(last).toBeGreaterThanOrEqual(acknowledged);
+    expect(last).toBeLessThanOrEqual(acknowledged + 1);
+    acknowledged = last;
+    if (existsSync(join(run, previousName))) {
+      expect(await stepOf(previousName)).toBeGreaterThanOrEqual(last - 1);
+    }
+    if (existsSync(join(run, bestName))) expect((await stepOf(bestName)) % 2).toBe(0);
   }
+  expect(within).toBeGreaterThan(5); // others came between two saves, or after the rename
+}, 120_000);
+
+test("a torn checkpoint does not take the place of the whole one before", async () => {
+  const run = join(folder, "torn-last");
+  mkdirSync(run);
+  for (const step of [1, 2]) await saveCheckpoint(run, [await whole(step)]);
+  truncateSync(join(run, checkpointName), 200);
+  expect((await readLast(run)).name).toBe(previousName);
+  await saveCheckpoint(run, [await whole(3)], true);
+  expect((await readCheckpoint(join(run, previousName))).position?.step).toBe(1);
+  expect((await readLast(run)).position.step).toBe(3);
 });
 
 test("filters change between OIHW and padded KRSC", () => {

@@ -84,12 +84,40 @@ const schedule = (changes: Partial<Recipe>, stepsPerEpoch = 100) => {
 test("the arithmetic of minibatch and learning rate", () => {
   expect(schedule({})).toBe(
     "minibatch 2 × 1 × 64 = 128, lr 0.1 × 128/256 = 0.05, " +
-      "no warm-up (it begins above 256 images), ÷ 10 at epoch 3.333",
+      "no warm-up (it begins above 256 images), ÷ 10 at epoch 3.333 (step 334)",
   );
   expect(schedule({ batch: 32, accumulate: 128, milestones: [7] })).toBe(
     "minibatch 2 × 128 × 32 = 8192, lr 0.1 × 8192/256 = 3.2, " +
-      "warm-up 5 epochs (500 steps) from 0.1, ÷ 10 at epoch 7",
+      "warm-up 5 epochs (500 steps) from 0.1, ÷ 10 at epoch 7 (step 700)",
   );
+});
+
+test("the arithmetic of the paper's 8192 images", () => {
+  const paper = { workers: 8, accumulate: 32, batch: 32, epochs: 90, milestones: [30, 60, 80] };
+  expect(schedule(paper, 156)).toBe(
+    "minibatch 8 × 32 × 32 = 8192, lr 0.1 × 8192/256 = 3.2, " +
+      "warm-up 5 epochs (780 steps) from 0.1, ÷ 10 at epoch 30, 60, 80 (step 4,680, 9,360, 12,480)",
+  );
+});
+
+test("the end tells the median error where there is one", () => {
+  const { written, reporter: it } = reporter(false);
+  const result = {
+    status: "finished",
+    out: "runs/a",
+    model: "resnet50",
+    steps: 9,
+    seconds: 2,
+  } as const;
+  const end = { type: "end", status: "finished", steps: 9, seconds: 2 } as const;
+  const tested = { ...result, top1: 0.76, testImages: 50_000 };
+  it.show({ ...end, result: tested });
+  it.show({ ...end, result: { ...tested, medianTop1Error: 23.744 } });
+  const line = "finished after 9 steps, 2.0 s: test accuracy 76.00%, 50,000 of 50,000 images";
+  expect(written).toEqual([
+    `${line}\nrun folder: runs/a\n`,
+    `${line}; median error of the last five epochs 23.74%\nrun folder: runs/a\n`,
+  ]);
 });
 
 test("a run shorter than its warm-up, and a drop within it, are said", () => {

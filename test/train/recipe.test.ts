@@ -34,6 +34,7 @@ test("defaults", () => {
     precision: "fp32",
     seed: 0,
     augment: true,
+    checkpointMinutes: 10,
     timeout: 60,
   });
   expect(resolve({}, { kind: "cuda", bf16: true }).precision).toBe("bf16");
@@ -53,6 +54,15 @@ test("default milestones go with the epochs that override a recipe's, others sta
   expect(overrideRecipe(kept, { epochs: 3, milestones: [2] }).milestones).toEqual([2]);
   const own = { epochs: 10, milestones: [1] };
   expect(overrideRecipe(own, { epochs: 3 })).toEqual({ epochs: 3, milestones: [1] });
+});
+
+test("a minibatch is kept as the micro-batches that make it up", () => {
+  const kept = resolve({ workers: 2, batch: 8, minibatch: 64 });
+  expect(kept).toMatchObject({ workers: 2, accumulate: 4, batch: 8 });
+  expect(kept).not.toHaveProperty("minibatch");
+  expect(resolve(overrideRecipe(kept as RecipeInput, { minibatch: 32 })).accumulate).toBe(2);
+  const named = { batch: 8, minibatch: 64 };
+  expect(resolve(overrideRecipe(named, { accumulate: 2 })).accumulate).toBe(2);
 });
 
 test.each<[RecipeInput, RegExp]>([
@@ -75,12 +85,16 @@ test.each<[RecipeInput, RegExp]>([
   [{ batch: 97 }, /--batch: .*97 images.*has 96; expected at most --batch 96/],
   [{ workers: 2, accumulate: 2, batch: 32 }, /2 × 2 × 32 = 128 images.*at most --batch 24/],
   [{ workers: 97 }, /expected fewer workers/],
+  [{ minibatch: 1.5 }, /--minibatch: expected a whole number.*1\.5/],
+  [{ minibatch: 48 }, /--minibatch: 48 images are no multiple.*32 or 64; or try --batch 24 or 48/],
+  [{ minibatch: 64, accumulate: 1 }, /--minibatch: 64 images need --accumulate 2/],
   [{ milestones: [10] }, /--milestones: epoch 10 is not before the end.*10 epochs/],
   [{ epochs: 2, milestones: [1, 3] }, /epoch 3.*expected less than 2, or none/],
   [{ precision: "tf32" }, /--precision: tf32 needs a GPU/],
   [{ precision: "fp16" as never }, /--precision: expected fp32, tf32, bf16/],
   [{ model: "resnet9" }, /there is no model "resnet9"; did you mean "resnet8"/],
   [{ seed: -1 }, /--seed/],
+  [{ checkpointMinutes: -1 }, /--checkpoint-minutes: expected a number of 0 or more/],
   [{ epoch: 3 } as never, /no field "epoch"; did you mean "epochs"/],
   [{ epochs: 1e-12 }, /--epochs/],
 ])("refused: %j", (input, message) => {

@@ -43,7 +43,7 @@ const messages = (events: RunEvent[]) =>
 /** The log without what depends on the clock. */
 function lasting(out: string): unknown[] {
   return logOf(out).map(({ ...line }) => {
-    for (const field of ["seconds", "imagesPerSecond"]) delete (line as never)[field];
+    for (const field of ["seconds", "imagesPerSecond", "inputWait"]) delete (line as never)[field];
     return line;
   });
 }
@@ -123,6 +123,13 @@ test("killed before its first checkpoint, a run begins again", async () => {
   rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
   await run({ out, steps: 20 }, true);
   await expectSameRun(whole, out);
+});
+
+test("the minibatch may be named again, but not another", async () => {
+  const out = copyOfHalf("named");
+  await expect(run({ out, minibatch: 32 }, true)).rejects.toThrow(/minibatch is 16 in .*and 32/);
+  const { result } = await run({ out, minibatch: 16, steps: 11 }, true);
+  expect(result.steps).toBe(11);
 });
 
 test("a finished run is left as it is", async () => {

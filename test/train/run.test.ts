@@ -1,5 +1,12 @@
 // Whole runs of one process: that they learn, what they log, and what goes wrong on the way.
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { connect } from "../../lib/distributed/connect.js";
@@ -42,6 +49,7 @@ test("a run learns, and leaves recipe, log and checkpoints", async () => {
   expect(text).toMatch("minibatch 1 × 1 × 16 = 16, lr 4 × 16/256 = 0.25");
 
   expect(readdirSync(out).sort()).toEqual([
+    "best.safetensors",
     "checkpoint.previous.safetensors",
     "checkpoint.safetensors",
     "log.jsonl",
@@ -74,7 +82,7 @@ test("a run learns, and leaves recipe, log and checkpoints", async () => {
 test("the log tells the warm-up's rates and the velocity form's momentum factors", async () => {
   const out = join(folder, "warm-up");
   const recipe = { ...common, batch: 100, accumulate: 4, epochs: 5, warmupEpochs: 2 } as const;
-  await run({ ...recipe, momentumForm: "velocity", milestones: [4], out });
+  const { result } = await run({ ...recipe, momentumForm: "velocity", milestones: [4], out });
   const steps = logOf(out).filter((line) => line.type === "step");
   const peak = (0.1 * 400) / 256;
   const rates = [0.1, (0.1 + peak) / 2, peak, peak, peak / 10];
@@ -83,6 +91,13 @@ test("the log tells the warm-up's rates and the velocity form's momentum factors
     expect(momentumFactor).toBeCloseTo(i === 0 ? 1 : rates[i]! / rates[i - 1]!, 12);
   });
   expect(steps).toHaveLength(5);
+
+  const errors = logOf(out).flatMap((line) =>
+    line.type === "epoch" ? [100 * (1 - line.top1)] : [],
+  );
+  const median = errors.sort((a, b) => a - b)[2]!;
+  expect(result.medianTop1Error).toBe(median);
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", medianTop1Error: median });
 });
 
 test("a script that has met the other ranks trains with them", async () => {
@@ -104,16 +119,18 @@ test("what is left out of an epoch is named once", async () => {
 test("a disk that takes no checkpoint is warned of, and training goes on", async () => {
   const out = join(folder, "full");
   const obstacle = join(out, `${checkpointName}.tmp`); // a folder where the file should be
-  const { result, text } = await run({ ...common, epochs: 3, out }, (event) => {
-    if (event.type === "step" && event.step === 30) mkdirSync(obstacle);
-    if (event.type === "epoch" && event.epoch === 1) rmSync(obstacle, { recursive: true });
+  const steps = 100; // an epoch's
+  const { result, text } = await run({ ...common, batch: 4, epochs: 3, out }, (event) => {
+    const isSaved = existsSync(join(out, checkpointName)) && !existsSync(obstacle);
+    if (event.type === "step" && event.step < 2 * steps - 1 && isSaved) mkdirSync(obstacle);
+    if (event.type === "message" && /could not be saved/.test(event.text)) rmdirSync(obstacle);
   });
-  expect(result).toMatchObject({ status: "finished", steps: 75 });
-  expect(text).toMatch(/warning: the checkpoint of step 50 could not be saved.*step 25 is kept/);
+  expect(result).toMatchObject({ status: "finished", steps: 300 });
+  expect(text).toMatch(/warning: the checkpoint of step 200 could not be saved.*step 100 is kept/);
   const { position } = await readCheckpoint(join(out, checkpointName));
-  expect(position?.step).toBe(75);
+  expect(position?.step).toBe(300);
   const { position: previous } = await readCheckpoint(join(out, "checkpoint.previous.safetensors"));
-  expect(previous?.step).toBe(25);
+  expect(previous?.step).toBe(100);
 });
 
 test("with two workers, a disk that takes no checkpoint to the end fails the run, not its peers", async () => {

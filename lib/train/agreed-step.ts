@@ -1,0 +1,38 @@
+// A step after which all ranks do something together, whichever of them asked for it: the furthest that
+// any has committed to.
+
+import type { Team } from "./team.js";
+
+export class AgreedStep {
+  /** Steps done when it is to happen; undefined until the ranks have agreed. */
+  at: number | undefined;
+  private agreement: Promise<number> | undefined;
+
+  /**
+   * `committed` tells the number of steps that this rank has queued or is about to, which the other
+   * ranks must run too. No rank goes beyond it while the agreement is pending.
+   */
+  constructor(
+    private readonly team: Team,
+    private readonly key: string,
+    private readonly committed: () => number,
+  ) {}
+
+  get asked(): boolean {
+    return this.agreement !== undefined;
+  }
+
+  get pending(): boolean {
+    return this.asked && this.at === undefined;
+  }
+
+  /** Resolves with the step once every rank has called this. */
+  agree(): Promise<number> {
+    this.agreement ??= this.team.gather(this.key, String(this.committed())).then((steps) => {
+      this.at = Math.max(...steps.map(Number));
+      return this.at;
+    });
+    this.agreement.catch(() => {}); // whoever awaits it sees the error
+    return this.agreement;
+  }
+}

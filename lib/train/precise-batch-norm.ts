@@ -1,0 +1,41 @@
+// Precise batch norm: running statistics anew as the mean over batches, with the weights as they are.
+
+import type { Loader } from "../data/loader.js";
+import type { Sampler } from "../data/sampler.js";
+import type { CompiledModel } from "../graph/compile.js";
+import type { Recipe } from "./recipe.js";
+import type { Queue } from "./trainer.js";
+
+export interface PreciseBatchNormOptions {
+  recipe: Recipe;
+  compiled: CompiledModel;
+  queue: Queue;
+  loader: Loader;
+  sampler: Sampler;
+  rank: number;
+}
+
+/**
+ * Sets this rank's running statistics to the mean of those of the epoch's first
+ * `recipe.preciseBatchNorm` batches of n images, in training mode; the ranks' are still to be averaged.
+ * Every rank takes part, with nothing queued.
+ * Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021.
+ */
+export async function recomputeStatistics(
+  epoch: number,
+  options: PreciseBatchNormOptions,
+): Promise<void> {
+  const { recipe, compiled, queue, loader, sampler, rank } = options;
+  const { executor } = queue;
+  const { bytes: start } = compiled.momentum;
+  const bytes = (executor.memory.arenas.state ?? 0) - start;
+  await executor.write("state", start, new Uint8Array(bytes)); // the program adds to them
+  for (let i = 0; i < recipe.preciseBatchNorm; i++) {
+    const step = epoch * sampler.stepsPerEpoch + Math.floor(i / recipe.accumulate);
+    const indices = sampler.group(step, rank, i % recipe.accumulate);
+    const slot = await queue.acquire();
+    await loader.fillTraining(executor.input(slot), indices, epoch);
+    queue.submit("statistics", slot);
+  }
+  await queue.drain();
+}

@@ -1,0 +1,103 @@
+// Tests of the search for a plan, with cuDNN's own plans for a GPU that is only described and
+// kernels that fail or not in their place:
+//   tuning_test DEVICE.json
+#include "../cuda/tuning.h"
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../cuda/conv-problem.h"
+#include "check.h"
+
+namespace onehour::test {
+namespace {
+
+using namespace onehour::cuda;
+
+std::string deviceFile;
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// Another batch is another graph, for which nothing was chosen yet.
+ConvProblem convolution(int batch) {
+  const std::string sizes = std::to_string(batch) + ",28,28,16]";
+  return ConvProblem(
+      parseProgram("onehour-program 1\nname p\narena temp 4194304\n"
+                   "compute conv2d stride=1,1 padding=1,1 | x=temp+0:bf16[" +
+                   sizes + " w=temp+1048576:bf16[16,3,3,16] -> y=temp+2097152:bf16[" + sizes + "\n")
+          .instructions.at(0));
+}
+
+// A search whose first `failing` kernels cannot run.
+struct Search {
+  Target target{contents(deviceFile)};
+  std::vector<Choice> tried;
+
+  std::unique_ptr<Kernel> choose(int batch, size_t failing, bool hasAlternative) {
+    const ConvProblem problem = convolution(batch);
+    const OperationGraph graph =
+        describe(target, Pattern::forward, problem.arithmetic, problem.convolution);
+    return chooseKernel(
+        target, graph,
+        [&](const Choice& choice) {
+          tried.push_back(choice);
+          const bool fails = choice && tried.size() <= failing;
+          return makeKernel([fails](Stream&) {
+            if (fails) throw Error("ERR_TEST", "test", "this plan does not run");
+          });
+        },
+        hasAlternative);
+  }
+};
+
+void goesOnBehindPlansThatFail() {
+  Search search;
+  CHECK(search.choose(1, 0, false));
+  CHECK(search.tried.size() == 1);
+  search.tried.clear();
+  CHECK(search.choose(2, 2, false));
+  CHECK(search.tried.size() == 3 && search.tried[2]);
+  // The same graph again: what was found, without a search.
+  CHECK(search.choose(2, 0, false));
+  CHECK(search.tried.size() == 4 && search.tried[3] == search.tried[2]);
+}
+
+void takesTheAlternativeLast() {
+  Search search;
+  CHECK(search.choose(3, 1000, true));
+  CHECK(search.tried.size() > 2 && !search.tried.back());
+  CHECK(search.choose(3, 0, true));
+  CHECK(!search.tried.back());
+}
+
+void tellsTheLastFailure() {
+  Search search;
+  const Error error = thrown([&] { search.choose(4, 1000, false); });
+  CHECK(error.code == "ERR_TEST" && contains(error.what(), "this plan does not run"));
+}
+
+}  // namespace
+}  // namespace onehour::test
+
+int main(int count, char** arguments) {
+  using namespace onehour::test;
+  if (count != 2) {
+    std::fprintf(stderr, "tuning_test: expected DEVICE.json\n");
+    return 2;
+  }
+  deviceFile = arguments[1];
+  setenv("ONEHOUR_PLAN_CANDIDATES", "1", 1);
+  setenv("ONEHOUR_PLAN_COMPILATION", "0", 1);  // slow, and no other search
+  unsetenv("XDG_CACHE_HOME");                  // no files
+  unsetenv("HOME");
+  return run({{"further plans are tried behind those that fail", goesOnBehindPlansThatFail},
+              {"the alternative is taken where no plan runs", takesTheAlternativeLast},
+              {"the last failure is told", tellsTheLastFailure}});
+}

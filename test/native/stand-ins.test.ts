@@ -1,0 +1,29 @@
+// Native tests that need the headers of CUDA's libraries and no GPU: NCCL's communicator on a stand-in
+// for NCCL, and the search for cuDNN's plans on a GPU that is only described.
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, it } from "vitest";
+import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
+
+tellWithoutCuda("test/native/stand-ins.test.ts");
+
+const build = join(root, "build/cmake");
+const run = promisify(execFile);
+const minutes = 60_000;
+
+const tests = [
+  { name: "communicator_test", options: [] },
+  { name: "tuning_test", options: [join(root, "test/fixtures/devices/h100.json")] },
+];
+
+describe.runIf(withoutCuda === undefined)("on stand-ins", () => {
+  beforeAll(async () => {
+    await run("cmake", ["--build", build, "--target", ...tests.map(({ name }) => name)]);
+  }, 5 * minutes);
+
+  it.each(tests)("$name", { timeout: 2 * minutes }, async ({ name, options }) => {
+    const { stdout } = await run(join(build, name), options);
+    expect(stdout).toMatch(/^[1-9]\d* native tests, 0 failures$/m);
+  });
+});

@@ -1,0 +1,116 @@
+// Weights that torchvision's and timm's users have, as they are: a ResNet-50 of torch.nn modules gives
+// its logits here. The fixture holds names, shapes and logits; weights come from the generator.
+import { createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { checkpointName, readCheckpoint } from "../../lib/train/checkpoint.js";
+import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
+import { requireFit } from "../../lib/train/fit.js";
+import { parseSafetensors } from "../../lib/train/safetensors.js";
+import { writeWeights } from "../../lib/train/state.js";
+import { train } from "../../lib/train/train.js";
+import { dot, norm } from "../../lib/verify/compare.js";
+import { draw, TestNetwork } from "../../lib/verify/network.js";
+import { device } from "../support/device.js";
+import { lookup, readFixture } from "../support/fixtures.js";
+
+const fixture = new URL("../fixtures/torchvision-resnet50.safetensors", import.meta.url).pathname;
+const { metadata } = parseSafetensors(fixture, readFileSync(fixture));
+const shapes = Object.entries(JSON.parse(metadata.shapes!) as Record<string, number[]>);
+const elements = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+
+const folder = mkdtempSync(join(tmpdir(), "onehour-torchvision-"));
+const file = join(folder, "resnet50.safetensors");
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** The values of scripts/oracle-torchvision.py. */
+function valuesOf(name: string, shape: readonly number[]): Float32Array {
+  const fill = (f: (u: number) => number) => draw(name, elements(shape), f);
+  if (name.endsWith("running_mean")) return fill((u) => 0.2 * (u - 0.5));
+  if (name.endsWith("running_var")) return fill((u) => 0.5 + u);
+  if (name.startsWith("fc.") || shape.length === 4) {
+    const bound = Math.sqrt(6 / (shape.length > 1 ? elements(shape.slice(1)) : 1000));
+    return fill((u) => (2 * u - 1) * bound);
+  }
+  return fill(name.endsWith("bias") ? (u) => u - 0.5 : (u) => 0.5 + 0.5 * u);
+}
+
+/** The bytes of the file: a state dict of a model that a trainer wraps, counters and all. */
+function* bytesOf(): Generator<Buffer> {
+  const isCounter = (name: string) => name.endsWith("num_batches_tracked");
+  const header: Record<string, unknown> = { __metadata__: { format: "pt" } };
+  let at = 0;
+  for (const [name, shape] of shapes) {
+    const begin = at;
+    at += isCounter(name) ? 8 : 4 * elements(shape);
+    const dtype = isCounter(name) ? "I64" : "F32";
+    header[`model.module.${name}`] = { dtype, shape, data_offsets: [begin, at] };
+  }
+  const json = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  yield Buffer.concat([length, json]);
+  for (const [name, shape] of shapes)
+    yield isCounter(name) ? Buffer.alloc(8, 1) : Buffer.from(valuesOf(name, shape).buffer);
+}
+
+beforeAll(() => pipeline(Readable.from(bytesOf()), createWriteStream(file)));
+
+it("the logits are those of torch.nn's modules", async () => {
+  const network = await TestNetwork.load(device, "resnet50", 2);
+  try {
+    const { compiled, executor } = network;
+    const checkpoint = await readCheckpoint(file);
+    const layouts = [...compiled.parameters, ...compiled.statistics];
+    expect(shapes.filter(([name]) => !name.endsWith("tracked")).length).toBe(layouts.length);
+    requireFit(file, checkpoint, layouts, "resnet50");
+    await writeWeights(executor, compiled, checkpoint);
+    await network.run("evaluate", 0);
+    const logits = await network.operand("evaluate", "softmax-cross-entropy", "logits");
+    const { data } = lookup(readFixture("torchvision-resnet50"))("logits");
+    expect(logits.length).toBe(2000);
+    const farthest = logits.reduce((most, x, i) => Math.max(most, Math.abs(x - data[i]!)), 0);
+    expect(farthest).toBeLessThan(1e-3);
+  } finally {
+    network.dispose();
+  }
+}, 120_000);
+
+it("evaluation finds the model by itself, and refuses another number of classes", async () => {
+  const options = { device: "cpu", threads: 1 } as const;
+  const { images } = await evaluateCheckpoint(file, "synthetic:32x32x3:1000:64", options);
+  expect(images).toBe(4);
+  await expect(evaluateCheckpoint(file, "synthetic:32x32x3:10:64", options)).rejects.toThrow(
+    /weights of resnet50 .*fc\.\w+ is \[1000.*tell 1000 classes apart and not its 10.*--init/,
+  );
+}, 120_000);
+
+it("--init trains a new head on them and keeps the rest", async () => {
+  const texts: string[] = [];
+  const out = join(folder, "run");
+  const recipe = { dataset: "synthetic:32x32x3:10:64", model: "resnet50", batch: 2, steps: 1 };
+  await train(
+    { ...recipe, init: file, lr: 1e-9, device: "cpu", out },
+    { output: null, onEvent: (event) => event.type === "message" && texts.push(event.text) },
+  );
+  expect(texts.join("\n")).toMatch(
+    /tells 1000 classes apart and the data set has 10: fc\.\w+ and fc\.\w+ start anew/,
+  );
+  const { weights, shapes: found } = await readCheckpoint(join(out, checkpointName));
+  expect(found.get("fc.weight")).toEqual([10, 2048]);
+  const own = valuesOf("layer4.2.conv3.weight", found.get("layer4.2.conv3.weight")!);
+  weights.get("layer4.2.conv3.weight")!.forEach((x, i) => {
+    if (Math.abs(x - own[i]!) > 1e-6) expect(x).toBeCloseTo(own[i]!, 6);
+  });
+  // The running variances have made one step of a tenth from the file's, which differ by channel.
+  const centred = (values: Float32Array) => {
+    const mean = values.reduce((sum, x) => sum + x) / values.length;
+    return values.map((x) => x - mean);
+  };
+  const before = centred(valuesOf("bn1.running_var", [64]));
+  const after = centred(weights.get("bn1.running_var")!);
+  expect(dot(before, after) / (norm(before) * norm(after))).toBeGreaterThan(0.5);
+}, 120_000);

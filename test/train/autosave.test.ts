@@ -1,0 +1,153 @@
+// Saves within an epoch: that they change nothing of the run, and what is left when it is killed.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { Autosave } from "../../lib/train/autosave.js";
+import { bestName, checkpointName, readCheckpoint } from "../../lib/train/checkpoint.js";
+import type { RecipeInput } from "../../lib/train/recipe.js";
+import { alone, type Team } from "../../lib/train/team.js";
+import { train } from "../../lib/train/train.js";
+import { logOf, stepsOf, temporaryFolder } from "./folder.js";
+
+const folder = temporaryFolder();
+const common: RecipeInput = {
+  dataset: "synthetic:12x12x1:4:1600",
+  model: "resnet8",
+  batch: 8, // 200 steps an epoch
+  epochs: 2,
+  device: "cpu",
+  threads: 1,
+};
+
+const run = async (name: string, recipe: RecipeInput, resume = false) => {
+  const out = join(folder, name);
+  await train({ ...recipe, out }, { output: null, resume });
+  return out;
+};
+
+const ended = async (out: string) => {
+  const { weights, momentum, ranks, position } = await readCheckpoint(join(out, checkpointName));
+  return { weights, momentum, ranks, step: position?.step };
+};
+
+/** Trains in a process of its own and signals it once a checkpoint within an epoch is there. */
+async function signalWithin(
+  recipe: RecipeInput,
+  out: string,
+  signal: NodeJS.Signals,
+): Promise<void> {
+  const program = `${out}.ts`;
+  const source = new URL("../../lib/train/train.ts", import.meta.url).pathname;
+  writeFileSync(
+    program,
+    `import { train } from ${JSON.stringify(source)};
+     await train(${JSON.stringify({ ...recipe, out })}, { output: null });`,
+  );
+  const child = spawn(process.execPath, ["--import", "jiti/register", program], {
+    cwd: new URL("../..", import.meta.url).pathname,
+    stdio: ["ignore", "ignore", "ignore"],
+  });
+  const exit = once(child, "exit");
+  for (let step = 0; step % 200 === 0; ) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const found = await readCheckpoint(join(out, checkpointName)).catch(() => undefined);
+    step = found?.position?.step ?? 0;
+    if (child.exitCode !== null) throw new Error("the run ended before its signal");
+  }
+  child.kill(signal);
+  await exit;
+}
+
+test.each([1, 2])("saving at every moment, %d workers train as without", async (workers) => {
+  const recipe = { ...common, workers, batch: 8 / workers };
+  const without = await run(`without-${workers}`, { ...recipe, checkpointMinutes: 0 });
+  const often = await run(`often-${workers}`, { ...recipe, checkpointMinutes: 1e-7 });
+  expect(stepsOf(often)).toEqual(stepsOf(without));
+  expect(await ended(often)).toEqual(await ended(without));
+});
+
+test.each([1, 2])("killed within an epoch, %d workers go on from there", async (workers) => {
+  const recipe = { ...common, workers, batch: 8 / workers, checkpointMinutes: 1e-4 };
+  const out = join(folder, `killed-${workers}`);
+  await signalWithin(recipe, out, "SIGKILL");
+  const { position, ranks, weights } = await readCheckpoint(join(out, checkpointName));
+  expect(position!.step % 200).not.toBe(0);
+  expect(ranks?.length).toBe(workers === 1 ? undefined : 2);
+  if (ranks) {
+    const [a, b] = ranks.map((own) => own.get("bn1.running_mean")!);
+    expect(weights.get("bn1.running_mean")).toEqual(a!.map((mean, i) => (mean + b![i]!) / 2));
+  }
+  await train({ out, checkpointMinutes: 0 }, { output: null, resume: true });
+  expect(stepsOf(out)).toEqual(stepsOf(join(folder, `without-${workers}`)));
+  expect(await ended(out)).toEqual(await ended(join(folder, `without-${workers}`)));
+});
+
+test.each([1, 2, 3])(
+  "a signal between the saves of two workers ends both alike, trial %d",
+  async (trial) => {
+    const out = join(folder, `signalled-${trial}`);
+    const recipe = { ...common, workers: 2, batch: 4, epochs: 100, checkpointMinutes: 1e-7 };
+    await signalWithin(recipe, out, "SIGTERM");
+    const end = logOf(out).at(-1)!;
+    expect(end).toMatchObject({ type: "end", status: "interrupted" });
+    expect((await ended(out)).step).toBe((end as { steps: number }).steps);
+  },
+);
+
+test("the best epoch's checkpoint is kept beside the last", async () => {
+  const out = join(folder, "without-1");
+  const epochs = logOf(out).filter((line) => line.type === "epoch");
+  const best = epochs.reduce((most, line) => (line.top1 > most.top1 ? line : most));
+  const { position } = await readCheckpoint(join(out, bestName));
+  expect(position?.step).toBe(200 * (best.epoch + 1));
+
+  // Later epochs of a rate of nearly nothing are no better, and leave it as it is.
+  const still = await run("still", { ...common, lr: 1e-12, steps: 400 });
+  const tops = logOf(still).flatMap((line) => (line.type === "epoch" ? [line.top1] : []));
+  const kept = await readCheckpoint(join(still, bestName));
+  expect(kept.position?.step).toBe(tops[1]! > tops[0]! ? 400 : 200);
+  expect(JSON.parse(readFileSync(join(still, "recipe.json"), "utf8")).checkpointMinutes).toBe(10);
+});
+
+/** Two ranks that meet in memory; `hear` delivers what rank 0 announced. */
+function pair() {
+  const given: string[] = [];
+  const waiting: ((values: string[]) => void)[] = [];
+  let hear = () => {};
+  const rank = (index: number): Team => ({
+    ...alone,
+    rank: index,
+    size: 2,
+    announce: () => {},
+    listen: (_, listener) => {
+      if (index === 1) hear = () => listener("");
+      return () => {};
+    },
+    gather: (_, value) =>
+      new Promise((resolve) => {
+        given[index] = value;
+        waiting.push(resolve);
+        if (waiting.length === 2) for (const done of waiting) done([...given]);
+      }),
+  });
+  return { ranks: [rank(0), rank(1)] as const, hear: () => hear() };
+}
+
+test("both ranks save after the furthest step that one has committed to", async () => {
+  const { ranks, hear } = pair();
+  const [first, second] = [
+    new Autosave(ranks[0], 1e-9, () => 7),
+    new Autosave(ranks[1], 1e-9, () => 9),
+  ];
+  await new Promise((resolve) => setTimeout(resolve, 2));
+  first.askIfDue();
+  expect([first.pending, second.pending]).toEqual([true, false]);
+  hear();
+  await Promise.all([first.settled(), second.settled()]);
+  for (const rank of [first, second]) {
+    expect(rank.pending).toBe(false);
+    expect([7, 8, 9, 9].map((step) => rank.take(step))).toEqual([false, false, true, false]);
+  }
+});

@@ -1,0 +1,113 @@
+// The rehearsal: Fashion-MNIST as a folder of JPEG files, through the whole path of ImageNet's.
+import { execFileSync } from "node:child_process";
+import { copyFileSync, existsSync } from "node:fs";
+import { join } from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import { readCheckpoint } from "../../lib/train/checkpoint.js";
+import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
+import type { RunEvent } from "../../lib/train/events.js";
+import type { RecipeInput } from "../../lib/train/recipe.js";
+import { train } from "../../lib/train/train.js";
+import { logOf, stepsOf, temporaryFolder } from "./folder.js";
+
+const folder = temporaryFolder();
+const data = join(folder, "pictures");
+const script = join(import.meta.dirname, "../../scripts/make-imagefolder");
+const checkpoint = "checkpoint.safetensors";
+const common: RecipeInput = {
+  dataset: data,
+  imageSize: 28,
+  model: "resnet8",
+  batch: 16, // 15 steps an epoch
+  epochs: 2,
+  lr: 1,
+  device: "cpu",
+  threads: 1,
+};
+
+async function run(recipe: RecipeInput, resume = false): Promise<string[]> {
+  const lines: string[] = [];
+  const onEvent = (event: RunEvent) => {
+    if (event.type === "message") lines.push(event.text);
+  };
+  await train(recipe, { output: null, resume, onEvent });
+  return lines;
+}
+
+const losses = (out: string) => stepsOf(out).map(({ loss }) => loss);
+
+beforeAll(async () => {
+  execFileSync(script, [data, "--images", "240"]);
+  await run({ ...common, out: join(folder, "whole") });
+}, 60_000);
+
+test("the same run gives the same losses", async () => {
+  await run({ ...common, out: join(folder, "again") });
+  const first = losses(join(folder, "whole"));
+  expect(losses(join(folder, "again"))).toEqual(first);
+  expect(first.length).toBe(30);
+});
+
+test("it learns", async () => {
+  const out = join(folder, "learnt");
+  // So few small pictures are not learnt from crops of 8 % of them.
+  await run({ ...common, augment: false, epochs: 10, lr: 2, out });
+  const epoch = logOf(out).findLast((line) => line.type === "epoch")!;
+  expect(epoch.top1).toBeGreaterThan(0.5);
+});
+
+test("stopped and continued within an epoch it is the same run", async () => {
+  const out = join(folder, "half");
+  await run({ ...common, steps: 7, out });
+  await run({ out, steps: 30 }, true);
+  expect(losses(out)).toEqual(losses(join(folder, "whole")));
+  const read = (name: string) => readCheckpoint(join(folder, name, checkpoint));
+  expect((await read("half")).weights).toEqual((await read("whole")).weights);
+});
+
+test("two workers see the same images in the same groups as one with two micro-batches", async () => {
+  const [one, two, half] = ["one", "two", "two-half"].map((name) => join(folder, name));
+  await run({ ...common, batch: 8, accumulate: 2, steps: 15, out: one! });
+  await run({ ...common, batch: 8, workers: 2, steps: 15, out: two! });
+  const [first, second] = [losses(one!), losses(two!)];
+  expect(second.length).toBe(15);
+  for (const [i, loss] of second.entries()) {
+    expect(Math.abs(loss - first[i]!)).toBeLessThan(1e-4 * first[i]!);
+  }
+  await run({ ...common, batch: 8, workers: 2, steps: 6, out: half! });
+  await run({ out: half!, steps: 15 }, true);
+  expect(losses(half!)).toEqual(second);
+});
+
+test("a checkpoint is evaluated on the folder's validation images, each once", async () => {
+  const out = join(folder, "whole");
+  const epoch = logOf(out).findLast((line) => line.type === "epoch")!;
+  const evaluation = await evaluateCheckpoint(join(out, checkpoint), data, {
+    imageSize: 28,
+    device: "cpu",
+    threads: 1,
+  });
+  expect(evaluation).toMatchObject({ images: 40, top1: epoch.top1, top5: epoch.top5 });
+  expect(epoch.inputWait).toBeGreaterThanOrEqual(0);
+  expect(epoch.inputWait).toBeLessThanOrEqual(1);
+});
+
+test("damaged images are replaced alike whatever k, counted and named at the epoch's end", async () => {
+  const fixtures = join(import.meta.dirname, "../fixtures/pictures");
+  const damaged = join(folder, "damaged");
+  execFileSync(script, [damaged, "--images", "64"]);
+  const victim = join(damaged, "train/n00-t-shirt/train_00000001.JPEG");
+  expect(existsSync(victim)).toBe(true);
+  copyFileSync(join(fixtures, "text.jpg"), victim);
+  const recipe = { ...common, dataset: damaged, batch: 8, epochs: 1, accumulate: 2 };
+  const [one, two] = [join(folder, "damaged-1"), join(folder, "damaged-2")];
+  const lines = await run({ ...recipe, out: one });
+  expect(lines.join("\n")).toContain(`warning: ${victim} cannot be decoded`);
+  await run({ ...recipe, accumulate: 1, workers: 2, out: two });
+  for (const [i, loss] of losses(two).entries()) {
+    expect(Math.abs(loss - losses(one)[i]!)).toBeLessThan(1e-4 * loss);
+  }
+  await expect(run({ ...recipe, strict: true, out: join(folder, "strict") })).rejects.toMatchObject(
+    { code: "ERR_ONEHOUR_DATA" },
+  );
+});
