@@ -11,6 +11,8 @@ namespace {
 
 constexpr int kColors = 3;
 using Color = float __attribute__((vector_size(16)));  // red, green, blue, and one to spare
+using Integers = int32_t __attribute__((vector_size(16)));
+using Bytes = uint8_t __attribute__((vector_size(4)));
 
 }  // namespace
 
@@ -110,9 +112,11 @@ void Resampler::emit() {
         std::memcpy(&color, source + static_cast<ptrdiff_t>(t) * kColors, sizeof color);
         sum += color * acrossWeights[taps[x].weight + t];
       }
-      for (int c = 0; c < kColors; ++c) {
-        out[x * kColors + c] = static_cast<uint8_t>(std::min(255.0F, sum[c]));
-      }
+      // Weights add up to 1, so that nothing exceeds 255. The fourth byte is the next color's
+      // place.
+      const Bytes bytes = __builtin_convertvector(__builtin_convertvector(sum, Integers), Bytes);
+      std::memcpy(out + static_cast<ptrdiff_t>(x) * kColors, &bytes,
+                  x + 1 < size ? sizeof bytes : kColors);
     }
   });
 }
