@@ -1,5 +1,5 @@
 // Images per second of decoding an image folder's crops, against PyTorch's DataLoader with Pillow.
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { usableCores } from "../cores.js";
@@ -115,7 +115,8 @@ async function startOnehour(
   }
   const layout = inputLayout(batch, size * size * 3);
   const loader = new Loader({ dataset, layout, batch, seed: 0, augment: true });
-  const sampler = new Sampler({ images, workers: 1, accumulate: 1, batch, seed: 0 });
+  const { shards } = dataset;
+  const sampler = new Sampler({ images, workers: 1, accumulate: 1, batch, seed: 0, shards });
   const slots = Array.from(
     { length: dataset.ahead!(batch) },
     () => new Uint8Array(layout.images.offset + layout.images.bytes),
@@ -171,6 +172,13 @@ async function startDataLoader(
   folder: string,
   { size, threads, batch }: { size: number; threads: number; batch: number },
 ): Promise<Contender> {
+  if (!existsSync(join(folder, "train"))) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_DATA",
+      `--against pytorch reads pictures from train/CLASS/ and val/CLASS/, which ${folder} lacks; ` +
+        "name a folder that has them, or leave --against out to time tar shards",
+    );
+  }
   const python = await startPython(
     "loader-pytorch.py",
     ["--folder", folder, "--size", size, "--threads", threads, "--batch", batch],
