@@ -1,8 +1,14 @@
 // The public API of onehour.
 /// <reference types="node" preserve="true" />
 
-export type { ImageShape, Split } from "./data/dataset.js";
-export { type Dataset, type DatasetOpener, datasets, openDataset } from "./data/dataset.js";
+export type { DecodedSplit, ImageShape, Request, Split, StoredSplit } from "./data/dataset.js";
+export {
+  type Dataset,
+  type DatasetOpener,
+  type DatasetOptions,
+  datasets,
+  openDataset,
+} from "./data/dataset.js";
 export { permutation, Sampler, type SamplerOptions } from "./data/sampler.js";
 export {
   type Device,
