@@ -43,6 +43,8 @@ await runPart("ops", async (report) => {
       break;
     }
     const apart = sanitizing !== undefined;
+    // ResNet-50's twenty fused plans would take the part's time; they are made as the others' are.
+    if (opCase.name.startsWith("resnet50")) process.env.ONEHOUR_PLAN_COMPILATION = "0";
     try {
       await checkOps(opCase, { reference, device, apart, onFinding });
     } catch (error) {
@@ -51,6 +53,7 @@ await runPart("ops", async (report) => {
     cases++;
   }
 
+  report.check("programs were compared", cases > 0, "the part's time was over before the first");
   if (sanitizing === undefined)
     for (const op of operations)
       if (!collectives.has(op)) report.check(`${op} was compared`, seen.has(op), "no case has it");

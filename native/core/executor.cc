@@ -200,18 +200,20 @@ void Executor::read(const std::string& arena, size_t offset, size_t length, Done
         backend_->copy(primary, to, arenaAddress(arena, offset), length);
       },
       [this, length, direct, held, done = std::move(done)](std::exception_ptr error) {
-        if (error) return done(error, {});
-        if (!direct) {
+        if (!error && !direct) {
           const auto* from = static_cast<const uint8_t*>(held->staging.memory.get());
           held->bytes.assign(from, from + length);
+        }
+        if (held->staging.memory) {
           const std::lock_guard lock(mutex_);
           staging_.push_back(std::move(held->staging));
         }
-        done(nullptr, std::move(held->bytes));
+        done(error, error ? std::vector<uint8_t>() : std::move(held->bytes));
       });
 }
 
-// Kept, because the device would stop for memory of this kind to be freed.
+// Kept, even by a read that failed, because the device would stop for memory of this kind to be
+// freed, and may still write to it.
 Executor::HostMemory Executor::takeStaging(size_t bytes) {
   {
     const std::lock_guard lock(mutex_);
@@ -308,6 +310,8 @@ void Executor::release() noexcept {
     }
   }
   resources_.reset();
+  const std::lock_guard lock(mutex_);
+  staging_.clear();
 }
 
 }  // namespace onehour
