@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { toNumber } from "./values.js";
 
+const mostNamed = 10; // damaged images
 const count = (value: number) => value.toLocaleString("en-US");
 const percent = (fraction: number) => `${(100 * fraction).toFixed(2)}%`;
 
@@ -13,11 +14,21 @@ export function evaluateCommand(): Command {
     .option("--image-size <pixels>", "both sides of a folder's images; default: 224", toNumber)
     .action(async (checkpoint: string, dataset: string, { imageSize }: { imageSize?: number }) => {
       const { evaluateCheckpoint } = await import("../train/evaluate.js");
-      const { top1, top5, loss, correct, images } = await evaluateCheckpoint(
+      const {
+        top1,
+        top5,
+        loss,
+        correct,
+        images,
+        damaged = [],
+      } = await evaluateCheckpoint(
         checkpoint,
         dataset,
         imageSize === undefined ? {} : { imageSize },
       );
+      for (const text of damaged.slice(0, mostNamed)) process.stderr.write(`warning: ${text}\n`);
+      if (damaged.length > mostNamed)
+        process.stderr.write(`warning: ${count(damaged.length)} images were damaged\n`);
       process.stdout.write(
         `test accuracy ${percent(top1)} (${count(correct)} correct, ${count(images)} of ` +
           `${count(images)} images counted), top-5 ${percent(top5)}, loss ${loss.toFixed(4)}\n`,

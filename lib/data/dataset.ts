@@ -75,6 +75,8 @@ export interface Dataset {
   readonly inspection?: Inspection;
   /** What the user should know of it before the run. */
   readonly notes?: readonly string[];
+  /** Ends its threads, where it has some. */
+  [Symbol.dispose]?(): void;
 }
 
 /** How a data set is opened; all but `say` and `localWorkers` are for image folders. */

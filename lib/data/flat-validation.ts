@@ -28,6 +28,8 @@ type Reader = (
 ) => Map<string, number> | Promise<Map<string, number>>;
 type ClassOf = (name: string, line: number) => number;
 
+const digits = /^\d+$/;
+
 const linesOf = (text: string) =>
   text
     .split("\n")
@@ -105,6 +107,8 @@ export async function readFlatLabels(
   const images = (await readdir(folder)).filter(isPicture).sort();
   if (images.length === 0) return undefined;
   const numbers = new Map(classes.map((name, i) => [name, i]));
+  // Where classes have numbers for names, a number is a name and nothing else.
+  const mayCount = !classes.some((name) => digits.test(name));
   const beside = dirname(folder);
   for (const place of [folder, beside, join(beside, devkit), join(dirname(beside), devkit)]) {
     for (const [name, read] of Object.entries(formats)) {
@@ -112,11 +116,12 @@ export async function readFlatLabels(
       const text = await readFile(file, "utf8").catch(() => undefined);
       if (text === undefined) continue;
       const classOf: ClassOf = (label, line) => {
-        const number = numbers.get(label) ?? (/^\d+$/.test(label) ? Number(label) : -1);
+        const number = numbers.get(label) ?? (mayCount && digits.test(label) ? Number(label) : -1);
         if (number >= 0 && number < classes.length) return number;
         throw new Error(
           `line ${line} has the label "${label}"; expected one of the ${classes.length} classes of ` +
-            `train/, such as ${classes[0]}, or a number from 0 to ${classes.length - 1}`,
+            `train/, such as ${classes[0]}` +
+            (mayCount ? `, or a number from 0 to ${classes.length - 1}` : ""),
         );
       };
       try {

@@ -14,6 +14,8 @@ import { type Flaw, Pictures, startPictures } from "./pictures.js";
 import { findShards, listShards } from "./shard-index.js";
 
 const defaultSize = 224; // pixels
+const leastSize = 8;
+const mostSize = 4096;
 /** The shorter side before the centre is cut out, in the output's sides (256 / 224). */
 const evaluationScale = 8 / 7;
 /** Mean and deviation of ImageNet's training images, of pixel / 255. */
@@ -38,6 +40,8 @@ class FolderSplit implements DecodedSplit {
   constructor(
     private readonly list: PictureList,
     private readonly source: Source,
+    /** Whether an image of which nothing can be decoded is replaced. */
+    private readonly replaces: boolean,
   ) {
     this.length = list.labels.length;
   }
@@ -47,13 +51,13 @@ class FolderSplit implements DecodedSplit {
    * with its label: the same one whichever rank meets it. A test image counts as it is, grey.
    */
   async fill(request: Request): Promise<void> {
-    const { indices, augment, images, labels } = request;
+    const { indices, images, labels } = request;
     for (const [i, index] of indices.entries()) labels[i] = this.list.labels[index]!;
     const flaws = await this.decode(request);
     for (const flaw of flaws) {
       this.source.inspection.note(this.list.name(indices[flaw.picture]!), flaw);
       if (!flaw.lost) continue;
-      if (augment) await this.replace(request, flaw.picture);
+      if (this.replaces) await this.replace(request, flaw.picture);
       else place(images, flaw.picture, indices.length).fill(grey);
     }
   }
@@ -69,6 +73,7 @@ class FolderSplit implements DecodedSplit {
         images: place(images, picture, indices.length),
         flips: flips.subarray(picture, picture + 1),
       });
+      if (flaw) this.source.inspection.note(this.list.name(index), flaw);
       if (flaw?.lost) continue;
       labels[picture] = this.list.labels[index]!;
       return;
@@ -106,7 +111,7 @@ function place(images: Uint8Array, picture: number, of: number): Uint8Array {
 
 /** Where lists of files are kept by default. */
 const defaultIndexFolder = join(
-  process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"),
+  process.env.XDG_CACHE_HOME || join(homedir(), ".cache"),
   "onehour",
   "indexes",
 );
@@ -133,6 +138,17 @@ function spread(length: number): Uint32Array {
   return Uint32Array.from({ length: count }, (_, i) => Math.floor((i * length) / count));
 }
 
+/** Says which classes the validation images lack. */
+function lackingNotes(classes: readonly string[], tested: PictureList): string[] {
+  const present = new Set(tested.labels);
+  const lacking = classes.filter((_, label) => !present.has(label));
+  return lacking.length === 0
+    ? []
+    : [
+        `warning: val/ has no image of ${lacking.length} of ${classes.length} classes, such as ${lacking[0]}`,
+      ];
+}
+
 /** The images in class folders, numbered in the order of their names' bytes. */
 async function listFolders(
   root: string,
@@ -154,6 +170,7 @@ async function listFolders(
     train: trained.files,
     test: tested.files,
     digest: `${trained.digest}:${tested.digest}`,
+    notes: lackingNotes(trained.classes, tested.files),
   };
 }
 
@@ -166,6 +183,12 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
   const root = resolve(name);
   const { imageSize: size = defaultSize, colorJitter: jitter = 0, strict = false } = options;
   const { indexFolder = defaultIndexFolder, say = () => {}, localWorkers = 1 } = options;
+  if (!(Number.isInteger(size) && size >= leastSize && size <= mostSize)) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_RECIPE",
+      `--image-size: expected a whole number of pixels from ${leastSize} to ${mostSize}, got ${size}`,
+    );
+  }
   const progress = (part: string) => listing(part, say);
   const shards = await findShards(root);
   const { train, test, classes, digest, ...order } = shards
@@ -192,12 +215,13 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
     mean,
     std,
     augmentation: { padding: 0, flip: true },
-    train: new FolderSplit(train, source),
-    test: new FolderSplit(test, source),
+    train: new FolderSplit(train, source, true),
+    test: new FolderSplit(test, source, false),
     defaultEpochs: 90,
     fingerprint: `folder:${size}:${jitter}:${digest}`,
     ahead: (batch) => batchesAhead(pictures.threads, batch),
     inspection,
+    [Symbol.dispose]: () => pictures.dispose(),
     ...order,
   };
 }

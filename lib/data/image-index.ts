@@ -75,11 +75,30 @@ export async function subfolders(folder: string): Promise<string[]> {
 
 export const byBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b));
 
+/** What `read` tells of a path, whose name must fit into a line of the index. */
+async function named<T>(path: string, read: (path: string) => Promise<T>): Promise<T> {
+  if (/[\t\n\ufffd]/.test(path)) {
+    throw dataError(
+      `the name ${JSON.stringify(path)} holds a tab, a line feed or bytes that are no UTF-8; rename it`,
+    );
+  }
+  try {
+    return await read(path);
+  } catch (error) {
+    throw dataError(
+      `cannot read ${path} (${(error as Error).message}); expected an image or a folder of images ` +
+        "that this user may read. Make it so, or remove it",
+    );
+  }
+}
+
 /** Lines `bytes TAB label TAB path` of the images in a class's folder. */
 async function listClass(folder: string, name: string, label: number): Promise<string[]> {
-  const files = (await readdir(join(folder, name))).filter(isPicture).sort(byBytes);
+  const files = (await named(join(folder, name), (path) => readdir(path)))
+    .filter(isPicture)
+    .sort(byBytes);
   const lines = await inParallel(files, async (file) => {
-    const found = await stat(join(folder, name, file));
+    const found = await named(join(folder, name, file), (path) => stat(path));
     return found.isFile() ? `${found.size}\t${label}\t${name}/${file}` : "";
   });
   return lines.filter((line) => line !== "");
@@ -95,7 +114,7 @@ async function list(
   const lines: string[] = [];
   if (flat) {
     const found = await inParallel([...flat.labels], async ([file, label]) => {
-      const { size } = await stat(join(folder, file));
+      const { size } = await named(join(folder, file), (path) => stat(path));
       return `${size}\t${label}\t${file}`;
     });
     return found;

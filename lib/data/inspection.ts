@@ -3,13 +3,16 @@
 import { OnehourError } from "../errors.js";
 import type { Flaw, Pictures, Timing } from "./pictures.js";
 
-const mostNamed = 10;
+/** A picture that was damaged or lost. */
+export interface FlawedPicture {
+  path: string;
+  /** The path, and what is wrong. */
+  text: string;
+}
 
 export class Inspection {
-  /** Images that were damaged or lost so far, each counted once. */
-  count = 0;
   private readonly known = new Set<string>();
-  private fresh: string[] = [];
+  private fresh: FlawedPicture[] = [];
 
   /** Where `strict`, the first flaw ends the run. */
   constructor(
@@ -28,11 +31,11 @@ export class Inspection {
       );
     }
     this.known.add(path);
-    if (this.count++ < mostNamed) this.fresh.push(text);
+    this.fresh.push({ path, text });
   }
 
-  /** Texts about the flaws since the last call; of ten images in all. */
-  takeNames(): string[] {
+  /** What was met since the last call, each picture once. */
+  takeNew(): FlawedPicture[] {
     return this.fresh.splice(0);
   }
 

@@ -1,7 +1,7 @@
 // Decodes pictures of any format to squares: JPEG natively, the rest by sharp, and what neither can
 // read is told.
 
-import { availableParallelism } from "node:os";
+import { usableCores } from "../cores.js";
 import { OnehourError } from "../errors.js";
 import { createDecoder, type PictureDecoder, type PictureRequest } from "../native.js";
 
@@ -21,6 +21,9 @@ export interface Timing {
   readSeconds: number;
   decodeSeconds: number;
 }
+
+/** A small file may claim any size; the native decoder refuses as many. */
+const mostPixels = 2 ** 27;
 
 /** The part of a request that is about one picture. */
 const one = (numbers: Float64Array | undefined, picture: number, of: number) =>
@@ -45,13 +48,16 @@ async function decodeAny(
   }
   // The orientation that a camera noted is ignored, as it is everywhere for ImageNet.
   const decode = async (failOn: "error" | "none") => {
-    const { data, info } = await sharp(bytes, { failOn, autoOrient: false, animated: false })
+    const options = { failOn, autoOrient: false, animated: false, limitInputPixels: mostPixels };
+    const { data, info } = await sharp(bytes, options)
       .toColourspace("srgb")
       .removeAlpha()
       .raw({ depth: "uchar" })
       .toBuffer({ resolveWithObject: true });
     const { width, height, channels } = info;
-    if (channels === 3) return { pixels: new Uint8Array(data), width, height };
+    if (channels === 3) {
+      return { pixels: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height };
+    }
     const pixels = new Uint8Array(width * height * 3);
     for (let i = 0; i < width * height; i++) pixels.fill(data[i * channels]!, 3 * i, 3 * i + 3);
     return { pixels, width, height };
@@ -59,6 +65,8 @@ async function decodeAny(
   try {
     return await decode("error");
   } catch (error) {
+    // What is missing of another format would be black, or all of it.
+    if (bytes[0] !== 0xff || bytes[1] !== 0xd8) throw error;
     return { ...(await decode("none")), damage: (error as Error).message };
   }
 }
@@ -134,7 +142,7 @@ export async function startPictures(
   sample: PictureRequest,
   localWorkers: number,
 ): Promise<Pictures> {
-  const share = Math.max(1, Math.floor(availableParallelism() / localWorkers));
+  const share = Math.max(1, Math.floor(usableCores() / localWorkers));
   const trial = new Pictures(1);
   try {
     await trial.decode(sample);

@@ -51,6 +51,8 @@ export interface Checkpoint extends ModelState {
   /** Absent in weights from elsewhere. */
   position?: Position;
   model?: string;
+  /** Fingerprint of the data set that it was trained on. */
+  data?: string;
 }
 
 /** CRC-32 of a tensor's bytes, in hexadecimal. */
@@ -60,14 +62,15 @@ export function checksum(data: Float32Array): string {
 }
 
 /**
- * The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics. Steps are
- * queued between the checksums of two tensors.
+ * The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics; `data` is the
+ * data set's fingerprint. Steps are queued between the checksums of two tensors.
  */
 export async function formatCheckpoint(
   layouts: readonly TensorLayout[],
   state: ModelState,
   position: Position,
   model: string,
+  data = "",
 ): Promise<Uint8Array[]> {
   const tensors = layouts.map(({ name, shape }) => ({
     name,
@@ -94,6 +97,7 @@ export async function formatCheckpoint(
     format: "pt",
     producer: "onehour 1",
     model,
+    data,
     ...Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, String(value)])),
     ...(lastLearningRate === undefined ? {} : { lastLearningRate: String(lastLearningRate) }),
     checksums: JSON.stringify(checksums),
@@ -189,6 +193,7 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
     shapes,
     position: parsePosition(file, metadata),
     ...(metadata.model === undefined ? {} : { model: metadata.model }),
+    ...(metadata.data ? { data: metadata.data } : {}),
   };
 }
 

@@ -1,17 +1,16 @@
 // What an epoch tells about the data: damaged images by name, and why steps waited for input.
 
-import type { Inspection } from "../data/inspection.js";
+import type { FlawedPicture, Inspection } from "../data/inspection.js";
 import type { Timing } from "../data/pictures.js";
 import type { Team } from "./team.js";
 
 /** Share of an epoch's time from which on waiting for input is worth a word. */
 const noticeable = 0.05;
+const mostNamed = 10; // images
 
 /** What one rank met since the last report. */
 interface Observation {
-  names: string[];
-  /** Damaged images since the start. */
-  damaged: number;
+  flawed: FlawedPicture[];
   /** Share of the time in which the device had nothing to do. */
   wait: number;
   timing: Timing;
@@ -33,33 +32,43 @@ function explainWait(rank: number, { wait, timing }: Observation): string {
   return `steps waited ${Math.round(100 * wait)}% of the time for input (rank ${rank}): ${times}; ${advice}`;
 }
 
-/**
- * Gathers what the ranks met in their data, under a key of the step; every rank takes part. Resolves
- * with the lines to say.
- */
-export async function reportData(
-  inspection: Inspection,
-  wait: number,
-  step: number,
-  team: Team,
-): Promise<string[]> {
-  const own: Observation = {
-    names: inspection.takeNames(),
-    damaged: inspection.count,
-    wait,
-    timing: inspection.timing,
-  };
-  const all = (await team.gather(`data-${step}`, JSON.stringify(own))).map(
-    (text) => JSON.parse(text) as Observation,
-  );
-  const lines = all.flatMap(({ names }) => names.map((name) => `warning: ${name}`));
-  // Ranks that met the same image count it each.
-  const damaged = all.reduce((sum, one) => sum + one.damaged, 0);
-  if (lines.length > 0 && damaged > lines.length) {
-    lines.push(`warning: ${damaged} images were damaged so far, as the ranks count them`);
+/** Tells at the epochs' ends what the ranks met in their data; on all ranks alike. */
+export class DataReport {
+  private readonly damaged = new Set<string>(); // paths, of all ranks
+  private slow = false;
+
+  constructor(
+    private readonly inspection: Inspection,
+    private readonly team: Team,
+  ) {}
+
+  /**
+   * Gathers under a key of the step; every rank takes part. `wait` is the share of the time that this
+   * rank's device waited for input. Resolves with the largest share, and the lines to say.
+   */
+  async gather(wait: number, step: number): Promise<{ wait: number; lines: string[] }> {
+    const { inspection, team, damaged } = this;
+    const own: Observation = { flawed: inspection.takeNew(), wait, timing: inspection.timing };
+    const all = (await team.gather(`data-${step}`, JSON.stringify(own))).map(
+      (text) => JSON.parse(text) as Observation,
+    );
+    const lines: string[] = [];
+    const before = damaged.size;
+    for (const { path, text } of all.flatMap(({ flawed }) => flawed)) {
+      if (damaged.has(path)) continue;
+      damaged.add(path);
+      if (damaged.size <= mostNamed) lines.push(`warning: ${text}`);
+    }
+    if (damaged.size > before && damaged.size > mostNamed) {
+      lines.push(
+        `warning: ${damaged.size} images were damaged so far; the first ${mostNamed} were named`,
+      );
+    }
+    const waits = all.map((one) => one.wait);
+    const longest = waits.indexOf(Math.max(...waits));
+    const isSlow = waits[longest]! >= noticeable;
+    if (isSlow && !this.slow) lines.push(explainWait(longest, all[longest]!));
+    this.slow = isSlow;
+    return { wait: waits[longest]!, lines };
   }
-  const waits = all.map((one) => one.wait);
-  const longest = waits.indexOf(Math.max(...waits));
-  if (waits[longest]! >= noticeable) lines.push(explainWait(longest, all[longest]!));
-  return lines;
 }

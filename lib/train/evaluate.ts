@@ -23,6 +23,8 @@ export interface Evaluation {
   correct: number;
   /** Images counted; all of the test set's. */
   images: number;
+  /** What was wrong with which images; those of which nothing could be decoded count as grey. */
+  damaged?: string[];
 }
 
 /**
@@ -112,6 +114,7 @@ export async function evaluateCheckpoint(
 ): Promise<Evaluation> {
   const checkpoint = await readCheckpoint(file);
   const dataset = await openDataset(datasetName, { imageSize: options.imageSize });
+  using _ = { [Symbol.dispose]: () => dataset[Symbol.dispose]?.() };
   using device = openDevice({
     device: options.device ?? "auto",
     ...(options.threads === undefined ? {} : { threads: options.threads }),
@@ -150,7 +153,9 @@ export async function evaluateCheckpoint(
     await writeWeights(executor, model, { weights: checkpoint.weights });
     const loader = new Loader({ dataset, layout: model.input, batch, seed: 0, augment: false });
     const queue = new Queue(executor, model.output);
-    return (await evaluateSplit(queue, loader, dataset, batch))!;
+    const evaluation = (await evaluateSplit(queue, loader, dataset, batch))!;
+    const damaged = dataset.inspection?.takeNew().map(({ text }) => text) ?? [];
+    return { ...evaluation, ...(damaged.length > 0 ? { damaged } : {}) };
   } finally {
     executor.dispose();
   }

@@ -93,7 +93,7 @@ export const recipeSchema = z.strictObject({
   /** Whether training images are cropped and flipped at random. */
   augment: flag.default(true),
   /** Pixels of both sides of an image folder's images; 224. */
-  imageSize: whole(8).optional(),
+  imageSize: whole(8).max(4096, { error: "expected a whole number up to 4096" }).optional(),
   /** How far brightness, contrast and saturation of an image folder's images may change; 0. */
   colorJitter: fraction.default(0),
   /** Whether a damaged image ends the run. */

@@ -2,7 +2,7 @@
 
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
 import { mkdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { canonicalName } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
 import { checkpointName, isDiskFull, previousName, writeAtomically } from "./checkpoint.js";
@@ -54,7 +54,7 @@ export type LogLine =
  */
 export async function claimRunFolder(dataset: string, model: string): Promise<string> {
   const date = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
-  const name = join("runs", `${basename(dataset.split(":")[0]!)}-${model}-${date}`);
+  const name = join("runs", `${shortName(dataset)}-${model}-${date}`);
   for (let i = 1; ; i++) {
     const folder = i === 1 ? name : `${name}-${i}`;
     try {
@@ -115,6 +115,11 @@ async function makeFolder(folder: string): Promise<void> {
   });
 }
 
+/** A data set's kind, or the name of its folder. */
+function shortName(dataset: string): string {
+  return basename(isAbsolute(dataset) ? dataset : dataset.split(":")[0]!);
+}
+
 /** Creates the folder of a new run with its recipe.json; of two runs in one the later is refused. */
 export async function createRunFolder(folder: string, recipe: Recipe): Promise<void> {
   const file = join(folder, recipeName);
@@ -152,6 +157,7 @@ const changeable: ReadonlySet<string> = new Set([
   "device",
   "threads",
   "timeout",
+  "strict",
   "cudaGraph",
   "checkpointMinutes",
 ]);

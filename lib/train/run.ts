@@ -8,7 +8,7 @@ import type { CompiledModel } from "../graph/compile.js";
 import { requireSameFacts, requireSameTensors } from "./agreement.js";
 import { Autosave } from "./autosave.js";
 import { checksum } from "./checkpoint.js";
-import { reportData } from "./data-report.js";
+import { DataReport } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
@@ -78,6 +78,7 @@ class Run {
   /** Steps of the run in all. */
   private readonly total: number;
   private readonly progress: Progress;
+  private readonly dataReport: DataReport | undefined;
   private log: Log | undefined;
   /** Steps queued or about to be. */
   private committed = 0;
@@ -101,11 +102,13 @@ class Run {
     this.stop = new Stop(team, () => this.committed);
     this.autosave = new Autosave(team, recipe.checkpointMinutes, () => this.committed);
     this.progress = new Progress(startOf(recipe), this.sampler.stepsPerEpoch);
+    this.dataReport = dataset.inspection && new DataReport(dataset.inspection, team);
     this.saving = new Saving({
       recipe,
       compiled,
       queue: this.queue,
       team,
+      fingerprint: dataset.fingerprint,
       total: this.total,
       stepsPerEpoch: this.sampler.stepsPerEpoch,
       position: () => this.progress.position,
@@ -224,7 +227,7 @@ class Run {
     const atEnd = step > 0 && (step % stepsPerEpoch === 0 || step >= this.total);
     if (atEnd) {
       if (progress.isEvaluated) this.keepIfBest();
-      else await this.evaluate();
+      else await this.evaluate(0); // earlier steps' waits are not known
     }
     while (step < this.total) {
       if (this.leads && !this.stop.requested && !saving.isWriting) this.autosave.askIfDue();
@@ -241,10 +244,11 @@ class Run {
       step++;
       if (step % stepsPerEpoch === 0 || step === this.total) {
         await this.settle(trainer);
+        const inputWait = progress.inputWait(this.queue.idle);
         await this.recomputeStatistics();
         await saving.save();
         this.autosave.restart();
-        await this.evaluate();
+        await this.evaluate(inputWait);
       }
     }
     await this.settle(trainer);
@@ -322,10 +326,9 @@ class Run {
   }
 
   /** Evaluates on the whole test set and logs the epoch; a signal breaks it off, to be repeated. */
-  private async evaluate(): Promise<void> {
+  private async evaluate(inputWait: number): Promise<void> {
     const { recipe, dataset, team } = this.options;
     const { progress, queue } = this;
-    const inputWait = progress.inputWait(queue.idle);
     const result = await evaluateSplit(
       queue,
       this.loader,
@@ -335,11 +338,9 @@ class Run {
       () => this.stop.requested,
     );
     if (!result) return;
-    if (dataset.inspection) {
-      const lines = await reportData(dataset.inspection, inputWait, progress.step, team);
-      for (const text of lines) this.say(text);
-    }
-    const line = progress.finishEpoch(result, inputWait, queue.idle);
+    const told = await this.dataReport?.gather(inputWait, progress.step);
+    for (const text of told?.lines ?? []) this.say(text);
+    const line = progress.finishEpoch(result, told?.wait ?? inputWait, queue.idle);
     this.keepIfBest();
     if (!this.leads) return;
     this.log?.write(line);

@@ -1,5 +1,7 @@
 // The weights of a run over its life: put in place, brought to all ranks, averaged and saved.
 
+import { join } from "node:path";
+import { OnehourError } from "../errors.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import {
   bestName,
@@ -11,6 +13,7 @@ import {
   type ModelState,
   type Position,
   previousName,
+  type RunState,
   readCheckpoint,
   readLastCheckpoint,
   saveCheckpoint,
@@ -29,6 +32,8 @@ export interface SavingOptions {
   compiled: CompiledModel;
   queue: Queue;
   team: Team;
+  /** Of the data set. */
+  fingerprint: string;
   /** Steps of the run in all. */
   total: number;
   stepsPerEpoch: number;
@@ -81,6 +86,7 @@ export class Saving {
     if (continues && hasCheckpoint(recipe.out)) {
       const warn = (text: string) => say(`warning: ${text}`);
       const last = await readLastCheckpoint(recipe.out, parameters, statistics, recipe.model, warn);
+      this.requireSameData(last);
       this.file = last.name;
       state = last;
     } else if (recipe.init !== undefined) {
@@ -93,6 +99,18 @@ export class Saving {
     // Behind the last step nothing is left but to evaluate, with the average.
     this.ranks = position.step < total ? state.ranks : undefined;
     return position;
+  }
+
+  /** The order of an epoch is one of the images by number: with others it would be another run. */
+  private requireSameData({ data, position: { step } }: RunState): void {
+    const { recipe, fingerprint } = this.options;
+    if (data === undefined || data === fingerprint) return;
+    throw new OnehourError(
+      "ERR_ONEHOUR_DATA",
+      `the images of ${recipe.dataset} are not those of the run's first ${step} steps: files were ` +
+        "added, removed or changed. Put them back, or start another run from its weights: " +
+        `--init ${join(recipe.out, this.file)}`,
+    );
   }
 
   /** Weights of a file, with a new head where the file's tells another number of classes apart. */
@@ -187,7 +205,7 @@ export class Saving {
 
   /** Writes a checkpoint; a disk that takes none is warned of, and training goes on. */
   private async store(snapshot: Snapshot, position: Position): Promise<void> {
-    const { recipe, compiled } = this.options;
+    const { recipe, fingerprint, compiled } = this.options;
     const { ranks } = this;
     const { step } = position;
     try {
@@ -195,7 +213,13 @@ export class Saving {
       const state = ranks
         ? { weights: new Map([...weights, ...meanOf(ranks)]), momentum, ranks }
         : { weights, momentum };
-      const pieces = await formatCheckpoint(this.layouts, state, position, recipe.model);
+      const pieces = await formatCheckpoint(
+        this.layouts,
+        state,
+        position,
+        recipe.model,
+        fingerprint,
+      );
       await saveCheckpoint(recipe.out, pieces, this.file === previousName);
       this.saved = step;
       this.file = checkpointName;

@@ -95,9 +95,14 @@ async function prepare(
   });
   try {
     const recipe = resolveFor(partial, dataset, device.properties, workers);
-    return { recipe, dataset, device, [Symbol.dispose]: () => device.dispose() };
+    const dispose = () => {
+      device.dispose();
+      dataset[Symbol.dispose]?.();
+    };
+    return { recipe, dataset, device, [Symbol.dispose]: dispose };
   } catch (error) {
     device.dispose();
+    dataset[Symbol.dispose]?.();
     throw error;
   }
 }

@@ -104,6 +104,7 @@ std::string JpegDecoder::decode(std::span<const uint8_t> file, int size, const V
   State& state = *state_;
   jpeg_decompress_struct& info = state.info;
   state.warning[0] = 0;
+  jpeg_abort_decompress(&info);  // whatever an earlier picture left behind
   if (!state.attempt([&] {
         jpeg_mem_src(&info, file.data(), file.size());
         jpeg_read_header(&info, TRUE);

@@ -136,7 +136,16 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
     });
   }
 
+  // What is queued is done all the same.
+  ~DecoderObject() override { stop(); }
+
  private:
+  void stop() {
+    if (!decoders_) return;
+    for (const auto& worker : decoders_->workers()) worker->stop();
+    decoders_.reset();
+  }
+
   Decoders& live() const {
     if (!decoders_) throw Error("ERR_DISPOSED", "onehour", "the decoder was disposed");
     return *decoders_;
@@ -214,11 +223,7 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
   }
 
   // Its threads end when what is queued is done.
-  void dispose(const Napi::CallbackInfo&) {
-    if (!decoders_) return;
-    for (const auto& worker : decoders_->workers()) worker->stop();
-    decoders_.reset();
-  }
+  void dispose(const Napi::CallbackInfo&) { stop(); }
 
   std::shared_ptr<Decoders> decoders_;
 };

@@ -4,7 +4,9 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -99,6 +101,12 @@ test("crop and flip depend on seed, epoch and image alone", async () => {
   expect(jittered.flips[0]).toBe(first.flips[0]);
 });
 
+test("classes without validation images are told", async () => {
+  expect((await open()).notes).toEqual([]);
+  rmSync(join(root, "val/b"), { recursive: true });
+  expect((await open()).notes).toEqual(["warning: val/ has no image of 1 of 2 classes, such as b"]);
+});
+
 describe("the list", () => {
   test("is kept, and made anew when a folder has changed", async () => {
     const lines: string[] = [];
@@ -157,6 +165,23 @@ describe("refused, with what to do", () => {
     });
   });
 
+  test.each(["a\nb.jpg", "a\tb.jpg"])("a name that no line holds: %j", async (name) => {
+    await write({ [`train/a/${name}`]: [0, 0, 0] });
+    await expect(open()).rejects.toThrow(/holds a tab, a line feed/);
+  });
+
+  test("a link to nothing, by its name", async () => {
+    symlinkSync(join(root, "nowhere.jpg"), join(root, "train/a/link.jpg"));
+    await expect(open()).rejects.toMatchObject({
+      code: "ERR_ONEHOUR_DATA",
+      message: expect.stringMatching(/cannot read .*link\.jpg/),
+    });
+  });
+
+  test.each([7, 1.5, 5000])("an image size of %s", async (imageSize) => {
+    await expect(open({ imageSize })).rejects.toThrow(/--image-size: expected a whole number/);
+  });
+
   test("a size for images that are as they are", async () => {
     await expect(openDataset("synthetic", { imageSize: 32 })).rejects.toMatchObject({
       code: "ERR_ONEHOUR_RECIPE",
@@ -180,13 +205,27 @@ describe("damaged images", () => {
     expect(labels).toEqual([0, 1, 0]);
     expect(image(0)).toEqual(image(2));
     const { inspection } = dataset;
-    expect(inspection?.count).toBe(2);
-    expect(inspection?.takeNames().map((text) => text.slice(root.length))).toEqual([
+    expect(inspection?.takeNew().map(({ text }) => text.slice(root.length))).toEqual([
       expect.stringMatching(/^\/train\/a\/0\.jpg cannot be decoded/),
       expect.stringMatching(/^\/train\/b\/0\.jpg is damaged \(.*premature/i),
     ]);
     await fill(dataset, "train", [0, 3], 1);
-    expect([inspection?.count, inspection?.takeNames()]).toEqual([2, []]);
+    expect(inspection?.takeNew()).toEqual([]);
+  });
+
+  test("are replaced without augmentation too", async () => {
+    const { image, labels } = await fill(await open(), "train", [0, 1]);
+    expect(image(0)).toEqual(image(1));
+    expect(labels).toEqual([0, 0]);
+  });
+
+  test("in other formats than JPEG are lost where they are cut short, not black", async () => {
+    const file = join(root, "train/a/2.png");
+    copyFileSync(join(fixtures, "palette.png"), file);
+    writeFileSync(file, readFileSync(file).subarray(0, 900));
+    const dataset = await open();
+    await fill(dataset, "train", [2], 0);
+    expect(dataset.inspection?.takeNew()[0]?.text).toMatch(/a\/2\.png cannot be decoded/);
   });
 
   test("of the test set are grey, with their label", async () => {
@@ -276,6 +315,20 @@ describe("validation images without class folders", () => {
       await expect(open()).rejects.toThrow(/ground_truth\.txt: /);
     },
   );
+
+  test("of classes that are numbers have names only", async () => {
+    for (const [from, to] of [
+      ["a", "1"],
+      ["b", "2"],
+    ] as const) {
+      renameSync(join(root, "train", from), join(root, "train", to));
+    }
+    await write({ "imagenet_2012_validation_synset_labels.txt": "2\n1\n2\n" });
+    expect((await fill(await open(), "test", [0, 1, 2])).labels).toEqual([1, 0, 1]);
+    await write({ "imagenet_2012_validation_synset_labels.txt": "1\n0\n1\n" });
+    utimesSync(join(root, "imagenet_2012_validation_synset_labels.txt"), 1e9, 1e9);
+    await expect(open()).rejects.toThrow(/line 2 has the label "0"; expected one of the 2 classes/);
+  });
 
   test("without labels are refused with the command that arranges them", async () => {
     await expect(open()).rejects.toThrow(

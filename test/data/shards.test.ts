@@ -189,7 +189,12 @@ test("pixels, labels and augmentation are those of the same pictures in a folder
   const augmented = await fill(tars.train, all, augment);
   expect(augmented).toEqual(await fill(folder.train, all, augment));
   expect(augmented.labels).toEqual([0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2]);
-  expect(tars.inspection?.takeNames().join("\n")).toMatch(/val-0.tar, offset \d+: p07.jpg cannot/);
+  expect(
+    tars.inspection
+      ?.takeNew()
+      .map(({ text }) => text)
+      .join("\n"),
+  ).toMatch(/val-0.tar, offset \d+: p07.jpg cannot/);
 });
 
 const whole = tarOf(pair("a", 0));

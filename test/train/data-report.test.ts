@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Inspection } from "../../lib/data/inspection.js";
 import type { Pictures, Timing } from "../../lib/data/pictures.js";
-import { reportData } from "../../lib/train/data-report.js";
+import { DataReport } from "../../lib/train/data-report.js";
 import { alone, type Team } from "../../lib/train/team.js";
 
 const inspection = (timing: Partial<Timing> = {}) =>
@@ -10,19 +10,28 @@ const inspection = (timing: Partial<Timing> = {}) =>
     timing: { pictures: 1000, readSeconds: 0.1, decodeSeconds: 1.5, ...timing },
   } as Pictures);
 
+const gather = async (met: Inspection, wait: number, team: Team = alone) =>
+  (await new DataReport(met, team).gather(wait, 7)).lines;
+
 test("nothing is said of data that is whole and fast", async () => {
-  expect(await reportData(inspection(), 0.04, 7, alone)).toEqual([]);
+  expect(await gather(inspection(), 0.04)).toEqual([]);
 });
 
 test("damaged images are named once, ten of them, and counted", async () => {
   const met = inspection();
-  for (let i = 0; i < 12; i++) met.note(`a/${i}.jpg`, { picture: 0, lost: true, reason: "no" });
-  const lines = await reportData(met, 0, 7, alone);
+  const flaw = { picture: 0, lost: true, reason: "no" };
+  for (let i = 0; i < 12; i++) met.note(`a/${i}.jpg`, flaw);
+  const report = new DataReport(met, alone);
+  const { lines } = await report.gather(0, 7);
   expect(lines.length).toBe(11);
   expect(lines[0]).toBe("warning: a/0.jpg cannot be decoded (no)");
-  expect(lines[10]).toMatch(/^warning: 12 images were damaged so far/);
-  met.note("a/3.jpg", { picture: 0, lost: true, reason: "no" });
-  expect(await reportData(met, 0, 8, alone)).toEqual([]);
+  expect(lines[10]).toBe("warning: 12 images were damaged so far; the first 10 were named");
+  met.note("a/3.jpg", flaw);
+  expect((await report.gather(0, 8)).lines).toEqual([]);
+  met.note("a/12.jpg", flaw);
+  expect((await report.gather(0, 9)).lines).toEqual([
+    "warning: 13 images were damaged so far; the first 10 were named",
+  ]);
 });
 
 test.each([
@@ -32,22 +41,29 @@ test.each([
   ],
   [{ decodeSeconds: 4 }, /decoding it 4\.0 ms; decoding is slow: give each worker more cores/],
 ])("a run that waits for input is told why: %j", async (timing, expected) => {
-  const [line] = await reportData(inspection(timing), 0.3, 7, alone);
+  const [line] = await gather(inspection(timing), 0.3);
   expect(line).toMatch(/^steps waited 30% of the time for input \(rank 0\)/);
   expect(line).toMatch(expected);
 });
 
-test("the rank that waited longest is the one told of", async () => {
+test("it is told again only after an epoch that did not wait", async () => {
+  const report = new DataReport(inspection(), alone);
+  const said: number[] = [];
+  for (const wait of [0.3, 0.2, 0, 0.4]) said.push((await report.gather(wait, 7)).lines.length);
+  expect(said).toEqual([1, 0, 0, 1]);
+});
+
+test("an image that two ranks met counts once, and the rank that waited longest is told of", async () => {
+  const flawed = [{ path: "x", text: "x is damaged" }];
   const team: Team = {
     ...alone,
-    gather: async (_, own) => [
-      own,
-      JSON.stringify({ ...JSON.parse(own), wait: 0.5, names: ["x"] }),
-    ],
+    gather: async (_, own) =>
+      [0.1, 0.5].map((wait) => JSON.stringify({ ...JSON.parse(own), wait, flawed })),
   };
-  const lines = await reportData(inspection(), 0.1, 7, team);
+  const { wait, lines } = await new DataReport(inspection(), team).gather(0.1, 7);
+  expect(wait).toBe(0.5);
   expect(lines).toEqual([
-    "warning: x",
+    "warning: x is damaged",
     expect.stringMatching(/50% of the time for input \(rank 1\)/),
   ]);
 });

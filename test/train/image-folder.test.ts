@@ -111,3 +111,18 @@ test("damaged images are replaced alike whatever k, counted and named at the epo
     { code: "ERR_ONEHOUR_DATA" },
   );
 });
+
+test("a run does not go on with other images than it began with", async () => {
+  const grown = join(folder, "grown");
+  const out = join(folder, "grown-run");
+  execFileSync(script, [grown, "--images", "64"]);
+  await run({ ...common, dataset: grown, batch: 8, steps: 3, out });
+  copyFileSync(
+    join(import.meta.dirname, "../fixtures/pictures/small.jpg"),
+    join(grown, "train/n00-t-shirt/more.jpg"),
+  );
+  await expect(run({ out, steps: 6 }, true)).rejects.toMatchObject({
+    code: "ERR_ONEHOUR_DATA",
+    message: expect.stringMatching(/are not those of the run's first 3 steps.*--init/),
+  });
+});

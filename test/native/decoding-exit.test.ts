@@ -1,0 +1,46 @@
+// A Worker that is terminated while pictures are decoded for it takes nothing else with it.
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+
+const folder = mkdtempSync(join(tmpdir(), "onehour-decoding-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const script = `
+import { Worker, isMainThread, parentPort } from "node:worker_threads";
+import { Pictures } from ${JSON.stringify(new URL("../../dist/data/pictures.js", import.meta.url))};
+const files = [${JSON.stringify(join(import.meta.dirname, "../fixtures/pictures/small.jpg"))}];
+const request = () => ({ files, target: new Uint8Array(16 * 16 * 3), size: 16, shortSide: 18 });
+if (isMainThread) {
+  for (let round = 0; round < 8; round++) {
+    const worker = new Worker(new URL(import.meta.url));
+    await new Promise((resolve) => worker.once("message", resolve));
+    await new Promise((resolve) => setTimeout(resolve, 5 * round));
+    await worker.terminate();
+  }
+  const pictures = new Pictures(1);
+  console.log("flaws", (await pictures.decode(request())).length);
+} else {
+  const pictures = new Pictures(2);
+  parentPort.postMessage("begun");
+  const again = () => pictures.decode(request()).then(again);
+  for (let i = 0; i < 64; i++) again();
+}
+`;
+
+test("and the process goes on decoding", () => {
+  const file = join(folder, "terminate.mjs");
+  writeFileSync(file, script);
+  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [file], {
+    encoding: "utf8",
+    timeout: 60_000,
+  });
+  expect({ status, signal, stdout, stderr }).toEqual({
+    status: 0,
+    signal: null,
+    stdout: "flaws 0\n",
+    stderr: "",
+  });
+}, 90_000);
