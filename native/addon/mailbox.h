@@ -55,11 +55,7 @@ class Mailbox : public std::enable_shared_from_this<Mailbox> {
     if (static_cast<napi_env>(env) == nullptr) return;
     const std::unique_ptr<Letter> letter(data);
     if (--mailbox->expected_ == 0) mailbox->function_.Unref(env);
-    try {
-      (*letter)(env);
-    } catch (const Napi::Error&) {
-      // The environment is being terminated, so that nobody awaits it any more.
-    }
+    (*letter)(env);
   }
 
   using Function = Napi::TypedThreadSafeFunction<Mailbox, Letter, deliver>;
