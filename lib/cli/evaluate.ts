@@ -11,7 +11,11 @@ export function evaluateCommand(): Command {
     .description("Test the weights of a checkpoint, each image once.")
     .argument("<checkpoint>", "a .safetensors file of a run, or with torchvision's names")
     .argument("<dataset>", "fashion-mnist[:folder], synthetic[:HxWxC:classes] or a folder")
-    .option("--image-size <pixels>", "both sides of a folder's images; default: 224", toNumber)
+    .option(
+      "--image-size <pixels>",
+      "both sides of a folder's images; default: as trained, or 224",
+      toNumber,
+    )
     .action(async (checkpoint: string, dataset: string, { imageSize }: { imageSize?: number }) => {
       const { evaluateCheckpoint } = await import("../train/evaluate.js");
       const {

@@ -81,8 +81,10 @@ export interface Dataset {
 
 /** How a data set is opened; all but `say` and `localWorkers` are for image folders. */
 export interface DatasetOptions {
-  /** Pixels of both sides of an image; 224. */
+  /** Pixels of both sides of an image; `defaultSize`. */
   imageSize?: number | undefined;
+  /** Pixels where no size is named; 224. Ignored where images are as they are. */
+  defaultSize?: number | undefined;
   /** How far brightness, contrast and saturation may change; 0. */
   colorJitter?: number | undefined;
   /** Whether a damaged image ends the run. */

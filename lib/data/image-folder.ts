@@ -13,7 +13,7 @@ import type { PictureList, PictureParts } from "./picture-list.js";
 import { type Flaw, Pictures, startPictures } from "./pictures.js";
 import { findShards, listShards } from "./shard-index.js";
 
-const defaultSize = 224; // pixels
+const usualSize = 224; // pixels
 const leastSize = 8;
 const mostSize = 4096;
 /** The shorter side before the centre is cut out, in the output's sides (256 / 224). */
@@ -181,7 +181,8 @@ async function listFolders(
  */
 export async function openImageFolder(name: string, options: DatasetOptions): Promise<Dataset> {
   const root = resolve(name);
-  const { imageSize: size = defaultSize, colorJitter: jitter = 0, strict = false } = options;
+  const size = options.imageSize ?? options.defaultSize ?? usualSize;
+  const { colorJitter: jitter = 0, strict = false } = options;
   const { indexFolder = defaultIndexFolder, say = () => {}, localWorkers = 1 } = options;
   if (!(Number.isInteger(size) && size >= leastSize && size <= mostSize)) {
     throw new OnehourError(

@@ -261,6 +261,13 @@ export async function listShards(
   const classes = named?.length ?? train.list.labels.reduce((a, b) => Math.max(a, b), 0) + 1;
   const source = named ? `${file} has ${classes} names` : "that is the training shards' range";
   const notes = [describeShuffle(shards.train.length)];
+  const present = new Set(train.list.labels).size;
+  if (present < classes) {
+    notes.push(
+      `warning: the training shards have images of ${present} of ${classes} classes; there are as many ` +
+        (named ? `as ${file} names` : `as the largest label tells, for want of ${file}`),
+    );
+  }
   for (const { list } of [train, val]) {
     requireLabelsBelow(list, classes, source);
     const incomplete = list.describeIncomplete();

@@ -47,12 +47,18 @@ export interface ModelState {
   ranks?: Map<string, Float32Array>[];
 }
 
-export interface Checkpoint extends ModelState {
+/** What weights were trained on. */
+export interface Origin {
+  /** Fingerprint of the data set. */
+  data?: string;
+  /** Pixels of both sides of an image folder's images, where they are not the usual. */
+  imageSize?: number;
+}
+
+export interface Checkpoint extends ModelState, Origin {
   /** Absent in weights from elsewhere. */
   position?: Position;
   model?: string;
-  /** Fingerprint of the data set that it was trained on. */
-  data?: string;
 }
 
 /** CRC-32 of a tensor's bytes, in hexadecimal. */
@@ -62,15 +68,15 @@ export function checksum(data: Float32Array): string {
 }
 
 /**
- * The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics; `data` is the
- * data set's fingerprint. Steps are queued between the checksums of two tensors.
+ * The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics. Steps
+ * are queued between the checksums of two tensors.
  */
 export async function formatCheckpoint(
   layouts: readonly TensorLayout[],
   state: ModelState,
   position: Position,
   model: string,
-  data = "",
+  origin: Origin = {},
 ): Promise<Uint8Array[]> {
   const tensors = layouts.map(({ name, shape }) => ({
     name,
@@ -97,7 +103,8 @@ export async function formatCheckpoint(
     format: "pt",
     producer: "onehour 1",
     model,
-    data,
+    ...(origin.data === undefined ? {} : { data: origin.data }),
+    ...(origin.imageSize === undefined ? {} : { imageSize: String(origin.imageSize) }),
     ...Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, String(value)])),
     ...(lastLearningRate === undefined ? {} : { lastLearningRate: String(lastLearningRate) }),
     checksums: JSON.stringify(checksums),
@@ -193,7 +200,8 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
     shapes,
     position: parsePosition(file, metadata),
     ...(metadata.model === undefined ? {} : { model: metadata.model }),
-    ...(metadata.data ? { data: metadata.data } : {}),
+    ...(metadata.data === undefined ? {} : { data: metadata.data }),
+    ...(metadata.imageSize === undefined ? {} : { imageSize: Number(metadata.imageSize) }),
   };
 }
 

@@ -7,6 +7,7 @@ import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, resnet } from "../models/resnet.js";
 import { readCheckpoint } from "./checkpoint.js";
 import { requireFit } from "./fit.js";
+import { inAdvance } from "./in-advance.js";
 import { batchesAhead, slotsFor } from "./prepare.js";
 import { choosePrecision } from "./recipe.js";
 import { writeWeights } from "./state.js";
@@ -48,17 +49,14 @@ export async function evaluateSplit(
     await loader.fillEvaluation(queue.executor.input(slot), first, count);
     return slot;
   };
-  const ahead = batchesAhead(dataset, batch);
-  const filling: Promise<number>[] = []; // in the order of the images
   let next = Math.floor((team.rank * length) / team.size);
-  for (;;) {
-    for (; filling.length < ahead && next < end && !stopped(); next += batch) {
-      const slot = fill(next);
-      slot.catch(() => {}); // it is thrown in its turn
-      filling.push(slot);
-    }
-    const slot = await filling.shift();
-    if (slot === undefined) break;
+  const slots = inAdvance(batchesAhead(dataset, batch), () => {
+    if (next >= end || stopped()) return undefined;
+    const slot = fill(next);
+    next += batch;
+    return slot;
+  });
+  for await (const slot of slots) {
     queue.submit("evaluate", slot, (ended) => {
       const { loss, top1, top5, images } = queue.metrics(ended);
       [loss, top1, top5, images].forEach((value, i) => {
@@ -81,7 +79,7 @@ export interface EvaluateOptions {
   /** Images of a batch; changes the speed only. */
   batch?: number;
   precision?: "fp32" | "tf32" | "bf16";
-  /** Pixels of both sides of an image folder's images; 224. */
+  /** Pixels of both sides of an image folder's images; those that the weights were trained on, or 224. */
   imageSize?: number;
 }
 
@@ -113,7 +111,10 @@ export async function evaluateCheckpoint(
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const checkpoint = await readCheckpoint(file);
-  const dataset = await openDataset(datasetName, { imageSize: options.imageSize });
+  const dataset = await openDataset(datasetName, {
+    imageSize: options.imageSize,
+    defaultSize: checkpoint.imageSize,
+  });
   using _ = { [Symbol.dispose]: () => dataset[Symbol.dispose]?.() };
   using device = openDevice({
     device: options.device ?? "auto",

@@ -1,13 +1,17 @@
 // Precise batch norm: running statistics anew as the mean over batches, with the weights as they are.
 
+import type { Dataset } from "../data/dataset.js";
 import type { Loader } from "../data/loader.js";
 import type { Sampler } from "../data/sampler.js";
 import type { CompiledModel } from "../graph/compile.js";
+import { inAdvance } from "./in-advance.js";
+import { batchesAhead } from "./prepare.js";
 import type { Recipe } from "./recipe.js";
 import type { Queue } from "./trainer.js";
 
 export interface PreciseBatchNormOptions {
   recipe: Recipe;
+  dataset: Dataset;
   compiled: CompiledModel;
   queue: Queue;
   loader: Loader;
@@ -25,17 +29,22 @@ export async function recomputeStatistics(
   epoch: number,
   options: PreciseBatchNormOptions,
 ): Promise<void> {
-  const { recipe, compiled, queue, loader, sampler, rank } = options;
+  const { recipe, dataset, compiled, queue, loader, sampler, rank } = options;
   const { executor } = queue;
   const { bytes: start } = compiled.momentum;
   const bytes = (executor.memory.arenas.state ?? 0) - start;
   await executor.write("state", start, new Uint8Array(bytes)); // the program adds to them
-  for (let i = 0; i < recipe.preciseBatchNorm; i++) {
+  const fill = async (i: number) => {
     const step = epoch * sampler.stepsPerEpoch + Math.floor(i / recipe.accumulate);
     const indices = sampler.group(step, rank, i % recipe.accumulate);
     const slot = await queue.acquire();
     await loader.fillTraining(executor.input(slot), indices, epoch);
-    queue.submit("statistics", slot);
-  }
+    return slot;
+  };
+  let next = 0;
+  const slots = inAdvance(batchesAhead(dataset, recipe.batch), () =>
+    next < recipe.preciseBatchNorm ? fill(next++) : undefined,
+  );
+  for await (const slot of slots) queue.submit("statistics", slot);
   await queue.drain();
 }

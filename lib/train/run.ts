@@ -313,11 +313,11 @@ class Run {
   }
 
   private async recomputeStatistics(): Promise<void> {
-    const { recipe, team } = this.options;
+    const { recipe, dataset, team } = this.options;
     const { compiled, queue, loader, sampler, progress } = this;
     if (recipe.preciseBatchNorm === 0) return;
     const { epoch } = progress.position;
-    const options = { recipe, compiled, queue, loader, sampler, rank: team.rank };
+    const options = { recipe, dataset, compiled, queue, loader, sampler, rank: team.rank };
     await recomputeStatistics(epoch, options);
   }
 

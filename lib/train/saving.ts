@@ -213,13 +213,10 @@ export class Saving {
       const state = ranks
         ? { weights: new Map([...weights, ...meanOf(ranks)]), momentum, ranks }
         : { weights, momentum };
-      const pieces = await formatCheckpoint(
-        this.layouts,
-        state,
-        position,
-        recipe.model,
-        fingerprint,
-      );
+      const pieces = await formatCheckpoint(this.layouts, state, position, recipe.model, {
+        data: fingerprint,
+        ...(recipe.imageSize === undefined ? {} : { imageSize: recipe.imageSize }),
+      });
       await saveCheckpoint(recipe.out, pieces, this.file === previousName);
       this.saved = step;
       this.file = checkpointName;

@@ -83,8 +83,7 @@ test("a checkpoint is evaluated on the folder's validation images, each once", a
   const out = join(folder, "whole");
   const epoch = logOf(out).findLast((line) => line.type === "epoch")!;
   const evaluation = await evaluateCheckpoint(join(out, checkpoint), data, {
-    imageSize: 28,
-    device: "cpu",
+    device: "cpu", // the size is the one that was trained on
     threads: 1,
   });
   expect(evaluation).toMatchObject({ images: 40, top1: epoch.top1, top5: epoch.top5 });
