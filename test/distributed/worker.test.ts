@@ -23,7 +23,8 @@ describe("reportOf", () => {
   });
 
   test("frames of our own modules are left out of our own errors only", () => {
-    const own = new URL("../../lib/graph/plan.ts", import.meta.url).pathname;
+    const modules = process.env.ONEHOUR_TEST_COMPILED === "1" ? "dist" : "lib";
+    const own = new URL(`../../${modules}/graph/plan.js`, import.meta.url).pathname;
     const frames = [`    at plan (${own}:1:2)`, "    at theirs (/home/user/script.ts:3:4)"];
     const stackOf = (error: Error) => {
       error.stack = ["Error: said", ...frames].join("\n");

@@ -1,5 +1,5 @@
 // Native tests that need the headers of CUDA's libraries and no GPU: NCCL's communicator on a stand-in
-// for NCCL, and the search for cuDNN's plans on a GPU that is only described.
+// for NCCL, the backend on an emulated GPU, and the search for cuDNN's plans on one that is described.
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -14,6 +14,7 @@ const minutes = 60_000;
 
 const tests = [
   { name: "communicator_test", options: [] },
+  { name: "emulated_test", options: [] },
   { name: "tuning_test", options: [join(root, "test/fixtures/devices/h100.json")] },
 ];
 
