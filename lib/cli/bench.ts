@@ -1,6 +1,8 @@
 // `onehour bench`: images per second of the training step and of decoding, and where a step spends
 // its time.
+
 import { Command } from "commander";
+import type { LoaderBenchOptions } from "../bench/loader.js";
 import { choice, signalStatus, usageError, wholeNumber } from "./values.js";
 
 interface Options {
@@ -78,15 +80,7 @@ function opsCommand(): Command {
     });
 }
 
-interface LoaderFlags {
-  size: number;
-  threads?: number;
-  batch: number;
-  rounds: number;
-  batches?: number;
-  against?: "pytorch";
-  json?: true;
-}
+type LoaderFlags = Omit<LoaderBenchOptions, "folder" | "pictures"> & { json?: true };
 
 function loaderCommand(): Command {
   return new Command("loader")

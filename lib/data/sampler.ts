@@ -68,8 +68,9 @@ export function shardOrder(
 }
 
 /**
- * Divides each epoch's order, a permutation of all images or for shards a weaker one, into steps of kn images, and each step into k·a groups of n:
- * worker r's micro-batch j is group j·k + r, so the groups do not depend on how kn is split.
+ * Divides each epoch's order, a permutation of all images or for shards a weaker one, into steps of
+ * kn images, and each step into k·a groups of n: worker r's micro-batch j is group j·k + r, so the
+ * groups do not depend on how kn is split.
  */
 export class Sampler {
   /** Images of a step, kn. */

@@ -32,7 +32,7 @@ export type LogLine =
       top5: number;
       testLoss: number;
       testImages: number;
-      /** Share of the time of its steps in which rank 0's device waited for input. */
+      /** Share of its steps' time in which a device waited for input, on the rank that waited longest. */
       inputWait: number;
       seconds: number;
     }

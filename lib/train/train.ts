@@ -173,6 +173,7 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   }
   if (expected.kind === "cuda") requireGpus(workers);
   const dataset = await openFor(partial, 1, onEvent);
+  dataset[Symbol.dispose]?.(); // the workers decode by themselves
   const resolved = resolveFor(partial, dataset, expected, workers);
   if (resolved.out !== undefined) checkRunFolder(resolved.out, resume);
   return await inRunFolder(resolved, async (recipe) => {

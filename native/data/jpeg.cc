@@ -2,7 +2,7 @@
 
 // jpeglib.h needs FILE and size_t to be there.
 #include <cstdio>
-// Its calls come back by longjmp when they fail.
+// What fails in it comes back by longjmp.
 #include <jerror.h>
 #include <jpeglib.h>
 

@@ -12,7 +12,6 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { TensorLayout } from "../../lib/graph/compile.js";
 import {
   bestName,
   checkpointName,
@@ -27,17 +26,9 @@ import { requireFit } from "../../lib/train/fit.js";
 import { fromStored, toStored } from "../../lib/train/layout.js";
 import { formatSafetensors, parseSafetensors } from "../../lib/train/safetensors.js";
 import { temporaryFolder } from "./folder.js";
+import { layout } from "./layout.js";
 
 const folder = temporaryFolder();
-const layout = (name: string, shape: number[], role: TensorLayout["role"]): TensorLayout => ({
-  name,
-  shape,
-  stored: shape,
-  offset: 0,
-  role,
-  decays: false,
-  initial: { kind: "constant", value: 0 },
-});
 const parameters = [
   layout("conv1.weight", [2, 1, 3, 3], "convolution"),
   layout("fc.bias", [3], "bias"),

@@ -1,18 +1,9 @@
 // Whether weights are a model's: heads of other numbers of classes, and what else differs.
 import { expect, test } from "vitest";
-import type { TensorLayout } from "../../lib/graph/compile.js";
 import { elements } from "../../lib/graph/graph.js";
 import { otherHead, requireFit } from "../../lib/train/fit.js";
+import { layout } from "./layout.js";
 
-const layout = (name: string, shape: number[], role: TensorLayout["role"]): TensorLayout => ({
-  name,
-  shape,
-  stored: shape,
-  offset: 0,
-  role,
-  decays: false,
-  initial: { kind: "constant", value: 0 },
-});
 const layouts = [
   layout("fc.weight", [10, 64], "linear"),
   layout("fc.bias", [10], "bias"),
