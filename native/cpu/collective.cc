@@ -1,5 +1,5 @@
-// Collectives between processes: a Gloo context over TCP behind the Communicator interface, and the
-// kernels that use one.
+// Collectives between processes: a Gloo context over TCP behind the Communicator interface, which
+// sums through shared memory where all ranks are on one machine, and the kernels that use one.
 #include "../core/collective.h"
 
 #include <gloo/allgather.h>
@@ -12,6 +12,7 @@
 #include <gloo/transport/tcp/device.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -22,6 +23,7 @@
 #include "../core/error.h"
 #include "../core/progress.h"
 #include "kernels.h"
+#include "shared-memory.h"
 
 namespace onehour::cpu {
 namespace {
@@ -113,6 +115,7 @@ class GlooCommunicator final : public Communicator {
                       " does not exist; expected 0 ≤ rank < size");
     }
     if (size == 1) return;
+    memory_ = std::make_unique<SharedMemory>(rank, size);
     guarded("opening sockets",
             [&] { context_ = std::make_shared<GlooContext>(rank, size, timeout_); });
   }
@@ -159,6 +162,7 @@ class GlooCommunicator final : public Communicator {
       }
       connected_ = true;
     });
+    shareMemory();
   }
 
   void allReduce(void* data, size_t count, DataType type) override {
@@ -217,6 +221,7 @@ class GlooCommunicator final : public Communicator {
   void abort() noexcept override {
     try {
       fail("aborted by this process");
+      if (sharing_) memory_->leave();
       if (context_) context_->breakConnections();
     } catch (...) {
       // Out of memory for a message: the connections' own timeout ends the wait.
@@ -224,10 +229,23 @@ class GlooCommunicator final : public Communicator {
   }
 
  private:
+  // Sums go through shared memory where every rank can map it.
+  void shareMemory() {
+    std::vector<SharedMemory::Introduction> ranks(size_);
+    SharedMemory::Introduction own = memory_->introduction();
+    if (!environment("ONEHOUR_SHM_DISABLE").empty()) own.machine = {};
+    allGather(&own, ranks.data(), sizeof(own));
+    const uint8_t mapped = memory_->map(ranks) ? 1 : 0;
+    std::vector<uint8_t> all(size_);
+    allGather(&mapped, all.data(), sizeof(mapped));
+    sharing_ = std::count(all.begin(), all.end(), 1) == size_;
+  }
+
   template <typename T>
   void reduce(void* data, size_t count) {
     if (size_ == 1 || count == 0) return;
     run("all-reduce", count * sizeof(T), [&](uint32_t tag) {
+      if (sharing_) return memory_->allReduce(static_cast<T*>(data), count, timeout_);
       gloo::AllreduceOptions options(context_);
       options.setOutput(static_cast<T*>(data), count);
       options.setReduceFunction(sum<T>);
@@ -261,6 +279,7 @@ class GlooCommunicator final : public Communicator {
       fail(what + " failed: " + withPeers(withoutSource(error.what())) +
            ". The usual cause is a rank that ended or waits elsewhere: look for the first error of "
            "the other ranks");
+      if (sharing_) memory_->leave();
       throwIfFailed();
     }
   }
@@ -288,7 +307,8 @@ class GlooCommunicator final : public Communicator {
       message.replace(at, address.size(), "rank " + std::to_string(peer) + " at " + address);
       return message;
     }
-    if (peers_.size() == 1) message += " (rank " + std::to_string(peers_[0].first) + ")";
+    if (peers_.size() == 1 && message.find("rank ") == std::string::npos)
+      message += " (rank " + std::to_string(peers_[0].first) + ")";
     return message;
   }
 
@@ -296,6 +316,8 @@ class GlooCommunicator final : public Communicator {
   const int size_;
   const milliseconds timeout_;
   std::shared_ptr<GlooContext> context_;
+  std::unique_ptr<SharedMemory> memory_;
+  std::atomic<bool> sharing_{false};
   std::vector<std::pair<int, std::string>> peers_;
   bool connected_ = false;
   uint32_t tag_ = 0;
