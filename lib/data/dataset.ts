@@ -1,7 +1,7 @@
 // What a data set is, and the table of those that can be named.
 
-import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
+import { readdir, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
 import { nearestOf } from "../nearest.js";
 import type { Augmentation } from "./augment.js";
@@ -154,14 +154,28 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
     () => false,
   );
   if (isFolder) return await openImageFolder(name, options);
-  const meant = nearestOf(kindOf(name), Object.keys(datasets)) + name.slice(kindOf(name).length);
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
-    `there is no data set "${name}", nor a folder of that name; did you mean "${meant}"? Expected ` +
+    `there is no data set "${name}", nor a folder of that name; ${await suggestion(name)} Expected ` +
       "fashion-mnist, fashion-mnist:FOLDER (four idx files), " +
       "synthetic, synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES, or a folder with train/CLASS/ and val/CLASS/ " +
       "or train-000000.tar and val-000000.tar",
   );
+}
+
+/** What a name that means nothing was probably to be: a path's neighbour, or a data set. */
+async function suggestion(name: string): Promise<string> {
+  if (!name.includes("/")) {
+    const meant = nearestOf(kindOf(name), Object.keys(datasets)) + name.slice(kindOf(name).length);
+    return `did you mean "${meant}"?`;
+  }
+  const parent = dirname(name);
+  const entries = await readdir(parent, { withFileTypes: true }).catch(() => undefined);
+  if (entries === undefined) return `${resolve(parent)} is no folder either.`;
+  const folders = entries.filter((entry) => !entry.isFile()).map((entry) => entry.name);
+  return folders.length === 0
+    ? `${resolve(parent)} holds no folders.`
+    : `did you mean "${join(parent, nearestOf(basename(name), folders))}"?`;
 }
 
 /** The name that a run keeps, without opening the data set. */

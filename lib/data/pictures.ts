@@ -1,6 +1,7 @@
 // Decodes pictures of any format to squares: JPEG natively, the rest by sharp, and what neither can
 // read is told.
 
+import { open } from "node:fs/promises";
 import { usableCores } from "../cores.js";
 import { OnehourError } from "../errors.js";
 import { createDecoder, type PictureDecoder, type PictureRequest } from "../native.js";
@@ -29,23 +30,33 @@ const mostPixels = 2 ** 27;
 const one = (numbers: Float64Array | undefined, picture: number, of: number) =>
   numbers?.subarray((picture * numbers.length) / of, ((picture + 1) * numbers.length) / of);
 
-/** Reads a picture's bytes and decodes it to u8[height, width, 3]; the first frame of several. */
+function unreadable(file: string, reason: string): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_DATA",
+    `cannot read ${file} (${reason}); expected the file that was there when the folder was listed. ` +
+      "Is the disk failing, or has the folder changed?",
+  );
+}
+
+/** The bytes of one picture of a request. */
+async function read({ files, offsets, lengths }: PictureRequest, picture: number): Promise<Buffer> {
+  const file = files[picture]!;
+  try {
+    await using handle = await open(file);
+    const length = lengths?.[picture] ?? (await handle.stat()).size;
+    const bytes = Buffer.alloc(length);
+    const { bytesRead } = await handle.read(bytes, 0, length, offsets?.[picture] ?? 0);
+    return bytes.subarray(0, bytesRead);
+  } catch (error) {
+    throw unreadable(file, (error as Error).message);
+  }
+}
+
+/** Decodes any format to u8[height, width, 3]; the first frame of several. */
 async function decodeAny(
-  { files, offsets, lengths }: PictureRequest,
-  picture: number,
+  bytes: Buffer,
 ): Promise<{ pixels: Uint8Array; width: number; height: number; damage?: string }> {
   const { default: sharp } = await import("sharp");
-  const { open } = await import("node:fs/promises");
-  const handle = await open(files[picture]!);
-  let bytes: Buffer;
-  try {
-    const length = lengths?.[picture] ?? (await handle.stat()).size;
-    bytes = Buffer.alloc(length);
-    const { bytesRead } = await handle.read(bytes, 0, length, offsets?.[picture] ?? 0);
-    bytes = bytes.subarray(0, bytesRead);
-  } finally {
-    await handle.close();
-  }
   // The orientation that a camera noted is ignored, as it is everywhere for ImageNet.
   const decode = async (failOn: "error" | "none") => {
     const options = { failOn, autoOrient: false, animated: false, limitInputPixels: mostPixels };
@@ -94,19 +105,16 @@ export class Pictures {
     const flaws: Flaw[] = [];
     for (const { picture, trouble, message } of outcome.problems) {
       if (trouble === "unreadable") {
-        throw new OnehourError(
-          "ERR_ONEHOUR_DATA",
-          `cannot read ${files[picture]} (${message}); expected the file that was there when the ` +
-            "folder was listed. Is the disk failing, or has the folder changed?",
-        );
+        throw unreadable(files[picture]!, message);
       }
       if (trouble === "damaged") {
         flaws.push({ picture, lost: false, reason: message });
         continue;
       }
       const start = performance.now();
+      const encoded = await read(request, picture);
       try {
-        const { pixels, width, height, damage } = await decodeAny(request, picture);
+        const { pixels, width, height, damage } = await decodeAny(encoded);
         const bytes = size * size * 3;
         const crops = one(request.crops, picture, files.length);
         const jitters = one(request.jitters, picture, files.length);

@@ -165,6 +165,12 @@ describe("refused, with what to do", () => {
     });
   });
 
+  test("a mistyped folder, with the one that was meant", async () => {
+    const typo = join(root, "vall");
+    await expect(openDataset(typo)).rejects.toThrow(`did you mean "${join(root, "val")}"?`);
+    await expect(openDataset(join(typo, "x"))).rejects.toThrow(`${typo} is no folder either`);
+  });
+
   test.each(["a\nb.jpg", "a\tb.jpg"])("a name that no line holds: %j", async (name) => {
     await write({ [`train/a/${name}`]: [0, 0, 0] });
     await expect(open()).rejects.toThrow(/holds a tab, a line feed/);
