@@ -150,7 +150,7 @@ void Executor::allocate(const std::vector<Program>& programs) {
     allocation.device =
         backend_->allocate(total, name == "grad" ? MemoryKind::collective : MemoryKind::device);
   }
-  busy_.assign(static_cast<size_t>(slots_), false);
+  inFlight_->setSlots(slots_);
 }
 
 void Executor::prepare(LoadedProgram& loaded, const Program& program) {

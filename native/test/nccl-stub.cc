@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "runtime-stub.h"
+
 namespace {
 
 constexpr int kPollsInBackground = 3;

@@ -1,9 +1,5 @@
-// How the stand-in for NCCL and CUDA's runtime is steered and asked; it is linked in their place.
+// How the stand-in for NCCL is steered and asked; it is linked in its place.
 #pragma once
-
-#include <cuda_runtime_api.h>
-
-#include <functional>
 
 namespace onehour::stub {
 
@@ -19,7 +15,5 @@ int misuses();
 // From now on a rank's communicators report that a peer is gone.
 void failRank(int rank);
 void mend();
-// Work for a stream's thread.
-void post(cudaStream_t stream, std::function<void()> job);
 
 }  // namespace onehour::stub
