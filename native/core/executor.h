@@ -97,6 +97,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void loadNow(const std::vector<ProgramText>& texts);
   void allocate(const std::vector<Program>& programs);
   void prepare(LoadedProgram& loaded, const Program& program);
+  void orderCollectives(LoadedProgram& loaded);
   void checkMemory() const;
   void bindWorkspaces();
   void run(LoadedProgram& program, int slot, const Done& done);

@@ -1,6 +1,9 @@
 // How the stand-in for NCCL is steered and asked; it is linked in its place.
 #pragma once
 
+#include <string>
+#include <vector>
+
 namespace onehour::stub {
 
 // Communicators, registrations and allocations of NCCL's that exist now.
@@ -12,6 +15,9 @@ int destroyed();
 int aborted();
 // Calls that NCCL forbids: on a communicator that is gone, in progress, or in another call.
 int misuses();
+// What a rank's collectives did on the device so far, in that order: the meeting place of each as
+// it begins and as it ends.
+std::vector<std::string> journal(int rank);
 // From now on a rank's communicators report that a peer is gone.
 void failRank(int rank);
 void mend();

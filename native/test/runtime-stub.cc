@@ -25,6 +25,8 @@ constexpr size_t kMemoryBytes = size_t{1} << 30;
 // What every call returns.
 std::atomic<cudaError_t> status{cudaSuccess};
 
+std::atomic<int> waiting{0};
+
 bool isBroken() { return status != cudaSuccess; }
 
 std::mutex& allocationsLock() {
@@ -62,6 +64,8 @@ void post(cudaStream_t stream, std::function<void()> job) {
     if (!isBroken()) job();
   });
 }
+
+int waits() { return waiting; }
 
 void breakDevice() { status = cudaErrorIllegalAddress; }
 void mendDevice() { status = cudaSuccess; }
@@ -196,6 +200,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event) {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  ++waiting;
   post(stream, [state = of(event).state, number = of(event).recorded.load()] {
     while (state->come < number && !isBroken()) std::this_thread::yield();
   });

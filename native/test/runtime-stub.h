@@ -10,6 +10,9 @@ namespace onehour::stub {
 // Work for a stream's thread.
 void post(cudaStream_t stream, std::function<void()> job);
 
+// Waits of streams for events so far.
+int waits();
+
 // From now on nothing that is queued runs and every call fails alike, as after an illegal address.
 void breakDevice();
 // A new device, as a new process has it.
