@@ -1,5 +1,5 @@
 // Tests of the executor on the CUDA backend, over a stand-in for CUDA's runtime: what comes of
-// steps in flight when the device breaks.
+// steps in flight when the device breaks, and of programs when its memory is taken.
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -143,6 +143,35 @@ void endsEachOnce(bool disposed, bool alone) {
   }
 }
 
+// 512 MiB are kept for the driver and the libraries.
+void refusesWhatIsNotFree() {
+  stub::mendDevice();
+  const std::shared_ptr<Backend> backend = cuda::createCudaBackend(0);
+  const auto load = [&] {
+    auto executor = Executor::create(backend, {});
+    std::promise<void> promise;
+    executor->load({{"p", "onehour-program 1\nname p\narena temp 20000000\n"}},
+                   [&](std::exception_ptr error) {
+                     if (error) {
+                       promise.set_exception(error);
+                     } else {
+                       promise.set_value();
+                     }
+                   });
+    const auto worker = executor->worker();
+    executor->dispose();
+    CHECK(worker->join(Clock::now() + kLimit));
+    promise.get_future().get();
+  };
+  stub::leaveFree((size_t{512} << 20) + 10'000'000);
+  CHECK(backend->availableBytes() == 10'000'000);
+  const Error error = thrown(load);
+  CHECK(error.code == "ERR_MEMORY");
+  CHECK(contains(error.what(), "20 MB for the programs: 10 MB are available"));
+  stub::leaveFree((size_t{512} << 20) + 30'000'000);
+  load();
+}
+
 }  // namespace
 }  // namespace onehour::test
 
@@ -151,5 +180,6 @@ int main() {
   return run({{"a broken device, and the executor goes first", [] { endsEachOnce(false, false); }},
               {"likewise when it was disposed", [] { endsEachOnce(true, false); }},
               {"a broken device that goes with the executor", [] { endsEachOnce(false, true); }},
-              {"likewise when it was disposed", [] { endsEachOnce(true, true); }}});
+              {"likewise when it was disposed", [] { endsEachOnce(true, true); }},
+              {"programs larger than what is free", refusesWhatIsNotFree}});
 }

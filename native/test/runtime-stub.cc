@@ -22,6 +22,8 @@ namespace {
 constexpr int kOrdinal = 0;
 constexpr size_t kMemoryBytes = size_t{1} << 30;
 
+std::atomic<size_t> freeBytes{kMemoryBytes};
+
 // What every call returns.
 std::atomic<cudaError_t> status{cudaSuccess};
 
@@ -65,6 +67,8 @@ void post(cudaStream_t stream, std::function<void()> job) {
   });
 }
 
+void leaveFree(size_t bytes) { freeBytes = bytes; }
+
 int waits() { return waiting; }
 
 void breakDevice() { status = cudaErrorIllegalAddress; }
@@ -98,7 +102,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   return status;
 }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *free = *total = kMemoryBytes;
+  *free = freeBytes;
+  *total = kMemoryBytes;
   return status;
 }
 cudaError_t cudaGetLastError() { return status; }

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
 #include <functional>
 
 namespace onehour::stub {
@@ -12,6 +13,9 @@ void post(cudaStream_t stream, std::function<void()> job);
 
 // Waits of streams for events so far.
 int waits();
+
+// Has other processes hold all of the device's memory but this.
+void leaveFree(size_t bytes);
 
 // From now on nothing that is queued runs and every call fails alike, as after an illegal address.
 void breakDevice();
