@@ -127,6 +127,8 @@ export interface Device extends Disposable {
   readonly properties: DeviceProperties;
   /** Names of the operations that this device has kernels for. */
   readonly operations: ReadonlySet<string>;
+  /** What can be allocated now, beside what other processes hold; undefined where it is unknown. */
+  readonly availableBytes: number | undefined;
   /**
    * Allocates the programs' arenas (each the largest of all programs) and prepares every kernel,
    * off the JavaScript thread. Rejects with NativeError: ERR_PROGRAM, ERR_SHAPE, ERR_KERNEL or
@@ -226,6 +228,10 @@ class OpenDevice implements Device {
     this.#native = native;
     this.properties = native.properties as DeviceProperties;
     this.operations = new Set(operations);
+  }
+
+  get availableBytes(): number | undefined {
+    return call(() => this.#native.availableBytes);
   }
 
   async load(

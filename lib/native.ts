@@ -35,6 +35,7 @@ export interface NativeDevice {
     bf16: boolean;
     channelMultiple: number;
   };
+  readonly availableBytes: number | undefined;
   load(
     programs: readonly { name: string; text: string }[],
     communicators?: Record<string, unknown>,

@@ -5,7 +5,6 @@ import type { Device, Executor } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
 import { resnet } from "../models/resnet.js";
-import { formatBytes } from "./describe.js";
 import type { RunEvent } from "./events.js";
 import type { Recipe } from "./recipe.js";
 import type { Team } from "./team.js";
@@ -86,27 +85,6 @@ export async function recordPrograms(
       type: "message",
       text: `no CUDA graph is used, since rank ${rank} cannot record one: ${reasons[rank]}`,
     });
-}
-
-/** Refuses a plan larger than the device's memory, with the largest batch that fits. */
-export function requireMemory({ recipe, device, team }: RunOptions, compiled: CompiledModel): void {
-  const { kind, memoryBytes } = device.properties;
-  const share = kind === "cpu" ? memoryBytes / team.localSize : memoryBytes;
-  const sum = (arenas: (number | undefined)[]) =>
-    arenas.reduce((total: number, bytes = 0) => total + bytes, 0);
-  const { temp, input, ...fixed } = compiled.memory.arenas;
-  const growing = sum([temp, input]);
-  const total = growing + sum(Object.values(fixed));
-  if (total <= share) return;
-  const largest = Math.floor(((share - sum(Object.values(fixed))) / growing) * recipe.batch);
-  throw new OnehourError(
-    "ERR_ONEHOUR_MEMORY",
-    `${recipe.model} with --batch ${recipe.batch} needs ${formatBytes(total)} a worker, but ` +
-      `${device.properties.name} has ${formatBytes(share)} for each; ` +
-      (largest >= 1
-        ? `about --batch ${largest} fits, and --accumulate makes up for it`
-        : "try a smaller model"),
-  );
 }
 
 /** Refuses a `steps` that an interrupted run has passed: its recipe could not repeat it. */

@@ -12,6 +12,7 @@ import { DataReport } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
+import { loadPrograms, requireMemory } from "./memory.js";
 import { recomputeStatistics } from "./precise-batch-norm.js";
 import {
   batchesAhead,
@@ -19,7 +20,6 @@ import {
   factsOf,
   type RunOptions,
   recordPrograms,
-  requireMemory,
   requireStepsLeft,
 } from "./prepare.js";
 import { Progress } from "./progress.js";
@@ -51,12 +51,11 @@ export async function runRank(options: RunOptions): Promise<Result> {
   requireMemory(options, compiled);
   await requireSameFacts(options.team, factsOf(options, compiled));
   const { syncBatchNorm, workers } = options.recipe;
-  const executor = await options.device.load(compiled.programs, {
-    communicators: await options.team.communicators(
-      syncBatchNorm < 0 ? workers : syncBatchNorm,
-      options.device,
-    ),
-  });
+  const communicators = await options.team.communicators(
+    syncBatchNorm < 0 ? workers : syncBatchNorm,
+    options.device,
+  );
+  const executor = await loadPrograms(options, compiled, communicators);
   try {
     await recordPrograms(options, executor);
     return await new Run(options, compiled, executor).train();

@@ -22,6 +22,7 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "Device",
                        {InstanceAccessor<&DeviceObject::properties>("properties"),
+                        InstanceAccessor<&DeviceObject::availableBytes>("availableBytes"),
                         InstanceMethod<&DeviceObject::load>("load"),
                         InstanceMethod<&DeviceObject::createCommunicator>("createCommunicator"),
                         InstanceMethod<&DeviceObject::array>("array"),
@@ -59,6 +60,14 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
       result.Set("bf16", properties.bf16);
       result.Set("channelMultiple", properties.channelMultiple);
       return result;
+    });
+  }
+
+  Napi::Value availableBytes(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&]() -> Napi::Value {
+      const auto bytes = live()->availableBytes();
+      if (!bytes) return info.Env().Undefined();
+      return Napi::Number::New(info.Env(), static_cast<double>(*bytes));
     });
   }
 

@@ -154,6 +154,10 @@ class Backend {
   virtual std::unique_ptr<Communicator> createCommunicator(int rank, int size,
                                                            double timeoutSeconds) = 0;
 
+  // False where collectives of several communicators could begin in another order here than on
+  // other ranks: the executor then has each wait for the one before it in the text.
+  virtual bool ordersCollectives() const { return true; }
+
   // False where `MemoryKind::host` is memory of another kind: the executor then copies a step's
   // input slot to the device beforehand and its output slot back when it ends.
   virtual bool hostMemoryIsDeviceMemory() const { return true; }

@@ -16,6 +16,11 @@ bool touchesSlot(const Instruction& instruction) {
          std::any_of(instruction.outputs.begin(), instruction.outputs.end(), slotted);
 }
 
+bool communicates(const Instruction& instruction) {
+  return std::any_of(instruction.attributes.begin(), instruction.attributes.end(),
+                     [](const auto& attribute) { return attribute.first == "communicator"; });
+}
+
 // The error with the program that it came from, where it names the line already.
 Error inProgram(const Error& error, const std::string& program) {
   Error named(error.code, error.library, std::string(error.what()) + "\n  in program " + program);
@@ -150,7 +155,7 @@ void Executor::allocate(const std::vector<Program>& programs) {
     allocation.device =
         backend_->allocate(total, name == "grad" ? MemoryKind::collective : MemoryKind::device);
   }
-  busy_.assign(static_cast<size_t>(slots_), false);
+  inFlight_->setSlots(slots_);
 }
 
 void Executor::prepare(LoadedProgram& loaded, const Program& program) {
@@ -175,6 +180,7 @@ void Executor::prepare(LoadedProgram& loaded, const Program& program) {
     }
     const bool slotted = touchesSlot(instruction);
     Action action{Action::Kind::launch, &target, nullptr, {}};
+    action.communicates = communicates(instruction);
     for (int slot = 0; slot < (slotted ? slots_ : 1); ++slot) {
       loaded.kernels.push_back(prepareKernel(program.name, instruction, slot));
       action.kernels.push_back(loaded.kernels.back().get());
@@ -186,6 +192,25 @@ void Executor::prepare(LoadedProgram& loaded, const Program& program) {
       loaded.writesOutput |= operand.arena == "output";
     }
   }
+  if (!backend_->ordersCollectives()) orderCollectives(loaded);
+}
+
+// By an event from each collective to the next one in the text, where that is on another stream.
+// Submissions follow each other whole, so that the order is one of all collectives.
+void Executor::orderCollectives(LoadedProgram& loaded) {
+  std::vector<Action> ordered;
+  size_t behind = 0;  // the position behind the last collective, 0 before the first
+  for (Action& action : loaded.actions) {
+    if (action.communicates && behind > 0 && ordered[behind - 1].stream != action.stream) {
+      Event* ended = loaded.events.emplace_back(backend_->createEvent()).get();
+      const Action signal{Action::Kind::signal, ordered[behind - 1].stream, ended, {}};
+      ordered.insert(ordered.begin() + static_cast<std::ptrdiff_t>(behind), signal);
+      ordered.push_back({Action::Kind::wait, action.stream, ended, {}});
+    }
+    ordered.push_back(std::move(action));
+    if (ordered.back().communicates) behind = ordered.size();
+  }
+  loaded.actions = std::move(ordered);
 }
 
 std::unique_ptr<Executor::PreparedKernel> Executor::prepareKernel(const std::string& program,

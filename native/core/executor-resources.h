@@ -57,6 +57,7 @@ struct Executor::Action {
   Event* event = nullptr;
   // One kernel, or one a slot where an operand lies in a slot.
   std::vector<PreparedKernel*> kernels;
+  bool communicates = false;
 };
 
 struct Executor::LoadedProgram {

@@ -3,7 +3,6 @@
 // and on CUDA the same sequence can be captured as one graph.
 #include "executor.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "executor-resources.h"
@@ -16,6 +15,12 @@ Error disposedError() {
                "the executor was disposed; load the programs again to run them");
 }
 
+std::vector<std::weak_ptr<Communicator>> weaklyOf(const Executor::Communicators& communicators) {
+  std::vector<std::weak_ptr<Communicator>> result;
+  for (const auto& [name, communicator] : communicators) result.push_back(communicator);
+  return result;
+}
+
 }  // namespace
 
 std::shared_ptr<Executor> Executor::create(std::shared_ptr<Backend> backend,
@@ -26,6 +31,7 @@ std::shared_ptr<Executor> Executor::create(std::shared_ptr<Backend> backend,
 Executor::Executor(std::shared_ptr<Backend> backend, Communicators communicators)
     : backend_(std::move(backend)),
       communicators_(std::move(communicators)),
+      inFlight_(std::make_shared<InFlight>(weaklyOf(communicators_))),
       worker_(std::make_shared<Worker>("oh-submit")) {}
 
 Executor::~Executor() { release(); }
@@ -64,18 +70,13 @@ void Executor::submit(const std::string& program, int slot, Done done) {
   }
   const bool slotted = found->second;
   if (slotted) {
-    const std::lock_guard lock(mutex_);
-    if (busy_[static_cast<size_t>(slot)]) {
+    if (!inFlight_->take(slot)) {
       throw Error("ERR_USAGE", "onehour",
                   "slot " + std::to_string(slot) +
                       " is still in flight; await its submission or use another slot");
     }
-    busy_[static_cast<size_t>(slot)] = true;
-    done = [this, slot, done = std::move(done)](std::exception_ptr error) {
-      {
-        const std::lock_guard guard(mutex_);
-        busy_[static_cast<size_t>(slot)] = false;
-      }
+    done = [inFlight = inFlight_, slot, done = std::move(done)](std::exception_ptr error) {
+      inFlight->leave(slot);
       done(std::move(error));
     };
   }
@@ -180,13 +181,15 @@ void Executor::write(const std::string& arena, size_t offset, std::vector<uint8_
 }
 
 // From memory of its own the device copies into the host's at its own time; were that any memory,
-// the submission thread would wait for it, and everything behind the read.
+// the submission thread would wait for it, and everything behind the read. Such memory is kept,
+// even by a read that failed, because the device would stop for it to be freed, and may still write
+// to it.
 void Executor::read(const std::string& arena, size_t offset, size_t length, DoneReading done) {
   checkRange(arena, offset, length);
   const bool direct = backend_->hostMemoryIsDeviceMemory();
   struct Reading {
     std::vector<uint8_t> bytes;
-    HostMemory staging;
+    InFlight::HostMemory staging;
   };
   const auto held = std::make_shared<Reading>();
   transfer(
@@ -194,38 +197,23 @@ void Executor::read(const std::string& arena, size_t offset, size_t length, Done
         if (direct) {
           held->bytes.resize(length);
         } else {
-          held->staging = takeStaging(length);
+          held->staging = inFlight_->reuse(length);
+          if (!held->staging.memory) {
+            held->staging = {backend_->allocate(length, MemoryKind::host), length};
+          }
         }
         void* to = direct ? held->bytes.data() : held->staging.memory.get();
         backend_->copy(primary, to, arenaAddress(arena, offset), length);
       },
-      [this, length, direct, held, done = std::move(done)](std::exception_ptr error) {
+      [inFlight = inFlight_, length, direct, held,
+       done = std::move(done)](std::exception_ptr error) {
         if (!error && !direct) {
           const auto* from = static_cast<const uint8_t*>(held->staging.memory.get());
           held->bytes.assign(from, from + length);
         }
-        if (held->staging.memory) {
-          const std::lock_guard lock(mutex_);
-          staging_.push_back(std::move(held->staging));
-        }
+        if (held->staging.memory) inFlight->giveBack(std::move(held->staging));
         done(error, error ? std::vector<uint8_t>() : std::move(held->bytes));
       });
-}
-
-// Kept, even by a read that failed, because the device would stop for memory of this kind to be
-// freed, and may still write to it.
-Executor::HostMemory Executor::takeStaging(size_t bytes) {
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = std::find_if(staging_.begin(), staging_.end(),
-                                    [&](const HostMemory& kept) { return kept.bytes >= bytes; });
-    if (found != staging_.end()) {
-      HostMemory taken = std::move(*found);
-      staging_.erase(found);
-      return taken;
-    }
-  }
-  return {backend_->allocate(bytes, MemoryKind::host), bytes};
 }
 
 void Executor::transfer(std::function<void(Stream&)> copy, Done done) {
@@ -259,44 +247,25 @@ void Executor::enqueueJob(std::function<void()> job, Done done) {
 }
 
 void Executor::finishAfterPrimary(const Done& done) {
-  backend_->callback(stream(kPrimaryStream), [this, done](std::exception_ptr error) {
-    if (error) fail(toError(error));
-    finish(done, failed() ? failure() : nullptr);
-  });
+  const auto finish = [inFlight = inFlight_, done](std::exception_ptr error) {
+    if (error) inFlight->fail(toError(error));
+    inFlight->finish(done, inFlight->failed() ? inFlight->failure() : nullptr);
+  };
+  backend_->callback(stream(kPrimaryStream), finish);
 }
 
 // --------------------------------------------------------------------------------- errors and end
 
 void Executor::enqueue(std::function<void()> job, const Done& done) {
-  inFlight_.fetch_add(1);
+  inFlight_->begin();
   const bool queued = !closed_.load() &&
                       worker_->post([self = shared_from_this(), job = std::move(job)] { job(); });
   if (!queued) finish(done, std::make_exception_ptr(disposedError()));
 }
 
-void Executor::finish(const Done& done, std::exception_ptr error) {
-  inFlight_.fetch_sub(1);
-  done(std::move(error));
-}
-
-void Executor::fail(const Error& error) noexcept {
-  {
-    const std::lock_guard lock(mutex_);
-    if (first_) return;
-    first_ = error;
-    failed_.store(true, std::memory_order_release);
-  }
-  for (const auto& [name, communicator] : communicators_) communicator->abort();
-}
-
-std::exception_ptr Executor::failure() const {
-  const std::lock_guard lock(mutex_);
-  return std::make_exception_ptr(*first_);
-}
-
 void Executor::dispose() noexcept {
   if (closed_.exchange(true)) return;
-  if (inFlight_.load() > 0) fail(disposedError());
+  if (inFlight_->any()) fail(disposedError());
   worker_->post([self = shared_from_this()] { self->release(); });
   worker_->stop();
 }
@@ -310,8 +279,7 @@ void Executor::release() noexcept {
     }
   }
   resources_.reset();
-  const std::lock_guard lock(mutex_);
-  staging_.clear();
+  inFlight_->forgetMemory();
 }
 
 }  // namespace onehour

@@ -9,14 +9,13 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "backend.h"
 #include "error.h"
+#include "in-flight.h"
 #include "worker.h"
 
 namespace onehour {
@@ -30,7 +29,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
  public:
   using Communicators = std::unordered_map<std::string, std::shared_ptr<Communicator>>;
   // Called once, from a native thread, with the error or null.
-  using Done = std::function<void(std::exception_ptr)>;
+  using Done = InFlight::Done;
   using DoneReading = std::function<void(std::exception_ptr, std::vector<uint8_t>)>;
   // With why nothing is replayed; empty when everything is.
   using DoneRecording = std::function<void(std::exception_ptr, std::string)>;
@@ -80,7 +79,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void measure(const std::string& program, int slot, int repeats, DoneMeasuring done);
 
   // Ends pending and later work with this error; blocked collectives are aborted. From any thread.
-  void fail(const Error& error) noexcept;
+  void fail(const Error& error) noexcept { inFlight_->fail(error); }
   // Refuses new work, ends pending work with ERR_DISPOSED and frees everything on the executor's
   // own thread. May be repeated.
   void dispose() noexcept;
@@ -98,6 +97,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void loadNow(const std::vector<ProgramText>& texts);
   void allocate(const std::vector<Program>& programs);
   void prepare(LoadedProgram& loaded, const Program& program);
+  void orderCollectives(LoadedProgram& loaded);
   void checkMemory() const;
   void bindWorkspaces();
   void run(LoadedProgram& program, int slot, const Done& done);
@@ -118,22 +118,16 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void enqueueJob(std::function<void()> job, Done done);
   void finishAfterPrimary(const Done& done);
   void release() noexcept;
-  bool failed() const { return failed_.load(std::memory_order_acquire); }
-  std::exception_ptr failure() const;
-  void finish(const Done& done, std::exception_ptr error);
+  bool failed() const { return inFlight_->failed(); }
+  std::exception_ptr failure() const { return inFlight_->failure(); }
+  void finish(const Done& done, std::exception_ptr error) { inFlight_->finish(done, error); }
   // Counts work in flight and queues it; when the executor is closed, ends it with ERR_DISPOSED.
   void enqueue(std::function<void()> job, const Done& done);
 
   const std::shared_ptr<Backend> backend_;
   const Communicators communicators_;
+  const std::shared_ptr<InFlight> inFlight_;
   const std::shared_ptr<Worker> worker_;
-
-  struct HostMemory {
-    std::shared_ptr<void> memory;
-    size_t bytes = 0;
-  };
-  // Memory for a read from the device, which is given back when it ends.
-  HostMemory takeStaging(size_t bytes);
 
   struct SlotMemory {
     std::shared_ptr<void> memory;  // of all slots, on the host
@@ -148,13 +142,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
   std::map<std::string, SlotMemory> slotMemory_;
   std::map<std::string, bool> programs_;  // whether they touch a slot
 
-  std::atomic<bool> failed_{false};
   std::atomic<bool> closed_{false};
-  std::atomic<int> inFlight_{0};
-  mutable std::mutex mutex_;  // guards what follows
-  std::optional<Error> first_;
-  std::vector<HostMemory> staging_;  // that no read uses now
-  std::vector<bool> busy_;           // slots in flight
 };
 
 }  // namespace onehour

@@ -209,6 +209,8 @@ class CudaBackend final : public Backend {
     return createNcclCommunicator(traits_.ordinal, rank, size, timeoutSeconds, watch_);
   }
 
+  bool ordersCollectives() const override { return ncclOrdersCollectives(); }
+
   bool hostMemoryIsDeviceMemory() const override { return false; }
 
  private:
@@ -234,9 +236,10 @@ void chooseSettings() {
   // while a collective waits for this rank.
   setenv("CUDA_MODULE_LOADING", "EAGER", 0);
   // Several communicators on one GPU deadlock when their collectives start in different orders on
-  // different ranks. Here the order of starts is the order of the calls: one thread submits the
-  // instructions of a program in the order of its text, which is the same on all ranks, and each
-  // call returns when its work is on the stream.
+  // different ranks. With this NCCL has them start in the order of the calls: one thread submits
+  // the instructions of a program in the order of its text, which is the same on all ranks, and
+  // each call returns when its work is on the stream. NCCL before 2.26 knows no such setting:
+  // there, and where the user turned it off, the executor keeps the order (ordersCollectives).
   setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
   // All connections are made while a communicator opens: later, a graph may be recording.
   setenv("NCCL_RUNTIME_CONNECT", "0", 0);

@@ -1,6 +1,6 @@
 // Kernels of collectives: each puts one call of NCCL on the program's stream, which a graph may
-// record. The order among communicators is that of the program's text, see chooseSettings
-// in backend.cc.
+// record. The order among communicators is that of the program's text, see chooseSettings in
+// backend.cc.
 #include "../core/collective.h"
 
 #include "communicator.h"

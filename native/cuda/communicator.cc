@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -356,6 +357,10 @@ bool NcclCommunicator::onDevice(const void* data) const {
                     "; make the communicator on the array's device");
   }
   return true;
+}
+
+bool ncclOrdersCollectives() {
+  return ordersCollectives(loadedVersion(), std::getenv("NCCL_LAUNCH_ORDER_IMPLICIT"));
 }
 
 std::unique_ptr<Communicator> createNcclCommunicator(int ordinal, int rank, int size,

@@ -23,6 +23,8 @@ class Watch;
 // An NCCL communicator on GPU `ordinal`, that `watch` looks after (communicator.cc).
 std::unique_ptr<Communicator> createNcclCommunicator(int ordinal, int rank, int size,
                                                      double timeoutSeconds, Watch& watch);
+// Whether NCCL keeps collectives of several communicators in the order of their calls.
+bool ncclOrdersCollectives();
 // Device memory that NCCL can register whole, or plain memory where NCCL has none to give
 // (collective-memory.cc).
 std::shared_ptr<void> allocateForCollectives(size_t bytes);

@@ -1,6 +1,7 @@
 #include "nccl-rules.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "../core/error.h"
@@ -14,6 +15,8 @@ constexpr size_t kAddressBytes = kMark.size() + kVersionBytes + std::tuple_size_
 
 // ncclMemAlloc, ncclCommRegister and non-blocking communicators that can be aborted reliably.
 constexpr int kOldest = 22000;
+// NCCL_LAUNCH_ORDER_IMPLICIT.
+constexpr int kOrders = 22600;
 
 [[noreturn]] void refuse(const std::string& message) {
   throw Error("ERR_COLLECTIVE", "NCCL", message);
@@ -124,6 +127,10 @@ std::optional<std::string> versionProblem(int header, int loaded) {
            "(npx onehour build)";
   }
   return std::nullopt;
+}
+
+bool ordersCollectives(int loaded, const char* setting) {
+  return loaded >= kOrders && setting != nullptr && std::strtol(setting, nullptr, 0) != 0;
 }
 
 std::string_view hintFor(std::string_view message) {

@@ -28,6 +28,10 @@ std::string versionText(int code);
 // `header`; nothing when it can.
 std::optional<std::string> versionProblem(int header, int loaded);
 
+// Whether a library of version `loaded` keeps the collectives of several communicators on one GPU
+// in the order of their calls, given what NCCL_LAUNCH_ORDER_IMPLICIT is set to, if it is.
+bool ordersCollectives(int loaded, const char* setting);
+
 // What to try after a failure, by NCCL's own words for it; begins with "; ", or is empty.
 std::string_view hintFor(std::string_view message);
 

@@ -94,12 +94,20 @@ std::string proposePlans(const Target& target, const OperationGraph& graph, cons
     }
   }
   std::string last = "no engine computes it";
+  size_t tried = 0;
   size_t ofUse = 0;
   const auto start = std::chrono::steady_clock::now();
   for (std::vector<Descriptor>* proposals : {&repeating, &others}) {
     for (Descriptor& configuration : *proposals) {
-      if (ofUse == limits.plans) break;
-      if (ofUse > 0 && secondsSince(start) > limits.seconds) break;
+      const double taken = secondsSince(start);
+      if (ofUse == limits.plans || (ofUse > 0 && taken > limits.seconds)) break;
+      if (ofUse == 0 && tried > 0 && taken > limits.patience) {
+        return "gave up after " + std::to_string(static_cast<int>(taken)) +
+               " s, in which none of " + std::to_string(tried) +
+               " engines was of use (the last is " + last +
+               "); ONEHOUR_PLAN_COMPILATION=0 leaves out those that take long";
+      }
+      ++tried;
       Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
       target.bind(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
       plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
@@ -113,6 +121,7 @@ std::string proposePlans(const Target& target, const OperationGraph& graph, cons
                " bytes of workspace";
         continue;
       }
+      last = made.engine() + ": its plan does not run";
       if (isOfUse(std::move(made))) ++ofUse;
     }
     if (ofUse > 0) break;

@@ -36,13 +36,14 @@ struct Limits {
   size_t plans = 8;                           // at most so many that are of use
   size_t workspaceBytes = size_t{512} << 20;  // of each
   double seconds = 4;       // no further one when making and trying the first ones took so long
+  double patience = 120;    // none at all when so long not one was of use
   bool compilation = true;  // engines that are compiled at run time too
 };
 
 // Hands plans to `isOfUse` in the order in which cuDNN recommends them, of those engines alone that
 // compute with what the graph's arithmetic allows, until it has said yes often enough. Engines
 // whose bits differ from run to run are left out, unless no other makes a plan that is of use. Says
-// why the last engine that makes no plan does not.
+// why there is no further one: what was wrong with the last engine, or that it took too long.
 std::string proposePlans(const Target& target, const OperationGraph& graph, const Limits& limits,
                          const std::function<bool(Plan)>& isOfUse);
 

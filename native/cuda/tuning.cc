@@ -150,8 +150,7 @@ struct Contender {
   Choice choice;
 };
 
-// Tries plans until enough of them ran, then the alternative; throws the last failure when nothing
-// runs.
+// Tries plans until enough of them ran, then the alternative; throws when nothing runs.
 Contender fastest(Target& target, const OperationGraph& graph, const KernelFromPlan& make,
                   bool hasAlternative, const Limits& limits, Trial& trial) {
   std::optional<Error> failure;
@@ -177,10 +176,12 @@ Contender fastest(Target& target, const OperationGraph& graph, const KernelFromP
   });
   if (hasAlternative) runs(nullptr);
   if (winner.kernel) return winner;
-  if (failure) throw *failure;
-  throw Error("ERR_KERNEL", "cuDNN",
-              "there is no plan for " + graph.name + " on " + target.name() + ": " + reason +
-                  "; try another --precision or a smaller --batch");
+  const std::string none = "there is no plan for " + graph.name + " on " + target.name() + ": " +
+                           reason + "; try another --precision or a smaller --batch";
+  if (failure) {
+    throw Error(failure->code, failure->library, std::string(failure->what()) + "\n  " + none);
+  }
+  throw Error("ERR_KERNEL", "cuDNN", none);
 }
 
 }  // namespace

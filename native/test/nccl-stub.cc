@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "runtime-stub.h"
+
 namespace {
 
 constexpr int kPollsInBackground = 3;
@@ -30,6 +32,7 @@ struct Operation {
 
 // The ranks that meet under one id.
 struct Group {
+  std::string place;
   int size = 0;
   std::set<int> present;
   std::map<uint64_t, Operation> operations;
@@ -44,6 +47,7 @@ struct World {
   std::set<void*> collective;                      // allocations of NCCL's
   std::set<std::pair<ncclComm_t, void*>> handles;  // of registrations
   std::set<int> failing;
+  std::map<int, std::vector<std::string>> journals;  // by rank
   int ids = 0;
   int destroyed = 0;
   int aborted = 0;
@@ -112,6 +116,8 @@ ncclResult_t later(ncclComm_t communicator, std::function<void()> what) {
 void meet(const Shared& rank, uint64_t sequence, std::vector<uint8_t> bytes,
           const std::function<void(const Operation&)>& use) {
   std::unique_lock lock(world().mutex);
+  std::vector<std::string>& journal = world().journals[rank.rank];
+  journal.push_back(rank.group->place);
   Operation& operation = rank.group->operations[sequence];
   operation.inputs[rank.rank] = std::move(bytes);
   world().changed.notify_all();
@@ -119,6 +125,7 @@ void meet(const Shared& rank, uint64_t sequence, std::vector<uint8_t> bytes,
     return rank.aborted || static_cast<int>(operation.inputs.size()) == rank.group->size;
   });
   if (!rank.aborted) use(operation);
+  journal.push_back(rank.group->place);
 }
 
 ncclResult_t collective(ncclComm_t communicator, const void* from, size_t bytes,
@@ -179,6 +186,11 @@ int aborted() {
 }
 int misuses() { return world().misuses; }
 
+std::vector<std::string> journal(int rank) {
+  const std::lock_guard lock(world().mutex);
+  return world().journals[rank];
+}
+
 void failRank(int rank) {
   const std::lock_guard lock(world().mutex);
   world().failing.insert(rank);
@@ -218,6 +230,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* result, int size, ncclUniqueId i
   const std::lock_guard lock(world().mutex);
   std::shared_ptr<Group>& group = world().groups[id.internal];
   if (!group) group = std::make_shared<Group>();
+  group->place = id.internal;
   group->size = size;
   group->present.insert(rank);
   communicator->shared->group = group;

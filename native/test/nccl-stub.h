@@ -1,9 +1,8 @@
-// How the stand-in for NCCL and CUDA's runtime is steered and asked; it is linked in their place.
+// How the stand-in for NCCL is steered and asked; it is linked in its place.
 #pragma once
 
-#include <cuda_runtime_api.h>
-
-#include <functional>
+#include <string>
+#include <vector>
 
 namespace onehour::stub {
 
@@ -16,10 +15,11 @@ int destroyed();
 int aborted();
 // Calls that NCCL forbids: on a communicator that is gone, in progress, or in another call.
 int misuses();
+// What a rank's collectives did on the device so far, in that order: the meeting place of each as
+// it begins and as it ends.
+std::vector<std::string> journal(int rank);
 // From now on a rank's communicators report that a peer is gone.
 void failRank(int rank);
 void mend();
-// Work for a stream's thread.
-void post(cudaStream_t stream, std::function<void()> job);
 
 }  // namespace onehour::stub

@@ -68,6 +68,12 @@ void comparesVersions() {
   CHECK(contains(versionProblem(23007, 0).value_or(""), "expected 2.20.0 or later"));
 }
 
+void knowsWhoKeepsTheOrder() {
+  CHECK(ordersCollectives(22600, "1") && ordersCollectives(23007, "1"));
+  CHECK(!ordersCollectives(22505, "1") && !ordersCollectives(22005, "1"));
+  CHECK(!ordersCollectives(23007, "0") && !ordersCollectives(23007, nullptr));
+}
+
 // NCCL's words, as ncclGetErrorString and ncclGetLastError have them.
 void hints() {
   const auto hints = [](const char* message, const char* part) {
@@ -133,6 +139,7 @@ int main() {
   return run({{"the meeting place is rank 0's", findsTheMeetingPlace},
               {"addresses that do not fit are refused", refusesAddresses},
               {"versions are compared", comparesVersions},
+              {"NCCL keeps the order where it can and may", knowsWhoKeepsTheOrder},
               {"failures come with hints", hints},
               {"messages go through two slots", stagesMessages}});
 }

@@ -80,7 +80,31 @@ void takesTheAlternativeLast() {
 void tellsTheLastFailure() {
   Search search;
   const Error error = thrown([&] { search.choose(4, 1000, false); });
-  CHECK(error.code == "ERR_TEST" && contains(error.what(), "this plan does not run"));
+  CHECK(error.code == "ERR_TEST" && contains(error.what(), "this plan does not run\n"));
+  CHECK(contains(error.what(), "there is no plan for ") && contains(error.what(), "engine "));
+}
+
+void givesUp() {
+  const Target target(contents(deviceFile));
+  const ConvProblem problem = convolution(5);
+  const OperationGraph graph =
+      describe(target, Pattern::forward, problem.arithmetic, problem.convolution);
+  Limits limits;
+  limits.compilation = false;
+  limits.patience = 0;
+  int tried = 0;
+  const std::string reason = proposePlans(target, graph, limits, [&](const Plan&) {
+    ++tried;
+    return false;
+  });
+  CHECK(tried == 1 && contains(reason, "gave up after 0 s, in which none of 1 engines"));
+  // It is no limit for plans that are of use.
+  limits.plans = 2;
+  proposePlans(target, graph, limits, [&](const Plan&) {
+    ++tried;
+    return true;
+  });
+  CHECK(tried == 3);
 }
 
 }  // namespace
@@ -99,5 +123,6 @@ int main(int count, char** arguments) {
   unsetenv("HOME");
   return run({{"further plans are tried behind those that fail", goesOnBehindPlansThatFail},
               {"the alternative is taken where no plan runs", takesTheAlternativeLast},
-              {"the last failure is told", tellsTheLastFailure}});
+              {"the last failure is told", tellsTheLastFailure},
+              {"a search that finds nothing ends", givesUp}});
 }

@@ -14,6 +14,7 @@ const minutes = 60_000;
 
 const tests = [
   { name: "communicator_test", options: [] },
+  { name: "collective-order_test", options: [] },
   { name: "emulated_test", options: [] },
   { name: "tuning_test", options: [join(root, "test/fixtures/devices/h100.json")] },
 ];

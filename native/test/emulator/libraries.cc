@@ -79,6 +79,8 @@ std::unique_ptr<Communicator> createNcclCommunicator(int, int rank, int size, do
   return cpu::createGlooCommunicator(rank, size, timeoutSeconds);
 }
 
+bool ncclOrdersCollectives() { return true; }
+
 std::shared_ptr<void> allocateForCollectives(size_t bytes) {
   void* memory = nullptr;
   ONEHOUR_CUDA(cudaMalloc(&memory, bytes));

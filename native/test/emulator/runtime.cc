@@ -36,6 +36,12 @@ namespace {
 constexpr int multiprocessors = 3;
 constexpr size_t memoryBytes = size_t{8} << 30;
 
+// What other processes leave of it: ONEHOUR_EMULATED_FREE in bytes, or all.
+size_t freeBytes() {
+  const char* text = std::getenv("ONEHOUR_EMULATED_FREE");
+  return text == nullptr ? memoryBytes : std::strtoull(text, nullptr, 10);
+}
+
 // A capture belongs to the thread that began it and takes in all streams that fork from its own.
 thread_local CUgraph_st* capturing = nullptr;
 
@@ -123,7 +129,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
 }
 cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  *free = *total = onehour::emulator::memoryBytes;
+  *free = onehour::emulator::freeBytes();
+  *total = onehour::emulator::memoryBytes;
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
@@ -208,7 +215,8 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;
   return cudaSuccess;
 }
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned) {
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long) {
   *executable = new CUgraphExec_st{graph->work};
   return cudaSuccess;
 }

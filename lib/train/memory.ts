@@ -1,0 +1,75 @@
+// Whether a run fits into its device's memory, and the largest batch that does.
+
+import type { Executor, NativeCommunicator } from "../device.js";
+import { NativeError, OnehourError } from "../errors.js";
+import type { CompiledModel } from "../graph/compile.js";
+import { formatBytes } from "./describe.js";
+import type { RunOptions } from "./prepare.js";
+
+type Run = Pick<RunOptions, "recipe" | "device" | "team">;
+type Arenas = CompiledModel["memory"]["arenas"];
+
+const sum = (arenas: Arenas) => Object.values(arenas).reduce((total, bytes) => total + bytes, 0);
+
+/** The largest batch whose plan fits: activations and images grow with it, the rest stays. */
+export function largestBatch(arenas: Arenas, batch: number, available: number): number {
+  const { temp = 0, input = 0, ...fixed } = arenas;
+  return Math.max(0, Math.floor(((available - sum(fixed)) / (temp + input)) * batch));
+}
+
+const need = ({ model, batch }: Run["recipe"], arenas: Arenas) =>
+  `${model} with --batch ${batch} needs ${formatBytes(sum(arenas))} a worker`;
+
+const advise = (largest: number, most: string) =>
+  largest >= 1
+    ? `${most} --batch ${largest} fits, and --accumulate makes up for it`
+    : "try a smaller model";
+
+/** Bytes for a worker's plan, and where they are, in words. */
+function roomFor({ device, team }: Run): { bytes: number; words: string } {
+  const { name, kind, memoryBytes } = device.properties;
+  if (kind === "cpu") {
+    const bytes = memoryBytes / team.localSize;
+    return { bytes, words: `${name} has ${formatBytes(bytes)} for each` };
+  }
+  const bytes = Math.min(memoryBytes, device.availableBytes ?? memoryBytes);
+  return {
+    bytes,
+    words: `of the ${formatBytes(memoryBytes)} of ${name} ${formatBytes(bytes)} can be had`,
+  };
+}
+
+/** Refuses a plan larger than the memory that the device has for it, with the batch that fits. */
+export function requireMemory(run: Run, { memory: { arenas } }: CompiledModel): void {
+  const { bytes, words } = roomFor(run);
+  if (sum(arenas) <= bytes) return;
+  const advice = advise(largestBatch(arenas, run.recipe.batch, bytes), "about");
+  throw new OnehourError(
+    "ERR_ONEHOUR_MEMORY",
+    `${need(run.recipe, arenas)}, but ${words}; ${advice}`,
+  );
+}
+
+/**
+ * Loads a run's programs. Where the memory was too short after all, for what the kernels work in or
+ * since another process was faster, the error tells the plan's figure and what fits at most.
+ */
+export async function loadPrograms(
+  { recipe, device }: Pick<Run, "recipe" | "device">,
+  { programs, memory: { arenas } }: CompiledModel,
+  communicators: Record<string, NativeCommunicator>,
+): Promise<Executor> {
+  try {
+    return await device.load(programs, { communicators });
+  } catch (error) {
+    if (!(error instanceof NativeError) || error.code !== "ERR_MEMORY") throw error;
+    const available = device.availableBytes ?? device.properties.memoryBytes;
+    const largest = Math.min(largestBatch(arenas, recipe.batch, available), recipe.batch - 1);
+    throw new OnehourError(
+      "ERR_ONEHOUR_MEMORY",
+      `${need(recipe, arenas)} and what its kernels work in; ${advise(largest, "at most")}: ` +
+        error.message,
+      { cause: error },
+    );
+  }
+}

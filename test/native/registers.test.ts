@@ -1,0 +1,93 @@
+// The CUDA kernels keep within their registers and spill none, by what the assembler said of them when
+// they were built: for two GPUs, or, with ONEHOUR_ALL_PLANS=1 (npm run test:plans), in a build of their own
+// for every compute capability that is built for by default and that the compiler knows.
+import { execFile, spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { beforeAll, describe, expect, it } from "vitest";
+import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
+
+tellWithoutCuda("test/native/registers.test.ts");
+
+const all = process.env.ONEHOUR_ALL_PLANS === "1";
+const build = join(root, all ? "build/architectures" : "build/cmake");
+const run = promisify(execFile);
+const minutes = 60_000;
+
+/** Compiles the kernels for all compute capabilities. */
+async function buildAll() {
+  const { ONEHOUR_CUDA_ARCHITECTURES: _, ...env } = process.env;
+  const options = ["-G", "Ninja", "-DONEHOUR_MODULES=OFF", "-DONEHOUR_WERROR=ON"];
+  await run("cmake", ["-S", root, "-B", build, ...options, "-DONEHOUR_CUDA=ON"], { env });
+  await run("cmake", ["--build", build, "--target", "onehour_cuda_backend"], { env });
+}
+
+interface KernelUse {
+  name: string;
+  target: string;
+  registers: number;
+  stack: number;
+  spills: number;
+}
+
+/** What the assembler said of each kernel. */
+function readKernelUse(): KernelUse[] {
+  const folder = join(build, "CMakeFiles/onehour_cuda_backend.dir/native/cuda");
+  // A folder that is built in for long also keeps those of sources that are gone.
+  const isCurrent = (file: string) =>
+    file.endsWith(".o.registers") &&
+    existsSync(join(root, "native/cuda", file.replace(/\.o\.registers$/, "")));
+  const text = readdirSync(folder)
+    .filter(isCurrent)
+    .map((file) => readFileSync(join(folder, file), "utf8"))
+    .join("");
+  const kernel =
+    /Compiling entry function '(\w+)' for '(\w+)'[\s\S]*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads[\s\S]*?Used (\d+) registers/g;
+  const uses = [...text.matchAll(kernel)].map(
+    ([, name, target, stack, stores, loads, registers]) => ({
+      name: name!,
+      target: target!,
+      registers: Number(registers),
+      stack: Number(stack),
+      spills: Number(stores) + Number(loads),
+    }),
+  );
+  // As one reads them in the sources, where the tool for it is.
+  const names = spawnSync("c++filt", { input: uses.map(({ name }) => name).join("\n") });
+  const demangled = names.status === 0 ? names.stdout.toString().split("\n") : [];
+  return uses.map((use, i) => ({ ...use, name: demangled[i] ?? use.name }));
+}
+
+/** 128 let two blocks of 256 threads share a multiprocessor's 65,536 registers. */
+const mostRegisters = 128;
+
+/** Kernels that may take more, with the reason beside each. */
+const mayTake: Readonly<Record<string, number>> = {};
+
+describe.runIf(withoutCuda === undefined)("the kernels", () => {
+  let uses: KernelUse[] = [];
+  beforeAll(async () => {
+    if (all) await buildAll();
+    uses = readKernelUse();
+  }, 60 * minutes);
+
+  it("are compiled for every compute capability that was asked for", () => {
+    const [summary] = /^cuda\tfound\t.*$/m.exec(readFileSync(join(build, "backends.txt"), "utf8"))!;
+    const asked = summary.match(/sm_\d+/g)!;
+    expect(asked).toEqual(
+      expect.arrayContaining(["sm_80", "sm_90", ...(all ? ["sm_86", "sm_89"] : [])]),
+    );
+    expect(new Set(uses.map(({ target }) => target))).toEqual(new Set(asked));
+  });
+
+  it("spill nothing and keep within their registers", () => {
+    const most = Math.max(...uses.map(({ registers }) => registers));
+    console.info(`${uses.length} kernels, each target counted: at most ${most} registers`);
+    const beyond = uses.filter(({ name, registers, stack, spills }) => {
+      const limit = Object.entries(mayTake).find(([part]) => name.includes(part))?.[1];
+      return spills > 0 || stack > 0 || registers > (limit ?? mostRegisters);
+    });
+    expect(beyond).toEqual([]);
+  });
+});
