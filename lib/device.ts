@@ -339,8 +339,8 @@ function decide(device: NonNullable<DeviceOptions["device"]>): Gpus | undefined 
  */
 export function expectDevice(
   device: NonNullable<DeviceOptions["device"]>,
-): Pick<DeviceProperties, "kind" | "bf16"> {
-  if (decide(device) !== undefined) return { kind: "cuda", bf16: true };
+): Pick<DeviceProperties, "kind"> {
+  if (decide(device) !== undefined) return { kind: "cuda" };
   using cpu = openBackend("cpu", 1);
   return cpu.properties;
 }

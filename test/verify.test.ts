@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   symlinkSync,
+  writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -72,6 +73,30 @@ describe("a dry run", () => {
     expect(stderr).toMatch(/onehour-verify-\d+ is not a folder of this user's/);
     expect(status).toBe(1);
     expect(readdirSync(theirs)).toEqual([]);
+  });
+
+  it("asks nvidia-smi of the GPU that CUDA sees first", () => {
+    const bin = join(folder, "bin");
+    mkdirSync(bin);
+    // Its last argument for a name, and four more values.
+    const echo = '#!/bin/sh\nfor last; do :; done\necho "$last, 1, 2, 3, 4"\n';
+    writeFileSync(join(bin, "nvidia-smi"), echo, { mode: 0o755 });
+    const collect = fileURLToPath(new URL("../dist/verify/collect.js", import.meta.url));
+    const nameOf = (visible: string | undefined) => {
+      const out = mkdtempSync(join(folder, "gpu-"));
+      const settings = { folder: out, out, device: "cuda", date: "now", parts: [], done: true };
+      execFileSync(process.execPath, [collect, JSON.stringify(settings)], {
+        env: { PATH: bin, ...(visible === undefined ? {} : { CUDA_VISIBLE_DEVICES: visible }) },
+        stdio: "ignore",
+      });
+      const json = readdirSync(out).find((file) => file.endsWith(".json"))!;
+      return JSON.parse(readFileSync(join(out, json), "utf8")).gpu.name;
+    };
+    expect([undefined, "3,1", "GPU-5c8a"].map(nameOf)).toEqual([
+      "--id=0",
+      "--id=3",
+      "--id=GPU-5c8a",
+    ]);
   });
 
   it("fails, with results, where the device cannot be opened", () => {

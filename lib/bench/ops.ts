@@ -116,7 +116,7 @@ export async function ops(options: OpsOptions): Promise<OpsResult> {
   return await measureOps(device, settingsOf(options, device.properties), options.repeats);
 }
 
-function settingsOf(options: OpsOptions, device: Pick<DeviceProperties, "kind" | "bf16">) {
+function settingsOf(options: OpsOptions, device: Pick<DeviceProperties, "kind">) {
   return stepSettings({
     model: options.model,
     batch: options.batch,
@@ -129,7 +129,7 @@ function settingsOf(options: OpsOptions, device: Pick<DeviceProperties, "kind" |
 function countOps(options: OpsOptions): OpsResult {
   const { device = "auto" } = options;
   const kind = device === "auto" ? expectDevice(device).kind : device;
-  const settings = settingsOf(options, { kind, bf16: true });
+  const settings = settingsOf(options, { kind });
   const operations = new Set(loadAddon(kind).operations());
   const compiled = compileStep(
     settings,

@@ -160,7 +160,7 @@ export function sortMilestones(milestones: readonly number[]): number[] {
 }
 
 /** What a device's precision depends on. */
-type DeviceKind = Pick<DeviceProperties, "kind" | "bf16">;
+type DeviceKind = Pick<DeviceProperties, "kind">;
 
 /** The precision asked for, or the device's own; ERR_ONEHOUR_RECIPE for one that it cannot do. */
 export function choosePrecision(
@@ -170,9 +170,6 @@ export function choosePrecision(
   const precision = asked ?? (device.kind === "cuda" ? "bf16" : "fp32");
   if (precision === "tf32" && device.kind !== "cuda") {
     throw refuse("precision", "tf32 needs a GPU; expected fp32 or bf16 on the CPU");
-  }
-  if (precision === "bf16" && !device.bf16) {
-    throw refuse("precision", "this device cannot compute in bf16; try --precision fp32");
   }
   return precision;
 }

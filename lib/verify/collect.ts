@@ -1,9 +1,9 @@
 // Makes the one results file and the summary table of a verification from its parts' files; run after
 // each part, so that both are whole whenever the verification is cut off.
-import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { table } from "../bench/table.js";
+import { queryGpu } from "./nvidia-smi.js";
 import type { PartResult } from "./report.js";
 
 /** What scripts/verify-gpu hands over, as JSON in the only argument. */
@@ -28,16 +28,11 @@ interface Part extends Partial<PartResult> {
 
 const notesShown = 40;
 
-/** Name, driver and memory of the GPU; undefined without nvidia-smi. */
+/** Name, driver, memory in MiB and clock in MHz of the GPU; undefined without nvidia-smi. */
 function readGpu(): Record<string, string> | undefined {
   const fields = ["name", "driver_version", "memory.total", "compute_cap", "clocks.max.sm"];
   try {
-    const query = [`--query-gpu=${fields.join(",")}`, "--format=csv,noheader", "--id=0"];
-    const values = execFileSync("nvidia-smi", query, {
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", "ignore"],
-    });
-    const list = values.trim().split(", ");
+    const list = queryGpu(fields);
     return Object.fromEntries(fields.map((field, i) => [field, list[i] ?? ""]));
   } catch {
     return undefined;

@@ -1,7 +1,7 @@
 // Proves that a run takes the memory that was planned before its first step, measured from outside.
-import { execFileSync } from "node:child_process";
 import { stepSettings } from "../bench/settings.js";
 import { compileStep, loadStep } from "../bench/step.js";
+import { queryGpu } from "./nvidia-smi.js";
 import { runPart } from "./report.js";
 
 const MB = 1e6;
@@ -14,8 +14,7 @@ const slack = { cuda: 512 * MB, cpu: 256 * MB };
 
 /** Bytes in use on the GPU, by all processes. */
 function gpuBytes(): number {
-  const query = ["--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"];
-  return Number(execFileSync("nvidia-smi", query, { encoding: "utf8" })) * 2 ** 20;
+  return Number(queryGpu(["memory.used"])[0]) * 2 ** 20;
 }
 
 await runPart("memory", async (report) => {

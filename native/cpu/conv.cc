@@ -33,8 +33,8 @@ struct Problem : Convolution {
 
   WinogradProblem winograd() const { return {n, h, w, c, k}; }
 
-  dnnl::convolution_forward::primitive_desc forward() const {
-    return describe<dnnl::convolution_forward>(
+  dnnl::convolution_forward::primitive_desc forward(const PrimitiveKernel& kernel) const {
+    return kernel.describe<dnnl::convolution_forward>(
         dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, input(),
         anyFilter(type), output(), strides(), paddings(), paddings());
   }
@@ -50,13 +50,11 @@ std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext& c
                            context.backend.properties().threads);
   }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
-    const auto descriptor = problem.forward();
-    const Memory filter =
-        kernel.reordered(kernel.operand(problem.filter(x.type), w.data), descriptor.weights_desc());
     kernel.add<dnnl::convolution_forward>(
-        descriptor, {{DNNL_ARG_SRC, kernel.operand(problem.input(), x.data)},
-                     {DNNL_ARG_WEIGHTS, filter},
-                     {DNNL_ARG_DST, kernel.operand(problem.output(), y.data)}});
+        problem.forward(kernel),
+        {{DNNL_ARG_SRC, kernel.operand(problem.input(), x.data)},
+         {DNNL_ARG_WEIGHTS, kernel.operand(problem.filter(x.type), w.data)},
+         {DNNL_ARG_DST, kernel.operand(problem.output(), y.data)}});
   });
 }
 
@@ -72,13 +70,11 @@ std::unique_ptr<Kernel> productData(const Instruction& instruction, PrepareConte
   const Descriptor dx = matrix(problem.pixels(), problem.c, problem.type);
   const Descriptor w = matrix(problem.k, problem.c, problem.type);
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
-    const auto descriptor = describe<dnnl::matmul>(
+    const auto descriptor = kernel.describe<dnnl::matmul>(
         dy, Descriptor({problem.k, problem.c}, typeOf(problem.type), Tag::any), dx);
-    const Memory filter =
-        kernel.reordered(kernel.operand(w, instruction.input("w").data), descriptor.weights_desc());
     kernel.add<dnnl::matmul>(descriptor,
                              {{DNNL_ARG_SRC, kernel.operand(dy, instruction.input("dy").data)},
-                              {DNNL_ARG_WEIGHTS, filter},
+                              {DNNL_ARG_WEIGHTS, kernel.operand(w, instruction.input("w").data)},
                               {DNNL_ARG_DST, kernel.operand(dx, instruction.output("dx").data)}});
   });
 }
@@ -97,15 +93,13 @@ std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
     return productData(instruction, context, problem);
   }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
-    const auto descriptor = describeBackward<dnnl::convolution_backward_data>(
-        problem.forward(), dnnl::algorithm::convolution_direct, problem.input(),
+    const auto descriptor = kernel.describeBackward<dnnl::convolution_backward_data>(
+        problem.forward(kernel), dnnl::algorithm::convolution_direct, problem.input(),
         problem.anyFilter(dx.type), problem.output(), problem.strides(), problem.paddings(),
         problem.paddings());
-    const Memory filter = kernel.reordered(kernel.operand(problem.filter(dx.type), w.data),
-                                           descriptor.weights_desc());
     kernel.add<dnnl::convolution_backward_data>(
         descriptor, {{DNNL_ARG_DIFF_DST, kernel.operand(problem.output(), dy.data)},
-                     {DNNL_ARG_WEIGHTS, filter},
+                     {DNNL_ARG_WEIGHTS, kernel.operand(problem.filter(dx.type), w.data)},
                      {DNNL_ARG_DIFF_SRC, kernel.operand(problem.input(), dx.data)}});
   });
 }
@@ -121,16 +115,14 @@ std::unique_ptr<Kernel> productWeight(const Instruction& instruction, PrepareCon
   const Descriptor dw = matrix(problem.k, problem.c, DataType::f32);
   const bool accumulate = flag(instruction, "accumulate");
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
-    const auto forward = describe<dnnl::inner_product_forward>(
+    const auto forward = kernel.describe<dnnl::inner_product_forward>(
         dnnl::prop_kind::forward_training, x, matrix(problem.k, problem.c, problem.type), dy);
-    const Memory stored = kernel.operand(dw, instruction.output("dw").data);
-    const Memory computed = accumulate ? kernel.temporary(dw) : stored;
     kernel.add<dnnl::inner_product_backward_weights>(
-        describeBackward<dnnl::inner_product_backward_weights>(forward, x, dw, dy),
+        kernel.describeBackward<dnnl::inner_product_backward_weights>(forward, x, dw, dy),
         {{DNNL_ARG_SRC, kernel.operand(x, instruction.input("x").data)},
          {DNNL_ARG_DIFF_DST, kernel.operand(dy, instruction.input("dy").data)},
-         {DNNL_ARG_DIFF_WEIGHTS, computed}});
-    if (accumulate) kernel.addReorder(computed, stored, true);
+         {DNNL_ARG_DIFF_WEIGHTS, kernel.operand(dw, instruction.output("dw").data)}},
+        accumulate);
   });
 }
 
@@ -151,18 +143,16 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
                                   accumulate, threads);
   }
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
-    const auto descriptor = describeBackward<dnnl::convolution_backward_weights>(
-        problem.forward(), dnnl::algorithm::convolution_direct, problem.input(),
+    const auto descriptor = kernel.describeBackward<dnnl::convolution_backward_weights>(
+        problem.forward(kernel), dnnl::algorithm::convolution_direct, problem.input(),
         problem.anyFilter(DataType::f32), problem.output(), problem.strides(), problem.paddings(),
         problem.paddings());
-    const Memory stored = kernel.operand(problem.filter(DataType::f32), dw.data);
-    const bool direct = !accumulate && descriptor.diff_weights_desc() == stored.get_desc();
-    const Memory computed = direct ? stored : kernel.temporary(descriptor.diff_weights_desc());
     kernel.add<dnnl::convolution_backward_weights>(
-        descriptor, {{DNNL_ARG_SRC, kernel.operand(problem.input(), x.data)},
-                     {DNNL_ARG_DIFF_DST, kernel.operand(problem.output(), dy.data)},
-                     {DNNL_ARG_DIFF_WEIGHTS, computed}});
-    if (!direct) kernel.addReorder(computed, stored, accumulate);
+        descriptor,
+        {{DNNL_ARG_SRC, kernel.operand(problem.input(), x.data)},
+         {DNNL_ARG_DIFF_DST, kernel.operand(problem.output(), dy.data)},
+         {DNNL_ARG_DIFF_WEIGHTS, kernel.operand(problem.filter(DataType::f32), dw.data)}},
+        accumulate);
   });
 }
 

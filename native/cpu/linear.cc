@@ -17,9 +17,10 @@ struct Product : Linear {
   Descriptor bias() const { return {{k}, typeOf(DataType::f32), Tag::x}; }
   Descriptor output(DataType stored) const { return {{n, k}, typeOf(stored), Tag::nc}; }
 
-  dnnl::inner_product_forward::primitive_desc forward(DataType outputType) const {
-    return describe<dnnl::inner_product_forward>(dnnl::prop_kind::forward_training, input(),
-                                                 weight(type), bias(), output(outputType));
+  dnnl::inner_product_forward::primitive_desc forward(const PrimitiveKernel& kernel,
+                                                      DataType outputType) const {
+    return kernel.describe<dnnl::inner_product_forward>(dnnl::prop_kind::forward_training, input(),
+                                                        weight(type), bias(), output(outputType));
   }
 };
 
@@ -32,7 +33,7 @@ std::unique_ptr<Kernel> linear(const Instruction& instruction, PrepareContext& c
   const Operand& b = expect(instruction, instruction.input("b"), DataType::f32, {product.k});
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     kernel.add<dnnl::inner_product_forward>(
-        product.forward(DataType::f32),
+        product.forward(kernel, DataType::f32),
         {{DNNL_ARG_SRC, kernel.operand(product.input(), x.data)},
          {DNNL_ARG_WEIGHTS, kernel.operand(product.weight(x.type), w.data)},
          {DNNL_ARG_BIAS, kernel.operand(product.bias(), b.data)},
@@ -49,8 +50,8 @@ std::unique_ptr<Kernel> linearBackwardData(const Instruction& instruction,
   const Operand& w = expect(instruction, instruction.input("w"), dx.type, {product.k, product.c});
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     kernel.add<dnnl::inner_product_backward_data>(
-        describeBackward<dnnl::inner_product_backward_data>(
-            product.forward(dx.type), product.input(), product.weight(dx.type),
+        kernel.describeBackward<dnnl::inner_product_backward_data>(
+            product.forward(kernel, dx.type), product.input(), product.weight(dx.type),
             product.output(dx.type)),
         {{DNNL_ARG_DIFF_DST, kernel.operand(product.output(dx.type), dy.data)},
          {DNNL_ARG_WEIGHTS, kernel.operand(product.weight(dx.type), w.data)},
@@ -69,22 +70,15 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
   const Operand& db = expect(instruction, instruction.output("db"), DataType::f32, {product.k});
   const bool accumulate = flag(instruction, "accumulate");
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
-    const Memory weight = kernel.operand(product.weight(DataType::f32), dw.data);
-    const Memory bias = kernel.operand(product.bias(), db.data);
-    const Memory newWeight = accumulate ? kernel.temporary(weight.get_desc()) : weight;
-    const Memory newBias = accumulate ? kernel.temporary(bias.get_desc()) : bias;
     kernel.add<dnnl::inner_product_backward_weights>(
-        describeBackward<dnnl::inner_product_backward_weights>(
-            product.forward(x.type), product.input(), product.weight(DataType::f32), product.bias(),
-            product.output(x.type)),
+        kernel.describeBackward<dnnl::inner_product_backward_weights>(
+            product.forward(kernel, x.type), product.input(), product.weight(DataType::f32),
+            product.bias(), product.output(x.type)),
         {{DNNL_ARG_SRC, kernel.operand(product.input(), x.data)},
          {DNNL_ARG_DIFF_DST, kernel.operand(product.output(x.type), dy.data)},
-         {DNNL_ARG_DIFF_WEIGHTS, newWeight},
-         {DNNL_ARG_DIFF_BIAS, newBias}});
-    if (accumulate) {
-      kernel.addReorder(newWeight, weight, true);
-      kernel.addReorder(newBias, bias, true);
-    }
+         {DNNL_ARG_DIFF_WEIGHTS, kernel.operand(product.weight(DataType::f32), dw.data)},
+         {DNNL_ARG_DIFF_BIAS, kernel.operand(product.bias(), db.data)}},
+        accumulate);
   });
 }
 

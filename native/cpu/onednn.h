@@ -37,28 +37,24 @@ inline dnnl::primitive_attr attributes() {
   return result;
 }
 
-// A forward primitive's descriptor. Version 3 took the operation descriptors away and handed their
-// arguments to the primitive descriptors.
-template <typename Primitive, typename... Arguments>
-typename Primitive::primitive_desc describe(const Arguments&... arguments) {
+// The same tensor with elements of f32.
+inline Descriptor widened(const Descriptor& descriptor) {
 #if DNNL_VERSION_MAJOR >= 3
-  return typename Primitive::primitive_desc(engine(), arguments..., attributes());
+  if (descriptor.get_data_type() != Memory::data_type::bf16) return descriptor;
+  if (descriptor.get_format_kind() == Memory::format_kind::any) {
+    return {descriptor.get_dims(), Memory::data_type::f32, Tag::any};
+  }
+  return {descriptor.get_dims(), Memory::data_type::f32, descriptor.get_strides()};
 #else
-  return typename Primitive::primitive_desc(typename Primitive::desc(arguments...), attributes(),
-                                            engine());
+  Descriptor result = descriptor;
+  if (descriptor.data_type() == Memory::data_type::bf16) result.data.data_type = dnnl_f32;
+  return result;
 #endif
 }
 
-// A backward primitive's, which wants its forward's as a hint.
-template <typename Primitive, typename Hint, typename... Arguments>
-typename Primitive::primitive_desc describeBackward(const Hint& hint,
-                                                    const Arguments&... arguments) {
-#if DNNL_VERSION_MAJOR >= 3
-  return typename Primitive::primitive_desc(engine(), arguments..., hint, attributes());
-#else
-  return typename Primitive::primitive_desc(typename Primitive::desc(arguments...), attributes(),
-                                            engine(), hint);
-#endif
+template <typename Argument>
+const Argument& widened(const Argument& argument) {
+  return argument;
 }
 
 // Runs `body`, turning oneDNN's exceptions into errors that name the op and the status.
@@ -73,51 +69,53 @@ void guarded(const std::string& op, Body&& body) {
   }
 }
 
-// A few primitives in a row, over operands of the program and temporaries in the workspace.
+// A few primitives in a row, over operands of the program and temporaries in the workspace. With
+// `widens` they compute in f32 what is stored in bf16.
 class PrimitiveKernel final : public Kernel {
  public:
-  explicit PrimitiveKernel(std::string op) : op_(std::move(op)) {}
+  PrimitiveKernel(std::string op, bool widens) : op_(std::move(op)), widens_(widens) {}
+
+  // A forward primitive's descriptor. Version 3 took the operation descriptors away and handed
+  // their arguments to the primitive descriptors.
+  template <typename Primitive, typename... Arguments>
+  typename Primitive::primitive_desc describe(const Arguments&... arguments) const {
+    if (widens_) return create<Primitive>(widened(arguments)...);
+    return create<Primitive>(arguments...);
+  }
+
+  // A backward primitive's, which wants its forward's as a hint.
+  template <typename Primitive, typename Hint, typename... Arguments>
+  typename Primitive::primitive_desc describeBackward(const Hint& hint,
+                                                      const Arguments&... arguments) const {
+    if (widens_) return createBackward<Primitive>(hint, widened(arguments)...);
+    return createBackward<Primitive>(hint, arguments...);
+  }
 
   // An operand: memory whose address is known.
   Memory operand(const Descriptor& descriptor, void* data) const {
     return Memory(descriptor, engine(), data);
   }
 
-  // Memory in the workspace, for as long as this kernel runs.
-  Memory temporary(const Descriptor& descriptor) {
-    Memory memory(descriptor, engine(), DNNL_MEMORY_NONE);
-    temporaries_.emplace_back(memory, bytes_);
-    bytes_ += (descriptor.get_size() + 63) / 64 * 64;
-    return memory;
-  }
-
+  // Adds a primitive. Operands in another layout or type than it computes with are converted, to
+  // bf16 with rounding to nearest even; `accumulate` adds the results to what is there.
   template <typename Primitive>
   void add(const typename Primitive::primitive_desc& descriptor,
-           std::unordered_map<int, Memory> arguments) {
-    if (descriptor.scratchpad_desc().get_size() > 0) {
-      arguments.emplace(DNNL_ARG_SCRATCHPAD, temporary(descriptor.scratchpad_desc()));
+           std::unordered_map<int, Memory> arguments, bool accumulate = false) {
+    std::vector<std::pair<Memory, Memory>> results;  // computed and stored
+    for (auto& [argument, memory] : arguments) {
+      const Descriptor wanted = descriptor.query_md(dnnl::query::exec_arg_md, argument);
+      const bool result = isResult(argument);
+      if (memory.get_desc() == wanted && !(result && accumulate)) continue;
+      const Memory computed = temporary(wanted);
+      if (result) {
+        results.emplace_back(computed, memory);
+      } else {
+        addReorder(memory, computed);
+      }
+      memory = computed;
     }
-    steps_.push_back({Primitive(descriptor), std::move(arguments)});
-  }
-
-  // Copies between layouts and types; `accumulate` adds to what is there.
-  void addReorder(const Memory& from, const Memory& to, bool accumulate = false) {
-    dnnl::primitive_attr attribute = attributes();
-    if (accumulate) {
-      dnnl::post_ops sum;
-      sum.append_sum(1.0f);
-      attribute.set_post_ops(sum);
-    }
-    add<dnnl::reorder>(dnnl::reorder::primitive_desc(from, to, attribute),
-                       {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
-  }
-
-  // The memory itself when it has the wanted layout, else a temporary that it is copied to first.
-  Memory reordered(const Memory& memory, const Descriptor& wanted) {
-    if (memory.get_desc() == wanted) return memory;
-    Memory result = temporary(wanted);
-    addReorder(memory, result);
-    return result;
+    addStep<Primitive>(descriptor, std::move(arguments));
+    for (const auto& [computed, stored] : results) addReorder(computed, stored, accumulate);
   }
 
   void run(Stream& stream) override {
@@ -141,7 +139,63 @@ class PrimitiveKernel final : public Kernel {
     std::unordered_map<int, Memory> arguments;
   };
 
+  template <typename Primitive, typename... Arguments>
+  static typename Primitive::primitive_desc create(const Arguments&... arguments) {
+#if DNNL_VERSION_MAJOR >= 3
+    return typename Primitive::primitive_desc(engine(), arguments..., attributes());
+#else
+    return typename Primitive::primitive_desc(typename Primitive::desc(arguments...), attributes(),
+                                              engine());
+#endif
+  }
+
+  template <typename Primitive, typename Hint, typename... Arguments>
+  static typename Primitive::primitive_desc createBackward(const Hint& hint,
+                                                           const Arguments&... arguments) {
+#if DNNL_VERSION_MAJOR >= 3
+    return typename Primitive::primitive_desc(engine(), arguments..., hint, attributes());
+#else
+    return typename Primitive::primitive_desc(typename Primitive::desc(arguments...), attributes(),
+                                              engine(), hint);
+#endif
+  }
+
+  static bool isResult(int argument) {
+    return argument == DNNL_ARG_DST || argument == DNNL_ARG_DIFF_SRC ||
+           argument == DNNL_ARG_DIFF_WEIGHTS || argument == DNNL_ARG_DIFF_BIAS;
+  }
+
+  // Memory in the workspace, for as long as this kernel runs.
+  Memory temporary(const Descriptor& descriptor) {
+    Memory memory(descriptor, engine(), DNNL_MEMORY_NONE);
+    temporaries_.emplace_back(memory, bytes_);
+    bytes_ += (descriptor.get_size() + 63) / 64 * 64;
+    return memory;
+  }
+
+  template <typename Primitive>
+  void addStep(const typename Primitive::primitive_desc& descriptor,
+               std::unordered_map<int, Memory> arguments) {
+    if (descriptor.scratchpad_desc().get_size() > 0) {
+      arguments.emplace(DNNL_ARG_SCRATCHPAD, temporary(descriptor.scratchpad_desc()));
+    }
+    steps_.push_back({Primitive(descriptor), std::move(arguments)});
+  }
+
+  // Copies between layouts and types; `accumulate` adds to what is there.
+  void addReorder(const Memory& from, const Memory& to, bool accumulate = false) {
+    dnnl::primitive_attr attribute = attributes();
+    if (accumulate) {
+      dnnl::post_ops sum;
+      sum.append_sum(1.0f);
+      attribute.set_post_ops(sum);
+    }
+    addStep<dnnl::reorder>(dnnl::reorder::primitive_desc(from, to, attribute),
+                           {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
+  }
+
   const std::string op_;
+  const bool widens_;
   dnnl::stream stream_{engine()};
   std::vector<Step> steps_;
   std::vector<std::pair<Memory, size_t>> temporaries_;  // and their offsets in the workspace
@@ -149,8 +203,10 @@ class PrimitiveKernel final : public Kernel {
   void* workspace_ = nullptr;
 };
 
-// Prepares a kernel: `build(kernel)` adds its primitives. A primitive is laid out for the number of
-// threads that OpenMP reports when it is created, so that must be its stream's.
+// Prepares a kernel: `build(kernel)` adds its primitives. Where oneDNN has none in bf16, as on x86
+// without AVX-512, they compute in f32 and round the results once, as those in bf16 do. A primitive
+// is laid out for the number of threads that OpenMP reports when it is created, so that must be its
+// stream's.
 template <typename Build>
 std::unique_ptr<Kernel> prepare(const Instruction& instruction, PrepareContext& context,
                                 const Build& build) {
@@ -160,8 +216,20 @@ std::unique_ptr<Kernel> prepare(const Instruction& instruction, PrepareContext& 
     ~Threads() { omp_set_num_threads(before); }
   };
   const Threads threads(instruction.stream == "compute" ? context.backend.properties().threads : 1);
-  auto kernel = std::make_unique<PrimitiveKernel>(instruction.op);
-  guarded(instruction.op, [&] { build(*kernel); });
+  const auto built = [&](bool widens) {
+    auto kernel = std::make_unique<PrimitiveKernel>(instruction.op, widens);
+    build(*kernel);
+    return kernel;
+  };
+  std::unique_ptr<Kernel> kernel;
+  guarded(instruction.op, [&] {
+    try {
+      kernel = built(false);
+    } catch (const dnnl::error& error) {
+      if (error.status != dnnl_unimplemented) throw;
+      kernel = built(true);
+    }
+  });
   return kernel;
 }
 

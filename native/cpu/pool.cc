@@ -19,27 +19,31 @@ struct Pooling {
 #if DNNL_VERSION_MAJOR >= 3
 const Dims undilated{0, 0};
 
-dnnl::pooling_forward::primitive_desc forward(const Pooling& pooling, dnnl::prop_kind kind) {
-  return describe<dnnl::pooling_forward>(kind, pooling.algorithm, pooling.input, pooling.output,
-                                         pooling.strides, pooling.window, undilated,
-                                         pooling.padding, pooling.padding);
+dnnl::pooling_forward::primitive_desc forward(const PrimitiveKernel& kernel, const Pooling& pooling,
+                                              dnnl::prop_kind kind) {
+  return kernel.describe<dnnl::pooling_forward>(kind, pooling.algorithm, pooling.input,
+                                                pooling.output, pooling.strides, pooling.window,
+                                                undilated, pooling.padding, pooling.padding);
 }
 
-dnnl::pooling_backward::primitive_desc backward(const Pooling& pooling) {
-  return describeBackward<dnnl::pooling_backward>(
-      forward(pooling, dnnl::prop_kind::forward_training), pooling.algorithm, pooling.input,
+dnnl::pooling_backward::primitive_desc backward(const PrimitiveKernel& kernel,
+                                                const Pooling& pooling) {
+  return kernel.describeBackward<dnnl::pooling_backward>(
+      forward(kernel, pooling, dnnl::prop_kind::forward_training), pooling.algorithm, pooling.input,
       pooling.output, pooling.strides, pooling.window, undilated, pooling.padding, pooling.padding);
 }
 #else
-dnnl::pooling_forward::primitive_desc forward(const Pooling& pooling, dnnl::prop_kind kind) {
-  return describe<dnnl::pooling_forward>(kind, pooling.algorithm, pooling.input, pooling.output,
-                                         pooling.strides, pooling.window, pooling.padding,
-                                         pooling.padding);
+dnnl::pooling_forward::primitive_desc forward(const PrimitiveKernel& kernel, const Pooling& pooling,
+                                              dnnl::prop_kind kind) {
+  return kernel.describe<dnnl::pooling_forward>(kind, pooling.algorithm, pooling.input,
+                                                pooling.output, pooling.strides, pooling.window,
+                                                pooling.padding, pooling.padding);
 }
 
-dnnl::pooling_backward::primitive_desc backward(const Pooling& pooling) {
-  return describeBackward<dnnl::pooling_backward>(
-      forward(pooling, dnnl::prop_kind::forward_training), pooling.algorithm, pooling.input,
+dnnl::pooling_backward::primitive_desc backward(const PrimitiveKernel& kernel,
+                                                const Pooling& pooling) {
+  return kernel.describeBackward<dnnl::pooling_backward>(
+      forward(kernel, pooling, dnnl::prop_kind::forward_training), pooling.algorithm, pooling.input,
       pooling.output, pooling.strides, pooling.window, pooling.padding, pooling.padding);
 }
 #endif
@@ -77,8 +81,9 @@ std::unique_ptr<Kernel> maxPool(const Instruction& instruction, PrepareContext& 
   const Operand* index = instruction.findOutput("index");
   const Pooling pooling = maxPooling(instruction, x, y);
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
-    const auto descriptor = forward(pooling, index == nullptr ? dnnl::prop_kind::forward_inference
-                                                              : dnnl::prop_kind::forward_training);
+    const auto descriptor = forward(
+        kernel, pooling,
+        index == nullptr ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training);
     std::unordered_map<int, Memory> arguments{
         {DNNL_ARG_SRC, kernel.operand(pooling.input, x.data)},
         {DNNL_ARG_DST, kernel.operand(pooling.output, y.data)}};
@@ -96,7 +101,7 @@ std::unique_ptr<Kernel> maxPoolBackward(const Instruction& instruction, PrepareC
   const Operand& dx = instruction.output("dx");
   const Pooling pooling = maxPooling(instruction, dx, dy);
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
-    const auto descriptor = backward(pooling);
+    const auto descriptor = backward(kernel, pooling);
     kernel.add<dnnl::pooling_backward>(
         descriptor, {{DNNL_ARG_DIFF_DST, kernel.operand(pooling.output, dy.data)},
                      {DNNL_ARG_WORKSPACE,
@@ -122,7 +127,7 @@ std::unique_ptr<Kernel> globalAveragePool(const Instruction& instruction, Prepar
   const Operand& y = instruction.output("y");
   const Pooling pooling = averagePooling(instruction, x, y);
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
-    kernel.add<dnnl::pooling_forward>(forward(pooling, dnnl::prop_kind::forward_training),
+    kernel.add<dnnl::pooling_forward>(forward(kernel, pooling, dnnl::prop_kind::forward_training),
                                       {{DNNL_ARG_SRC, kernel.operand(pooling.input, x.data)},
                                        {DNNL_ARG_DST, kernel.operand(pooling.output, y.data)}});
   });
@@ -135,8 +140,8 @@ std::unique_ptr<Kernel> globalAveragePoolBackward(const Instruction& instruction
   const Pooling pooling = averagePooling(instruction, dx, dy);
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     kernel.add<dnnl::pooling_backward>(
-        backward(pooling), {{DNNL_ARG_DIFF_DST, kernel.operand(pooling.output, dy.data)},
-                            {DNNL_ARG_DIFF_SRC, kernel.operand(pooling.input, dx.data)}});
+        backward(kernel, pooling), {{DNNL_ARG_DIFF_DST, kernel.operand(pooling.output, dy.data)},
+                                    {DNNL_ARG_DIFF_SRC, kernel.operand(pooling.input, dx.data)}});
   });
 }
 

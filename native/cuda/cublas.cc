@@ -8,6 +8,8 @@
 #include <string>
 #include <utility>
 
+#include "library-version.h"
+
 namespace onehour::cuda {
 namespace {
 
@@ -92,6 +94,7 @@ std::shared_ptr<const CublasHandle> cublasHandle(int ordinal) {
   static int openedFor = -1;
   const std::lock_guard lock(mutex);
   if (auto handle = opened.lock(); handle != nullptr && openedFor == ordinal) return handle;
+  checkVersion("cuBLASLt", CUBLAS_VERSION, cublasLtGetVersion());
   ONEHOUR_CUDA(cudaSetDevice(ordinal));
   auto handle = std::make_shared<CublasHandle>();
   ONEHOUR_CUBLAS(cublasLtCreate(handle->out()));
@@ -148,7 +151,7 @@ Product::Product(std::shared_ptr<const CublasHandle> handle, const Matrix& a, co
   });
   if (best == found.begin() + count) {
     throw Error("ERR_KERNEL", "cuBLASLt",
-                "version " + std::to_string(cublasLtGetVersion()) +
+                "version " + versionName(cublasLtGetVersion()) +
                     " has no algorithm for a product of " + describe(a) + " and " + describe(b) +
                     " to " + describe(d) + "; try a newer version");
   }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <string>
 
+#include "library-version.h"
+
 namespace onehour::cuda {
 namespace {
 
@@ -28,28 +30,12 @@ bool isOutOfMemory(cudnnStatus_t status) {
          status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
 }
 
-// The library that was loaded can do what the headers promise.
-void checkVersion() {
-  const size_t loaded = cudnnGetVersion();
-  if (loaded / 10000 == CUDNN_MAJOR && loaded >= CUDNN_VERSION) return;
-  throw Error("ERR_DEVICE", "cuDNN",
-              "the cuDNN that was loaded is " + cudnnVersionName(loaded) +
-                  ", this module was built with the headers of " + cudnnVersionName(CUDNN_VERSION) +
-                  "; expected the same major version, not older: update cuDNN, or build with the "
-                  "older one (npx onehour build)");
-}
-
 }  // namespace
 
 std::string lastCudnnMessage() {
   char message[1024] = "";
   cudnnGetLastErrorString(message, sizeof message);
   return message;
-}
-
-std::string cudnnVersionName(size_t version) {
-  return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
-         std::to_string(version % 100);
 }
 
 void throwCudnnError(cudnnStatus_t status, const char* call) {
@@ -93,25 +79,25 @@ Target& Target::current() {
 }
 
 Target::Target() {
-  checkVersion();
+  checkVersion("cuDNN", CUDNN_VERSION, cudnnGetVersion());
   ONEHOUR_CUDNN(cudnnCreate(handle_.out()));
   int ordinal = 0;
   ONEHOUR_CUDA(cudaGetDevice(&ordinal));
   cudaDeviceProp properties{};
   ONEHOUR_CUDA(cudaGetDeviceProperties(&properties, ordinal));
   name_ = std::string(properties.name) + " " + std::to_string(properties.multiProcessorCount) +
-          ", cuDNN " + cudnnVersionName(cudnnGetVersion());
+          ", cuDNN " + versionName(cudnnGetVersion());
 }
 
 Target::Target(const std::string& properties) {
-  checkVersion();
+  checkVersion("cuDNN", CUDNN_VERSION, cudnnGetVersion());
   description_.emplace(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
   const char* text = properties.c_str();  // with its end
   description_
       ->set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
             std::span<const char>(text, properties.size() + 1))
       .finalize();
-  name_ = "a described device, cuDNN " + cudnnVersionName(cudnnGetVersion());
+  name_ = "a described device, cuDNN " + versionName(cudnnGetVersion());
 }
 
 void Target::bind(Descriptor& descriptor, std::optional<cudnnBackendAttributeName_t> handle,

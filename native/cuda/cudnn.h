@@ -35,9 +35,6 @@ inline void check(cudnnStatus_t status, const char* call) {
 // What cuDNN says about the last failure on this thread.
 std::string lastCudnnMessage();
 
-// e.g. "9.24.0".
-std::string cudnnVersionName(size_t version);
-
 // A backend descriptor: attributes are set, then it is finalized and only read. It must outlive the
 // descriptors that refer to it.
 class Descriptor {

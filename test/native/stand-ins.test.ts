@@ -1,5 +1,6 @@
 // Native tests that need the headers of CUDA's libraries and no GPU: NCCL's communicator on a stand-in
-// for NCCL, the backend on an emulated GPU, and the search for cuDNN's plans on one that is described.
+// for NCCL, the backend on an emulated GPU, the search for cuDNN's plans on one that is described, and
+// the versions of cuDNN and cuBLASLt.
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -16,6 +17,7 @@ const tests = [
   { name: "communicator_test", options: [] },
   { name: "collective-order_test", options: [] },
   { name: "emulated_test", options: [] },
+  { name: "library-versions_test", options: [] },
   { name: "tuning_test", options: [join(root, "test/fixtures/devices/h100.json")] },
 ];
 

@@ -95,7 +95,7 @@ test("a run that was cut within an epoch goes on as if it had not been", async (
 test("more batches than an epoch has are refused", async () => {
   const facts = {
     dataset: await openDataset(name),
-    device: { kind: "cpu", bf16: true } as const,
+    device: { kind: "cpu" } as const,
     models: ["resnet8"],
   };
   const resolve = (input: RecipeInput) =>

@@ -9,9 +9,9 @@ import {
 } from "../../lib/train/recipe.js";
 
 const dataset = await openDataset("synthetic:8x8x1:4:96");
-const cpu = { kind: "cpu", bf16: true } as const;
+const cpu = { kind: "cpu" } as const;
 const models = ["resnet8", "resnet20", "resnet50"];
-const resolve = (input: RecipeInput, device: { kind: "cpu" | "cuda"; bf16: boolean } = cpu) =>
+const resolve = (input: RecipeInput, device: { kind: "cpu" | "cuda" } = cpu) =>
   resolveRecipe(parseRecipe(input), { dataset, device, models });
 
 test("defaults", () => {
@@ -37,7 +37,7 @@ test("defaults", () => {
     checkpointMinutes: 10,
     timeout: 60,
   });
-  expect(resolve({}, { kind: "cuda", bf16: true }).precision).toBe("bf16");
+  expect(resolve({}, { kind: "cuda" }).precision).toBe("bf16");
   expect(resolve({ epochs: 90 }).milestones).toEqual([30, 60, 80]);
 });
 
@@ -102,7 +102,6 @@ test.each<[RecipeInput, RegExp]>([
   expect(() => resolve(input)).toThrow(expect.objectContaining({ code: "ERR_ONEHOUR_RECIPE" }));
 });
 
-test("bf16 is refused where the device cannot", () => {
-  const device = { kind: "cpu", bf16: false } as const;
-  expect(() => resolve({ precision: "bf16" }, device)).toThrow(/try --precision fp32/);
+test("bf16 is for any device", () => {
+  expect(resolve({ precision: "bf16" }).precision).toBe("bf16");
 });
