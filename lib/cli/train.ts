@@ -62,6 +62,7 @@ export function trainCommand(): Command {
     .option("--no-momentum-correction", "velocity form: ignore changes of the rate")
     .option("--no-nesterov", "plain momentum")
     .option("--weight-decay <λ>", "on all but batch norm's parameters; default: 1e-4", toNumber)
+    .option("--label-smoothing <s>", "share of the target for all classes; default: 0", toNumber)
     .option("--sync-bn [g]", "batch norm over all ranks, or groups of g", toNumber)
     .option("--precise-bn [B]", "statistics of B batches (200) for evaluation", toNumber)
     .option("--precision <fp32|tf32|bf16>", "default: fp32 on the CPU, bf16 on a GPU")
@@ -81,6 +82,7 @@ export function trainCommand(): Command {
       toNumber,
     )
     .option("--strict", "end the run at the first damaged image of a folder")
+    .option("--no-strict", "replace damaged images, as is usual, in a run begun with --strict")
     .option("--init <file>", "start from the weights of a checkpoint, or of torchvision")
     .option("--recipe <name|file>", "goyal-2017, a .json or a .ts; flags override it")
     .option(

@@ -116,6 +116,12 @@ export const datasets: Record<string, DatasetOpener> = { ...builtIn };
 
 const kindOf = (name: string) => name.split(":", 1)[0]!;
 
+/** Options that only folders of images have, and their flags. */
+const ofFolders = [
+  ["imageSize", "--image-size"],
+  ["colorJitter", "--color-jitter"],
+] as const;
+
 /** The opener that a name's kind has; an image folder's name has none. */
 function openerOf(name: string): DatasetOpener | undefined {
   const kind = kindOf(name);
@@ -139,12 +145,11 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
   const opener = openerOf(name);
   if (opener) {
     const colon = name.indexOf(":");
-    const option = (["imageSize", "colorJitter"] as const).find((key) => options[key]);
-    if (option) {
+    const [, flag] = ofFolders.find(([key]) => options[key]) ?? [];
+    if (flag) {
       throw new OnehourError(
         "ERR_ONEHOUR_RECIPE",
-        `${option}: the images of ${name} are as they are; expected a folder of images, ` +
-          `or no ${option}`,
+        `${flag}: the images of ${name} are as they are; expected a folder of images, or no ${flag}`,
       );
     }
     return opener(colon < 0 ? undefined : name.slice(colon + 1));

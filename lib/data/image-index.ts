@@ -66,8 +66,8 @@ export async function subfolders(folder: string): Promise<string[]> {
     if (entry.name.startsWith(".")) continue;
     if (entry.isDirectory()) names.push(entry.name);
     else if (entry.isSymbolicLink()) {
-      const target = await stat(join(folder, entry.name)).catch(() => undefined);
-      if (target?.isDirectory()) names.push(entry.name);
+      const target = await named(join(folder, entry.name), (path) => stat(path));
+      if (target.isDirectory()) names.push(entry.name);
     }
   }
   return names.sort(byBytes);
@@ -168,7 +168,9 @@ export async function indexPart(
     version: 1,
     folder,
     classes: [...(classes ?? found)],
-    times: (await inParallel(watched, (path) => stat(path))).map(({ mtimeMs }) => mtimeMs),
+    times: (await inParallel(watched, (path) => named(path, (path) => stat(path)))).map(
+      ({ mtimeMs }) => mtimeMs,
+    ),
   };
   const { lines, digest } = await cachedIndex(cache, header, async () => {
     const listed = await list(folder, header, flat, classes === undefined, progress);

@@ -27,7 +27,8 @@ export class Inspection {
     if (this.strict) {
       throw new OnehourError(
         "ERR_ONEHOUR_DATA",
-        `${text}; with --strict that ends the run. Mend or remove the file, or leave --strict out`,
+        `${text}; with --strict that ends the run. Go on with --resume --no-strict, or mend or remove ` +
+          "the file and start another run",
       );
     }
     this.known.add(path);

@@ -51,7 +51,8 @@ export async function findShards(root: string): Promise<Shards | undefined> {
   if (val.length > 0) return { train, val };
   throw dataError(
     `${root} has ${train.length} training shards, such as ${basename(train[0]!)}, but none for ` +
-      "validation; expected val-000000.tar and so on beside them, or tars in val/",
+      "validation; expected val-000000.tar and so on beside them, or tars in val/. Where each tar is one " +
+      "class's images, as ImageNet comes, unpack it into a folder of its name: docs/imagenet.md tells how",
   );
 }
 
@@ -196,7 +197,12 @@ async function indexShards(
     version: 1,
     folder,
     shards: await inParallel(shards, async (path) => {
-      const { size, mtimeMs } = await stat(path);
+      const { size, mtimeMs } = await stat(path).catch((error) => {
+        throw dataError(
+          `cannot read ${path} (${error.message}); expected a tar that this user may read. Make it ` +
+            "so, or remove it",
+        );
+      });
       return [basename(path), size, mtimeMs];
     }),
   };
@@ -216,7 +222,11 @@ async function readClasses(file: string): Promise<string[] | undefined> {
     if (error.code === "ENOENT") return undefined;
     throw dataError(`cannot read ${file} (${error.message}); expected one class's name a line`);
   });
-  return text?.split("\n").filter((line) => line.trim() !== "");
+  const found = text?.split("\n").filter((line) => line.trim() !== "");
+  if (found?.length === 0) {
+    throw dataError(`${file} names no class; expected one a line. Fill it, or remove it`);
+  }
+  return found;
 }
 
 function requireLabelsBelow(list: ShardList, classes: number, source: string): void {
@@ -272,7 +282,10 @@ export async function listShards(
     requireLabelsBelow(list, classes, source);
     const incomplete = list.describeIncomplete();
     if (incomplete === undefined) continue;
-    if (strict) throw dataError(`${incomplete}; with --strict that ends the run. Mend the shard`);
+    if (strict)
+      throw dataError(
+        `${incomplete}; with --strict that ends the run. Mend the shard, or leave --strict out`,
+      );
     notes.push(`left out: ${incomplete}`);
   }
   return {

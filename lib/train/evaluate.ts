@@ -138,7 +138,7 @@ export async function evaluateCheckpoint(
       std: dataset.std,
       operations: device.operations,
       channelMultiple: device.properties.channelMultiple,
-      slots: slotsFor(dataset, batch),
+      slots: slotsFor(batchesAhead(dataset, batch)),
     });
   const layouts = (name: string) => {
     const { parameters, statistics } = compiled(name);

@@ -10,8 +10,8 @@ import type { Recipe } from "./recipe.js";
 import type { Team } from "./team.js";
 
 /** Input slots: two steps are queued while others are being filled. */
-export function slotsFor(dataset: Dataset, batch: number): number {
-  return 2 + batchesAhead(dataset, batch);
+export function slotsFor(ahead: number): number {
+  return 2 + ahead;
 }
 
 /** Batches that are being filled at once. */
@@ -19,8 +19,22 @@ export function batchesAhead(dataset: Dataset, batch: number): number {
   return dataset.ahead?.(batch) ?? 1;
 }
 
+/**
+ * The most batches ahead that a rank wants. Each measures how fast it reads, but the slots are a part
+ * of the programs, and a step that went wrong is noticed as many steps later on every rank.
+ */
+export async function agreedAhead({ recipe, dataset, team }: RunOptions): Promise<number> {
+  const wanted = await team.gather("ahead", String(batchesAhead(dataset, recipe.batch)));
+  return Math.max(...wanted.map(Number));
+}
+
 /** Compiles the programs of a recipe for a device. */
-export function compileRecipe(recipe: Recipe, dataset: Dataset, device: Device): CompiledModel {
+export function compileRecipe(
+  recipe: Recipe,
+  dataset: Dataset,
+  device: Device,
+  ahead = batchesAhead(dataset, recipe.batch),
+): CompiledModel {
   const { syncBatchNorm, workers } = recipe;
   return compile(resnet(recipe.model, { images: dataset.images, classes: dataset.classes }), {
     batch: recipe.batch,
@@ -38,7 +52,7 @@ export function compileRecipe(recipe: Recipe, dataset: Dataset, device: Device):
     std: dataset.std,
     operations: device.operations,
     channelMultiple: device.properties.channelMultiple,
-    slots: slotsFor(dataset, recipe.batch),
+    slots: slotsFor(ahead),
   });
 }
 

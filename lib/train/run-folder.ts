@@ -178,6 +178,10 @@ async function isSame(key: string, kept: unknown, typed: unknown): Promise<boole
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
+/** Whether both values name folders of images: a checkpoint knows whether they are the same ones. */
+const areFolders = (...names: unknown[]) =>
+  names.every((name) => typeof name === "string" && isAbsolute(canonicalName(name)));
+
 /** The recipe of a run folder, with what `input` may change; refuses what it may not. */
 export async function readRunRecipe(folder: string, input: RecipeInput): Promise<RecipeInput> {
   parseRecipe(input); // refuses what could not be compared
@@ -197,7 +201,7 @@ export async function readRunRecipe(folder: string, input: RecipeInput): Promise
   for (const [key, value] of Object.entries(input)) {
     if (value === undefined) continue;
     const before = merged[key];
-    if (changeable.has(key)) {
+    if (changeable.has(key) || (key === "dataset" && areFolders(before, value))) {
       merged[key] = value;
     } else if (!(await isSame(key, before, value))) {
       throw new OnehourError(

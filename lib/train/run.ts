@@ -15,7 +15,7 @@ import type { Result } from "./events.js";
 import { loadPrograms, requireMemory } from "./memory.js";
 import { recomputeStatistics } from "./precise-batch-norm.js";
 import {
-  batchesAhead,
+  agreedAhead,
   compileRecipe,
   factsOf,
   type RunOptions,
@@ -47,7 +47,8 @@ import { Queue, type StepResult, Trainer } from "./trainer.js";
 
 /** Runs to the end, or to a signal. Throws when it cannot go on; the last checkpoint stays. */
 export async function runRank(options: RunOptions): Promise<Result> {
-  const compiled = compileRecipe(options.recipe, options.dataset, options.device);
+  const ahead = await agreedAhead(options);
+  const compiled = compileRecipe(options.recipe, options.dataset, options.device, ahead);
   requireMemory(options, compiled);
   await requireSameFacts(options.team, factsOf(options, compiled));
   const { syncBatchNorm, workers } = options.recipe;
@@ -58,7 +59,7 @@ export async function runRank(options: RunOptions): Promise<Result> {
   const executor = await loadPrograms(options, compiled, communicators);
   try {
     await recordPrograms(options, executor);
-    return await new Run(options, compiled, executor).train();
+    return await new Run(options, compiled, executor, ahead).train();
   } finally {
     executor.dispose();
   }
@@ -86,6 +87,8 @@ class Run {
     private readonly options: RunOptions,
     private readonly compiled: CompiledModel,
     private readonly executor: Executor,
+    /** Batches that are being filled at once. */
+    private readonly ahead: number,
   ) {
     const { recipe, dataset, team } = options;
     const { workers, accumulate, batch, seed, augment } = recipe;
@@ -197,7 +200,7 @@ class Run {
     lastLearningRate: number | undefined,
     onStep: (result: StepResult) => void,
   ): Trainer {
-    const { recipe, dataset, team } = this.options;
+    const { recipe, team } = this.options;
     const { queue, loader, sampler, schedule } = this;
     return new Trainer({
       queue,
@@ -209,7 +212,7 @@ class Run {
       rank: team.rank,
       accumulate: recipe.accumulate,
       steps: this.total,
-      ahead: batchesAhead(dataset, recipe.batch),
+      ahead: this.ahead,
       lastLearningRate,
       onStep,
     });

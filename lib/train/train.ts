@@ -160,13 +160,14 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
       await world.close();
     }
   }
+  // Before a folder of a million images is listed.
+  if (partial.out !== undefined) checkRunFolder(partial.out, resume);
   const expected = expectDevice(partial.device);
   const workers = workersFor(partial, expected.kind);
   if (workers === 1) {
     // Where it is to be the CPU, why no GPU is taken has been said.
     const device = expected.kind === "cpu" ? "cpu" : partial.device;
     using prepared = await prepare({ ...partial, device }, 1, 1, onEvent);
-    if (prepared.recipe.out !== undefined) checkRunFolder(prepared.recipe.out, resume);
     return await inRunFolder(prepared.recipe, (recipe) =>
       runRank({ ...prepared, recipe, resume, team: alone, onEvent }),
     );
@@ -175,7 +176,6 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   const dataset = await openFor(partial, 1, onEvent);
   dataset[Symbol.dispose]?.(); // the workers decode by themselves
   const resolved = resolveFor(partial, dataset, expected, workers);
-  if (resolved.out !== undefined) checkRunFolder(resolved.out, resume);
   return await inRunFolder(resolved, async (recipe) => {
     const { superviseWorkers } = await import("./workers.js");
     return await superviseWorkers({ recipe, resume }, onEvent);

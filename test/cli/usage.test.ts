@@ -96,8 +96,8 @@ test("help lists exactly the flags of the contract", async () => {
   expect(flags.sort()).toEqual(
     (
       "model workers batch accumulate minibatch epochs steps lr warmup warmup-epochs milestones " +
-      "momentum momentum-form no-momentum-correction no-nesterov weight-decay sync-bn precise-bn precision " +
-      "device threads seed no-augment image-size color-jitter strict no-cuda-graph init recipe checkpoint-minutes " +
+      "momentum momentum-form no-momentum-correction no-nesterov weight-decay label-smoothing sync-bn precise-bn precision " +
+      "device threads seed no-augment image-size color-jitter strict no-strict no-cuda-graph init recipe checkpoint-minutes " +
       "out resume timeout dump-program help"
     )
       .split(" ")

@@ -184,6 +184,14 @@ describe("refused, with what to do", () => {
     });
   });
 
+  test("a class that is a link to nothing, by its name", async () => {
+    symlinkSync(join(root, "nowhere"), join(root, "train/c"));
+    await expect(open()).rejects.toMatchObject({
+      code: "ERR_ONEHOUR_DATA",
+      message: expect.stringMatching(/cannot read .*train\/c /),
+    });
+  });
+
   test.each([7, 1.5, 5000])("an image size of %s", async (imageSize) => {
     await expect(open({ imageSize })).rejects.toThrow(/--image-size: expected a whole number/);
   });
@@ -191,6 +199,7 @@ describe("refused, with what to do", () => {
   test("a size for images that are as they are", async () => {
     await expect(openDataset("synthetic", { imageSize: 32 })).rejects.toMatchObject({
       code: "ERR_ONEHOUR_RECIPE",
+      message: expect.stringMatching(/^--image-size: /),
     });
   });
 });

@@ -1,5 +1,5 @@
 // Shards in WebDataset's layout: what is listed, what is refused, and that pixels are a folder's.
-import { mkdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import sharp from "sharp";
 import { expect, test } from "vitest";
@@ -230,6 +230,11 @@ test.each<[string, Record<string, Buffer | string>, RegExp]>([
     /train-0.tar, offset 1536: a.jpg has the label 2; expected 0 to 1, since .*classes.txt has 2/,
   ],
   [
+    "a blank classes.txt",
+    { "train-0.tar": whole, ...val, "classes.txt": "\n\n" },
+    /classes.txt names no class; expected one a line/,
+  ],
+  [
     "a validation label that training has not",
     { "train-0.tar": tarOf(pair("a", 2)), "val-0.tar": tarOf(pair("v", 3)) },
     /val-0.tar, offset 1536: v.jpg has the label 3; expected 0 to 2/,
@@ -260,4 +265,13 @@ test.each<[string, Record<string, Buffer | string>, RegExp]>([
   const opened = open(folderWith(files));
   await expect(opened).rejects.toThrow(message);
   await expect(opened).rejects.toMatchObject({ code: "ERR_ONEHOUR_DATA" });
+});
+
+test("a shard that is a link to nothing is named", async () => {
+  const folder = folderWith({ "train-0.tar": whole, ...val });
+  symlinkSync(join(folder, "nowhere"), join(folder, "train-1.tar"));
+  await expect(open(folder)).rejects.toMatchObject({
+    code: "ERR_ONEHOUR_DATA",
+    message: expect.stringMatching(/cannot read .*train-1\.tar .*expected a tar/),
+  });
 });
