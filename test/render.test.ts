@@ -49,16 +49,21 @@ it("renders a row a race, and one of a run without any", () => {
       "batch 64": { results: rates(5) },
     },
   };
-  const whole = { date: "20010102-030405", device: "cuda", gpu: { name: "Made Up" } };
+  const whole = { date: "20010102-030405", device: "cuda", done: true, gpu: { name: "Made Up" } };
   const parts = [speed, { part: "ops", ok: false }];
   writeFileSync(join(made, "a.json"), JSON.stringify({ ...whole, parts }));
-  const without = { date: "20000102-030405", device: "cuda", parts: [{ part: "ops", ok: true }] };
+  const without = {
+    date: "20000102-030405",
+    device: "cuda",
+    done: false,
+    parts: [{ part: "ops", ok: true }],
+  };
   writeFileSync(join(made, "b.json"), JSON.stringify(without));
   const rows = render(made)
     .split("\n")
     .filter((line) => /^\| (Made Up|unknown) /.test(line));
   expect(rows).toEqual([
-    "| unknown | 20000102 | none |  |  |  |  |  |",
+    "| unknown | 20000102 | cut off after ops |  |  |  |  |  |",
     "| Made Up | 20010102 | ops | 256 | 20 | Other | 8 | 1.25 |",
     "| Made Up | 20010102 | ops | 64 | 5 |  |  |  |",
   ]);

@@ -284,7 +284,7 @@ export async function listShards(
     if (incomplete === undefined) continue;
     if (strict)
       throw dataError(
-        `${incomplete}; with --strict that ends the run. Mend the shard, or leave --strict out`,
+        `${incomplete}; with --strict that ends the run. Mend the shard, or go on with --no-strict`,
       );
     notes.push(`left out: ${incomplete}`);
   }

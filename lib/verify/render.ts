@@ -11,6 +11,8 @@ interface Results {
   date: string;
   device: string;
   gpu?: Record<string, string>;
+  /** False where the verification was cut off. */
+  done: boolean;
   parts: (Partial<PartResult> & { part: string })[];
 }
 
@@ -36,8 +38,9 @@ const header = [
   "ratio",
 ];
 
-function rowsOf({ date, gpu, parts }: Results): string[][] {
+function rowsOf({ date, gpu, done, parts }: Results): string[][] {
   const failed = parts.filter(({ ok }) => !ok).map(({ part }) => part);
+  if (!done) failed.push(`cut off after ${parts.at(-1)?.part ?? "the start"}`);
   const run = [gpu?.name ?? "unknown", date.slice(0, 8), failed.join(", ") || "none"];
   const { data = {} } = parts.find(({ part }) => part === "speed") ?? {};
   const races = Object.entries(data).flatMap(([name, value]) => {

@@ -239,6 +239,10 @@ class GlooCommunicator final : public Communicator {
     std::vector<uint8_t> all(size_);
     allGather(&mapped, all.data(), sizeof(mapped));
     sharing_ = std::count(all.begin(), all.end(), 1) == size_;
+    if (!sharing_) return memory_.reset();
+    // An abort that came before could not tell the others through the memory.
+    const std::lock_guard<std::mutex> lock(failureLock_);
+    if (!failure_.empty()) memory_->leave();
   }
 
   template <typename T>
@@ -279,7 +283,7 @@ class GlooCommunicator final : public Communicator {
       fail(what + " failed: " + withPeers(withoutSource(error.what())) +
            ". The usual cause is a rank that ended or waits elsewhere: look for the first error of "
            "the other ranks");
-      if (sharing_) memory_->leave();
+      if (sharing_) abort();  // the sockets too, on which others may wait for this rank next
       throwIfFailed();
     }
   }

@@ -116,6 +116,8 @@ bool SharedMemory::map(const std::vector<Introduction>& ranks) {
   if (first.machine[0] == 0 || first.descriptor < 0) return false;
   for (const Introduction& rank : ranks) {
     if (rank.machine != first.machine) return false;
+  }
+  for (const Introduction& rank : ranks) {
     processes_.emplace_back(static_cast<int>(syscall(SYS_pidfd_open, rank.process, 0)));
     if (!processes_.back()) return false;
   }
@@ -193,7 +195,7 @@ void SharedMemory::expectSame(uint64_t bytes) const {
     const uint64_t theirs = control(rank).bytes[round_ % 2].load();
     if (theirs == bytes) continue;
     throw std::runtime_error("rank " + std::to_string(rank) + " sums " + std::to_string(theirs) +
-                             " bytes");
+                             " bytes, this rank " + std::to_string(bytes));
   }
 }
 
