@@ -1,8 +1,8 @@
-// The array is summed in rounds of a slot a rank. A large round is a reduce-scatter and an
-// all-gather: each rank puts its part of the array in its slot, adds up one piece of everybody's,
-// and takes the other pieces' sums. A small one is one exchange, after which each adds up all.
-// Rounds alternate between two slots, so that a slot is written again only after all have arrived
-// in the round between, hence have read it.
+// The all-reduce through shared memory, in rounds of a slot a rank. A large round is a
+// reduce-scatter and an all-gather: each rank puts its part of the array in its slot, adds up one
+// piece of everybody's, and takes the other pieces' sums. A small one is one exchange, after which
+// each adds up all. Rounds alternate between two slots, so that a slot is written again only after
+// all have arrived in the round between, hence have read it.
 #include "shared-memory.h"
 
 #include <fcntl.h>

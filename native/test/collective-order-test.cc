@@ -30,24 +30,12 @@ std::unique_ptr<Kernel> stall(const Instruction& instruction, PrepareContext& co
   });
 }
 
-const KernelTable& noKernels() {
-  static const KernelTable none;
-  return none;
-}
-
 }  // namespace
 
 const KernelTable& elementwiseKernels() {
   static const KernelTable table{{"stall", stall}};
   return table;
 }
-const KernelTable& convKernels() { return noKernels(); }
-const KernelTable& batchNormKernels() { return noKernels(); }
-const KernelTable& batchNormBackwardKernels() { return noKernels(); }
-const KernelTable& poolKernels() { return noKernels(); }
-const KernelTable& linearKernels() { return noKernels(); }
-const KernelTable& lossKernels() { return noKernels(); }
-const KernelTable& sgdKernels() { return noKernels(); }
 
 }  // namespace onehour::cuda
 

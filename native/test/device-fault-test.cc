@@ -24,11 +24,6 @@ namespace {
 // Until then a step stays on the device.
 std::shared_future<void> release;
 
-const KernelTable& noKernels() {
-  static const KernelTable none;
-  return none;
-}
-
 }  // namespace
 
 const KernelTable& elementwiseKernels() {
@@ -39,14 +34,10 @@ const KernelTable& elementwiseKernels() {
                                   }}};
   return table;
 }
-const KernelTable& convKernels() { return noKernels(); }
-const KernelTable& batchNormKernels() { return noKernels(); }
-const KernelTable& batchNormBackwardKernels() { return noKernels(); }
-const KernelTable& poolKernels() { return noKernels(); }
-const KernelTable& linearKernels() { return noKernels(); }
-const KernelTable& lossKernels() { return noKernels(); }
-const KernelTable& sgdKernels() { return noKernels(); }
-const KernelTable& collectiveKernels() { return noKernels(); }
+const KernelTable& collectiveKernels() {
+  static const KernelTable none;
+  return none;
+}
 
 std::unique_ptr<Communicator> createNcclCommunicator(int, int, int, double, Watch&) {
   return nullptr;
