@@ -1,5 +1,6 @@
 // The op graph: values, nodes in execution order, and the description of an op (signature and rules).
 import { OnehourError } from "../errors.js";
+import { type ConstantData, constantType, requireElements } from "./constant.js";
 import { inferTypes, operandNames } from "./signature.js";
 
 /** Element types of tensors. */
@@ -123,8 +124,6 @@ export function elements(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
-type ConstantData = Float32Array | Int32Array | Uint8Array | Uint16Array;
-
 /** Bits of the nearest bf16, ties to even, as the kernels round. */
 export function bf16FromFloat32(data: Float32Array): Uint16Array {
   const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
@@ -190,25 +189,12 @@ export class Graph {
    * @param data row-major elements: Float32Array (f32, or bf16 where `dtype` says so), Int32Array
    *   (i32), Uint8Array (u8), Uint16Array (the bits of bf16, or of f16 where `dtype` says so)
    * @param shape sizes; their product is the number of elements
-   * @throws OnehourError ERR_ONEHOUR_SHAPE when the two disagree
+   * @throws OnehourError ERR_ONEHOUR_SHAPE when the two disagree, and for other arrays
    */
   constant(data: ConstantData, shape: readonly number[], dtype?: DataType): Value {
-    const natural: DataType =
-      data instanceof Float32Array
-        ? "f32"
-        : data instanceof Int32Array
-          ? "i32"
-          : data instanceof Uint16Array
-            ? "bf16"
-            : "u8";
-    const type = dtype ?? natural;
+    const type = constantType(data, dtype);
+    requireElements(data, shape, type);
     const bytes = constantBytes(data, type);
-    if (bytes.length !== elements(shape) * elementBytes[type])
-      throw new OnehourError(
-        "ERR_ONEHOUR_SHAPE",
-        `[constant] expected ${elements(shape)} elements for ${type}[${shape}], got ${data.length}; ` +
-          "give as many elements as the shape has",
-      );
     const value = this.leaf(shape, type);
     value.storage.arena = "input";
     this.constants.push({ value, bytes });

@@ -211,6 +211,50 @@ const errors: [string, (t: Make, g: Graph) => unknown, RegExp][] = [
     (_, g) => g.constant(new Float32Array(5), [2, 3]),
     /\[constant\] expected 6 elements for f32\[2,3\], got 5/,
   ],
+  ...(
+    [
+      ["a list", [1, 2], "an Array"],
+      ["a nested list", [[1], [2]], "an Array"],
+      ["doubles", Float64Array.of(1, 2), "Float64Array"],
+      ["bytes with a sign", Int8Array.of(1, 2), "Int8Array"],
+      ["clamped bytes", Uint8ClampedArray.of(1, 2), "Uint8ClampedArray"],
+      ["big integers", BigInt64Array.of(1n, 2n), "BigInt64Array"],
+      ["a buffer", new ArrayBuffer(2), "ArrayBuffer"],
+      ["a view of two bytes", new DataView(new ArrayBuffer(2)), "DataView"],
+      ["a number", 5, "5"],
+      ["nothing", undefined, "undefined"],
+      ["null", null, "null"],
+      ["an object without a prototype", Object.create(null), "an object"],
+    ] as [string, never, string][]
+  ).map(([name, data, got]): (typeof errors)[number] => [
+    `${name} as a constant`,
+    (_, g) => g.constant(data, [2]),
+    new RegExp(
+      "\\[constant\\] expected a typed array, Float32Array for f32, Int32Array for i32, " +
+        "Uint8Array for u8, Uint16Array or Float32Array for bf16, Uint16Array for f16; " +
+        `got ${got}\\. Convert`,
+    ),
+  ]),
+  [
+    "a constant of an array for another type",
+    (_, g) => g.constant(Int32Array.of(1, 2), [2], "f32"),
+    /\[constant\] expected a typed array, Float32Array for f32; got Int32Array\./,
+  ],
+  [
+    "a constant of no type",
+    (_, g) => g.constant(Int32Array.of(1, 2), [2], "f64" as never),
+    /\[constant\] expected a type of f32, i32, u8, bf16, f16, got f64/,
+  ],
+  [
+    "a constant of no shape",
+    (_, g) => g.constant(Float32Array.of(1, 2), 2 as never),
+    /\[constant\] expected a shape of whole numbers, such as \[2, 3\], got 2/,
+  ],
+  [
+    "a constant of a negative shape",
+    (_, g) => g.constant(Float32Array.of(1, 2), [-1, -2]),
+    /\[constant\] expected a shape .* got \[-1, -2\]/,
+  ],
 ];
 
 describe("shapes", () => {
