@@ -9,7 +9,12 @@ import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import { refuseFile, requireFit, type Shapes } from "./fit.js";
-import { formatSafetensors, parseSafetensors, toFloat32 } from "./safetensors.js";
+import {
+  formatSafetensors,
+  parseSafetensors,
+  type StoredTensor,
+  toFloat32,
+} from "./safetensors.js";
 
 export const checkpointName = "checkpoint.safetensors";
 export const previousName = "checkpoint.previous.safetensors";
@@ -146,8 +151,20 @@ function commonPrefix(names: readonly string[]): string {
 }
 
 /**
- * Reads a file of weights: a checkpoint of this program, with momentum and position, or weights
- * from elsewhere under torchvision's names, with a prefix or without. Throws ERR_ONEHOUR_CHECKPOINT when it cannot be used.
+ * Whether a tensor is one of PyTorch's counters, of batches (`num_batches_tracked`) or of averaged
+ * models (`n_averaged`, beside a wrapper's prefix): scalars, of which a network has none.
+ */
+function isCounter(name: string, { dtype, shape }: StoredTensor): boolean {
+  const isWhole = dtype.startsWith("I") || dtype.startsWith("U");
+  return (
+    name.endsWith("num_batches_tracked") || shape.length === 0 || (isWhole && elements(shape) === 1)
+  );
+}
+
+/**
+ * Reads a file of weights: a checkpoint of this program, with momentum and position, or weights from
+ * elsewhere under torchvision's names, with a prefix or without. Throws ERR_ONEHOUR_CHECKPOINT when
+ * it cannot be used.
  */
 export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { shapes: Shapes } {
   const { tensors, metadata } = parseSafetensors(file, buffer);
@@ -162,10 +179,10 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
   const ranks = new Map<number, Map<string, Float32Array>>();
   const shapes: Shapes = new Map();
   const isOwn = metadata.producer?.startsWith("onehour") === true;
-  const prefix = isOwn ? "" : commonPrefix([...tensors.keys()]);
-  for (const [stored, tensor] of tensors) {
+  const kept = [...tensors].filter(([name, tensor]) => !isCounter(name, tensor));
+  const prefix = isOwn ? "" : commonPrefix(kept.map(([name]) => name));
+  for (const [stored, tensor] of kept) {
     const name = stored.slice(prefix.length);
-    if (name.endsWith("num_batches_tracked")) continue; // PyTorch's counter; our decay is constant
     const data = toFloat32(tensor);
     if (!data) {
       throw refuseFile(
@@ -345,11 +362,16 @@ export async function writeAtomically(
 export async function keepAs(folder: string, name: string, other: string): Promise<void> {
   const [file, kept] = [join(folder, name), join(folder, `${other}.tmp`)];
   await rm(kept, { force: true });
-  await link(file, kept).catch(async (error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") throw error;
-    await copyFile(file, kept); // a file system without hard links
-  });
-  await rename(kept, join(folder, other));
+  try {
+    await link(file, kept).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") throw error;
+      await copyFile(file, kept); // a file system without hard links
+    });
+    await rename(kept, join(folder, other));
+  } finally {
+    // Where the other name is of the same file already, renaming leaves both (POSIX).
+    await rm(kept, { force: true });
+  }
 }
 
 /**

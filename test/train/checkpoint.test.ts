@@ -16,6 +16,7 @@ import {
   bestName,
   checkpointName,
   formatCheckpoint,
+  keepAs,
   parseCheckpoint,
   previousName,
   readCheckpoint,
@@ -219,6 +220,32 @@ test.each([
   expect([...shapes.keys()]).toEqual(expected);
 });
 
+test("weights from elsewhere: an average of models counts them beside the prefix", () => {
+  const f32 = (at: number) => ({ dtype: "F32", shape: [1], data_offsets: [at, at + 4] });
+  const i64 = (shape: number[], at: number) => ({
+    dtype: "I64",
+    shape,
+    data_offsets: [at, at + 8],
+  });
+  const header = {
+    "module.conv1.weight": f32(0),
+    "module.bn1.weight": f32(4),
+    n_averaged: i64([], 8),
+    "module.bn1.num_batches_tracked": i64([], 16),
+    steps: i64([1], 24),
+    decay: { ...f32(32), shape: [] },
+  };
+  const { weights, shapes } = parseCheckpoint("file", withHeader(header, 36));
+  expect([...weights.keys()]).toEqual(["conv1.weight", "bn1.weight"]);
+  expect([...shapes.keys()]).toEqual(["conv1.weight", "bn1.weight"]);
+
+  const several = { ...header, "module.order": i64([2], 36) };
+  several["module.order"].data_offsets[1] = 52;
+  expect(() => parseCheckpoint("file", withHeader(several, 52))).toThrow(
+    /file: tensor module\.order is I64.*expected floating-point/,
+  );
+});
+
 test("weights of another model are refused, saying what differs", async () => {
   const read = parseCheckpoint("file", await whole());
   const wider = [layout("conv1.weight", [4, 1, 3, 3], "convolution")];
@@ -329,6 +356,21 @@ test("killed at any moment of a save, what was acknowledged is kept", async () =
   }
   expect(within).toBeGreaterThan(5); // others came between two saves, or after the rename
 }, 120_000);
+
+test("a file that has its second name already is left without a third", async () => {
+  const run = join(folder, "twice");
+  mkdirSync(run);
+  await saveCheckpoint(run, [await whole(1)]);
+  for (const name of [bestName, bestName, previousName]) await keepAs(run, checkpointName, name);
+  await saveCheckpoint(run, [await whole(2)]); // as after a crash between its two renames
+  expect(readdirSync(run).sort()).toEqual([bestName, previousName, checkpointName]);
+  expect((await readCheckpoint(join(run, previousName))).position?.step).toBe(1);
+  expect((await readCheckpoint(join(run, bestName))).position?.step).toBe(1);
+
+  rmSync(join(run, checkpointName));
+  await expect(keepAs(run, checkpointName, bestName)).rejects.toThrow(/ENOENT/);
+  expect(readdirSync(run).sort()).toEqual([bestName, previousName]);
+});
 
 test("a torn checkpoint does not take the place of the whole one before", async () => {
   const run = join(folder, "torn-last");

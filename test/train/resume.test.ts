@@ -6,6 +6,7 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   rmSync,
   truncateSync,
@@ -151,6 +152,15 @@ test("a run to the end of its epochs has no --steps to raise", async () => {
   const { result, events } = await run({ out }, true);
   expect(result.steps).toBe(42);
   expect(messages(events)).toMatch(/nothing is left to do: 42 steps are done$/m);
+});
+
+test("stopped behind an evaluation, a run leaves no temporary files when it goes on", async () => {
+  const out = copyOfHalf("behind-evaluation");
+  await run({ out, steps: 14 }, true); // an epoch, the best so far
+  const log = readFileSync(join(out, "log.jsonl"), "utf8");
+  writeFileSync(join(out, "log.jsonl"), log.replace(/.*"end".*\n/, ""));
+  await run({ out, steps: 14 }, true);
+  expect(readdirSync(out).filter((name) => name.endsWith(".tmp"))).toEqual([]);
 });
 
 test("an interrupted run cannot end before the steps it has done", async () => {
