@@ -119,6 +119,7 @@ def main():
         lr=0.01,
         momentum=0.9,
         nesterov=True,
+        fused=options.device == "cuda",
     )
     loss_function = nn.CrossEntropyLoss()
     network = torch.compile(model) if options.compile else model
@@ -138,6 +139,11 @@ def main():
     print(
         json.dumps({
             "name": f"PyTorch {torch.__version__}" + (", compiled" if options.compile else ""),
+            "versions": {
+                "torch": torch.__version__,
+                "CUDA": torch.version.cuda,
+                "cuDNN": torch.backends.cudnn.version(),
+            },
             "parameters": sum(p.numel() for p in model.parameters()),
         }),
         flush=True,

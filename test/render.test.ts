@@ -63,9 +63,9 @@ it("renders a row a race, and one of a run without any", () => {
     .split("\n")
     .filter((line) => /^\| (Made Up|unknown) /.test(line));
   expect(rows).toEqual([
-    "| unknown | 20000102 | cut off after ops |  |  |  |  |  |",
-    "| Made Up | 20010102 | ops | 256 | 20 | Other | 8 | 1.25 |",
-    "| Made Up | 20010102 | ops | 64 | 5 |  |  |  |",
+    "| unknown | 20000102 | cut off after ops |  |  |  |  |  |  |",
+    "| Made Up | 20010102 | ops | speed | 256 | 20 | Other | 8 | 1.25 |",
+    "| Made Up | 20010102 | ops | speed | 64 | 5 |  |  |  |",
   ]);
 });
 

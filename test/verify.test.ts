@@ -13,11 +13,13 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
 import type { Device } from "../lib/device.js";
 import { elements } from "../lib/graph/graph.js";
 import { operandBytes } from "../lib/graph/parse.js";
+import { describeState, GpuWatch } from "../lib/verify/nvidia-smi.js";
 import { opCases } from "../lib/verify/op-cases.js";
 import { checkOps, type OpFinding } from "../lib/verify/op-check.js";
 import { place, strayWrite } from "../lib/verify/placement.js";
@@ -31,6 +33,8 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 interface Results {
   ok: boolean;
   done: boolean;
+  ended: string;
+  notProven: string[];
   parts: (PartResult & { limit: number })[];
 }
 
@@ -52,16 +56,28 @@ describe("a dry run", () => {
     expect(status, stdout + stderr).toBe(0);
     expect(files.length).toBe(2);
     for (const file of files) expect(file).toMatch(/^emulated-\d{8}-\d{6}\.(json|txt)$/);
-    expect(results).toMatchObject({ ok: true, done: true });
+    expect(results).toMatchObject({ ok: true, done: true, ended: "" });
+    expect(results.notProven.join()).toMatch(/dry run/);
     expect(results.parts.map(({ part }) => part)).toEqual(["build", "ops", "ranks", "sanitize"]);
     const [build, ops, , sanitize] = results.parts;
     expect(ops!.checks).toBeGreaterThan(300);
     expect([build!.skipped.length, sanitize!.skipped.length]).toEqual([1, 1]);
   });
 
-  it("refuses parts and devices that there are not", () => {
+  it("refuses stages, parts and devices that there are not", () => {
+    expect(verify("stage", "--stage", "3").status).toBe(2);
     expect(verify("parts", "--parts", "ops,speeed").status).toBe(2);
     expect(verify("device", "--device", "tpu").status).toBe(2);
+  });
+
+  it("runs nothing after steps that fail", () => {
+    const { status, results } = verify("smoke", "--device", "cuda", "--parts", "smoke,memory");
+    if (results.ok) return; // there is a GPU
+    expect(status).toBe(1);
+    expect(results).toMatchObject({ ok: false, done: true });
+    expect(results.parts.map(({ part }) => part)).toEqual(["smoke"]);
+    expect(results.ended).toMatch(/^smoke failed/);
+    expect(results.notProven.join()).toMatch(/NVLink.*InfiniBand/);
   });
 
   it("refuses to unpack a bundle where somebody else may have put something", () => {
@@ -84,12 +100,21 @@ describe("a dry run", () => {
     const collect = fileURLToPath(new URL("../dist/verify/collect.js", import.meta.url));
     const nameOf = (visible: string | undefined) => {
       const out = mkdtempSync(join(folder, "gpu-"));
-      const settings = { folder: out, out, device: "cuda", date: "now", parts: [], done: true };
-      execFileSync(process.execPath, [collect, JSON.stringify(settings)], {
+      const run = {
+        device: "cuda",
+        date: "now",
+        stage: "1",
+        out,
+        parts: [],
+        done: true,
+        ended: "",
+      };
+      writeFileSync(join(out, "run.json"), JSON.stringify(run));
+      execFileSync(process.execPath, [collect, out], {
         env: { PATH: bin, ...(visible === undefined ? {} : { CUDA_VISIBLE_DEVICES: visible }) },
         stdio: "ignore",
       });
-      const json = readdirSync(out).find((file) => file.endsWith(".json"))!;
+      const json = readdirSync(out).find((file) => file.endsWith("-now-stage1.json"))!;
       return JSON.parse(readFileSync(join(out, json), "utf8")).gpu.name;
     };
     expect([undefined, "3,1", "GPU-5c8a"].map(nameOf)).toEqual([
@@ -104,6 +129,68 @@ describe("a dry run", () => {
     if (results.ok) return; // there is a GPU
     expect(status).toBe(1);
     expect(results.parts[0]).toMatchObject({ ok: false, complete: true });
+  });
+});
+
+it("leaves out compute-sanitizer where it does not support the device", () => {
+  const bin = join(folder, "sanitizer");
+  mkdirSync(bin);
+  const says = "========= Error: Target application could not start. Device not supported\n";
+  const script = `#!/bin/sh\nprintf '${says}'\nexit 1\n`;
+  writeFileSync(join(bin, "compute-sanitizer"), script, { mode: 0o755 });
+  const file = join(bin, "sanitize.json");
+  const settings = { device: "cuda", file, small: true, seconds: 60 };
+  const sanitize = fileURLToPath(new URL("../dist/verify/sanitize.js", import.meta.url));
+  const env = { PATH: `${bin}:${process.env.PATH}` };
+  execFileSync(process.execPath, [sanitize, JSON.stringify(settings)], { env, stdio: "ignore" });
+  const result = JSON.parse(readFileSync(file, "utf8")) as PartResult;
+  expect(result).toMatchObject({ ok: true, complete: true, failures: [] });
+  expect(result.skipped).toEqual([expect.stringMatching(/Device not supported$/)]);
+});
+
+describe("what nvidia-smi tells while something runs", () => {
+  const bin = join(folder, "smi");
+  const { PATH } = process.env;
+  afterAll(() => {
+    process.env.PATH = PATH;
+  });
+
+  it("is read again and again, and what the driver does not know is absent", async () => {
+    mkdirSync(bin);
+    // Knows clocks, power and the older name of throttle reasons; no temperature.
+    const script = [
+      "#!/bin/sh",
+      'case "$1" in',
+      '*clocks.sm,*) line="1980, 2619, 412.5, 0x0000000000000024" ;;',
+      "*temperature* | *event_reasons*) exit 2 ;;",
+      "*) line=0 ;;",
+      "esac",
+      'while echo "$line"; do',
+      '  case "$*" in *--loop-ms*) sleep 0.05 ;; *) exit ;; esac',
+      "done",
+    ];
+    writeFileSync(join(bin, "nvidia-smi"), `${script.join("\n")}\n`, { mode: 0o755 });
+    process.env.PATH = `${bin}:${PATH}`;
+    using watch = new GpuWatch();
+    const start = performance.now();
+    while (watch.since(start).samples < 2) await sleep(20);
+    expect(watch.since(start)).toMatchObject({
+      smMhz: { least: 1980, median: 1980, most: 1980 },
+      watts: { median: 412.5 },
+      celsius: "absent",
+      throttle: ["power cap", "software thermal slowdown"],
+    });
+    expect(describeState(watch.since(start))).toBe(
+      "1980 MHz, 413 W, power cap and software thermal slowdown",
+    );
+  });
+
+  it("is all absent without nvidia-smi", () => {
+    process.env.PATH = "";
+    using watch = new GpuWatch();
+    const state = watch.since(0);
+    expect(state).toMatchObject({ samples: 0, smMhz: "absent", throttle: "absent" });
+    expect(describeState(state)).toBe("clock and power absent");
   });
 });
 
@@ -202,8 +289,13 @@ describe("the comparison of ops", () => {
   });
 });
 
-it("a part that is cut off leaves what it found", () => {
-  const file = join(folder, "cut-off.json");
+it("a part that is cut off leaves what it found, in the results too", () => {
+  const [work, out] = [join(folder, "cut-off"), join(folder, "cut-off-results")];
+  mkdirSync(work);
+  const file = join(work, "parity.json");
+  const parts = [{ name: "parity", seconds: 60 }];
+  const run = { device: "cpu", date: "now", stage: "", out, parts, done: false, ended: "" };
+  writeFileSync(join(work, "run.json"), JSON.stringify(run));
   const settings = { device: "cpu", file, small: true, seconds: 60 };
   const parity = fileURLToPath(new URL("../dist/verify/parity.js", import.meta.url));
   expect(() =>
@@ -212,6 +304,9 @@ it("a part that is cut off leaves what it found", () => {
       timeout: 1500,
     }),
   ).toThrow();
-  const result = JSON.parse(readFileSync(file, "utf8")) as PartResult;
-  expect(result).toMatchObject({ part: "parity", ok: false, complete: false });
+  const cutOff = { part: "parity", ok: false, complete: false };
+  expect(JSON.parse(readFileSync(file, "utf8"))).toMatchObject(cutOff);
+  const results = JSON.parse(readFileSync(join(out, "cpu-now.json"), "utf8"));
+  expect(results).toMatchObject({ ok: false, done: false, parts: [cutOff] });
+  expect(readFileSync(join(out, "cpu-now.txt"), "utf8")).toMatch(/parity +CUT OFF/);
 });

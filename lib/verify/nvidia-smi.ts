@@ -1,5 +1,7 @@
-// What nvidia-smi tells of the GPU that is verified.
-import { execFileSync } from "node:child_process";
+// What nvidia-smi tells of the GPU that is verified: by a query, and while something runs.
+import { execFileSync, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { median } from "../bench/median.js";
 
 /**
  * CUDA's first GPU as nvidia-smi names it, by index or UUID. scripts/verify-gpu lets both count along
@@ -9,12 +11,120 @@ function firstGpu(): string {
   return process.env.CUDA_VISIBLE_DEVICES?.split(",")[0]?.trim() || "0";
 }
 
+const query = (fields: readonly string[]) => [
+  `--query-gpu=${fields.join(",")}`,
+  "--format=csv,noheader,nounits",
+  `--id=${firstGpu()}`,
+];
+
 /** The values of the fields, without units. Throws without nvidia-smi. */
 export function queryGpu(fields: readonly string[]): string[] {
-  const query = [`--query-gpu=${fields.join(",")}`, "--format=csv,noheader,nounits"];
-  const values = execFileSync("nvidia-smi", [...query, `--id=${firstGpu()}`], {
+  const values = execFileSync("nvidia-smi", query(fields), {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "ignore"],
   });
   return values.trim().split(", ");
+}
+
+/** What is read while something runs; of several names, the first that the driver knows. */
+const readings = {
+  smMhz: ["clocks.sm"],
+  memoryMhz: ["clocks.mem"],
+  watts: ["power.draw"],
+  celsius: ["temperature.gpu"],
+  throttle: ["clocks_event_reasons.active", "clocks_throttle_reasons.active"],
+} as const;
+
+type Reading = keyof typeof readings;
+
+/** NVML's bits of the reasons why a clock is below what it could be. */
+const reasons = [
+  "idle",
+  "application clocks",
+  "power cap",
+  "hardware slowdown",
+  "sync boost",
+  "software thermal slowdown",
+  "hardware thermal slowdown",
+  "hardware power brake",
+  "display clocks",
+];
+
+/** What was read during a span of time: "absent" where nvidia-smi told nothing. */
+export type GpuState = Record<
+  Exclude<Reading, "throttle">,
+  { least: number; median: number; most: number } | "absent"
+> & { samples: number; throttle: string[] | "absent" };
+
+const sampleEvery = 200; // ms
+
+/** Asks for clocks, power, temperature and throttle reasons all the while. */
+export class GpuWatch implements Disposable {
+  private readonly samples: { at: number; values: Map<Reading, string> }[] = [];
+  private readonly stop: () => void = () => {};
+
+  constructor() {
+    const known = new Map<Reading, string>();
+    for (const [reading, names] of Object.entries(readings) as [Reading, readonly string[]][]) {
+      const name = names.find(isAnswered);
+      if (name !== undefined) known.set(reading, name);
+    }
+    if (known.size === 0) return;
+    const child = spawn("nvidia-smi", [...query([...known.values()]), `--loop-ms=${sampleEvery}`], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    child.on("error", () => {}); // absent, then
+    createInterface(child.stdout).on("line", (line) => {
+      const values = line.split(", ");
+      this.samples.push({
+        at: performance.now(),
+        values: new Map([...known.keys()].map((reading, i) => [reading, values[i] ?? ""])),
+      });
+    });
+    this.stop = () => child.kill();
+  }
+
+  /** What was read since a time of `performance.now()`. */
+  since(start: number): GpuState {
+    const samples = this.samples.filter(({ at }) => at >= start);
+    const texts = (reading: Reading) =>
+      samples.flatMap(({ values }) => values.get(reading) ?? []).filter((text) => /^\d/.test(text));
+    const numbers = (reading: Reading) => {
+      const values = texts(reading).map(Number);
+      if (values.length === 0) return "absent";
+      return { least: Math.min(...values), median: median(values), most: Math.max(...values) };
+    };
+    const masks = texts("throttle").map(Number);
+    const isSet = (bit: number) => masks.some((mask) => (mask >> bit) & 1);
+    return {
+      samples: samples.length,
+      smMhz: numbers("smMhz"),
+      memoryMhz: numbers("memoryMhz"),
+      watts: numbers("watts"),
+      celsius: numbers("celsius"),
+      throttle: masks.length === 0 ? "absent" : reasons.filter((_, bit) => isSet(bit)),
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.stop();
+  }
+}
+
+/** Whether the driver's nvidia-smi knows a field. */
+function isAnswered(field: string): boolean {
+  try {
+    return /^(\d|0x)/.test(queryGpu([field])[0] ?? "");
+  } catch {
+    return false;
+  }
+}
+
+/** A state as a person reads it. */
+export function describeState({ samples, smMhz, watts, throttle }: GpuState): string {
+  if (samples === 0) return "clock and power absent";
+  const middle = (reading: GpuState["smMhz"], unit: string) =>
+    reading === "absent" ? `${unit} absent` : `${reading.median.toFixed(0)} ${unit}`;
+  const slowed = throttle === "absent" ? "throttle reasons absent" : throttle.join(" and ");
+  return [middle(smMhz, "MHz"), middle(watts, "W"), slowed || "not throttled"].join(", ");
 }

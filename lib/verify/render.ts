@@ -16,7 +16,10 @@ interface Results {
   parts: (Partial<PartResult> & { part: string })[];
 }
 
-/** What the part speed records under `batch N against CONTENDER`, and under `batch N` alone. */
+/** Parts that measure images a second: `eager` without plans that cuDNN compiles. */
+const measuring: readonly string[] = ["eager", "speed"];
+
+/** What they record under `batch N against CONTENDER`, and under `batch N` alone. */
 interface Race {
   ratio?: number;
   rounds?: ContenderResult[][];
@@ -31,6 +34,7 @@ const header = [
   "GPU",
   "date",
   "parts that failed",
+  "part",
   "batch",
   "images/s",
   "against",
@@ -42,8 +46,12 @@ function rowsOf({ date, gpu, done, parts }: Results): string[][] {
   const failed = parts.filter(({ ok }) => !ok).map(({ part }) => part);
   if (!done) failed.push(`cut off after ${parts.at(-1)?.part ?? "the start"}`);
   const run = [gpu?.name ?? "unknown", date.slice(0, 8), failed.join(", ") || "none"];
-  const { data = {} } = parts.find(({ part }) => part === "speed") ?? {};
-  const races = Object.entries(data).flatMap(([name, value]) => {
+  const figures = parts
+    .filter(({ part }) => measuring.includes(part))
+    .flatMap(({ part, data = {} }) =>
+      Object.entries(data).map(([name, value]) => ({ part, name, value })),
+    );
+  const races = figures.flatMap(({ part, name, value }) => {
     const [, batch, other = ""] = /^batch (\d+)(?: against (.+))?$/.exec(name) ?? [];
     if (batch === undefined) return [];
     const { ratio, rounds, results = [] } = value as Race;
@@ -51,9 +59,9 @@ function rowsOf({ date, gpu, done, parts }: Results): string[][] {
       const rates = rounds?.map((round) => round[i]!) ?? results.slice(i, i + 1);
       return rates.length > 0 ? median(rates.map((r) => r.imagesPerSecond)).toFixed(0) : "";
     };
-    return [[...run, batch, rate(0), other, rate(1), ratio?.toFixed(2) ?? ""]];
+    return [[...run, part, batch, rate(0), other, rate(1), ratio?.toFixed(2) ?? ""]];
   });
-  return races.length > 0 ? races : [[...run, "", "", "", "", ""]];
+  return races.length > 0 ? races : [[...run, "", "", "", "", "", ""]];
 }
 
 function render(results: readonly Results[]): string {

@@ -11,45 +11,8 @@ import { parseRecipe, type RecipeInput, resolveRecipe } from "../train/recipe.js
 import { runRank } from "../train/run.js";
 import { readLog } from "../train/run-folder.js";
 import { alone } from "../train/team.js";
-import { TestNetwork } from "./network.js";
+import { checkReplay } from "./replay.js";
 import { type Report, runPart } from "./report.js";
-
-/** Parameters after some steps of ResNet-8, and why nothing was replayed where that was asked for. */
-async function steps(device: Device, precision: "fp32" | "bf16", recorded: boolean) {
-  const network = await TestNetwork.load(device, "resnet8", 16, { precision, accumulate: 2 });
-  try {
-    await network.initialize("paper");
-    const reason = recorded ? await network.executor.record() : undefined;
-    const losses: number[] = [];
-    for (let i = 0; i < 6; i++) {
-      await network.run("micro", 2 * i);
-      losses.push((await network.run("last", 2 * i + 1))[0]!);
-    }
-    const bytes = network.executor.memory.arenas.param!;
-    return { losses, parameters: await network.executor.read("param", 0, bytes), reason };
-  } finally {
-    network.dispose();
-  }
-}
-
-async function recording(report: Report, device: Device, precision: "fp32" | "bf16") {
-  const plain = await steps(device, precision, false);
-  const again = await steps(device, precision, false);
-  const replayed = await steps(device, precision, true);
-  const same = (other: typeof plain) =>
-    Buffer.compare(plain.parameters, other.parameters) === 0 &&
-    JSON.stringify(plain.losses) === JSON.stringify(other.losses);
-  report.check(`${precision}: twice the same steps`, same(again), "parameters or losses differ");
-  report.check(`${precision}: replayed steps`, same(replayed), "parameters or losses differ");
-  const { reason } = replayed;
-  if (device.properties.kind === "cuda" && report.settings.device === "cuda")
-    report.check(`${precision}: steps are replayed`, reason === undefined, String(reason));
-  report.note(
-    reason === undefined
-      ? `${precision}: steps recorded and replayed beside steps run kernel by kernel`
-      : `${precision}: nothing was replayed: ${reason}`,
-  );
-}
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array) =>
   new Uint8Array(buffer, byteOffset, byteLength);
@@ -100,7 +63,7 @@ async function resuming(report: Report, device: Device, precision: "fp32" | "bf1
 await runPart("repeat", async (report) => {
   using device = report.open();
   for (const precision of ["fp32", "bf16"] as const) {
-    await recording(report, device, precision);
+    await checkReplay(report, device, precision);
     await resuming(report, device, precision);
   }
 });

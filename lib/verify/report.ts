@@ -1,9 +1,10 @@
 // What a part of the verification found, written to its JSON file as it goes, so that a part that is
 // cut off has told all it knew.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { defaultThreads } from "../cores.js";
 import { type Device, openBackend } from "../device.js";
+import { writeResults, writeWhole } from "./results.js";
 
 /** What scripts/verify-gpu hands to a part, as JSON in its only argument. */
 export interface Settings {
@@ -50,12 +51,14 @@ export interface PartResult {
 
 const failuresKept = 100;
 const writeEvery = 1000; // ms
+const collectEvery = 5000; // ms
 
 /** Collects a part's checks; `finish` ends it. */
 export class Report {
   readonly settings: Settings;
   private readonly started = performance.now();
   private written = 0;
+  private collected = Number.NEGATIVE_INFINITY;
   private readonly result: PartResult;
 
   constructor(part: string) {
@@ -130,7 +133,11 @@ export class Report {
   private write(): void {
     this.written = performance.now();
     this.result.seconds = (this.written - this.started) / 1000;
-    writeFileSync(this.settings.file, `${JSON.stringify(this.result, undefined, 1)}\n`);
+    writeWhole(this.settings.file, `${JSON.stringify(this.result, undefined, 1)}\n`);
+    // What scripts/verify-gpu does after each part, for the case that all of it is killed before that.
+    if (this.written - this.collected < collectEvery) return;
+    this.collected = this.written;
+    writeResults(dirname(this.settings.file));
   }
 }
 

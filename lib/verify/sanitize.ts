@@ -55,6 +55,11 @@ await runPart("sanitize", async (report) => {
       { encoding: "utf8", maxBuffer: 2 ** 28 },
     );
     const lines = `${stdout}${stderr}`.trim().split("\n");
+    const refusal = lines.find((line) => /device not supported/i.test(line));
+    if (refusal !== undefined) {
+      report.skip(`compute-sanitizer does not support this device: ${refusal.replace(/^=+ /, "")}`);
+      return;
+    }
     const summary =
       lines.findLast((line) => /(ERROR|RACECHECK) SUMMARY/.test(line)) ?? "no summary";
     const clean = /SUMMARY: 0 (errors|hazards)/.test(summary);
