@@ -23,8 +23,14 @@ constexpr int kFatalWarnings[] = {JWRN_JPEG_EOF, JWRN_HIT_MARKER, JWRN_HUFF_BAD_
 // than the filter does is seen.
 constexpr double kLeastScale = 2;
 
+// The largest sampling factor of a picture that is decoded at a smaller size. With larger ones
+// libjpeg loses colors there that a whole picture has, and libjpeg-turbo 2.1 takes them from
+// elsewhere in the picture where it also crops.
+constexpr int kMostFactor = 2;
+
 // The largest of 8, 4, 2 and 1 by which both directions can shrink before they are resized.
-int shrinkOf(const View& view) {
+int shrinkOf(const View& view, const jpeg_decompress_struct& info) {
+  if (std::max(info.max_h_samp_factor, info.max_v_samp_factor) > kMostFactor) return 1;
   const double scale = std::min(view.across.scale, view.down.scale);
   int shrink = 8;
   while (shrink > 1 && scale < kLeastScale * shrink) shrink /= 2;
@@ -123,7 +129,7 @@ std::string JpegDecoder::decode(std::span<const uint8_t> file, int size, const V
     throw std::runtime_error("its colors are CMYK");
   }
   View view = viewOf(width, height);
-  const int shrink = shrinkOf(view);
+  const int shrink = shrinkOf(view, info);
   info.scale_num = 1;
   info.scale_denom = static_cast<unsigned>(shrink);
   info.out_color_space = JCS_RGB;
