@@ -23,7 +23,12 @@ import { initialWeights } from "./initialize.js";
 import type { RunRecipe } from "./prepare.js";
 import type { Recipe } from "./recipe.js";
 import { clearGradients, readSnapshot, type Snapshot, stateOf, writeWeights } from "./state.js";
-import { gatherStatistics, meanOf, type Statistics, scatterStatistics } from "./statistics.js";
+import {
+  gatherStatistics,
+  putStatistics,
+  type Statistics,
+  scatterStatistics,
+} from "./statistics.js";
 import type { Team } from "./team.js";
 import type { Queue } from "./trainer.js";
 
@@ -156,11 +161,19 @@ export class Saving {
     await this.write();
   }
 
-  /** Begins a checkpoint within an epoch, which leaves the device as it is; all ranks take part. */
+  /**
+   * Begins a checkpoint within an epoch, which leaves the device as it is; all ranks take part. The
+   * file's average is the device's, as that of an epoch's end is: another way to compute it would
+   * round otherwise.
+   */
   async saveWithin(): Promise<void> {
     const { queue, compiled, team } = this.options;
-    if (team.size > 1) this.ranks = await gatherStatistics(queue.executor, compiled, team);
+    if (team.size === 1) return await this.write();
+    this.ranks = await gatherStatistics(queue.executor, compiled, team);
+    const own = this.ranks[team.rank]!;
+    await this.runOnce("average");
     await this.write();
+    await putStatistics(queue.executor, compiled, own);
   }
 
   /** Whether a checkpoint is on its way to the disk. */
@@ -209,10 +222,7 @@ export class Saving {
     const { ranks } = this;
     const { step } = position;
     try {
-      const { weights, momentum } = await stateOf(snapshot, compiled);
-      const state = ranks
-        ? { weights: new Map([...weights, ...meanOf(ranks)]), momentum, ranks }
-        : { weights, momentum };
+      const state = { ...(await stateOf(snapshot, compiled)), ...(ranks ? { ranks } : {}) };
       const pieces = await formatCheckpoint(this.layouts, state, position, recipe.model, {
         data: fingerprint,
         ...(recipe.imageSize === undefined ? {} : { imageSize: recipe.imageSize }),

@@ -24,18 +24,15 @@ export async function gatherStatistics(
   return all.map((values) => new Map(split(values, layoutsOf(compiled))));
 }
 
-/** The mean over the ranks. */
-export function meanOf(ranks: readonly Statistics[]): Statistics {
-  return new Map(
-    [...ranks[0]!].map(([name, first]) => {
-      const sum = first.slice();
-      for (const own of ranks.slice(1)) {
-        const values = own.get(name)!;
-        for (let i = 0; i < sum.length; i++) sum[i]! += values[i]!;
-      }
-      return [name, sum.map((value) => value / ranks.length)];
-    }),
-  );
+/** Puts a rank's own running statistics, as they were gathered, back in place on its device. */
+export async function putStatistics(
+  executor: Executor,
+  compiled: CompiledModel,
+  own: Statistics,
+): Promise<void> {
+  const { bytes: start } = compiled.momentum;
+  const bytes = (executor.memory.arenas.state ?? 0) - start;
+  await executor.write("state", start, bytesOf(assemble(bytes, layoutsOf(compiled), own)));
 }
 
 /**

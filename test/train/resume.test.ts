@@ -101,6 +101,27 @@ test("from the middle of an epoch, k = 2", async () => {
   expect(stepsOf(out).length).toBe(8);
 });
 
+test("evaluated behind a checkpoint within an epoch, k = 3", async () => {
+  // A rate and a test set at which one bit of an average shows in the test loss.
+  const dataset = "synthetic:12x12x1:4:1600";
+  const three = { ...common, dataset, lr: 4, workers: 3, batch: 5, checkpointMinutes: 1e-7 };
+  const [wholeOf3, out] = [join(folder, "whole3"), join(folder, "within3")];
+  await run({ ...three, steps: 14, out });
+  // The one before the last is of an earlier step, as if the run had been killed behind it.
+  copyFileSync(join(out, "checkpoint.previous.safetensors"), join(out, checkpoint));
+  const { step: steps } = (await readCheckpoint(join(out, checkpoint))).position!;
+  expect(steps).toBeLessThan(14);
+  const log = readFileSync(join(out, "log.jsonl"), "utf8");
+  writeFileSync(join(out, "log.jsonl"), log.replace(/.*"end".*\n/, ""));
+  await run({ out, steps }, true);
+  await run({ ...three, steps, out: wholeOf3 });
+  expect(lasting(out)).toEqual(lasting(wholeOf3));
+  const [a, b] = await Promise.all(
+    [wholeOf3, out].map((name) => readCheckpoint(join(name, checkpoint))),
+  );
+  expect(b!.weights).toEqual(a!.weights);
+});
+
 test("lines behind the checkpoint are dropped", async () => {
   const out = copyOfHalf("behind");
   const log = readFileSync(join(whole, "log.jsonl"), "utf8");
