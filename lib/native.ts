@@ -118,8 +118,11 @@ export interface PictureOutcome {
   problems: {
     /** Index in the request. */
     picture: number;
-    /** Partly made up; not decoded, its place being unchanged or spoilt; or the file not readable. */
-    trouble: "damaged" | "undecoded" | "unreadable";
+    /**
+     * Partly made up; not decoded, its place being unchanged or spoilt; in a format of another
+     * decoder's; or the file not readable.
+     */
+    trouble: "damaged" | "undecoded" | "foreign" | "unreadable";
     message: string;
   }[];
   /** Of all threads together. */
@@ -143,6 +146,10 @@ export interface PictureDecoder {
 
 interface DataModule {
   readonly Decoder: new (options: { threads: number }) => PictureDecoder;
+  /** Pixels that a picture may have. */
+  readonly mostPixels: number;
+  advanceProgress(): void;
+  shareProgress(counters: unknown): void;
   shutDown(): void;
 }
 
@@ -274,21 +281,30 @@ export function loadAddon(backend: string): Addon {
   process.env.OMP_WAIT_POLICY ??= "passive";
   process.env.GOMP_SPINCOUNT ??= String(OPENMP_SPIN);
   const addon = loadModule<Addon>(backend);
-  for (const first of modules.values()) {
-    addon.shareProgress(first.progressCounters());
-    break;
-  }
+  const [first] = modules.values();
+  if (first) addon.shareProgress(first.progressCounters());
+  else dataModule?.shareProgress(addon.progressCounters());
   modules.set(backend, addon);
   return addon;
 }
 
 let dataModule: DataModule | undefined;
 
+function loadDataModule(): DataModule {
+  if (dataModule) return dataModule;
+  dataModule = loadModule<DataModule>("data");
+  const [first] = modules.values();
+  if (first) dataModule.shareProgress(first.progressCounters());
+  return dataModule;
+}
+
 /** Threads that decode pictures. Throws OnehourError: ERR_ONEHOUR_NOT_BUILT or ERR_ONEHOUR_LOAD. */
 export function createDecoder(threads: number): PictureDecoder {
-  dataModule ??= loadModule<DataModule>("data");
-  return new dataModule.Decoder({ threads });
+  return new (loadDataModule().Decoder)({ threads });
 }
+
+/** Pixels that a picture may have, whoever decodes it. */
+export const mostPixels = () => loadDataModule().mostPixels;
 
 /** Backends whose module may serve the process, the first that loads. */
 const BACKENDS = ["cpu", "cuda"];
@@ -326,7 +342,7 @@ export const native = {
   },
   /** JavaScript's own sign of progress, e.g. a batch read or an image decoded. */
   advanceProgress(): void {
-    processAddon().advanceProgress();
+    (dataModule ?? processAddon()).advanceProgress();
   },
   /** Counts JavaScript waiting for peers (a rendezvous) as a wait for as long as `wait` takes. */
   async whileWaiting<T>(wait: () => Promise<T>): Promise<T> {

@@ -1,10 +1,15 @@
-// Decodes pictures of any format to squares: JPEG natively, the rest by sharp, and what neither can
-// read is told.
+// Decodes pictures to squares: JPEG natively, other formats by sharp, and what neither can read is told.
 
 import { open } from "node:fs/promises";
 import { usableCores } from "../cores.js";
 import { OnehourError } from "../errors.js";
-import { createDecoder, type PictureDecoder, type PictureRequest } from "../native.js";
+import {
+  createDecoder,
+  mostPixels,
+  native,
+  type PictureDecoder,
+  type PictureRequest,
+} from "../native.js";
 
 /** A picture that was not as it should be. */
 export interface Flaw {
@@ -22,9 +27,6 @@ export interface Timing {
   readSeconds: number;
   decodeSeconds: number;
 }
-
-/** A small file may claim any size; the native decoder refuses as many. */
-const mostPixels = 2 ** 27;
 
 /** The part of a request that is about one picture. */
 const one = (numbers: Float64Array | undefined, picture: number, of: number) =>
@@ -52,14 +54,26 @@ async function read({ files, offsets, lengths }: PictureRequest, picture: number
   }
 }
 
-/** Decodes any format to u8[height, width, 3]; the first frame of several. */
+/** What files of sharp's formats begin with, as Latin-1; sharp itself would read others, such as SVG. */
+const signatures: Readonly<Record<string, RegExp>> = {
+  JPEG: /^\xff\xd8/,
+  PNG: /^\x89PNG\r\n\x1a\n/,
+  WebP: /^RIFF[^]{4}WEBP/,
+  GIF: /^GIF8[79]a/,
+};
+
+/** Decodes a format of sharp's to u8[height, width, 3]; the first frame of several. */
 async function decodeAny(
   bytes: Buffer,
 ): Promise<{ pixels: Uint8Array; width: number; height: number; damage?: string }> {
+  const start = bytes.toString("latin1", 0, 16);
+  if (!Object.values(signatures).some((signature) => signature.test(start))) {
+    throw new Error(`its format is none of ${Object.keys(signatures).join(", ")}`);
+  }
   const { default: sharp } = await import("sharp");
   // The orientation that a camera noted is ignored, as it is everywhere for ImageNet.
   const decode = async (failOn: "error" | "none") => {
-    const options = { failOn, autoOrient: false, animated: false, limitInputPixels: mostPixels };
+    const options = { failOn, autoOrient: false, animated: false, limitInputPixels: mostPixels() };
     const { data, info } = await sharp(bytes, options)
       .toColourspace("srgb")
       .removeAlpha()
@@ -107,8 +121,8 @@ export class Pictures {
       if (trouble === "unreadable") {
         throw unreadable(files[picture]!, message);
       }
-      if (trouble === "damaged") {
-        flaws.push({ picture, lost: false, reason: message });
+      if (trouble !== "foreign") {
+        flaws.push({ picture, lost: trouble === "undecoded", reason: message });
         continue;
       }
       const start = performance.now();
@@ -133,6 +147,7 @@ export class Pictures {
         flaws.push({ picture, lost: true, reason: (error as Error).message });
       }
       this.timing.decodeSeconds += (performance.now() - start) / 1000;
+      native.advanceProgress();
     }
     return flaws;
   }

@@ -14,14 +14,15 @@
 #include <system_error>
 #include <utility>
 
+#include "../core/progress.h"
 #include "jpeg.h"
+#include "limits.h"
 #include "resample.h"
 
 namespace onehour::data {
 namespace {
 
 constexpr int64_t kColors = 3;
-constexpr int64_t kMostBytes = int64_t{1} << 28;  // of a picture's file
 
 using Clock = std::chrono::steady_clock;
 
@@ -65,8 +66,13 @@ class File {
 void readSource(const Source& source, std::vector<uint8_t>& bytes) {
   const File file(source.path);
   const int64_t size = source.bytes < 0 ? file.size() - source.offset : source.bytes;
-  bytes.resize(static_cast<size_t>(std::clamp<int64_t>(size, 0, kMostBytes)));
+  // One byte more tells that there are too many.
+  bytes.resize(static_cast<size_t>(std::clamp<int64_t>(size, 0, kMostBytes + 1)));
   file.read(source.offset, bytes);
+}
+
+bool isJpeg(std::span<const uint8_t> file) {
+  return file.size() >= 2 && file[0] == 0xff && file[1] == 0xd8;
 }
 
 // What one thread keeps between pictures.
@@ -111,15 +117,23 @@ struct Batch {
     const int64_t pixels = int64_t{treatment.size} * treatment.size;
     uint8_t* place = target + static_cast<int64_t>(picture) * pixels * kColors;
     try {
+      if (std::ssize(own.file) > kMostBytes) {
+        throw std::runtime_error("its file has more than " + std::to_string(kMostBytes >> 20) +
+                                 " MiB");
+      }
+      if (!isJpeg(own.file)) throw Foreign("it is no JPEG");
       const std::string damage = own.decoder.decode(
           own.file, treatment.size,
           [&](int width, int height) { return treatment.view(picture, width, height); }, place);
       if (!damage.empty()) report(picture, Trouble::damaged, damage);
       if (!treatment.jitters.empty()) applyJitter(treatment.jitters[picture], place, pixels);
+    } catch (const Foreign& error) {
+      report(picture, Trouble::foreign, error.what());
     } catch (const std::exception& error) {
       report(picture, Trouble::undecoded, error.what());
     }
     decodeSeconds += secondsSince(decoding);
+    progress::advance();  // a batch may take longer than a run waits for a sign of life
   }
 
   // Takes pictures as long as there are; the last thread tells the outcome.

@@ -41,7 +41,8 @@ struct Treatment {
 
 enum class Trouble {
   damaged,     // some of the picture was made up
-  undecoded,   // not a picture that libjpeg-turbo decodes to RGB; its place is unchanged or spoilt
+  undecoded,   // nothing can be decoded; the picture's place is unchanged or spoilt
+  foreign,     // another decoder may take it; its place is unchanged
   unreadable,  // the file cannot be read
 };
 

@@ -7,10 +7,13 @@
 #include <jpeglib.h>
 
 #include <algorithm>
+#include <cinttypes>
 #include <cmath>
 #include <csetjmp>
 #include <stdexcept>
 #include <vector>
+
+#include "limits.h"
 
 namespace onehour::data {
 namespace {
@@ -52,6 +55,8 @@ struct JpegDecoder::State {
   std::jmp_buf failed{};
   char message[JMSG_LENGTH_MAX]{};
   char warning[JMSG_LENGTH_MAX]{};
+  jpeg_progress_mgr progress{};
+  int64_t blocks = 0;  // decoded of the picture so far
   Resampler resampler;
 
   State() {
@@ -71,7 +76,12 @@ struct JpegDecoder::State {
       }
     };
     errors.output_message = [](j_common_ptr) {};
+    // Called before each row of units of each scan, where there are several.
+    progress.progress_monitor = [](j_common_ptr common) {
+      static_cast<State*>(common->client_data)->count();
+    };
     if (!attempt([this] { jpeg_create_decompress(&info); })) throw std::runtime_error(message);
+    info.progress = &progress;
   }
 
   ~State() { jpeg_destroy_decompress(&info); }
@@ -93,6 +103,58 @@ struct JpegDecoder::State {
     throw std::runtime_error(message);
   }
 
+  int64_t cost() const { return info.arith_code != FALSE ? kArithmeticCost : 1; }
+
+  // Of all components.
+  int64_t blocksOfPicture() const {
+    int64_t sum = 0;
+    for (int c = 0; c < info.num_components; ++c) {
+      sum += int64_t{info.comp_info[c].width_in_blocks} * info.comp_info[c].height_in_blocks;
+    }
+    return sum;
+  }
+
+  // What the header alone tells. Throws.
+  void requireAffordable() const {
+    requireSize(info.image_width, info.image_height);
+    const int64_t held = blocksOfPicture() * DCTSIZE2 * int64_t{sizeof(JCOEF)};
+    if (jpeg_has_multiple_scans(const_cast<j_decompress_ptr>(&info)) != FALSE &&
+        held > kMostBytes) {
+      throw std::runtime_error("its scans need " + std::to_string(held >> 20) +
+                               " MiB of coefficients; expected at most " +
+                               std::to_string(kMostBytes >> 20));
+    }
+    if (blocksOfPicture() * cost() > kMostBlocks) {
+      throw std::runtime_error("its arithmetic coding is of " + std::to_string(blocksOfPicture()) +
+                               " blocks; expected at most " +
+                               std::to_string(kMostBlocks / kArithmeticCost));
+    }
+  }
+
+  // Fails like a call of libjpeg where the scans go on for too long.
+  void count() {
+    if (jpeg_has_multiple_scans(&info) == FALSE) return;
+    const int rows = info.comps_in_scan == 1 ? info.cur_comp_info[0]->v_samp_factor : 1;
+    blocks += int64_t{info.MCUs_per_row} * info.blocks_in_MCU * rows * cost();
+    if (info.input_scan_number <= kMostScans && blocks <= kMostBlocks) return;
+    std::snprintf(message, sizeof message,
+                  "it has more than %d scans, or scans of more than %" PRId64 " blocks in all",
+                  kMostScans, kMostBlocks / cost());
+    std::longjmp(failed, 1);
+  }
+
+  // Reads all scans of a picture that another decoder is to take, so that none is left to find too
+  // many of them there.
+  void readScans() {
+    info.buffered_image = TRUE;
+    jpeg_start_decompress(&info);
+    int status;
+    do {
+      count();
+      status = jpeg_consume_input(&info);
+    } while (status != JPEG_REACHED_EOI && status != JPEG_SUSPENDED);
+  }
+
   void readRows() {
     for (int row = resampler.firstRow(); row < resampler.lastRow(); ++row) {
       JSAMPROW target = resampler.row();
@@ -110,6 +172,7 @@ std::string JpegDecoder::decode(std::span<const uint8_t> file, int size, const V
   State& state = *state_;
   jpeg_decompress_struct& info = state.info;
   state.warning[0] = 0;
+  state.blocks = 0;
   jpeg_abort_decompress(&info);  // whatever an earlier picture left behind
   if (!state.attempt([&] {
         jpeg_mem_src(&info, file.data(), file.size());
@@ -119,14 +182,18 @@ std::string JpegDecoder::decode(std::span<const uint8_t> file, int size, const V
   }
   const auto width = static_cast<int>(info.image_width);
   const auto height = static_cast<int>(info.image_height);
-  if (static_cast<int64_t>(width) * height > kMostPixels) {
+  try {
+    state.requireAffordable();
+  } catch (...) {
     jpeg_abort_decompress(&info);
-    throw std::runtime_error("it has " + std::to_string(width) + " × " + std::to_string(height) +
-                             " pixels, more than " + std::to_string(kMostPixels));
+    throw;
   }
   if (info.jpeg_color_space == JCS_CMYK || info.jpeg_color_space == JCS_YCCK) {
+    if (jpeg_has_multiple_scans(&info) != FALSE && !state.attempt([&] { state.readScans(); })) {
+      state.fail();
+    }
     jpeg_abort_decompress(&info);
-    throw std::runtime_error("its colors are CMYK");
+    throw Foreign("its colors are CMYK");
   }
   View view = viewOf(width, height);
   const int shrink = shrinkOf(view, info);

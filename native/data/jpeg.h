@@ -12,9 +12,6 @@
 
 namespace onehour::data {
 
-// Refuses pictures of more pixels: a small file may claim any size.
-constexpr int64_t kMostPixels = int64_t{1} << 27;
-
 // Decodes pictures one after the other; one a thread. Working memory is kept.
 class JpegDecoder {
  public:
@@ -29,7 +26,8 @@ class JpegDecoder {
   // Writes the view as u8[size, size, 3] to `target`. The picture is decoded at 1/2, 1/4 or 1/8 of
   // its size where the view still has two pixels for each of the output, and only rows and columns
   // that count are. A picture that is cut short is grey where it ends: the result is then what is
-  // wrong with it, and empty otherwise. Throws std::runtime_error when nothing can be decoded.
+  // wrong with it, and empty otherwise. Throws std::runtime_error when nothing can be decoded, or
+  // it would cost more than limits.h allows, and Foreign where its colors are CMYK.
   std::string decode(std::span<const uint8_t> file, int size, const ViewOf& viewOf,
                      uint8_t* target);
 

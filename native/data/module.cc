@@ -11,7 +11,9 @@
 #include "../addon/errors.h"
 #include "../addon/promise.h"
 #include "../addon/values.h"
+#include "../core/progress.h"
 #include "decoders.h"
+#include "limits.h"
 
 namespace onehour::addon {
 namespace {
@@ -34,6 +36,8 @@ const char* nameOf(data::Trouble trouble) {
       return "damaged";
     case data::Trouble::undecoded:
       return "undecoded";
+    case data::Trouble::foreign:
+      return "foreign";
     case data::Trouble::unreadable:
       return "unreadable";
   }
@@ -200,8 +204,8 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
       if (!info[0].IsObject()) refuse("resample() expects { pixels, width, height, target, size }");
       const auto request = info[0].As<Napi::Object>();
       Environment& environment = environmentOf(info.Env());
-      const auto width = integerArgument(request.Get("width"), "width", 1, 1 << 20);
-      const auto height = integerArgument(request.Get("height"), "height", 1, 1 << 20);
+      const auto width = integerArgument(request.Get("width"), "width", 1, data::kMostSide);
+      const auto height = integerArgument(request.Get("height"), "height", 1, data::kMostSide);
       Treatment treatment = treatmentOf(request, 1);
       Decoders& decoders = live();
       auto pixels =
@@ -228,6 +232,16 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
   std::shared_ptr<Decoders> decoders_;
 };
 
+// From now on this module counts in the counters of another one.
+void shareProgress(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    if (!info[0].IsExternal()) refuse("shareProgress() expects another module's counters");
+    progress::shared.store(info[0].As<Napi::External<progress::Counters>>().Data());
+  });
+}
+
+void advance(const Napi::CallbackInfo&) { progress::advance(); }
+
 void shutDown(const Napi::CallbackInfo& info) { environmentOf(info.Env()).shutDown(); }
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
@@ -236,6 +250,9 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   napi_add_env_cleanup_hook(
       env, [](void* own) { static_cast<Environment*>(own)->shutDown(); }, environment);
   exports.Set("Decoder", DecoderObject::define(env));
+  exports.Set("mostPixels", static_cast<double>(data::kMostPixels));
+  exports.Set("advanceProgress", Napi::Function::New<advance>(env));
+  exports.Set("shareProgress", Napi::Function::New<shareProgress>(env));
   exports.Set("shutDown", Napi::Function::New<shutDown>(env));
   return exports;
 }
