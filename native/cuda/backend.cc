@@ -232,9 +232,6 @@ class CudaBackend final : public Backend {
 
 // Settings that this backend relies on, unless the user made them otherwise.
 void chooseSettings() {
-  // Kernels that are loaded at their first launch would be loaded while a graph is recorded, or
-  // while a collective waits for this rank.
-  setenv("CUDA_MODULE_LOADING", "EAGER", 0);
   // Several communicators on one GPU deadlock when their collectives start in different orders on
   // different ranks. With this NCCL has them start in the order of the calls: one thread submits
   // the instructions of a program in the order of its text, which is the same on all ranks, and

@@ -125,12 +125,12 @@ std::unique_ptr<Kernel> reduce(const Instruction& instruction, PrepareContext& c
       return withMask(op.mask, [&](auto mask) {
         return withFlag(in.dy2 != nullptr, [&](auto second) {
           return makeKernel(
-              [tiling, in, affine, finish](Stream& stream) {
+              [tiling, in, affine, merge = Merge(tiling, finish),
+               kernel = LoadedKernel(reduceKernel<T, decltype(lanes)::value, decltype(mask)::value,
+                                                  decltype(second)::value>)](Stream& stream) {
                 double* partial = static_cast<double*>(stream.workspace());
-                launchRows(reduceKernel<T, decltype(lanes)::value, decltype(mask)::value,
-                                        decltype(second)::value>,
-                           tiling, stream, in, affine, partial);
-                launchMerge(tiling, partial, finish, stream);
+                launchRows(kernel, tiling, stream, in, affine, partial);
+                merge.launch(stream, partial);
               },
               partialBytes(tiling));
         });
@@ -195,10 +195,10 @@ std::unique_ptr<Kernel> backward(const Instruction& instruction, PrepareContext&
     return withLanes<T>(wideAccess<T>(op.x.shape.back(), dz, x, dx), [&](auto lanes) {
       return withFlag(op.relu, [&](auto relu) {
         return makeKernel(
-            [tiling = tilingOf(op.x, lanes, context), dz, x, dx, from](Stream& stream) {
-              launchRows(backwardKernel<T, decltype(lanes)::value, decltype(relu)::value>, tiling,
-                         stream, dz, x, dx, from);
-            });
+            [tiling = tilingOf(op.x, lanes, context), dz, x, dx, from,
+             kernel =
+                 LoadedKernel(backwardKernel<T, decltype(lanes)::value, decltype(relu)::value>)](
+                Stream& stream) { launchRows(kernel, tiling, stream, dz, x, dx, from); });
       });
     });
   });

@@ -68,10 +68,11 @@ std::unique_ptr<Kernel> statistics(const Instruction& instruction, PrepareContex
       const RowTiling tiling = tilingOf(op.x, lanes, context);
       const FinishStatistics finish{tiling.rows, tiling.channels, op.statistics};
       return makeKernel(
-          [tiling, x, finish](Stream& stream) {
+          [tiling, x, kernel = LoadedKernel(statisticsKernel<T, decltype(lanes)::value>),
+           merge = Merge(tiling, finish)](Stream& stream) {
             double* partial = static_cast<double*>(stream.workspace());
-            launchRows(statisticsKernel<T, decltype(lanes)::value>, tiling, stream, x, partial);
-            launchMerge(tiling, partial, finish, stream);
+            launchRows(kernel, tiling, stream, x, partial);
+            merge.launch(stream, partial);
           },
           partialBytes(tiling));
     });
@@ -109,9 +110,9 @@ __global__ void __launch_bounds__(finalizeThreads) finalizeKernel(BatchNormFinal
 
 std::unique_ptr<Kernel> finalize(const Instruction& instruction, PrepareContext&) {
   const BatchNormFinalize op(instruction);
-  return makeKernel([op](Stream& stream) {
+  return makeKernel([op, kernel = LoadedKernel(finalizeKernel)](Stream& stream) {
     const auto blocks = static_cast<unsigned>(ceilDivide(op.channels, finalizeThreads));
-    launch(finalizeKernel, dim3(blocks), dim3(finalizeThreads), 0, stream, op);
+    launch(kernel, dim3(blocks), dim3(finalizeThreads), 0, stream, op);
   });
 }
 
@@ -163,11 +164,11 @@ std::unique_ptr<Kernel> makeApply(const BatchNormApply& op, PrepareContext& cont
     T* y = op.y.as<T>();
     return withLanes<T>(wideAccess<T>(op.x.shape.back(), x, z, y), [&](auto lanes) {
       return withFlag(z != nullptr, [&](auto residual) {
-        return makeKernel([tiling = tilingOf(op.x, lanes, context), x, z, y, affine,
-                           relu = op.relu](Stream& stream) {
-          launchRows(applyKernel<T, decltype(lanes)::value, decltype(residual)::value>, tiling,
-                     stream, x, z, y, affine, relu);
-        });
+        return makeKernel(
+            [tiling = tilingOf(op.x, lanes, context), x, z, y, affine, relu = op.relu,
+             kernel =
+                 LoadedKernel(applyKernel<T, decltype(lanes)::value, decltype(residual)::value>)](
+                Stream& stream) { launchRows(kernel, tiling, stream, x, z, y, affine, relu); });
       });
     });
   });

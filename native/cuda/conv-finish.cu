@@ -53,23 +53,31 @@ __global__ void __launch_bounds__(convThreads)
 
 }  // namespace
 
-void finishFilterGradient(Stream& stream, const void* computed, DataType type, float* dw,
-                          int64_t count, bool accumulate) {
-  withType(type, [&](auto tag) {
+std::function<void(Stream&, const void*)> filterGradientFinish(DataType type, float* dw,
+                                                               int64_t count, bool accumulate) {
+  using Finish = std::function<void(Stream&, const void*)>;
+  return withType(type, [&](auto tag) {
     using T = decltype(tag);
-    withFlag(accumulate, [&](auto add) {
-      const auto blocks = static_cast<unsigned>(blocksFor(count, lanesOf<T>));
-      launch(filterGradientKernel<T, decltype(add)::value>, dim3(blocks), dim3(convThreads), 0,
-             stream, static_cast<const T*>(computed), dw, count);
+    return withFlag(accumulate, [&](auto add) -> Finish {
+      return [dw, count, kernel = LoadedKernel(filterGradientKernel<T, decltype(add)::value>)](
+                 Stream& stream, const void* computed) {
+        const auto blocks = static_cast<unsigned>(blocksFor(count, lanesOf<T>));
+        launch(kernel, dim3(blocks), dim3(convThreads), 0, stream, static_cast<const T*>(computed),
+               dw, count);
+      };
     });
   });
 }
 
-void finishStatistics(Stream& stream, const float* sums, const float* squares, int64_t channels,
-                      int64_t rows, float* statistics) {
-  const auto blocks = static_cast<unsigned>(ceilDivide(channels, convThreads));
-  launch(statisticsKernel, dim3(blocks), dim3(convThreads), 0, stream, sums, squares, channels,
-         rows, statistics);
+std::function<void(Stream&, const float*, const float*)> statisticsFinish(int64_t channels,
+                                                                          int64_t rows,
+                                                                          float* statistics) {
+  return [=, kernel = LoadedKernel(statisticsKernel)](Stream& stream, const float* sums,
+                                                      const float* squares) {
+    const auto blocks = static_cast<unsigned>(ceilDivide(channels, convThreads));
+    launch(kernel, dim3(blocks), dim3(convThreads), 0, stream, sums, squares, channels, rows,
+           statistics);
+  };
 }
 
 }  // namespace onehour::cuda

@@ -49,9 +49,7 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction, Pre
   Target& target = Target::current();
   const int64_t count = problem.convolution.filterCount();
   float* const dw = static_cast<float*>(problem.w);
-  const auto finish = [=](Stream& stream, const std::byte* computed) {
-    finishFilterGradient(stream, computed, type, dw, count, accumulate);
-  };
+  const auto finish = filterGradientFinish(type, dw, count, accumulate);
   return chooseKernel(
       target, describe(target, Pattern::backwardWeight, problem.arithmetic, problem.convolution),
       [&](const Choice& plan) {
@@ -97,10 +95,10 @@ std::unique_ptr<Kernel> inOneStep(const ConvProblem& problem, float* statistics,
   const auto clear = [=](Stream& stream, std::byte* sums) {
     ONEHOUR_CUDA(cudaMemsetAsync(sums, 0, 2 * squaresOffset, handleOf(stream)));
   };
-  const auto finish = [=](Stream& stream, const std::byte* sums) {
-    finishStatistics(stream, reinterpret_cast<const float*>(sums),
-                     reinterpret_cast<const float*>(sums + squaresOffset), channels, rows,
-                     statistics);
+  const auto finish = [squaresOffset, finish = statisticsFinish(channels, rows, statistics)](
+                          Stream& stream, const std::byte* sums) {
+    finish(stream, reinterpret_cast<const float*>(sums),
+           reinterpret_cast<const float*>(sums + squaresOffset));
   };
   return std::make_unique<PlanKernel>(
       Target::current(), plan,

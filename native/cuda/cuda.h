@@ -105,16 +105,35 @@ struct Fault {
   int allowed;  // e.g. the number of classes
 };
 
+// A kernel of this project's own whose code is on the device. Made while a program is prepared:
+// CUDA loads a kernel when it is first asked for it, and to load one at its first launch would hold
+// up a step whose collectives wait for other ranks, or break the graph that is being recorded.
+template <typename... Parameters>
+class LoadedKernel {
+ public:
+  using Function = void (*)(Parameters...);
+
+  explicit LoadedKernel(Function function) : function_(function) {
+    cudaFuncAttributes attributes{};
+    ONEHOUR_CUDA(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(function)));
+  }
+  Function function() const { return function_; }
+
+ private:
+  Function function_;
+};
+
 // Launches a kernel on a stream of the program, without waiting for it.
 template <typename... Parameters, typename... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t sharedBytes,
+void launch(const LoadedKernel<Parameters...>& kernel, dim3 grid, dim3 block, size_t sharedBytes,
             Stream& stream, Arguments&&... arguments) {
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = sharedBytes;
   config.stream = handleOf(stream);
-  ONEHOUR_CUDA(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...));
+  ONEHOUR_CUDA(
+      cudaLaunchKernelEx(&config, kernel.function(), static_cast<Parameters>(arguments)...));
 }
 
 }  // namespace onehour::cuda

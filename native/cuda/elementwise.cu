@@ -82,12 +82,13 @@ std::unique_ptr<Kernel> elementwise(int64_t count, const From* a, const From* b,
   const bool wide = aligned(a) && aligned(b) && aligned(y);
   return withFlag(wide, [&](auto tag) {
     constexpr int lanes = decltype(tag)::value ? static_cast<int>(widest) : 1;
-    return makeKernel([tiling = ElementTiling{count, lanes}, a, b, y, function](Stream& stream) {
-      if (tiling.count == 0) return;
-      launch(elementKernel<lanes, inputs, From, To, Function>,
-             dim3(static_cast<unsigned>(tiling.blocks())), dim3(elementThreads), 0, stream, tiling,
-             a, b, y, function);
-    });
+    return makeKernel(
+        [tiling = ElementTiling{count, lanes}, a, b, y, function,
+         kernel = LoadedKernel(elementKernel<lanes, inputs, From, To, Function>)](Stream& stream) {
+          if (tiling.count == 0) return;
+          launch(kernel, dim3(static_cast<unsigned>(tiling.blocks())), dim3(elementThreads), 0,
+                 stream, tiling, a, b, y, function);
+        });
   });
 }
 
@@ -150,10 +151,11 @@ std::unique_ptr<Kernel> copyBytes(const Operand& x, const Operand& y) {
   auto* to = y.as<uint8_t>();
   return withLanes<uint8_t>(wideAccess<uint8_t>(accessBytes, from, to), [&](auto lanes) {
     const ElementTiling tiling{static_cast<int64_t>(x.bytes()), lanes};
-    return makeKernel([tiling, from, to](Stream& stream) {
+    return makeKernel([tiling, from, to,
+                       kernel = LoadedKernel(copyKernel<decltype(lanes)::value>)](Stream& stream) {
       if (tiling.count == 0) return;
-      launch(copyKernel<decltype(lanes)::value>, dim3(static_cast<unsigned>(tiling.blocks())),
-             dim3(elementThreads), 0, stream, tiling, from, to);
+      launch(kernel, dim3(static_cast<unsigned>(tiling.blocks())), dim3(elementThreads), 0, stream,
+             tiling, from, to);
     });
   });
 }
@@ -268,11 +270,13 @@ std::unique_ptr<Kernel> normalizeInput(const Instruction& instruction, PrepareCo
     return withLanes<T>(groups.size() == 1 && wideAccess<T>(width, y), [&](auto lanes) {
       const RowTiling tiling =
           rowTiling(op.rows(), width, lanes, traitsOf(context).multiprocessors);
-      return makeKernel([tiling, groups, y](Stream& stream) {
-        for (const Normalization& group : groups) {
-          launchRows(normalizeKernel<T, decltype(lanes)::value>, tiling, stream, group, y);
-        }
-      });
+      return makeKernel(
+          [tiling, groups, y,
+           kernel = LoadedKernel(normalizeKernel<T, decltype(lanes)::value>)](Stream& stream) {
+            for (const Normalization& group : groups) {
+              launchRows(kernel, tiling, stream, group, y);
+            }
+          });
     });
   });
 }

@@ -28,11 +28,12 @@ std::unique_ptr<Kernel> prepareBiasGradient(const Operand& dy, const Operand& db
     constexpr int most = static_cast<int>(lanesOf<T>);
     const bool wide = dividesInto(most, dy.shape[1], dy.as<T>());
     const ColumnTiling tiling = columnTiling(1, dy.shape[0], dy.shape[1], wide ? most : 1);
-    return makeKernel([=, kernel = wide ? biasGradientKernel<T, most> : biasGradientKernel<T, 1>,
-                       grid = gridFor(tiling.blocks(), traitsOf(context)), dy = dy.as<T>(),
-                       db = db.as<float>()](Stream& stream) {
-      launch(kernel, grid, blockOf(tiling), 0, stream, tiling, dy, db, accumulate);
-    });
+    return makeKernel(
+        [=, kernel = LoadedKernel(wide ? biasGradientKernel<T, most> : biasGradientKernel<T, 1>),
+         grid = gridFor(tiling.blocks(), traitsOf(context)), dy = dy.as<T>(),
+         db = db.as<float>()](Stream& stream) {
+          launch(kernel, grid, blockOf(tiling), 0, stream, tiling, dy, db, accumulate);
+        });
   });
 }
 

@@ -179,7 +179,7 @@ std::unique_ptr<Kernel> crossEntropy(const Instruction& instruction, PrepareCont
   const bool wide =
       dividesInto(lanes, problem.classes, z) && dividesInto(lanes, problem.classes, p);
   return makeKernel(
-      [=, kernel = wide ? crossEntropyKernel<lanes> : crossEntropyKernel<1>,
+      [=, kernel = LoadedKernel(wide ? crossEntropyKernel<lanes> : crossEntropyKernel<1>),
        shape = launchFor(problem, wide ? lanes : 1, context),
        labels = instruction.input("labels").as<int32_t>(),
        metrics = Metrics{metrics.as<float>(), flag(instruction, "accumulate")},
@@ -205,13 +205,14 @@ std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction,
     T* d = dlogits.as<T>();
     const bool wide =
         dividesInto(lanes, problem.classes, p) && dividesInto(lanes, problem.classes, d);
-    return makeKernel(
-        [=, kernel = wide ? crossEntropyBackwardKernel<T, lanes> : crossEntropyBackwardKernel<T, 1>,
-         shape = launchFor(problem, wide ? lanes : 1, context),
-         labels = instruction.input("labels").as<int32_t>(),
-         fault = faultOf(context)](Stream& stream) {
-          launch(kernel, shape.grid, shape.block, 0, stream, problem, p, labels, d, fault);
-        });
+    return makeKernel([=,
+                       kernel = LoadedKernel(wide ? crossEntropyBackwardKernel<T, lanes>
+                                                  : crossEntropyBackwardKernel<T, 1>),
+                       shape = launchFor(problem, wide ? lanes : 1, context),
+                       labels = instruction.input("labels").as<int32_t>(),
+                       fault = faultOf(context)](Stream& stream) {
+      launch(kernel, shape.grid, shape.block, 0, stream, problem, p, labels, d, fault);
+    });
   });
 }
 

@@ -259,9 +259,9 @@ std::unique_ptr<Kernel> maxPool(const Instruction& instruction, PrepareContext& 
   return withLanes(x.type, x.shape[3], {x.data, y.data}, places, [&](auto tag, auto lanes) {
     using T = decltype(tag);
     const PoolTiling tiling = tilingOf(instruction, pooling, lanes);
-    const auto kernel = pooling.window.height == 3 && pooling.window.width == 3
-                            ? maxPoolKernel<T, lanes, 3>
-                            : maxPoolKernel<T, lanes, 0>;
+    const LoadedKernel kernel(pooling.window.height == 3 && pooling.window.width == 3
+                                  ? maxPoolKernel<T, lanes, 3>
+                                  : maxPoolKernel<T, lanes, 0>);
     return makeKernel(
         [=, grid = gridFor(tiling.outputRows(), traitsOf(context)),
          block = dim3(
@@ -280,9 +280,9 @@ std::unique_ptr<Kernel> maxPoolBackward(const Instruction& instruction, PrepareC
   return withLanes(dx.type, dx.shape[3], {dy.data, dx.data}, index.data, [&](auto tag, auto lanes) {
     using T = decltype(tag);
     const PoolTiling tiling = tilingOf(instruction, pooling, lanes);
-    const auto kernel = tiling.height.mostOver() <= 2 && tiling.width.mostOver() <= 2
-                            ? maxPoolBackwardKernel<T, lanes, 2>
-                            : maxPoolBackwardKernel<T, lanes, 0>;
+    const LoadedKernel kernel(tiling.height.mostOver() <= 2 && tiling.width.mostOver() <= 2
+                                  ? maxPoolBackwardKernel<T, lanes, 2>
+                                  : maxPoolBackwardKernel<T, lanes, 0>);
     return makeKernel(
         [=, grid = gridFor(tiling.inputRows(), traitsOf(context)),
          block =
@@ -305,11 +305,11 @@ std::unique_ptr<Kernel> globalAveragePool(const Instruction& instruction, Prepar
   return withLanes(x.type, x.shape[3], {x.data}, nullptr, [&](auto tag, auto lanes) {
     using T = decltype(tag);
     const ColumnTiling tiling = averageTiling(x, lanes);
-    return makeKernel([tiling, grid = gridFor(tiling.blocks(), traitsOf(context)), x = x.as<T>(),
-                       y = y.as<T>()](Stream& stream) {
-      launch(averageKernel<T, decltype(lanes)::value>, grid, blockOf(tiling), 0, stream, tiling, x,
-             y);
-    });
+    return makeKernel(
+        [tiling, grid = gridFor(tiling.blocks(), traitsOf(context)), x = x.as<T>(), y = y.as<T>(),
+         kernel = LoadedKernel(averageKernel<T, decltype(lanes)::value>)](Stream& stream) {
+          launch(kernel, grid, blockOf(tiling), 0, stream, tiling, x, y);
+        });
   });
 }
 
@@ -321,11 +321,10 @@ std::unique_ptr<Kernel> globalAveragePoolBackward(const Instruction& instruction
   return withLanes(dx.type, dx.shape[3], {dy.data, dx.data}, nullptr, [&](auto tag, auto lanes) {
     using T = decltype(tag);
     const ColumnTiling tiling = averageTiling(dx, lanes);
-    return makeKernel([tiling, grid = gridFor(tiling.blocks(), traitsOf(context)), dy = dy.as<T>(),
-                       dx = dx.as<T>()](Stream& stream) {
-      launch(averageBackwardKernel<T, decltype(lanes)::value>, grid, blockOf(tiling), 0, stream,
-             tiling, dy, dx);
-    });
+    return makeKernel(
+        [tiling, grid = gridFor(tiling.blocks(), traitsOf(context)), dy = dy.as<T>(),
+         dx = dx.as<T>(), kernel = LoadedKernel(averageBackwardKernel<T, decltype(lanes)::value>)](
+            Stream& stream) { launch(kernel, grid, blockOf(tiling), 0, stream, tiling, dy, dx); });
   });
 }
 

@@ -180,17 +180,27 @@ inline size_t partialBytes(const RowTiling& tiling) {
          static_cast<size_t>(tiling.channels);
 }
 
+// Launches mergeKernel on the partial sums of a tiling.
 template <typename Finish>
-void launchMerge(const RowTiling& tiling, const double* partial, Finish finish, Stream& stream) {
-  const auto blocks = static_cast<unsigned>(ceilDivide(tiling.channels, mergeChannels));
-  launch(mergeKernel<Finish>, dim3(blocks), dim3(mergeChannels * mergeSegments), 0, stream,
-         tiling.rowBlocks, tiling.channels, partial, finish);
-}
+class Merge {
+ public:
+  Merge(const RowTiling& tiling, Finish finish) : tiling_(tiling), finish_(finish) {}
+  void launch(Stream& stream, const double* partial) const {
+    const auto blocks = static_cast<unsigned>(ceilDivide(tiling_.channels, mergeChannels));
+    cuda::launch(kernel_, dim3(blocks), dim3(mergeChannels * mergeSegments), 0, stream,
+                 tiling_.rowBlocks, tiling_.channels, partial, finish_);
+  }
+
+ private:
+  RowTiling tiling_;
+  Finish finish_;
+  LoadedKernel<int, int64_t, const double*, Finish> kernel_{mergeKernel<Finish>};
+};
 
 // A kernel of one block a tile.
 template <typename... Parameters, typename... Arguments>
-void launchRows(void (*kernel)(RowTiling, Parameters...), const RowTiling& tiling, Stream& stream,
-                Arguments&&... arguments) {
+void launchRows(const LoadedKernel<RowTiling, Parameters...>& kernel, const RowTiling& tiling,
+                Stream& stream, Arguments&&... arguments) {
   launch(kernel, dim3(static_cast<unsigned>(tiling.blocks())), dim3(rowThreads), 0, stream, tiling,
          std::forward<Arguments>(arguments)...);
 }

@@ -146,7 +146,7 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& cont
   tiling.blocks = static_cast<int>(std::min<int64_t>(
       tiling.tiles(), int64_t{blocksPerMultiprocessor} * traitsOf(context).multiprocessors));
   return makeKernel(
-      [tiling, tensors, kernel = wide ? sgdKernel<lanes> : sgdKernel<1>,
+      [tiling, tensors, kernel = LoadedKernel(wide ? sgdKernel<lanes> : sgdKernel<1>),
        rule = Rule{update.velocity, update.nesterov, update.momentum},
        segments = upload(update.segments, context.backend),
        segmentCount = static_cast<int>(update.segments.size()),

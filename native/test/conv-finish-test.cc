@@ -68,8 +68,8 @@ void finishesGradients(DataType type, Convert convert) {
       const float before = accumulate ? 0.5f : std::numeric_limits<float>::quiet_NaN();
       const DeviceArray<Stored> from(computed);
       const DeviceArray<float> to(std::vector<float>(count, before));
-      cuda::finishFilterGradient(stream, from.data(), type, to.data(), static_cast<int64_t>(count),
-                                 accumulate);
+      cuda::filterGradientFinish(type, to.data(), static_cast<int64_t>(count), accumulate)(
+          stream, from.data());
       bool right = to.keptItsEnd();
       for (size_t i = 0; i < count; ++i) {
         right = right && to.data()[i] == valueOf(i) + (accumulate ? 0.5f : 0.0f);
@@ -102,7 +102,7 @@ void turnsSumsIntoStatistics() {
     squares[0] -= 3 * rows;  // less than the mean's own square: rounding may do so, if never so far
     const DeviceArray<float> from(sums), fromSquares(squares);
     const DeviceArray<float> to(std::vector<float>(static_cast<size_t>(2 * channels + 1)));
-    cuda::finishStatistics(stream, from.data(), fromSquares.data(), channels, rows, to.data());
+    cuda::statisticsFinish(channels, rows, to.data())(stream, from.data(), fromSquares.data());
     CHECK(to.keptItsEnd() && to.data()[2 * channels] == rows);
     for (int64_t c = 0; c < channels; ++c) {
       CHECK(std::abs(to.data()[c] - valueOf(static_cast<size_t>(c))) < 1e-6f);

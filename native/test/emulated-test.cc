@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <cstring>
 #include <future>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "../core/executor.h"
 #include "check.h"
+#include "emulator/cuda_runtime_api.h"
 #include "programs.h"
 
 namespace onehour::test {
@@ -86,6 +88,20 @@ void replays() {
   session.step(1, 4);
 }
 
+__global__ void neverLoaded() {}
+
+// Which shows that the kernels of the steps above were loaded while they were prepared.
+void refusesWhatWasNotLoaded() {
+  const cudaLaunchConfig_t config;
+  bool refused = false;
+  try {
+    cudaLaunchKernelEx(&config, neverLoaded);
+  } catch (const std::logic_error&) {
+    refused = true;
+  }
+  CHECK(refused);
+}
+
 void measures() {
   Session session;
   const auto timings = result<std::vector<Executor::Timing>>(
@@ -104,5 +120,7 @@ void measures() {
 
 int main() {
   using namespace onehour::test;
-  return run({{"recorded steps are replayed", replays}, {"each kernel is measured", measures}});
+  return run({{"recorded steps are replayed", replays},
+              {"each kernel is measured", measures},
+              {"a kernel that was not loaded is refused", refusesWhatWasNotLoaded}});
 }

@@ -274,6 +274,10 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
 
+struct cudaFuncAttributes {};
+// Loads a kernel.
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel);
+
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes = 0;
@@ -285,8 +289,10 @@ namespace onehour::emulator {
 // Runs the work at once, or keeps it for the graph that is being captured.
 cudaError_t perform(std::function<void()> work);
 
-// Runs a kernel's thread for every thread of every block, likewise.
-cudaError_t launch(const cudaLaunchConfig_t& config, std::function<void()> thread);
+// Runs a kernel's thread for every thread of every block, likewise. Throws where the kernel was not
+// loaded.
+cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config,
+                   std::function<void()> thread);
 
 }  // namespace onehour::emulator
 
@@ -294,7 +300,8 @@ template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                                Arguments&&... arguments) {
   return onehour::emulator::launch(
-      *config, [kernel, values = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {
+      reinterpret_cast<const void*>(kernel), *config,
+      [kernel, values = std::tuple<Parameters...>(std::forward<Arguments>(arguments)...)] {
         std::apply(kernel, values);
       });
 }

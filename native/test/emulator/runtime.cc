@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <mutex>
+#include <set>
 #include <stdexcept>
 #include <vector>
 
@@ -44,6 +46,27 @@ size_t freeBytes() {
 
 // A capture belongs to the thread that began it and takes in all streams that fork from its own.
 thread_local CUgraph_st* capturing = nullptr;
+
+// The kernels that were loaded, by address.
+class LoadedKernels {
+ public:
+  void add(const void* kernel) {
+    const std::lock_guard lock(mutex_);
+    kernels_.insert(kernel);
+  }
+  bool holds(const void* kernel) {
+    const std::lock_guard lock(mutex_);
+    return kernels_.contains(kernel);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<const void*> kernels_;
+};
+LoadedKernels& loadedKernels() {
+  static auto* kernels = new LoadedKernels;
+  return *kernels;
+}
 
 // What nothing wrote reads as NaN.
 constexpr int poison = 0xff;
@@ -90,7 +113,10 @@ cudaError_t perform(std::function<void()> work) {
   return cudaSuccess;
 }
 
-cudaError_t launch(const cudaLaunchConfig_t& config, std::function<void()> thread) {
+cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config,
+                   std::function<void()> thread) {
+  // A GPU would load it here, in the middle of a step or a recording.
+  if (!loadedKernels().holds(kernel)) throw std::logic_error("a launch of a kernel not loaded");
   return perform([config, thread = std::move(thread)] { runGrid(config, thread); });
 }
 
@@ -136,6 +162,11 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   *least = 0;
   *greatest = -1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void* kernel) {
+  onehour::emulator::loadedKernels().add(kernel);
   return cudaSuccess;
 }
 
