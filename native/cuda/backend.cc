@@ -39,11 +39,13 @@ class CudaMark final : public Mark {
   EventHandle handle_;
 };
 
-// A recorded submission.
+// A recorded submission. Its kernels keep the priorities of the streams that they were recorded on:
+// without the flag all of them had that of the stream that the graph is launched on.
 class GraphKernel final : public Kernel {
  public:
   explicit GraphKernel(cudaGraph_t graph) {
-    ONEHOUR_CUDA(cudaGraphInstantiate(executable_.out(), graph, 0));
+    ONEHOUR_CUDA(
+        cudaGraphInstantiate(executable_.out(), graph, cudaGraphInstantiateFlagUseNodePriority));
   }
   void run(Stream& stream) override {
     ONEHOUR_CUDA(cudaGraphLaunch(executable_.get(), handleOf(stream)));

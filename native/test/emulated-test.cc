@@ -88,6 +88,14 @@ void replays() {
   session.step(1, 4);
 }
 
+// What a collective's stream runs goes first in a replayed step as in others.
+void keepsPriorities() {
+  Session session;
+  CHECK(result<std::string>([&](auto done) { session.executor->record(std::move(done)); }).empty());
+  session.step(0, 2);
+  CHECK((emulator::replayedPriorities() == std::vector<int>{0, -1, 0}));
+}
+
 __global__ void neverLoaded() {}
 
 // Which shows that the kernels of the steps above were loaded while they were prepared.
@@ -121,6 +129,7 @@ void measures() {
 int main() {
   using namespace onehour::test;
   return run({{"recorded steps are replayed", replays},
+              {"recorded kernels keep their streams' priorities", keepsPriorities},
               {"each kernel is measured", measures},
               {"a kernel that was not loaded is refused", refusesWhatWasNotLoaded}});
 }

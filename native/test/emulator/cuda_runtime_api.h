@@ -12,6 +12,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "fibers.h"
 
@@ -251,6 +252,7 @@ using cudaGraph_t = struct CUgraph_st*;
 using cudaGraphExec_t = struct CUgraphExec_st*;
 inline const cudaStream_t cudaStreamLegacy = nullptr;
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
+enum { cudaGraphInstantiateFlagUseNodePriority = 8 };
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int priority);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
@@ -286,13 +288,16 @@ struct cudaLaunchConfig_t {
 
 namespace onehour::emulator {
 
-// Runs the work at once, or keeps it for the graph that is being captured.
-cudaError_t perform(std::function<void()> work);
+// Runs a kernel at once, or keeps it for the graph that is being captured.
+cudaError_t perform(cudaStream_t stream, std::function<void()> work);
 
 // Runs a kernel's thread for every thread of every block, likewise. Throws where the kernel was not
 // loaded.
 cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config,
                    std::function<void()> thread);
+
+// The priority of each kernel of the graph that was launched last.
+std::vector<int> replayedPriorities();
 
 }  // namespace onehour::emulator
 

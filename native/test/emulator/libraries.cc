@@ -15,7 +15,7 @@ class StandIn final : public Kernel {
  public:
   explicit StandIn(std::unique_ptr<Kernel> kernel) : kernel_(std::move(kernel)) {}
   void run(Stream& stream) override {
-    emulator::perform([this, &stream] { kernel_->run(stream); });
+    emulator::perform(handleOf(stream), [this, &stream] { kernel_->run(stream); });
   }
   size_t workspaceBytes() const override { return kernel_->workspaceBytes(); }
 

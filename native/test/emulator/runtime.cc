@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <vector>
@@ -12,16 +13,21 @@
 #include "cuda_runtime_api.h"
 
 struct CUstream_st {
-  CUgraph_st* capturing = nullptr;
+  int priority;
 };
 struct CUevent_st {
   std::chrono::steady_clock::time_point time;
 };
 struct CUgraph_st {
-  std::vector<std::function<void()>> work;
+  struct Node {
+    std::function<void()> work;
+    std::optional<int> priority;  // of a kernel: its stream's
+  };
+  std::vector<Node> nodes;
 };
 struct CUgraphExec_st {
-  std::vector<std::function<void()>> work;
+  std::vector<CUgraph_st::Node> nodes;
+  bool nodePriorities;  // or the priority of the stream that the graph is launched on
 };
 
 namespace onehour::cuda {
@@ -77,6 +83,19 @@ void* reserve(size_t bytes) {
   return memory;
 }
 
+// What `replayedPriorities` tells.
+std::mutex replayedLock;
+std::vector<int> replayed;
+
+cudaError_t enqueue(std::function<void()> work, std::optional<int> priority = {}) {
+  if (capturing != nullptr) {
+    capturing->nodes.push_back({std::move(work), priority});
+  } else {
+    work();
+  }
+  return cudaSuccess;
+}
+
 void runGrid(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
   static thread_local uint32_t launches = 0;
   const uint32_t seed = ++launches;
@@ -104,26 +123,26 @@ void runGrid(const cudaLaunchConfig_t& config, const std::function<void()>& thre
 
 }  // namespace
 
-cudaError_t perform(std::function<void()> work) {
-  if (capturing != nullptr) {
-    capturing->work.push_back(std::move(work));
-  } else {
-    work();
-  }
-  return cudaSuccess;
+cudaError_t perform(cudaStream_t stream, std::function<void()> work) {
+  return enqueue(std::move(work), stream == nullptr ? 0 : stream->priority);
+}
+
+std::vector<int> replayedPriorities() {
+  const std::lock_guard lock(replayedLock);
+  return replayed;
 }
 
 cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config,
                    std::function<void()> thread) {
   // A GPU would load it here, in the middle of a step or a recording.
   if (!loadedKernels().holds(kernel)) throw std::logic_error("a launch of a kernel not loaded");
-  return perform([config, thread = std::move(thread)] { runGrid(config, thread); });
+  return perform(config.stream, [config, thread = std::move(thread)] { runGrid(config, thread); });
 }
 
 }  // namespace onehour::emulator
 
 using onehour::emulator::capturing;
-using onehour::emulator::perform;
+using onehour::emulator::enqueue;
 
 const char* cudaGetErrorName(cudaError_t status) {
   return status == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaError";
@@ -195,8 +214,8 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind)
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
-  *stream = new CUstream_st;
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int priority) {
+  *stream = new CUstream_st{priority};
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -217,7 +236,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-  return perform([event] { event->time = std::chrono::steady_clock::now(); });
+  return enqueue([event] { event->time = std::chrono::steady_clock::now(); });
 }
 cudaError_t cudaEventQuery(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
@@ -226,10 +245,10 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEven
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t) {
-  return perform([=] { std::memcpy(to, from, bytes); });
+  return enqueue([=] { std::memcpy(to, from, bytes); });
 }
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t) {
-  return perform([=] { std::memset(memory, value, bytes); });
+  return enqueue([=] { std::memset(memory, value, bytes); });
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
@@ -247,15 +266,21 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
-                                 unsigned long long) {
-  *executable = new CUgraphExec_st{graph->work};
+                                 unsigned long long flags) {
+  *executable = new CUgraphExec_st{graph->nodes, flags == cudaGraphInstantiateFlagUseNodePriority};
   return cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   delete executable;
   return cudaSuccess;
 }
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
-  for (const auto& work : executable->work) work();
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  std::vector<int> priorities;
+  for (const auto& [work, priority] : executable->nodes) {
+    work();
+    if (priority) priorities.push_back(executable->nodePriorities ? *priority : stream->priority);
+  }
+  const std::lock_guard lock(onehour::emulator::replayedLock);
+  onehour::emulator::replayed = std::move(priorities);
   return cudaSuccess;
 }
