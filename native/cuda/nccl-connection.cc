@@ -1,5 +1,6 @@
 // Communicators are non-blocking: a call may return while a thread of NCCL's goes on, so that a
-// rank that waits in vain can give up. NCCL allows one call at a time, and abort at any time.
+// rank that waits in vain can give up. NCCL allows one call at a time for each of them, one
+// collective at a time for all of them, and abort at any time.
 #include "nccl-connection.h"
 
 #include <algorithm>
@@ -8,6 +9,8 @@
 #include <condition_variable>
 #include <cstring>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -58,13 +61,31 @@ std::string wordsFor(ncclResult_t result, ncclComm_t communicator) {
   return words.append(hintFor(words));
 }
 
+// Held while a collective of any communicator comes onto its stream, to the end of what NCCL goes
+// on with in the background: NCCL keeps the order of the calls among the communicators of a GPU,
+// and two threads that called at once, one for a program and one for a script's array, would have
+// none. Connecting stays out of it, because it waits for other ranks, which may need this one's
+// programs.
+std::timed_mutex& launches() {
+  static auto* mutex = new std::timed_mutex;  // never destroyed, as threads may outlive main
+  return *mutex;
+}
+
 }  // namespace
 
-// Locks are taken in the order of their declaration.
+// Locks are taken in the order of their declaration, and launches() behind `turn`.
 struct NcclConnection::State {
+  ~State() {
+    // An init that nothing ended may still write there.
+    static_cast<void>(opened.release());
+  }
+
   std::mutex turn;   // of the thread whose call NCCL goes on with
   std::mutex calls;  // guards every call of NCCL but abort, and what follows here
   ncclComm_t communicator = nullptr;
+  // Where NCCL writes the handle, from a thread of its own too, until the init has ended; null
+  // before and after.
+  std::unique_ptr<ncclComm_t> opened;
   std::map<void*, void*> registered;  // NCCL's handles by the base of the allocation
 
   std::mutex mutex;  // guards what follows here
@@ -95,9 +116,11 @@ struct NcclConnection::State {
     std::thread([state, ordinal, inPeace] {
       static_cast<void>(cudaSetDevice(ordinal));  // fails only where every call will
       ncclComm_t communicator = nullptr;
+      std::unique_ptr<ncclComm_t> opened;  // until the init has ended
       {
         const std::lock_guard lock(state->calls);
         communicator = std::exchange(state->communicator, nullptr);
+        opened = std::move(state->opened);
         if (inPeace && communicator != nullptr) {
           for (const auto& [base, handle] : state->registered) {
             static_cast<void>(ncclCommDeregister(communicator, handle));
@@ -159,14 +182,22 @@ void NcclConnection::open(const UniqueId& id) {
     if (state_->communicator != nullptr) {
       throw Error("ERR_COLLECTIVE", "NCCL", "the communicator is connected already");
     }
-    result = ncclCommInitRankConfig(&state_->communicator, size_, place, rank_, &config);
+    state_->opened = std::make_unique<ncclComm_t>(nullptr);
+    result = ncclCommInitRankConfig(state_->opened.get(), size_, place, rank_, &config);
+    state_->communicator = std::atomic_ref(*state_->opened).load();
   }
   settle("connecting to the other ranks", result);
+  const std::lock_guard lock(state_->calls);
+  state_->opened.reset();
 }
 
 void NcclConnection::enqueue(const std::string& what,
                              const std::function<ncclResult_t(ncclComm_t)>& call) {
   const std::lock_guard turn(state_->turn);
+  std::unique_lock launch(launches(), std::defer_lock);
+  do {  // the one before may wait for a peer, and this one be aborted meanwhile
+    throwIfFailed();
+  } while (!launch.try_lock_for(kFaultInterval));
   throwIfFailed();
   ncclResult_t result;
   {

@@ -29,7 +29,8 @@ class NcclConnection final : public Peers {
   void open(const UniqueId& id);
 
   // Puts work on a stream: `call` is one call of NCCL that takes the communicator. Returns when the
-  // work is on the stream, so that what follows on the stream follows it. One at a time.
+  // work is on the stream, so that what follows on the stream follows it. One at a time, of all
+  // connections of the process.
   void enqueue(const std::string& what, const std::function<ncclResult_t(ncclComm_t)>& call);
 
   // Blocks until an event has come that follows work of this connection.

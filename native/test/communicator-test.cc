@@ -202,6 +202,36 @@ void abortsFromAnotherThread(bool connected) {
   CHECK(contains(blocked.get().what(), "aborted by this process"));
   rank.abort();
   CHECK(contains(thrown([&] { rank.barrier(); }).what(), "aborted by this process"));
+  // Nor is the communicator called again, whose init wrote its handle once more when it ended.
+  const int before = stub::misuses();
+  const std::shared_ptr<void> memory = allocateForCollectives(64);
+  rank.prepare(memory.get());
+  CHECK(stub::misuses() == before && stub::registrations() == 0);
+}
+
+// A program's collectives on one thread, a script's on another, each on a communicator of its own.
+void launchesOneAtATime() {
+  Ranks programs(2, kNever);
+  Ranks scripts(2, kNever);
+  programs.connect();
+  scripts.connect();
+  const int before = stub::misuses();
+  auto script = std::async(std::launch::async, [&] {
+    scripts.each([](NcclCommunicator& rank) {
+      const DeviceMemory memory(64);
+      for (int i = 0; i < 200; ++i) rank.allReduce(memory.data, 1, DataType::f32);
+    });
+  });
+  programs.each([](NcclCommunicator& rank) {
+    const DeviceMemory memory(64);
+    const CudaStream stream(0);
+    for (int i = 0; i < 200; ++i) {
+      rank.enqueueAllReduce(memory.data, 1, DataType::f32, stream.handle());
+    }
+    ONEHOUR_CUDA(cudaStreamSynchronize(stream.handle()));
+  });
+  script.get();
+  CHECK(stub::misuses() == before);
 }
 
 void tellsAPeersEnd() {
@@ -284,6 +314,7 @@ int main() {
               {"a program's collective in vain", [] { watchesPrograms(false); }},
               {"a program's collective that fails", [] { watchesPrograms(true); }},
               {"memory is registered once and in time", registersMemory},
+              {"collectives come onto their streams one at a time", launchesOneAtATime},
               {"a finished communicator leaves in peace", leavesInPeace},
               {"no call that NCCL forbids", followsTheRules}});
 }

@@ -52,6 +52,7 @@ struct World {
   int destroyed = 0;
   int aborted = 0;
   std::atomic<int> misuses{0};
+  std::atomic<int> launches{0};  // of collectives, in progress
 };
 
 World& world() {
@@ -73,6 +74,8 @@ struct ncclComm {
   int polls = 0;                // in the background, to go
   std::function<void()> after;  // what happens then
   std::atomic<bool> inCall{false};
+  bool launching = false;       // counts in `launches`
+  ncclComm_t* place = nullptr;  // of the handle, until the init has ended
 };
 
 namespace {
@@ -128,13 +131,25 @@ void meet(const Shared& rank, uint64_t sequence, std::vector<uint8_t> bytes,
   journal.push_back(rank.group->place);
 }
 
+void endLaunch(ncclComm_t communicator) {
+  if (std::exchange(communicator->launching, false)) --world().launches;
+}
+
+// The background's last act of an init, however it ends.
+void endInit(ncclComm_t communicator) {
+  if (communicator->place != nullptr) *std::exchange(communicator->place, nullptr) = communicator;
+}
+
 ncclResult_t collective(ncclComm_t communicator, const void* from, size_t bytes,
                         cudaStream_t stream, std::function<void(const Operation&)> use) {
   const Call call(communicator, false);
   if (!call.entered()) return ncclInvalidArgument;
   const uint64_t sequence = communicator->sequence++;
-  return later(communicator, [shared = communicator->shared, sequence, from, bytes, stream,
-                              use = std::move(use)] {
+  if (world().launches++ > 0) ++world().misuses;
+  communicator->launching = true;
+  return later(communicator, [communicator, shared = communicator->shared, sequence, from, bytes,
+                              stream, use = std::move(use)] {
+    endLaunch(communicator);
     onehour::stub::post(stream, [=] {
       const auto* begin = static_cast<const uint8_t*>(from);
       meet(*shared, sequence, {begin, begin + bytes}, use);
@@ -236,7 +251,8 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* result, int size, ncclUniqueId i
   communicator->shared->group = group;
   communicator->shared->rank = rank;
   communicator->polls = kPollsInBackground;
-  communicator->after = [] {};
+  communicator->after = [communicator] { endInit(communicator); };
+  communicator->place = result;
   world().living.insert(communicator);
   *result = communicator;
   return ncclInProgress;
@@ -286,6 +302,8 @@ ncclResult_t ncclCommAbort(ncclComm_t communicator) {
     if (!call.entered()) return ncclInvalidArgument;
     const std::lock_guard lock(world().mutex);
     ++world().aborted;
+    endInit(communicator);
+    endLaunch(communicator);
     communicator->shared->aborted = true;
     world().changed.notify_all();
   }

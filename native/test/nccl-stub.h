@@ -13,7 +13,8 @@ int collectiveAllocations();
 // How communicators ended so far.
 int destroyed();
 int aborted();
-// Calls that NCCL forbids: on a communicator that is gone, in progress, or in another call.
+// Calls that NCCL forbids: on a communicator that is gone, in progress, or in another call, and a
+// collective while another communicator's comes onto its stream.
 int misuses();
 // What a rank's collectives did on the device so far, in that order: the meeting place of each as
 // it begins and as it ends.
