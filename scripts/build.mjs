@@ -1,19 +1,25 @@
 #!/usr/bin/env node
 // Builds the native modules with cmake-js into build/Release: `onehour build` and npm's install
-// script run it. Options: --tests adds the module for tests of the addon and makes warnings errors,
-// --check only lists what is missing, --debug builds for a debugger into build/Debug. ONEHOUR_CPU and
+// script run it. Options: --strict makes warnings errors, --tests adds the modules for tests, --check
+// only lists what is missing, --debug builds for a debugger into build/Debug. ONEHOUR_CPU and
 // ONEHOUR_CUDA, each auto, ON or OFF, choose the backends.
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { argv, execPath, exit, getuid } from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { Progress } from "./progress.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const missingFile = join(root, "build", "missing.txt");
 const require = createRequire(import.meta.url);
+
+const moduleNames = ["cpu", "cuda", "data"];
+/** What --tests adds. */
+const testModules = ["fake", "emulated"];
 
 function runs(command, ...args) {
   return spawnSync(command, args, { stdio: "ignore" }).status === 0;
@@ -143,14 +149,27 @@ function describeLeftOut(modules) {
   return reasons.map((reason) => `onehour: ${reason}`).join("\n");
 }
 
-/** Runs cmake-js; throws with the end of its output, all of which is kept in build/STEP.log. */
-function cmakeJs(step, options) {
+/**
+ * Runs cmake-js; throws with the end of its output, all of which is kept in build/STEP.log and goes to
+ * `progress` as it comes.
+ */
+async function cmakeJs(step, options, progress) {
   const program = require.resolve("cmake-js/bin/cmake-js");
-  const run = spawnSync(execPath, [program, step, ...options], { cwd: root, encoding: "utf8" });
   const log = join(root, "build", `${step}.log`);
-  writeFileSync(log, `${run.stdout}${run.stderr}`);
-  if (run.status === 0) return;
-  const tail = readFileSync(log, "utf8").split("\n").slice(-40).join("\n");
+  const run = spawn(execPath, [program, step, ...options], {
+    cwd: root,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, NINJA_STATUS: "[%f/%t] " },
+  });
+  const output = [];
+  for (const stream of [run.stdout, run.stderr])
+    stream.setEncoding("utf8").on("data", (text) => output.push(text));
+  if (progress) run.stdout.on("data", (text) => progress.take(text));
+  const [status] = await once(run, "close");
+  progress?.end();
+  writeFileSync(log, output.join(""));
+  if (status === 0) return;
+  const tail = output.join("").split("\n").slice(-40).join("\n");
   throw new Error(`${tail}\nThe native build failed (cmake-js ${step}); all of it is in ${log}`);
 }
 
@@ -159,7 +178,7 @@ function cmakeJs(step, options) {
  * built, and why others were not. Throws when none can be built or the build fails. What is missing
  * is kept in build/missing.txt, which a later load error repeats.
  */
-export function build({ tests = false, debug = false } = {}) {
+export async function build({ strict = false, tests = false, debug = false } = {}) {
   mkdirSync(join(root, "build"), { recursive: true });
   if (lacking(tools).length > 0) {
     let description = describeMissing(lacking([...tools, ...cpuLibraries, ...dataLibraries]));
@@ -171,7 +190,8 @@ export function build({ tests = false, debug = false } = {}) {
   const options = [
     ...["-d", root, "-O", folder, "-l", "error"],
     ...["-p", String(Math.max(2, availableParallelism()))],
-    ...["FAKE", "WERROR"].map((option) => `--CDONEHOUR_${option}=${tests ? "ON" : "OFF"}`),
+    `--CDONEHOUR_WERROR=${strict ? "ON" : "OFF"}`,
+    `--CDONEHOUR_FAKE=${tests ? "ON" : "OFF"}`,
     ...["CPU", "CUDA"].map(
       (backend) => `--CDONEHOUR_${backend}=${process.env[`ONEHOUR_${backend}`] ?? "auto"}`,
     ),
@@ -179,7 +199,7 @@ export function build({ tests = false, debug = false } = {}) {
     `--CDONEHOUR_CUDA_ARCHITECTURES=${process.env.ONEHOUR_CUDA_ARCHITECTURES ?? ""}`,
     ...(debug ? ["--debug"] : []),
   ];
-  cmakeJs("configure", options);
+  await cmakeJs("configure", options);
   const modules = readModules(folder);
   const leftOut = describeLeftOut(modules);
   if (leftOut === "") rmSync(missingFile, { force: true });
@@ -191,16 +211,18 @@ export function build({ tests = false, debug = false } = {}) {
       `No backend could be built:\n${leftOut || reasons.join("\n")}\nThen: npx onehour build`,
     );
   }
-  // A module of an earlier build would be loaded in place of one that cannot be built any more.
+  // A module of an earlier build would be loaded in place of one that is not built any more.
   const built = join(root, "build", debug ? "Debug" : "Release");
-  for (const { name, found } of modules)
-    if (!found) rmSync(join(built, `onehour_${name}.node`), { force: true });
-  cmakeJs("build", options);
+  const names = modules.filter(({ found }) => found).map(({ name }) => name);
+  if (tests) names.push(...testModules);
+  for (const name of [...moduleNames, ...testModules])
+    if (!names.includes(name)) rmSync(join(built, `onehour_${name}.node`), { force: true });
+  await cmakeJs("build", options, new Progress(`onehour: building ${names.join(", ")}`));
   return { built: describeBuilt(modules), leftOut };
 }
 
 if (import.meta.url === pathToFileURL(argv[1] ?? "").href) {
-  const known = new Set(["--tests", "--debug", "--check"]);
+  const known = new Set(["--strict", "--tests", "--debug", "--check"]);
   const unknown = argv.slice(2).filter((option) => !known.has(option));
   if (unknown.length > 0) {
     console.error(`unknown option ${unknown[0]}, expected ${[...known].join(", ")}`);
@@ -215,7 +237,8 @@ if (import.meta.url === pathToFileURL(argv[1] ?? "").href) {
     exit(0);
   }
   try {
-    const { built, leftOut } = build({
+    const { built, leftOut } = await build({
+      strict: argv.includes("--strict"),
       tests: argv.includes("--tests"),
       debug: argv.includes("--debug"),
     });

@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 // lib/ is in a checkout only, not in the package.
 if (!existsSync(join(root, "lib"))) {
   try {
-    const { built, leftOut } = build();
+    const { built, leftOut } = await build();
     if (leftOut !== "") console.error(leftOut);
     console.log(built);
     rmSync(join(root, "build", "cmake"), { recursive: true, force: true });

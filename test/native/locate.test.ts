@@ -211,6 +211,32 @@ describe("Python's wheels", () => {
   });
 });
 
+describe("the GPUs of this machine", () => {
+  /** What gpus.cmake prints beside an nvidia-smi that prints and ends so. */
+  function gpus(output: string, status = 0): string {
+    const smi = join(tools, "nvidia-smi");
+    write(smi, `#!/bin/sh\nprintf '${output}'\nexit ${status}\n`);
+    chmodSync(smi, 0o755);
+    const script = join(root, "native/cuda/gpus.cmake");
+    const run = spawnSync(cmake, ["-P", script], { encoding: "utf8", env: { PATH: tools } });
+    expect(run).toMatchObject({ status: 0, stderr: "" });
+    return run.stdout;
+  }
+
+  it("are what nvidia-smi lists, each kind once", () => {
+    expect(gpus("9.0\\n9.0\\n12.0\\n")).toBe("90,120\n");
+  });
+
+  it("are none without nvidia-smi, a driver or a GPU", () => {
+    expect(gpus("")).toBe("");
+    expect(gpus("No devices were found\\n", 6)).toBe("");
+    expect(gpus("Driver/library version mismatch\\nNVML library version: 535.161\\n", 18)).toBe("");
+    rmSync(join(tools, "nvidia-smi"));
+    const script = join(root, "native/cuda/gpus.cmake");
+    expect(spawnSync(cmake, ["-P", script], { env: { PATH: tools } }).stdout.toString()).toBe("");
+  });
+});
+
 describe("the configuration", () => {
   const configure = (...options: string[]) => {
     const build = mkdtempSync(join(folder, "build-"));
