@@ -8,12 +8,15 @@ const compiled = {
   replacement: fileURLToPath(new URL("dist/$1", import.meta.url)),
 };
 
+// What takes minutes: scripts/test sets this where it is asked for such a file.
+const heavy = process.env.ONEHOUR_TEST_HEAVY === "1";
+
 // Test files run in processes of their own (a native addon owns threads), one at a time: two cores
 // are the machine the timings of the supervision tests were chosen for.
 export default defineConfig({
   resolve: { alias: process.env.ONEHOUR_TEST_COMPILED === "1" ? [compiled] : [] },
   test: {
-    include: ["test/**/*.test.ts"],
+    include: ["test/**/*.test.ts", ...(heavy ? ["test/**/*.heavy.ts"] : [])],
     pool: "forks",
     fileParallelism: false,
     testTimeout: 60_000,

@@ -2,6 +2,7 @@
 // where they failed, exit status 1 if any did.
 #pragma once
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -46,6 +47,7 @@ inline bool contains(const std::string& text, const std::string& part) {
 }
 
 inline int run(const std::vector<Case>& cases) {
+  std::signal(SIGPIPE, SIG_IGN);  // as Node does: a peer that left is an error of the write
   for (const Case& test : cases) {
     const int before = failures;
     try {

@@ -8,7 +8,6 @@ import type { Device, Executor } from "../../lib/device.js";
 import { parse } from "../../lib/graph/parse.js";
 import { loadAddon } from "../../lib/native.js";
 import { onehour } from "../cli/command.js";
-import { withoutCuda } from "../support/cuda.js";
 
 const tiny = { model: "resnet8", batch: 2, precision: "fp32", device: "cpu", threads: 1 } as const;
 const operations = new Set(loadAddon("cpu").operations());
@@ -215,28 +214,4 @@ describe("the command", () => {
     expect(status).toBe(0);
     expect(JSON.parse(stdout)).toEqual(await ops({ ...tiny, repeats: 0 }));
   });
-
-  test.skipIf(withoutCuda !== undefined)(
-    "--traffic counts a GPU's step without a GPU",
-    async () => {
-      const { status, stdout, stderr } = await onehour([
-        ...["bench", "ops", "--model", "resnet8", "--batch", "2", "--device", "cuda"],
-        ...["--traffic", "--json"],
-      ]);
-      expect(stderr).toBe("");
-      expect(status).toBe(0);
-      const { settings, device, lines }: OpsResult = JSON.parse(stdout);
-      expect({ settings, device }).toMatchObject({
-        settings: { precision: "bf16" },
-        device: "cuda",
-      });
-      expect(lines.filter(({ bytes }) => !(bytes > 0))).toEqual([]);
-      const bytesOf = (name: string) =>
-        sum(lines.filter(({ op }) => op === name).map((l) => l.bytes));
-      // 2 images of 28×28: a byte a pixel and one for the flip; one channel of bf16 is padded to four.
-      const [pixels, flips] = [2 * 28 * 28, 2];
-      expect(bytesOf("normalize-input")).toBe(pixels + flips + 4 * pixels * 2);
-      expect(lines.filter(({ op }) => op === "conv2d-statistics").length).toBe(9);
-    },
-  );
 });

@@ -1,46 +1,4 @@
-// Each backend has a kernel for each op of each program of each model.
-import { describe, expect, it } from "vitest";
-import { type CompileOptions, compile } from "../../lib/graph/compile.js";
-import { parse } from "../../lib/graph/parse.js";
-import { models } from "../../lib/models/resnet.js";
-import { loadAddon } from "../../lib/native.js";
-import { modelOf, optionsFor } from "../graph/options.js";
-import { tellWithoutCuda, withoutCuda } from "../support/cuda.js";
+// The CPU's module has a kernel for each op of each program of each model.
+import { testOperationsOf } from "../support/operations-of.js";
 
-tellWithoutCuda("test/native/operations.test.ts");
-
-/** What the executor does itself. */
-const own: ReadonlySet<string> = new Set(["signal", "wait"]);
-
-const backends = [
-  { backend: "cpu", precisions: ["fp32", "bf16"], channelMultiple: 1 },
-  { backend: "cuda", precisions: ["fp32", "tf32", "bf16"], channelMultiple: 4 },
-] as const;
-
-describe.each(backends)("$backend", ({ backend, precisions, channelMultiple }) => {
-  const left = backend === "cuda" && withoutCuda !== undefined;
-
-  it.skipIf(left).each(Object.keys(models))("has every op of %s", (name) => {
-    const operations = new Set(loadAddon(backend).operations());
-    const model = modelOf(name);
-    const lacking = new Set<string>();
-    const programs = new Set<string>();
-    const check = (changes: Partial<CompileOptions>) => {
-      const options = optionsFor(model, { ...changes, operations, channelMultiple });
-      for (const { name: program, text } of compile(model, options).programs) {
-        programs.add(program);
-        for (const { op } of parse(text).instructions)
-          if (!own.has(op) && !operations.has(op)) lacking.add(`${op} of ${program}`);
-      }
-    };
-    for (const precision of precisions) {
-      check({ precision });
-      check({ precision, workers: 4, accumulate: 2, syncBatchNorm: 2 });
-    }
-    check({ momentumForm: "velocity", labelSmoothing: 0.1, nesterov: false });
-    expect([...lacking]).toEqual([]);
-    expect([...programs].sort()).toEqual(
-      ["average", "broadcast", "evaluate", "last", "micro", "weights"].sort(),
-    );
-  });
-});
+testOperationsOf("cpu", ["fp32", "bf16"], 1);

@@ -6,7 +6,7 @@ import { findGpus } from "../../lib/gpus.js";
 import { loadAddon } from "../../lib/native.js";
 import { tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 
-tellWithoutCuda("test/native/cuda.test.ts");
+tellWithoutCuda("test/native/cuda.heavy.ts");
 const built = withoutCuda === undefined;
 
 describe.runIf(built)("the CUDA module", () => {

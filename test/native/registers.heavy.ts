@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 
-tellWithoutCuda("test/native/registers.test.ts");
+tellWithoutCuda("test/native/registers.heavy.ts");
 
 const all = process.env.ONEHOUR_ALL_PLANS === "1";
 const build = join(root, all ? "build/architectures" : "build/cmake");

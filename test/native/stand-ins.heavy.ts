@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 
-tellWithoutCuda("test/native/stand-ins.test.ts");
+tellWithoutCuda("test/native/stand-ins.heavy.ts");
 
 const build = join(root, "build/cmake");
 const run = promisify(execFile);

@@ -1,0 +1,41 @@
+// Whether a backend has a kernel for each op of each program of each model.
+import { expect, it } from "vitest";
+import { type CompileOptions, compile } from "../../lib/graph/compile.js";
+import { parse } from "../../lib/graph/parse.js";
+import { models } from "../../lib/models/resnet.js";
+import { loadAddon } from "../../lib/native.js";
+import { modelOf, optionsFor } from "../graph/options.js";
+
+/** What the executor does itself. */
+const own: ReadonlySet<string> = new Set(["signal", "wait"]);
+
+/** Tests the module of `backend` in these precisions, with channels padded to a multiple. */
+export function testOperationsOf(
+  backend: string,
+  precisions: readonly CompileOptions["precision"][],
+  channelMultiple: number,
+): void {
+  it.each(Object.keys(models))("has every op of %s", (name) => {
+    const operations = new Set(loadAddon(backend).operations());
+    const model = modelOf(name);
+    const lacking = new Set<string>();
+    const programs = new Set<string>();
+    const check = (changes: Partial<CompileOptions>) => {
+      const options = optionsFor(model, { ...changes, operations, channelMultiple });
+      for (const { name: program, text } of compile(model, options).programs) {
+        programs.add(program);
+        for (const { op } of parse(text).instructions)
+          if (!own.has(op) && !operations.has(op)) lacking.add(`${op} of ${program}`);
+      }
+    };
+    for (const precision of precisions) {
+      check({ precision });
+      check({ precision, workers: 4, accumulate: 2, syncBatchNorm: 2 });
+    }
+    check({ momentumForm: "velocity", labelSmoothing: 0.1, nesterov: false });
+    expect([...lacking]).toEqual([]);
+    expect([...programs].sort()).toEqual(
+      ["average", "broadcast", "evaluate", "last", "micro", "weights"].sort(),
+    );
+  });
+}
