@@ -1,5 +1,5 @@
 // Trains a small network on synthetic images with two workers, and tests the checkpoint it leaves:
-//   npx jiti examples/train.ts
+//   npx onehour launch --workers 1 examples/train.ts
 
 import { evaluateCheckpoint, train } from "onehour";
 

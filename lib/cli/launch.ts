@@ -9,7 +9,7 @@ export function launchCommand(): Command {
   return new Command("launch")
     .description("Run a script of yours in k processes; connect() in it meets the others.")
     .option("--workers <k>", "processes to start; default: one a GPU, or 1", wholeNumber(1, 2))
-    .argument("<script>", "a .ts, .js or .mjs file")
+    .argument("<script>", "TypeScript or JavaScript: .ts, .mts, .cts, .js, .mjs or .cjs")
     .argument("[args...]", "handed to the script")
     .passThroughOptions()
     .action(async (script: string, args: string[], options: { workers?: number }) => {

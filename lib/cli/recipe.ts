@@ -3,7 +3,6 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { createJiti } from "jiti";
 import type { RecipeInput } from "../train/recipe.js";
 import { usageError } from "./values.js";
 
@@ -45,7 +44,9 @@ function parse(path: string): unknown {
 
 async function load(path: string): Promise<unknown> {
   try {
-    return await createJiti(import.meta.url).import(path, { default: true });
+    const { loadModule } = await import("../load-module.js");
+    const loaded = await loadModule(path);
+    return "default" in loaded ? loaded.default : loaded;
   } catch (error) {
     throw usageError(
       `${path} could not be loaded: ${error instanceof Error ? error.message : error}. ` +

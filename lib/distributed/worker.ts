@@ -22,6 +22,8 @@ const stackLimit = 8; // frames
 
 // The package's own modules: where our errors are thrown tells a user nothing.
 const own = new URL("..", import.meta.url);
+/** What stands between Node and a user's module, and tells nothing about any error. */
+const loaders = /node:internal|\/(load-module|load-hooks|transpile|distributed\/run-script)\.js:/;
 
 /** What the launcher is told of an error, at most 4000 bytes of JSON. */
 export function reportOf(thrown: unknown): ErrorReport {
@@ -29,8 +31,8 @@ export function reportOf(thrown: unknown): ErrorReport {
   const error = {
     message: describe(thrown).slice(0, reportLimit),
     code,
-    stack: (stack?.split("\n") ?? [])
-      .filter((line) => /^\s+at /.test(line) && !/node:internal|\/jiti\//.test(line))
+    stack: [...placeOf(thrown), ...(stack?.split("\n") ?? [])]
+      .filter((line) => /^\s+at /.test(line) && !loaders.test(line))
       .filter((line) => !code?.startsWith("ERR_ONEHOUR_") || !line.includes(own.pathname))
       .slice(0, stackLimit),
     secondary: isSecondary(thrown),
@@ -40,6 +42,12 @@ export function reportOf(thrown: unknown): ErrorReport {
     else error.message = `${error.message.slice(0, 0.8 * error.message.length)}…`;
   }
   return { error };
+}
+
+/** Where Node could not read a module, which it puts before the error's own text. */
+function placeOf(error: unknown): string[] {
+  const place = error instanceof SyntaxError && /^(\S.*:\d+)\n/.exec(error.stack ?? "")?.[1];
+  return place ? [`    at ${place}`] : [];
 }
 
 /** The message with its causes; the class too where no code tells more. */

@@ -28,6 +28,17 @@ test("a script that fails ends the command with status 1 and its message last", 
   expect(stderr.trimEnd().split("\n").at(-1)).toMatch(/^onehour: rank [01]: Error: no luck today$/);
 });
 
+test("a module that throws runs once, and its own frames are shown", async () => {
+  const script = join(folder, "throws.mjs");
+  writeFileSync(script, 'console.log("began");\nthrow new Error("no luck today");\n');
+  const { status, stdout, stderr } = await onehour(["launch", "--workers", "1", script]);
+  expect(stdout).toBe("began\n");
+  expect(stderr).toBe(
+    `    at <anonymous> (${script}:2:7)\nonehour: rank 0: Error: no luck today\n`,
+  );
+  expect(status).toBe(1);
+});
+
 test.each([
   ["the command", (pid: number) => pid],
   ["one process", firstChild],
