@@ -54,19 +54,19 @@ async function read({ files, offsets, lengths }: PictureRequest, picture: number
   }
 }
 
-/** What files of sharp's formats begin with, as Latin-1; sharp itself would read others, such as SVG. */
+/** What files of sharp's formats begin with, in hexadecimal; sharp would read others too, such as SVG. */
 const signatures: Readonly<Record<string, RegExp>> = {
-  JPEG: /^\xff\xd8/,
-  PNG: /^\x89PNG\r\n\x1a\n/,
-  WebP: /^RIFF[^]{4}WEBP/,
-  GIF: /^GIF8[79]a/,
+  JPEG: /^ffd8/,
+  PNG: /^89504e470d0a1a0a/,
+  WebP: /^52494646.{8}57454250/,
+  GIF: /^47494638(37|39)61/,
 };
 
 /** Decodes a format of sharp's to u8[height, width, 3]; the first frame of several. */
 async function decodeAny(
   bytes: Buffer,
 ): Promise<{ pixels: Uint8Array; width: number; height: number; damage?: string }> {
-  const start = bytes.toString("latin1", 0, 16);
+  const start = bytes.toString("hex", 0, 12);
   if (!Object.values(signatures).some((signature) => signature.test(start))) {
     throw new Error(`its format is none of ${Object.keys(signatures).join(", ")}`);
   }

@@ -209,8 +209,7 @@ void tellsOfEachPicture() {
   CHECK(outcome.problems.size() == 3);
   CHECK(outcome.problems[0].picture == 1 &&
         outcome.problems[0].trouble == data::Trouble::unreadable);
-  CHECK(outcome.problems[1].picture == 2 &&
-        outcome.problems[1].trouble == data::Trouble::undecoded);
+  CHECK(outcome.problems[1].picture == 2 && outcome.problems[1].trouble == data::Trouble::foreign);
   CHECK(outcome.problems[2].picture == 3 && outcome.problems[2].trouble == data::Trouble::damaged);
   CHECK(outcome.decodeSeconds > 0);
   for (const auto& worker : decoders.workers()) worker->stop();
