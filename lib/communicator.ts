@@ -53,7 +53,7 @@ export class Communicator implements NativeCommunicator {
     return call(() => this.native.address());
   }
 
-  connect(addresses: Uint8Array[]): Promise<void> {
+  connect(addresses: Uint8Array[]): Promise<boolean> {
     return settle(this.native.connect(addresses), new Error());
   }
 

@@ -106,10 +106,13 @@ export interface DeviceArray<T extends Float32Array | Int32Array = Float32Array 
 export interface NativeCommunicator {
   readonly rank: number;
   readonly size: number;
-  /** What the other ranks need to reach this one. */
+  /** What the other ranks need to know next to reach this one; for their eyes only. */
   address(): Uint8Array;
-  /** Meets the other ranks, given all addresses in rank order. */
-  connect(addresses: Uint8Array[]): Promise<void>;
+  /**
+   * Meets the other ranks, given all addresses in rank order. False when they have more to tell:
+   * then all exchange their addresses, which are new ones, and call again.
+   */
+  connect(addresses: Uint8Array[]): Promise<boolean>;
   /** Sums over the ranks, in place: an array of the host, or of the communicator's device. */
   allReduce(data: Float32Array | Float64Array | Int32Array | DeviceArray): Promise<void>;
   /** Copies `root`'s data to every rank, in place. */

@@ -1,11 +1,13 @@
 // `connect()`: the public way into a run of several ranks, for scripts and for training.
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { isDeviceArray } from "../communicator.js";
 import { type Device, type DeviceArray, type NativeCommunicator, openDevice } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { isBuilt, native } from "../native.js";
-import { readEnvironment } from "./environment.js";
-import { isLoopback, nameRanks, type Rendezvous } from "./rendezvous.js";
+import { type RendezvousAddress, readEnvironment } from "./environment.js";
+import { introduce } from "./introduce.js";
+import { nameRanks, type Rendezvous } from "./rendezvous.js";
 import { joinRendezvous } from "./rendezvous-client.js";
 import { hostRendezvous, type RendezvousServer } from "./rendezvous-server.js";
 
@@ -91,11 +93,10 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
     if (rank === 0 && place.source !== "onehour")
       server = await hostRendezvous({ worldSize, token, host, port, timeoutSeconds });
     rendezvous = await joinRendezvous({ rank, worldSize, token, host, port, timeoutSeconds });
-    await gathered(rendezvous, "meet", "");
-    // Gloo listens where this machine is reached, unless the user said where.
-    const address = server?.reachedAt ?? rendezvous.localAddress;
-    if (process.env.ONEHOUR_HOST === undefined && !isLoopback(address))
-      process.env.ONEHOUR_HOST = address;
+    const hosts = await gathered(rendezvous, "meet", thisHost());
+    if (rank === 0) warn(place.rendezvous, new Set(hosts.map(String)).size);
+    // Collectives listen where this machine is reached, unless ONEHOUR_HOST says where.
+    process.env.ONEHOUR_OWN_ADDRESS = server?.reachedAt ?? rendezvous.localAddress;
   }
   return new ConnectedWorld(
     { rank, worldSize, localRank, localWorldSize },
@@ -103,6 +104,28 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
     server,
     collectiveSeconds,
   );
+}
+
+/** What the native side tells machines by, too. */
+function thisHost(): string {
+  const start = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  return `${start} ${process.env.ONEHOUR_HOST ?? ""}`;
+}
+
+/** Says, once a run, what keeps nobody out. */
+function warn({ token }: RendezvousAddress, hosts: number): void {
+  if (token === undefined)
+    process.emitWarning(
+      "ONEHOUR_TOKEN is not set, so whoever can reach the ranks and guess the public name of this " +
+        "job may join them. Set it to the same random text for all ranks",
+      { code: "ONEHOUR_TOKEN" },
+    );
+  if (hosts > 1)
+    process.emitWarning(
+      `the ranks are on ${hosts} hosts. What they send each other is not encrypted: the network ` +
+        "between the hosts must be one that you trust (SECURITY.md)",
+      { code: "ONEHOUR_NETWORK" },
+    );
 }
 
 /** Stands for a secret where the launcher gives none: it only keeps strangers' runs apart. */
@@ -124,6 +147,10 @@ class Solitude implements Rendezvous {
 
   async gather(_key: string, value: Uint8Array | string): Promise<Buffer[]> {
     return [Buffer.from(value)];
+  }
+
+  async exchange(_key: string, value: Uint8Array): Promise<Uint8Array[]> {
+    return [value];
   }
 
   announce(): void {}
@@ -167,6 +194,7 @@ class ConnectedWorld implements World {
         place.worldSize === 1
           ? rendezvous.gather(key, value)
           : native.whileWaiting(() => rendezvous.gather(key, value)),
+      exchange: (key, value) => native.whileWaiting(() => rendezvous.exchange(key, value)),
       announce: (key, value) => rendezvous.announce(key, value),
       listen: (key, listener) => rendezvous.listen(key, listener),
       close: () => rendezvous.close(),
@@ -245,9 +273,7 @@ class ConnectedWorld implements World {
       this.collectiveSeconds,
     );
     if (this.worldSize === 1) return communicator;
-    const addresses = await this.rendezvous.gather(`communicator ${name}`, communicator.address());
-    const first = this.rank - place;
-    await communicator.connect(addresses.slice(first, first + groupSize));
+    await introduce(communicator, this.rendezvous, `communicator ${name}`, this.rank - place);
     return communicator;
   }
 

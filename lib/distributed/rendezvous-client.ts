@@ -11,6 +11,8 @@ import {
   plainAddress,
   proof,
   type Rendezvous,
+  seal,
+  unseal,
 } from "./rendezvous.js";
 
 const retryMilliseconds = 100;
@@ -41,6 +43,7 @@ class RendezvousClient implements Rendezvous {
   constructor(
     readonly rank: number,
     readonly worldSize: number,
+    private readonly token: string,
     private readonly socket: Socket,
   ) {
     socket.unref();
@@ -86,6 +89,16 @@ class RendezvousClient implements Rendezvous {
       this.pending.set(key, { resolve, reject });
       this.socket.ref();
       sendFrame(this.socket, { type: "gather", key, value: bytes.toString("base64") });
+    });
+  }
+
+  async exchange(key: string, value: Uint8Array): Promise<Uint8Array[]> {
+    const context = (rank: number) => JSON.stringify([key, rank, this.worldSize]);
+    const sealed = await this.gather(key, seal(this.token, context(this.rank), value));
+    return sealed.map((bytes, rank) => {
+      const opened = unseal(this.token, context(rank), bytes);
+      if (opened !== undefined) return opened;
+      throw failure(`"${key}": what rank ${rank} said was changed on its way to rank ${this.rank}`);
     });
   }
 
@@ -184,7 +197,7 @@ function attempt(options: ClientOptions, milliseconds: number): Promise<Rendezvo
             if (frame.type !== "welcome") return refused(failure(message));
             clearTimeout(timer);
             reader.limit = 2 * frameLimit * worldSize;
-            client = new RendezvousClient(rank, worldSize, socket);
+            client = new RendezvousClient(rank, worldSize, token, socket);
             resolve(client);
           }
         }

@@ -16,6 +16,8 @@ import {
 } from "./rendezvous.js";
 
 const greetingSeconds = 5; // from a connection to its proof
+// Unknown connections beside the ranks': room for a rank to get through a flood of strangers.
+const mostStrangers = 128;
 
 export interface ServerOptions {
   worldSize: number;
@@ -83,8 +85,9 @@ export class RendezvousServer {
   private greet(socket: Socket): void {
     const { worldSize } = this.options;
     this.strangers.add(socket);
-    // Never more unknown connections than ranks: the oldest makes room.
-    if (this.strangers.size > worldSize) this.strangers.values().next().value?.destroy();
+    // The oldest makes room.
+    if (this.strangers.size > mostStrangers + worldSize)
+      this.strangers.values().next().value?.destroy();
 
     const nonce = randomBytes(32).toString("hex");
     const reader = new FrameReader(greetingLimit);

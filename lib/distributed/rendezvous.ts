@@ -1,6 +1,12 @@
 // Where ranks meet, as one of them sees it, and what server and clients agree on: a small TCP server
 // gathers values by key. Nobody says anything else before both sides proved that they know the token.
-import { createHmac, timingSafeEqual } from "node:crypto";
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  randomBytes,
+  timingSafeEqual,
+} from "node:crypto";
 import { OnehourError } from "../errors.js";
 
 export const greetingLimit = 1024; // bytes of a frame before a peer is known
@@ -16,6 +22,11 @@ export interface Rendezvous {
    * @throws OnehourError ERR_ONEHOUR_RENDEZVOUS naming the ranks that are missing.
    */
   gather(key: string, value: Uint8Array | string): Promise<Buffer[]>;
+  /**
+   * As `gather`, for what nobody else may learn on its way: only who knows the token can read it,
+   * or put something in its place.
+   */
+  exchange(key: string, value: Uint8Array): Promise<Uint8Array[]>;
   /**
    * Tells every rank, this one too, without waiting for any. All ranks hear it before the end of
    * whatever they gather next with this one.
@@ -34,6 +45,36 @@ export interface Rendezvous {
 /** That whoever sends it knows the token, for these parts of one conversation. */
 export function proof(token: string, ...parts: readonly (string | number)[]): string {
   return createHmac("sha256", token).update(JSON.stringify(parts)).digest("hex");
+}
+
+const sealing = "aes-256-gcm";
+const nonceBytes = 12;
+const tagBytes = 16;
+
+function sealingKey(token: string): Buffer {
+  return createHmac("sha256", token).update("seal").digest();
+}
+
+/** Bytes that only who knows the token can read or make; `context` is what they are good for. */
+export function seal(token: string, context: string, bytes: Uint8Array): Buffer {
+  const nonce = randomBytes(nonceBytes);
+  const cipher = createCipheriv(sealing, sealingKey(token), nonce).setAAD(Buffer.from(context));
+  return Buffer.concat([nonce, cipher.update(bytes), cipher.final(), cipher.getAuthTag()]);
+}
+
+/** What was sealed, or undefined where that was something else. */
+export function unseal(token: string, context: string, sealed: Uint8Array): Buffer | undefined {
+  if (sealed.length < nonceBytes + tagBytes) return undefined;
+  const end = sealed.length - tagBytes;
+  const nonce = sealed.subarray(0, nonceBytes);
+  const decipher = createDecipheriv(sealing, sealingKey(token), nonce, { authTagLength: tagBytes })
+    .setAAD(Buffer.from(context))
+    .setAuthTag(sealed.subarray(end));
+  try {
+    return Buffer.concat([decipher.update(sealed.subarray(nonceBytes, end)), decipher.final()]);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Compares proofs in a time that does not tell where they differ. */

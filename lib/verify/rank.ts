@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Device, type NativeCommunicator, openBackend } from "../device.js";
 import { connect, type World } from "../distributed/connect.js";
+import { introduce } from "../distributed/introduce.js";
 import { median, norm, relativeError } from "./compare.js";
 import { errorScale, TestNetwork } from "./network.js";
 import type { Check } from "./report.js";
@@ -36,7 +37,7 @@ async function join(
 ): Promise<NativeCommunicator> {
   const { rank, worldSize, rendezvous } = world;
   const communicator = device.createCommunicator(rank, worldSize, timeoutSeconds);
-  await communicator.connect(await rendezvous.gather(name, communicator.address()));
+  await introduce(communicator, rendezvous, name);
   return communicator;
 }
 

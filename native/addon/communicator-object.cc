@@ -132,12 +132,13 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
       for (uint32_t index = 0; index < list.Length(); ++index) {
         addresses.push_back(bytesArgument(list.Get(index), "an address"));
       }
+      const auto connected = std::make_shared<bool>(false);
       return enqueue(
           info.Env(),
-          [addresses = std::move(addresses)](Communicator& communicator) {
-            communicator.connect(addresses);
+          [addresses = std::move(addresses), connected](Communicator& communicator) {
+            *connected = communicator.connect(addresses);
           },
-          undefinedResult);
+          [connected](Napi::Env env) { return Napi::Boolean::New(env, *connected); });
     });
   }
 

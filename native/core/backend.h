@@ -57,14 +57,15 @@ std::unique_ptr<Kernel> makeKernel(Body body, size_t workspaceBytes = 0) {
 }
 
 // A group of ranks that communicates. `address` bytes of all ranks are exchanged by the caller
-// (TypeScript's rendezvous) and handed to `connect` in rank order.
+// (TypeScript's rendezvous) and handed to `connect` in rank order. While that returns false, the
+// ranks have more to tell: all exchange what `address` now gives, and call again.
 class Communicator {
  public:
   virtual ~Communicator() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
   virtual std::vector<uint8_t> address() const = 0;
-  virtual void connect(const std::vector<std::vector<uint8_t>>& addresses) = 0;  // blocks
+  virtual bool connect(const std::vector<std::vector<uint8_t>>& addresses) = 0;  // blocks
   virtual void allReduce(void* data, size_t count, DataType type) = 0;  // sum, in place; blocks
   virtual void broadcast(void* data, size_t bytes, int root) = 0;       // blocks
   virtual void allGather(const void* input, void* output,

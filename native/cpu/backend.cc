@@ -263,7 +263,7 @@ class CpuBackend final : public Backend {
 
   std::unique_ptr<Communicator> createCommunicator(int rank, int size,
                                                    double timeoutSeconds) override {
-    return createGlooCommunicator(rank, size, timeoutSeconds);
+    return createHostCommunicator(rank, size, timeoutSeconds);
   }
 
  private:

@@ -1,15 +1,11 @@
-// Collectives between processes: a Gloo context over TCP behind the Communicator interface, which
-// sums through shared memory where all ranks are on one machine, and the kernels that use one.
+// Collectives between processes: shared memory where all ranks are on one machine, else Gloo over
+// proven connections, behind the Communicator interface; and the kernels that use one.
 #include "../core/collective.h"
 
 #include <gloo/allgather.h>
 #include <gloo/allreduce.h>
 #include <gloo/barrier.h>
 #include <gloo/broadcast.h>
-#include <gloo/context.h>
-#include <gloo/transport/context.h>
-#include <gloo/transport/tcp/address.h>
-#include <gloo/transport/tcp/device.h>
 
 #include <algorithm>
 #include <atomic>
@@ -22,7 +18,9 @@
 
 #include "../core/error.h"
 #include "../core/progress.h"
+#include "gloo-context.h"
 #include "kernels.h"
+#include "links.h"
 #include "shared-memory.h"
 
 namespace onehour::cpu {
@@ -33,9 +31,6 @@ using std::chrono::milliseconds;
 // Up to this many bytes the number of messages decides (recursive halving), above it the bytes that
 // travel (ring).
 constexpr size_t kSmallAllReduce = 16 * 1024;
-
-// Gloo waits this many times longer for a connection than for a message.
-constexpr int kConnectPatience = 5;
 
 // to[i] += from[i]; addition commutes exactly, so either operand may be the accumulator.
 template <typename T>
@@ -59,110 +54,90 @@ std::string environment(const char* name) {
   return value == nullptr ? std::string() : std::string(value);
 }
 
-// Gloo's messages begin with "[file:line] ".
+// Errors of Gloo's own begin with "[file:line] ".
 std::string withoutSource(std::string message) {
   const size_t end = message.find("] ");
   if (!message.empty() && message[0] == '[' && end != std::string::npos) message.erase(0, end + 2);
   return message;
 }
 
-class GlooContext final : public gloo::Context {
- public:
-  GlooContext(int rank, int size, milliseconds timeout) : gloo::Context(rank, size) {
-    gloo::transport::tcp::attr attributes;
-    attributes.iface = environment("ONEHOUR_INTERFACE");
-    if (attributes.iface.empty()) {
-      attributes.hostname = environment("ONEHOUR_HOST");
-      if (attributes.hostname.empty()) attributes.hostname = "127.0.0.1";
-    }
-    device_ = gloo::transport::tcp::CreateDevice(attributes);
-    transportContext_ = device_->createContext(rank, size);
-    // A pair takes its connection's patience from the timeout at its creation.
-    transportContext_->setTimeout(
-        std::max<milliseconds>(timeout / kConnectPatience, milliseconds(200)));
-    for (int peer = 0; peer < size; ++peer) {
-      if (peer != rank) transportContext_->createPair(peer);
-    }
-    transportContext_->setTimeout(timeout);
-    setTimeout(timeout);
-  }
-
-  std::vector<char> pairAddress(int peer) const {
-    return transportContext_->getPair(peer)->address().bytes();
-  }
-
-  // Breaks all connections; blocked and later operations throw. A wait that times out does exactly
-  // this to its whole context, and is the one way to it in Gloo's public interface.
-  void breakConnections() {
-    char byte = 0;
-    auto buffer = createUnboundBuffer(&byte, sizeof(byte));
-    try {
-      buffer->waitRecv(milliseconds(1));
-    } catch (const std::exception&) {
-    }
-  }
+// What a rank tells the others first.
+struct Introduction {
+  SharedMemory::Introduction memory;
+  Links::Introduction links;
 };
 
-class GlooCommunicator final : public Communicator {
+template <typename T>
+std::vector<uint8_t> bytesOf(const T& value) {
+  const auto* from = reinterpret_cast<const uint8_t*>(&value);
+  return {from, from + sizeof(value)};
+}
+
+// What every rank told, of one type.
+template <typename T>
+std::vector<T> valuesOf(const std::vector<std::vector<uint8_t>>& told) {
+  std::vector<T> result(told.size());
+  for (size_t rank = 0; rank < told.size(); ++rank)
+    std::memcpy(static_cast<void*>(&result[rank]), told[rank].data(), sizeof(T));
+  return result;
+}
+
+class HostCommunicator final : public Communicator {
  public:
-  GlooCommunicator(int rank, int size, double timeoutSeconds)
+  HostCommunicator(int rank, int size, double timeoutSeconds)
       : rank_(rank),
         size_(size),
         timeout_(static_cast<int64_t>(1000 * std::clamp(timeoutSeconds, 1.0, 3600.0 * 100))) {
     if (size < 1 || rank < 0 || rank >= size) {
-      throw Error("ERR_COLLECTIVE", "Gloo",
+      throw Error("ERR_COLLECTIVE", "onehour",
                   "rank " + std::to_string(rank) + " of " + std::to_string(size) +
                       " does not exist; expected 0 ≤ rank < size");
     }
     if (size == 1) return;
     memory_ = std::make_unique<SharedMemory>(rank, size);
-    guarded("opening sockets",
-            [&] { context_ = std::make_shared<GlooContext>(rank, size, timeout_); });
+    links_ = std::make_unique<Links>(rank, size);
   }
 
   int rank() const override { return rank_; }
   int size() const override { return size_; }
 
-  // The addresses that this rank listens at, one for each other rank, in rank order.
   std::vector<uint8_t> address() const override {
-    std::vector<uint8_t> result;
-    for (int peer = 0; peer < size_; ++peer) {
-      if (peer == rank_) continue;
-      const std::vector<char> bytes = context_->pairAddress(peer);
-      result.insert(result.end(), bytes.begin(), bytes.end());
+    if (size_ == 1) return {};
+    switch (stage_) {
+      case Stage::nothing: {
+        Introduction own{memory_->introduction(), links_->introduction()};
+        if (!environment("ONEHOUR_SHM_DISABLE").empty()) own.memory.machine = {};
+        return bytesOf(own);
+      }
+      case Stage::memory:
+        return bytesOf(static_cast<uint8_t>(mapped_));
+      case Stage::sockets:
+        return bytesOf(links_->place());
+      case Stage::connected:
+        break;
     }
-    return result;
+    return {};
   }
 
-  void connect(const std::vector<std::vector<uint8_t>>& addresses) override {
-    if (size_ == 1) return;
+  // The ranks introduce themselves, then tell whether they could map rank 0's memory; where one
+  // could not, they tell where they listen.
+  bool connect(const std::vector<std::vector<uint8_t>>& told) override {
+    if (size_ == 1) return true;
     guarded("connecting to the other ranks", [&] {
-      if (addresses.size() != static_cast<size_t>(size_)) {
-        throw std::invalid_argument("got the addresses of " + std::to_string(addresses.size()) +
+      if (told.size() != static_cast<size_t>(size_)) {
+        throw std::invalid_argument("got the addresses of " + std::to_string(told.size()) +
                                     " ranks");
       }
-      const size_t width = context_->pairAddress(rank_ == 0 ? 1 : 0).size();
-      std::vector<std::vector<char>> theirs(size_);
+      const size_t width = address().size();
       for (int peer = 0; peer < size_; ++peer) {
-        if (peer == rank_) continue;
-        const std::vector<uint8_t>& all = addresses[peer];
-        if (all.size() != width * (size_ - 1)) {
-          throw std::invalid_argument("the address of rank " + std::to_string(peer) + " has " +
-                                      std::to_string(all.size()) + " bytes, expected " +
-                                      std::to_string(width * (size_ - 1)) +
-                                      "; do all ranks run the same build?");
-        }
-        const auto begin = all.begin() + width * (rank_ < peer ? rank_ : rank_ - 1);
-        theirs[peer].assign(begin, begin + width);
+        if (told[peer].size() == width) continue;
+        throw std::invalid_argument("the address of rank " + std::to_string(peer) + " has " +
+                                    std::to_string(told[peer].size()) + " bytes, expected " +
+                                    std::to_string(width) + "; do all ranks run the same build?");
       }
-      for (int peer = 0; peer < size_; ++peer) {
-        if (peer == rank_) continue;
-        peers_.emplace_back(peer, gloo::transport::tcp::Address(theirs[peer]).str());
-        context_->getPair(peer)->connect(theirs[peer]);
-      }
-      connected_ = true;
+      proceed(told);
     });
-    shareMemory();
+    return stage_ == Stage::connected;
   }
 
   void allReduce(void* data, size_t count, DataType type) override {
@@ -172,19 +147,20 @@ class GlooCommunicator final : public Communicator {
       case DataType::i32:
         return reduce<int32_t>(data, count);
       default:
-        throw Error("ERR_COLLECTIVE", "Gloo",
+        throw Error("ERR_COLLECTIVE", "onehour",
                     "all-reduce adds f32 and i32, got " + std::string(nameOf(type)));
     }
   }
 
   void broadcast(void* data, size_t bytes, int root) override {
     if (root < 0 || root >= size_) {
-      throw Error("ERR_COLLECTIVE", "Gloo",
+      throw Error("ERR_COLLECTIVE", "onehour",
                   "broadcast from rank " + std::to_string(root) +
                       ", but the group has ranks 0 to " + std::to_string(size_ - 1));
     }
     if (size_ == 1 || bytes == 0) return;
     run("broadcast", bytes, [&](uint32_t tag) {
+      if (sharing_) return memory_->broadcast(data, bytes, root, timeout_);
       gloo::BroadcastOptions options(context_);
       options.setOutput(static_cast<uint8_t*>(data), bytes);
       options.setRoot(root);
@@ -200,6 +176,7 @@ class GlooCommunicator final : public Communicator {
       return;
     }
     run("all-gather", bytes * size_, [&](uint32_t tag) {
+      if (sharing_) return memory_->allGather(input, output, bytes, timeout_);
       gloo::AllgatherOptions options(context_);
       // Gloo only reads its input.
       options.setInput(static_cast<uint8_t*>(const_cast<void*>(input)), bytes);
@@ -212,6 +189,7 @@ class GlooCommunicator final : public Communicator {
   void barrier() override {
     if (size_ == 1) return;
     run("barrier", 0, [&](uint32_t tag) {
+      if (sharing_) return memory_->barrier(timeout_);
       gloo::BarrierOptions options(context_);
       options.setTag(tag);
       gloo::barrier(options);
@@ -221,28 +199,56 @@ class GlooCommunicator final : public Communicator {
   void abort() noexcept override {
     try {
       fail("aborted by this process");
-      if (sharing_) memory_->leave();
-      if (context_) context_->breakConnections();
+      leave();
     } catch (...) {
-      // Out of memory for a message: the connections' own timeout ends the wait.
+      // Out of memory for a message: the wait's own timeout ends it.
     }
   }
 
  private:
-  // Sums go through shared memory where every rank can map it.
-  void shareMemory() {
-    std::vector<SharedMemory::Introduction> ranks(size_);
-    SharedMemory::Introduction own = memory_->introduction();
-    if (!environment("ONEHOUR_SHM_DISABLE").empty()) own.machine = {};
-    allGather(&own, ranks.data(), sizeof(own));
-    const uint8_t mapped = memory_->map(ranks) ? 1 : 0;
-    std::vector<uint8_t> all(size_);
-    allGather(&mapped, all.data(), sizeof(mapped));
-    sharing_ = std::count(all.begin(), all.end(), 1) == size_;
-    if (!sharing_) return memory_.reset();
-    // An abort that came before could not tell the others through the memory.
-    const std::lock_guard<std::mutex> lock(failureLock_);
-    if (!failure_.empty()) memory_->leave();
+  // What the ranks have told each other so far.
+  enum class Stage { nothing, memory, sockets, connected };
+
+  void proceed(const std::vector<std::vector<uint8_t>>& told) {
+    switch (stage_) {
+      case Stage::nothing: {
+        introductions_ = valuesOf<Introduction>(told);
+        std::vector<SharedMemory::Introduction> ranks;
+        for (const Introduction& one : introductions_) ranks.push_back(one.memory);
+        mapped_ = memory_->map(ranks);
+        stage_ = Stage::memory;
+        return;
+      }
+      case Stage::memory: {
+        sharing_ =
+            std::all_of(told.begin(), told.end(), [](const auto& one) { return one[0] == 1; });
+        if (sharing_) {
+          stage_ = Stage::connected;
+          // An abort that came before could not tell the others through the memory.
+          const std::lock_guard<std::mutex> lock(failureLock_);
+          if (!failure_.empty()) memory_->leave();
+          return;
+        }
+        std::vector<Links::Introduction> ranks;
+        for (const Introduction& one : introductions_) ranks.push_back(one.links);
+        links_->listen(ranks);
+        stage_ = Stage::sockets;
+        return;
+      }
+      case Stage::sockets:
+        links_->connect(valuesOf<Links::Place>(told), Links::Clock::now() + timeout_);
+        context_ = std::make_shared<GlooContext>(rank_, size_, *links_, timeout_);
+        stage_ = Stage::connected;
+        return;
+      case Stage::connected:
+        throw std::logic_error("the communicator is connected already");
+    }
+  }
+
+  // The others' waits for this rank end, and its own.
+  void leave() noexcept {
+    if (sharing_) memory_->leave();
+    if (links_) links_->shut();
   }
 
   template <typename T>
@@ -266,13 +272,14 @@ class GlooCommunicator final : public Communicator {
   void run(const char* what, size_t bytes, Body body) {
     std::lock_guard<std::mutex> order(order_);
     guarded(bytes == 0 ? what : std::string(what) + " of " + std::to_string(bytes) + " bytes", [&] {
-      if (!connected_) throw std::logic_error("the communicator is not connected yet");
+      if (stage_ != Stage::connected)
+        throw std::logic_error("the communicator is not connected yet");
       body(tag_++);
     });
   }
 
   // Runs a blocking operation as one that waits for peers; turns what it throws into an Error, and
-  // repeats the first failure for every later call, since Gloo cannot recover its connections.
+  // repeats the first failure for every later call: what was on its way is lost.
   template <typename Body>
   void guarded(const std::string& what, Body body) {
     throwIfFailed();
@@ -280,10 +287,10 @@ class GlooCommunicator final : public Communicator {
       progress::WaitingScope waiting;
       body();
     } catch (const std::exception& error) {
-      fail(what + " failed: " + withPeers(withoutSource(error.what())) +
+      fail(what + " failed: " + withoutSource(error.what()) +
            ". The usual cause is a rank that ended or waits elsewhere: look for the first error of "
            "the other ranks");
-      if (sharing_) abort();  // the sockets too, on which others may wait for this rank next
+      leave();  // others may wait for this rank in what comes next
       throwIfFailed();
     }
   }
@@ -296,34 +303,20 @@ class GlooCommunicator final : public Communicator {
   void throwIfFailed() {
     std::lock_guard<std::mutex> lock(failureLock_);
     if (failure_.empty()) return;
-    throw Error("ERR_COLLECTIVE", "Gloo",
+    throw Error("ERR_COLLECTIVE", "onehour",
                 "rank " + std::to_string(rank_) + " of " + std::to_string(size_) + ": " + failure_);
-  }
-
-  // Gloo names a peer by its address, ranks are what a reader knows. An accepted connection has a
-  // port that nobody announced: then only the peer of a pair is known.
-  std::string withPeers(std::string message) const {
-    for (const auto& [peer, address] : peers_) {
-      const size_t at = message.find(address);
-      if (at == std::string::npos) continue;
-      const size_t end = at + address.size();
-      if (end < message.size() && message[end] >= '0' && message[end] <= '9') continue;
-      message.replace(at, address.size(), "rank " + std::to_string(peer) + " at " + address);
-      return message;
-    }
-    if (peers_.size() == 1 && message.find("rank ") == std::string::npos)
-      message += " (rank " + std::to_string(peers_[0].first) + ")";
-    return message;
   }
 
   const int rank_;
   const int size_;
   const milliseconds timeout_;
-  std::shared_ptr<GlooContext> context_;
+  std::vector<Introduction> introductions_;
   std::unique_ptr<SharedMemory> memory_;
+  std::unique_ptr<Links> links_;
+  std::shared_ptr<GlooContext> context_;
+  Stage stage_ = Stage::nothing;
+  bool mapped_ = false;  // by this rank
   std::atomic<bool> sharing_{false};
-  std::vector<std::pair<int, std::string>> peers_;
-  bool connected_ = false;
   uint32_t tag_ = 0;
   std::mutex order_;
   std::mutex failureLock_;
@@ -359,8 +352,8 @@ const KernelTable& collectiveKernels() {
   return table;
 }
 
-std::unique_ptr<Communicator> createGlooCommunicator(int rank, int size, double timeoutSeconds) {
-  return std::make_unique<GlooCommunicator>(rank, size, timeoutSeconds);
+std::unique_ptr<Communicator> createHostCommunicator(int rank, int size, double timeoutSeconds) {
+  return std::make_unique<HostCommunicator>(rank, size, timeoutSeconds);
 }
 
 }  // namespace onehour::cpu

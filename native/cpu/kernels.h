@@ -17,7 +17,7 @@ const KernelTable& lossKernels();               // loss.cc
 const KernelTable& sgdKernels();                // sgd.cc
 const KernelTable& collectiveKernels();         // collective.cc
 
-// A Gloo context over TCP (collective.cc).
-std::unique_ptr<Communicator> createGlooCommunicator(int rank, int size, double timeoutSeconds);
+// Ranks that talk through shared memory or Gloo (collective.cc).
+std::unique_ptr<Communicator> createHostCommunicator(int rank, int size, double timeoutSeconds);
 
 }  // namespace onehour::cpu

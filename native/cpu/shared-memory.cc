@@ -1,8 +1,9 @@
-// The all-reduce through shared memory, in rounds of a slot a rank. A large round is a
-// reduce-scatter and an all-gather: each rank puts its part of the array in its slot, adds up one
-// piece of everybody's, and takes the other pieces' sums. A small one is one exchange, after which
-// each adds up all. Rounds alternate between two slots, so that a slot is written again only after
-// all have arrived in the round between, hence have read it.
+// Collectives through shared memory, in rounds of a slot a rank: each fills its own, all meet, each
+// reads the others'. A large round of an all-reduce is a reduce-scatter and an all-gather: each
+// rank puts its part of the array in its slot, adds up one piece of everybody's, and takes the
+// other pieces' sums. A small one is one exchange, after which each adds up all. Rounds alternate
+// between two slots, so that a slot is written again only after all have arrived in the round
+// between, hence have read it.
 #include "shared-memory.h"
 
 #include <fcntl.h>
@@ -16,10 +17,11 @@
 #include <algorithm>
 #include <climits>
 #include <cstring>
-#include <fstream>
 #include <random>
 #include <stdexcept>
 #include <string>
+
+#include "machine.h"
 
 namespace onehour::cpu {
 namespace {
@@ -49,14 +51,30 @@ void sleepWhile(std::atomic<uint32_t>& word, uint32_t value) {
   futex(word, FUTEX_WAIT, value, &time);
 }
 
-// The kernel's start and the name space of processes: where both agree, a process number means the
-// same process.
-std::string thisMachine() {
-  std::string start;
-  std::getline(std::ifstream("/proc/sys/kernel/random/boot_id"), start);
-  char name[64] = {};
-  if (start.empty() || readlink("/proc/self/ns/pid", name, sizeof(name) - 1) < 0) return {};
-  return start + " " + name;
+// A collective in one word, so that the ranks can compare what they call.
+enum class Kind : uint64_t { barrier, allGather, broadcast, allReduce };
+constexpr int kBytesBits = 40;
+constexpr int kRootBits = 20;
+
+uint64_t callOf(Kind kind, uint64_t bytes, int root = 0) {
+  return static_cast<uint64_t>(kind) << (kRootBits + kBytesBits) |
+         static_cast<uint64_t>(root) << kBytesBits | (bytes & ((uint64_t{1} << kBytesBits) - 1));
+}
+
+std::string words(uint64_t call) {
+  const std::string bytes = std::to_string(call & ((uint64_t{1} << kBytesBits) - 1)) + " bytes";
+  const uint64_t root = (call >> kBytesBits) & ((uint64_t{1} << kRootBits) - 1);
+  switch (static_cast<Kind>(call >> (kRootBits + kBytesBits))) {
+    case Kind::barrier:
+      return "a barrier";
+    case Kind::allGather:
+      return "an all-gather of " + bytes;
+    case Kind::broadcast:
+      return "a broadcast of " + bytes + " from rank " + std::to_string(root);
+    case Kind::allReduce:
+      return "an all-reduce of " + bytes;
+  }
+  return "a collective of another build";
 }
 
 // to[i] = left[i] + right[i]; `to` may be `left`.
@@ -67,17 +85,13 @@ void add(T* to, const T* left, const T* right, size_t count) {
 
 }  // namespace
 
-Descriptor::~Descriptor() {
-  if (value_ >= 0) close(value_);
-}
-
 // What one rank writes and the others read, in cache lines of its own.
 struct alignas(kLine) SharedMemory::Control {
   std::atomic<uint32_t> arrived;   // how often; a futex
   std::atomic<uint32_t> sleepers;  // that wait for the next arrival
   std::atomic<uint32_t> left;
-  std::atomic<uint64_t> bytes[2];  // that it sums, by the round's parity
-  std::atomic<uint64_t> key;       // rank 0's: that this is the memory that it announced
+  std::atomic<uint64_t> call[2];  // that it is in, by the round's parity
+  std::atomic<uint64_t> key;      // rank 0's: that this is the memory that it announced
 };
 static_assert(std::atomic<uint32_t>::is_always_lock_free);
 static_assert(std::atomic<uint64_t>::is_always_lock_free);
@@ -104,7 +118,7 @@ size_t SharedMemory::bytes() const { return size_ * (sizeof(Control) + 2 * slotB
 
 SharedMemory::Introduction SharedMemory::introduction() const {
   Introduction result;
-  thisMachine().copy(result.machine.data(), result.machine.size() - 1);
+  result.machine = machineOfProcesses();
   result.key = key_;
   result.process = getpid();
   result.descriptor = memory_.get();
@@ -113,7 +127,7 @@ SharedMemory::Introduction SharedMemory::introduction() const {
 
 bool SharedMemory::map(const std::vector<Introduction>& ranks) {
   const Introduction& first = ranks.front();
-  if (first.machine[0] == 0 || first.descriptor < 0) return false;
+  if (first.machine == Digest{} || first.descriptor < 0) return false;
   for (const Introduction& rank : ranks) {
     if (rank.machine != first.machine) return false;
   }
@@ -190,12 +204,51 @@ void SharedMemory::await(int rank, milliseconds patience) const {
   }
 }
 
-void SharedMemory::expectSame(uint64_t bytes) const {
+void SharedMemory::begin(uint64_t call) {
+  if (control(rank_).left.load() != 0) throw std::runtime_error("aborted by this process");
+  ++round_;
+  control(rank_).call[round_ % 2] = call;
+}
+
+void SharedMemory::meet(milliseconds patience) {
+  arrive();
+  awaitAll(patience);
+  const uint64_t own = control(rank_).call[round_ % 2].load();
   for (int rank = 0; rank < size_; ++rank) {
-    const uint64_t theirs = control(rank).bytes[round_ % 2].load();
-    if (theirs == bytes) continue;
-    throw std::runtime_error("rank " + std::to_string(rank) + " sums " + std::to_string(theirs) +
-                             " bytes, this rank " + std::to_string(bytes));
+    const uint64_t theirs = control(rank).call[round_ % 2].load();
+    if (theirs == own) continue;
+    throw std::runtime_error("rank " + std::to_string(rank) + " is in " + words(theirs) +
+                             ", this rank in " + words(own));
+  }
+}
+
+void SharedMemory::barrier(milliseconds patience) {
+  begin(callOf(Kind::barrier, 0));
+  meet(patience);
+}
+
+void SharedMemory::broadcast(void* data, size_t bytes, int root, milliseconds patience) {
+  const uint64_t call = callOf(Kind::broadcast, bytes, root);
+  for (size_t at = 0; at < bytes; at += slotBytes_) {
+    const size_t part = std::min(bytes - at, slotBytes_);
+    std::byte* place = static_cast<std::byte*>(data) + at;
+    begin(call);
+    if (rank_ == root) std::memcpy(slot(rank_), place, part);
+    meet(patience);
+    if (rank_ != root) std::memcpy(place, slot(root), part);
+  }
+}
+
+void SharedMemory::allGather(const void* input, void* output, size_t bytes, milliseconds patience) {
+  const uint64_t call = callOf(Kind::allGather, bytes);
+  const auto* from = static_cast<const std::byte*>(input);
+  auto* to = static_cast<std::byte*>(output);
+  for (size_t at = 0; at < bytes; at += slotBytes_) {
+    const size_t part = std::min(bytes - at, slotBytes_);
+    begin(call);
+    std::memcpy(slot(rank_), from + at, part);
+    meet(patience);
+    for (int rank = 0; rank < size_; ++rank) std::memcpy(to + rank * bytes + at, slot(rank), part);
   }
 }
 
@@ -203,18 +256,14 @@ template <typename T>
 void SharedMemory::allReduce(T* data, size_t count, milliseconds patience) {
   constexpr size_t grain = kLine / sizeof(T);
   const auto slotOf = [&](int rank) { return reinterpret_cast<T*>(slot(rank)); };
-  const uint64_t bytes = count * sizeof(T);
+  const uint64_t call = callOf(Kind::allReduce, count * sizeof(T));
   while (count > 0) {
-    if (control(rank_).left.load() != 0) throw std::runtime_error("aborted by this process");
-    ++round_;
-    control(rank_).bytes[round_ % 2] = bytes;
+    begin(call);
     T* own = slotOf(rank_);
     const size_t part = std::min(count, slotBytes_ / sizeof(T));
     if (part * sizeof(T) <= kSmallBytes) {
       std::memcpy(own, data, part * sizeof(T));
-      arrive();
-      awaitAll(patience);
-      expectSame(bytes);
+      meet(patience);
       add(data, slotOf(0), slotOf(1), part);
       for (int rank = 2; rank < size_; ++rank) add(data, data, slotOf(rank), part);
     } else {
@@ -224,9 +273,7 @@ void SharedMemory::allReduce(T* data, size_t count, milliseconds patience) {
       const size_t to = begin(rank_ + 1);
       std::memcpy(own, data, from * sizeof(T));
       std::memcpy(own + to, data + to, (part - to) * sizeof(T));
-      arrive();
-      awaitAll(patience);
-      expectSame(bytes);
+      meet(patience);
       // The sum takes the place in the slot that nobody else reads before the next arrival.
       const auto operand = [&](int rank) { return (rank == rank_ ? data : slotOf(rank)) + from; };
       add(own + from, operand(0), operand(1), to - from);

@@ -1,40 +1,24 @@
-// All-reduce among the processes of one machine through memory that they share, which spares
-// them the sockets' copies into the kernel and out again.
+// Collectives among the processes of one machine through memory that they share: no port is open to
+// anybody else, and nothing is copied into the kernel and out again.
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
+#include "descriptor.h"
+#include "proof.h"
+
 namespace onehour::cpu {
-
-// A file descriptor that closes itself.
-class Descriptor {
- public:
-  explicit Descriptor(int value = -1) : value_(value) {}
-  Descriptor(Descriptor&& other) noexcept : value_(other.value_) { other.value_ = -1; }
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(value_, other.value_);
-    return *this;
-  }
-  ~Descriptor();
-  int get() const { return value_; }
-  explicit operator bool() const { return value_ >= 0; }
-
- private:
-  int value_;
-};
 
 class SharedMemory {
  public:
   // What a rank tells the others: which machine it is on and where rank 0's memory is.
   struct Introduction {
-    std::array<char, 96> machine{};  // this start of the kernel and its name space of processes
-    uint64_t key = 0;                // of rank 0's memory
+    Digest machine{};  // see machineOfProcesses
+    uint64_t key = 0;  // of rank 0's memory
     int32_t process = 0;
     int32_t descriptor = -1;  // of rank 0's memory
   };
@@ -51,11 +35,15 @@ class SharedMemory {
   // without.
   bool map(const std::vector<Introduction>& ranks);
 
-  // Adds up data[i] of all ranks, in place; all ranks get the same bits. Blocks; throws
-  // std::runtime_error when a rank has ended or left, calls for another size, or does not come
-  // within `patience`, and after `leave`.
+  // All of these block, and throw std::runtime_error when a rank has ended or left, calls something
+  // else, or does not come within `patience`, and after `leave`.
+  // Adds up data[i] of all ranks, in place; all ranks get the same bits.
   template <typename T>
   void allReduce(T* data, size_t count, std::chrono::milliseconds patience);
+  void broadcast(void* data, size_t bytes, int root, std::chrono::milliseconds patience);
+  // `bytes` of each rank, in rank order; `input` may be this rank's place in `output`.
+  void allGather(const void* input, void* output, size_t bytes, std::chrono::milliseconds patience);
+  void barrier(std::chrono::milliseconds patience);
 
   // From any thread: blocked and later calls throw, here and on the other ranks.
   void leave() noexcept;
@@ -65,11 +53,12 @@ class SharedMemory {
 
   size_t bytes() const;  // of all the memory
   Control& control(int rank) const;
-  std::byte* slot(int rank) const;  // of this round
+  std::byte* slot(int rank) const;                // of this round
+  void begin(uint64_t call);                      // a round
+  void meet(std::chrono::milliseconds patience);  // all ranks, with their slots filled
   void arrive();
   void awaitAll(std::chrono::milliseconds patience) const;
   void await(int rank, std::chrono::milliseconds patience) const;
-  void expectSame(uint64_t bytes) const;
 
   const int rank_;
   const int size_;

@@ -148,12 +148,13 @@ std::vector<uint8_t> NcclCommunicator::address() const {
   return address_;
 }
 
-void NcclCommunicator::connect(const std::vector<std::vector<uint8_t>>& addresses) {
-  if (size() == 1) return;
+bool NcclCommunicator::connect(const std::vector<std::vector<uint8_t>>& addresses) {
+  if (size() == 1) return true;
   run([&] {
     connection_->open(meetingPlace(addresses, size()));
     warmUp();
   });
+  return true;
 }
 
 // What a first collective sets up, graphs could not record.

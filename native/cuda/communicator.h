@@ -25,7 +25,7 @@ class NcclCommunicator final : public Communicator {
   int rank() const override { return connection_->rank(); }
   int size() const override { return connection_->size(); }
   std::vector<uint8_t> address() const override;
-  void connect(const std::vector<std::vector<uint8_t>>& addresses) override;
+  bool connect(const std::vector<std::vector<uint8_t>>& addresses) override;
   void allReduce(void* data, size_t count, DataType type) override;
   void broadcast(void* data, size_t bytes, int root) override;
   void allGather(const void* input, void* output, size_t bytes) override;

@@ -42,7 +42,7 @@ class FakeCommunicator final : public Communicator {
   int rank() const override { return rank_; }
   int size() const override { return size_; }
   std::vector<uint8_t> address() const override { return {static_cast<uint8_t>(rank_)}; }
-  void connect(const std::vector<std::vector<uint8_t>>&) override {}
+  bool connect(const std::vector<std::vector<uint8_t>>&) override { return true; }
   void allReduce(void* data, size_t count, DataType type) override {
     check();
     // As if every rank had the same data.

@@ -1,20 +1,19 @@
-// Tests of the host's collectives: sums through shared memory and through sockets, whoever ends,
-// leaves or differs.
+// Tests of collectives through shared memory, whoever ends, leaves or differs.
 #include "../cpu/shared-memory.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <functional>
 #include <future>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "../cpu/kernels.h"
 #include "check.h"
 
 namespace onehour::test {
@@ -101,6 +100,42 @@ void addsUp() {
   }
 }
 
+// Bytes of every size pass between all ranks, one collective right behind the other.
+void movesBytes(int size) {
+  Ranks ranks(size);
+  CHECK(ranks.map());
+  // Around the bounds of a cache line and a slot (262,144 bytes).
+  const std::vector<size_t> counts{1, 63, 64, 65, 262'143, 262'144, 262'145, 1'000'003, 5};
+  each(size, [&](int rank) {
+    SharedMemory& memory = *ranks.all[rank];
+    const auto byte = [](int of, size_t i) { return static_cast<uint8_t>(i * 31 + of * 7 + 1); };
+    for (size_t count : counts) {
+      for (int root = 0; root < size; root += size - 1) {
+        std::vector<uint8_t> data(count);
+        for (size_t i = 0; i < count; ++i) data[i] = byte(rank, i);
+        memory.broadcast(data.data(), count, root, kNever);
+        bool same = true;
+        for (size_t i = 0; i < count; ++i) same = same && data[i] == byte(root, i);
+        CHECK(same);
+      }
+      std::vector<uint8_t> own(count);
+      for (size_t i = 0; i < count; ++i) own[i] = byte(rank, i);
+      std::vector<uint8_t> all(size * count);
+      memory.allGather(own.data(), all.data(), count, kNever);
+      std::vector<uint8_t> inPlace(size * count);
+      std::copy(own.begin(), own.end(), inPlace.begin() + rank * count);
+      memory.allGather(inPlace.data() + rank * count, inPlace.data(), count, kNever);
+      memory.barrier(kNever);
+      bool same = true;
+      for (int peer = 0; peer < size; ++peer) {
+        for (size_t i = 0; i < count; ++i) same = same && all[peer * count + i] == byte(peer, i);
+      }
+      CHECK(same);
+      CHECK(inPlace == all);
+    }
+  });
+}
+
 // Values whose sum depends on the order of addition.
 void givesAllTheSameBits() {
   constexpr int size = 4;
@@ -144,8 +179,40 @@ void tellsWhoDiffers() {
     std::vector<float> data(rank == 0 ? 10 : 20);
     told[rank] = complaint([&] { ranks.all[rank]->allReduce(data.data(), data.size(), kNever); });
   });
-  CHECK(told[0] == "rank 1 sums 80 bytes, this rank 40");
-  CHECK(told[1] == "rank 0 sums 40 bytes, this rank 80");
+  CHECK(told[0] ==
+        "rank 1 is in an all-reduce of 80 bytes, this rank in an all-reduce of 40 bytes");
+  CHECK(told[1] ==
+        "rank 0 is in an all-reduce of 40 bytes, this rank in an all-reduce of 80 bytes");
+}
+
+void tellsWhoCallsSomethingElse() {
+  using Body = std::function<void(SharedMemory&)>;
+  std::vector<float> data(100'000);
+  std::vector<float> all(2 * data.size());
+  const size_t bytes = data.size() * sizeof(float);
+  const std::vector<std::pair<Body, std::string>> calls{
+      {[](SharedMemory& memory) { memory.barrier(kNever); }, "a barrier"},
+      {[&](SharedMemory& memory) { memory.broadcast(data.data(), bytes, 0, kNever); },
+       "a broadcast of 400000 bytes from rank 0"},
+      {[&](SharedMemory& memory) { memory.broadcast(data.data(), bytes, 1, kNever); },
+       "a broadcast of 400000 bytes from rank 1"},
+      {[&](SharedMemory& memory) { memory.allGather(data.data(), all.data(), bytes, kNever); },
+       "an all-gather of 400000 bytes"},
+  };
+  for (const auto& [body, words] : calls) {
+    Ranks ranks(2);
+    CHECK(ranks.map());
+    each(2, [&, &body = body, &words = words](int rank) {
+      std::vector<float> own(data.size());
+      const std::string told = complaint([&] {
+        if (rank == 0) return body(*ranks.all[0]);
+        ranks.all[1]->allReduce(own.data(), own.size(), kNever);
+      });
+      const std::string sum = "an all-reduce of 400000 bytes";
+      CHECK(told == (rank == 0 ? "rank 1 is in " + sum + ", this rank in " + words
+                               : "rank 0 is in " + words + ", this rank in " + sum));
+    });
+  }
 }
 
 void givesUp() {
@@ -214,57 +281,6 @@ void tellsAProcessEnd() {
   close(pipes[1]);
 }
 
-// The communicator with its memory and without, as between machines.
-void communicates(const char* disabled) {
-  if (disabled == nullptr) {
-    unsetenv("ONEHOUR_SHM_DISABLE");
-  } else {
-    setenv("ONEHOUR_SHM_DISABLE", disabled, 1);
-  }
-  constexpr int size = 3;
-  std::vector<std::unique_ptr<Communicator>> ranks;
-  std::vector<std::vector<uint8_t>> addresses;
-  for (int rank = 0; rank < size; ++rank) {
-    ranks.push_back(createGlooCommunicator(rank, size, 60));
-    addresses.push_back(ranks.back()->address());
-  }
-  each(size, [&](int rank) {
-    Communicator& own = *ranks[rank];
-    own.connect(addresses);
-    for (size_t count : {1, 100, 70'000, 1'000'003}) {
-      std::vector<float> data = values<float>(rank, count);
-      own.allReduce(data.data(), count, DataType::f32);
-      CHECK(isSum(data, size));
-      own.broadcast(data.data(), count * sizeof(float), 1);
-      own.barrier();
-    }
-    const int32_t mine = 10 * rank;
-    std::vector<int32_t> all(size);
-    own.allGather(&mine, all.data(), sizeof(mine));
-    CHECK((all == std::vector<int32_t>{0, 10, 20}));
-  });
-  ranks[1]->abort();
-  float value = 1;
-  CHECK(thrown([&] { ranks[0]->allReduce(&value, 1, DataType::f32); }).code == "ERR_COLLECTIVE");
-  CHECK(contains(thrown([&] { ranks[1]->allReduce(&value, 1, DataType::f32); }).what(),
-                 "aborted by this process"));
-}
-
-// A rank that gave up a sum breaks its sockets too: the other one may wait there next.
-void breaksTheSockets() {
-  unsetenv("ONEHOUR_SHM_DISABLE");
-  const double hour = 3600;
-  std::vector<std::unique_ptr<Communicator>> ranks;
-  ranks.push_back(createGlooCommunicator(0, 2, 1));
-  ranks.push_back(createGlooCommunicator(1, 2, hour));
-  const std::vector<std::vector<uint8_t>> addresses{ranks[0]->address(), ranks[1]->address()};
-  each(2, [&](int rank) { ranks[rank]->connect(addresses); });
-  float value = 1;
-  const Error late = thrown([&] { ranks[0]->allReduce(&value, 1, DataType::f32); });
-  CHECK(contains(late.what(), "rank 1 did not come within 1 s"));
-  CHECK(thrown([&] { ranks[1]->barrier(); }).code == "ERR_COLLECTIVE");
-}
-
 }  // namespace
 }  // namespace onehour::test
 
@@ -273,14 +289,16 @@ int main() {
   return run({
       {"a killed process is told from a slow one", tellsAProcessEnd},  // forks: before any thread
       {"arrays of all sizes add up", addsUp},
+      {"bytes of all sizes arrive",
+       [] {
+         for (int size : {2, 3, 5}) movesBytes(size);
+       }},
       {"all ranks get the same bits, in rank order", givesAllTheSameBits},
       {"other machines and other memory are refused", refusesOtherMachines},
       {"ranks that sum other sizes are named", tellsWhoDiffers},
+      {"ranks that call something else are named", tellsWhoCallsSomethingElse},
       {"a rank that does not come is given up", givesUp},
       {"abort and departure end a wait", aborts},
       {"a rank may leave after its last sum", leavesInPeace},
-      {"a communicator sums through memory", [] { communicates(nullptr); }},
-      {"a sum that was given up ends all that follows", breaksTheSockets},
-      {"a communicator sums through sockets", [] { communicates("1"); }},
   });
 }

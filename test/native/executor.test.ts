@@ -231,7 +231,8 @@ describe("communicator", () => {
     const communicator = device.createCommunicator(1, 3, 1);
     expect([communicator.rank, communicator.size]).toEqual([1, 3]);
     expect(communicator.address()).toEqual(new Uint8Array([1]));
-    await communicator.connect([0, 1, 2].map((rank) => new Uint8Array([rank])));
+    const addresses = [0, 1, 2].map((rank) => new Uint8Array([rank]));
+    expect(await communicator.connect(addresses)).toBe(true);
     const sums = new Float32Array([1, 2]);
     const doubles = new Float64Array([0.5, -1]).subarray(1);
     await Promise.all([

@@ -7,7 +7,9 @@ export async function connectAll(size: number): Promise<NativeCommunicator[]> {
   const ranks = Array.from({ length: size }, (_, rank) =>
     device.createCommunicator(rank, size, 30),
   );
-  const addresses = ranks.map((communicator) => communicator.address());
-  await Promise.all(ranks.map((communicator) => communicator.connect(addresses)));
-  return ranks;
+  for (;;) {
+    const addresses = ranks.map((communicator) => communicator.address());
+    const connected = ranks.map((communicator) => communicator.connect(addresses));
+    if ((await Promise.all(connected)).every(Boolean)) return ranks;
+  }
 }

@@ -76,7 +76,7 @@ const KernelTable& collectiveKernels() { return standIns<cpu::collectiveKernels>
 
 std::unique_ptr<Communicator> createNcclCommunicator(int, int rank, int size, double timeoutSeconds,
                                                      Watch&) {
-  return cpu::createGlooCommunicator(rank, size, timeoutSeconds);
+  return cpu::createHostCommunicator(rank, size, timeoutSeconds);
 }
 
 bool ncclOrdersCollectives() { return true; }

@@ -1,0 +1,397 @@
+// The introduction of two ranks. The listener sends a challenge; the caller tells its rank, a
+// challenge of its own and a proof over both; the listener answers with its proof.
+#include "links.h"
+
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <stdexcept>
+
+#include "machine.h"
+
+namespace onehour::cpu {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr seconds kGreeting{5};        // from a connection to its proof
+constexpr milliseconds kPause{50};     // from a call that failed to the next one
+constexpr milliseconds kNap{100};      // between looks at deadlines
+constexpr size_t kMostStrangers = 64;  // beside the ranks: room for a rank to get through a flood
+constexpr int kAcceptsAtOnce = 16;
+
+struct Challenge {
+  Digest nonce;
+};
+
+struct Hello {
+  uint32_t rank;
+  Digest nonce;
+  Digest proof;
+};
+
+struct Welcome {
+  Digest proof;
+};
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+std::string problem() { return std::strerror(errno); }
+
+// The addresses that a name or this machine's interface stands for.
+std::vector<SocketAddress> resolve(const std::string& host) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  const int status = getaddrinfo(host.c_str(), nullptr, &hints, &list);
+  if (status != 0) throw std::runtime_error(gai_strerror(status));
+  std::vector<SocketAddress> result;
+  for (const addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
+    std::memcpy(&result.emplace_back().bytes, entry->ai_addr, entry->ai_addrlen);
+    result.back().length = entry->ai_addrlen;
+  }
+  freeaddrinfo(list);
+  return result;
+}
+
+std::vector<SocketAddress> addressesOf(const std::string& interface) {
+  ifaddrs* list = nullptr;
+  if (getifaddrs(&list) != 0) throw std::runtime_error(problem());
+  std::vector<SocketAddress> result;
+  for (const int family : {AF_INET, AF_INET6}) {
+    for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
+      if (interface != entry->ifa_name || entry->ifa_addr == nullptr ||
+          entry->ifa_addr->sa_family != family) {
+        continue;
+      }
+      const auto* six = reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr);
+      // An address that means something on this machine only.
+      if (family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr)) continue;
+      const size_t length = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+      std::memcpy(&result.emplace_back().bytes, entry->ifa_addr, length);
+      result.back().length = static_cast<socklen_t>(length);
+    }
+  }
+  freeifaddrs(list);
+  if (result.empty()) throw std::runtime_error("there is no such interface with an address");
+  return result;
+}
+
+Descriptor openSocket(int family) {
+  return Descriptor(socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+}
+
+// False where the address is none of this machine's.
+bool listenAt(const SocketAddress& wanted, Descriptor& listener, SocketAddress& address) {
+  Descriptor opened = openSocket(wanted.bytes.ss_family);
+  if (!opened || bind(opened.get(), wanted.get(), wanted.length) != 0 ||
+      ::listen(opened.get(), SOMAXCONN) != 0) {
+    return false;
+  }
+  address.length = sizeof(address.bytes);
+  auto* own = reinterpret_cast<sockaddr*>(&address.bytes);
+  if (getsockname(opened.get(), own, &address.length) != 0) return false;
+  listener = std::move(opened);
+  return true;
+}
+
+// Whether the kernel says that the other end is this user's too.
+bool isOwnUser(int socket) {
+  ucred peer{};
+  socklen_t length = sizeof(peer);
+  return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.uid == geteuid();
+}
+
+template <typename Message>
+bool sendWhole(int socket, const Message& message) {
+  return send(socket, &message, sizeof(message), MSG_NOSIGNAL) == sizeof(message);
+}
+
+}  // namespace
+
+std::string SocketAddress::words() const {
+  if (isLocal()) return "a Unix socket";
+  char host[NI_MAXHOST];
+  char port[NI_MAXSERV];
+  if (getnameinfo(get(), length, host, sizeof(host), port, sizeof(port),
+                  NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return "an unknown address";
+  }
+  std::string result(host);
+  if (bytes.ss_family == AF_INET6) result.insert(0, 1, '[').append("]");
+  return result.append(":").append(port);
+}
+
+// A connection that is not proven yet.
+struct Links::Conversation {
+  Descriptor socket;
+  bool calling;  // this rank called, so it knows whom
+  int peer;      // -1 where that is yet to be told
+  bool local;
+  Clock::time_point until;
+  enum { connecting, challenge, hello, welcome } expects;
+  Digest listenersNonce{};
+  Digest callersNonce{};
+  std::vector<uint8_t> heard{};
+
+  // The message that was expected, when it is here whole.
+  template <typename Message>
+  const Message& whole() const {
+    return *reinterpret_cast<const Message*>(heard.data());
+  }
+};
+
+Links::Links(int rank, int size)
+    : rank_(rank),
+      size_(size),
+      introduction_{machineOfSockets(), randomDigest()},
+      sockets_(size),
+      signal_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!signal_) throw std::runtime_error("no event descriptor: " + problem());
+}
+
+Links::~Links() = default;
+
+bool Links::isHere(int rank) const {
+  const Digest& own = ranks_[rank_].machine;
+  return own != Digest{} && ranks_[rank].machine == own;
+}
+
+void Links::listen(const std::vector<Introduction>& ranks) {
+  ranks_ = ranks;
+  bool here = false;
+  bool elsewhere = false;
+  for (int rank = rank_ + 1; rank < size_; ++rank) (isHere(rank) ? here : elsewhere) = true;
+  if (here) {
+    SocketAddress any;  // the kernel chooses a free name
+    any.bytes.ss_family = AF_UNIX;
+    any.length = sizeof(sa_family_t);
+    if (!listenAt(any, local_.socket, local_.address))
+      throw std::runtime_error("no Unix socket: " + problem());
+  }
+  if (!elsewhere) return;
+  const std::string interface = environment("ONEHOUR_INTERFACE");
+  std::string host = environment("ONEHOUR_HOST");
+  if (host.empty()) host = environment("ONEHOUR_OWN_ADDRESS");
+  if (host.empty()) host = "127.0.0.1";
+  std::string reason;
+  try {
+    for (const SocketAddress& wanted : interface.empty() ? resolve(host) : addressesOf(interface)) {
+      if (listenAt(wanted, network_.socket, network_.address)) return;
+      reason = problem();
+    }
+  } catch (const std::runtime_error& error) {
+    reason = error.what();
+  }
+  throw std::runtime_error("cannot listen at " + (interface.empty() ? host : interface) + " (" +
+                           reason + "); set ONEHOUR_HOST to an address of this machine, or " +
+                           "ONEHOUR_INTERFACE to an interface");
+}
+
+void Links::connect(const std::vector<Place>& places, Clock::time_point deadline) {
+  places_ = places;
+  conversations_.clear();
+  refusals_.assign(size_, "no answer");
+  callAgain_.assign(size_, Clock::now());
+  for (;;) {
+    const Clock::time_point now = Clock::now();
+    if (isShut()) throw std::runtime_error("aborted by this process");
+    bool complete = true;
+    for (int rank = 0; rank < size_; ++rank) {
+      if (rank == rank_ || sockets_[rank]) continue;
+      complete = false;
+      if (rank < rank_ && now >= callAgain_[rank]) call(rank, now);
+    }
+    if (complete) break;
+    if (now >= deadline) giveUp();
+
+    std::vector<pollfd> polled{{signal_.get(), POLLIN, 0},
+                               {local_.socket.get(), POLLIN, 0},
+                               {network_.socket.get(), POLLIN, 0}};
+    for (const Conversation& one : conversations_) {
+      const short events = one.expects == Conversation::connecting ? POLLOUT : POLLIN;
+      polled.push_back({one.socket.get(), events, 0});
+    }
+    poll(polled.data(), polled.size(), static_cast<int>(kNap.count()));
+    size_t index = 3;
+    for (auto one = conversations_.begin(); one != conversations_.end(); ++index) {
+      const bool goesOn = polled[index].revents == 0 ? now < one->until : proceed(*one);
+      if (goesOn) {
+        ++one;
+        continue;
+      }
+      if (one->calling) callAgain_[one->peer] = now + kPause;
+      one = conversations_.erase(one);
+    }
+    // Whoever is new comes after those who have spoken: a flood does not wash them away.
+    if (polled[1].revents != 0) accept(local_, now);
+    if (polled[2].revents != 0) accept(network_, now);
+  }
+  conversations_.clear();
+  local_.socket = Descriptor();
+  network_.socket = Descriptor();
+}
+
+void Links::call(int rank, Clock::time_point now) {
+  callAgain_[rank] = Clock::time_point::max();  // until this call has failed
+  const bool local = isHere(rank);
+  const SocketAddress& address = local ? places_[rank].local : places_[rank].network;
+  Conversation one{openSocket(address.bytes.ss_family),
+                   true,
+                   rank,
+                   local,
+                   now + kGreeting,
+                   Conversation::connecting};
+  const int status = ::connect(one.socket.get(), address.get(), address.length);
+  if (status == 0 || errno == EINPROGRESS) {
+    conversations_.push_back(std::move(one));
+  } else {
+    refusals_[rank] = problem();
+    callAgain_[rank] = now + kPause;
+  }
+}
+
+void Links::accept(Listener& listener, Clock::time_point now) {
+  for (int count = 0; count < kAcceptsAtOnce; ++count) {
+    Descriptor socket(
+        accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    const auto oldest = std::find_if(conversations_.begin(), conversations_.end(),
+                                     [](const Conversation& one) { return !one.calling; });
+    const bool full = conversations_.size() >= kMostStrangers + 2 * static_cast<size_t>(size_) ||
+                      (!socket && (errno == EMFILE || errno == ENFILE));
+    if (full && oldest != conversations_.end()) conversations_.erase(oldest);
+    if (!socket) return;
+    const bool local = listener.address.isLocal();
+    if (local && !isOwnUser(socket.get())) continue;
+    const Challenge challenge{randomDigest()};
+    if (!sendWhole(socket.get(), challenge)) continue;
+    conversations_.push_back({std::move(socket), false, -1, local, now + kGreeting,
+                              Conversation::hello, challenge.nonce});
+  }
+}
+
+Digest Links::proof(const char* role, const Conversation& conversation) const {
+  const int caller = conversation.calling ? rank_ : conversation.peer;
+  const int listener = conversation.calling ? conversation.peer : rank_;
+  std::string message = std::string("onehour ") + role + " " + std::to_string(caller) + " calls " +
+                        std::to_string(listener) + " of " + std::to_string(size_) + "\n";
+  message.append(conversation.listenersNonce.begin(), conversation.listenersNonce.end());
+  message.append(conversation.callersNonce.begin(), conversation.callersNonce.end());
+  return hmac(ranks_[0].secret, message);
+}
+
+bool Links::proceed(Conversation& one) {
+  if (one.expects != Conversation::connecting) return hear(one);
+  int status = 0;
+  socklen_t length = sizeof(status);
+  getsockopt(one.socket.get(), SOL_SOCKET, SO_ERROR, &status, &length);
+  if (status != 0) {
+    refusals_[one.peer] = std::strerror(status);
+    return false;
+  }
+  if (one.local && !isOwnUser(one.socket.get())) {
+    refusals_[one.peer] = "another user listens there";
+    return false;
+  }
+  one.expects = Conversation::challenge;
+  return true;
+}
+
+bool Links::hear(Conversation& one) {
+  const size_t bytes = one.expects == Conversation::hello       ? sizeof(Hello)
+                       : one.expects == Conversation::challenge ? sizeof(Challenge)
+                                                                : sizeof(Welcome);
+  const size_t before = one.heard.size();
+  // Never more than the message: what follows is the collectives'.
+  one.heard.resize(bytes);
+  const ssize_t got = recv(one.socket.get(), one.heard.data() + before, bytes - before, 0);
+  one.heard.resize(before + static_cast<size_t>(std::max<ssize_t>(got, 0)));
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (got <= 0) {
+    if (one.calling) refusals_[one.peer] = got == 0 ? "it hung up" : problem();
+    return false;
+  }
+  if (one.heard.size() < bytes) return true;
+
+  switch (one.expects) {
+    case Conversation::challenge: {
+      one.listenersNonce = one.whole<Challenge>().nonce;
+      one.callersNonce = randomDigest();
+      const Hello hello{static_cast<uint32_t>(rank_), one.callersNonce, proof("caller", one)};
+      one.expects = Conversation::welcome;
+      // From here on the other side may count this connection as made, so it is not given up.
+      one.until = Clock::time_point::max();
+      one.heard.clear();
+      return sendWhole(one.socket.get(), hello);
+    }
+    case Conversation::hello: {
+      const Hello& hello = one.whole<Hello>();
+      if (hello.rank <= static_cast<uint32_t>(rank_) || hello.rank >= ranks_.size()) return false;
+      one.peer = static_cast<int>(hello.rank);
+      one.callersNonce = hello.nonce;
+      if (isHere(one.peer) == one.local && sameDigest(hello.proof, proof("caller", one)) &&
+          sendWhole(one.socket.get(), Welcome{proof("listener", one)})) {
+        take(one);
+      }
+      return false;
+    }
+    default:
+      if (sameDigest(one.whole<Welcome>().proof, proof("listener", one))) {
+        take(one);
+      } else {
+        refusals_[one.peer] = "a stranger listens there";
+      }
+      return false;
+  }
+}
+
+void Links::take(Conversation& one) {
+  const int on = 1;
+  if (!one.local) setsockopt(one.socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  const std::lock_guard<std::mutex> lock(socketsLock_);
+  sockets_[one.peer] = std::move(one.socket);
+}
+
+std::string Links::name(int rank) const {
+  std::string result = "rank " + std::to_string(rank);
+  if (isHere(rank)) return result;
+  SocketAddress peer = places_[rank].network;
+  peer.length = sizeof(peer.bytes);
+  if (getpeername(socket(rank), reinterpret_cast<sockaddr*>(&peer.bytes), &peer.length) != 0)
+    peer = places_[rank].network;
+  return result + " at " + peer.words();
+}
+
+void Links::giveUp() const {
+  std::string message;
+  for (int rank = 0; rank < size_; ++rank) {
+    if (rank == rank_ || sockets_[rank]) continue;
+    if (!message.empty()) message += ", ";
+    message += rank > rank_ ? "rank " + std::to_string(rank) + " did not call"
+                            : name(rank) + " was not to be reached: " + refusals_[rank];
+  }
+  throw std::runtime_error(message);
+}
+
+void Links::shut() noexcept {
+  shut_ = true;
+  eventfd_write(signal_.get(), 1);
+  const std::lock_guard<std::mutex> lock(socketsLock_);
+  for (const Descriptor& socket : sockets_) {
+    if (socket) shutdown(socket.get(), SHUT_RDWR);
+  }
+}
+
+}  // namespace onehour::cpu

@@ -1,0 +1,105 @@
+// Connections between the ranks of a group, each of which both sides have proven before anything
+// else passes: Unix sockets on one machine, TCP between machines.
+#pragma once
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <atomic>
+#include <chrono>
+#include <list>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "descriptor.h"
+#include "proof.h"
+
+namespace onehour::cpu {
+
+// The address of a socket, of either kind.
+struct SocketAddress {
+  sockaddr_storage bytes{};
+  socklen_t length = 0;  // 0: none
+
+  bool isLocal() const { return bytes.ss_family == AF_UNIX; }
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&bytes); }
+  std::string words() const;  // "10.0.0.2:4000", the port as people write it
+};
+
+class Links {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // What a rank tells the others before anybody listens.
+  struct Introduction {
+    Digest machine{};  // see machineOfSockets
+    Digest secret{};   // rank 0's is the group's
+  };
+
+  // Where the others reach it.
+  struct Place {
+    SocketAddress local;
+    SocketAddress network;
+  };
+
+  Links(int rank, int size);
+  ~Links();
+  Links(const Links&) = delete;
+  Links& operator=(const Links&) = delete;
+
+  Introduction introduction() const { return introduction_; }
+
+  // Listens where a rank of a higher number will call: a Unix socket for those of this machine, a
+  // port for the others. Throws std::runtime_error where that cannot be.
+  void listen(const std::vector<Introduction>& ranks);
+  Place place() const { return {local_.address, network_.address}; }
+
+  // Connects all pairs, given the ranks' places, and stops listening. A stranger, who cannot prove
+  // that it knows the secret, is dropped, and soon. Throws std::runtime_error naming the ranks that
+  // did not come before the deadline, and after `shut`.
+  void connect(const std::vector<Place>& places, Clock::time_point deadline);
+
+  int socket(int rank) const { return sockets_[rank].get(); }
+  std::string name(int rank) const;  // "rank 1 at 10.0.0.2:4000"
+
+  // From any thread: ends waits of this rank, and the connections, which the others notice.
+  void shut() noexcept;
+  bool isShut() const { return shut_; }
+  int shutSignal() const { return signal_.get(); }  // readable from then on
+
+ private:
+  struct Listener {
+    Descriptor socket;
+    SocketAddress address;
+  };
+  struct Conversation;
+
+  bool isHere(int rank) const;  // on this machine
+  void call(int rank, Clock::time_point now);
+  void accept(Listener& listener, Clock::time_point now);
+  // What came next in a conversation; false ends it.
+  bool proceed(Conversation& conversation);
+  bool hear(Conversation& conversation);
+  void take(Conversation& conversation);  // as proven
+  Digest proof(const char* role, const Conversation& conversation) const;
+  [[noreturn]] void giveUp() const;
+
+  const int rank_;
+  const int size_;
+  const Introduction introduction_;
+  std::vector<Introduction> ranks_;
+  std::vector<Place> places_;
+  Listener local_;
+  Listener network_;
+  std::list<Conversation> conversations_;
+  std::vector<Clock::time_point> callAgain_;  // by rank
+  std::vector<std::string> refusals_;         // by rank, why the last call failed
+  std::mutex socketsLock_;                    // while they change, and for `shut`
+  std::vector<Descriptor> sockets_;           // by rank, proven
+  std::atomic<bool> shut_{false};
+  Descriptor signal_;
+};
+
+}  // namespace onehour::cpu

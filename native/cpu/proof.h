@@ -1,0 +1,22 @@
+// What proves that somebody knows a secret without telling it: HMAC-SHA256 (RFC 2104, FIPS 180-4).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace onehour::cpu {
+
+using Digest = std::array<uint8_t, 32>;
+
+Digest sha256(const std::string& message);
+Digest hmac(const Digest& key, const std::string& message);
+
+// From the system; throws std::runtime_error where it has none.
+Digest randomDigest();
+
+// In a time that does not tell where they differ.
+bool sameDigest(const Digest& left, const Digest& right);
+
+}  // namespace onehour::cpu

@@ -1,0 +1,70 @@
+// Ranks on several hosts, or such as count as that: how they talk, what a stranger can do about it, and
+// what is said of the network and of a missing secret.
+import { createServer } from "node:net";
+import { expect, test } from "vitest";
+import { node, type Run, script } from "./command.js";
+
+async function freePort(): Promise<string> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return String(port);
+}
+
+/** Two ranks as torchrun starts them, each with a command in front and variables of its own. */
+async function start(
+  before: readonly string[],
+  env: (rank: number) => Record<string, string>,
+): Promise<Run[]> {
+  const port = await freePort();
+  return [0, 1].map((rank) =>
+    node([...before, script("sums")], {
+      RANK: String(rank),
+      WORLD_SIZE: "2",
+      LOCAL_RANK: String(rank),
+      LOCAL_WORLD_SIZE: "2",
+      MASTER_ADDR: "127.0.0.1",
+      MASTER_PORT: port,
+      ...env(rank),
+    }),
+  );
+}
+
+/** What the ranks computed, by rank, and what they said. */
+async function end(runs: readonly Run[]): Promise<{ large: string[]; said: string[] }> {
+  for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+  const results = runs.map(({ stdout }) => JSON.parse(stdout) as { large: string });
+  return { large: results.map(({ large }) => large), said: runs.map(({ stderr }) => stderr) };
+}
+
+/** Ranks with different ONEHOUR_HOSTs count as ranks of different hosts. */
+const hosts = (rank: number) => ({ ONEHOUR_HOST: `127.0.0.${rank + 1}` });
+const secret = { ONEHOUR_TOKEN: "the same for all" };
+
+test("ranks of two hosts compute the same bits, and rank 0 names what must be trusted", async () => {
+  const { large, said } = await end(await start([], (rank) => ({ ...hosts(rank), ...secret })));
+  expect(large[1]).toBe(large[0]);
+  expect(said[0]!.match(/ONEHOUR_NETWORK.*the ranks are on 2 hosts/g)).toHaveLength(1);
+  expect(said[0]).not.toContain("ONEHOUR_TOKEN");
+  expect(said[1]).toBe("");
+});
+
+test("rank 0 says once that a foreign launcher gave no secret", async () => {
+  const { said } = await end(await start([], () => ({})));
+  expect(said[0]!.match(/ONEHOUR_TOKEN is not set/g)).toHaveLength(1);
+  expect(said[0]).not.toContain("ONEHOUR_NETWORK");
+  expect(said[1]).toBe("");
+});
+
+test("with a secret on one host nothing is said", async () => {
+  const { said } = await end(await start([], () => secret));
+  expect(said).toEqual(["", ""]);
+});
+
+test("a stranger that calls at every port between hosts ends no start", async () => {
+  const among = [script("stranger"), process.execPath];
+  const { large, said } = await end(await start(among, (rank) => ({ ...hosts(rank), ...secret })));
+  expect(large[1]).toBe(large[0]);
+  expect(said[0]).toMatch(/^called tcp \d+: \d+ times$/m);
+});
