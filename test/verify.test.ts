@@ -59,8 +59,11 @@ describe("a dry run", () => {
     expect(results).toMatchObject({ ok: true, done: true, ended: "" });
     expect(results.notProven.join()).toMatch(/dry run/);
     expect(results.parts.map(({ part }) => part)).toEqual(["build", "ops", "ranks", "sanitize"]);
-    const [build, ops, , sanitize] = results.parts;
+    const [build, ops, ranks, sanitize] = results.parts;
     expect(ops!.checks).toBeGreaterThan(300);
+    expect(ranks!.notes.join()).toMatch(
+      /synchronised, 2 ranks: (\d+) of \1 findings good, recorded/,
+    );
     expect([build!.skipped.length, sanitize!.skipped.length]).toEqual([1, 1]);
   });
 

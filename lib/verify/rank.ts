@@ -125,6 +125,34 @@ async function values(world: World, device: Device): Promise<void> {
   }
 }
 
+/** Losses and parameters after three steps from the same beginning. */
+async function threeSteps(network: TestNetwork) {
+  const { param, state } = network.executor.memory.arenas;
+  await network.executor.write("state", 0, new Uint8Array(state!));
+  await network.initialize("robust");
+  const losses: number[] = [];
+  for (let i = 0; i < 3; i++) losses.push((await network.run("last", i))[0]!);
+  return { losses, parameters: await network.executor.read("param", 0, param!) };
+}
+
+/**
+ * Steps whose collectives were recorded with them, gradients' and statistics' each on a communicator
+ * of its own, give the bits of steps run kernel by kernel.
+ */
+async function replayed(world: World, network: TestNetwork): Promise<void> {
+  const plain = await threeSteps(network);
+  const reason = (await network.executor.record()) ?? "";
+  const reasons = (await world.rendezvous.gather("recorded", reason)).map(String);
+  if (reasons.every((text) => text === "")) {
+    const again = await threeSteps(network);
+    tell("replayed: losses", `${again.losses}` === `${plain.losses}`, `${again.losses}`);
+    const same = Buffer.compare(again.parameters, plain.parameters) === 0;
+    tell("replayed: parameters", same, "differ from those of steps run kernel by kernel");
+  }
+  if (settings.device !== "cpu") tell("recorded", reason === "", reason);
+  await network.executor.forget();
+}
+
 /** A step of k ranks with synchronised batch norm is the step of one. */
 async function synchronised(world: World, device: Device): Promise<void> {
   const { rank, worldSize: workers } = world;
@@ -137,6 +165,8 @@ async function synchronised(world: World, device: Device): Promise<void> {
       statistics: await join(world, device, "statistics", 60),
     },
   });
+  await replayed(world, network);
+  await network.executor.write("state", 0, new Uint8Array(network.executor.memory.arenas.state!));
   await network.initialize("robust");
   const [loss] = await network.run("last", 0);
   const bytes = network.executor.memory.arenas.param!;

@@ -45,8 +45,10 @@ async function peaceful(report: Report, workers: number, scene: RankSettings["sc
   for (const { rank, line } of lines)
     report.check(`${name}, rank ${rank}: ${line.name}`, line.ok === true, line.detail ?? "");
   report.check(`${name}: ends well`, status === 0, `status ${status}: ${cause}`);
+  const recorded = lines.some(({ line }) => line.name === "recorded" && line.ok);
   report.note(
-    `${name}: ${lines.filter(({ line }) => line.ok).length} of ${lines.length} findings good`,
+    `${name}: ${lines.filter(({ line }) => line.ok).length} of ${lines.length} findings good` +
+      (recorded ? ", recorded and replayed" : ""),
   );
 }
 
