@@ -1,14 +1,17 @@
 // Checkpoints of a run: what they hold, how they are saved without ever leaving none, and read.
 
-import { constants, existsSync } from "node:fs";
-import { copyFile, link, open, readFile, rename, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
+import { keepAs, writeAtomically } from "./files.js";
 import { refuseFile, requireFit, type Shapes } from "./fit.js";
+import { isSealed, unsealed } from "./header-checksum.js";
+import { formatPosition, type Position, parsePosition } from "./position.js";
 import {
   formatSafetensors,
   parseSafetensors,
@@ -19,25 +22,10 @@ import {
 export const checkpointName = "checkpoint.safetensors";
 export const previousName = "checkpoint.previous.safetensors";
 export const bestName = "best.safetensors";
+/** The program and the version of its format, since which headers have checksums. */
+const producer = "onehour 2";
 const momentumPrefix = "momentum.";
 const rankPrefix = (rank: number) => `rank.${rank}.`;
-
-/** Where a run stands, beside its tensors. */
-export interface Position {
-  /** Steps done. */
-  step: number;
-  /** Epoch of the last step done. */
-  epoch: number;
-  /** η of the last step done; undefined before the first. */
-  lastLearningRate: number | undefined;
-  seed: number;
-  /** Sum of the losses of that epoch's steps so far. */
-  lossSum: number;
-  /** Seconds that epoch took so far. */
-  epochSeconds: number;
-  /** Seconds the run took so far. */
-  seconds: number;
-}
 
 /** Tensors by torchvision's name, f32 in torchvision's layout. */
 export interface ModelState {
@@ -58,12 +46,16 @@ export interface Origin {
   data?: string;
   /** Pixels of both sides of an image folder's images, where they are not the usual. */
   imageSize?: number;
+  /** Fields of the run's recipe that may not change when it is resumed. */
+  recipe?: Record<string, unknown>;
 }
 
 export interface Checkpoint extends ModelState, Origin {
   /** Absent in weights from elsewhere. */
   position?: Position;
   model?: string;
+  /** Whether checksums cover all of it, the header too. */
+  isCovered?: boolean;
 }
 
 /** CRC-32 of a tensor's bytes, in hexadecimal. */
@@ -103,36 +95,54 @@ export async function formatCheckpoint(
     checksums[name] = checksum(data);
     await setImmediate();
   }
-  const { lastLearningRate, ...numbers } = position;
+  const { data, imageSize, recipe } = origin;
   return formatSafetensors(tensors, {
     format: "pt",
-    producer: "onehour 1",
+    producer,
     model,
-    ...(origin.data === undefined ? {} : { data: origin.data }),
-    ...(origin.imageSize === undefined ? {} : { imageSize: String(origin.imageSize) }),
-    ...Object.fromEntries(Object.entries(numbers).map(([key, value]) => [key, String(value)])),
-    ...(lastLearningRate === undefined ? {} : { lastLearningRate: String(lastLearningRate) }),
+    ...(data === undefined ? {} : { data }),
+    ...(imageSize === undefined ? {} : { imageSize: String(imageSize) }),
+    ...(recipe === undefined ? {} : { recipe: JSON.stringify(recipe) }),
+    ...formatPosition(position),
     checksums: JSON.stringify(checksums),
+    ...unsealed,
   });
 }
 
-function parsePosition(file: string, metadata: Record<string, string>): Position {
-  const number = (key: string): number => {
-    const value = metadata[key] === undefined ? Number.NaN : Number(metadata[key]);
-    if (!Number.isFinite(value)) {
-      throw refuseFile(file, `its ${key} is missing`, "expected a checkpoint of onehour train");
-    }
-    return value;
-  };
+/** Each tensor's checksum; none where the file tells of none. */
+function parseChecksums(file: string, text = "{}"): Record<string, unknown> {
+  const checksums = parseObject(text);
+  if (checksums) return checksums;
+  throw refuseFile(file, "its checksums cannot be read", "expected a complete checkpoint");
+}
+
+/** The object of a text in JSON; undefined for any other text. */
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    return isObject ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a checkpoint's metadata tell beside the position. */
+function parseOrigin(file: string, metadata: Record<string, string>): Origin & { model?: string } {
+  const { model, data, imageSize, recipe } = metadata;
+  const fields = recipe === undefined ? undefined : parseObject(recipe);
+  if (recipe !== undefined && !fields) {
+    throw refuseFile(file, "its recipe cannot be read", "expected a complete checkpoint");
+  }
+  if (imageSize !== undefined && !/^[1-9]\d{0,3}$/.test(imageSize)) {
+    const found = `its imageSize is ${JSON.stringify(imageSize)}`;
+    throw refuseFile(file, found, "expected a number of pixels");
+  }
   return {
-    step: number("step"),
-    epoch: number("epoch"),
-    lastLearningRate:
-      metadata.lastLearningRate === undefined ? undefined : number("lastLearningRate"),
-    seed: number("seed"),
-    lossSum: number("lossSum"),
-    epochSeconds: number("epochSeconds"),
-    seconds: number("seconds"),
+    ...(model === undefined ? {} : { model }),
+    ...(data === undefined ? {} : { data }),
+    ...(imageSize === undefined ? {} : { imageSize: Number(imageSize) }),
+    ...(fields ? { recipe: fields } : {}),
   };
 }
 
@@ -168,12 +178,10 @@ function isCounter(name: string, { dtype, shape }: StoredTensor): boolean {
  */
 export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { shapes: Shapes } {
   const { tensors, metadata } = parseSafetensors(file, buffer);
-  let checksums: Record<string, string> = {};
-  try {
-    checksums = JSON.parse(metadata.checksums ?? "{}");
-  } catch {
-    throw refuseFile(file, "its checksums cannot be read", "expected a complete checkpoint");
+  if (metadata.producer === producer && !isSealed(metadata)) {
+    throw refuseFile(file, "its header lacks its checksum", "expected the bytes that were written");
   }
+  const checksums = parseChecksums(file, metadata.checksums);
   const weights = new Map<string, Float32Array>();
   const momentum = new Map<string, Float32Array>();
   const ranks = new Map<number, Map<string, Float32Array>>();
@@ -207,7 +215,9 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
       momentum.set(name.slice(momentumPrefix.length), data);
     } else weights.set(name, data);
   }
-  if (!isOwn) return { weights, shapes };
+  const isCovered =
+    isSealed(metadata) && kept.every(([name]) => typeof checksums[name] === "string");
+  if (!isOwn) return { weights, shapes, isCovered };
   return {
     weights,
     momentum,
@@ -216,9 +226,8 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
       : { ranks: Array.from({ length: ranks.size }, (_, rank) => ranks.get(rank) ?? new Map()) }),
     shapes,
     position: parsePosition(file, metadata),
-    ...(metadata.model === undefined ? {} : { model: metadata.model }),
-    ...(metadata.data === undefined ? {} : { data: metadata.data }),
-    ...(metadata.imageSize === undefined ? {} : { imageSize: Number(metadata.imageSize) }),
+    ...parseOrigin(file, metadata),
+    isCovered,
   };
 }
 
@@ -238,7 +247,7 @@ export async function readCheckpoint(file: string): Promise<Checkpoint & { shape
 }
 
 /** A checkpoint that a run can continue from. */
-export type RunState = Checkpoint & Required<Pick<Checkpoint, "momentum" | "position">>;
+export type RunState = Checkpoint & Required<Pick<Checkpoint, "momentum" | "position" | "recipe">>;
 
 /** One that was read, and from which file of the run folder. */
 type FoundState = RunState & { name: string };
@@ -253,7 +262,7 @@ function requireRun(
   parameters: readonly TensorLayout[],
   statistics: readonly TensorLayout[],
 ): asserts checkpoint is RunState {
-  const { momentum, position, ranks = [] } = checkpoint;
+  const { momentum, position, ranks = [], isCovered, recipe } = checkpoint;
   const missing = parameters.find(
     ({ name, shape }) => momentum?.get(name)?.length !== elements(shape),
   );
@@ -262,6 +271,13 @@ function requireRun(
       file,
       "it holds weights but no run to continue",
       `start a new run from it: --init ${file}`,
+    );
+  }
+  if (!isCovered || !recipe) {
+    throw refuseFile(
+      file,
+      "no checksums cover all that a run continues from (onehour 1 wrote none of the header)",
+      `start a new run from its weights: --init ${file}`,
     );
   }
   for (const [rank, own] of ranks.entries()) {
@@ -319,60 +335,6 @@ function unreadable(folder: string, last: OnehourError, previous: OnehourError):
 }
 
 const sentence = ({ message }: Error) => (message.endsWith(".") ? message : `${message}.`);
-
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, constants.O_RDONLY);
-  await handle.sync().finally(() => handle.close());
-}
-
-/** Whether an error of the file system is for want of space. */
-export function isDiskFull(error: unknown): boolean {
-  return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code ?? "");
-}
-
-/** Writes a file and its folder's entry to the disk: all of it, or what was there before. */
-export async function writeAtomically(
-  folder: string,
-  name: string,
-  pieces: readonly Uint8Array[],
-  beforeRename: () => Promise<void> = async () => {},
-): Promise<void> {
-  const temporary = join(folder, `${name}.tmp`);
-  try {
-    const handle = await open(temporary, "w");
-    try {
-      for (const piece of pieces) await handle.writeFile(piece);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await beforeRename();
-    await rename(temporary, join(folder, name));
-    await syncFolder(folder);
-  } catch (error) {
-    await rm(temporary, { force: true }).catch(() => {}); // the first error tells more
-    throw error;
-  }
-}
-
-/**
- * Gives a file of the folder a second name, under which another may lie already. Files are replaced
- * here but never written to, so that both names may be of one.
- */
-export async function keepAs(folder: string, name: string, other: string): Promise<void> {
-  const [file, kept] = [join(folder, name), join(folder, `${other}.tmp`)];
-  await rm(kept, { force: true });
-  try {
-    await link(file, kept).catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code === "ENOENT") throw error;
-      await copyFile(file, kept); // a file system without hard links
-    });
-    await rename(kept, join(folder, other));
-  } finally {
-    // Where the other name is of the same file already, renaming leaves both (POSIX).
-    await rm(kept, { force: true });
-  }
-}
 
 /**
  * Saves a checkpoint; the one before is kept as checkpoint.previous.safetensors, unless `isTorn` says

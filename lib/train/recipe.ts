@@ -134,10 +134,18 @@ function flagOf(field: string): string {
   return `--${field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
+/** What the recipe.json of a run folder has beside the recipe. */
+export const digestField = "digest";
+
+/** A recipe by itself: one that was taken from a run folder begins another run as any does. */
+export function withoutDigest(input: RecipeInput): RecipeInput {
+  return Object.fromEntries(Object.entries(input).filter(([key]) => key !== digestField));
+}
+
 /** Checks every field by itself. Throws ERR_ONEHOUR_RECIPE that says what was expected. */
 export function parseRecipe(input: RecipeInput): PartialRecipe {
   const given = Object.fromEntries(
-    Object.entries(input).filter(([, value]) => value !== undefined),
+    Object.entries(withoutDigest(input)).filter(([, value]) => value !== undefined),
   );
   const parsed = recipeSchema.safeParse(given);
   if (parsed.success) return parsed.data;

@@ -1,14 +1,14 @@
 // The folder of a run: its name, its recipe and its log.
 
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
-import { mkdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { canonicalName } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
-import { checkpointName, isDiskFull, previousName, writeAtomically } from "./checkpoint.js";
-import { parseRecipe, type Recipe, type RecipeInput, sortMilestones } from "./recipe.js";
+import { checkpointName, previousName } from "./checkpoint.js";
+import { isDiskFull, writeAtomically } from "./files.js";
+import type { Recipe } from "./recipe.js";
+import { formatRecipe, recipeName } from "./run-recipe.js";
 
-const recipeName = "recipe.json";
 const logName = "log.jsonl";
 
 /** One line of log.jsonl. */
@@ -138,81 +138,12 @@ export async function updateRecipe(folder: string, recipe: Recipe): Promise<void
   await replace(folder, recipeName, formatRecipe(recipe));
 }
 
-function formatRecipe({ out: _, ...kept }: Recipe): string {
-  return `${JSON.stringify(kept, undefined, 2)}\n`;
-}
-
 async function replace(folder: string, name: string, text: string): Promise<void> {
   try {
     await writeAtomically(folder, name, [Buffer.from(text)]);
   } catch (error) {
     throw unwritable(folder, error);
   }
-}
-
-/** Fields that may change when a run is resumed; no other may, or it would be another run. */
-const changeable: ReadonlySet<string> = new Set([
-  "out",
-  "steps",
-  "device",
-  "threads",
-  "timeout",
-  "strict",
-  "cudaGraph",
-  "checkpointMinutes",
-]);
-
-/** Fields that a run keeps in another form than they may be typed in, and how to get it. */
-const keptForms: { [Field in keyof RecipeInput]?: (value: never) => unknown } = {
-  dataset: canonicalName,
-  milestones: sortMilestones,
-  init: (file: string) => resolve(file),
-};
-
-/** Whether a value as typed means the one that the run kept. */
-async function isSame(key: string, kept: unknown, typed: unknown): Promise<boolean> {
-  if (JSON.stringify(kept) === JSON.stringify(typed)) return true;
-  const form = keptForms[key as keyof RecipeInput];
-  if (!form || kept === undefined) return false;
-  const [a, b] = [await form(kept as never), await form(typed as never)];
-  return JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** Whether both values name folders of images: a checkpoint knows whether they are the same ones. */
-const areFolders = (...names: unknown[]) =>
-  names.every((name) => typeof name === "string" && isAbsolute(canonicalName(name)));
-
-/** The recipe of a run folder, with what `input` may change; refuses what it may not. */
-export async function readRunRecipe(folder: string, input: RecipeInput): Promise<RecipeInput> {
-  parseRecipe(input); // refuses what could not be compared
-  const file = join(folder, recipeName);
-  let stored: RecipeInput;
-  try {
-    stored = parseRecipe(JSON.parse(await readFile(file, "utf8")));
-  } catch (error) {
-    throw new OnehourError(
-      "ERR_ONEHOUR_RUN_FOLDER",
-      `${file} is no recipe (${(error as Error).message}); expected the one that the run wrote`,
-    );
-  }
-  const { workers = 1, batch = 1, accumulate = 1 } = stored;
-  // Of the same size by another name nothing changes.
-  const merged: Record<string, unknown> = { minibatch: workers * accumulate * batch, ...stored };
-  for (const [key, value] of Object.entries(input)) {
-    if (value === undefined) continue;
-    const before = merged[key];
-    if (changeable.has(key) || (key === "dataset" && areFolders(before, value))) {
-      merged[key] = value;
-    } else if (!(await isSame(key, before, value))) {
-      throw new OnehourError(
-        "ERR_ONEHOUR_RECIPE",
-        `${key} is ${JSON.stringify(before)} in ${file}, and ${JSON.stringify(value)} was asked for; ` +
-          `a resumed run may change ${[...changeable].join(", ")} only. Leave ${key} out, or ` +
-          "start another run",
-      );
-    }
-  }
-  return merged as RecipeInput;
 }
 
 /** The lines of a log; a line that was cut short is left out. */

@@ -112,7 +112,11 @@ class Run {
       team,
       fingerprint: dataset.fingerprint,
       total: this.total,
-      stepsPerEpoch: this.sampler.stepsPerEpoch,
+      course: {
+        stepsPerEpoch: this.sampler.stepsPerEpoch,
+        steps: stepsOf(recipe.epochs, this.sampler.stepsPerEpoch),
+        schedule: this.schedule,
+      },
       position: () => this.progress.position,
       say: (text) => this.say(text),
     });

@@ -1,6 +1,7 @@
 // The safetensors file format: an 8-byte header length, a JSON header, and the tensors' bytes.
 
 import { OnehourError } from "../errors.js";
+import { hasIntactSeal, isSealed, seal } from "./header-checksum.js";
 
 /** Bytes per element of the dtypes that are read. */
 const widths: Record<string, number> = {
@@ -40,9 +41,18 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** The texts of a header's metadata. */
+function parseMetadata(file: string, entry: unknown): Record<string, string> {
+  if (!isRecord(entry)) throw refuse(file, "its metadata is not an object");
+  for (const [key, value] of Object.entries(entry)) {
+    if (typeof value !== "string") throw refuse(file, `${JSON.stringify(key)} in it is not text`);
+  }
+  return entry as Record<string, string>;
+}
+
 /**
- * Parses and checks a whole file: header size, offsets inside, no overlap and no hole,
- * shape × width = bytes. Throws ERR_ONEHOUR_CHECKPOINT naming `file` otherwise.
+ * Parses and checks a whole file: header size, its checksum where it has one, offsets inside, no
+ * overlap and no hole, shape × width = bytes. Throws ERR_ONEHOUR_CHECKPOINT naming `file` otherwise.
  */
 export function parseSafetensors(file: string, buffer: Buffer): SafetensorsFile {
   if (buffer.length < 10) throw refuse(file, `it has ${buffer.length} bytes only`);
@@ -62,13 +72,12 @@ export function parseSafetensors(file: string, buffer: Buffer): SafetensorsFile 
   if (!isRecord(header)) throw refuse(file, "its header is not a JSON object");
   const data = buffer.subarray(8 + length);
 
-  const metadata: Record<string, string> = {};
+  let metadata: Record<string, string> = {};
   const ranges: { name: string; begin: number; end: number }[] = [];
   const tensors = new Map<string, StoredTensor>();
   for (const [name, entry] of Object.entries(header)) {
     if (name === "__metadata__") {
-      if (!isRecord(entry)) throw refuse(file, "its metadata is not an object");
-      for (const [key, value] of Object.entries(entry)) metadata[key] = String(value);
+      metadata = parseMetadata(file, entry);
       continue;
     }
     const { dtype, shape, data_offsets: offsets } = isRecord(entry) ? entry : {};
@@ -96,6 +105,9 @@ export function parseSafetensors(file: string, buffer: Buffer): SafetensorsFile 
     tensors.set(name, { dtype: dtype as string, shape, bytes: data.subarray(begin, end) });
   }
 
+  if (isSealed(metadata) && !hasIntactSeal(buffer.subarray(0, 8 + length))) {
+    throw refuse(file, "its header does not have the checksum it was saved with");
+  }
   ranges.sort((a, b) => a.begin - b.begin || a.end - b.end);
   let at = 0;
   for (const { name, begin, end } of ranges) {
@@ -106,7 +118,10 @@ export function parseSafetensors(file: string, buffer: Buffer): SafetensorsFile 
   return { tensors, metadata };
 }
 
-/** The bytes of a file with the given f32 tensors, as pieces to be written one after another. */
+/**
+ * The bytes of a file with the given f32 tensors, as pieces to be written one after another; with
+ * `unsealed` among the metadata, the header gets its checksum.
+ */
 export function formatSafetensors(
   tensors: readonly { name: string; shape: readonly number[]; data: Float32Array }[],
   metadata: Record<string, string>,
@@ -123,6 +138,7 @@ export function formatSafetensors(
   const head = Buffer.alloc(padded, " ");
   head.writeBigUInt64LE(BigInt(padded - 8), 0);
   head.write(json, 8);
+  if (isSealed(metadata)) seal(head);
   return [
     head,
     ...tensors.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),

@@ -8,20 +8,20 @@ import {
   checkpointName,
   formatCheckpoint,
   hasCheckpoint,
-  isDiskFull,
-  keepAs,
   type ModelState,
-  type Position,
   previousName,
   type RunState,
   readCheckpoint,
   readLastCheckpoint,
   saveCheckpoint,
 } from "./checkpoint.js";
+import { isDiskFull, keepAs } from "./files.js";
 import { otherHead, requireFit } from "./fit.js";
 import { initialWeights } from "./initialize.js";
+import { type Course, type Position, requireOnCourse } from "./position.js";
 import type { RunRecipe } from "./prepare.js";
 import type { Recipe } from "./recipe.js";
+import { fixedFields, requireSameRecipe } from "./run-recipe.js";
 import { clearGradients, readSnapshot, type Snapshot, stateOf, writeWeights } from "./state.js";
 import {
   gatherStatistics,
@@ -41,7 +41,7 @@ export interface SavingOptions {
   fingerprint: string;
   /** Steps of the run in all. */
   total: number;
-  stepsPerEpoch: number;
+  course: Course;
   /** Where the run stands now. */
   position: () => Position;
   /** Tells the user, on rank 0 only. */
@@ -85,12 +85,15 @@ export class Saving {
    * the run is to continue from it, else given ones or new.
    */
   async restore(continues: boolean): Promise<Position> {
-    const { recipe, compiled, queue, total, say } = this.options;
+    const { recipe, compiled, queue, total, course, say } = this.options;
     const { parameters, statistics } = compiled;
     let state: ModelState & { position?: Position };
     if (continues && hasCheckpoint(recipe.out)) {
       const warn = (text: string) => say(`warning: ${text}`);
       const last = await readLastCheckpoint(recipe.out, parameters, statistics, recipe.model, warn);
+      const file = join(recipe.out, last.name);
+      requireSameRecipe(file, last.recipe, recipe);
+      requireOnCourse(file, last.position, course);
       this.requireSameData(last);
       this.file = last.name;
       state = last;
@@ -149,11 +152,11 @@ export class Saving {
 
   /** Averages the running statistics, which all ranks take part in, and begins a checkpoint. */
   async save(): Promise<void> {
-    const { queue, compiled, team, stepsPerEpoch, position } = this.options;
+    const { queue, compiled, team, course, position } = this.options;
     const { step } = position();
     if (team.size > 1) {
       // An unbroken run averages at an epoch's end only.
-      const isWithin = step % stepsPerEpoch !== 0;
+      const isWithin = step % course.stepsPerEpoch !== 0;
       this.ranks = isWithin ? await gatherStatistics(queue.executor, compiled, team) : undefined;
       await this.runOnce("average");
     }
@@ -225,6 +228,7 @@ export class Saving {
       const state = { ...(await stateOf(snapshot, compiled)), ...(ranks ? { ranks } : {}) };
       const pieces = await formatCheckpoint(this.layouts, state, position, recipe.model, {
         data: fingerprint,
+        recipe: fixedFields(recipe),
         ...(recipe.imageSize === undefined ? {} : { imageSize: recipe.imageSize }),
       });
       await saveCheckpoint(recipe.out, pieces, this.file === previousName);

@@ -22,7 +22,8 @@ import {
   resolveRecipe,
 } from "./recipe.js";
 import { runRank } from "./run.js";
-import { checkRunFolder, claimRunFolder, readRunRecipe, releaseRunFolder } from "./run-folder.js";
+import { checkRunFolder, claimRunFolder, releaseRunFolder } from "./run-folder.js";
+import { readRunRecipe } from "./run-recipe.js";
 import { alone, teamOf } from "./team.js";
 
 export interface TrainOptions {

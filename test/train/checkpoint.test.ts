@@ -16,13 +16,13 @@ import {
   bestName,
   checkpointName,
   formatCheckpoint,
-  keepAs,
   parseCheckpoint,
   previousName,
   readCheckpoint,
   readLastCheckpoint,
   saveCheckpoint,
 } from "../../lib/train/checkpoint.js";
+import { keepAs } from "../../lib/train/files.js";
 import { requireFit } from "../../lib/train/fit.js";
 import { fromStored, toStored } from "../../lib/train/layout.js";
 import { formatSafetensors, parseSafetensors } from "../../lib/train/safetensors.js";
@@ -56,12 +56,14 @@ const position = {
   seconds: 60.25,
 };
 
+const origin = { recipe: { model: "resnet8" } };
+
 /** A checkpoint's bytes; with `ranks` two ranks have running statistics of their own. */
 async function whole(seed = 1, ranks?: Map<string, Float32Array>[]): Promise<Buffer> {
   const momentum = new Map([...values(seed + 10)].filter(([name]) => !name.includes("running")));
   const state = { weights: values(seed), momentum, ...(ranks ? { ranks } : {}) };
   const at = { ...position, step: seed };
-  return Buffer.concat(await formatCheckpoint(layouts, state, at, "resnet8"));
+  return Buffer.concat(await formatCheckpoint(layouts, state, at, "resnet8", origin));
 }
 
 const readLast = (run: string, warn = (_: string) => {}) =>
@@ -111,7 +113,7 @@ test.each<[string, Record<string, number>, RegExp]>([
     ...extra.map(({ name, shape }) => [name, new Float32Array(shape[0]!)] as const),
   ]);
   const state = { weights, momentum: values(2) };
-  const pieces = await formatCheckpoint([...layouts, ...extra], state, position, "resnet8");
+  const pieces = await formatCheckpoint([...layouts, ...extra], state, position, "resnet8", origin);
   writeFileSync(join(run, checkpointName), Buffer.concat(pieces));
   await expect(readLast(run)).rejects.toThrow(message);
 });
@@ -303,12 +305,14 @@ test("killed at any moment of a save, what was acknowledged is kept", async () =
   const run = join(folder, "killed");
   mkdirSync(run);
   const large = [layout("conv1.weight", [32, 64, 3, 3], "convolution"), ...layouts.slice(1)];
-  const compiled = new URL("../../dist/train/checkpoint.js", import.meta.url).href;
+  const compiled = (name: string) =>
+    JSON.stringify(new URL(`../../dist/train/${name}.js`, import.meta.url).href);
   const program = join(folder, "save.mjs");
   writeFileSync(
     program,
     `import { writeSync } from "node:fs";
-     import { bestName, checkpointName, formatCheckpoint, keepAs, saveCheckpoint } from ${JSON.stringify(compiled)};
+     import { bestName, checkpointName, formatCheckpoint, saveCheckpoint } from ${compiled("checkpoint")};
+     import { keepAs } from ${compiled("files")};
      const layouts = ${JSON.stringify(large)};
      const weights = new Map(layouts.map(({ name, shape }) =>
        [name, new Float32Array(shape.reduce((a, b) => a * b))]));

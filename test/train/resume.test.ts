@@ -17,6 +17,7 @@ import { beforeAll, expect, test } from "vitest";
 import { readCheckpoint } from "../../lib/train/checkpoint.js";
 import type { Result, RunEvent } from "../../lib/train/events.js";
 import type { RecipeInput } from "../../lib/train/recipe.js";
+import { formatRecipe, readRunRecipe } from "../../lib/train/run-recipe.js";
 import { train } from "../../lib/train/train.js";
 import { logOf, stepsOf, temporaryFolder } from "./folder.js";
 
@@ -203,6 +204,59 @@ test("what cannot be resumed is refused and left untouched", async () => {
   rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
   await expect(run({ out }, true)).rejects.toThrow(join(out, checkpoint));
   expect(readFileSync(join(out, checkpoint))).toEqual(foreign);
+});
+
+test("a recipe.json that is not as it was written is refused, whatever was changed", async () => {
+  const out = copyOfHalf("edited");
+  const file = join(out, "recipe.json");
+  const before = readFileSync(file, "utf8");
+  const log = readFileSync(join(out, "log.jsonl"));
+  const { digest, ...fields } = JSON.parse(before);
+  const refused = async (text: string, message: RegExp) => {
+    writeFileSync(file, text);
+    const failing = run({ out, steps: 20 }, true);
+    await expect(failing).rejects.toThrow(message);
+    await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_RUN_FOLDER" });
+    expect(readFileSync(file, "utf8")).toBe(text);
+    expect(readFileSync(join(out, "log.jsonl"))).toEqual(log);
+  };
+  const changed =
+    /is not as the run wrote it.*steps, .* on the command line.*--recipe .*recipe\.json --init/;
+  await refused(before.replace('"lr": 0.1', '"lr": 0.5'), changed);
+  await refused(JSON.stringify(fields), changed); // without its digest
+  await refused(JSON.stringify({ ...fields, digest: [digest] }), changed);
+  await refused(JSON.stringify({ ...JSON.parse(before), extra: 1 }), changed);
+  for (const text of ["null", "5", '"text"', "[]", "{}"]) await refused(text, changed);
+  await refused(before.slice(0, -20), /is no recipe/);
+  for (let at = 0; at < before.length; at++) {
+    const flipped = Buffer.from(before);
+    flipped[at]! ^= 1;
+    writeFileSync(file, flipped);
+    const read = await readRunRecipe(out, { out }).catch(() => undefined);
+    if (read) expect(read).toMatchObject(fields); // white space
+  }
+
+  // One whose digest is right, of another run: the checkpoint knows better.
+  await refused(
+    formatRecipe({ ...fields, lr: 0.5, out }),
+    /lr is 0\.5 in .*recipe\.json, but 0\.1 in the run that saved .*checkpoint\.safetensors/,
+  );
+
+  // Laid out otherwise it is the same recipe.
+  writeFileSync(
+    file,
+    JSON.stringify({ digest, ...Object.fromEntries(Object.entries(fields).reverse()) }),
+  );
+  expect((await run({ out, steps: 11 }, true)).result.steps).toBe(11);
+});
+
+test("recipe.json of a run begins another one, with what is changed in it", async () => {
+  const out = join(folder, "from-recipe");
+  const { steps: _, ...recipe } = JSON.parse(readFileSync(join(half, "recipe.json"), "utf8"));
+  const init = join(half, checkpoint);
+  const { result } = await run({ ...recipe, lr: 0.05, init, steps: 1, out });
+  expect(result.steps).toBe(1);
+  expect(JSON.parse(readFileSync(join(out, "recipe.json"), "utf8")).lr).toBe(0.05);
 });
 
 test("the first command, with --resume behind it, continues the run", async () => {

@@ -1,0 +1,59 @@
+// Files of a run folder are replaced as a whole, on the disk too, and may have a second name.
+
+import { constants } from "node:fs";
+import { copyFile, link, open, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, constants.O_RDONLY);
+  await handle.sync().finally(() => handle.close());
+}
+
+/** Whether an error of the file system is for want of space. */
+export function isDiskFull(error: unknown): boolean {
+  return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
+/** Writes a file and its folder's entry to the disk: all of it, or what was there before. */
+export async function writeAtomically(
+  folder: string,
+  name: string,
+  pieces: readonly Uint8Array[],
+  beforeRename: () => Promise<void> = async () => {},
+): Promise<void> {
+  const temporary = join(folder, `${name}.tmp`);
+  try {
+    const handle = await open(temporary, "w");
+    try {
+      for (const piece of pieces) await handle.writeFile(piece);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await beforeRename();
+    await rename(temporary, join(folder, name));
+    await syncFolder(folder);
+  } catch (error) {
+    await rm(temporary, { force: true }).catch(() => {}); // the first error tells more
+    throw error;
+  }
+}
+
+/**
+ * Gives a file of the folder a second name, under which another may lie already. Files are replaced
+ * here but never written to, so that both names may be of one.
+ */
+export async function keepAs(folder: string, name: string, other: string): Promise<void> {
+  const [file, kept] = [join(folder, name), join(folder, `${other}.tmp`)];
+  await rm(kept, { force: true });
+  try {
+    await link(file, kept).catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT") throw error;
+      await copyFile(file, kept); // a file system without hard links
+    });
+    await rename(kept, join(folder, other));
+  } finally {
+    // Where the other name is of the same file already, renaming leaves both (POSIX).
+    await rm(kept, { force: true });
+  }
+}
