@@ -76,6 +76,8 @@ export interface Addon {
   readonly Device: new (options: { threads: number; ordinal: number }) => NativeDevice;
   /** The devices that the module could open; opens none. */
   listDevices(): DeviceListing[];
+  /** Versions of the libraries that compute and communicate, by name. */
+  libraryVersions(): Record<string, string>;
   /** Names of the operations that the module has kernels for. */
   operations(): string[];
   parseProgram(text: string): {

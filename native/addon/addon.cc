@@ -49,6 +49,15 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
   });
 }
 
+// Versions of the libraries, by name.
+Napi::Value versions(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto result = Napi::Object::New(info.Env());
+    for (const auto& [library, version] : libraryVersions()) result.Set(library, version);
+    return result;
+  });
+}
+
 // Names of the operations that the module has kernels for.
 Napi::Value operations(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
@@ -110,6 +119,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
       env, [](void* data) { static_cast<Environment*>(data)->shutDown(); }, environment);
   exports.Set("Device", environment->device.Value());
   exports.Set("listDevices", Napi::Function::New<devices>(env));
+  exports.Set("libraryVersions", Napi::Function::New<versions>(env));
   exports.Set("operations", Napi::Function::New<operations>(env));
   exports.Set("parseProgram", Napi::Function::New<parse>(env));
   exports.Set("startHeartbeat", Napi::Function::New<heartbeat>(env));

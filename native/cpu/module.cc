@@ -1,4 +1,6 @@
 // What the module onehour_cpu.node opens and offers.
+#include <dnnl.hpp>
+
 #include "backend.h"
 
 namespace onehour {
@@ -14,6 +16,12 @@ std::vector<DeviceListing> listDevices() {
   listing.kind = properties.kind;
   listing.memoryBytes = properties.memoryBytes;
   return {listing};
+}
+
+LibraryVersions libraryVersions() {
+  const dnnl_version_t& version = *dnnl_version();
+  return {{"oneDNN", std::to_string(version.major) + "." + std::to_string(version.minor) + "." +
+                         std::to_string(version.patch)}};
 }
 
 const KernelTable& kernelTable() { return cpu::cpuKernels(); }

@@ -7,6 +7,8 @@ std::shared_ptr<Backend> createBackend(const BackendOptions&) { return createFak
 
 std::vector<DeviceListing> listDevices() { return {}; }
 
+LibraryVersions libraryVersions() { return {}; }
+
 // The backend keeps one table for all its devices.
 const KernelTable& kernelTable() { return createFakeBackend(false)->kernels(); }
 

@@ -7,6 +7,12 @@
 #include "../../cuda/kernels.h"
 #include "../../cuda/linear.h"
 
+namespace onehour {
+
+LibraryVersions libraryVersions() { return {}; }
+
+}  // namespace onehour
+
 namespace onehour::cuda {
 namespace {
 
