@@ -16,12 +16,15 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
+import { stepSettings } from "../lib/bench/settings.js";
 import type { Device } from "../lib/device.js";
 import { elements } from "../lib/graph/graph.js";
 import { operandBytes } from "../lib/graph/parse.js";
+import { formsOf, shapesOf } from "../lib/verify/convolutions.js";
+import { computed, dataName, recorded, resultsOf } from "../lib/verify/expected.js";
 import { describeState, GpuWatch } from "../lib/verify/nvidia-smi.js";
 import { opCases } from "../lib/verify/op-cases.js";
-import { checkOps, type OpFinding } from "../lib/verify/op-check.js";
+import { checkOps, type OpCase, type OpFinding } from "../lib/verify/op-check.js";
 import { place, strayWrite } from "../lib/verify/placement.js";
 import type { PartResult } from "../lib/verify/report.js";
 import { device } from "./support/device.js";
@@ -51,15 +54,23 @@ describe("a dry run", () => {
   it("compares every op and the ranks, and writes one results file and a summary", () => {
     const { status, stdout, stderr, files, results } = verify(
       "dry",
-      ...["--device", "emulated", "--parts", "build,ops,ranks,sanitize"],
+      ...["--device", "emulated", "--parts", "build,ops,ranks,patterns,sanitize"],
     );
     expect(status, stdout + stderr).toBe(0);
     expect(files.length).toBe(2);
     for (const file of files) expect(file).toMatch(/^emulated-\d{8}-\d{6}\.(json|txt)$/);
     expect(results).toMatchObject({ ok: true, done: true, ended: "" });
     expect(results.notProven.join()).toMatch(/dry run/);
-    expect(results.parts.map(({ part }) => part)).toEqual(["build", "ops", "ranks", "sanitize"]);
-    const [build, ops, ranks, sanitize] = results.parts;
+    expect(results.parts.map(({ part }) => part)).toEqual([
+      "build",
+      "ops",
+      "ranks",
+      "patterns",
+      "sanitize",
+    ]);
+    const [build, ops, ranks, patterns, sanitize] = results.parts;
+    expect(build!.data.versions).toMatchObject({ oneDNN: expect.stringMatching(/^\d+\.\d+/) });
+    expect(patterns!.checks).toBe(8);
     expect(ops!.checks).toBeGreaterThan(300);
     expect(ranks!.notes.join()).toMatch(
       /synchronised, 2 ranks: (\d+) of \1 findings good, recorded/,
@@ -222,17 +233,22 @@ function spoiled(spoil: (text: string, arena: Uint8Array) => void): Device {
   } as unknown as Device;
 }
 
-/** Findings of the case `name` on a device. */
-async function findings(name: string, wrong: Device): Promise<OpFinding[]> {
+/** The small case `name`, as it is before its first instruction. */
+function caseOf(name: string): OpCase {
   const { operations, properties } = device;
   const { channelMultiple } = properties;
   const options = { operations, channelMultiple, small: true, tf32: false };
+  for (const opCase of opCases(options)) if (opCase.name === name) return opCase;
+  throw new Error(`there is no case ${name}`);
+}
+
+/** Findings of the case `name` on a device. */
+async function findings(name: string, wrong: Device): Promise<OpFinding[]> {
   const found: OpFinding[] = [];
-  for (const opCase of opCases(options)) {
-    if (opCase.name !== name) continue;
-    const onFinding = (finding: OpFinding) => found.push(finding);
-    await checkOps(opCase, { reference: device, device: wrong, onFinding });
-  }
+  const opCase = caseOf(name);
+  const onFinding = (finding: OpFinding) => found.push(finding);
+  using expected = await computed(opCase, device);
+  await checkOps(opCase, { expected, device: wrong, onFinding });
   return found;
 }
 
@@ -289,6 +305,62 @@ describe("the comparison of ops", () => {
     after.set(before);
     after[placement.places[1]!.offset] = 1;
     expect(strayWrite(placement, before, after)).toBe(undefined);
+  });
+});
+
+it("times the 23 convolutions of ResNet-50 in the forms that there are kernels for", () => {
+  const operations = new Set([...device.operations, "conv2d-statistics"]);
+  const settings = stepSettings({
+    ...{ model: "resnet50", batch: 4, precision: "bf16" },
+    ...{ device: "cuda", threads: 1 },
+  } as const);
+  const shapes = shapesOf({ operations, properties: { channelMultiple: 4 } }, settings);
+  expect(shapes.length).toBe(23);
+  expect(shapes.reduce((sum, { count }) => sum + count, 0)).toBe(53);
+  const forms = (label: string) =>
+    shapes
+      .find((shape) => shape.label === label)!
+      .lines.flatMap(formsOf)
+      .map(({ op }) => op)
+      .sort();
+  const common = ["batch-norm-statistics", "conv2d", "conv2d-backward-data"];
+  const gradients = ["conv2d-backward-weight", "conv2d-statistics"];
+  expect(forms("3×3, 56×56×128 to 28×28×128")).toEqual([...common, ...gradients]);
+  expect(forms("1×1, 56×56×64 to 56×56×256")).toEqual([
+    ...common,
+    ...gradients,
+    "linear-backward-data",
+  ]);
+});
+
+describe("results that a bundle carries", () => {
+  const name = "BN + add + ReLU, f32";
+  const data = join(folder, "op-data");
+
+  it("are what the CPU computes at hand", async () => {
+    expect(recorded(caseOf(name), data)).toBe(undefined);
+    mkdirSync(data);
+    const results = await resultsOf(caseOf(name), device);
+    writeFileSync(join(data, dataName(caseOf(name))), results);
+    const again = caseOf(name);
+    using expected = recorded(again, data)!;
+    const found: OpFinding[] = [];
+    await checkOps(again, { expected, device, onFinding: (finding) => found.push(finding) });
+    expect(found).toEqual(await findings(name, device));
+    expect(found.length).toBeGreaterThan(10);
+    expect(found.filter(({ problem }) => problem)).toEqual([]);
+  });
+
+  it("are compared with: a wrong one is noticed", async () => {
+    const file = join(data, dataName(caseOf(name)));
+    const results = readFileSync(file);
+    results.writeFloatLE(results.readFloatLE(0) + 1, 0);
+    writeFileSync(file, results);
+    const again = caseOf(name);
+    using expected = recorded(again, data)!;
+    const found: OpFinding[] = [];
+    await checkOps(again, { expected, device, onFinding: (finding) => found.push(finding) });
+    expect(found.find(({ problem }) => problem)!.problem).toMatch(/^element 0 is/);
   });
 });
 

@@ -299,11 +299,11 @@ function familyCase(name: string, build: Build, operations: ReadonlySet<string>)
   return { name, program, arenas };
 }
 
-/** Whole steps; micro-batches accumulate where `accumulate` is 2. */
+/** Whole steps, the quick one first; micro-batches accumulate where `accumulate` is 2. */
 const networks = [
-  { model: "resnet8", images: { height: 12, width: 15, channels: 1 }, accumulate: 2, large: false },
-  { model: "resnet20", images: { height: 27, width: 29, channels: 3 }, accumulate: 1, large: true },
-  { model: "resnet50", images: { height: 65, width: 47, channels: 3 }, accumulate: 1, large: true },
+  { model: "resnet8", images: { height: 12, width: 15, channels: 1 }, accumulate: 2 },
+  { model: "resnet20", images: { height: 27, width: 29, channels: 3 }, accumulate: 1 },
+  { model: "resnet50", images: { height: 65, width: 47, channels: 3 }, accumulate: 1 },
 ] as const;
 
 /** The programs of a training step, one after another on the same arenas. */
@@ -361,14 +361,25 @@ function* networkCases(
   }
 }
 
-/** All cases, the quick ones first. */
+/**
+ * All cases, the most important first: training steps in bf16 as fusion makes them, then odd sizes in
+ * both types, then large ones, then the exact precisions of whole steps and deep networks.
+ */
 export function* opCases(options: OpCaseOptions): Generator<OpCase> {
   const { operations, small, tf32 } = options;
-  const wanted = families.filter(({ large }) => !small || !large);
-  for (const T of ["f32", "bf16"] as const)
-    for (const { name, build } of wanted) yield familyCase(`${name}, ${T}`, build(T), operations);
-  const precisions = ["bf16", "fp32", ...(tf32 ? (["tf32"] as const) : [])] as const;
-  for (const network of networks)
-    if (!small || !network.large)
-      for (const precision of precisions) yield* networkCases(network, precision, options);
+  const types = ["bf16", "f32"] as const;
+  const exact = ["fp32", ...(tf32 ? (["tf32"] as const) : [])] as const;
+  const [shallow, ...deep] = networks;
+  function* familyCases(ofSize: boolean): Generator<OpCase> {
+    for (const T of types)
+      for (const { name, build, large = false } of families)
+        if (large === ofSize) yield familyCase(`${name}, ${T}`, build(T), operations);
+  }
+  yield* networkCases(shallow, "bf16", options);
+  yield* familyCases(false);
+  for (const precision of exact) yield* networkCases(shallow, precision, options);
+  if (small) return;
+  yield* familyCases(true);
+  for (const precision of ["bf16", ...exact] as const)
+    for (const network of deep) yield* networkCases(network, precision, options);
 }

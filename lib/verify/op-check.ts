@@ -1,13 +1,14 @@
 // Runs the instructions of a program one by one on the CPU and on the device, each from the CPU's
 // values, and compares what they write.
-import type { Device, Executor } from "../device.js";
+import type { Device } from "../device.js";
 import { float32FromBf16 } from "../graph/graph.js";
 import { operandBytes } from "../graph/parse.js";
 import type { Instruction, Operand, Program } from "../graph/program.js";
 import * as batchNorm from "../ops/batch-norm.js";
 import * as elementwise from "../ops/elementwise.js";
 import { relativeError } from "./compare.js";
-import { imageOf, outputsOf, type Placement, place, strayWrite } from "./placement.js";
+import { bytesOf, comparedOf, type Expected } from "./expected.js";
+import { load, outputsOf, type Placement, place, runPlaced, strayWrite } from "./placement.js";
 
 /** A program with the contents of its arenas before it runs. */
 export interface OpCase {
@@ -46,23 +47,6 @@ const replacing = new Map(
     typeof op === "object" && op.replaces !== undefined ? [[op.name, op.replaces] as const] : [],
   ),
 );
-
-/** Instructions that the CPU has no kernel for, as those that it has. */
-const expansions: Readonly<Record<string, (instruction: Instruction) => Instruction[]>> = {
-  "conv2d-statistics": (fused) => {
-    const [y, statistics] = fused.outputs as [Operand, Operand];
-    return [
-      { ...fused, op: "conv2d", outputs: [y] },
-      {
-        ...fused,
-        op: "batch-norm-statistics",
-        attributes: {},
-        inputs: [{ ...y, name: "x" }],
-        outputs: [statistics],
-      },
-    ];
-  },
-};
 
 function toleranceOf(instruction: Instruction, output: Operand): number {
   const { op, attributes, inputs, outputs } = instruction;
@@ -121,26 +105,9 @@ function variantsOf(name: string, instruction: Instruction): Placement[] {
   return variants;
 }
 
-/** Loads the programs of placed instructions. */
-function load(device: Device, placements: readonly Placement[]): Promise<Executor> {
-  return device.load(placements.map(({ name, text }) => ({ name, text })));
-}
-
-/** Runs a placed instruction on contents; returns the arena before and after. */
-async function runPlaced(
-  executor: Executor,
-  placement: Placement,
-  contents: (operand: Operand) => Uint8Array,
-): Promise<{ before: Uint8Array; after: Uint8Array }> {
-  const before = imageOf(placement, contents);
-  await executor.write("state", 0, before);
-  await executor.submit(placement.name, 0);
-  return { before, after: await executor.read("state", 0, before.length) };
-}
-
 /** Where to run the instructions of a case, and how. */
 export interface OpCheckOptions {
-  reference: Device;
+  expected: Expected;
   device: Device;
   /** Loads every instruction by itself, into memory that ends with its last operand. */
   apart?: boolean;
@@ -152,32 +119,19 @@ const identical = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
 
 /** Compares all instructions of a case. */
 export async function checkOps(
-  { name, program, arenas }: OpCase,
-  { reference, device, apart = false, onFinding }: OpCheckOptions,
+  opCase: OpCase,
+  { expected, device, apart = false, onFinding }: OpCheckOptions,
 ): Promise<void> {
-  const instructions = program.instructions.filter(({ outputs }) => outputs.length > 0);
-  const slice = (operand: Operand) =>
-    arenas.get(operand.arena)!.subarray(operand.offset, operand.offset + operandBytes(operand));
-  const onReference = instructions.map((instruction, i) =>
-    (reference.operations.has(instruction.op)
-      ? [instruction]
-      : expansions[instruction.op]!(instruction)
-    ).map((part, j) => place(`line-${i}-${j}`, part)),
-  );
+  const { name } = opCase;
+  const instructions = comparedOf(opCase);
   const onDevice = instructions.map((instruction, i) => variantsOf(`line-${i}`, instruction));
-  using expecting = await load(reference, onReference.flat());
   using all = apart ? undefined : await load(device, onDevice.flat());
 
   for (const [i, instruction] of instructions.entries()) {
     const before = new Map(
-      instruction.inputs.map((operand) => [operand, slice(operand).slice()] as const),
+      instruction.inputs.map((operand) => [operand, bytesOf(opCase, operand).slice()] as const),
     );
-    for (const part of onReference[i]!) {
-      const { after } = await runPlaced(expecting, part, slice);
-      outputsOf(part, after).forEach((bytes, j) => {
-        slice(part.instruction.outputs[j]!).set(bytes);
-      });
-    }
+    await expected.advance();
     let apartFromInputs: Uint8Array[] | undefined;
     for (const placement of onDevice[i]!) {
       using own = apart ? await load(device, [placement]) : undefined;
@@ -187,7 +141,7 @@ export async function checkOps(
       const results = outputsOf(placement, run.after);
       const [, sharing] = placement.name.split("-in-");
       instruction.outputs.forEach((output, j) => {
-        const comparison = compare(instruction, output, results[j]!, slice(output));
+        const comparison = compare(instruction, output, results[j]!, bytesOf(opCase, output));
         const alike = apartFromInputs === undefined || identical(apartFromInputs[j]!, results[j]!);
         const problem =
           stray ??

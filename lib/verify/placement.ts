@@ -1,4 +1,5 @@
 // One instruction as a program of its own, whose operands lie apart between sentinels.
+import type { Device, Executor } from "../device.js";
 import { operandBytes } from "../graph/parse.js";
 import { type Instruction, type Operand, print } from "../graph/program.js";
 
@@ -134,4 +135,21 @@ function differenceIn(
   if (Buffer.compare(before.subarray(from, to), after.subarray(from, to)) === 0) return undefined;
   for (let i = from; i < to; i++) if (before[i] !== after[i]) return i;
   return undefined;
+}
+
+/** Loads the programs of placed instructions. */
+export function load(device: Device, placements: readonly Placement[]): Promise<Executor> {
+  return device.load(placements.map(({ name, text }) => ({ name, text })));
+}
+
+/** Runs a placed instruction on contents; returns the arena before and after. */
+export async function runPlaced(
+  executor: Executor,
+  placement: Placement,
+  contents: (operand: Operand) => Uint8Array,
+): Promise<{ before: Uint8Array; after: Uint8Array }> {
+  const before = imageOf(placement, contents);
+  await executor.write("state", 0, before);
+  await executor.submit(placement.name, 0);
+  return { before, after: await executor.read("state", 0, before.length) };
 }

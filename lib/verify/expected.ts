@@ -1,0 +1,116 @@
+// What the CPU makes of an op case: computed at hand, or read from what was computed when the bundle was
+// made, for which no CPU backend is needed where the GPU is.
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Device } from "../device.js";
+import { operandBytes } from "../graph/parse.js";
+import { type Instruction, type Operand, print } from "../graph/program.js";
+import type { OpCase } from "./op-check.js";
+import { load, outputsOf, type Placement, place, runPlaced } from "./placement.js";
+
+/** Instructions that the CPU has no kernel for, as those that it has. */
+export const expansions: Readonly<Record<string, (instruction: Instruction) => Instruction[]>> = {
+  "conv2d-statistics": (fused) => {
+    const [y, statistics] = fused.outputs as [Operand, Operand];
+    return [
+      { ...fused, op: "conv2d", outputs: [y] },
+      {
+        ...fused,
+        op: "batch-norm-statistics",
+        attributes: {},
+        inputs: [{ ...y, name: "x" }],
+        outputs: [statistics],
+      },
+    ];
+  },
+};
+
+/** The instructions of a program that are compared. */
+export const comparedOf = ({ program }: OpCase): Instruction[] =>
+  program.instructions.filter(({ outputs }) => outputs.length > 0);
+
+/** Each instruction of a case as the CPU computes it, in one part or several. */
+function partsOf(opCase: OpCase): Placement[][] {
+  return comparedOf(opCase).map((instruction, i) =>
+    (expansions[instruction.op]?.(instruction) ?? [instruction]).map((part, j) =>
+      place(`line-${i}-${j}`, part),
+    ),
+  );
+}
+
+/** The bytes of an operand of a case as they are now. */
+export const bytesOf = ({ arenas }: OpCase, operand: Operand): Uint8Array =>
+  arenas.get(operand.arena)!.subarray(operand.offset, operand.offset + operandBytes(operand));
+
+/** What a case's instructions write, to be asked for one after the other. */
+export interface Expected extends Disposable {
+  /** Puts the results of the next instruction into the case's arenas. */
+  advance(): Promise<void>;
+}
+
+type PartOutputs = (part: Placement) => Uint8Array[] | Promise<Uint8Array[]>;
+
+function following(
+  opCase: OpCase,
+  parts: Placement[][],
+  outputs: PartOutputs,
+): () => Promise<void> {
+  let next = 0;
+  return async () => {
+    for (const part of parts[next++]!) {
+      const results = await outputs(part);
+      for (const [i, operand] of part.instruction.outputs.entries())
+        bytesOf(opCase, operand).set(results[i]!);
+    }
+  };
+}
+
+/** Computed on a device, the CPU. */
+export async function computed(opCase: OpCase, reference: Device): Promise<Expected> {
+  const parts = partsOf(opCase);
+  const executor = await load(reference, parts.flat());
+  const contents = (operand: Operand) => bytesOf(opCase, operand);
+  const outputs: PartOutputs = async (part) =>
+    outputsOf(part, (await runPlaced(executor, part, contents)).after);
+  return {
+    advance: following(opCase, parts, outputs),
+    [Symbol.dispose]: () => executor.dispose(),
+  };
+}
+
+/** Where scripts/bundle puts the results of cases, by name. */
+const folder = fileURLToPath(new URL("../../op-data", import.meta.url));
+
+/** The name of a case's results: equal programs of equal cases have equal ones. */
+export function dataName({ name, program }: OpCase): string {
+  return createHash("sha256").update(name).update("\n").update(print(program)).digest("hex");
+}
+
+/** Read from the bundle's data; undefined where a case is not part of it. */
+export function recorded(opCase: OpCase, from = folder): Expected | undefined {
+  const file = join(from, dataName(opCase));
+  if (!existsSync(file)) return undefined;
+  const bytes = readFileSync(file);
+  let offset = 0;
+  const outputs: PartOutputs = ({ instruction }) =>
+    instruction.outputs.map((operand) => {
+      const start = offset;
+      offset += operandBytes(operand);
+      return bytes.subarray(start, offset);
+    });
+  return { advance: following(opCase, partsOf(opCase), outputs), [Symbol.dispose]: () => {} };
+}
+
+/** All results of a case, computed on a device, as `recorded` reads them. */
+export async function resultsOf(opCase: OpCase, reference: Device): Promise<Uint8Array> {
+  using expected = await computed(opCase, reference);
+  const results: Uint8Array[] = [];
+  for (const parts of partsOf(opCase)) {
+    await expected.advance();
+    for (const { instruction } of parts)
+      results.push(...instruction.outputs.map((operand) => bytesOf(opCase, operand).slice()));
+  }
+  return Buffer.concat(results);
+}
