@@ -1,8 +1,9 @@
 // The folder of a run: its name, its recipe and its log.
 
-import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fdatasync, openSync, readFileSync, writeSync } from "node:fs";
 import { mkdir, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { promisify } from "node:util";
 import { OnehourError } from "../errors.js";
 import { checkpointName, previousName } from "./checkpoint.js";
 import { isDiskFull, writeAtomically } from "./files.js";
@@ -202,14 +203,25 @@ export class Log {
       if (writeSync(this.descriptor, bytes) < bytes.length) throw new Error("the disk is full");
       this.broken = false;
     } catch (error) {
-      if (!this.broken) {
-        this.warn(`cannot write to the log (${(error as Error).message}); training goes on`);
-      }
+      if (!this.broken) this.tell(error as Error);
       this.broken = true;
     }
   }
 
+  /** Brings the lines so far to the disk, so that no checkpoint survives those of its steps. */
+  async sync(): Promise<void> {
+    await promisify(fdatasync)(this.descriptor).catch((error) => this.tell(error));
+  }
+
+  private tell({ message }: Error): void {
+    this.warn(`cannot write to the log (${message})`);
+  }
+
   close(): void {
-    closeSync(this.descriptor);
+    try {
+      closeSync(this.descriptor);
+    } catch (error) {
+      this.tell(error as Error); // a network disk may say here that it took no line
+    }
   }
 }

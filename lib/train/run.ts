@@ -118,6 +118,7 @@ class Run {
         schedule: this.schedule,
       },
       position: () => this.progress.position,
+      syncLog: async () => await this.log?.sync(),
       say: (text) => this.say(text),
     });
   }

@@ -44,6 +44,8 @@ export interface SavingOptions {
   course: Course;
   /** Where the run stands now. */
   position: () => Position;
+  /** Brings the log of the steps done to the disk. */
+  syncLog: () => Promise<void>;
   /** Tells the user, on rank 0 only. */
   say: (text: string) => void;
 }
@@ -231,6 +233,7 @@ export class Saving {
         recipe: fixedFields(recipe),
         ...(recipe.imageSize === undefined ? {} : { imageSize: recipe.imageSize }),
       });
+      await this.options.syncLog();
       await saveCheckpoint(recipe.out, pieces, this.file === previousName);
       this.saved = step;
       this.file = checkpointName;
