@@ -1,0 +1,183 @@
+// One seed of file, clock and signal faults: a training that meets them, goes on and meets more, and at
+// last goes on in peace.
+import fs from "node:fs";
+import { join } from "node:path";
+import { jump } from "./clock.js";
+import { Disk } from "./disk.js";
+import { Draws } from "./draws.js";
+import { Files, flipped, type Kind, withFaults } from "./files.js";
+import { type Damage, drawPlan, type Plan, type Round } from "./plan.js";
+import {
+  difference,
+  lastWhole,
+  leftovers,
+  type Outcome,
+  run,
+  type Trace,
+  type Training,
+  traceOf,
+  trainings,
+} from "./training.js";
+
+// As they are before faults are put into them.
+const { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } = fs;
+
+/** A training without faults: what it left, and how many operations on files it took. */
+export interface Unbroken {
+  trace: Trace;
+  counts: Record<Kind, number>;
+}
+
+/** The unbroken run of each training. */
+export async function runUnbroken(folder: string): Promise<Record<Training, Unbroken>> {
+  const runs: Partial<Record<Training, Unbroken>> = {};
+  for (const training of Object.keys(trainings) as Training[]) {
+    const out = join(folder, `unbroken-${training}`);
+    mkdirSync(out);
+    const files = new Files(out, new Disk(out), []);
+    const { status, error } = await withFaults(files, () => run(training, out, false));
+    if (status !== "finished")
+      throw new Error(`${training} fails without faults`, { cause: error });
+    runs[training] = { trace: await traceOf(out), counts: files.counts };
+  }
+  return runs as Record<Training, Unbroken>;
+}
+
+/** Damages one of a folder's files; returns its name. */
+function damage(out: string, { file, effect, share, within }: Damage): string | undefined {
+  const names = readdirSync(out).sort();
+  const name = names[file % names.length];
+  if (name === undefined) return undefined;
+  const path = join(out, name);
+  if (effect === "gone") {
+    rmSync(path);
+    return name;
+  }
+  const bytes = readFileSync(path);
+  const length = Math.min(within, bytes.length);
+  const at = Math.floor(share * length);
+  const changes: Record<Exclude<Damage["effect"], "gone">, () => Buffer> = {
+    flip: () => Buffer.concat([flipped(bytes.subarray(0, length), share), bytes.subarray(length)]),
+    cut: () => bytes.subarray(0, at),
+    zeros: () => Buffer.from(bytes).fill(0, at, Math.min(at + 512, bytes.length)),
+    empty: () => Buffer.alloc(0),
+    garbage: () => Buffer.concat([bytes, Buffer.from("garbage\n")]),
+  };
+  writeFileSync(path, changes[effect]());
+  return name;
+}
+
+/** Why an error is not one of ours that tells what to do; undefined if it is. */
+export function unnamed(error: Error & { code?: string }): string | undefined {
+  const { code = "", message, stack } = error;
+  if (!/^ERR_(ONEHOUR|COLLECTIVE)/.test(code)) return `a raw error: ${stack}`;
+  return /\n\s+at /.test(message) ? `a stack within a message: ${message}` : undefined;
+}
+
+/** Runs a seed in `out`; throws where a promise of ours is broken. */
+export async function filesSeed(
+  seed: number,
+  out: string,
+  unbroken: Record<Training, Unbroken>,
+  tell: (plan: Plan) => void,
+): Promise<void> {
+  const draws = new Draws(seed);
+  const plan = drawPlan(draws, (training) => unbroken[training].counts);
+  tell(plan);
+  await new FilesSeed(draws, plan, out, unbroken[plan.training].trace).check();
+}
+
+class FilesSeed {
+  private readonly disk: Disk;
+  /** Steps that a checkpoint on the disk holds for certain. */
+  private safe: number | undefined;
+  private damaged = false;
+  /** Lines of the log may be missing, or wrong. */
+  holes = false;
+  wrong = false;
+
+  constructor(
+    private readonly draws: Draws,
+    private readonly plan: Plan,
+    private readonly out: string,
+    private readonly unbroken: Trace,
+  ) {
+    this.disk = new Disk(out);
+    this.disk.adopt();
+  }
+
+  async check(): Promise<void> {
+    for (const round of this.plan.rounds) await this.round(round);
+    await this.settle();
+  }
+
+  private get began(): boolean {
+    return readdirSync(this.out).length > 0;
+  }
+
+  /** One run under faults, and what becomes of its folder. */
+  private async round({ files: faults, jump: leap, signal, damage: harm }: Round): Promise<void> {
+    const { out, disk, draws } = this;
+    const files = new Files(out, disk, faults, () => this.noteSafe());
+    const outcome = await withFaults(files, () =>
+      run(this.plan.training, out, this.began, (event) => {
+        if (event.type !== "step") return;
+        if (event.step === leap?.step) jump(leap.milliseconds);
+        if (event.step === signal?.step) process.emit(signal.name, signal.name);
+      }),
+    );
+    const spoilt = [...files.met].some(({ effect }) => effect === "flip" || effect === "cut");
+    if (spoilt) this.damaged = true;
+    if (files.end === undefined) this.requireNamed(outcome);
+    if (files.end === "power") disk.lose(draws);
+    const harmed = harm && damage(out, harm);
+    if (harmed !== undefined) {
+      this.damaged = true;
+      if (harmed === "log.jsonl") this.holes = this.wrong = true; // its lines have no checksum
+      disk.adopt();
+    }
+    await this.requireSafe();
+  }
+
+  private noteSafe(): void {
+    const file = join(this.out, "checkpoint.safetensors");
+    if (!existsSync(file)) return;
+    const step = /"step":"(\d+)"/.exec(readFileSync(file).toString("latin1", 0, 100_000))?.[1];
+    if (step !== undefined) this.safe = Number(step);
+  }
+
+  /** A checkpoint that was on the disk is there still, or a later one. */
+  private async requireSafe(): Promise<void> {
+    if (this.damaged || this.safe === undefined) return;
+    const step = await lastWhole(this.out);
+    if (step === undefined || step < this.safe) {
+      throw new Error(`the checkpoint of step ${this.safe} is lost; there is ${step}`);
+    }
+  }
+
+  private requireNamed({ error, said }: Outcome): void {
+    if (/cannot write to the log|log\.jsonl/.test(said)) this.holes = true;
+    const problem = error && unnamed(error);
+    if (problem) throw new Error(problem);
+  }
+
+  /** Goes on without faults: the unbroken run's numbers, or a refusal that has a reason. */
+  private async settle(): Promise<void> {
+    const whole = await lastWhole(this.out);
+    const outcome = await run(this.plan.training, this.out, this.began);
+    this.requireNamed(outcome);
+    const { status, error, said } = outcome;
+    if (error) {
+      if (this.damaged || this.safe === undefined) return;
+      throw new Error(`nothing is damaged, but it is refused: ${error.stack}`);
+    }
+    if (status !== "finished") throw new Error(`it ended as ${status}`);
+    const from = Number(/(?:after|do:) (\d+) steps/.exec(said)?.[1] ?? 0);
+    if (from < (whole ?? 0)) throw new Error(`it went on after ${from} steps instead of ${whole}`);
+    const found = await traceOf(this.out, this.wrong);
+    const problem = difference(this.unbroken, found, this);
+    if (problem) throw new Error(problem);
+    const left = leftovers(this.out);
+    if (left.length > 0) throw new Error(`${left.join(", ")} lie in the run folder at the end`);
+  }
+}
