@@ -81,7 +81,7 @@ class FolderSplit implements DecodedSplit {
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
       `${this.list.name(lost)} cannot be decoded, nor can the ${Math.min(mostLost, this.length - 1)} ` +
-        "images behind it; expected JPEG, PNG, WebP or GIF images. Look at the first of them",
+        "images behind it; expected JPEG, PNG, WebP, GIF, TIFF, BMP, PPM or PGM images. Look at the first of them",
     );
   }
 

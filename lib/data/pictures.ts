@@ -59,7 +59,7 @@ const signatures: Readonly<Record<string, RegExp>> = {
   JPEG: /^ffd8/,
   PNG: /^89504e470d0a1a0a/,
   WebP: /^52494646.{8}57454250/,
-  GIF: /^47494638(37|39)61/,
+  TIFF: /^(49492[ab]00|4d4d002[ab])/,
 };
 
 /** Decodes a format of sharp's to u8[height, width, 3]; the first frame of several. */
@@ -68,12 +68,21 @@ async function decodeAny(
 ): Promise<{ pixels: Uint8Array; width: number; height: number; damage?: string }> {
   const start = bytes.toString("hex", 0, 12);
   if (!Object.values(signatures).some((signature) => signature.test(start))) {
-    throw new Error(`its format is none of ${Object.keys(signatures).join(", ")}`);
+    throw new Error("its format is none of JPEG, PNG, WebP, TIFF, GIF, BMP, PPM, PGM and PBM");
   }
   const { default: sharp } = await import("sharp");
-  // The orientation that a camera noted is ignored, as it is everywhere for ImageNet.
+  const isJpeg = signatures.JPEG!.test(start);
+  // The orientation that a camera noted is ignored, as it is everywhere for ImageNet; a TIFF file's
+  // tells how its rows lie. The profile of the colors is ignored too: bytes are taken as they are
+  // stored. A JPEG that comes here is CMYK, which means nothing without one.
   const decode = async (failOn: "error" | "none") => {
-    const options = { failOn, autoOrient: false, animated: false, limitInputPixels: mostPixels() };
+    const options = {
+      failOn,
+      autoOrient: signatures.TIFF!.test(start),
+      animated: false,
+      ignoreIcc: !isJpeg,
+      limitInputPixels: mostPixels(),
+    };
     const { data, info } = await sharp(bytes, options)
       .toColourspace("srgb")
       .removeAlpha()
@@ -91,7 +100,7 @@ async function decodeAny(
     return await decode("error");
   } catch (error) {
     // What is missing of another format would be black, or all of it.
-    if (bytes[0] !== 0xff || bytes[1] !== 0xd8) throw error;
+    if (!isJpeg) throw error;
     return { ...(await decode("none")), damage: (error as Error).message };
   }
 }

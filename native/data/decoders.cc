@@ -15,8 +15,12 @@
 #include <utility>
 
 #include "../core/progress.h"
+#include "bmp.h"
+#include "gif.h"
 #include "jpeg.h"
 #include "limits.h"
+#include "netpbm.h"
+#include "raster.h"
 #include "resample.h"
 
 namespace onehour::data {
@@ -75,6 +79,23 @@ bool isJpeg(std::span<const uint8_t> file) {
   return file.size() >= 2 && file[0] == 0xff && file[1] == 0xd8;
 }
 
+// Formats that are decoded whole, by what a file of theirs looks like.
+constexpr struct {
+  bool (*matches)(std::span<const uint8_t> file);
+  Raster (*decode)(std::span<const uint8_t> file);
+} kWholeFormats[] = {{isGif, decodeGif}, {isNetpbm, decodeNetpbm}, {isBmp, decodeBmp}};
+
+void resamplePixels(const Pixels& pixels, const View& view, int size, uint8_t* target) {
+  Resampler resampler;
+  resampler.begin(view, size, target);
+  resampler.expect(0, pixels.width);
+  const size_t bytes = static_cast<size_t>(pixels.width) * kColors;
+  for (int row = resampler.firstRow(); row < resampler.lastRow(); ++row) {
+    std::memcpy(resampler.row(), pixels.data + static_cast<size_t>(row) * bytes, bytes);
+    resampler.advance();
+  }
+}
+
 // What one thread keeps between pictures.
 struct Scratch {
   std::vector<uint8_t> file;
@@ -103,6 +124,23 @@ struct Batch {
     outcome.problems.push_back({picture, trouble, message});
   }
 
+  // Returns what is made up of the picture; empty where nothing is. Throws where nothing is
+  // decoded.
+  std::string decode(Scratch& own, size_t picture, uint8_t* place) {
+    const auto viewOf = [&](int width, int height) {
+      return treatment.view(picture, width, height);
+    };
+    if (isJpeg(own.file)) return own.decoder.decode(own.file, treatment.size, viewOf, place);
+    for (const auto& format : kWholeFormats) {
+      if (!format.matches(own.file)) continue;
+      const Raster raster = format.decode(own.file);
+      resamplePixels({raster.pixels.data(), raster.width, raster.height},
+                     viewOf(raster.width, raster.height), treatment.size, place);
+      return "";
+    }
+    throw Foreign("its format is not known here");
+  }
+
   void decodeOne(size_t picture, double& readSeconds, double& decodeSeconds) {
     Scratch& own = scratch();
     const auto start = Clock::now();
@@ -121,10 +159,7 @@ struct Batch {
         throw std::runtime_error("its file has more than " + std::to_string(kMostBytes >> 20) +
                                  " MiB");
       }
-      if (!isJpeg(own.file)) throw Foreign("it is no JPEG");
-      const std::string damage = own.decoder.decode(
-          own.file, treatment.size,
-          [&](int width, int height) { return treatment.view(picture, width, height); }, place);
+      const std::string damage = decode(own, picture, place);
       if (!damage.empty()) report(picture, Trouble::damaged, damage);
       if (!treatment.jitters.empty()) applyJitter(treatment.jitters[picture], place, pixels);
     } catch (const Foreign& error) {
@@ -181,14 +216,7 @@ void Decoders::decode(std::vector<Source> sources, Treatment treatment, uint8_t*
 void Decoders::resample(const Pixels& pixels, Treatment treatment, uint8_t* target, Done done) {
   const auto& worker = workers_[nextResampler_++ % workers_.size()];
   worker->post([pixels, treatment = std::move(treatment), target, done = std::move(done)] {
-    Resampler resampler;
-    resampler.begin(treatment.view(0, pixels.width, pixels.height), treatment.size, target);
-    resampler.expect(0, pixels.width);
-    const size_t bytes = static_cast<size_t>(pixels.width) * kColors;
-    for (int row = resampler.firstRow(); row < resampler.lastRow(); ++row) {
-      std::memcpy(resampler.row(), pixels.data + static_cast<size_t>(row) * bytes, bytes);
-      resampler.advance();
-    }
+    resamplePixels(pixels, treatment.view(0, pixels.width, pixels.height), treatment.size, target);
     if (!treatment.jitters.empty()) {
       applyJitter(treatment.jitters[0], target, int64_t{treatment.size} * treatment.size);
     }

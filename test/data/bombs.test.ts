@@ -117,11 +117,28 @@ async function claiming(format: "png" | "webp" | "gif", side: number): Promise<B
   return file;
 }
 
+/** A bitmap of one color a pixel whose header tells of more than it holds. */
+function claimingBitmap(side: number): Buffer {
+  const file = Buffer.alloc(100);
+  file.write("BM");
+  for (const [at, value] of [
+    [10, 54],
+    [14, 40],
+    [18, side],
+    [22, side],
+  ] as const) {
+    file.writeUInt32LE(value, at);
+  }
+  file.writeUInt16LE(24, 28);
+  return file;
+}
+
 const huge = {
   png: await claiming("png", 11584),
   line: await claiming("png", 0x7fffffff),
   webp: await claiming("webp", 11584),
   gif: await claiming("gif", 65535),
+  bmp: claimingBitmap(11584),
 };
 
 describe("a picture that costs too much is lost", () => {
@@ -155,7 +172,12 @@ describe("a picture that costs too much is lost", () => {
     ["11,584² pixels in PNG", huge.png, /pixel limit/],
     ["2³¹ pixels a side in PNG", huge.line, /corrupt header/],
     ["11,584² pixels in WebP", huge.webp, /pixel limit/],
-    ["65,535² pixels in GIF", huge.gif, /pixel limit/],
+    ["65,535² pixels in GIF", huge.gif, /has 65535 × 65535 pixels/],
+    ["11,584² pixels in BMP", huge.bmp, /has 11584 × 11584 pixels/],
+    ["9,000² pixels in BMP, of which few are there", claimingBitmap(9000), /cut short/],
+    ["9,000² pixels in PPM, of which few are there", Buffer.from("P6 9000 9000 255 "), /cut short/],
+    ["9,000² pixels in PPM as text", Buffer.from("P3 9000 9000 255 1 2 3"), /cut short/],
+    ["11,584² pixels in PGM", Buffer.from("P5 11584 11584 255 "), /has 11584 × 11584 pixels/],
   ])("%s", async (name, bytes, reason) => {
     expect(bytes.length).toBeLessThan(200_000);
     const flaw = await flawOf(`${name}.jpg`, bytes);
