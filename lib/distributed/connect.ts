@@ -1,6 +1,7 @@
 // `connect()`: the public way into a run of several ranks, for scripts and for training.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { isDeviceArray } from "../communicator.js";
 import { type Device, type DeviceArray, type NativeCommunicator, openDevice } from "../device.js";
 import { OnehourError } from "../errors.js";
@@ -108,7 +109,12 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
 
 /** What the native side tells machines by, too. */
 function thisHost(): string {
-  const start = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  let start = hostname();
+  try {
+    start = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  } catch {
+    // A sandbox without it.
+  }
   return `${start} ${process.env.ONEHOUR_HOST ?? ""}`;
 }
 

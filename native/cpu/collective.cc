@@ -94,8 +94,10 @@ class HostCommunicator final : public Communicator {
                       " does not exist; expected 0 ≤ rank < size");
     }
     if (size == 1) return;
-    memory_ = std::make_unique<SharedMemory>(rank, size);
-    links_ = std::make_unique<Links>(rank, size);
+    guarded("opening the ways to other ranks", [&] {
+      memory_ = std::make_unique<SharedMemory>(rank, size);
+      links_ = std::make_unique<Links>(rank, size);
+    });
   }
 
   int rank() const override { return rank_; }
@@ -229,6 +231,7 @@ class HostCommunicator final : public Communicator {
           if (!failure_.empty()) memory_->leave();
           return;
         }
+        memory_.reset();
         std::vector<Links::Introduction> ranks;
         for (const Introduction& one : introductions_) ranks.push_back(one.links);
         links_->listen(ranks);

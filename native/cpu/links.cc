@@ -3,7 +3,6 @@
 #include "links.h"
 
 #include <fcntl.h>
-#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -43,51 +42,7 @@ struct Welcome {
   Digest proof;
 };
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
-}
-
 std::string problem() { return std::strerror(errno); }
-
-// The addresses that a name or this machine's interface stands for.
-std::vector<SocketAddress> resolve(const std::string& host) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* list = nullptr;
-  const int status = getaddrinfo(host.c_str(), nullptr, &hints, &list);
-  if (status != 0) throw std::runtime_error(gai_strerror(status));
-  std::vector<SocketAddress> result;
-  for (const addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
-    std::memcpy(&result.emplace_back().bytes, entry->ai_addr, entry->ai_addrlen);
-    result.back().length = entry->ai_addrlen;
-  }
-  freeaddrinfo(list);
-  return result;
-}
-
-std::vector<SocketAddress> addressesOf(const std::string& interface) {
-  ifaddrs* list = nullptr;
-  if (getifaddrs(&list) != 0) throw std::runtime_error(problem());
-  std::vector<SocketAddress> result;
-  for (const int family : {AF_INET, AF_INET6}) {
-    for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
-      if (interface != entry->ifa_name || entry->ifa_addr == nullptr ||
-          entry->ifa_addr->sa_family != family) {
-        continue;
-      }
-      const auto* six = reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr);
-      // An address that means something on this machine only.
-      if (family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr)) continue;
-      const size_t length = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-      std::memcpy(&result.emplace_back().bytes, entry->ifa_addr, length);
-      result.back().length = static_cast<socklen_t>(length);
-    }
-  }
-  freeifaddrs(list);
-  if (result.empty()) throw std::runtime_error("there is no such interface with an address");
-  return result;
-}
 
 Descriptor openSocket(int family) {
   return Descriptor(socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -120,19 +75,6 @@ bool sendWhole(int socket, const Message& message) {
 }
 
 }  // namespace
-
-std::string SocketAddress::words() const {
-  if (isLocal()) return "a Unix socket";
-  char host[NI_MAXHOST];
-  char port[NI_MAXSERV];
-  if (getnameinfo(get(), length, host, sizeof(host), port, sizeof(port),
-                  NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-    return "an unknown address";
-  }
-  std::string result(host);
-  if (bytes.ss_family == AF_INET6) result.insert(0, 1, '[').append("]");
-  return result.append(":").append(port);
-}
 
 // A connection that is not proven yet.
 struct Links::Conversation {
@@ -182,22 +124,13 @@ void Links::listen(const std::vector<Introduction>& ranks) {
       throw std::runtime_error("no Unix socket: " + problem());
   }
   if (!elsewhere) return;
-  const std::string interface = environment("ONEHOUR_INTERFACE");
-  std::string host = environment("ONEHOUR_HOST");
-  if (host.empty()) host = environment("ONEHOUR_OWN_ADDRESS");
-  if (host.empty()) host = "127.0.0.1";
   std::string reason;
-  try {
-    for (const SocketAddress& wanted : interface.empty() ? resolve(host) : addressesOf(interface)) {
-      if (listenAt(wanted, network_.socket, network_.address)) return;
-      reason = problem();
-    }
-  } catch (const std::runtime_error& error) {
-    reason = error.what();
+  const auto [where, addresses] = ownAddresses();
+  for (const SocketAddress& wanted : addresses) {
+    if (listenAt(wanted, network_.socket, network_.address)) return;
+    reason = problem();
   }
-  throw std::runtime_error("cannot listen at " + (interface.empty() ? host : interface) + " (" +
-                           reason + "); set ONEHOUR_HOST to an address of this machine, or " +
-                           "ONEHOUR_INTERFACE to an interface");
+  throw cannotListen(where, reason);
 }
 
 void Links::connect(const std::vector<Place>& places, Clock::time_point deadline) {

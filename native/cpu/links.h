@@ -2,10 +2,6 @@
 // else passes: Unix sockets on one machine, TCP between machines.
 #pragma once
 
-#include <netdb.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-
 #include <atomic>
 #include <chrono>
 #include <list>
@@ -15,18 +11,9 @@
 
 #include "descriptor.h"
 #include "proof.h"
+#include "socket-address.h"
 
 namespace onehour::cpu {
-
-// The address of a socket, of either kind.
-struct SocketAddress {
-  sockaddr_storage bytes{};
-  socklen_t length = 0;  // 0: none
-
-  bool isLocal() const { return bytes.ss_family == AF_UNIX; }
-  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&bytes); }
-  std::string words() const;  // "10.0.0.2:4000", the port as people write it
-};
 
 class Links {
  public:

@@ -1,0 +1,34 @@
+// Addresses of sockets, and which of them are this machine's to listen at.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace onehour::cpu {
+
+// Of a Unix socket or of TCP.
+struct SocketAddress {
+  sockaddr_storage bytes{};
+  socklen_t length = 0;  // 0: none
+
+  bool isLocal() const { return bytes.ss_family == AF_UNIX; }
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&bytes); }
+  std::string words() const;  // "10.0.0.2:4000", the port as people write it
+};
+
+// Where other machines reach this one.
+struct OwnAddresses {
+  std::string name;  // as the user or the rendezvous gave it
+  std::vector<SocketAddress> all;
+};
+
+// Those of ONEHOUR_INTERFACE or of ONEHOUR_HOST, else of the one that reaches rank 0, else
+// loopback. Throws what `cannotListen` gives where a name means nothing.
+OwnAddresses ownAddresses();
+
+std::runtime_error cannotListen(const std::string& name, const std::string& reason);
+
+}  // namespace onehour::cpu
