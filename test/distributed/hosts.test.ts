@@ -1,5 +1,6 @@
 // Ranks on several hosts, or such as count as that: how they talk, what a stranger can do about it, and
 // what is said of the network and of a missing secret.
+import { execFileSync } from "node:child_process";
 import { createServer } from "node:net";
 import { expect, test } from "vitest";
 import { node, type Run, script } from "./command.js";
@@ -68,3 +69,46 @@ test("a stranger that calls at every port between hosts ends no start", async ()
   expect(large[1]).toBe(large[0]);
   expect(said[0]).toMatch(/^called tcp \d+: \d+ times$/m);
 });
+
+const ip = (line: string) => execFileSync("ip", line.split(" "), { stdio: "pipe" });
+
+function mayMakeNetworks(): boolean {
+  try {
+    ip(`netns add onehour-try-${process.pid}`);
+    ip(`netns delete onehour-try-${process.pid}`);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// Root's alone: two networks with a cable between them, as of two hosts.
+test.runIf(mayMakeNetworks())(
+  "ranks of two networks meet at the addresses between them",
+  async () => {
+    const names = [0, 1].map((rank) => `onehour-${process.pid}-${rank}`);
+    const ends = [0, 1].map((rank) => `oh${process.pid}e${rank}`.slice(-15));
+    try {
+      for (const name of names) ip(`netns add ${name}`);
+      ip(`link add ${ends[0]} netns ${names[0]} type veth peer name ${ends[1]} netns ${names[1]}`);
+      for (const rank of [0, 1]) {
+        ip(`-n ${names[rank]} address add 192.0.2.${rank + 1}/24 dev ${ends[rank]}`);
+        for (const link of ["lo", ends[rank]]) ip(`-n ${names[rank]} link set ${link} up`);
+      }
+      const runs = [0, 1].map((rank) =>
+        node([script("within"), names[rank]!, process.execPath, script("sums")], {
+          ...secret,
+          RANK: String(rank),
+          WORLD_SIZE: "2",
+          MASTER_ADDR: "192.0.2.1",
+          MASTER_PORT: "29500",
+          ONEHOUR_SHM_DISABLE: "1", // which two networks of one kernel would share
+        }),
+      );
+      const { large } = await end(runs);
+      expect(large[1]).toBe(large[0]);
+    } finally {
+      for (const name of names) ip(`netns delete ${name}`);
+    }
+  },
+);

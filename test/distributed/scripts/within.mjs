@@ -1,0 +1,7 @@
+// A command within a network name space: node within.mjs NAME COMMAND ARGS.
+import { spawnSync } from "node:child_process";
+
+const { status } = spawnSync("ip", ["netns", "exec", ...process.argv.slice(2)], {
+  stdio: "inherit",
+});
+process.exit(status ?? 1);
