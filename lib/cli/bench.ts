@@ -3,7 +3,8 @@
 
 import { Command } from "commander";
 import type { LoaderBenchOptions } from "../bench/loader.js";
-import { choice, signalStatus, usageError, wholeNumber } from "./values.js";
+import { listenForEnd, signalStatus } from "../distributed/signals.js";
+import { choice, usageError, wholeNumber } from "./values.js";
 
 interface Options {
   model: string;
@@ -17,7 +18,6 @@ interface Options {
   json?: true;
 }
 
-const signals = ["SIGINT", "SIGTERM"] as const;
 const count = wholeNumber(1, 2);
 const counts = (text: string) => text.split(",").map(count);
 
@@ -49,8 +49,7 @@ function throughputCommand(): Command {
         throw usageError("--against pytorch compares one process with one: add 1 to --workers.");
       const { throughput, throughputTable } = await import("../bench/throughput.js");
       // The workers' launcher passes these on, so that they end the bench with an error.
-      for (const signal of signals)
-        process.once(signal, () => process.once("exit", () => exitAs(signal)));
+      listenForEnd((signal) => process.once("exit", () => exitAs(signal)));
       const result = await throughput(options);
       process.stdout.write(json ? `${JSON.stringify(result)}\n` : throughputTable(result));
     });
@@ -102,7 +101,7 @@ function loaderCommand(): Command {
     .action(async (folder: string | undefined, { json, ...options }: LoaderFlags) => {
       const { benchLoader, loaderTable } = await import("../bench/loader.js");
       // At the exit the pictures that were made are removed.
-      for (const signal of signals) process.once(signal, () => process.exit(signalStatus(signal)));
+      listenForEnd((signal) => process.exit(signalStatus(signal)));
       const result = await benchLoader({ ...options, ...(folder === undefined ? {} : { folder }) });
       process.stdout.write(json ? `${JSON.stringify(result)}\n` : loaderTable(result));
     });

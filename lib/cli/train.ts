@@ -1,8 +1,9 @@
 // `onehour train`: resolves flags and recipe file into one recipe and trains it.
 import { Command } from "commander";
+import { signalStatus } from "../distributed/signals.js";
 import type { RecipeInput } from "../train/recipe.js";
 import { readRecipe } from "./recipe.js";
-import { signalStatus, toNumber, toNumbers, usageError } from "./values.js";
+import { toNumber, toNumbers, usageError } from "./values.js";
 
 interface Extras {
   recipe?: string;

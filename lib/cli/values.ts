@@ -1,6 +1,4 @@
-// What the command line takes and gives back: parsers that refuse with an example of what they take,
-// and exit statuses.
-import { constants } from "node:os";
+// What the command line takes: parsers that refuse with an example of what they take.
 import { InvalidArgumentError, Option } from "commander";
 import { OnehourError } from "../errors.js";
 
@@ -49,9 +47,4 @@ export function isUsageError(error: OnehourError): boolean {
 /** An error for a command line that cannot be meant. */
 export function usageError(message: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_USAGE", message);
-}
-
-/** Exit status of a run that a signal ended. */
-export function signalStatus(signal: NodeJS.Signals): number {
-  return 128 + constants.signals[signal];
 }

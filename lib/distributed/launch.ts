@@ -9,6 +9,14 @@ import { OnehourError } from "../errors.js";
 import { nameRanks } from "./rendezvous.js";
 import { RendezvousServer } from "./rendezvous-server.js";
 import type { InterruptionReport } from "./report.js";
+import {
+  type EndingSignal,
+  hangupVariable,
+  ignoresHangup,
+  isEndingSignal,
+  listenForEnd,
+  signalStatus,
+} from "./signals.js";
 import { causeOf, type Failure, type Heartbeat, type Verdict, Watch } from "./supervise.js";
 import type { ErrorReport } from "./worker.js";
 
@@ -41,13 +49,10 @@ const graceSeconds = 2;
 // From a worker's end to the end of its output, which its own children may hold open.
 const drainSeconds = 0.5;
 
-const signals = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
-type Forwarded = keyof typeof signals;
-
 /**
  * Starts k workers and resolves to the exit status when all have ended: 0 on success, 1 when one
- * failed or hung, 130, 143 or 129 after SIGINT, SIGTERM or SIGHUP to this process, or to a worker
- * whose training it ended. The first such signal to this process is passed on to the workers, so that
+ * failed or hung, 128 and the signal's number after one of `signals.ts` to this process, or to a
+ * worker whose training it ended. The first such signal to this process is passed on to the workers, so that
  * they may save and end; a second one kills them. When a worker fails, or makes no
  * progress while the others wait, all are ended within 5 s and the last line on stderr names the
  * rank and its error. Call it on the main thread: workers end with the thread that started them.
@@ -70,11 +75,17 @@ export async function launch(options: LaunchOptions): Promise<number> {
 /** Node's arguments that load what comes before a worker's program. */
 function preloads(): string[] {
   const own = import.meta.url;
-  if (own.endsWith(".js")) return ["--import", new URL("worker.js", own).href];
-  // In a checkout's sources, TypeScript is loaded too.
-  const jiti = pathToFileURL(createRequire(own).resolve("jiti/package.json"));
-  const register = new URL("lib/jiti-register.mjs", jiti).href;
-  return ["--import", register, "--import", new URL("worker.ts", own).href];
+  const [, ending] = own.split(/(?=\.[jt]s$)/);
+  const modules = ["guard", "worker"].map((name) => new URL(name + ending, own).href);
+  if (ending === ".ts") {
+    // In a checkout's sources, TypeScript is loaded too.
+    const jiti = pathToFileURL(createRequire(own).resolve("jiti/package.json"));
+    modules.unshift(new URL("lib/jiti-register.mjs", jiti).href);
+  }
+  const imports = modules.flatMap((module) => ["--import", module]);
+  // Until the guard is loaded, too, SIGUSR1 is not to open a debugger; Node 20 has no such flag.
+  const flag = "--disable-sigusr1";
+  return process.allowedNodeEnvironmentFlags.has(flag) ? [flag, ...imports] : imports;
 }
 
 class Team {
@@ -83,7 +94,7 @@ class Team {
   private readonly failures: Failure[] = [];
   private verdict: Verdict | undefined;
   /** The signal that this process has passed on, or that ended the workers' training. */
-  private interruption: Forwarded | undefined;
+  private interruption: EndingSignal | undefined;
   private passedOn = false;
   /** The signal came twice. */
   private impatient = false;
@@ -101,10 +112,7 @@ class Team {
   }
 
   async run(): Promise<number> {
-    const handlers = (Object.keys(signals) as Forwarded[]).map(
-      (signal) => [signal, () => this.interrupt(signal)] as const,
-    );
-    for (const [signal, handler] of handlers) process.on(signal, handler);
+    const unlisten = listenForEnd((signal) => this.interrupt(signal));
     const tick = setInterval(() => this.check(), tickSeconds * 1000);
     try {
       for (let rank = 0; rank < this.options.workers; rank++) this.start(rank);
@@ -113,7 +121,7 @@ class Team {
       clearInterval(tick);
       for (const timer of this.timers) clearTimeout(timer);
       for (const worker of this.workers) worker.signal("SIGKILL");
-      for (const [signal, handler] of handlers) process.off(signal, handler);
+      unlisten();
     }
     return this.conclude();
   }
@@ -129,6 +137,7 @@ class Team {
       ONEHOUR_LOCAL_WORLD_SIZE: String(options.workers),
       ONEHOUR_RENDEZVOUS: `127.0.0.1:${this.server.port}`,
       ONEHOUR_TOKEN: this.token,
+      [hangupVariable]: ignoresHangup() ? "ignored" : "ends",
       ONEHOUR_TIMEOUT: String(options.timeoutSeconds),
       ONEHOUR_LAUNCHER: String(process.pid),
       ONEHOUR_HEARTBEAT_FD: String(heartbeatFd),
@@ -146,9 +155,9 @@ class Team {
       this.obedient.has(code ?? signal) || (signal === "SIGKILL" && this.impatient);
   }
 
-  private note(signal: Forwarded): void {
+  private note(signal: EndingSignal): void {
     this.interruption ??= signal;
-    this.obedient.add(signal).add(signals[signal]);
+    for (const sent of [signal, forwarded(signal)]) this.obedient.add(sent).add(signalStatus(sent));
   }
 
   private fail(failure: Failure): void {
@@ -169,12 +178,12 @@ class Team {
     if (this.verdict !== undefined) this.stop();
   }
 
-  private interrupt(signal: Forwarded): void {
+  private interrupt(signal: EndingSignal): void {
     this.impatient = this.passedOn;
     this.passedOn = true;
     this.note(signal);
     for (const worker of this.workers) {
-      worker.signal(this.impatient ? "SIGKILL" : signal);
+      worker.signal(this.impatient ? "SIGKILL" : forwarded(signal));
       worker.signal("SIGCONT");
     }
   }
@@ -208,7 +217,7 @@ class Team {
       onFailure(this.word(cause), cause.code);
     }
     if (this.verdict !== undefined || cause !== undefined) return 1;
-    return this.interruption === undefined ? 0 : signals[this.interruption];
+    return this.interruption === undefined ? 0 : signalStatus(this.interruption);
   }
 
   private word({ rank, message, secondary }: Failure): string {
@@ -226,7 +235,7 @@ class Worker {
   onLine: (rank: number, line: string, stream: "stdout" | "stderr") => void = () => {};
   onHeartbeat: (beat: Heartbeat) => void = () => {};
   onFailure: (failure: Failure) => void = () => {};
-  onInterrupted: (signal: Forwarded) => void = () => {};
+  onInterrupted: (signal: EndingSignal) => void = () => {};
   onExit: () => void = () => {};
   /** Whether this is how a worker ends that was asked to. */
   obeyed: (code: number | null, signal: NodeJS.Signals | null) => boolean = () => false;
@@ -311,8 +320,7 @@ class Worker {
       return; // Cut off by the end of the process.
     }
     const { progress, waiting, running, error, interrupted } = message;
-    if (interrupted !== undefined && interrupted in signals)
-      this.onInterrupted(interrupted as Forwarded);
+    if (isEndingSignal(interrupted)) this.onInterrupted(interrupted);
     else if (error !== undefined)
       this.report(error.message, error.stack, error.code, error.secondary);
     else if (
@@ -344,6 +352,11 @@ class Worker {
     const meaning = code === 13 ? ": a top-level await never ended" : "";
     return `exited with status ${code}${meaning}${last}`;
   }
+}
+
+/** What tells workers to end: in one that has just begun, SIGUSR1 still opens Node's debugger. */
+function forwarded(signal: EndingSignal): EndingSignal {
+  return signal.startsWith("SIGUSR") ? "SIGTERM" : signal;
 }
 
 function showLine(rank: number, line: string, stream: "stdout" | "stderr"): void {

@@ -1,22 +1,16 @@
-// Ends a run after the step at hand on SIGTERM, SIGINT or SIGHUP: all ranks after the same step,
-// whichever of them the signal reached.
+// Ends a run after the step at hand on a signal that ends runs: all ranks after the same step,
+// whichever of them it reached.
 
+import { listenForEnd } from "../distributed/signals.js";
 import { AgreedStep } from "./agreed-step.js";
 import type { Team } from "./team.js";
-
-const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
 /** Listens for signals from its creation until `dispose`; a second signal kills as ever. */
 export class Stop {
   /** The signal that asked this rank, or another, to stop. */
   signal: NodeJS.Signals | undefined;
   private readonly agreed: AgreedStep;
-  private readonly listener = (signal: NodeJS.Signals) => {
-    this.ignoreSignals();
-    // After the agreement the others stop anyway.
-    if (!this.agreed.asked) this.team.announce("stop", signal);
-    this.request(signal);
-  };
+  private readonly ignoreSignals: () => void;
   private readonly unlisten: () => void;
 
   /** `committed` as an AgreedStep takes it. */
@@ -25,7 +19,12 @@ export class Stop {
     committed: () => number,
   ) {
     this.agreed = new AgreedStep(team, "stop", committed);
-    for (const signal of signals) process.once(signal, this.listener);
+    this.ignoreSignals = listenForEnd((signal) => {
+      this.ignoreSignals();
+      // After the agreement the others stop anyway.
+      if (!this.agreed.asked) this.team.announce("stop", signal);
+      this.request(signal);
+    });
     // A rank's own signal may still follow another's, and is no second one: it stays listened to.
     this.unlisten = team.listen("stop", (signal) => this.request(signal as NodeJS.Signals));
   }
@@ -56,9 +55,5 @@ export class Stop {
   dispose(): void {
     this.ignoreSignals();
     this.unlisten();
-  }
-
-  private ignoreSignals(): void {
-    for (const signal of signals) process.off(signal, this.listener);
   }
 }

@@ -126,8 +126,8 @@ async function inRunFolder<T>(recipe: Recipe, run: (recipe: RunRecipe) => Promis
  * processes for more; in a process that `onehour launch`, torchrun, Slurm or MPI started it joins
  * the others as its rank.
  *
- * Resolves at the end, or when SIGTERM, SIGINT or SIGHUP came to any rank: then the step was
- * finished and saved, and `status` is "interrupted". Throws OnehourError: ERR_ONEHOUR_RECIPE for an
+ * Resolves at the end, or when SIGTERM, SIGINT, SIGUSR1, SIGUSR2 or, where a terminal is attached, SIGHUP
+ * came to any rank: then the step was finished and saved, and `status` is "interrupted". Throws OnehourError: ERR_ONEHOUR_RECIPE for an
  * impossible recipe, ERR_ONEHOUR_DATA, ERR_ONEHOUR_RUN_FOLDER, ERR_ONEHOUR_CHECKPOINT for what
  * cannot be read or written, ERR_ONEHOUR_NOT_FINITE when a step gave NaN or infinity,
  * ERR_ONEHOUR_RANKS_DIFFER. The error of a worker process has its code and names its rank;

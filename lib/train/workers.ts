@@ -3,6 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { isBuiltIn } from "../data/dataset.js";
 import { launch } from "../distributed/launch.js";
+import { signalOf } from "../distributed/signals.js";
 import { OnehourError } from "../errors.js";
 import { hasCheckpoint } from "./checkpoint.js";
 import type { Result, RunEvent } from "./events.js";
@@ -82,8 +83,8 @@ export async function superviseWorkers(
       failure = new OnehourError(code, cause);
     },
   });
-  const signal = signalOf[status];
-  if (result && (status === 0 || signal)) return result;
+  const signal = signalOf(status);
+  if (result && (status === 0 || signal)) return signal ? { ...result, signal } : result;
   if (failure) {
     if (hasCheckpoint(recipe.out)) {
       const text = `the last checkpoint is kept; continue with: onehour train --resume --out ${recipe.out}`;
@@ -97,6 +98,3 @@ export async function superviseWorkers(
   }
   throw new OnehourError("ERR_ONEHOUR_WORKERS", "the workers ended before the run did");
 }
-
-/** Exit statuses of a launch that a signal ended: 128 and the signal's number. */
-const signalOf: Record<number, NodeJS.Signals> = { 129: "SIGHUP", 130: "SIGINT", 143: "SIGTERM" };

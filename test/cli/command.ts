@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll } from "vitest";
 
-const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
+export const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 export interface Ended {
   status: number | null;
@@ -24,7 +24,7 @@ export function onehour(
     signal?: {
       name: NodeJS.Signals;
       after?: string;
-      when?: () => boolean;
+      when?: (pid: number) => boolean;
       /** The process to signal, by default the command itself. */
       to?: (pid: number) => number;
     };
@@ -40,7 +40,7 @@ export function onehour(
     });
     let { signal } = options;
     const watch = setInterval(() => {
-      if (signal?.when?.() !== true) return;
+      if (signal?.when?.(child.pid!) !== true) return;
       const { name, to = (pid) => pid } = signal;
       process.kill(to(child.pid!), name);
       signal = undefined;

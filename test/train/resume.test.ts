@@ -371,7 +371,7 @@ test.each<{ workers: number; signal: NodeJS.Signals; rank?: number }>([
   { workers: 1, signal: "SIGTERM" },
   { workers: 2, signal: "SIGTERM" },
   { workers: 1, signal: "SIGINT" },
-  { workers: 1, signal: "SIGHUP" },
+  { workers: 1, signal: "SIGUSR1" },
   { workers: 2, signal: "SIGTERM", rank: 0 },
   { workers: 2, signal: "SIGINT", rank: 1 },
 ])("$signal of $workers workers, to rank $rank: the step is finished and saved", async (row) => {

@@ -1,0 +1,59 @@
+// The program of the `onehour` command: parses the command line, runs one command, turns errors into
+// exit statuses. 0 success, 1 a failed run, 2 wrong usage, 128 and a signal's number after that.
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { OnehourError } from "../errors.js";
+import { benchCommand } from "./bench.js";
+import { buildCommand } from "./build.js";
+import { evaluateCommand } from "./evaluate.js";
+import { launchCommand } from "./launch.js";
+import { trainCommand } from "./train.js";
+import { isUsageError } from "./values.js";
+
+const { version } = JSON.parse(
+  readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
+) as { version: string };
+
+const commands = [trainCommand, evaluateCommand, launchCommand, benchCommand, buildCommand];
+
+function program(): Command {
+  const root = new Command("onehour")
+    .description("Train residual networks with large-minibatch synchronous SGD.")
+    .version(version)
+    .enablePositionalOptions();
+  for (const command of commands) root.addCommand(command());
+  configure(root, "onehour");
+  return root;
+}
+
+/** Errors of every command and its subcommands end in what to run next, and throw instead of exiting. */
+function configure(command: Command, path: string): void {
+  command.exitOverride().showHelpAfterError(`Run \`${path} --help\` for what it takes.`);
+  for (const child of command.commands) configure(child, `${path} ${child.name()}`);
+}
+
+function exitStatus(error: unknown): number {
+  // Commander has printed its message already.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (error instanceof OnehourError) {
+    process.stderr.write(`onehour: ${error.message}\n`);
+    return isUsageError(error) ? 2 : 1;
+  }
+  const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`onehour: this is a bug in onehour, please report it:\n${stack}\n`);
+  return 1;
+}
+
+// A reader that goes away (`onehour … | head`, or `| tee` at Ctrl-C) is no error: what is written
+// after that is dropped, and a run goes on to its end, or saves.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
+try {
+  await program().parseAsync();
+} catch (error) {
+  process.exitCode = exitStatus(error);
+}

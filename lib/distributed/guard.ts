@@ -1,0 +1,4 @@
+// Loaded before anything else in the command and in every worker process.
+import { guardSignals } from "./signals.js";
+
+guardSignals();

@@ -1,0 +1,77 @@
+// The signals that end a run, their exit statuses, and when a hang-up is none of them.
+import { constants } from "node:os";
+import { isatty } from "node:tty";
+
+const all = ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2"] as const;
+
+/** A signal after which a run saves and ends. */
+export type EndingSignal = (typeof all)[number];
+
+/** Whether a name is that of such a signal. */
+export function isEndingSignal(name: unknown): name is EndingSignal {
+  return (all as readonly unknown[]).includes(name);
+}
+
+/** Exit status of what a signal ended: 130 for SIGINT, 143, 129, 138 and 140 for the others. */
+export function signalStatus(signal: NodeJS.Signals): number {
+  return 128 + constants.signals[signal];
+}
+
+/** The signal that an exit status tells of. */
+export function signalOf(status: number): EndingSignal | undefined {
+  return all.find((signal) => signalStatus(signal) === status);
+}
+
+/** Tells worker processes, which never have a terminal, whether their launcher ignores SIGHUP. */
+export const hangupVariable = "ONEHOUR_HANGUP";
+
+/**
+ * Whether a closed terminal is nothing to this process: none of its streams is on one, as under
+ * nohup. That SIGHUP was ignored at the start cannot be known: Node listens to it before any module
+ * is loaded.
+ */
+export function ignoresHangup(): boolean {
+  const told = process.env[hangupVariable];
+  return told === undefined
+    ? ![0, 1, 2].some((descriptor) => isatty(descriptor))
+    : told === "ignored";
+}
+
+let isIgnoring = false;
+
+/** Ignores SIGHUP from here on, and says so when the first one comes. */
+function ignoreHangup(): void {
+  if (isIgnoring) return;
+  isIgnoring = true;
+  let isSaid = false;
+  process.on("SIGHUP", () => {
+    if (!isSaid)
+      process.stderr.write(
+        "onehour: SIGHUP is ignored, for no terminal is attached (as under nohup); " +
+          `to save and end: kill ${process.pid}\n`,
+      );
+    isSaid = true;
+  });
+}
+
+/** Calls `listener` for every signal that is to end this process, until the function it returns is. */
+export function listenForEnd(listener: (signal: EndingSignal) => void): () => void {
+  const heard = all.filter((signal) => signal !== "SIGHUP" || !ignoresHangup());
+  if (ignoresHangup()) ignoreHangup();
+  for (const signal of heard) process.on(signal, listener);
+  return () => {
+    for (const signal of heard) process.off(signal, listener);
+  };
+}
+
+/**
+ * Stands behind whoever else listens: SIGUSR1 and SIGUSR2 end the process with their status. Without
+ * a listener Node answers SIGUSR1 with a debugger on a port that every user of the machine may reach.
+ */
+export function guardSignals(): void {
+  if (ignoresHangup()) ignoreHangup();
+  for (const signal of ["SIGUSR1", "SIGUSR2"] as const)
+    process.on(signal, () => {
+      if (process.listenerCount(signal) === 1) process.exit(signalStatus(signal));
+    });
+}

@@ -1,0 +1,105 @@
+// What a signal does to the command and its workers: a closed terminal, and those of batch systems.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { until } from "../distributed/command.js";
+import { firstChild, main, onehour, temporaryFolder } from "./command.js";
+
+const folder = temporaryFolder();
+const endless = (workers: number, out: string) => [
+  ...["train", "synthetic:8x8x1:4:32", "--workers", String(workers), "--batch", "4"],
+  ...["--threads", "1", "--epochs", "100000", "--milestones", "none", "--out", out],
+];
+const hasStarted = (out: string) => existsSync(join(out, "checkpoint.safetensors"));
+const lastLine = (out: string) =>
+  JSON.parse(readFileSync(join(out, "log.jsonl"), "utf8").trimEnd().split("\n").at(-1)!);
+
+test.each([
+  ["the only process", 1, (pid: number) => pid],
+  ["a launcher", 2, (pid: number) => pid],
+  ["a worker", 2, firstChild],
+])("without a terminal %s ignores SIGHUP and says so once", async (name, workers, to) => {
+  const out = join(folder, `hangup ${name}`);
+  const child = spawn(process.execPath, [main, ...endless(workers, out)], {
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let stderr = "";
+  child.stderr.on("data", (chunk) => {
+    stderr += chunk;
+  });
+  await until(() => hasStarted(out), 60);
+  process.kill(to(child.pid!), "SIGHUP");
+  await until(() => stderr.includes("\n"), 60);
+  process.kill(to(child.pid!), "SIGHUP");
+  child.kill("SIGTERM");
+  const [status] = await once(child, "close");
+  expect(stderr).toMatch(/^onehour: SIGHUP is ignored, [^\n]*\n$/);
+  expect(status).toBe(143);
+  expect(lastLine(out)).toMatchObject({ type: "end", status: "interrupted" });
+});
+
+test.each([1, 2])("%d workers on a terminal save and end with status 129", async (workers) => {
+  const out = join(folder, `terminal ${workers}`);
+  const words = [process.execPath, main, ...endless(workers, out)];
+  // `script` runs the command on a terminal of its own and ends with its status.
+  const command = words.map((word) => `'${word}'`).join(" ");
+  const terminal = spawn("script", ["-qec", `exec ${command}`, "/dev/null"], {
+    stdio: ["ignore", "ignore", "inherit"],
+  });
+  await until(() => hasStarted(out), 60);
+  process.kill(firstChild(terminal.pid!), "SIGHUP");
+  const [status] = await once(terminal, "close");
+  expect(status).toBe(129);
+  expect(lastLine(out)).toMatchObject({ type: "end", status: "interrupted" });
+});
+
+test.each([
+  ["SIGUSR1", 1, 138],
+  ["SIGUSR1", 2, 138],
+  ["SIGUSR2", 2, 140],
+] as const)("%s saves and ends %d workers with status %d", async (name, workers, expected) => {
+  const out = join(folder, `${name} ${workers}`);
+  const { status, stdout, stderr } = await onehour(endless(workers, out), {
+    signal: { name, when: () => hasStarted(out) },
+  });
+  expect(stderr).toBe("");
+  expect(stdout).toMatch(/^interrupted after /m);
+  expect(status).toBe(expected);
+  expect(lastLine(out)).toMatchObject({ type: "end", status: "interrupted" });
+});
+
+const hasLoaded = (pid: number) =>
+  !Number.isNaN(pid) && readFileSync(`/proc/${pid}/maps`, "utf8").includes("onehour_");
+
+test.each([
+  ["bench ops --model resnet50 --repeats 100000 --threads 1", hasLoaded],
+  [
+    "bench throughput --model resnet8 --steps 10000000 --threads 1",
+    (pid: number) => hasLoaded(firstChild(pid)),
+  ],
+  ["evaluate CHECKPOINT synthetic:512x512x1:4:512", hasLoaded],
+])("SIGUSR1 opens no debugger in %s", async (line, when) => {
+  const checkpoint = join(folder, "SIGUSR1 1", "checkpoint.safetensors");
+  const args = line.split(" ").map((word) => (word === "CHECKPOINT" ? checkpoint : word));
+  const { status, stderr } = await onehour(args, { signal: { name: "SIGUSR1", when } });
+  expect(stderr).not.toMatch(/debugger|inspector/i);
+  expect(status).toBe(138);
+});
+
+test("SIGUSR1 opens no debugger in a script's process, which may listen itself", async () => {
+  const script = join(folder, "waits.mjs");
+  writeFileSync(
+    script,
+    `process.on("SIGUSR1", () => console.log("heard"));
+process.on("SIGUSR2", () => process.exit());
+setInterval(() => {}, 1000);
+process.kill(process.pid, "SIGUSR1");
+process.kill(process.pid, "SIGUSR2");\n`,
+  );
+  const { status, stdout, stderr } = await onehour(["launch", "--workers", "1", script]);
+  expect(stdout).toBe("heard\n");
+  expect(stderr).toBe("");
+  expect(status).toBe(0);
+});
