@@ -112,6 +112,7 @@ describe("a dry run", () => {
     const echo = '#!/bin/sh\nfor last; do :; done\necho "$last, 1, 2, 3, 4"\n';
     writeFileSync(join(bin, "nvidia-smi"), echo, { mode: 0o755 });
     const collect = fileURLToPath(new URL("../dist/verify/collect.js", import.meta.url));
+    const ended = { parts: [], done: true, ended: "" };
     const nameOf = (visible: string | undefined) => {
       const out = mkdtempSync(join(folder, "gpu-"));
       const run = {
@@ -123,7 +124,7 @@ describe("a dry run", () => {
         done: true,
         ended: "",
       };
-      writeFileSync(join(out, "run.json"), JSON.stringify(run));
+      writeFileSync(join(out, "run.json"), JSON.stringify({ ...run, ...ended }));
       execFileSync(process.execPath, [collect, out], {
         env: { PATH: bin, ...(visible === undefined ? {} : { CUDA_VISIBLE_DEVICES: visible }) },
         stdio: "ignore",
@@ -370,7 +371,18 @@ it("a part that is cut off leaves what it found, in the results too", () => {
   const file = join(work, "parity.json");
   const parts = [{ name: "parity", seconds: 60 }];
   const run = { device: "cpu", date: "now", stage: "", out, parts, done: false, ended: "" };
-  writeFileSync(join(work, "run.json"), JSON.stringify(run));
+  // Plans as the CUDA backend leaves them, with what was tried.
+  const plans = join(work, "plans");
+  mkdirSync(plans);
+  const trials = [
+    { engine: "engine 38", fused: true, milliseconds: 0.25 },
+    { engine: "several kernels", fused: false, milliseconds: 0.5 },
+  ];
+  const search = { name: "a graph", seconds: 1.5, trials };
+  writeFileSync(join(plans, "0123.search"), `${JSON.stringify(search)}\n`);
+  writeFileSync(join(plans, "0123.json"), '{"name":"a graph","plan":{"engine":\n38}}\n');
+  writeFileSync(join(plans, "0123.lock"), "");
+  writeFileSync(join(work, "run.json"), JSON.stringify({ ...run, plans }));
   const settings = { device: "cpu", file, small: true, seconds: 60 };
   const parity = fileURLToPath(new URL("../dist/verify/parity.js", import.meta.url));
   expect(() =>
@@ -382,6 +394,11 @@ it("a part that is cut off leaves what it found, in the results too", () => {
   const cutOff = { part: "parity", ok: false, complete: false };
   expect(JSON.parse(readFileSync(file, "utf8"))).toMatchObject(cutOff);
   const results = JSON.parse(readFileSync(join(out, "cpu-now.json"), "utf8"));
-  expect(results).toMatchObject({ ok: false, done: false, parts: [cutOff] });
-  expect(readFileSync(join(out, "cpu-now.txt"), "utf8")).toMatch(/parity +CUT OFF/);
+  expect(results).toMatchObject({ ok: false, done: false, parts: [cutOff], searches: [search] });
+  expect(readFileSync(join(out, "cpu-now.plans.jsonl"), "utf8")).toBe(
+    '{"name":"a graph","plan":{"engine":38}}\n',
+  );
+  expect(readFileSync(join(out, "cpu-now.txt"), "utf8")).toMatch(
+    /parity +CUT OFF[\s\S]*1 searches, 2 trials, 1.5 s\n.*fastest in 1 of 1 /,
+  );
 });

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "
 import { join } from "node:path";
 import { table } from "../bench/table.js";
 import { queryGpu } from "./nvidia-smi.js";
+import { describeSearches, readPlans, readSearches } from "./plans.js";
 import type { PartResult } from "./report.js";
 
 /** What scripts/verify-gpu tells of a verification, as run.json in the folder of its parts' files. */
@@ -15,6 +16,8 @@ interface Run {
   stage: string;
   /** Where the results go. */
   out: string;
+  /** The folder of cuDNN's plans. */
+  plans: string;
   /** The parts that have begun, in order, with the seconds that each was given. */
   parts: { name: string; seconds: number }[];
   /** Whether none is to come. */
@@ -85,7 +88,7 @@ export interface Results {
   done: boolean;
 }
 
-/** Writes both files from the parts' in `folder`; nothing where no verification runs there. */
+/** Writes the files from the parts' in `folder`; nothing where no verification runs there. */
 export function writeResults(folder: string): Results | undefined {
   if (!existsSync(join(folder, RUN))) return undefined;
   const run = JSON.parse(readFileSync(join(folder, RUN), "utf8")) as Run;
@@ -94,6 +97,8 @@ export function writeResults(folder: string): Results | undefined {
   const parts = run.parts.map((part) => readPart(folder, part));
   const unproven =
     device === "cuda" ? notProven : [`anything of a GPU: this is a dry run on ${device}`];
+
+  const searches = readSearches(run.plans);
 
   const rows = parts.map((part) => [
     part.part,
@@ -117,6 +122,8 @@ export function writeResults(folder: string): Results | undefined {
       ...skipped.map((text) => `  left out: ${text}\n`),
       ...failures.slice(0, notesShown).map(({ name, detail }) => `  FAILED ${name}: ${detail}\n`),
     ]),
+    ...(searches.length > 0 ? ["\nplans\n"] : []),
+    ...describeSearches(searches).map((text) => `  ${text}\n`),
     "\nnot proven\n",
     ...unproven.map((text) => `  ${text}\n`),
   ].join("");
@@ -135,10 +142,13 @@ export function writeResults(folder: string): Results | undefined {
     done,
     ended,
     notProven: unproven,
+    searches,
     parts,
   };
   writeWhole(join(out, `${name}.json`), `${JSON.stringify(result, undefined, 1)}\n`);
   writeWhole(join(out, `${name}.txt`), summary);
+  const plans = readPlans(run.plans);
+  if (plans !== "") writeWhole(join(out, `${name}.plans.jsonl`), plans);
   const [part, state, checks, failures, took] = rows.at(-1) ?? [];
   const last = `== ${part}: ${state}, ${checks} checks, ${failures} failures, ${took}`;
   return { last, overview, done };

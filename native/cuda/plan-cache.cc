@@ -1,4 +1,5 @@
-// A file is {"name":"…","plan":…} on one line; its own name is a digest of that name.
+// A file is {"name":"…","plan":…} on one line; its own name is a digest of that name. Beside it
+// lies what was tried, {"name":"…","seconds":…,"trials":[…]}.
 #include "plan-cache.h"
 
 #include <fcntl.h>
@@ -75,17 +76,25 @@ std::optional<std::string> PlanFile::read() const {
   return text.substr(start.size());
 }
 
-void PlanFile::write(const std::string& json) const {
+void PlanFile::write(const std::string& json) const { replace(".json", header() + json + trailer); }
+
+void PlanFile::tell(const std::string& json) const {
+  replace(".search", "{\"name\":\"" + name_ + "\"," + json.substr(1) + "\n");
+}
+
+void PlanFile::replace(const char* ending, const std::string& text) const {
   if (path_.empty()) return;
+  std::filesystem::path file = path_;
+  file.replace_extension(ending);
   std::filesystem::path temporary = path_;
   temporary.replace_extension(std::to_string(getpid()));
   std::error_code failed;
   {
-    std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-    file << header() << json << trailer;
-    file.close();
-    if (file)
-      std::filesystem::rename(temporary, path_, failed);
+    std::ofstream stream(temporary, std::ios::binary | std::ios::trunc);
+    stream << text;
+    stream.close();
+    if (stream)
+      std::filesystem::rename(temporary, file, failed);
     else
       failed = std::make_error_code(std::errc::io_error);
   }

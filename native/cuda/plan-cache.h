@@ -26,12 +26,17 @@ class PlanFile {
   // Puts the value into the place of any earlier one. Does nothing where files cannot be written.
   void write(const std::string& json) const;
 
+  // Puts what was tried, a JSON object, into a file of its own, for people: {"name":…, then its
+  // members.
+  void tell(const std::string& json) const;
+
   // Makes other processes that lock the same name wait until this object goes, or waits for them,
   // at most `seconds`: who waited for nothing may do the work twice, which harms nothing.
   void lock(double seconds);
 
  private:
   std::string header() const;
+  void replace(const char* ending, const std::string& text) const;
 
   std::string name_;
   std::filesystem::path path_;  // empty: no files

@@ -12,6 +12,7 @@
 
 #include "../core/progress.h"
 #include "plan-cache.h"
+#include "search-record.h"
 
 namespace onehour::cuda {
 namespace {
@@ -148,6 +149,7 @@ void forgive(const Error& error) {
 struct Contender {
   std::unique_ptr<Kernel> kernel;
   Choice choice;
+  SearchRecord record;  // of the search that found it
 };
 
 // Tries plans until enough of them ran, then the alternative; throws when nothing runs.
@@ -158,15 +160,20 @@ Contender fastest(Target& target, const OperationGraph& graph, const KernelFromP
   float best = std::numeric_limits<float>::infinity();
   const auto runs = [&](const Choice& choice) {
     progress::advance();
+    const std::string engine = choice ? choice->engine() : "own kernels beside a plain plan";
+    const bool fused = choice && hasAlternative;
     try {
       std::unique_ptr<Kernel> kernel = make(choice);
       const float time = trial.time(*kernel, best);
+      winner.record.add(engine, fused, time);
       if (time >= best) return true;
       best = time;
-      winner = {std::move(kernel), choice};
+      winner.kernel = std::move(kernel);
+      winner.choice = choice;
       return true;
     } catch (const Error& error) {
       forgive(error);
+      winner.record.add(engine, fused, std::nullopt);
       failure = error;
       return false;
     }
@@ -218,6 +225,7 @@ std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph
   Contender winner = fastest(target, graph, make, hasAlternative, limits, trial);
   choices.keep(name, winner.choice);
   file.write(winner.choice ? winner.choice->json() : noPlan);
+  file.tell(winner.record.json());
   return std::move(winner.kernel);
 }
 

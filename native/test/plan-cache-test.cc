@@ -8,10 +8,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "../cuda/search-record.h"
 #include "check.h"
 
 namespace onehour::test {
@@ -52,6 +54,24 @@ void keepsWhatWasWritten() {
   file.write("null");
   CHECK(file.read() == "null");
   CHECK(!PlanFile(folder.path() / "deeper", "another graph").read());
+}
+
+void tellsWhatWasTried() {
+  const Folder folder;
+  const PlanFile file(folder.path(), "a graph");
+  cuda::SearchRecord record;
+  record.add("engine 38", true, 0.125f);
+  record.add("several kernels", false, std::nullopt);
+  file.write("{}");
+  file.tell(record.json());
+  CHECK(file.read() == "{}");
+  fs::path path = folder.file();
+  std::ifstream stream(path.replace_extension(".search"));
+  const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  CHECK(text.starts_with("{\"name\":\"a graph\",\"seconds\":0."));
+  CHECK(text.ends_with(
+      ",\"trials\":[{\"engine\":\"engine 38\",\"fused\":true,\"milliseconds\":0.125000},"
+      "{\"engine\":\"several kernels\",\"fused\":false,\"milliseconds\":null}]}\n"));
 }
 
 void ignoresWhatItDidNotWrite() {
@@ -133,6 +153,7 @@ int main() {
   using namespace onehour::test;
   return run({
       {"a plan's file keeps what was written", keepsWhatWasWritten},
+      {"what was tried lies beside it", tellsWhatWasTried},
       {"what is cut off or of another name is ignored", ignoresWhatItDidNotWrite},
       {"nothing is left half written", leavesNothingHalfWritten},
       {"without a folder nothing is kept", worksWithoutAFolder},

@@ -4,6 +4,7 @@
 #include "../cuda/tuning.h"
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -77,6 +78,22 @@ void takesTheAlternativeLast() {
   CHECK(!search.tried.back());
 }
 
+void recordsWhatWasTried() {
+  std::string folder = (std::filesystem::temp_directory_path() / "onehour-tuning-XXXXXX").string();
+  CHECK(mkdtemp(folder.data()) != nullptr);
+  setenv("XDG_CACHE_HOME", folder.c_str(), 1);
+  CHECK(Search().choose(6, 1000, true));
+  unsetenv("XDG_CACHE_HOME");
+  std::string record;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.path().extension() == ".search") record += contents(entry.path().string());
+  }
+  std::filesystem::remove_all(folder);
+  CHECK(contains(record, "\"fused\":true,\"milliseconds\":null}"));
+  CHECK(contains(record, "\"engine\":\"engine "));
+  CHECK(contains(record, "beside a plain plan\",\"fused\":false,\"milliseconds\":1.000000}"));
+}
+
 void tellsTheLastFailure() {
   Search search;
   const Error error = thrown([&] { search.choose(4, 1000, false); });
@@ -123,6 +140,7 @@ int main(int count, char** arguments) {
   unsetenv("HOME");
   return run({{"further plans are tried behind those that fail", goesOnBehindPlansThatFail},
               {"the alternative is taken where no plan runs", takesTheAlternativeLast},
+              {"a file tells what was tried", recordsWhatWasTried},
               {"the last failure is told", tellsTheLastFailure},
               {"a search that finds nothing ends", givesUp}});
 }
