@@ -117,12 +117,25 @@ export class Tar implements AsyncDisposable {
     );
   }
 
-  /** The regular files, in their order. Throws where a header is damaged or the tar is cut short. */
+  /**
+   * The regular files, in their order, those behind the empty blocks that end a tar too, as where tars
+   * were concatenated. Throws where a header is damaged or the tar is cut short.
+   */
   async *members(): AsyncGenerator<Member> {
     let extension: Extension = {};
+    let isEnded = false;
     for (let at = 0; ; ) {
-      const header = await this.bytesAt(at, block, "a header, or the empty blocks that end a tar");
-      if (header.every((byte) => byte === 0)) return;
+      if (isEnded && at >= this.size) return;
+      const rest = isEnded ? Math.min(block, this.size - at) : block;
+      const header = await this.bytesAt(at, rest, "a header, or the empty blocks that end a tar");
+      if (header.every((byte) => byte === 0)) {
+        isEnded = true;
+        extension = {};
+        at += block;
+        continue;
+      }
+      if (rest < block) throw this.cutShort(at, "a header, or nothing");
+      isEnded = false;
       const { kind, name, bytes } = this.parse(header, at, extension);
       const offset = at + block;
       if (offset + bytes > this.size) {

@@ -116,6 +116,24 @@ test("classes.txt tells the number of classes; class folders go before tars", as
   expect([folder.classes, folder.shards]).toEqual([1, undefined]);
 });
 
+test("everything behind the end of a tar is read, where tars were concatenated", async () => {
+  const padding = Buffer.alloc(10240 - 1024);
+  const folder = folderWith({
+    "train-000000.tar": Buffer.concat([
+      tarOf(pair("a", 0)),
+      tarOf(pair("b", 1)),
+      padding,
+      tarOf([]),
+      tarOf(pair("c", 2)).subarray(0, -512), // one empty block ends it
+      tarOf(pair("d", 3)),
+      padding,
+    ]),
+    ...val,
+  });
+  const { train } = await open(folder);
+  expect((await fill(train, range(4))).labels).toEqual([0, 1, 2, 3]);
+});
+
 test("incomplete samples are left out and told, or refused where strict", async () => {
   const folder = folderWith({
     "train-000000.tar": tarOf([
@@ -207,6 +225,16 @@ const badPax = Buffer.concat([member("x", "999 path=a.jpg\n", "x"), whole]);
 
 test.each<[string, Record<string, Buffer | string>, RegExp]>([
   ["no end", { "train-0.tar": whole.subarray(0, -1024), ...val }, /offset \d+: .*cut short.*empty/],
+  [
+    "cut in a header behind its end",
+    { "train-0.tar": Buffer.concat([whole, whole.subarray(0, 300)]), ...val },
+    /the file is cut short.*a header, or nothing/,
+  ],
+  [
+    "something else behind its end",
+    { "train-0.tar": Buffer.concat([whole, Buffer.alloc(512, "x")]), ...val },
+    /offset \d+: there is no tar header, or a damaged one/,
+  ],
   ["cut in an image", { "train-0.tar": whole.subarray(0, 1700), ...val }, /ends at 1700.*of a.jpg/],
   ["cut in a header", { "train-0.tar": whole.subarray(0, 1100), ...val }, /cut short.*a header/],
   ["an empty file", { "train-0.tar": "", ...val }, /train-0.tar, offset 0: .*ends at 0/],
