@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
+PICTURES = tuple(".jpg .jpeg .jpe .jfif .png .ppm .bmp .pgm .tif .tiff .webp .gif".split())
 
 
 def training_crop(image, size):

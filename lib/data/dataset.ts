@@ -79,7 +79,7 @@ export interface Dataset {
   [Symbol.dispose]?(): void;
 }
 
-/** How a data set is opened; all but `say` and `localWorkers` are for image folders. */
+/** How a data set is opened; all but `say`, `warn` and `localWorkers` are for image folders. */
 export interface DatasetOptions {
   /** Pixels of both sides of an image; `defaultSize`. */
   imageSize?: number | undefined;
@@ -97,6 +97,8 @@ export interface DatasetOptions {
   threads?: number | undefined;
   /** Told how the opening goes on. */
   say?: ((text: string) => void) | undefined;
+  /** Told what the opening had to mend. */
+  warn?: ((text: string) => void) | undefined;
 }
 
 /** A kind of data set: what follows the first colon of its name is `rest`. */

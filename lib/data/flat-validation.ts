@@ -1,22 +1,18 @@
 // ILSVRC's validation images as they come out of the archive: in one folder, with a file of labels.
 
 import { readdir, readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { OnehourError } from "../errors.js";
 import { readSynsets } from "./devkit.js";
+import { byBytes, isPicture } from "./picture-files.js";
 
 /** Where the development kit has its labels. */
 const devkit = "ILSVRC2012_devkit_t12/data";
 
-const pictures = /\.(jpe?g|png|webp|gif)$/i;
-
-/** Whether a file's name is that of an image. */
-export const isPicture = (name: string) => !name.startsWith(".") && pictures.test(name);
-
-/** The label of each file, and the file that told it. */
+/** The label of each image, by its path in the folder, where the images lie, and what told the labels. */
 export interface FlatLabels {
-  file: string;
   labels: Map<string, number>;
+  source: { folder: string; file: string };
 }
 
 /** Reads the labels of `images`, sorted; throws with what is wrong. */
@@ -40,7 +36,7 @@ function byName(entries: Iterable<[stem: string, label: number]>, images: readon
   const known = new Map(entries);
   const labels = new Map<string, number>();
   for (const image of images) {
-    const label = known.get(image.replace(/\.[^.]*$/, ""));
+    const label = known.get(basename(image).replace(/\.[^.]*$/, ""));
     if (label === undefined) throw new Error(`it has no label for ${image}`);
     labels.set(image, label);
   }
@@ -55,6 +51,16 @@ function inOrder(text: string, images: readonly string[], classOf: ClassOf): Map
   }
   return new Map(images.map((image, i) => [image, classOf(lines[i]!, i + 1)]));
 }
+
+/** "ILSVRC2012_val_00000001.JPEG n01751748", or a number from 0 in the order of the classes. */
+const pairs: Reader = (text, images, classOf) =>
+  byName(
+    linesOf(text).map((line, i) => {
+      const [image, label] = line.split(/\s+/);
+      return [image!.replace(/\.[^.]*$/, ""), classOf(label ?? "", i + 1)];
+    }),
+    images,
+  );
 
 /** Files of labels by name, and how they are read. */
 const formats: Readonly<Record<string, Reader>> = {
@@ -76,15 +82,9 @@ const formats: Readonly<Record<string, Reader>> = {
   },
   // One class's name a line.
   "imagenet_2012_validation_synset_labels.txt": inOrder,
-  // "ILSVRC2012_val_00000001.JPEG n01751748", or a number from 0 in the order of the classes.
-  "val.txt": (text, images, classOf) =>
-    byName(
-      linesOf(text).map((line, i) => {
-        const [image, label] = line.split(/\s+/);
-        return [image!.replace(/\.[^.]*$/, ""), classOf(label ?? "", i + 1)];
-      }),
-      images,
-    ),
+  "val.txt": pairs,
+  // Tiny ImageNet's: "val_0.JPEG TAB n03444034 TAB 0 TAB 32 TAB 44 TAB 62".
+  "val_annotations.txt": pairs,
 };
 
 function arrangeHint(folder: string): string {
@@ -96,6 +96,16 @@ function arrangeHint(folder: string): string {
   );
 }
 
+/** The images in a folder or, as Tiny ImageNet has them, in its folder `images`. */
+async function flatImages(folder: string): Promise<{ images: string[]; place: string }> {
+  for (const inner of ["", "images"]) {
+    const path = join(folder, inner);
+    const names = (await readdir(path).catch(() => [])).filter(isPicture).sort(byBytes);
+    if (names.length > 0) return { images: names.map((name) => join(inner, name)), place: path };
+  }
+  return { images: [], place: folder };
+}
+
 /**
  * The labels of a folder of images without class folders, from a file in it or beside it. Undefined
  * when it holds no image; throws ERR_ONEHOUR_DATA where there is no such file, or labels are wrong.
@@ -104,7 +114,7 @@ export async function readFlatLabels(
   folder: string,
   classes: readonly string[],
 ): Promise<FlatLabels | undefined> {
-  const images = (await readdir(folder)).filter(isPicture).sort();
+  const { images, place: imageFolder } = await flatImages(folder);
   if (images.length === 0) return undefined;
   const numbers = new Map(classes.map((name, i) => [name, i]));
   // Where classes have numbers for names, a number is a name and nothing else.
@@ -125,7 +135,8 @@ export async function readFlatLabels(
         );
       };
       try {
-        return { file, labels: await read(text, images, classOf, place) };
+        const labels = await read(text, images, classOf, place);
+        return { labels, source: { folder: imageFolder, file } };
       } catch (error) {
         throw new OnehourError("ERR_ONEHOUR_DATA", `${file}: ${(error as Error).message}`);
       }

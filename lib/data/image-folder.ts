@@ -154,6 +154,7 @@ async function listFolders(
   root: string,
   cache: string,
   progress: (part: string) => Progress,
+  warn: (text: string) => void,
 ): Promise<PictureParts> {
   if (!existsSync(join(root, "train"))) {
     throw new OnehourError(
@@ -163,14 +164,14 @@ async function listFolders(
         `Four idx files of Fashion-MNIST are named fashion-mnist:${root}`,
     );
   }
-  const trained = await indexPart(join(root, "train"), cache, progress("train"));
-  const tested = await indexPart(join(root, "val"), cache, progress("val"), trained.classes);
+  const trained = await indexPart(join(root, "train"), cache, progress("train"), warn);
+  const tested = await indexPart(join(root, "val"), cache, progress("val"), warn, trained.classes);
   return {
     classes: trained.classes.length,
     train: trained.files,
     test: tested.files,
     digest: `${trained.digest}:${tested.digest}`,
-    notes: lackingNotes(trained.classes, tested.files),
+    notes: [...trained.notes, ...tested.notes, ...lackingNotes(trained.classes, tested.files)],
   };
 }
 
@@ -183,7 +184,8 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
   const root = resolve(name);
   const size = options.imageSize ?? options.defaultSize ?? usualSize;
   const { colorJitter: jitter = 0, strict = false } = options;
-  const { indexFolder = defaultIndexFolder, say = () => {}, localWorkers = 1 } = options;
+  const { indexFolder = defaultIndexFolder, localWorkers = 1 } = options;
+  const { say = () => {}, warn = () => {} } = options;
   if (!(Number.isInteger(size) && size >= leastSize && size <= mostSize)) {
     throw new OnehourError(
       "ERR_ONEHOUR_RECIPE",
@@ -193,8 +195,8 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
   const progress = (part: string) => listing(part, say);
   const shards = await findShards(root);
   const { train, test, classes, digest, ...order } = shards
-    ? await listShards(root, shards, indexFolder, progress, strict)
-    : await listFolders(root, indexFolder, progress);
+    ? await listShards(root, shards, indexFolder, progress, warn, strict)
+    : await listFolders(root, indexFolder, progress, warn);
   const sample = spread(train.labels.length);
   const pictures = options.threads
     ? new Pictures(options.threads)

@@ -3,12 +3,25 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { OnehourError } from "../errors.js";
-import { type FlatLabels, isPicture, readFlatLabels } from "./flat-validation.js";
+import { type FlatLabels, readFlatLabels } from "./flat-validation.js";
 import { inParallel } from "./in-parallel.js";
 import { cachedIndex, type IndexHeader } from "./index-cache.js";
 import type { Lines } from "./lines.js";
+import {
+  byBytes,
+  describeLeftOut,
+  findPictures,
+  isFolder,
+  isPicture,
+  type LeftOut,
+  leaveOut,
+  named,
+  pictureEndings,
+  type Seen,
+  see,
+} from "./picture-files.js";
 import type { PictureList, PictureSources } from "./picture-list.js";
 
 /** Files of the training or the validation part. */
@@ -38,12 +51,18 @@ export interface IndexedPart {
   files: FileList;
   /** SHA-256 of classes, paths and sizes in bytes. */
   digest: string;
+  /** What is not used of the folder, in words. */
+  notes: string[];
 }
 
 interface Header extends IndexHeader {
   classes: string[];
-  /** Modification times in ms: of the part's folder, of each class's, or of the file with labels. */
-  times: number[];
+}
+
+interface Found {
+  /** Folders, and files that tell labels, by their paths. */
+  seen: Seen[];
+  leftOut: LeftOut;
 }
 
 /** Told how many files of how many classes have been listed. */
@@ -73,77 +92,98 @@ export async function subfolders(folder: string): Promise<string[]> {
   return names.sort(byBytes);
 }
 
-export const byBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b));
-
-/** What `read` tells of a path, whose name must fit into a line of the index. */
-async function named<T>(path: string, read: (path: string) => Promise<T>): Promise<T> {
-  if (/[\t\n\ufffd]/.test(path)) {
-    throw dataError(
-      `the name ${JSON.stringify(path)} holds a tab, a line feed or bytes that are no UTF-8; rename it`,
-    );
-  }
-  try {
-    return await read(path);
-  } catch (error) {
-    throw dataError(
-      `cannot read ${path} (${(error as Error).message}); expected an image or a folder of images ` +
-        "that this user may read. Make it so, or remove it",
-    );
-  }
-}
-
-/** Lines `bytes TAB label TAB path` of the images in a class's folder. */
-async function listClass(folder: string, name: string, label: number): Promise<string[]> {
-  const files = (await named(join(folder, name), (path) => readdir(path)))
-    .filter(isPicture)
-    .sort(byBytes);
+/** Lines `bytes TAB label TAB path` of images, whose paths are below `root`. */
+async function linesOf(root: string, files: readonly string[], label: number, leftOut: LeftOut) {
   const lines = await inParallel(files, async (file) => {
-    const found = await named(join(folder, name, file), (path) => stat(path));
-    return found.isFile() ? `${found.size}\t${label}\t${name}/${file}` : "";
+    const found = await named(join(root, file), (path) => stat(path));
+    if (found.isFile()) return `${found.size}\t${label}\t${file}`;
+    leaveOut(leftOut, "noFile", file);
+    return "";
   });
   return lines.filter((line) => line !== "");
 }
 
-async function list(
-  folder: string,
-  { classes }: Header,
-  flat: FlatLabels | undefined,
-  needsAll: boolean,
-  progress: Progress,
-): Promise<string[]> {
-  const lines: string[] = [];
-  if (flat) {
-    const found = await inParallel([...flat.labels], async ([file, label]) => {
-      const { size } = await named(join(folder, file), (path) => stat(path));
-      return `${size}\t${label}\t${file}`;
-    });
-    return found;
-  }
-  const folders = await subfolders(folder);
-  for (const [done, name] of folders.entries()) {
-    const found = await listClass(folder, name, classes.indexOf(name));
-    if (found.length === 0 && needsAll) {
-      throw dataError(
-        `the class folder ${join(folder, name)} holds no image; expected .jpg, .jpeg, .png, .webp ` +
-          "or .gif files. Fill it, or remove it (classes are numbered by the folders that are there)",
-      );
-    }
-    lines.push(...found);
-    progress(lines.length, done + 1, folders.length);
-  }
-  return lines;
+interface Listed {
+  lines: string[];
+  found: Found;
 }
 
+async function listFlat(folder: string, { labels, source }: FlatLabels): Promise<Listed> {
+  const leftOut: LeftOut = {};
+  const seen = await inParallel([folder, source.folder, source.file], see);
+  const names = await readdir(source.folder);
+  for (const name of names.filter((each) => !isPicture(each) && each !== basename(source.file))) {
+    leaveOut(leftOut, name.startsWith(".") ? "hidden" : "otherName", name);
+  }
+  const lines = await inParallel([...labels], async ([file, label]) =>
+    linesOf(folder, [file], label, leftOut),
+  );
+  return { lines: lines.flat(), found: { seen, leftOut } };
+}
+
+/** Counts what lies beside the class folders; of other files there, such as lists, nothing is to be said. */
+async function leaveOutside(folder: string, leftOut: LeftOut): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    if (entry.name.startsWith(".")) leaveOut(leftOut, "hidden", entry.name);
+    else if (isPicture(entry.name) && !(await isFolder(join(folder, entry.name), entry))) {
+      leaveOut(leftOut, "outside", entry.name);
+    }
+  }
+}
+
+async function listClasses(
+  folder: string,
+  classes: readonly string[],
+  needsAll: boolean,
+  progress: Progress,
+): Promise<Listed> {
+  const lines: string[] = [];
+  const leftOut: LeftOut = {};
+  const seen = [await see(folder)];
+  await leaveOutside(folder, leftOut);
+  const names = await subfolders(folder);
+  for (const [done, name] of names.entries()) {
+    const { files, folders } = await findPictures(folder, name, leftOut);
+    const listed = await linesOf(folder, files, classes.indexOf(name), leftOut);
+    if (listed.length === 0 && needsAll) {
+      throw dataError(
+        `the class folder ${join(folder, name)} holds no image; expected ${pictureEndings} files, in it ` +
+          "or in folders in it. Fill it, or remove it (classes are numbered by the folders that are there)",
+      );
+    }
+    lines.push(...listed);
+    seen.push(...folders.map(([path, ...times]): Seen => [join(folder, path), ...times]));
+    progress(lines.length, done + 1, names.length);
+  }
+  return { lines, found: { seen, leftOut } };
+}
+
+/** Whether folders and files are as they were seen. */
+async function isCurrent({ seen }: Found): Promise<boolean> {
+  const changed = await inParallel(seen, async ([path, ...times]) => {
+    const found = await stat(path).catch(() => undefined);
+    return found?.mtimeMs !== times[0] || found?.ctimeMs !== times[1];
+  });
+  return !changed.includes(true);
+}
+
+/** The classes of validation images that lie in one folder, as of Tiny ImageNet, are told by a file. */
+const isFlat = (found: readonly string[], classes: readonly string[]) =>
+  found.length === 0 ||
+  (found.length === 1 && found[0] === "images" && !classes.includes("images"));
+
 /**
- * The images of `folder`, in class folders or, for ILSVRC's validation images, flat with a file of
- * labels beside them. `classes` are those of the training images, among which the labels of the
- * others are found; without them the folder's own. The list is kept in `cache`, and made anew when a
- * folder's modification time has changed. Throws ERR_ONEHOUR_DATA.
+ * The images of `folder`, in class folders and folders in these or, for validation images, flat with a
+ * file of labels beside them (`readFlatLabels`). `classes` are those of the training images, among
+ * which the labels of the others are found; without them the folder's own. The list is kept in
+ * `cache`, and made anew when a folder has changed or the list itself is damaged, which `warn` is told.
+ * Throws ERR_ONEHOUR_DATA.
  */
 export async function indexPart(
   folder: string,
   cache: string,
   progress: Progress,
+  warn: (text: string) => void,
   classes?: readonly string[],
 ): Promise<IndexedPart> {
   if (!existsSync(folder)) {
@@ -152,39 +192,43 @@ export async function indexPart(
     );
   }
   const found = await subfolders(folder);
-  const flat = found.length === 0 && classes ? await readFlatLabels(folder, classes) : undefined;
+  const flat =
+    classes && isFlat(found, classes) ? await readFlatLabels(folder, classes) : undefined;
   if (found.length === 0 && !flat) {
     throw dataError(`${folder} holds no class folder; expected one a class, with images in it`);
   }
-  const foreign = found.find((name) => classes && !classes.includes(name));
+  const foreign = flat ? undefined : found.find((name) => classes && !classes.includes(name));
   if (foreign !== undefined) {
     throw dataError(
       `${folder} has a class "${foreign}" that the training images have not (${classes!.length} ` +
         `classes, such as ${classes![0]}); expected the same classes in both. Remove it, or train on it`,
     );
   }
-  const watched = flat ? [folder, flat.file] : [folder, ...found.map((name) => join(folder, name))];
-  const header: Header = {
-    version: 1,
-    folder,
-    classes: [...(classes ?? found)],
-    times: (await inParallel(watched, (path) => named(path, (path) => stat(path)))).map(
-      ({ mtimeMs }) => mtimeMs,
-    ),
-  };
-  const { lines, digest } = await cachedIndex(cache, header, async () => {
-    const listed = await list(folder, header, flat, classes === undefined, progress);
-    if (listed.length === 0) {
-      throw dataError(`${folder} holds no image; expected some in its class folders`);
-    }
-    return Buffer.from(listed.map((line) => `${line}\n`).join(""));
+  const header: Header = { folder, classes: [...(classes ?? found)] };
+  const index = await cachedIndex({
+    cache,
+    header,
+    isCurrent,
+    warn,
+    list: async () => {
+      const listed = flat
+        ? await listFlat(folder, flat)
+        : await listClasses(folder, header.classes, classes === undefined, progress);
+      if (listed.lines.length === 0) {
+        throw dataError(`${folder} holds no image; expected some in its class folders`);
+      }
+      const lines = Buffer.from(listed.lines.map((line) => `${line}\n`).join(""));
+      return { lines, found: listed.found };
+    },
   });
+  const leftOut = describeLeftOut(folder, index.found.leftOut);
   return {
     classes: header.classes,
-    files: new FileList(folder, lines),
+    files: new FileList(folder, index.lines),
     digest: createHash("sha256")
       .update(JSON.stringify(header.classes))
-      .update(digest)
+      .update(index.digest)
       .digest("hex"),
+    notes: leftOut === undefined ? [] : [leftOut],
   };
 }

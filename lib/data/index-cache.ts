@@ -5,59 +5,95 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Lines } from "./lines.js";
 
-/** What an index was made of; another one is made where anything differs. */
+const version = 2;
+
+/** What an index is asked for; another one is made where anything differs. */
 export interface IndexHeader {
-  version: 1;
   folder: string;
 }
 
-export interface Index {
+/** What was listed, and what is kept beside the lines, as JSON. */
+export interface Listing<Found> {
+  /** UTF-8, each with a line feed behind it. */
+  lines: Buffer;
+  found: Found;
+}
+
+export interface Index<Found> {
   lines: Lines;
+  found: Found;
   /** SHA-256 of the lines, in hexadecimal. */
   digest: string;
 }
 
-const indexOf = (body: Buffer): Index => ({
-  lines: new Lines(body),
-  digest: createHash("sha256").update(body).digest("hex"),
-});
+/** How an index is made, and told to be out of date. */
+export interface IndexSource<Header extends IndexHeader, Found> {
+  /** Where indexes are kept. */
+  cache: string;
+  header: Header;
+  /** Whether what was found is still there, where the header alone does not tell. */
+  isCurrent?(found: Found): Promise<boolean>;
+  list(): Promise<Listing<Found>>;
+  /** Told that a damaged index was made anew. */
+  warn(text: string): void;
+}
+
+const sha256 = (bytes: Buffer | string) => createHash("sha256").update(bytes).digest("hex");
+
+/** The header's line: all that it holds, and a digest of that; the lines' own digest is part of it. */
+function seal(content: object): string {
+  const digest = sha256(JSON.stringify(content));
+  return `${JSON.stringify({ ...content, digest })}\n`;
+}
+
+type Known<Found> = Index<Found> | "missing" | "outdated" | "damaged";
 
 /** The index in a file, if it is whole and was made of the same. */
-async function readIndex(file: string, expected: IndexHeader): Promise<Index | undefined> {
+async function readIndex<Header extends IndexHeader, Found>(
+  file: string,
+  { header, isCurrent }: IndexSource<Header, Found>,
+): Promise<Known<Found>> {
   const bytes = await readFile(file).catch(() => undefined);
-  if (bytes?.at(-1) !== 0x0a) return undefined;
-  const end = bytes.indexOf(0x0a);
+  if (bytes === undefined) return "missing";
+  const end = bytes.indexOf(0x0a) + 1;
+  const body = bytes.subarray(end);
+  let content: { version: number; header: Header; found: Found; lines: string };
   try {
-    const { images, ...header } = JSON.parse(bytes.toString("utf8", 0, end));
-    if (JSON.stringify(header) !== JSON.stringify(expected)) return undefined;
-    const index = indexOf(bytes.subarray(end + 1));
-    return images === index.lines.length ? index : undefined;
+    content = JSON.parse(bytes.toString("utf8", 0, end));
+    // Files of other versions are sealed in another way, or not at all.
+    if (Number.isInteger(content.version) && content.version !== version) return "outdated";
+    const { version: own, header: made, found, lines } = content;
+    const sealed = seal({ version: own, header: made, found, lines });
+    if (sealed !== bytes.toString("utf8", 0, end) || sha256(body) !== lines) return "damaged";
   } catch {
-    return undefined;
+    return "damaged";
   }
+  if (JSON.stringify(content.header) !== JSON.stringify(header)) return "outdated";
+  if (isCurrent && !(await isCurrent(content.found))) return "outdated";
+  return { lines: new Lines(body), found: content.found, digest: content.lines };
 }
 
 /**
- * The index of `header.folder`: the one that is kept in the folder `cache`, if it was made of the same
- * `header`, or else the lines that `list` makes, UTF-8 with a line feed behind each, which are kept.
+ * The index of `header.folder`: the one that is kept, if it is whole, was made of the same and is
+ * current, or else what `list` makes, which is kept.
  */
-export async function cachedIndex(
-  cache: string,
-  header: IndexHeader,
-  list: () => Promise<Buffer>,
-): Promise<Index> {
-  const name = createHash("sha256").update(header.folder).digest("hex").slice(0, 16);
-  const file = join(cache, `${name}.index`);
-  const known = await readIndex(file, header);
-  if (known) return known;
-  const body = await list();
-  const index = indexOf(body);
-  const first = `${JSON.stringify({ ...header, images: index.lines.length })}\n`;
+export async function cachedIndex<Header extends IndexHeader, Found>(
+  source: IndexSource<Header, Found>,
+): Promise<Index<Found>> {
+  const { cache, header } = source;
+  const file = join(cache, `${sha256(header.folder).slice(0, 16)}.index`);
+  const known = await readIndex(file, source);
+  if (typeof known !== "string") return known;
+  const { lines, found } = await source.list();
+  const digest = sha256(lines);
   const temporary = `${file}.${process.pid}.tmp`;
   // A cache that cannot be written costs the next run this work, and nothing else.
   await mkdir(cache, { recursive: true })
-    .then(() => writeFile(temporary, [first, body]))
+    .then(() => writeFile(temporary, [seal({ version, header, found, lines: digest }), lines]))
     .then(() => rename(temporary, file))
     .catch(() => {});
-  return index;
+  if (known === "damaged") {
+    source.warn(`${file}, the list of images in ${header.folder}, was damaged and is made anew`);
+  }
+  return { lines: new Lines(lines), found, digest };
 }

@@ -4,10 +4,11 @@ import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { OnehourError } from "../errors.js";
-import { byBytes, type Progress, subfolders } from "./image-index.js";
+import { type Progress, subfolders } from "./image-index.js";
 import { inParallel } from "./in-parallel.js";
 import { cachedIndex, type IndexHeader } from "./index-cache.js";
 import { Lines } from "./lines.js";
+import { byBytes, pictureEndings } from "./picture-files.js";
 import type { PictureList, PictureParts, PictureSources } from "./picture-list.js";
 import { hashName } from "./random.js";
 import { windowShards } from "./sampler.js";
@@ -58,8 +59,8 @@ export async function findShards(root: string): Promise<Shards | undefined> {
 
 /** What the lines of an index were made of. */
 interface Header extends IndexHeader {
-  /** Name, bytes, and modification time in ms. */
-  shards: [name: string, bytes: number, time: number][];
+  /** Name, bytes, and in ms when it and its entry were last changed. */
+  shards: [name: string, bytes: number, modified: number, changed: number][];
 }
 
 /** A line's fields. */
@@ -161,7 +162,7 @@ function repeatedKey(lines: Lines): [number, number] | undefined {
 }
 
 /** Lines `shard TAB offset TAB bytes TAB label TAB key TAB extension`, in the shards' order. */
-async function list(shards: readonly string[], progress: Progress): Promise<Buffer> {
+async function listSamples(shards: readonly string[], progress: Progress): Promise<Buffer> {
   let samples = 0;
   let done = 0;
   const parts = await inParallel(shards, async (path, shard) => {
@@ -192,27 +193,28 @@ async function indexShards(
   shards: readonly string[],
   cache: string,
   progress: Progress,
+  warn: (text: string) => void,
 ): Promise<{ list: ShardList; digest: string }> {
   const header: Header = {
-    version: 1,
     folder,
     shards: await inParallel(shards, async (path) => {
-      const { size, mtimeMs } = await stat(path).catch((error) => {
+      const { size, mtimeMs, ctimeMs } = await stat(path).catch((error) => {
         throw dataError(
           `cannot read ${path} (${error.message}); expected a tar that this user may read. Make it ` +
             "so, or remove it",
         );
       });
-      return [basename(path), size, mtimeMs];
+      return [basename(path), size, mtimeMs, ctimeMs];
     }),
   };
-  const { lines, digest } = await cachedIndex(cache, header, () => list(shards, progress));
+  const list = async () => ({ lines: await listSamples(shards, progress), found: {} });
+  const { lines, digest } = await cachedIndex({ cache, header, list, warn });
   const found = new ShardList(shards, lines);
   if (found.labels.length > 0) return { list: found, digest };
   throw dataError(
     `${shards[0]}${shards.length > 1 ? ` and the ${shards.length - 1} behind it` : ""}: no sample ` +
       `has an image and a label (${found.describeIncomplete() ?? "there is none"}); expected members ` +
-      "NAME.jpg (.jpeg, .png, .webp, .gif) and NAME.cls with a number, or NAME.json with it as label",
+      `NAME.jpg (or ${pictureEndings}) and NAME.cls with a number, or NAME.json with it as label`,
   );
 }
 
@@ -261,9 +263,11 @@ export async function listShards(
   shards: Shards,
   cache: string,
   progress: (part: Part) => Progress,
+  warn: (text: string) => void,
   strict: boolean,
 ): Promise<PictureParts> {
-  const index = (part: Part) => indexShards(join(root, part), shards[part], cache, progress(part));
+  const index = (part: Part) =>
+    indexShards(join(root, part), shards[part], cache, progress(part), warn);
   const train = await index("train");
   const val = await index("val");
   const file = join(root, "classes.txt");

@@ -1,7 +1,7 @@
 // The samples of one shard in WebDataset's layout: members whose names agree up to the first dot.
 
 import { basename } from "node:path";
-import { isPicture } from "./flat-validation.js";
+import { isPicture } from "./picture-files.js";
 import { type Member, Tar } from "./tar.js";
 
 /** A sample, as far as it is there. */
@@ -53,8 +53,8 @@ async function readLabel(tar: Tar, member: Member, ending: string): Promise<numb
 }
 
 /**
- * The samples of the tar `path`, in the order of their first members. An image is .jpg, .jpeg, .png,
- * .webp or .gif; its label is the number in `.cls`, or else in the field `label` or `cls` of `.json`.
+ * The samples of the tar `path`, in the order of their first members. An image is a member whose name
+ * `isPicture` takes; its label is the number in `.cls`, or else in the field `label` or `cls` of `.json`.
  * Members of other kinds are passed over. Throws ERR_ONEHOUR_DATA with the offset of what is wrong.
  */
 export async function readShard(path: string): Promise<Sample[]> {

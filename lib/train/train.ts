@@ -78,6 +78,7 @@ async function openFor(
     localWorkers,
     indexFolder: join(out === undefined ? "runs" : dirname(out), ".indexes"),
     say: (text) => onEvent({ type: "progress", text }),
+    warn: (text) => onEvent({ type: "message", text }),
   });
 }
 

@@ -102,6 +102,7 @@ test("crop and flip depend on seed, epoch and image alone", async () => {
 });
 
 test("classes without validation images are told", async () => {
+  rmSync(join(root, "train/a/notes.txt"));
   expect((await open()).notes).toEqual([]);
   rmSync(join(root, "val/b"), { recursive: true });
   expect((await open()).notes).toEqual(["warning: val/ has no image of 1 of 2 classes, such as b"]);
