@@ -87,6 +87,7 @@ export interface Addon {
   };
   startHeartbeat(fd: number, intervalMs: number): void;
   dieWithParent(parent?: number): void;
+  tryLockFile(descriptor: number): "taken" | "held" | "unsupported";
   advanceProgress(): void;
   beginWait(): void;
   endWait(): void;
@@ -341,6 +342,13 @@ export const native = {
    */
   dieWithParent(parent?: number): void {
     call(() => processAddon().dieWithParent(parent));
+  },
+  /**
+   * Locks an open file until its descriptor is closed, or the process ends in whatever way. "held" is
+   * another descriptor's; "unsupported" what the file system cannot do.
+   */
+  tryLockFile(descriptor: number): "taken" | "held" | "unsupported" {
+    return call(() => processAddon().tryLockFile(descriptor));
   },
   /** JavaScript's own sign of progress, e.g. a batch read or an image decoded. */
   advanceProgress(): void {

@@ -1,5 +1,6 @@
-// What all ranks must have alike: the run at its start, the parameters after every epoch.
+// What all ranks must have alike: the run at its start, the replicas of the model later.
 
+import { nameRanks } from "../distributed/rendezvous.js";
 import { OnehourError } from "../errors.js";
 import type { Team } from "./team.js";
 
@@ -36,25 +37,44 @@ export async function requireSameFacts(team: Team, facts: Record<string, string>
   }
 }
 
+/** Which ranks have another checksum than most, or who differs from whom where there is no majority. */
+function whoDiffers(sums: readonly (string | undefined)[]): string {
+  const bySum = new Map<string | undefined, number[]>();
+  for (const [rank, sum] of sums.entries()) bySum.set(sum, [...(bySum.get(sum) ?? []), rank]);
+  const groups = [...bySum.values()].sort((a, b) => b.length - a.length);
+  const [most = []] = groups;
+  if (2 * most.length <= sums.length) {
+    return `differs between ${groups.map(nameRanks).join(", ")}, and which is right cannot be told`;
+  }
+  const others = nameRanks(
+    groups
+      .slice(1)
+      .flat()
+      .sort((a, b) => a - b),
+  );
+  return `of ${others} is not that of the other ${most.length} ranks`;
+}
+
 /**
- * Compares checksums of tensors, by name, over the ranks. Throws ERR_ONEHOUR_RANKS_DIFFER naming
- * the first rank and tensor that differ from rank 0's.
+ * Compares checksums of tensors, by name, over the ranks. Throws ERR_ONEHOUR_RANKS_DIFFER naming the
+ * first tensor that differs and, by majority, the rank whose is another.
  */
 export async function requireSameTensors(
   team: Team,
-  step: number,
+  { step, out }: { step: number; out: string },
   checksums: Record<string, string>,
 ): Promise<void> {
-  const all = (await team.gather(`parameters-${step}`, JSON.stringify(checksums))).map(
+  const all = (await team.gather(`replicas-${step}`, JSON.stringify(checksums))).map(
     (text) => JSON.parse(text) as Record<string, string>,
   );
-  for (const [rank, theirs] of all.entries()) {
-    const differs = Object.keys(theirs).find((name) => theirs[name] !== all[0]![name]);
-    if (differs === undefined) continue;
+  const names = new Set(all.flatMap((theirs) => Object.keys(theirs)));
+  for (const name of names) {
+    const sums = all.map((theirs) => theirs[name]);
+    if (new Set(sums).size === 1) continue;
     throw new OnehourError(
       "ERR_ONEHOUR_RANKS_DIFFER",
-      `after ${step} steps ${differs} of rank ${rank} is not that of rank 0: a fault of memory, ` +
-        "or unequal machines in one run. Continue from the last checkpoint: onehour train --resume",
+      `after ${step} steps ${name} ${whoDiffers(sums)}: a fault of memory, or unequal machines in one ` +
+        `run. Continue from the last checkpoint, without the machine at fault: onehour train --resume --out ${out}`,
     );
   }
 }

@@ -241,6 +241,7 @@ export async function readCheckpoint(file: string): Promise<Checkpoint & { shape
       "ERR_ONEHOUR_CHECKPOINT",
       `cannot read ${file} (${(error as Error).message}); expected a safetensors file, for ` +
         `example the ${checkpointName} of a run folder`,
+      { cause: error },
     );
   }
   return parseCheckpoint(file, buffer);
@@ -297,6 +298,17 @@ export function hasCheckpoint(folder: string): boolean {
   return [checkpointName, previousName].some((name) => existsSync(join(folder, name)));
 }
 
+/** Whether one of them can be read, so that --resume will take it. */
+export async function hasWholeCheckpoint(folder: string): Promise<boolean> {
+  for (const name of [checkpointName, previousName]) {
+    const found = await readCheckpoint(join(folder, name)).catch(() => undefined);
+    if (found?.isCovered) return true;
+  }
+  return false;
+}
+
+const causeOf = ({ cause }: Error) => (cause as NodeJS.ErrnoException | undefined)?.code ?? "";
+
 /**
  * The state to continue a run folder from: the last checkpoint, or the one before where the last
  * is torn; `warn` is told so.
@@ -313,6 +325,7 @@ export async function readLastCheckpoint(
     return { name, file, checkpoint: await readCheckpoint(file) };
   };
   const found = await read(checkpointName).catch(async (error: OnehourError) => {
+    if (["EACCES", "EPERM"].includes(causeOf(error))) throw error; // it may well be whole
     const previous = await read(previousName).catch((other: OnehourError) => {
       throw unreadable(folder, error, other);
     });
@@ -324,12 +337,15 @@ export async function readLastCheckpoint(
   return { ...found.checkpoint, model, name: found.name };
 }
 
-/** The error for a run folder neither of whose checkpoints can be read. */
-function unreadable(folder: string, last: OnehourError, previous: OnehourError): OnehourError {
+/** The error for a run folder none of whose checkpoints can be read. */
+function unreadable(folder: string, ...errors: OnehourError[]): OnehourError {
+  const there = errors.filter((error) => causeOf(error) !== "ENOENT");
+  const which = there.length === 1 ? "the only checkpoint" : "neither checkpoint";
+  const verb = there.length === 1 ? "cannot" : "can";
   return new OnehourError(
     "ERR_ONEHOUR_CHECKPOINT",
-    `neither checkpoint of ${folder} can be read: ${sentence(last)} ${sentence(previous)} Put a ` +
-      `whole copy of one there as ${checkpointName}, or begin the run again elsewhere: ` +
+    `${which} of ${folder} ${verb} be read: ${there.map(sentence).join(" ")} Put a whole copy of one ` +
+      `there as ${checkpointName}, or begin the run again elsewhere: ` +
       `onehour train --recipe ${join(folder, "recipe.json")} --out FOLDER`,
   );
 }

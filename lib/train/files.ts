@@ -14,6 +14,14 @@ export function isDiskFull(error: unknown): boolean {
   return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
+/** Where a file is written before it takes its name. */
+const temporaryOf = (folder: string, name: string) => join(folder, `${name}.tmp`);
+
+/** Removes what a crash left of a file that was being written. Nobody else may be writing there. */
+export async function removeTemporary(folder: string, name: string): Promise<void> {
+  await rm(temporaryOf(folder, name), { force: true }).catch(() => {}); // in the way, and told then
+}
+
 /** Writes a file and its folder's entry to the disk: all of it, or what was there before. */
 export async function writeAtomically(
   folder: string,
@@ -21,7 +29,7 @@ export async function writeAtomically(
   pieces: readonly Uint8Array[],
   beforeRename: () => Promise<void> = async () => {},
 ): Promise<void> {
-  const temporary = join(folder, `${name}.tmp`);
+  const temporary = temporaryOf(folder, name);
   try {
     const handle = await open(temporary, "w");
     try {
@@ -44,7 +52,7 @@ export async function writeAtomically(
  * here but never written to, so that both names may be of one.
  */
 export async function keepAs(folder: string, name: string, other: string): Promise<void> {
-  const [file, kept] = [join(folder, name), join(folder, `${other}.tmp`)];
+  const [file, kept] = [join(folder, name), temporaryOf(folder, other)];
   await rm(kept, { force: true });
   try {
     await link(file, kept).catch(async (error: NodeJS.ErrnoException) => {

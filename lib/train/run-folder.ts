@@ -1,16 +1,27 @@
 // The folder of a run: its name, its recipe and its log.
 
-import { closeSync, existsSync, fdatasync, openSync, readFileSync, writeSync } from "node:fs";
-import { mkdir, rm, rmdir, writeFile } from "node:fs/promises";
+import {
+  closeSync,
+  existsSync,
+  fdatasync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { appendFile, mkdir, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { OnehourError } from "../errors.js";
-import { checkpointName, previousName } from "./checkpoint.js";
-import { isDiskFull, writeAtomically } from "./files.js";
+import { bestName, checkpointName, previousName } from "./checkpoint.js";
+import { isDiskFull, removeTemporary, writeAtomically } from "./files.js";
+import { isLogLine } from "./log-lines.js";
 import type { Recipe } from "./recipe.js";
+import { type LockOptions, RunLock } from "./run-lock.js";
 import { formatRecipe, recipeName } from "./run-recipe.js";
 
 const logName = "log.jsonl";
+const unreadableName = "log.unreadable.txt";
 
 /** One line of log.jsonl. */
 export type LogLine =
@@ -89,13 +100,29 @@ function holdsRun(folder: string, found: string): OnehourError {
   );
 }
 
+/** Whether a file is there; a folder that may not be read is no answer. */
+function isThere(file: string): boolean {
+  try {
+    statSync(file);
+    return true;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return false;
+    throw new OnehourError(
+      "ERR_ONEHOUR_RUN_FOLDER",
+      `cannot read the run folder ${dirname(file)} (${message}); make it readable for this user, or ` +
+        "name another with --out",
+    );
+  }
+}
+
 /** Refuses a folder that holds a run unless it is to be resumed, and one that holds none if it is. */
 export function checkRunFolder(folder: string, resume: boolean): void {
   const found = [recipeName, logName, checkpointName, previousName].find((name) =>
-    existsSync(join(folder, name)),
+    isThere(join(folder, name)),
   );
   if (found !== undefined && !resume) throw holdsRun(folder, found);
-  if (resume && !existsSync(join(folder, recipeName))) {
+  if (resume && !isThere(join(folder, recipeName))) {
     throw new OnehourError(
       "ERR_ONEHOUR_RUN_FOLDER",
       `${folder} holds no run to resume (looked for ${recipeName}); ` +
@@ -121,11 +148,37 @@ function shortName(dataset: string): string {
   return basename(isAbsolute(dataset) ? dataset : dataset.split(":")[0]!);
 }
 
-/** Creates the folder of a new run with its recipe.json; of two runs in one the later is refused. */
-export async function createRunFolder(folder: string, recipe: Recipe): Promise<void> {
+/**
+ * Takes the lock of a run folder, which is made where the run is new, and clears away what a crash left
+ * half written. Throws ERR_ONEHOUR_RUN_FOLDER where another process holds it, or wrote there before.
+ */
+export async function holdRunFolder(
+  folder: string,
+  resume: boolean,
+  options: LockOptions,
+): Promise<RunLock> {
+  let lock: RunLock;
+  try {
+    if (!resume) await makeFolder(resolve(folder));
+    lock = await RunLock.take(folder, options);
+  } catch (error) {
+    throw error instanceof OnehourError ? error : unwritable(folder, error);
+  }
+  try {
+    checkRunFolder(folder, resume);
+    const names = [recipeName, logName, checkpointName, previousName, bestName];
+    for (const name of names) await removeTemporary(folder, name);
+    return lock;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** Writes the recipe.json of a new run; where another run's is, this one is refused. */
+export async function createRecipe(folder: string, recipe: Recipe): Promise<void> {
   const file = join(folder, recipeName);
   try {
-    await makeFolder(resolve(folder));
     await writeFile(file, formatRecipe(recipe), { flag: "wx", flush: true });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") throw holdsRun(folder, recipeName);
@@ -147,19 +200,43 @@ async function replace(folder: string, name: string, text: string): Promise<void
   }
 }
 
-/** The lines of a log; a line that was cut short is left out. */
-export function readLog(folder: string): LogLine[] {
+interface ReadLog {
+  lines: LogLine[];
+  /** Lines that are none, a character a byte. */
+  unreadable: string[];
+}
+
+/** The lines of a log, which may have been cut short or damaged. */
+export function readLog(folder: string): ReadLog {
   const file = join(folder, logName);
-  if (!existsSync(file)) return [];
-  return readFileSync(file, "utf8")
-    .split("\n")
-    .flatMap((line) => {
-      try {
-        return [JSON.parse(line) as LogLine];
-      } catch {
-        return [];
-      }
-    });
+  const read: ReadLog = { lines: [], unreadable: [] };
+  if (!isThere(file)) return read;
+  for (const text of readText(file).split("\n")) {
+    const line = parseLine(text);
+    if (line) read.lines.push(line);
+    else if (text.trim() !== "") read.unreadable.push(text);
+  }
+  return read;
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, "latin1");
+  } catch (error) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_RUN_FOLDER",
+      `cannot read ${file} (${(error as Error).message}); the run needs it to go on`,
+    );
+  }
+}
+
+function parseLine(bytes: string): LogLine | undefined {
+  try {
+    const value = JSON.parse(Buffer.from(bytes, "latin1").toString());
+    return isLogLine(value) ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Whether a log is that of a run which came to its end. */
@@ -168,19 +245,38 @@ export function isFinished(lines: readonly LogLine[]): boolean {
   return last?.type === "end" && last.status === "finished";
 }
 
-/** Drops what lies behind `step` steps: later steps, epochs not complete by then, and the end. */
+/**
+ * Drops what lies behind `step` steps: later steps, epochs not complete by then, and the end. Lines that
+ * cannot be read are kept in a file of their own, and `say` is told.
+ */
 export async function rewindLog(
   folder: string,
   step: number,
   stepsPerEpoch: number,
+  say: (text: string) => void,
 ): Promise<LogLine[]> {
-  const kept = readLog(folder).filter(
+  const { lines, unreadable } = readLog(folder);
+  const kept = lines.filter(
     (line) =>
       (line.type === "step" && line.step < step) ||
       (line.type === "epoch" && (line.epoch + 1) * stepsPerEpoch <= step),
   );
+  if (unreadable.length > 0) {
+    const text = unreadable.map((line) => `${line}\n`).join("");
+    await append(folder, unreadableName, Buffer.from(text, "latin1"));
+    const lines = unreadable.length === 1 ? "1 line" : `${unreadable.length} lines`;
+    say(`warning: ${lines} of ${logName} cannot be read; kept in ${join(folder, unreadableName)}`);
+  }
   await replace(folder, logName, kept.map((line) => `${JSON.stringify(line)}\n`).join(""));
   return kept;
+}
+
+async function append(folder: string, name: string, bytes: Buffer): Promise<void> {
+  try {
+    await appendFile(join(folder, name), bytes, { flush: true });
+  } catch (error) {
+    throw unwritable(folder, error);
+  }
 }
 
 /** log.jsonl, open for appending; each line is handed to the system as it is written. */

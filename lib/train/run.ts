@@ -3,11 +3,9 @@
 import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import type { Executor } from "../device.js";
-import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
-import { requireSameFacts, requireSameTensors } from "./agreement.js";
+import { requireSameFacts } from "./agreement.js";
 import { Autosave } from "./autosave.js";
-import { checksum } from "./checkpoint.js";
 import { DataReport } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
@@ -23,15 +21,18 @@ import {
   requireStepsLeft,
 } from "./prepare.js";
 import { Progress } from "./progress.js";
+import { requireSameReplicas } from "./replicas.js";
 import { endLine, resultOf } from "./result.js";
 import {
-  createRunFolder,
+  createRecipe,
+  holdRunFolder,
   isFinished,
   Log,
   readLog,
   rewindLog,
   updateRecipe,
 } from "./run-folder.js";
+import type { RunLock } from "./run-lock.js";
 import { Saving, startOf } from "./saving.js";
 import {
   type Schedule,
@@ -40,7 +41,6 @@ import {
   stepSchedule,
   stepsOf,
 } from "./schedule.js";
-import { readParameters } from "./state.js";
 import { Stop } from "./stop.js";
 import { notFinite } from "./trace.js";
 import { Queue, type StepResult, Trainer } from "./trainer.js";
@@ -79,6 +79,7 @@ class Run {
   private readonly total: number;
   private readonly progress: Progress;
   private readonly dataReport: DataReport | undefined;
+  private lock: RunLock | undefined;
   private log: Log | undefined;
   /** Steps queued or about to be. */
   private committed = 0;
@@ -142,6 +143,7 @@ class Run {
       this.autosave.dispose();
       this.stop.dispose();
       this.log?.close();
+      this.lock?.release();
     }
   }
 
@@ -170,16 +172,19 @@ class Run {
     const { stepsPerEpoch } = this.sampler;
     const own = { position: this.progress.position, epochs: this.progress.epochs, finished: false };
     if (this.leads) {
+      if (resume) await this.hold();
       own.position = await this.saving.restore(resume);
       const { step } = own.position;
       if (step > 0) this.saving.saved = step;
-      const lines = resume ? readLog(recipe.out) : [];
+      const lines = resume ? readLog(recipe.out).lines : [];
       own.finished = step >= this.total && isFinished(lines);
       if (!own.finished) {
         requireStepsLeft(recipe, step);
-        await (resume ? updateRecipe : createRunFolder)(recipe.out, recipe);
+        if (!resume) await this.hold(); // what is refused until here leaves no folder
+        await (resume ? updateRecipe : createRecipe)(recipe.out, recipe);
       }
-      const kept = own.finished ? lines : await rewindLog(recipe.out, step, stepsPerEpoch);
+      const say = (text: string) => this.say(text);
+      const kept = own.finished ? lines : await rewindLog(recipe.out, step, stepsPerEpoch, say);
       own.epochs = kept.filter((line) => line.type === "epoch");
       if (!own.finished) this.log = new Log(recipe.out, (text) => this.say(`warning: ${text}`));
     }
@@ -199,6 +204,16 @@ class Run {
     this.saving.averaged = step;
     this.say(resume ? `continuing ${recipe.out} after ${step} steps` : `run folder: ${recipe.out}`);
     return false;
+  }
+
+  /** Locks the run folder; one that is resumed may still be held by a process that ends. */
+  private async hold(): Promise<void> {
+    const { recipe, resume } = this.options;
+    this.lock = await holdRunFolder(recipe.out, resume, {
+      seconds: resume ? recipe.timeout : 0,
+      stopped: () => this.stop.requested,
+      say: (text) => this.say(text),
+    });
   }
 
   private trainer(
@@ -233,14 +248,15 @@ class Run {
     // The run may have been stopped between an epoch's last step and its evaluation.
     const atEnd = step > 0 && (step % stepsPerEpoch === 0 || step >= this.total);
     if (atEnd) {
-      if (progress.isEvaluated) this.keepIfBest();
-      else await this.evaluate(0); // earlier steps' waits are not known
+      if (!progress.isEvaluated)
+        await this.evaluate(0); // earlier steps' waits are not known
+      else if (progress.isBest) saving.keepBest();
     }
     while (step < this.total) {
       if (this.leads && !this.stop.requested && !saving.isWriting) this.autosave.askIfDue();
       await this.agreements();
       if (this.autosave.take(step) && saving.averaged !== step) {
-        await this.drain(trainer);
+        await this.settle(trainer);
         await saving.saveWithin();
         await this.agreements();
       }
@@ -267,13 +283,7 @@ class Run {
     // Every rank takes part in this once, signal or not, so that none waits for it in vain.
     await this.stop.agree();
     const isComplete = step >= this.total && progress.isEvaluated;
-    if (this.leads && step > 0 && saving.saved !== step) {
-      throw new OnehourError(
-        "ERR_ONEHOUR_CHECKPOINT",
-        `the run has ended, but its checkpoint could not be saved in ${this.options.recipe.out}; ` +
-          `see why above, mend it and repeat the last steps: onehour train --resume --out ${this.options.recipe.out}`,
-      );
-    }
+    if (this.leads) saving.requireSaved(step);
     return this.end(isComplete ? "finished" : "interrupted");
   }
 
@@ -304,19 +314,13 @@ class Run {
     });
   }
 
-  private async drain(trainer: Trainer): Promise<void> {
-    const fault = await trainer.drain();
-    if (fault) await this.fail(fault, trainer);
-  }
-
   /** Waits for the queued steps, and makes sure that the ranks still agree. */
   private async settle(trainer: Trainer): Promise<void> {
-    await this.drain(trainer);
-    const { team } = this.options;
-    if (team.size === 1) return;
-    const parameters = await readParameters(this.executor, this.compiled);
-    const sums = [...parameters].map(([name, values]) => [name, checksum(values)]);
-    await requireSameTensors(team, this.progress.step, Object.fromEntries(sums));
+    const fault = await trainer.drain();
+    if (fault) await this.fail(fault, trainer);
+    const { team, recipe } = this.options;
+    const { step } = this.progress;
+    await requireSameReplicas(this.executor, this.compiled, team, { step, out: recipe.out });
   }
 
   private async recomputeStatistics(): Promise<void> {
@@ -326,10 +330,6 @@ class Run {
     const { epoch } = progress.position;
     const options = { recipe, dataset, compiled, queue, loader, sampler, rank: team.rank };
     await recomputeStatistics(epoch, options);
-  }
-
-  private keepIfBest(): void {
-    if (this.progress.isBest) this.saving.keepBest();
   }
 
   /** Evaluates on the whole test set and logs the epoch; a signal breaks it off, to be repeated. */
@@ -348,7 +348,7 @@ class Run {
     const told = await this.dataReport?.gather(inputWait, progress.step);
     for (const text of told?.lines ?? []) this.say(text);
     const line = progress.finishEpoch(result, told?.wait ?? inputWait, queue.idle);
-    this.keepIfBest();
+    if (progress.isBest) this.saving.keepBest();
     if (!this.leads) return;
     this.log?.write(line);
     this.options.onEvent({ ...line, correct: result.correct, epochs: recipe.epochs });

@@ -181,6 +181,17 @@ export class Saving {
     await putStatistics(queue.executor, compiled, own);
   }
 
+  /** Throws ERR_ONEHOUR_CHECKPOINT unless the checkpoint of the run's last step was saved. */
+  requireSaved(step: number): void {
+    const { out } = this.options.recipe;
+    if (step === 0 || this.saved === step) return;
+    throw new OnehourError(
+      "ERR_ONEHOUR_CHECKPOINT",
+      `the run has ended, but its checkpoint could not be saved in ${out}; see why above, mend it and ` +
+        `repeat the last steps: onehour train --resume --out ${out}`,
+    );
+  }
+
   /** Whether a checkpoint is on its way to the disk. */
   get isWriting(): boolean {
     return this.writing !== undefined;

@@ -109,17 +109,3 @@ export async function stateOf(
   for (const layout of statistics) weights.set(layout.name, tensorOf(state, layout));
   return { weights, momentum };
 }
-
-/** The parameters as they lie on the device, by name. */
-export async function readParameters(
-  executor: Executor,
-  compiled: CompiledModel,
-): Promise<Map<string, Float32Array>> {
-  const whole = await readFloats(executor, "param");
-  return new Map(
-    compiled.parameters.map((layout) => {
-      const start = layout.offset / 4;
-      return [layout.name, whole.subarray(start, start + elements(layout.stored))];
-    }),
-  );
-}

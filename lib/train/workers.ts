@@ -5,7 +5,7 @@ import { isBuiltIn } from "../data/dataset.js";
 import { launch } from "../distributed/launch.js";
 import { signalOf } from "../distributed/signals.js";
 import { OnehourError } from "../errors.js";
-import { hasCheckpoint } from "./checkpoint.js";
+import { hasWholeCheckpoint } from "./checkpoint.js";
 import type { Result, RunEvent } from "./events.js";
 import type { RunRecipe } from "./prepare.js";
 
@@ -86,7 +86,8 @@ export async function superviseWorkers(
   const signal = signalOf(status);
   if (result && (status === 0 || signal)) return signal ? { ...result, signal } : result;
   if (failure) {
-    if (hasCheckpoint(recipe.out)) {
+    const began = steps > 0 || failure.code === "ERR_ONEHOUR_WORKERS";
+    if (began && (await hasWholeCheckpoint(recipe.out))) {
       const text = `the last checkpoint is kept; continue with: onehour train --resume --out ${recipe.out}`;
       onEvent({ type: "message", text });
     }

@@ -43,7 +43,9 @@ async function resuming(report: Report, device: Device, precision: "fp32" | "bf1
     await train(device, { ...common, steps: 9, out: half }, false);
     await train(device, { ...common, steps: 20, out: half }, true);
     const lossesOf = (out: string) =>
-      JSON.stringify(readLog(out).flatMap((line) => (line.type === "step" ? [line.loss] : [])));
+      JSON.stringify(
+        readLog(out).lines.flatMap((line) => (line.type === "step" ? [line.loss] : [])),
+      );
     report.check(`${precision}: losses when resumed`, lossesOf(whole) === lossesOf(half), "differ");
     const [a, b] = await Promise.all(
       [whole, half].map((out) => readCheckpoint(join(out, "checkpoint.safetensors"))),

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "../core/backend.h"
+#include "../core/file-lock.h"
 #include "../core/heartbeat.h"
 #include "../core/program.h"
 #include "../core/progress.h"
@@ -84,6 +85,25 @@ void die(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value lockFile(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    const auto descriptor = integerArgument(info[0], "the descriptor", 0, 1 << 30);
+    const char* result = nullptr;
+    switch (tryLockFile(static_cast<int>(descriptor))) {
+      case FileLock::taken:
+        result = "taken";
+        break;
+      case FileLock::held:
+        result = "held";
+        break;
+      case FileLock::unsupported:
+        result = "unsupported";
+        break;
+    }
+    return Napi::String::New(info.Env(), result);
+  });
+}
+
 void advance(const Napi::CallbackInfo&) { progress::advance(); }
 
 void beginWait(const Napi::CallbackInfo&) { progress::counters().waiting.fetch_add(1); }
@@ -124,6 +144,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("parseProgram", Napi::Function::New<parse>(env));
   exports.Set("startHeartbeat", Napi::Function::New<heartbeat>(env));
   exports.Set("dieWithParent", Napi::Function::New<die>(env));
+  exports.Set("tryLockFile", Napi::Function::New<lockFile>(env));
   exports.Set("advanceProgress", Napi::Function::New<advance>(env));
   exports.Set("beginWait", Napi::Function::New<beginWait>(env));
   exports.Set("endWait", Napi::Function::New<endWait>(env));

@@ -23,10 +23,42 @@ test("other recipes, data or programs are refused, showing both", async () => {
   );
 });
 
-test("parameters that drifted are named, with the rank", async () => {
-  const sums = { "conv1.weight": "01", "fc.bias": "02" };
-  await requireSameTensors(among(sums), 7, sums);
-  const drifted = requireSameTensors(among({ ...sums, "fc.bias": "03" }), 7, sums);
-  await expect(drifted).rejects.toThrow(/after 7 steps fc\.bias of rank 1/);
-  await expect(drifted).rejects.toMatchObject({ code: "ERR_ONEHOUR_RANKS_DIFFER" });
+const sums = { "conv1.weight": "01", "fc.bias": "02" };
+const drifted = { ...sums, "fc.bias": "03" };
+const run = { step: 7, out: "runs/x" };
+
+test("replicas that are alike pass", async () => {
+  await requireSameTensors(among(sums, sums), run, sums);
+});
+
+test.each<[string, object[], RegExp]>([
+  [
+    "of two both are named",
+    [drifted],
+    /^after 7 steps fc\.bias differs between rank 0, rank 1, and which is right cannot be told: /,
+  ],
+  ["of three the one", [sums, drifted], /fc\.bias of rank 2 is not that of the other 2 ranks: /],
+  ["rank 0 too", [drifted, drifted], /fc\.bias of rank 0 is not that of the other 2 ranks: /],
+  [
+    "several",
+    [drifted, sums, sums, { ...sums, "fc.bias": "04" }],
+    /fc\.bias of ranks 1 and 4 is not that of the other 3 ranks: /,
+  ],
+  [
+    "two against two",
+    [sums, drifted, drifted],
+    /fc\.bias differs between ranks 0 and 1, ranks 2 and 3, and which/,
+  ],
+  [
+    "all of three",
+    [drifted, { ...sums, "fc.bias": "04" }],
+    /differs between rank 0, rank 1, rank 2, and which/,
+  ],
+  ["what a rank lacks", [sums, { "conv1.weight": "01" }], /fc\.bias of rank 2 is not that/],
+  ["what only one has", [sums, { ...sums, more: "05" }], /more of rank 2 is not that of/],
+])("replicas that drifted are named: %s", async (_, others, message) => {
+  const failing = requireSameTensors(among(...others), run, sums);
+  await expect(failing).rejects.toThrow(message);
+  await expect(failing).rejects.toThrow(/onehour train --resume --out runs\/x$/);
+  await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_RANKS_DIFFER" });
 });

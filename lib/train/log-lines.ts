@@ -1,0 +1,45 @@
+// The lines of log.jsonl: what each kind holds, and which texts are none.
+
+import { z } from "zod";
+
+const count = z.int().min(0);
+/** JSON has no NaN and infinity, which it writes as null. */
+const measure = z.number().nullable();
+
+const step = z.looseObject({
+  type: z.literal("step"),
+  step: count,
+  epoch: count,
+  /** Data loss averaged over the step's kn images. */
+  loss: measure,
+  lr: measure,
+  momentumFactor: measure,
+  imagesPerSecond: measure,
+});
+
+const epoch = z.looseObject({
+  type: z.literal("epoch"),
+  epoch: count,
+  trainLoss: measure,
+  /** Fractions of the whole test set. */
+  top1: z.number(),
+  top5: z.number(),
+  testLoss: measure,
+  testImages: count,
+  /** Share of its steps' time in which a device waited for input, on the rank that waited longest. */
+  inputWait: measure,
+  seconds: measure,
+});
+
+const end = z.looseObject({
+  type: z.literal("end"),
+  status: z.enum(["finished", "interrupted", "failed"]),
+  steps: count,
+});
+
+const readable = z.discriminatedUnion("type", [step, epoch, end]);
+
+/** Whether a value read from a log is one of its lines; they may hold more than is asked for. */
+export function isLogLine(value: unknown): boolean {
+  return readable.safeParse(value).success;
+}

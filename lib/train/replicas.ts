@@ -1,0 +1,47 @@
+// Whether the ranks still hold one model: what every rank computes alike, to the bit. Running statistics
+// are each rank's own.
+
+import { crc32 } from "node:zlib";
+import type { Executor } from "../device.js";
+import type { CompiledModel } from "../graph/compile.js";
+import { elements } from "../graph/graph.js";
+import { requireSameTensors } from "./agreement.js";
+import type { Team } from "./team.js";
+
+/** Where there is a value a parameter's element, at the parameters' offsets, and bytes a value. */
+const copies = [
+  { arena: "param", width: 4, nameOf: (name: string) => name },
+  { arena: "state", width: 4, nameOf: (name: string) => `the momentum of ${name}` },
+  { arena: "weight", width: 2, nameOf: (name: string) => `the low-precision copy of ${name}` },
+] as const;
+
+async function checksums(
+  executor: Executor,
+  { parameters, momentum }: CompiledModel,
+): Promise<Record<string, string>> {
+  const sums: Record<string, string> = {};
+  for (const { arena, width, nameOf } of copies) {
+    if (!executor.memory.arenas[arena]) continue; // fp32 has no copies
+    const values = await executor.read(arena, 0, (momentum.bytes / 4) * width);
+    for (const { name, offset, stored } of parameters) {
+      const start = (offset / 4) * width;
+      const sum = crc32(values.subarray(start, start + elements(stored) * width));
+      sums[nameOf(name)] = sum.toString(16);
+    }
+  }
+  return sums;
+}
+
+/**
+ * Compares parameters, momentum and low-precision copies over the ranks, all of which call it after the
+ * same number of steps with nothing queued. Throws ERR_ONEHOUR_RANKS_DIFFER naming who differs.
+ */
+export async function requireSameReplicas(
+  executor: Executor,
+  compiled: CompiledModel,
+  team: Team,
+  run: { step: number; out: string },
+): Promise<void> {
+  if (team.size === 1) return;
+  await requireSameTensors(team, run, await checksums(executor, compiled));
+}

@@ -1,0 +1,130 @@
+// One process writes to a run folder: a lock that the system gives back when the process ends. Readers
+// need none, since files are replaced as a whole.
+
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { OnehourError } from "../errors.js";
+import { native } from "../native.js";
+
+export const lockName = "run.lock";
+const pollMilliseconds = 250;
+
+export interface LockOptions {
+  /** Seconds to wait for another process that holds it. */
+  seconds: number;
+  /** Whether to give up waiting. */
+  stopped?: () => boolean;
+  /** Tells the user. */
+  say: (text: string) => void;
+  tryLock?: typeof native.tryLockFile;
+}
+
+/** Who holds a lock, as its file tells. */
+function holderOf(file: string): string {
+  try {
+    const { pid, host } = JSON.parse(readFileSync(file, "utf8"));
+    if (Number.isSafeInteger(pid) && typeof host === "string") return `process ${pid} on ${host}`;
+  } catch {
+    // it is not written yet, or cannot be read
+  }
+  return "another process";
+}
+
+/** Whether a name still is that of an open file: who releases a lock removes its file. */
+function isNameOf(file: string, descriptor: number): boolean {
+  const { dev, ino } = fstatSync(descriptor);
+  const found = statSync(file, { throwIfNoEntry: false });
+  return found?.dev === dev && found.ino === ino;
+}
+
+export class RunLock {
+  private constructor(
+    private readonly file: string,
+    private readonly descriptor: number,
+  ) {}
+
+  /**
+   * Locks a folder that is there. Throws ERR_ONEHOUR_RUN_FOLDER naming the process that holds it, and
+   * what the system says of a folder that it cannot write to.
+   */
+  static async take(folder: string, options: LockOptions): Promise<RunLock> {
+    const { seconds, stopped = () => false, say } = options;
+    const file = join(folder, lockName);
+    const deadline = performance.now() + 1000 * seconds;
+    for (let isFirst = true; ; isFirst = false) {
+      const lock = RunLock.attempt(file, folder, options);
+      if (lock) return lock;
+      const holder = holderOf(file);
+      if (stopped() || performance.now() >= deadline) {
+        throw new OnehourError(
+          "ERR_ONEHOUR_RUN_FOLDER",
+          `${folder} is in use: ${holder} writes to it (${file}). Wait for its end or stop it, or ` +
+            "name another --out. On a network disk the lock of a machine that died may outlive it " +
+            "for some minutes",
+        );
+      }
+      if (isFirst) say(`waiting up to ${seconds} s for ${folder}, to which ${holder} writes`);
+      native.advanceProgress(); // the ranks that wait for this one see that it does not hang
+      await setTimeout(pollMilliseconds);
+    }
+  }
+
+  /** The lock, unless another process holds it. */
+  private static attempt(
+    file: string,
+    folder: string,
+    { say, tryLock = native.tryLockFile }: LockOptions,
+  ): RunLock | undefined {
+    for (;;) {
+      const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT);
+      try {
+        const result = tryLock(descriptor);
+        if (result === "held") {
+          closeSync(descriptor);
+          return undefined;
+        }
+        if (result === "unsupported") {
+          say(
+            `warning: the file system of ${folder} has no locks; nothing keeps a second run from ` +
+              "writing there at the same time",
+          );
+        } else if (!isNameOf(file, descriptor)) {
+          closeSync(descriptor);
+          continue; // it was released and removed meanwhile
+        }
+      } catch (error) {
+        closeSync(descriptor);
+        throw error;
+      }
+      const lock = new RunLock(file, descriptor);
+      lock.sign();
+      return lock;
+    }
+  }
+
+  /** Names this process in the file; where the disk is full the lock holds without. */
+  private sign(): void {
+    const text = `${JSON.stringify({ pid: process.pid, host: hostname() })}\n`;
+    try {
+      ftruncateSync(this.descriptor);
+      writeSync(this.descriptor, text, 0);
+    } catch {}
+  }
+
+  release(): void {
+    rmSync(this.file, { force: true });
+    closeSync(this.descriptor);
+  }
+}
