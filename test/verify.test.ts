@@ -105,6 +105,49 @@ describe("a dry run", () => {
     expect(readdirSync(theirs)).toEqual([]);
   });
 
+  it("ends a part that runs over its time, names it and goes on", () => {
+    const copy = join(folder, "copy");
+    for (const path of ["scripts", "dist/verify"]) mkdirSync(join(copy, path), { recursive: true });
+    // The script with other budgets, and parts that are none.
+    const text = readFileSync(script, "utf8");
+    const short = text.replace(/^ {2}2 ops \d+/m, "  2 ops 7").replace("slowness=10", "slowness=1");
+    expect(short).toMatch(/ops 7[\s\S]*slowness=1 /);
+    writeFileSync(join(copy, "scripts/verify-gpu"), short, { mode: 0o755 });
+    const part = (name: string, code: string) =>
+      writeFileSync(join(copy, "dist/verify", name), code);
+    part("ops.js", 'process.on("SIGTERM", () => {}); setInterval(() => {}, 1000);');
+    const passed = { part: "ranks", ok: true, complete: true, checks: 1, failures: [], seconds: 0 };
+    const write = "require('node:fs').writeFileSync(JSON.parse(process.argv[2]).file";
+    part("ranks.js", `${write}, ${JSON.stringify(JSON.stringify(passed))});`);
+    const collect = fileURLToPath(new URL("../dist/verify/collect.js", import.meta.url));
+    symlinkSync(collect, join(copy, "dist/verify/collect.js"));
+    const out = join(copy, "out");
+    const { status, stdout } = spawnSync(
+      join(copy, "scripts/verify-gpu"),
+      ["--device", "cpu", "--stage", "2", "--parts", "ops,ranks", "--out", out],
+      { encoding: "utf8" },
+    );
+    expect(status, stdout).toBe(1);
+    expect(stdout).toMatch(/ops was ended after its 7 s\n== ops: CUT OFF[\s\S]*== ranks: ok/);
+    const file = readdirSync(out).find((name) => name.endsWith("-stage2.json"))!;
+    const results = JSON.parse(readFileSync(join(out, file), "utf8")) as Results;
+    expect(results).toMatchObject({ ok: false, done: true, ended: "" });
+    expect(results.parts.map(({ ok }) => ok)).toEqual([undefined, true]);
+  });
+
+  it("has parts whose times fit into their stage's", () => {
+    const shares = { 1: 0, 2: 0 };
+    const text = readFileSync(script, "utf8");
+    for (const [, stage, seconds] of text.matchAll(/^ {2}([12]) [a-z]+ (\d+) +# /gm))
+      shares[stage as "1" | "2"] += Number(seconds);
+    // Unpacking takes some too.
+    expect(shares[1]).toBeGreaterThan(200);
+    expect(shares[1]).toBeLessThanOrEqual(240 - 8);
+    expect(shares[2]).toBeGreaterThan(350);
+    expect(shares[2]).toBeLessThanOrEqual(400 - 5);
+    expect(text).toMatch(/limits=\(\[1\]=240 \[2\]=400\)/);
+  });
+
   it("asks nvidia-smi of the GPU that CUDA sees first", () => {
     const bin = join(folder, "bin");
     mkdirSync(bin);
