@@ -1,6 +1,6 @@
 // The server of a rendezvous: it admits each rank once, gathers values by key and passes on what is
 // announced.
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { type Frame, FrameReader, sendFrame } from "./frames.js";
@@ -84,10 +84,13 @@ export class RendezvousServer {
 
   private greet(socket: Socket): void {
     const { worldSize } = this.options;
+    // Any one makes room: a flood, however fast, then keeps no rank out for long.
+    if (this.strangers.size >= mostStrangers + worldSize) {
+      const one = [...this.strangers][randomInt(this.strangers.size)]!;
+      this.strangers.delete(one);
+      one.destroy();
+    }
     this.strangers.add(socket);
-    // The oldest makes room.
-    if (this.strangers.size > mostStrangers + worldSize)
-      this.strangers.values().next().value?.destroy();
 
     const nonce = randomBytes(32).toString("hex");
     const reader = new FrameReader(greetingLimit);

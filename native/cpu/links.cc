@@ -22,10 +22,10 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr seconds kGreeting{5};        // from a connection to its proof
-constexpr milliseconds kPause{50};     // from a call that failed to the next one
-constexpr milliseconds kNap{100};      // between looks at deadlines
-constexpr size_t kMostStrangers = 64;  // beside the ranks: room for a rank to get through a flood
+constexpr seconds kGreeting{5};         // from a connection to its proof
+constexpr milliseconds kPause{50};      // from a call that failed to the next one
+constexpr milliseconds kNap{100};       // between looks at deadlines
+constexpr size_t kMostStrangers = 256;  // beside the ranks: room to get through a flood
 constexpr int kAcceptsAtOnce = 16;
 
 struct Challenge {
@@ -99,6 +99,7 @@ Links::Links(int rank, int size)
     : rank_(rank),
       size_(size),
       introduction_{machineOfSockets(), randomDigest()},
+      names_(size),
       sockets_(size),
       signal_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!signal_) throw std::runtime_error("no event descriptor: " + problem());
@@ -200,19 +201,25 @@ void Links::accept(Listener& listener, Clock::time_point now) {
   for (int count = 0; count < kAcceptsAtOnce; ++count) {
     Descriptor socket(
         accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    const auto oldest = std::find_if(conversations_.begin(), conversations_.end(),
-                                     [](const Conversation& one) { return !one.calling; });
-    const bool full = conversations_.size() >= kMostStrangers + 2 * static_cast<size_t>(size_) ||
-                      (!socket && (errno == EMFILE || errno == ENFILE));
-    if (full && oldest != conversations_.end()) conversations_.erase(oldest);
-    if (!socket) return;
+    if (!socket) {
+      if (errno == EMFILE || errno == ENFILE) dropStranger();
+      return;
+    }
     const bool local = listener.address.isLocal();
     if (local && !isOwnUser(socket.get())) continue;
+    if (conversations_.size() >= kMostStrangers + 2 * static_cast<size_t>(size_)) dropStranger();
     const Challenge challenge{randomDigest()};
     if (!sendWhole(socket.get(), challenge)) continue;
     conversations_.push_back({std::move(socket), false, -1, local, now + kGreeting,
                               Conversation::hello, challenge.nonce});
   }
+}
+
+void Links::dropStranger() {
+  std::vector<std::list<Conversation>::iterator> callers;
+  for (auto one = conversations_.begin(); one != conversations_.end(); ++one)
+    if (!one->calling) callers.push_back(one);
+  if (!callers.empty()) conversations_.erase(callers[random_() % callers.size()]);
 }
 
 Digest Links::proof(const char* role, const Conversation& conversation) const {
@@ -293,18 +300,16 @@ bool Links::hear(Conversation& one) {
 void Links::take(Conversation& one) {
   const int on = 1;
   if (!one.local) setsockopt(one.socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  SocketAddress address;
+  address.length = sizeof(address.bytes);
+  getpeername(one.socket.get(), reinterpret_cast<sockaddr*>(&address.bytes), &address.length);
+  names_[one.peer] = name(one.peer, address);
   const std::lock_guard<std::mutex> lock(socketsLock_);
   sockets_[one.peer] = std::move(one.socket);
 }
 
-std::string Links::name(int rank) const {
-  std::string result = "rank " + std::to_string(rank);
-  if (isHere(rank)) return result;
-  SocketAddress peer = places_[rank].network;
-  peer.length = sizeof(peer.bytes);
-  if (getpeername(socket(rank), reinterpret_cast<sockaddr*>(&peer.bytes), &peer.length) != 0)
-    peer = places_[rank].network;
-  return result + " at " + peer.words();
+std::string Links::name(int rank, const SocketAddress& address) const {
+  return "rank " + std::to_string(rank) + (isHere(rank) ? "" : " at " + address.words());
 }
 
 void Links::giveUp() const {
@@ -313,7 +318,8 @@ void Links::giveUp() const {
     if (rank == rank_ || sockets_[rank]) continue;
     if (!message.empty()) message += ", ";
     message += rank > rank_ ? "rank " + std::to_string(rank) + " did not call"
-                            : name(rank) + " was not to be reached: " + refusals_[rank];
+                            : name(rank, places_[rank].network) +
+                                  " was not to be reached: " + refusals_[rank];
   }
   throw std::runtime_error(message);
 }

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <list>
 #include <mutex>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -49,7 +50,7 @@ class Links {
   void connect(const std::vector<Place>& places, Clock::time_point deadline);
 
   int socket(int rank) const { return sockets_[rank].get(); }
-  std::string name(int rank) const;  // "rank 1 at 10.0.0.2:4000"
+  const std::string& name(int rank) const { return names_[rank]; }  // "rank 1 at 10.0.0.2:4000"
 
   // From any thread: ends waits of this rank, and the connections, which the others notice.
   void shut() noexcept;
@@ -64,8 +65,11 @@ class Links {
   struct Conversation;
 
   bool isHere(int rank) const;  // on this machine
+  std::string name(int rank, const SocketAddress& address) const;
   void call(int rank, Clock::time_point now);
   void accept(Listener& listener, Clock::time_point now);
+  // Makes room, wherever: a flood, however fast, then keeps no rank out for long.
+  void dropStranger();
   // What came next in a conversation; false ends it.
   bool proceed(Conversation& conversation);
   bool hear(Conversation& conversation);
@@ -81,8 +85,10 @@ class Links {
   Listener local_;
   Listener network_;
   std::list<Conversation> conversations_;
+  std::minstd_rand random_{std::random_device{}()};
   std::vector<Clock::time_point> callAgain_;  // by rank
   std::vector<std::string> refusals_;         // by rank, why the last call failed
+  std::vector<std::string> names_;            // by rank, of the proven
   std::mutex socketsLock_;                    // while they change, and for `shut`
   std::vector<Descriptor> sockets_;           // by rank, proven
   std::atomic<bool> shut_{false};

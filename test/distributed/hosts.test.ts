@@ -13,14 +13,14 @@ async function freePort(): Promise<string> {
   return String(port);
 }
 
-/** Two ranks as torchrun starts them, each with a command in front and variables of its own. */
+/** Two ranks as torchrun starts them, each with variables of its own. */
 async function start(
-  before: readonly string[],
+  command: readonly string[],
   env: (rank: number) => Record<string, string>,
 ): Promise<Run[]> {
   const port = await freePort();
   return [0, 1].map((rank) =>
-    node([...before, script("sums")], {
+    node(command, {
       RANK: String(rank),
       WORLD_SIZE: "2",
       LOCAL_RANK: String(rank),
@@ -44,27 +44,39 @@ const hosts = (rank: number) => ({ ONEHOUR_HOST: `127.0.0.${rank + 1}` });
 const secret = { ONEHOUR_TOKEN: "the same for all" };
 
 test("ranks of two hosts compute the same bits, and rank 0 names what must be trusted", async () => {
-  const { large, said } = await end(await start([], (rank) => ({ ...hosts(rank), ...secret })));
+  const { large, said } = await end(
+    await start([script("sums")], (rank) => ({ ...hosts(rank), ...secret })),
+  );
   expect(large[1]).toBe(large[0]);
   expect(said[0]!.match(/ONEHOUR_NETWORK.*the ranks are on 2 hosts/g)).toHaveLength(1);
   expect(said[0]).not.toContain("ONEHOUR_TOKEN");
   expect(said[1]).toBe("");
 });
 
+test("a rank that ends is named with the address that the system shows", async () => {
+  const command = [script("loop"), "exit"];
+  const [first, second] = await start(command, (rank) => ({ ...hosts(rank), ...secret }));
+  expect(await second!.ended).toMatchObject({ status: 7 });
+  expect((await first!.ended).status).not.toBe(0);
+  expect(first!.stderr).toMatch(
+    /rank 0 of 2: .* failed: rank 1 at 127\.0\.0\.\d:\d+ (has closed its connection|is lost: )/,
+  );
+});
+
 test("rank 0 says once that a foreign launcher gave no secret", async () => {
-  const { said } = await end(await start([], () => ({})));
+  const { said } = await end(await start([script("sums")], () => ({})));
   expect(said[0]!.match(/ONEHOUR_TOKEN is not set/g)).toHaveLength(1);
   expect(said[0]).not.toContain("ONEHOUR_NETWORK");
   expect(said[1]).toBe("");
 });
 
 test("with a secret on one host nothing is said", async () => {
-  const { said } = await end(await start([], () => secret));
+  const { said } = await end(await start([script("sums")], () => secret));
   expect(said).toEqual(["", ""]);
 });
 
 test("a stranger that calls at every port between hosts ends no start", async () => {
-  const among = [script("stranger"), process.execPath];
+  const among = [script("stranger"), process.execPath, script("sums")];
   const { large, said } = await end(await start(among, (rank) => ({ ...hosts(rank), ...secret })));
   expect(large[1]).toBe(large[0]);
   expect(said[0]).toMatch(/^called tcp \d+: \d+ times$/m);
