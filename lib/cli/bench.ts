@@ -4,6 +4,7 @@
 import { Command } from "commander";
 import type { LoaderBenchOptions } from "../bench/loader.js";
 import { listenForEnd, signalStatus } from "../distributed/signals.js";
+import { printResult } from "../output.js";
 import { choice, usageError, wholeNumber } from "./values.js";
 
 interface Options {
@@ -51,7 +52,7 @@ function throughputCommand(): Command {
       // The workers' launcher passes these on, so that they end the bench with an error.
       listenForEnd((signal) => process.once("exit", () => exitAs(signal)));
       const result = await throughput(options);
-      process.stdout.write(json ? `${JSON.stringify(result)}\n` : throughputTable(result));
+      await printResult(json ? `${JSON.stringify(result)}\n` : throughputTable(result));
     });
 }
 
@@ -75,7 +76,7 @@ function opsCommand(): Command {
     .action(async ({ json, traffic, repeats, ...options }: OpsFlags) => {
       const { ops, opsTable } = await import("../bench/ops.js");
       const result = await ops({ ...options, repeats: traffic ? 0 : repeats });
-      process.stdout.write(json ? `${JSON.stringify(result)}\n` : opsTable(result));
+      await printResult(json ? `${JSON.stringify(result)}\n` : opsTable(result));
     });
 }
 
@@ -103,7 +104,7 @@ function loaderCommand(): Command {
       // At the exit the pictures that were made are removed.
       listenForEnd((signal) => process.exit(signalStatus(signal)));
       const result = await benchLoader({ ...options, ...(folder === undefined ? {} : { folder }) });
-      process.stdout.write(json ? `${JSON.stringify(result)}\n` : loaderTable(result));
+      await printResult(json ? `${JSON.stringify(result)}\n` : loaderTable(result));
     });
 }
 

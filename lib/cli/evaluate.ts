@@ -1,5 +1,6 @@
 // `onehour evaluate`: accuracy of a checkpoint on a whole test set.
 import { Command } from "commander";
+import { printResult } from "../output.js";
 import { toNumber } from "./values.js";
 
 const mostNamed = 10; // damaged images
@@ -33,7 +34,7 @@ export function evaluateCommand(): Command {
       for (const text of damaged.slice(0, mostNamed)) process.stderr.write(`warning: ${text}\n`);
       if (damaged.length > mostNamed)
         process.stderr.write(`warning: ${count(damaged.length)} images were damaged\n`);
-      process.stdout.write(
+      await printResult(
         `test accuracy ${percent(top1)} (${count(correct)} correct, ${count(images)} of ` +
           `${count(images)} images counted), top-5 ${percent(top5)}, loss ${loss.toFixed(4)}\n`,
       );

@@ -44,14 +44,6 @@ function exitStatus(error: unknown): number {
   return 1;
 }
 
-// A reader that goes away (`onehour … | head`, or `| tee` at Ctrl-C) is no error: what is written
-// after that is dropped, and a run goes on to its end, or saves.
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
-  });
-}
-
 try {
   await program().parseAsync();
 } catch (error) {

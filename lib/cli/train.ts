@@ -1,6 +1,7 @@
 // `onehour train`: resolves flags and recipe file into one recipe and trains it.
 import { Command } from "commander";
 import { signalStatus } from "../distributed/signals.js";
+import { printResult } from "../output.js";
 import type { RecipeInput } from "../train/recipe.js";
 import { readRecipe } from "./recipe.js";
 import { toNumber, toNumbers, usageError } from "./values.js";
@@ -112,7 +113,7 @@ export function trainCommand(): Command {
       const { compileRun, train } = await import("../train/train.js");
       if (options.dumpProgram) {
         const { programs } = await compileRun(recipe, { resume });
-        process.stdout.write(programs.map(({ text }) => text).join("\n"));
+        await printResult(programs.map(({ text }) => text).join("\n"));
         return;
       }
       const { signal } = await train(recipe, { resume });

@@ -6,9 +6,10 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { OnehourError } from "../errors.js";
+import { listenForLosses } from "../output.js";
 import { nameRanks } from "./rendezvous.js";
 import { RendezvousServer } from "./rendezvous-server.js";
-import type { InterruptionReport } from "./report.js";
+import type { InterruptionReport, LauncherReport } from "./report.js";
 import {
   type EndingSignal,
   hangupVariable,
@@ -113,15 +114,19 @@ class Team {
 
   async run(): Promise<number> {
     const unlisten = listenForEnd((signal) => this.interrupt(signal));
+    let unlistenLosses = () => {};
     const tick = setInterval(() => this.check(), tickSeconds * 1000);
     try {
       for (let rank = 0; rank < this.options.workers; rank++) this.start(rank);
+      // Rank 0 may keep a log.
+      unlistenLosses = listenForLosses((text) => this.workers[0]!.tell({ lost: text }));
       await Promise.all(this.workers.map((worker) => worker.ended));
     } finally {
       clearInterval(tick);
       for (const timer of this.timers) clearTimeout(timer);
       for (const worker of this.workers) worker.signal("SIGKILL");
       unlisten();
+      unlistenLosses();
     }
     return this.conclude();
   }
@@ -288,6 +293,11 @@ class Worker {
         });
       });
     });
+  }
+
+  /** Writes a line to the worker's standard input. */
+  tell(message: LauncherReport): void {
+    this.child.stdin?.write(`${JSON.stringify(message)}\n`);
   }
 
   /** Signals the worker and what it started; nothing after its end. */

@@ -1,9 +1,14 @@
-// What a worker tells its launcher beside the heartbeats, on their pipe.
+// What a worker tells its launcher beside the heartbeats, on their pipe, and what it is told.
 import { writeSync } from "node:fs";
 
 /** A signal, to whichever rank, has ended its training, which is saved. */
 export interface InterruptionReport {
   interrupted: NodeJS.Signals;
+}
+
+/** Told to rank 0 on its standard input: what the launcher prints is lost. */
+export interface LauncherReport {
+  lost: string;
 }
 
 /** Writes a message as a line of JSON; nothing in a process that no launcher started. */

@@ -1,8 +1,10 @@
 // Loaded before anything else in every worker process that the launcher starts: the worker ends with
 // the launcher, sends heartbeats, and reports the error that ends it.
+import { createInterface } from "node:readline";
 import { inspect } from "node:util";
 import { native } from "../native.js";
-import { tellLauncher } from "./report.js";
+import { tellLoss } from "../output.js";
+import { type LauncherReport, tellLauncher } from "./report.js";
 
 /** The last line of a failing worker on its heartbeat pipe. */
 export interface ErrorReport {
@@ -74,7 +76,10 @@ function start(fd: number): void {
   // The other end of stdin is the launcher's: when that closes, nobody is left to work for.
   process.stdin.on("error", () => {});
   process.stdin.on("close", () => process.kill(process.pid, "SIGKILL"));
-  process.stdin.resume();
+  createInterface({ input: process.stdin }).on("line", (line) => {
+    const { lost } = JSON.parse(line) as LauncherReport;
+    tellLoss(lost);
+  });
   (process.stdin as NodeJS.ReadStream & { unref?(): void }).unref?.();
   try {
     native.dieWithParent(Number(process.env.ONEHOUR_LAUNCHER));

@@ -49,6 +49,13 @@ export type LogLine =
       seconds: number;
     }
   | {
+      /** What went wrong while the run went on. */
+      type: "warning";
+      /** Steps done. */
+      step: number;
+      text: string;
+    }
+  | {
       type: "end";
       status: "finished" | "interrupted" | "failed";
       /** Steps done. */
@@ -259,6 +266,7 @@ export async function rewindLog(
   const kept = lines.filter(
     (line) =>
       (line.type === "step" && line.step < step) ||
+      (line.type === "warning" && line.step <= step) ||
       (line.type === "epoch" && (line.epoch + 1) * stepsPerEpoch <= step),
   );
   if (unreadable.length > 0) {

@@ -10,6 +10,7 @@ import { DataReport } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
+import { LostOutput } from "./lost-output.js";
 import { loadPrograms, requireMemory } from "./memory.js";
 import { recomputeStatistics } from "./precise-batch-norm.js";
 import {
@@ -81,6 +82,7 @@ class Run {
   private readonly dataReport: DataReport | undefined;
   private lock: RunLock | undefined;
   private log: Log | undefined;
+  private readonly lostOutput: LostOutput;
   /** Steps queued or about to be. */
   private committed = 0;
 
@@ -104,6 +106,7 @@ class Run {
     this.leads = team.rank === 0;
     this.stop = new Stop(team, () => this.committed);
     this.autosave = new Autosave(team, recipe.checkpointMinutes, () => this.committed);
+    this.lostOutput = new LostOutput(team);
     this.progress = new Progress(startOf(recipe), this.sampler.stepsPerEpoch);
     this.dataReport = dataset.inspection && new DataReport(dataset.inspection, team);
     this.saving = new Saving({
@@ -140,8 +143,7 @@ class Run {
       throw error;
     } finally {
       await this.saving.written();
-      this.autosave.dispose();
-      this.stop.dispose();
+      for (const part of [this.autosave, this.stop, this.lostOutput]) part.dispose();
       this.log?.close();
       this.lock?.release();
     }
@@ -200,6 +202,7 @@ class Run {
       this.say(`nothing is left to do: ${step} steps are done${hint}`);
       return true;
     }
+    if (this.log) this.lostOutput.open(this.log, () => this.progress.step);
     await this.saving.share();
     this.saving.averaged = step;
     this.say(resume ? `continuing ${recipe.out} after ${step} steps` : `run folder: ${recipe.out}`);
@@ -336,14 +339,8 @@ class Run {
   private async evaluate(inputWait: number): Promise<void> {
     const { recipe, dataset, team } = this.options;
     const { progress, queue } = this;
-    const result = await evaluateSplit(
-      queue,
-      this.loader,
-      dataset,
-      recipe.batch,
-      team,
-      () => this.stop.requested,
-    );
+    const stopped = () => this.stop.requested;
+    const result = await evaluateSplit(queue, this.loader, dataset, recipe.batch, team, stopped);
     if (!result) return;
     const told = await this.dataReport?.gather(inputWait, progress.step);
     for (const text of told?.lines ?? []) this.say(text);
@@ -371,6 +368,7 @@ class Run {
   /** Logs the end, and tells it. */
   private end(status: Result["status"]): Result {
     const result = this.result(status);
+    this.lostOutput.dispose(); // the end is the last line
     if (this.leads) this.log?.write(endLine(result));
     return this.tellEnd(result);
   }

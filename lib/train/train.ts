@@ -12,6 +12,7 @@ import { OnehourError } from "../errors.js";
 import { defaultWorkers, requireGpus } from "../gpus.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { models } from "../models/resnet.js";
+import { guardOutput } from "../output.js";
 import { Reporter, type Result, type RunEvent } from "./events.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import {
@@ -143,6 +144,7 @@ export async function train(input: RecipeInput, options: TrainOptions = {}): Pro
 }
 
 async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Result> {
+  guardOutput();
   const partial = await readInput(input, options.resume === true);
   const reporter =
     options.output === null ? undefined : new Reporter(options.output ?? process.stdout);

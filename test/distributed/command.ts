@@ -15,14 +15,18 @@ export function script(name: string): string {
   return fileURLToPath(new URL(`scripts/${name}.mjs`, import.meta.url));
 }
 
+/** This process' environment without the variables of any launcher. */
+export function launcherFree(): NodeJS.ProcessEnv {
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => !/RANK|WORLD|SLURM|MASTER|ONEHOUR/.test(name)),
+  );
+}
+
 /** Starts `node` with these arguments, without the variables of any launcher. */
 export function node(args: readonly string[], env: Record<string, string> = {}): Run {
   const start = performance.now();
-  const own = Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/RANK|WORLD|SLURM|MASTER|ONEHOUR/.test(name)),
-  );
   const child = spawn(process.execPath, args, {
-    env: { ...own, ...env },
+    env: { ...launcherFree(), ...env },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const run: Run = {

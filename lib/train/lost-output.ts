@@ -1,0 +1,37 @@
+// Output that is lost, on any rank and in the launcher, as warnings in the run's log.
+
+import { listenForLosses } from "../output.js";
+import type { Log } from "./run-folder.js";
+import type { Team } from "./team.js";
+
+export class LostOutput {
+  private log: Log | undefined;
+  private step = () => 0;
+  /** What is lost before there is a log. */
+  private readonly early: string[] = [];
+  private readonly unlisten: (() => void)[];
+
+  /** Listens until `dispose`; rank 0 is told of the others' losses. */
+  constructor(team: Team) {
+    const own = (text: string) =>
+      team.rank === 0 ? this.write(text) : team.announce("output", `rank ${team.rank}: ${text}`);
+    this.unlisten = [listenForLosses(own)];
+    if (team.rank === 0) this.unlisten.push(team.listen("output", (text) => this.write(text)));
+  }
+
+  /** Writes to a log from here on, with the steps done. */
+  open(log: Log, step: () => number): void {
+    this.log = log;
+    this.step = step;
+    for (const text of this.early.splice(0)) this.write(text);
+  }
+
+  private write(text: string): void {
+    if (this.log) this.log.write({ type: "warning", step: this.step(), text });
+    else this.early.push(text);
+  }
+
+  dispose(): void {
+    for (const unlisten of this.unlisten) unlisten();
+  }
+}

@@ -1,0 +1,120 @@
+// Output that cannot be written: training goes on and its log tells, other commands fail.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { launcherFree, until } from "../distributed/command.js";
+import { firstChild, main, temporaryFolder } from "./command.js";
+
+const folder = temporaryFolder();
+const full = openSync("/dev/full", "w");
+type Output = "ignore" | "inherit" | "pipe" | number;
+
+function start(args: string[], [stdout, stderr]: [Output, Output], env = {}) {
+  return spawn(process.execPath, args, {
+    env: { ...launcherFree(), ...env },
+    stdio: ["ignore", stdout, stderr],
+  });
+}
+
+/** Runs `onehour` with these outputs to its end. */
+async function onehour(args: string[], stdout: Output, stderr: Output) {
+  const child = start([main, ...args], [stdout, stderr]);
+  let text = "";
+  child.stdout?.on("data", () => child.stdout?.destroy()); // a reader that goes away
+  child.stderr?.on("data", (chunk) => {
+    text += chunk;
+  });
+  const [status] = await once(child, "close");
+  return { status, stderr: text };
+}
+
+const small = (workers: number, out: string) => [
+  ...["train", "synthetic:8x8x1:4:64", "--workers", String(workers), "--batch", "4"],
+  ...["--threads", "1", "--steps", "5", "--out", out],
+];
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
+
+const logOf = (out: string) =>
+  readFileSync(join(out, "log.jsonl"), "utf8")
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+const warningsOf = (out: string) => logOf(out).filter(({ type }) => type === "warning");
+
+test.each<[string, number, Output]>([
+  ["a full disk", 1, full],
+  ["a full disk", 2, full],
+  ["a reader that goes away", 1, "pipe"],
+  ["a reader that goes away", 2, "pipe"],
+])("training goes on with %s behind its output, %d workers", async (name, workers, output) => {
+  const out = join(folder, `${name} ${workers}`);
+  const { status } = await onehour(small(workers, out), output, full);
+  expect(status).toBe(0);
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "finished", steps: 5 });
+  expect(warningsOf(out)).toEqual([
+    {
+      type: "warning",
+      step: expect.any(Number),
+      text: expect.stringMatching(/^standard output cannot be written \((ENOSPC|write EPIPE)/),
+    },
+  ]);
+});
+
+test("a rank other than 0 whose output is lost is told of in the log", async () => {
+  const out = join(folder, "rank 1");
+  const script = join(folder, "rank.mjs");
+  const index = new URL("../../dist/index.js", import.meta.url).href;
+  const recipe = { dataset: "synthetic:8x8x1:4:64", batch: 4, threads: 1, steps: 5, out };
+  writeFileSync(
+    script,
+    `import { train } from ${JSON.stringify(index)};
+const training = train(${JSON.stringify(recipe)});
+console.log("hello");
+await training;\n`,
+  );
+  // As a launcher that gives each rank an output of its own.
+  const port = await freePort();
+  const ranks = [0, 1].map((rank) =>
+    start([script], [rank === 1 ? full : "ignore", "inherit"], {
+      ...{ RANK: String(rank), WORLD_SIZE: "2", LOCAL_RANK: String(rank), LOCAL_WORLD_SIZE: "2" },
+      ...{ MASTER_ADDR: "127.0.0.1", MASTER_PORT: String(port), ONEHOUR_TOKEN: "between us" },
+    }),
+  );
+  const ends = await Promise.all(ranks.map((child) => once(child, "close")));
+  expect(ends.map(([status]) => status)).toEqual([0, 0]);
+  expect(warningsOf(out).map(({ text }) => text)).toEqual([
+    expect.stringMatching(/^rank 1: standard output cannot be written \(ENOSPC/),
+  ]);
+});
+
+test("a terminal that is gone ends training with its work saved", async () => {
+  const out = join(folder, "terminal");
+  const words = [process.execPath, main, ...small(2, out), "--steps", "1000000", "--epochs", "1e5"];
+  const command = words.map((word) => `'${word}'`).join(" ");
+  const terminal = spawn("script", ["-qec", `exec ${command}`, "/dev/null"], { stdio: "ignore" });
+  await until(() => existsSync(join(out, "checkpoint.safetensors")), 60);
+  expect(firstChild(terminal.pid!)).toBeGreaterThan(0);
+  terminal.kill("SIGKILL");
+  await until(() => logOf(out).at(-1)?.status === "interrupted", 60);
+});
+
+const checkpoint = join(folder, "a full disk 1", "checkpoint.safetensors");
+
+test.each([
+  ["evaluate", checkpoint, "synthetic:8x8x1:4:64"],
+  ["bench", "ops", "--traffic", "--model", "resnet8"],
+  ["train", "synthetic", "--dump-program"],
+])("%s %s fails where its result cannot be written", async (...args) => {
+  const { status, stderr } = await onehour(args, full, "pipe");
+  expect(stderr).toMatch(/^onehour: the result is lost: [^\n]*ENOSPC[^\n]*\n$/);
+  expect(status).toBe(1);
+});
