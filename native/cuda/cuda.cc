@@ -6,6 +6,9 @@
 namespace onehour::cuda {
 namespace {
 
+// cudaErrorContained, which the oldest headers that this builds with do not name.
+constexpr auto containedError = static_cast<cudaError_t>(226);
+
 // What to try, by failure.
 const char* hintFor(cudaError_t status) {
   switch (status) {
@@ -35,6 +38,7 @@ const char* hintFor(cudaError_t status) {
 }  // namespace
 
 bool isSticky(cudaError_t status) {
+  if (status == containedError) return true;
   switch (status) {
     case cudaErrorIllegalAddress:
     case cudaErrorIllegalInstruction:

@@ -111,7 +111,8 @@ void endsEachOnce(bool disposed, bool alone) {
                     [&](std::exception_ptr error, const auto&) { queued.come(std::move(error)); });
   CHECK(within([&] { return queued.calls == 1; }));
 
-  stub::breakDevice();
+  // An error of the GPU's memory that was contained ends a process's use of it too.
+  stub::breakDevice(alone ? cudaErrorContained : cudaErrorIllegalAddress);
   gate.set_value();
   CHECK(within([&] { return begun.load(); }));
   if (disposed) executor->dispose();

@@ -17,8 +17,8 @@ int waits();
 // Has other processes hold all of the device's memory but this.
 void leaveFree(size_t bytes);
 
-// From now on nothing that is queued runs and every call fails alike, as after an illegal address.
-void breakDevice();
+// From now on nothing that is queued runs and every call fails alike.
+void breakDevice(cudaError_t how);
 // A new device, as a new process has it.
 void mendDevice();
 

@@ -201,6 +201,7 @@ enum cudaError_t {
   cudaErrorAssert,
   cudaErrorECCUncorrectable,
   cudaErrorNvlinkUncorrectable,
+  cudaErrorContained = 226,
 };
 const char* cudaGetErrorName(cudaError_t status);
 const char* cudaGetErrorString(cudaError_t status);
