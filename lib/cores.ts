@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { OnehourError } from "./errors.js";
+import { plural } from "./words.js";
 
 function read(path: string): string | undefined {
   try {
@@ -41,6 +42,20 @@ function controlGroupCores(): number {
 /** Cores that this process may use, at least 1. */
 export function usableCores(): number {
   return Math.max(1, Math.min(availableParallelism(), Math.floor(controlGroupCores())));
+}
+
+/**
+ * Throws ERR_USAGE for threads that nobody can mean: more than four a core, which only take the cores
+ * from one another. A few are allowed anywhere, so that a recipe of a larger machine runs here too.
+ */
+export function requireThreads(threads: number): void {
+  const most = Math.max(16, 4 * usableCores());
+  if (Number.isInteger(threads) && threads >= 1 && threads <= most) return;
+  throw new OnehourError(
+    "ERR_USAGE",
+    `threads is ${threads}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}; ` +
+      `leave it out for this worker's share of the cores, ${plural(defaultThreads({}), "thread")}`,
+  );
 }
 
 function positive(name: string, text: string): number {

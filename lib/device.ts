@@ -2,7 +2,7 @@
 
 import { call, settle } from "./call.js";
 import { Communicator, OpenArray } from "./communicator.js";
-import { defaultThreads } from "./cores.js";
+import { defaultThreads, requireThreads } from "./cores.js";
 import { OnehourError } from "./errors.js";
 import { chooseGpu, findGpus, type Gpus } from "./gpus.js";
 import type { NativeDevice, NativeExecutor } from "./native.js";
@@ -289,13 +289,7 @@ export function openBackend(backend: string, threads: number, ordinal = 0): Devi
  */
 export function openDevice(options: DeviceOptions = {}): Device {
   const { device = "auto", threads = defaultThreads() } = options;
-  if (!Number.isInteger(threads) || threads < 1) {
-    throw new OnehourError(
-      "ERR_USAGE",
-      `threads is ${threads}, expected a whole number from 1; leave it out for this worker's ` +
-        `share of the cores, ${defaultThreads()}`,
-    );
-  }
+  requireThreads(threads);
   const gpus = decide(device);
   if (gpus === undefined) return openBackend("cpu", threads);
   const ordinal = options.ordinal ?? chooseGpu(gpus);

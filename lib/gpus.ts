@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { readLocalRank } from "./distributed/environment.js";
 import { OnehourError, toNativeError } from "./errors.js";
 import { type DeviceListing, loadAddon } from "./native.js";
+import { plural } from "./words.js";
 
 /** What was found without opening a GPU. */
 export interface Gpus {
@@ -74,13 +75,11 @@ export function chooseGpu({ usable, problems }: Gpus): number {
   if (own) return own.ordinal;
   throw new OnehourError(
     "ERR_ONEHOUR_DEVICE",
-    `this is worker ${localRank} of its machine, counted from 0, but ${countOf(usable.length)} ` +
+    `this is worker ${localRank} of its machine, counted from 0, but ${plural(usable.length, "GPU")} ` +
       `can be used here; start at most as many workers, or use the CPU (--device cpu)` +
       problems.map((problem) => `; ${problem}`).join(""),
   );
 }
-
-const countOf = (gpus: number) => `${gpus} GPU${gpus === 1 ? "" : "s"}`;
 
 /** Workers for the GPUs of this machine: one each, or one where there is none. */
 export function defaultWorkers(): number {
@@ -94,7 +93,7 @@ export function requireGpus(workers: number): void {
   if (workers <= usable.length) return;
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
-    `--workers: ${workers} workers take a GPU each, but ${countOf(usable.length)} can be used here; ` +
+    `--workers: ${plural(workers, "worker")} ${workers === 1 ? "takes a GPU" : "take a GPU each"}, but ${plural(usable.length, "GPU")} can be used here; ` +
       `expected at most ${usable.length} (--accumulate makes up for the minibatch), or --device cpu` +
       problems.map((problem) => `; ${problem}`).join(""),
   );

@@ -55,6 +55,9 @@ compute add relu=1 | a=input+0:f32[2,2] b=input+64:f32[2,2] -> y=output+0:f32[2,
   it("refuses what it cannot open", () => {
     expect(refusal(() => openDevice({ threads: 0 })).message).toContain("whole number from 1");
     expect(refusal(() => openDevice({ threads: 1.5 })).code).toBe("ERR_USAGE");
+    expect(refusal(() => openDevice({ threads: 999_999 })).message).toMatch(
+      /from 1 to \d+ on \d+ core/,
+    );
     expect(refusal(() => openDevice({ device: "gpu" as never })).message).toContain(
       "expected auto, cpu or cuda",
     );

@@ -2,11 +2,12 @@
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { usableCores } from "../cores.js";
+import { requireThreads, usableCores } from "../cores.js";
 import { openImageFolder } from "../data/image-folder.js";
 import { type InputLayout, Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import { OnehourError } from "../errors.js";
+import { plural } from "../words.js";
 import { median } from "./median.js";
 import { startPython } from "./python.js";
 import { makePictures } from "./sample-pictures.js";
@@ -279,6 +280,7 @@ async function measure(
   indexFolder?: string,
 ): Promise<LoaderBenchResult> {
   const { size, batch, threads = usableCores(), rounds, against } = options;
+  requireThreads(threads);
   const contenders: Contender[] = [];
   try {
     const ours = await startOnehour(folder, indexFolder, { size, threads, batch });
@@ -324,11 +326,13 @@ export function loaderTable({
     folder === undefined
       ? `${count(trainingImages)} pictures of 500×375 pixels, made for this\n`
       : `${folder}: ${count(trainingImages)} training and ${count(testImages)} test images\n`,
-    `crops of ${size}×${size}, batch ${batch}, ${threads} threads on ${cores} cores, ${processor}\n`,
-    `median of ${results[0]!.rounds.length} interleaved rounds of ${batches} batches\n\n`,
+    `crops of ${size}×${size}, batch ${batch}, ${plural(threads, "thread")} on ${plural(cores, "core")}, ${processor}\n`,
+    `median of ${results[0]!.rounds.length} interleaved rounds of ${plural(batches, "batch")}\n\n`,
     table([[...header, ratios ? "of PyTorch's" : ""], ...rows]),
   ];
   if (threads > cores)
-    lines.push(`\n${threads} threads shared ${cores} cores: the figure of a core is theirs.\n`);
+    lines.push(
+      `\n${plural(threads, "thread")} shared ${plural(cores, "core")}: the figure of a core is theirs.\n`,
+    );
   return lines.join("");
 }

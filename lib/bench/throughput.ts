@@ -1,8 +1,9 @@
 // Images per second of the training step, per number of workers and against PyTorch.
-import { usableCores } from "../cores.js";
+import { requireThreads, usableCores } from "../cores.js";
 import { expectDevice } from "../device.js";
 import { defaultWorkers, requireGpus } from "../gpus.js";
 import { choosePrecision } from "../train/recipe.js";
+import { plural } from "../words.js";
 import type { Contender, StepSettings } from "./contender.js";
 import { median } from "./median.js";
 import { startPyTorch } from "./pytorch.js";
@@ -93,13 +94,10 @@ function settingsOf(options: ThroughputOptions): {
   const counts = options.workers ?? (gpus > 1 ? [1, gpus] : [1]);
   if (kind === "cuda") requireGpus(Math.max(...counts));
   const share = Math.max(1, Math.floor(usableCores() / Math.max(...counts)));
-  const settings = stepSettings({
-    model: options.model,
-    batch: options.batch,
-    precision,
-    device: kind,
-    threads: options.threads ?? share,
-  });
+  const { threads = share } = options;
+  requireThreads(threads);
+  const { model, batch } = options;
+  const settings = stepSettings({ model, batch, precision, device: kind, threads });
   return { counts, settings };
 }
 
@@ -166,13 +164,13 @@ export function throughputTable(result: ThroughputResult): string {
   const lines = [
     `${settings.model}, ${height}×${width}×${channels}, batch ${settings.batch} a worker, ` +
       `${settings.precision}, threads per worker: ${settings.threads}, ${result.device}\n`,
-    `median of ${roundsEach} interleaved rounds of ${result.steps} steps\n\n`,
+    `median of ${roundsEach} interleaved rounds of ${plural(result.steps, "step")}\n\n`,
     table([header, ...rows]),
   ];
   const wanted = Math.max(...ours.map(({ workers }) => workers)) * settings.threads;
   if (wanted > usableCores())
     lines.push(
-      `\n${wanted} threads shared ${usableCores()} cores: no speed-up can be ideal. ` +
+      `\n${plural(wanted, "thread")} shared ${plural(usableCores(), "core")}: no speed-up can be ideal. ` +
         "Compare with --threads 1 or fewer workers.\n",
     );
   if (result.ratio !== undefined)

@@ -1,10 +1,10 @@
 // `onehour evaluate`: accuracy of a checkpoint on a whole test set.
 import { Command } from "commander";
 import { printResult } from "../output.js";
+import { count, counted, lossText, warning } from "../words.js";
 import { toNumber } from "./values.js";
 
 const mostNamed = 10; // damaged images
-const count = (value: number) => value.toLocaleString("en-US");
 const percent = (fraction: number) => `${(100 * fraction).toFixed(2)}%`;
 
 export function evaluateCommand(): Command {
@@ -31,12 +31,12 @@ export function evaluateCommand(): Command {
         dataset,
         imageSize === undefined ? {} : { imageSize },
       );
-      for (const text of damaged.slice(0, mostNamed)) process.stderr.write(`warning: ${text}\n`);
+      for (const text of damaged.slice(0, mostNamed)) process.stderr.write(`${warning(text)}\n`);
       if (damaged.length > mostNamed)
         process.stderr.write(`warning: ${count(damaged.length)} images were damaged\n`);
       await printResult(
         `test accuracy ${percent(top1)} (${count(correct)} correct, ${count(images)} of ` +
-          `${count(images)} images counted), top-5 ${percent(top5)}, loss ${loss.toFixed(4)}\n`,
+          `${counted(images, "image")} counted), top-5 ${percent(top5)}, loss ${lossText(loss)}\n`,
       );
     });
 }

@@ -21,7 +21,7 @@ const fields: Record<string, keyof RecipeInput> = {
 /** What the bare flags of these fields stand for. */
 const bare: { [Field in keyof RecipeInput]?: RecipeInput[Field] } = {
   syncBatchNorm: -1, // all ranks
-  preciseBatchNorm: 200,
+  preciseBatchNorm: -1, // 200, or an epoch's
 };
 
 /** Flags that are no part of a recipe. */
@@ -66,7 +66,11 @@ export function trainCommand(): Command {
     .option("--weight-decay <λ>", "on all but batch norm's parameters; default: 1e-4", toNumber)
     .option("--label-smoothing <s>", "share of the target for all classes; default: 0", toNumber)
     .option("--sync-bn [g]", "batch norm over all ranks, or groups of g", toNumber)
-    .option("--precise-bn [B]", "statistics of B batches (200) for evaluation", toNumber)
+    .option(
+      "--precise-bn [B]",
+      "statistics of B batches for evaluation; bare: 200, or an epoch's",
+      toNumber,
+    )
     .option("--precision <fp32|tf32|bf16>", "default: fp32 on the CPU, bf16 on a GPU")
     .option("--device <auto|cpu|cuda>", "where to compute; default: auto")
     .option("--no-cuda-graph", "start a GPU's kernels one by one")

@@ -6,6 +6,7 @@ import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { OnehourError } from "../errors.js";
+import { plural } from "../words.js";
 import type { Dataset, Split } from "./dataset.js";
 
 /** Where Debian's and Ubuntu's package dataset-fashion-mnist puts the files. */
@@ -32,7 +33,10 @@ export function parseIdx(
 ): { count: number; data: Buffer } {
   const header = 4 + 4 * dimensions.length;
   if (bytes.length < header) {
-    throw damaged(file, `it has ${bytes.length} bytes, too few for a header of ${header}`);
+    throw damaged(
+      file,
+      `it has ${plural(bytes.length, "byte")}, too few for a header of ${header}`,
+    );
   }
   const magic = 0x0800 + dimensions.length;
   if (bytes.readUInt32BE(0) !== magic) {
@@ -55,7 +59,7 @@ export function parseIdx(
   if (bytes.length !== header + length) {
     throw damaged(
       file,
-      `it has ${bytes.length} bytes, but its header promises ${header + length}` +
+      `it has ${plural(bytes.length, "byte")}, but its header promises ${header + length}` +
         (bytes.length < header + length ? " (cut short?)" : ""),
     );
   }
@@ -106,7 +110,7 @@ async function openSplit(folder: string, prefix: string): Promise<Split & { dige
   if (images.count !== labels.count) {
     throw damaged(
       labels.file,
-      `it has ${labels.count} labels for the ${images.count} images of ${images.file}`,
+      `it has ${plural(labels.count, "label")} for the ${plural(images.count, "image")} of ${images.file}`,
     );
   }
   const foreign = labels.data.findIndex((label) => label >= classes);

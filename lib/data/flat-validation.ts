@@ -3,6 +3,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { OnehourError } from "../errors.js";
+import { plural } from "../words.js";
 import { readSynsets } from "./devkit.js";
 import { byBytes, isPicture } from "./picture-files.js";
 
@@ -47,7 +48,9 @@ function byName(entries: Iterable<[stem: string, label: number]>, images: readon
 function inOrder(text: string, images: readonly string[], classOf: ClassOf): Map<string, number> {
   const lines = linesOf(text);
   if (lines.length !== images.length) {
-    throw new Error(`it has ${lines.length} labels for ${images.length} images`);
+    throw new Error(
+      `it has ${plural(lines.length, "label")} for ${plural(images.length, "image")}`,
+    );
   }
   return new Map(images.map((image, i) => [image, classOf(lines[i]!, i + 1)]));
 }
@@ -129,7 +132,7 @@ export async function readFlatLabels(
         const number = numbers.get(label) ?? (mayCount && digits.test(label) ? Number(label) : -1);
         if (number >= 0 && number < classes.length) return number;
         throw new Error(
-          `line ${line} has the label "${label}"; expected one of the ${classes.length} classes of ` +
+          `line ${line} has the label "${label}"; expected one of the ${plural(classes.length, "class")} of ` +
             `train/, such as ${classes[0]}` +
             (mayCount ? `, or a number from 0 to ${classes.length - 1}` : ""),
         );
@@ -144,7 +147,7 @@ export async function readFlatLabels(
   }
   throw new OnehourError(
     "ERR_ONEHOUR_DATA",
-    `${folder} holds ${images.length} images without class folders, and no file tells their ` +
+    `${folder} holds ${plural(images.length, "image")} without class folders, and no file tells their ` +
       `classes. ${arrangeHint(folder)}`,
   );
 }

@@ -5,6 +5,7 @@ import { existsSync } from "node:fs";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
+import { counted, plural, warning } from "../words.js";
 import { cropNumbers, drawCrop, jitterNumbers } from "./crop.js";
 import type { Dataset, DatasetOptions, DecodedSplit, Request } from "./dataset.js";
 import { indexPart, type Progress } from "./image-index.js";
@@ -123,7 +124,7 @@ function listing(part: string, say: (text: string) => void): Progress {
   return (files, done, classes) => {
     const full = Math.round((barCells * done) / classes);
     const bar = "█".repeat(full) + "░".repeat(barCells - full);
-    say(`listing ${part} ${bar} ${files.toLocaleString("en-US")} images`);
+    say(`listing ${part} ${bar} ${counted(files, "image")}`);
   };
 }
 
@@ -145,7 +146,9 @@ function lackingNotes(classes: readonly string[], tested: PictureList): string[]
   return lacking.length === 0
     ? []
     : [
-        `warning: val/ has no image of ${lacking.length} of ${classes.length} classes, such as ${lacking[0]}`,
+        warning(
+          `val/ has no image of ${lacking.length} of ${plural(classes.length, "class")}, such as ${lacking[0]}`,
+        ),
       ];
 }
 

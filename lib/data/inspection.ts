@@ -1,6 +1,7 @@
 // What a run meets in its data: images that are not as they should be, and how long reading takes.
 
 import { OnehourError } from "../errors.js";
+import { oneLine } from "../words.js";
 import type { Flaw, Pictures, Timing } from "./pictures.js";
 
 /** A picture that was damaged or lost. */
@@ -23,7 +24,7 @@ export class Inspection {
   /** Throws ERR_ONEHOUR_DATA where strict. */
   note(path: string, { lost, reason }: Flaw): void {
     if (this.known.has(path)) return;
-    const text = `${path} ${lost ? "cannot be decoded" : "is damaged"} (${reason})`;
+    const text = `${path} ${lost ? "cannot be decoded" : "is damaged"} (${oneLine(reason)})`;
     if (this.strict) {
       throw new OnehourError(
         "ERR_ONEHOUR_DATA",

@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { OnehourError } from "../errors.js";
+import { counted, plural } from "../words.js";
 import { type Progress, subfolders } from "./image-index.js";
 import { inParallel } from "./in-parallel.js";
 import { cachedIndex, type IndexHeader } from "./index-cache.js";
@@ -23,7 +24,6 @@ const names: Readonly<Record<Part, RegExp>> = {
   train: /^([^.].*[-_])?train[-_.]?\d+\.tar$/,
   val: /^([^.].*[-_])?val(idation)?[-_.]?\d+\.tar$/,
 };
-const count = (value: number) => value.toLocaleString("en-US");
 
 function dataError(message: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_DATA", message);
@@ -130,7 +130,7 @@ class ShardList implements PictureList {
     const texts = Object.entries(this.incomplete)
       .filter(([, lines]) => lines.length > 0)
       .map(([what, lines]) => {
-        const samples = `${count(lines.length)} sample${lines.length === 1 ? "" : "s"}`;
+        const samples = counted(lines.length, "sample");
         return `${samples} without ${what}, such as ${this.lineName(lines[0]!)}`;
       });
     return texts.length > 0 ? texts.join("; ") : undefined;
@@ -243,7 +243,7 @@ function requireLabelsBelow(list: ShardList, classes: number, source: string): v
 /** How an epoch is shuffled, for a run's first lines. */
 function describeShuffle(shards: number): string {
   if (shards <= windowShards) {
-    return `${shards} training shard${shards === 1 ? "" : "s"}, shuffled together image by image`;
+    return `${plural(shards, "training shard")}, shuffled together image by image`;
   }
   return (
     `${shards} training shards: each epoch permutes them, and shuffles image by image only within ` +
@@ -278,7 +278,7 @@ export async function listShards(
   const present = new Set(train.list.labels).size;
   if (present < classes) {
     notes.push(
-      `warning: the training shards have images of ${present} of ${classes} classes; there are as many ` +
+      `warning: the training shards have images of ${present} of ${plural(classes, "class")}; there are as many ` +
         (named ? `as ${file} names` : `as the largest label tells, for want of ${file}`),
     );
   }

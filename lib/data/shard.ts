@@ -1,6 +1,7 @@
 // The samples of one shard in WebDataset's layout: members whose names agree up to the first dot.
 
 import { basename } from "node:path";
+import { plural } from "../words.js";
 import { isPicture } from "./picture-files.js";
 import { type Member, Tar } from "./tar.js";
 
@@ -43,7 +44,8 @@ async function readLabel(tar: Tar, member: Member, ending: string): Promise<numb
   if (!read) return undefined;
   const expected =
     "a whole number from 0 in .cls, or in JSON as label or cls. Pack the shard again";
-  if (bytes > mostLabelBytes) throw tar.error(offset, `${name} has ${bytes} bytes`, expected);
+  if (bytes > mostLabelBytes)
+    throw tar.error(offset, `${name} has ${plural(bytes, "byte")}`, expected);
   const text = (await tar.read(member)).toString();
   try {
     return read(text);

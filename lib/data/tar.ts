@@ -2,6 +2,7 @@
 
 import { type FileHandle, open } from "node:fs/promises";
 import { OnehourError } from "../errors.js";
+import { plural } from "../words.js";
 
 /** A regular file in a tar; its bytes lie from `offset` on. */
 export interface Member {
@@ -139,7 +140,7 @@ export class Tar implements AsyncDisposable {
       const { kind, name, bytes } = this.parse(header, at, extension);
       const offset = at + block;
       if (offset + bytes > this.size) {
-        throw this.cutShort(offset, `the ${bytes} bytes of ${name}`);
+        throw this.cutShort(offset, `the ${plural(bytes, "byte")} of ${name}`);
       }
       if (typeof kind === "function") {
         extension = { ...extension, ...(await this.extensionAt(offset, bytes, kind)) };
@@ -153,7 +154,7 @@ export class Tar implements AsyncDisposable {
 
   /** A member's bytes, which the next read overwrites. */
   async read({ offset, bytes, name }: Member): Promise<Buffer> {
-    return await this.bytesAt(offset, bytes, `the ${bytes} bytes of ${name}`);
+    return await this.bytesAt(offset, bytes, `the ${plural(bytes, "byte")} of ${name}`);
   }
 
   private parse(header: Buffer, at: number, extension: Extension) {

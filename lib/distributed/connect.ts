@@ -6,6 +6,7 @@ import { isDeviceArray } from "../communicator.js";
 import { type Device, type DeviceArray, type NativeCommunicator, openDevice } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { isBuilt, native } from "../native.js";
+import { plural } from "../words.js";
 import { type RendezvousAddress, readEnvironment } from "./environment.js";
 import { introduce } from "./introduce.js";
 import { nameRanks, type Rendezvous } from "./rendezvous.js";
@@ -269,7 +270,7 @@ class ConnectedWorld implements World {
   ): Promise<NativeCommunicator> {
     if (!Number.isInteger(groupSize) || groupSize < 1 || this.worldSize % groupSize !== 0)
       throw usage(
-        `communicator "${name}": groups of ${groupSize} do not divide ${this.worldSize} ranks; ` +
+        `communicator "${name}": groups of ${groupSize} do not divide ${plural(this.worldSize, "rank")}; ` +
           "take a divisor",
       );
     const place = this.rank % groupSize;

@@ -1,5 +1,6 @@
 // Length-limited JSON frames over a socket: four bytes of length, big-endian, then UTF-8 text.
 import type { Socket } from "node:net";
+import { plural } from "../words.js";
 
 export type Frame = Readonly<Record<string, unknown>>;
 
@@ -28,7 +29,7 @@ export class FrameReader {
       if (this.parts[0]!.length < 4) this.parts = [Buffer.concat(this.parts)];
       const length = this.parts[0]!.readUInt32BE(0);
       if (length > this.limit)
-        throw new FrameError(`a frame of ${length} bytes, the limit is ${this.limit}`);
+        throw new FrameError(`a frame of ${plural(length, "byte")}, the limit is ${this.limit}`);
       if (this.buffered < 4 + length) return;
       const all = this.parts.length === 1 ? this.parts[0]! : Buffer.concat(this.parts);
       this.parts = [all.subarray(4 + length)];

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { connect as connectSocket, type Socket } from "node:net";
 import { OnehourError } from "../errors.js";
+import { plural } from "../words.js";
 import { type Frame, FrameReader, sendFrame } from "./frames.js";
 import {
   failure,
@@ -82,7 +83,7 @@ class RendezvousClient implements Rendezvous {
     const bytes = Buffer.from(value);
     if (bytes.length > frameLimit / 2)
       throw failure(
-        `"${key}": ${bytes.length} bytes are too much for the rendezvous, the limit is ` +
+        `"${key}": ${plural(bytes.length, "byte")} are too much for the rendezvous, the limit is ` +
           `${frameLimit / 2}; use allGather or broadcast for data`,
       );
     return new Promise((resolve, reject) => {

@@ -3,6 +3,7 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { type AddressInfo, createServer, type Socket } from "node:net";
+import { plural } from "../words.js";
 import { type Frame, FrameReader, sendFrame } from "./frames.js";
 import {
   failure,
@@ -136,7 +137,7 @@ export class RendezvousServer {
       return undefined;
     const refusal =
       !Number.isInteger(rank) || rank < 0 || theirs !== worldSize || rank >= worldSize
-        ? `rank ${rank} of ${theirs} came to a meeting of ${worldSize} ranks; start all with the same world size`
+        ? `rank ${rank} of ${theirs} came to a meeting of ${plural(worldSize, "rank")}; start all with the same world size`
         : this.members.has(rank)
           ? `rank ${rank} is here already; give each process a rank of its own`
           : undefined;

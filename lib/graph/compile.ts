@@ -4,6 +4,7 @@ import { OnehourError } from "../errors.js";
 import type { Model } from "../models/model.js";
 import { allReduceOp, broadcastOp } from "../ops/collective.js";
 import { copyOp, scaleOp } from "../ops/elementwise.js";
+import { plural } from "../words.js";
 import { fuse, prune } from "./fuse.js";
 import { align, elementBytes, Graph, Storage, type Value } from "./graph.js";
 import { type Bucket, type Layout, layoutOf, type Slice, type TensorLayout } from "./layout.js";
@@ -183,11 +184,11 @@ function check(model: Model, options: CompileOptions): void {
   if (options.workers % options.syncBatchNorm !== 0)
     refuse(
       `batch norm cannot be synchronised over groups of ${options.syncBatchNorm} of ` +
-        `${options.workers} workers; use a divisor of ${options.workers}`,
+        `${plural(options.workers, "worker")}; use a divisor of ${options.workers}`,
     );
   if (options.mean.length !== model.images.channels)
     refuse(
-      `mean has ${options.mean.length} numbers for images of ${model.images.channels} channels; ` +
+      `mean has ${plural(options.mean.length, "number")} for images of ${plural(model.images.channels, "channel")}; ` +
         "give one a channel",
     );
 }

@@ -1,5 +1,6 @@
 // What a constant of a graph may be made of: the arrays that hold elements of each type.
 import { OnehourError } from "../errors.js";
+import { plural } from "../words.js";
 import type { DataType } from "./graph.js";
 
 export type ConstantData = Float32Array | Int32Array | Uint8Array | Uint16Array;
@@ -54,7 +55,7 @@ export function requireElements(data: ConstantData, shape: unknown, dtype: DataT
   const count = shape.reduce((product: number, size: number) => product * size, 1);
   if (data.length === count) return;
   throw refuse(
-    `expected ${count} elements for ${dtype}[${shape}], got ${data.length}; ` +
+    `expected ${plural(count, "element")} for ${dtype}[${shape}], got ${data.length}; ` +
       "give as many elements as the shape has",
   );
 }

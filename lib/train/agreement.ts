@@ -2,6 +2,7 @@
 
 import { nameRanks } from "../distributed/rendezvous.js";
 import { OnehourError } from "../errors.js";
+import { plural } from "../words.js";
 import type { Team } from "./team.js";
 
 /** Two texts; of two objects in JSON only the fields that differ. */
@@ -73,7 +74,7 @@ export async function requireSameTensors(
     if (new Set(sums).size === 1) continue;
     throw new OnehourError(
       "ERR_ONEHOUR_RANKS_DIFFER",
-      `after ${step} steps ${name} ${whoDiffers(sums)}: a fault of memory, or unequal machines in one ` +
+      `after ${plural(step, "step")} ${name} ${whoDiffers(sums)}: a fault of memory, or unequal machines in one ` +
         `run. Continue from the last checkpoint, without the machine at fault: onehour train --resume --out ${out}`,
     );
   }

@@ -2,6 +2,7 @@
 
 import type { FlawedPicture, Inspection } from "../data/inspection.js";
 import type { Timing } from "../data/pictures.js";
+import { warning } from "../words.js";
 import type { Team } from "./team.js";
 
 /** Share of an epoch's time from which on waiting for input is worth a word. */
@@ -57,7 +58,7 @@ export class DataReport {
     for (const { path, text } of all.flatMap(({ flawed }) => flawed)) {
       if (damaged.has(path)) continue;
       damaged.add(path);
-      if (damaged.size <= mostNamed) lines.push(`warning: ${text}`);
+      if (damaged.size <= mostNamed) lines.push(warning(text));
     }
     if (damaged.size > before && damaged.size > mostNamed) {
       lines.push(

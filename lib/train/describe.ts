@@ -5,6 +5,7 @@ import type { Sampler } from "../data/sampler.js";
 import type { DeviceProperties, Executor } from "../device.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
+import { count, counted, plural } from "../words.js";
 import type { Recipe } from "./recipe.js";
 import {
   peakLearningRate,
@@ -14,7 +15,6 @@ import {
   warmupSteps,
 } from "./schedule.js";
 
-const count = (value: number) => value.toLocaleString("en-US");
 const short = (value: number) => Number(value.toPrecision(4)).toString();
 
 /** A number of bytes as people read it. */
@@ -30,14 +30,15 @@ export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): str
   const { minibatch, stepsPerEpoch } = schedule;
   const peak = peakLearningRate(lr, minibatch);
   const steps = warmupSteps(schedule);
+  const warmupLength = `warm-up ${plural(warmupEpochs, "epoch", short(warmupEpochs))} (${counted(steps, "step")})`;
   const warm =
     warmup === "none"
       ? "no warm-up"
       : minibatch <= referenceMinibatch
         ? `no warm-up (it begins above ${referenceMinibatch} images)`
         : warmup === "gradual"
-          ? `warm-up ${short(warmupEpochs)} epochs (${count(steps)} steps) from ${lr}`
-          : `warm-up ${short(warmupEpochs)} epochs (${count(steps)} steps) at ${lr}`;
+          ? `${warmupLength} from ${lr}`
+          : `${warmupLength} at ${lr}`;
   const total = totalSteps(recipe, stepsPerEpoch);
   const notes = [
     steps > total ? `the run ends within its warm-up, at step ${count(total)}` : "",
@@ -57,16 +58,13 @@ export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): str
   );
 }
 
-const plural = (value: number, unit: string, text = count(value)) =>
-  `${text} ${unit}${value === 1 ? "" : "s"}`;
-
 /** `10 epochs of 468 steps, 4,680 steps`, and what --steps changes of that. */
 export function describeLength(recipe: Recipe, stepsPerEpoch: number): string {
   const { epochs, steps } = recipe;
   const whole = stepsOf(epochs, stepsPerEpoch);
   const length =
-    `${plural(epochs, "epoch", short(epochs))} of ${plural(stepsPerEpoch, "step")}, ` +
-    plural(totalSteps(recipe, stepsPerEpoch), "step");
+    `${plural(epochs, "epoch", short(epochs))} of ${counted(stepsPerEpoch, "step")}, ` +
+    counted(totalSteps(recipe, stepsPerEpoch), "step");
   if (steps === undefined || steps === whole) return length;
   return steps > whole
     ? `${length} (not the ${count(steps)} of --steps: the schedule ends; give more --epochs)`
@@ -98,21 +96,20 @@ export function describeRun(facts: RunFacts): string[] {
   const parts = Object.entries(arenas).filter(([, bytes]) => bytes > 0);
   const workspace = Object.values(workspaces).reduce((sum, bytes) => sum + bytes, 0);
   if (workspace > 0) parts.push(["workspace", workspace]);
-  const threads =
-    device.kind === "cpu"
-      ? `, ${device.threads} thread${device.threads === 1 ? "" : "s"} a worker`
-      : "";
+  const threads = device.kind === "cpu" ? `, ${plural(device.threads, "thread")} a worker` : "";
   const sync =
     recipe.syncBatchNorm === 0
       ? "batch norm per worker"
       : `batch norm over ${recipe.syncBatchNorm < 0 ? "all" : `groups of ${recipe.syncBatchNorm}`} workers`;
   const precise =
-    recipe.preciseBatchNorm === 0 ? "" : `, precise over ${recipe.preciseBatchNorm} batches`;
+    recipe.preciseBatchNorm === 0
+      ? ""
+      : `, precise over ${counted(recipe.preciseBatchNorm, "batch")}`;
   return [
     `${recipe.model} on ${dataset.name}: ${count(dataset.train.length)} training and ` +
-      `${count(dataset.test.length)} test images of ${height} × ${width} × ${channels}, ` +
-      `${dataset.classes} classes`,
-    `${count(parameters)} parameters, ${recipe.precision} on ${device.name}${threads}, ${sync}${precise}`,
+      `${counted(dataset.test.length, "test image")} of ${height} × ${width} × ${channels}, ` +
+      plural(dataset.classes, "class"),
+    `${counted(parameters, "parameter")}, ${recipe.precision} on ${device.name}${threads}, ${sync}${precise}`,
     `memory ${formatBytes(total)} a worker: ${parts
       .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`)
       .join(", ")}`,
@@ -120,6 +117,6 @@ export function describeRun(facts: RunFacts): string[] {
     describeLength(recipe, sampler.stepsPerEpoch) +
       (sampler.remainder === 0
         ? ""
-        : `; the last ${count(sampler.remainder)} images of each epoch's order are left out`),
+        : `; the last ${counted(sampler.remainder, "image")} of each epoch's order ${sampler.remainder === 1 ? "is" : "are"} left out`),
   ];
 }

@@ -1,6 +1,7 @@
 // What a run tells while it goes on, and how that is shown: lines, or one live line on a terminal.
 
 import type { Writable } from "node:stream";
+import { count, counted, lossText } from "../words.js";
 import type { LogLine } from "./run-folder.js";
 
 type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
@@ -40,7 +41,6 @@ export interface Result {
   seconds: number;
 }
 
-const count = (value: number) => Math.round(value).toLocaleString("en-US");
 const short = (value: number) => Number(value.toPrecision(4)).toString();
 const percent = (fraction: number) => `${Math.round(100 * fraction)}%`;
 
@@ -69,7 +69,7 @@ export class Reporter {
     if (event.type === "epoch") {
       const { epoch, epochs, trainLoss, top1, correct, testImages, seconds } = event;
       this.line(
-        `epoch ${epoch + 1}/${short(epochs)}: train loss ${trainLoss.toFixed(4)}, ` +
+        `epoch ${epoch + 1}/${short(epochs)}: train loss ${lossText(trainLoss)}, ` +
           `test accuracy ${(100 * top1).toFixed(2)}% (${count(correct)} of ${count(testImages)}), ` +
           `${seconds.toFixed(1)} s`,
       );
@@ -80,7 +80,7 @@ export class Reporter {
 
   private ending(result: Result): string {
     const { status, steps, seconds, top1, testImages, medianTop1Error, out } = result;
-    const after = `after ${count(steps)} steps, ${seconds.toFixed(1)} s`;
+    const after = `after ${counted(steps, "step")}, ${seconds.toFixed(1)} s`;
     if (status === "interrupted") {
       return `interrupted ${after}; continue with: onehour train --resume --out ${out}`;
     }
@@ -91,7 +91,7 @@ export class Reporter {
         ? ""
         : `; median error of the last five epochs ${medianTop1Error.toFixed(2)}%`;
     return (
-      `finished ${after}: test accuracy ${accuracy}%, ${images} of ${images} images${median}\n` +
+      `finished ${after}: test accuracy ${accuracy}%, ${images} of ${counted(testImages ?? 0, "image")}${median}\n` +
       `run folder: ${out}`
     );
   }
@@ -114,8 +114,8 @@ export class Reporter {
     const rate = this.steps / this.images; // harmonic mean of the steps' rates
     const text =
       `epoch ${event.epoch + 1}/${short(event.epochs)} · ` +
-      `step ${count(event.step + 1)}/${count(event.steps)} · ${count(rate)} images/s · ` +
-      `loss ${event.loss.toFixed(4)} · lr ${short(event.lr)} · ` +
+      `step ${count(event.step + 1)}/${count(event.steps)} · ${count(Math.round(rate))} images/s · ` +
+      `loss ${lossText(event.loss)} · lr ${short(event.lr)} · ` +
       `compute ${percent(1 - wait)} · input wait ${percent(wait)}`;
     if (this.stream.isTTY) {
       this.update(text);

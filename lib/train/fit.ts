@@ -2,6 +2,7 @@
 
 import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
+import { plural } from "../words.js";
 import type { Checkpoint } from "./checkpoint.js";
 
 /** Shapes of a file's tensors, by name. */
@@ -74,8 +75,8 @@ export function requireFit(
   if (other && !head && !misfitBeside(checkpoint, layouts, other)) {
     throw refuseFile(
       file,
-      `${wrong}, so they tell ${other.given} classes apart and not its ${other.wanted}`,
-      `name a data set of ${other.given} classes, or train a new head: ` +
+      `${wrong}, so they tell ${plural(other.given, "class")} apart and not its ${other.wanted}`,
+      `name a data set of ${plural(other.given, "class")}, or train a new head: ` +
         `onehour train DATASET --init ${file}`,
     );
   }

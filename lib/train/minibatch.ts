@@ -1,6 +1,7 @@
 // The minibatch of a recipe: kn = workers × accumulate × batch images a step, named either way.
 
 import { OnehourError } from "../errors.js";
+import { plural } from "../words.js";
 
 /** The fields that make up a minibatch. */
 export interface MinibatchFields {
@@ -41,7 +42,7 @@ export function microBatches(fields: MinibatchFields, images: number): number {
   const largest = Math.floor(images / together) * together;
   if (minibatch > images) {
     throw refuse(
-      `there are ${images} training images, fewer than ${minibatch}; ` +
+      `there ${images === 1 ? "is" : "are"} ${plural(images, "training image")}, fewer than ${minibatch}; ` +
         (largest > 0 ? `expected at most ${largest} here` : "expected fewer workers"),
     );
   }
@@ -51,16 +52,16 @@ export function microBatches(fields: MinibatchFields, images: number): number {
     const batches =
       minibatch % workers === 0
         ? `; or try --batch ${either(divisorsNear(minibatch / workers, batch))}`
-        : `; no --batch makes ${workers} workers have as many each`;
+        : `; no --batch makes ${plural(workers, "worker")} have as many each`;
     throw refuse(
-      `${minibatch} images are no multiple of workers × batch = ${workers} × ${batch} = ` +
+      `${plural(minibatch, "image")} ${minibatch === 1 ? "is" : "are"} no multiple of workers × batch = ${workers} × ${batch} = ` +
         `${together}; expected ${either(sizes) || "fewer workers"}${batches}`,
     );
   }
   const wanted = minibatch / together;
   if (accumulate !== undefined && accumulate !== wanted) {
     throw refuse(
-      `${minibatch} images need --accumulate ${wanted} (${workers} × ${wanted} × ${batch}), but ` +
+      `${plural(minibatch, "image")} ${minibatch === 1 ? "needs" : "need"} --accumulate ${wanted} (${workers} × ${wanted} × ${batch}), but ` +
         `${accumulate} was asked for as well; leave one of them out`,
     );
   }

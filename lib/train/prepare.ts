@@ -5,6 +5,7 @@ import type { Device, Executor } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
 import { resnet } from "../models/resnet.js";
+import { plural } from "../words.js";
 import type { RunEvent } from "./events.js";
 import type { Recipe } from "./recipe.js";
 import type { Team } from "./team.js";
@@ -106,7 +107,7 @@ export function requireStepsLeft({ steps, out }: RunRecipe, done: number): void 
   if (steps === undefined || done <= steps) return;
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
-    `--steps: ${done} steps of ${out} are done already, and ${steps} were asked for; ` +
+    `--steps: ${plural(done, "step")} of ${out} ${done === 1 ? "is" : "are"} done already, and ${steps} were asked for; ` +
       `expected ${done} or more`,
   );
 }

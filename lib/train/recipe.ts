@@ -6,6 +6,7 @@ import type { Dataset } from "../data/dataset.js";
 import type { DeviceProperties } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { nearestOf } from "../nearest.js";
+import { plural } from "../words.js";
 import { microBatches } from "./minibatch.js";
 import { defaultMilestones, stepsOf } from "./schedule.js";
 
@@ -78,8 +79,11 @@ export const recipeSchema = z.strictObject({
   labelSmoothing: fraction.default(0),
   /** Ranks of a batch-norm group: 0 off, −1 all. */
   syncBatchNorm: whole(-1).default(0),
-  /** Batches per worker that running statistics are taken from before each evaluation; 0 off. */
-  preciseBatchNorm: whole(0).default(0),
+  /**
+   * Batches per worker that running statistics are taken from before each evaluation; 0 off, −1 for
+   * 200, or all of an epoch where it has fewer.
+   */
+  preciseBatchNorm: whole(-1).default(0),
   /** Compute type; fp32 on the CPU, bf16 on a GPU. */
   precision: oneOf(["fp32", "tf32", "bf16"]).optional(),
   device: oneOf(["auto", "cpu", "cuda"]).default("auto"),
@@ -206,6 +210,9 @@ export interface RecipeFacts {
   models: readonly string[];
 }
 
+/** Batches of precise batch norm where no number is named. */
+const preciseBatches = 200;
+
 /** Fills what is left to choose and refuses what cannot be; see ERR_ONEHOUR_RECIPE's message. */
 export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe {
   const { dataset, device, models } = facts;
@@ -227,7 +234,7 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
     const most = Math.floor(dataset.train.length / (workers * accumulate));
     throw refuse(
       "batch",
-      `a step takes ${workers} × ${accumulate} × ${batch} = ${minibatch} images ` +
+      `a step takes ${workers} × ${accumulate} × ${batch} = ${plural(minibatch, "image")} ` +
         `(workers × accumulate × batch), but ${dataset.name} has ${dataset.train.length}; ` +
         (most >= 1
           ? `expected at most --batch ${most} here`
@@ -248,13 +255,18 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
   const epochs = recipe.epochs ?? dataset.defaultEpochs;
   const stepsPerEpoch = Math.floor(dataset.train.length / minibatch);
   if (stepsOf(epochs, stepsPerEpoch) < 1) {
-    throw refuse("epochs", `${epochs} epochs are less than a step; expected more`);
+    throw refuse(
+      "epochs",
+      `${plural(epochs, "epoch")} ${epochs === 1 ? "is" : "are"} less than a step; expected more`,
+    );
   }
   const batches = stepsPerEpoch * accumulate;
-  if (recipe.preciseBatchNorm > batches) {
+  const preciseBatchNorm =
+    recipe.preciseBatchNorm < 0 ? Math.min(preciseBatches, batches) : recipe.preciseBatchNorm;
+  if (preciseBatchNorm > batches) {
     throw refuse(
       "preciseBatchNorm",
-      `an epoch has ${batches} batches a worker, fewer than ${recipe.preciseBatchNorm}; ` +
+      `an epoch has ${plural(batches, "batch")} a worker, fewer than ${preciseBatchNorm}; ` +
         `expected at most ${batches} here`,
     );
   }
@@ -262,8 +274,8 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
     if (milestone >= epochs) {
       throw refuse(
         "milestones",
-        `epoch ${milestone} is not before the end of the run, which has ${epochs} ` +
-          `epoch${epochs === 1 ? "" : "s"}; expected less than ${epochs}, or none`,
+        `epoch ${milestone} is not before the end of the run, which has ` +
+          `${plural(epochs, "epoch")}; expected less than ${epochs}, or none`,
       );
     }
   }
@@ -276,6 +288,7 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
     batch,
     accumulate,
     epochs,
+    preciseBatchNorm,
     milestones: sortMilestones(recipe.milestones ?? defaultMilestones(epochs)),
     ...(recipe.init === undefined ? {} : { init: resolve(recipe.init) }),
     precision: choosePrecision(recipe.precision, device),

@@ -4,6 +4,7 @@ import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import type { Executor } from "../device.js";
 import type { CompiledModel } from "../graph/compile.js";
+import { plural, warning } from "../words.js";
 import { requireSameFacts } from "./agreement.js";
 import { Autosave } from "./autosave.js";
 import { DataReport } from "./data-report.js";
@@ -188,7 +189,7 @@ class Run {
       const say = (text: string) => this.say(text);
       const kept = own.finished ? lines : await rewindLog(recipe.out, step, stepsPerEpoch, say);
       own.epochs = kept.filter((line) => line.type === "epoch");
-      if (!own.finished) this.log = new Log(recipe.out, (text) => this.say(`warning: ${text}`));
+      if (!own.finished) this.log = new Log(recipe.out, (text) => this.say(warning(text)));
     }
     const [shared] = await team.gather("begin", JSON.stringify(own));
     const { position, epochs, finished } = JSON.parse(shared!) as typeof own;
@@ -199,13 +200,19 @@ class Run {
         step < stepsOf(recipe.epochs, stepsPerEpoch)
           ? `; to go on, give more than --steps ${step}`
           : "";
-      this.say(`nothing is left to do: ${step} steps are done${hint}`);
+      this.say(
+        `nothing is left to do: ${plural(step, "step")} ${step === 1 ? "is" : "are"} done${hint}`,
+      );
       return true;
     }
     if (this.log) this.lostOutput.open(this.log, () => this.progress.step);
     await this.saving.share();
     this.saving.averaged = step;
-    this.say(resume ? `continuing ${recipe.out} after ${step} steps` : `run folder: ${recipe.out}`);
+    this.say(
+      resume
+        ? `continuing ${recipe.out} after ${plural(step, "step")}`
+        : `run folder: ${recipe.out}`,
+    );
     return false;
   }
 
@@ -280,6 +287,7 @@ class Run {
     await this.settle(trainer);
     await trainer.discard();
     await saving.written();
+    saving.isLast = true;
     if (saving.averaged !== step) await saving.save();
     else if (step > 0 && saving.saved !== step) await saving.write();
     await saving.written();

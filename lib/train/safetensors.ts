@@ -1,6 +1,7 @@
 // The safetensors file format: an 8-byte header length, a JSON header, and the tensors' bytes.
 
 import { OnehourError } from "../errors.js";
+import { plural } from "../words.js";
 import { hasIntactSeal, isSealed, seal } from "./header-checksum.js";
 
 /** Bytes per element of the dtypes that are read. */
@@ -55,12 +56,12 @@ function parseMetadata(file: string, entry: unknown): Record<string, string> {
  * overlap and no hole, shape × width = bytes. Throws ERR_ONEHOUR_CHECKPOINT naming `file` otherwise.
  */
 export function parseSafetensors(file: string, buffer: Buffer): SafetensorsFile {
-  if (buffer.length < 10) throw refuse(file, `it has ${buffer.length} bytes only`);
+  if (buffer.length < 10) throw refuse(file, `it has ${plural(buffer.length, "byte")} only`);
   const length = Number(buffer.readBigUInt64LE(0));
   if (length > headerLimit || length > buffer.length - 8) {
     throw refuse(
       file,
-      `its header would take ${length} bytes of a file of ${buffer.length} (torn, or another format)`,
+      `its header would take ${plural(length, "byte")} of a file of ${buffer.length} (torn, or another format)`,
     );
   }
   let header: unknown;
@@ -99,7 +100,10 @@ export function parseSafetensors(file: string, buffer: Buffer): SafetensorsFile 
     }
     const expected = shape.reduce((product: number, size: number) => product * size, width);
     if (end - begin !== expected) {
-      throw refuse(file, `tensor ${name} has ${end - begin} bytes, its shape needs ${expected}`);
+      throw refuse(
+        file,
+        `tensor ${name} has ${plural(end - begin, "byte")}, its shape needs ${expected}`,
+      );
     }
     ranges.push({ name, begin, end });
     tensors.set(name, { dtype: dtype as string, shape, bytes: data.subarray(begin, end) });
@@ -114,7 +118,11 @@ export function parseSafetensors(file: string, buffer: Buffer): SafetensorsFile 
     if (begin !== at) throw refuse(file, `tensor ${name} begins at ${begin}, not at ${at}`);
     at = end;
   }
-  if (at !== data.length) throw refuse(file, `${data.length - at} bytes belong to no tensor`);
+  if (at !== data.length)
+    throw refuse(
+      file,
+      `${plural(data.length - at, "byte")} ${data.length - at === 1 ? "belongs" : "belong"} to no tensor`,
+    );
   return { tensors, metadata };
 }
 

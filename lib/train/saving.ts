@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { OnehourError } from "../errors.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
+import { oneLine, plural, warning } from "../words.js";
 import {
   bestName,
   checkpointName,
@@ -68,6 +69,8 @@ export class Saving {
   averaged = 0;
   /** Steps done at the last save that succeeded. */
   saved: number | undefined;
+  /** Whether the run is at its end, so that no later save makes up for one that fails. */
+  isLast = false;
   /** On rank 0: each rank's own running statistics, where the run continues from them. */
   private ranks: Statistics[] | undefined;
   /** The file of the checkpoint that `saved` counts. */
@@ -91,7 +94,7 @@ export class Saving {
     const { parameters, statistics } = compiled;
     let state: ModelState & { position?: Position };
     if (continues && hasCheckpoint(recipe.out)) {
-      const warn = (text: string) => say(`warning: ${text}`);
+      const warn = (text: string) => say(warning(text));
       const last = await readLastCheckpoint(recipe.out, parameters, statistics, recipe.model, warn);
       const file = join(recipe.out, last.name);
       requireSameRecipe(file, last.recipe, recipe);
@@ -117,7 +120,7 @@ export class Saving {
     if (data === undefined || data === fingerprint) return;
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
-      `the images of ${recipe.dataset} are not those of the run's first ${step} steps: files were ` +
+      `the images of ${recipe.dataset} are not those of the run's first ${plural(step, "step")}: files were ` +
         "added, removed or changed. Put them back, or start another run from its weights: " +
         `--init ${join(recipe.out, this.file)}`,
     );
@@ -132,7 +135,7 @@ export class Saving {
     if (!head) return { weights: given.weights };
     const names = head.tensors.map(({ name }) => name);
     say(
-      `${file} tells ${head.given} classes apart and the data set has ${head.wanted}: ` +
+      `${file} tells ${plural(head.given, "class")} apart and the data set has ${head.wanted}: ` +
         `${names.join(" and ")} start anew, all other weights are the file's`,
     );
     const fresh = initialWeights(head.tensors, recipe.seed);
@@ -251,7 +254,13 @@ export class Saving {
     } catch (error) {
       const kept =
         this.saved === undefined ? "there is none yet" : `the one of step ${this.saved} is kept`;
-      this.warn(`the checkpoint of step ${step} could not be saved`, error as Error, kept);
+      const next = this.isLast
+        ? ""
+        : step < this.options.total
+          ? "; training goes on and tries again"
+          : "; it is tried again at the end";
+      const problem = `the checkpoint of step ${step} could not be saved`;
+      this.warn(problem, error as Error, kept, next);
     }
     await this.linkBest();
   }
@@ -264,16 +273,15 @@ export class Saving {
       await keepAs(this.options.recipe.out, file, bestName);
     } catch (error) {
       const problem = `the checkpoint of step ${best} could not be kept as ${bestName}`;
-      this.warn(problem, error as Error, `it is ${file} until the next`);
+      this.warn(problem, error as Error, `it is ${file} until the next`, "");
     }
   }
 
-  private warn(problem: string, error: Error, kept: string): void {
+  private warn(problem: string, error: Error, kept: string, next: string): void {
     const { recipe, say } = this.options;
+    const advice = isDiskFull(error) ? "Free some space" : "Make it possible to write";
     say(
-      `warning: ${problem} (${error.message}); ${kept}. ` +
-        `${isDiskFull(error) ? "Free some space" : "Make it possible to write"} in ${recipe.out}; ` +
-        "training goes on and tries again",
+      warning(`${problem} (${oneLine(error.message)}); ${kept}. ${advice} in ${recipe.out}${next}`),
     );
   }
 

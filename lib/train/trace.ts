@@ -3,6 +3,7 @@
 
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
+import { lossText } from "../words.js";
 import { type BadLayer, firstBad } from "./fault.js";
 import type { Recipe } from "./recipe.js";
 import { type Saving, startOf } from "./saving.js";
@@ -76,7 +77,7 @@ export async function notFinite(fault: StepResult, options: TraceOptions): Promi
       : `The checkpoint of step ${saving.saved} is kept`;
   return new OnehourError(
     "ERR_ONEHOUR_NOT_FINITE",
-    `step ${fault.step} is not finite: loss ${fault.loss}, lr ${fault.lr}; ${where}. ${kept}. ` +
+    `step ${fault.step} is not finite: loss ${lossText(fault.loss)}, lr ${fault.lr}; ${where}. ${kept}. ` +
       `Try a smaller rate (--lr ${recipe.lr / 2}) or a longer warm-up`,
   );
 }

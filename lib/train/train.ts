@@ -13,6 +13,7 @@ import { defaultWorkers, requireGpus } from "../gpus.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { models } from "../models/resnet.js";
 import { guardOutput } from "../output.js";
+import { plural } from "../words.js";
 import { Reporter, type Result, type RunEvent } from "./events.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import {
@@ -194,7 +195,7 @@ function requireWorkers({ workers }: PartialRecipe, worldSize: number): void {
   if (workers === undefined || workers === worldSize) return;
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
-    `--workers: the launcher started ${worldSize} processes, not ${workers}; ` +
+    `--workers: the launcher started ${plural(worldSize, "process")}, not ${workers}; ` +
       "leave --workers out, or start as many",
   );
 }

@@ -101,6 +101,8 @@ test("more batches than an epoch has are refused", async () => {
   const resolve = (input: RecipeInput) =>
     resolveRecipe(parseRecipe({ ...common, ...input }), facts);
   expect(resolve({ workers: 2, accumulate: 2, preciseBatchNorm: 6 }).preciseBatchNorm).toBe(6);
+  // The bare flag: 200 are more than there are.
+  expect(resolve({ workers: 2, accumulate: 2, preciseBatchNorm: -1 }).preciseBatchNorm).toBe(6);
   expect(() => resolve({ workers: 2, accumulate: 2, preciseBatchNorm: 7 })).toThrow(
     /--precise-bn: .* 6 batches a worker.*expected at most 6/,
   );
