@@ -101,11 +101,11 @@ beforeAll(() => {
   const tarballs = readdirSync(folder).filter((name) => name.endsWith(".tgz"));
   expect(tarballs).toEqual([expect.stringMatching(/^onehour-.*\.tgz$/)]);
   tarball = join(folder, tarballs[0]!);
-}, 5 * minutes);
+}, 10 * minutes);
 
 describe("npm install", () => {
   it("builds what trains, and tells how far it is where npm shows it", {
-    timeout: 15 * minutes,
+    timeout: 30 * minutes,
   }, () => {
     const project = makeProject("with-scripts");
     const install = asUser(project, "npm", ["install", "--foreground-scripts", tarball]);
@@ -115,7 +115,7 @@ describe("npm install", () => {
     expectTrained(project);
   });
 
-  it("--ignore-scripts leaves the build to npx onehour build", { timeout: 15 * minutes }, () => {
+  it("--ignore-scripts leaves the build to npx onehour build", { timeout: 30 * minutes }, () => {
     const project = makeProject("without-scripts");
     const install = asUser(project, "npm", ["install", "--ignore-scripts", tarball]);
     expect(install.status, install.stderr).toBe(0);

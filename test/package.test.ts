@@ -1,8 +1,8 @@
 // The package as a TypeScript project of a user sees it.
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
 
@@ -10,7 +10,10 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "onehour-types-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-test("its types stand by themselves, and what they name is a dependency", () => {
+// Checking all types takes a busy machine more than a minute.
+test("its types stand by themselves, and what they name is a dependency", {
+  timeout: 300_000,
+}, () => {
   mkdirSync(join(folder, "node_modules"));
   symlinkSync(root, join(folder, "node_modules/onehour"));
   writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
@@ -40,4 +43,43 @@ export const share = (world: World) => world.broadcast(new Float32Array(device.p
   expect(tsc.status).toBe(0);
   const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   expect(Object.keys(dependencies)).toContain("@types/node");
+});
+
+/** Pages about the repository itself, and what others call it: a user's project has other files. */
+const repository = ["docs/internals.md", "docs/gpu-verification.md"];
+const aboutRepository = /\b(clone|checkout|repository)\b/;
+
+test("its pages point only to files that it holds", { timeout: 120_000 }, () => {
+  const list = execFileSync("npm", ["pack", "--dry-run", "--ignore-scripts", "--json"], {
+    cwd: root,
+    encoding: "utf8",
+  });
+  const [{ files }] = JSON.parse(list) as [{ files: { path: string }[] }];
+  const held = new Set(files.map(({ path }) => path));
+  const isHeld = (path: string) =>
+    held.has(path) || files.some((file) => file.path.startsWith(`${path.replace(/\/$/, "")}/`));
+  const pages = [...held].filter((path) => path.endsWith(".md"));
+  expect(pages).toContain("docs/imagenet.md");
+
+  const lacking = pages.flatMap((page) => {
+    const text = readFileSync(join(root, page), "utf8");
+    const links = [...text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)]
+      .map(([, target]) => target!)
+      .filter((target) => !/^[a-z]+:/.test(target))
+      .map((target) => normalize(join(dirname(page), target)));
+    // What a sentence or a command names, but where it speaks of a clone.
+    const named = repository.includes(page)
+      ? []
+      : text
+          .split(/\n\n+/)
+          .filter((paragraph) => !aboutRepository.test(paragraph))
+          .flatMap(
+            (paragraph) =>
+              paragraph.match(
+                /(?<![\w/.])(scripts|examples|native|recipes|test|lib|docs)\/[\w./-]*\w/g,
+              ) ?? [],
+          );
+    return [...links, ...named].filter((path) => !isHeld(path)).map((path) => `${page}: ${path}`);
+  });
+  expect(lacking).toEqual([]);
 });
