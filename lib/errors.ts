@@ -12,7 +12,7 @@ export class OnehourError extends Error {
 }
 
 /**
- * An error of the native side: `library` is the one that failed (onehour, oneDNN, Gloo, …), `line`
+ * An error of the native side: `library` is the one that failed (onehour, oneDNN, cuDNN, NCCL, …), `line`
  * and `text` the line of the program text where there is one, `stack` that of the JavaScript call.
  */
 export class NativeError extends OnehourError {

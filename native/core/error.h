@@ -11,7 +11,7 @@ namespace onehour {
 class Error : public std::runtime_error {
  public:
   // code: "ERR_PROGRAM", "ERR_SHAPE", "ERR_KERNEL", "ERR_MEMORY", "ERR_COLLECTIVE", "ERR_DEVICE", …
-  // library: "onehour", "oneDNN", "Gloo", "CUDA", "cuDNN", "cuBLASLt", "NCCL"
+  // library: "onehour", "oneDNN", "CUDA", "cuDNN", "cuBLASLt", "NCCL"
   Error(std::string code, std::string library, const std::string& message)
       : std::runtime_error(message), code(std::move(code)), library(std::move(library)) {}
 
