@@ -43,10 +43,12 @@ function nativeArray<T>(data: T | DeviceArray): T | AddonArray {
 export class Communicator implements NativeCommunicator {
   readonly rank: number;
   readonly size: number;
+  readonly remark: string;
 
   constructor(readonly native: AddonCommunicator) {
     this.rank = native.rank;
     this.size = native.size;
+    this.remark = native.remark;
   }
 
   address(): Uint8Array {

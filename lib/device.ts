@@ -106,6 +106,8 @@ export interface DeviceArray<T extends Float32Array | Int32Array = Float32Array 
 export interface NativeCommunicator {
   readonly rank: number;
   readonly size: number;
+  /** What its library had better not do here, in a sentence for people; empty if that is nothing. */
+  readonly remark: string;
   /** What the other ranks need to know next to reach this one; for their eyes only. */
   address(): Uint8Array;
   /**
@@ -141,7 +143,13 @@ export interface Device extends Disposable {
     programs: readonly ProgramSource[],
     options?: { communicators?: Record<string, NativeCommunicator> },
   ): Promise<Executor>;
-  createCommunicator(rank: number, size: number, timeoutSeconds: number): NativeCommunicator;
+  /** `acrossHosts`: some of the ranks that this process works with are on other machines. */
+  createCommunicator(
+    rank: number,
+    size: number,
+    timeoutSeconds: number,
+    acrossHosts?: boolean,
+  ): NativeCommunicator;
   /** A copy of `data` in the device's memory. Rejects with ERR_MEMORY when it does not fit. */
   array<T extends Float32Array | Int32Array>(data: T): Promise<DeviceArray<T>>;
   dispose(): void;
@@ -251,9 +259,14 @@ class OpenDevice implements Device {
     return new LoadedExecutor(await settle(loading, new Error()));
   }
 
-  createCommunicator(rank: number, size: number, timeoutSeconds: number): NativeCommunicator {
+  createCommunicator(
+    rank: number,
+    size: number,
+    timeoutSeconds: number,
+    acrossHosts = false,
+  ): NativeCommunicator {
     return new Communicator(
-      call(() => this.#native.createCommunicator(rank, size, timeoutSeconds)),
+      call(() => this.#native.createCommunicator(rank, size, timeoutSeconds, acrossHosts)),
     );
   }
 

@@ -40,7 +40,12 @@ export interface NativeDevice {
     programs: readonly { name: string; text: string }[],
     communicators?: Record<string, unknown>,
   ): Promise<NativeExecutor>;
-  createCommunicator(rank: number, size: number, timeoutSeconds: number): AddonCommunicator;
+  createCommunicator(
+    rank: number,
+    size: number,
+    timeoutSeconds: number,
+    acrossHosts: boolean,
+  ): AddonCommunicator;
   array(data: Float32Array | Int32Array): Promise<AddonArray>;
   dispose(): void;
 }

@@ -88,6 +88,7 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
   const collectiveSeconds = supervised ? supervisedSeconds : timeoutSeconds * unsupervisedFactor;
   let server: RendezvousServer | undefined;
   let rendezvous: Rendezvous = new Solitude();
+  let hosts = 1;
 
   if (place.rendezvous !== undefined) {
     const { host, port } = place.rendezvous;
@@ -95,13 +96,14 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
     if (rank === 0 && place.source !== "onehour")
       server = await hostRendezvous({ worldSize, token, host, port, timeoutSeconds });
     rendezvous = await joinRendezvous({ rank, worldSize, token, host, port, timeoutSeconds });
-    const hosts = await gathered(rendezvous, "meet", thisHost());
-    if (rank === 0) warn(place.rendezvous, new Set(hosts.map(String)).size);
+    hosts = new Set((await gathered(rendezvous, "meet", thisHost())).map(String)).size;
+    if (rank === 0) warn(place.rendezvous, hosts);
     // Collectives listen where this machine is reached, unless ONEHOUR_HOST says where.
     process.env.ONEHOUR_OWN_ADDRESS = server?.reachedAt ?? rendezvous.localAddress;
   }
   return new ConnectedWorld(
     { rank, worldSize, localRank, localWorldSize },
+    hosts,
     rendezvous,
     server,
     collectiveSeconds,
@@ -180,11 +182,15 @@ class ConnectedWorld implements World {
   private own: Promise<NativeCommunicator> | undefined;
   private readonly byDevice = new Map<Device, Promise<NativeCommunicator>>();
   private device: Device | undefined;
+  /** What was said of communicators. */
+  private readonly told = new Set<string>();
   // Operations run one after another, in the order of the calls.
   private last: Promise<unknown> = Promise.resolve();
 
   constructor(
     place: Place,
+    /** Machines that the ranks are on. */
+    private readonly hosts: number,
     rendezvous: Rendezvous,
     private readonly server: RendezvousServer | undefined,
     private readonly collectiveSeconds: number,
@@ -278,8 +284,13 @@ class ConnectedWorld implements World {
       place,
       groupSize,
       this.collectiveSeconds,
+      this.hosts > 1,
     );
     if (this.worldSize === 1) return communicator;
+    if (this.rank === 0 && communicator.remark !== "" && !this.told.has(communicator.remark)) {
+      this.told.add(communicator.remark);
+      process.emitWarning(communicator.remark, { code: "ONEHOUR_COLLECTIVES" });
+    }
     await introduce(communicator, this.rendezvous, `communicator ${name}`, this.rank - place);
     return communicator;
   }

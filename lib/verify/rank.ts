@@ -36,7 +36,8 @@ async function join(
   timeoutSeconds: number,
 ): Promise<NativeCommunicator> {
   const { rank, worldSize, rendezvous } = world;
-  const communicator = device.createCommunicator(rank, worldSize, timeoutSeconds);
+  // As between hosts, which NCCL takes them for.
+  const communicator = device.createCommunicator(rank, worldSize, timeoutSeconds, true);
   await introduce(communicator, rendezvous, name);
   return communicator;
 }

@@ -27,6 +27,7 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
     return DefineClass(env, "Communicator",
                        {InstanceAccessor<&CommunicatorObject::rank>("rank"),
                         InstanceAccessor<&CommunicatorObject::size>("size"),
+                        InstanceAccessor<&CommunicatorObject::remark>("remark"),
                         InstanceMethod<&CommunicatorObject::address>("address"),
                         InstanceMethod<&CommunicatorObject::connect>("connect"),
                         InstanceMethod<&CommunicatorObject::allReduce>("allReduce"),
@@ -63,6 +64,10 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
 
   Napi::Value size(const Napi::CallbackInfo& info) {
     return Napi::Number::New(info.Env(), communicator_->size());
+  }
+
+  Napi::Value remark(const Napi::CallbackInfo& info) {
+    return Napi::String::New(info.Env(), communicator_->remark());
   }
 
   Napi::Value address(const Napi::CallbackInfo& info) {

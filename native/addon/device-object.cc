@@ -129,8 +129,9 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
       const auto size = integerArgument(info[1], "size", 1, 1 << 20);
       const auto rank = integerArgument(info[0], "rank", 0, size - 1);
       const double timeout = numberArgument(info[2], "timeout", 0, 1e9);
-      std::shared_ptr<Communicator> communicator =
-          live()->createCommunicator(static_cast<int>(rank), static_cast<int>(size), timeout);
+      const bool acrossHosts = info[3].ToBoolean();
+      std::shared_ptr<Communicator> communicator = live()->createCommunicator(
+          static_cast<int>(rank), static_cast<int>(size), timeout, acrossHosts);
       return environmentOf(info.Env())
           .communicator.New(
               {Napi::External<std::shared_ptr<Communicator>>::New(info.Env(), &communicator)});

@@ -72,6 +72,8 @@ class Communicator {
                          size_t bytes) = 0;  // bytes a rank; blocks
   virtual void barrier() = 0;                // blocks
   virtual void abort() noexcept = 0;         // from any thread: blocked and later calls throw
+  // What its library had better not do here, in a sentence for people; empty if that is nothing.
+  virtual std::string remark() const { return {}; }
 };
 
 // What a kernel factory may use while it prepares an instruction.
@@ -152,8 +154,10 @@ class Backend {
     return nullptr;
   }
 
+  // `acrossHosts`: some of the ranks that this process works with are on other machines.
   virtual std::unique_ptr<Communicator> createCommunicator(int rank, int size,
-                                                           double timeoutSeconds) = 0;
+                                                           double timeoutSeconds,
+                                                           bool acrossHosts = false) = 0;
 
   // False where collectives of several communicators could begin in another order here than on
   // other ranks: the executor then has each wait for the one before it in the text.

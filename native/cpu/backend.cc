@@ -261,8 +261,8 @@ class CpuBackend final : public Backend {
     return std::chrono::duration<double, std::milli>(time).count();
   }
 
-  std::unique_ptr<Communicator> createCommunicator(int rank, int size,
-                                                   double timeoutSeconds) override {
+  std::unique_ptr<Communicator> createCommunicator(int rank, int size, double timeoutSeconds,
+                                                   bool) override {
     return createHostCommunicator(rank, size, timeoutSeconds);
   }
 

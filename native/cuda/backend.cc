@@ -205,10 +205,10 @@ class CudaBackend final : public Backend {
     return std::make_unique<GraphKernel>(graph.get());
   }
 
-  std::unique_ptr<Communicator> createCommunicator(int rank, int size,
-                                                   double timeoutSeconds) override {
+  std::unique_ptr<Communicator> createCommunicator(int rank, int size, double timeoutSeconds,
+                                                   bool acrossHosts) override {
     use();
-    return createNcclCommunicator(traits_.ordinal, rank, size, timeoutSeconds, watch_);
+    return createNcclCommunicator(traits_.ordinal, rank, size, timeoutSeconds, acrossHosts, watch_);
   }
 
   bool ordersCollectives() const override { return ncclOrdersCollectives(); }

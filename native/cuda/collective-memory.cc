@@ -25,6 +25,7 @@ struct Allocations {
 
   std::mutex mutex;
   std::map<uintptr_t, Entry> entries;
+  bool unregistered = false;  // nothing is registered any more
 
   static Allocations& instance() {
     static auto* allocations = new Allocations;
@@ -52,9 +53,13 @@ void freeCollectiveMemory(void* base) {
 }  // namespace
 
 std::shared_ptr<void> allocateForCollectives(size_t bytes) {
+  Allocations& allocations = Allocations::instance();
+  const bool unregistered = [&] {
+    const std::lock_guard lock(allocations.mutex);
+    return allocations.unregistered;
+  }();
   void* memory = nullptr;
-  if (ncclMemAlloc(&memory, bytes) == ncclSuccess && memory != nullptr) {
-    Allocations& allocations = Allocations::instance();
+  if (!unregistered && ncclMemAlloc(&memory, bytes) == ncclSuccess && memory != nullptr) {
     const std::lock_guard lock(allocations.mutex);
     allocations.entries[numberOf(memory)] = {bytes, {}};
     return {memory, freeCollectiveMemory};
@@ -67,11 +72,18 @@ std::shared_ptr<void> allocateForCollectives(size_t bytes) {
 std::optional<CollectiveMemory> collectiveMemoryAt(const void* address) {
   Allocations& allocations = Allocations::instance();
   const std::lock_guard lock(allocations.mutex);
+  if (allocations.unregistered) return std::nullopt;
   auto above = allocations.entries.upper_bound(numberOf(address));
   if (above == allocations.entries.begin()) return std::nullopt;
   const auto& [base, entry] = *std::prev(above);
   if (numberOf(address) - base >= entry.bytes) return std::nullopt;
   return CollectiveMemory{reinterpret_cast<void*>(base), entry.bytes};
+}
+
+void leaveMemoryUnregistered() {
+  Allocations& allocations = Allocations::instance();
+  const std::lock_guard lock(allocations.mutex);
+  allocations.unregistered = true;
 }
 
 void beforeFree(void* base, std::function<void(void*)> release) {

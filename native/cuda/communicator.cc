@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "collective-memory.h"
 #include "cuda.h"
 #include "kernels.h"
 #include "staging.h"
@@ -19,6 +20,8 @@ namespace {
 // Of the device buffer and of the pinned one beside it: large enough that a copy over PCIe (some
 // 20 GB/s) takes ten times as long as its launch.
 constexpr size_t kSlotBytes = size_t{4} << 20;
+
+constexpr const char* kGraphRegister = "NCCL_GRAPH_REGISTER";
 
 ncclDataType_t typeOf(DataType type) {
   switch (type) {
@@ -110,7 +113,7 @@ class NcclCommunicator::Staging {
 };
 
 NcclCommunicator::NcclCommunicator(int ordinal, int rank, int size, double timeoutSeconds,
-                                   Watch& watch)
+                                   bool acrossHosts, Watch& watch)
     : connection_(std::make_shared<NcclConnection>(ordinal, rank, size,
                                                    std::clamp(timeoutSeconds, 1.0, 3600.0 * 100))) {
   if (size < 1 || rank < 0 || rank >= size) {
@@ -123,6 +126,12 @@ NcclCommunicator::NcclCommunicator(int ordinal, int rank, int size, double timeo
     throw Error("ERR_COLLECTIVE", "NCCL", *problem);
   }
   watch.add(connection_);
+  if (!acrossHosts || !registrationHangs(loadedVersion())) return;
+  // Before NCCL reads its settings, with the first communicator: one of a group within a machine
+  // may come before those that reach further.
+  leaveMemoryUnregistered();
+  setenv(kGraphRegister, "0", 0);
+  remark_ = registrationRemark(loadedVersion(), std::getenv(kGraphRegister));
 }
 
 // The watch may hold the connection for a moment longer.
@@ -365,8 +374,10 @@ bool ncclOrdersCollectives() {
 }
 
 std::unique_ptr<Communicator> createNcclCommunicator(int ordinal, int rank, int size,
-                                                     double timeoutSeconds, Watch& watch) {
-  return std::make_unique<NcclCommunicator>(ordinal, rank, size, timeoutSeconds, watch);
+                                                     double timeoutSeconds, bool acrossHosts,
+                                                     Watch& watch) {
+  return std::make_unique<NcclCommunicator>(ordinal, rank, size, timeoutSeconds, acrossHosts,
+                                            watch);
 }
 
 }  // namespace onehour::cuda

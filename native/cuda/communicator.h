@@ -19,7 +19,8 @@ class Watch;
 
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(int ordinal, int rank, int size, double timeoutSeconds, Watch& watch);
+  NcclCommunicator(int ordinal, int rank, int size, double timeoutSeconds, bool acrossHosts,
+                   Watch& watch);
   ~NcclCommunicator() override;
 
   int rank() const override { return connection_->rank(); }
@@ -31,6 +32,7 @@ class NcclCommunicator final : public Communicator {
   void allGather(const void* input, void* output, size_t bytes) override;
   void barrier() override;
   void abort() noexcept override { connection_->abort(); }
+  std::string remark() const override { return remark_; }
 
   // Put a collective on device memory on a stream, without waiting for it.
   void enqueueAllReduce(void* data, size_t count, DataType type, cudaStream_t stream);
@@ -58,6 +60,7 @@ class NcclCommunicator final : public Communicator {
 
   mutable std::mutex order_;  // of operations
   mutable std::vector<uint8_t> address_;
+  std::string remark_;
   std::unique_ptr<Staging> staging_;
   const std::shared_ptr<NcclConnection> connection_;
 };

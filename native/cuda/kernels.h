@@ -22,11 +22,12 @@ class Watch;
 
 // An NCCL communicator on GPU `ordinal`, that `watch` looks after (communicator.cc).
 std::unique_ptr<Communicator> createNcclCommunicator(int ordinal, int rank, int size,
-                                                     double timeoutSeconds, Watch& watch);
+                                                     double timeoutSeconds, bool acrossHosts,
+                                                     Watch& watch);
 // Whether NCCL keeps collectives of several communicators in the order of their calls.
 bool ncclOrdersCollectives();
-// Device memory that NCCL can register whole, or plain memory where NCCL has none to give
-// (collective-memory.cc).
+// Device memory that NCCL can register whole, or plain memory where NCCL has none to give or
+// nothing is registered (collective-memory.cc).
 std::shared_ptr<void> allocateForCollectives(size_t bytes);
 
 // What kernel factories of this backend know beyond `PrepareContext`.

@@ -17,6 +17,8 @@ constexpr size_t kAddressBytes = kMark.size() + kVersionBytes + std::tuple_size_
 constexpr int kOldest = 22000;
 // NCCL_LAUNCH_ORDER_IMPLICIT.
 constexpr int kOrders = 22600;
+// The last one whose collectives on registered memory can hang beside small ones.
+constexpr int kLastToHang = 23102;
 
 [[noreturn]] void refuse(const std::string& message) {
   throw Error("ERR_COLLECTIVE", "NCCL", message);
@@ -131,6 +133,20 @@ std::optional<std::string> versionProblem(int header, int loaded) {
 
 bool ordersCollectives(int loaded, const char* setting) {
   return loaded >= kOrders && setting != nullptr && std::strtol(setting, nullptr, 0) != 0;
+}
+
+bool registrationHangs(int loaded) { return loaded <= kLastToHang; }
+
+std::string registrationRemark(int loaded, const char* setting) {
+  const bool graphs = setting != nullptr && std::strtol(setting, nullptr, 0) != 0;
+  return "NCCL " + versionText(loaded) +
+         " can stop for good where recorded programs mix small and large collectives between "
+         "machines (its issue 2389, in versions up to " +
+         versionText(kLastToHang) + "), so gradients are copied instead of registered" +
+         (graphs ? ", except that NCCL_GRAPH_REGISTER=" + std::string(setting) +
+                       " has NCCL register them in CUDA graphs"
+                 : "") +
+         "; a later NCCL needs no copies";
 }
 
 std::string_view hintFor(std::string_view message) {

@@ -32,6 +32,13 @@ std::optional<std::string> versionProblem(int header, int loaded);
 // in the order of their calls, given what NCCL_LAUNCH_ORDER_IMPLICIT is set to, if it is.
 bool ordersCollectives(int loaded, const char* setting);
 
+// Whether a library of version `loaded` can stop for good between machines where a recorded program
+// mixes small collectives with large ones on registered memory (NVIDIA/nccl issue 2389).
+bool registrationHangs(int loaded);
+
+// What to say where memory is left unregistered for that, given what NCCL_GRAPH_REGISTER is set to.
+std::string registrationRemark(int loaded, const char* setting);
+
 // What to try after a failure, by NCCL's own words for it; begins with "; ", or is empty.
 std::string_view hintFor(std::string_view message);
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <future>
 #include <memory>
@@ -33,9 +34,10 @@ const Fault kNoFault{};
 
 // The ranks of one group, as their processes would have them.
 struct Ranks {
-  Ranks(int size, double timeoutSeconds) : watch(0, &kNoFault) {
+  Ranks(int size, double timeoutSeconds, bool acrossHosts = false) : watch(0, &kNoFault) {
     for (int rank = 0; rank < size; ++rank) {
-      all.push_back(std::make_unique<NcclCommunicator>(0, rank, size, timeoutSeconds, watch));
+      all.push_back(
+          std::make_unique<NcclCommunicator>(0, rank, size, timeoutSeconds, acrossHosts, watch));
     }
     for (const auto& communicator : all) addresses.push_back(communicator->address());
   }
@@ -159,7 +161,7 @@ void refuses() {
                  "f32 and i32"));
   CHECK(contains(thrown([&] { ranks.all[0]->broadcast(&value, 4, 2); }).what(), "ranks 0 to 1"));
   CHECK(contains(thrown([&] { ranks.all[0]->connect({{}, {}}); }).what(), "no address of NCCL"));
-  CHECK(thrown([&] { NcclCommunicator(0, 2, 2, 1, ranks.watch); }).code == "ERR_COLLECTIVE");
+  CHECK(thrown([&] { NcclCommunicator(0, 2, 2, 1, false, ranks.watch); }).code == "ERR_COLLECTIVE");
   ranks.connect();  // none of it broke anything
   ranks.each([](NcclCommunicator& rank) { rank.barrier(); });
 }
@@ -285,6 +287,33 @@ void registersMemory() {
   CHECK(!collectiveMemoryAt(static_cast<uint8_t*>(others.get()) + 1024));
 }
 
+// Between machines an NCCL that can hang registers nothing any more, and one that cannot
+// everything. The last test that registers, since the process stays without.
+void leavesMemoryUnregistered() {
+  unsetenv("NCCL_GRAPH_REGISTER");
+  {
+    stub::setVersion(23103);
+    Ranks ranks(2, kNever, true);
+    CHECK(ranks.all[0]->remark().empty() && std::getenv("NCCL_GRAPH_REGISTER") == nullptr);
+    stub::setVersion(NCCL_VERSION_CODE);
+    CHECK(Ranks(2, kNever).all[0]->remark().empty());
+  }
+  for (const char* setting : {"0", "1"}) {
+    stub::setVersion(23102);
+    Ranks ranks(2, kNever, true);
+    CHECK(contains(ranks.all[1]->remark(), "NCCL 2.31.2 can stop for good"));
+    CHECK(contains(ranks.all[1]->remark(), "GRAPH_REGISTER=1") == (*setting == '1'));
+    CHECK(std::string(std::getenv("NCCL_GRAPH_REGISTER")) == setting);  // one of the user's stays
+    ranks.connect();
+    const std::shared_ptr<void> gradients = allocateForCollectives(1 << 20);
+    ranks.each([&](NcclCommunicator& rank) { rank.prepare(gradients.get()); });
+    CHECK(stub::registrations() == 0 && stub::collectiveAllocations() == 0);
+    setenv("NCCL_GRAPH_REGISTER", "1", 1);
+  }
+  unsetenv("NCCL_GRAPH_REGISTER");
+  stub::setVersion(NCCL_VERSION_CODE);
+}
+
 void leavesInPeace() {
   const int before = stub::destroyed();
   const int abortedBefore = stub::aborted();
@@ -315,6 +344,7 @@ int main() {
               {"a program's collective that fails", [] { watchesPrograms(true); }},
               {"memory is registered once and in time", registersMemory},
               {"collectives come onto their streams one at a time", launchesOneAtATime},
+              {"memory stays unregistered where NCCL could hang", leavesMemoryUnregistered},
               {"a finished communicator leaves in peace", leavesInPeace},
               {"no call that NCCL forbids", followsTheRules}});
 }

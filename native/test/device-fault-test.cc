@@ -39,7 +39,7 @@ const KernelTable& collectiveKernels() {
   return none;
 }
 
-std::unique_ptr<Communicator> createNcclCommunicator(int, int, int, double, Watch&) {
+std::unique_ptr<Communicator> createNcclCommunicator(int, int, int, double, bool, Watch&) {
   return nullptr;
 }
 bool ncclOrdersCollectives() { return true; }

@@ -51,6 +51,7 @@ struct World {
   int ids = 0;
   int destroyed = 0;
   int aborted = 0;
+  std::atomic<int> version{NCCL_VERSION_CODE};
   std::atomic<int> misuses{0};
   std::atomic<int> launches{0};  // of collectives, in progress
 };
@@ -206,6 +207,8 @@ std::vector<std::string> journal(int rank) {
   return world().journals[rank];
 }
 
+void setVersion(int version) { world().version = version; }
+
 void failRank(int rank) {
   const std::lock_guard lock(world().mutex);
   world().failing.insert(rank);
@@ -221,7 +224,7 @@ void mend() {
 extern "C" {
 
 ncclResult_t ncclGetVersion(int* version) {
-  *version = NCCL_VERSION_CODE;
+  *version = world().version;
   return ncclSuccess;
 }
 

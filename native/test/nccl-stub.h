@@ -19,6 +19,8 @@ int misuses();
 // What a rank's collectives did on the device so far, in that order: the meeting place of each as
 // it begins and as it ends.
 std::vector<std::string> journal(int rank);
+// The version that NCCL says it has: at first that of the header.
+void setVersion(int version);
 // From now on a rank's communicators report that a peer is gone.
 void failRank(int rank);
 void mend();

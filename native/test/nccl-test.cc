@@ -74,6 +74,17 @@ void knowsWhoKeepsTheOrder() {
   CHECK(!ordersCollectives(23007, "0") && !ordersCollectives(23007, nullptr));
 }
 
+void knowsWhoHangs() {
+  CHECK(registrationHangs(22809) && registrationHangs(23007) && registrationHangs(23102));
+  CHECK(!registrationHangs(23103) && !registrationHangs(23200));
+  for (const char* off : {"0", static_cast<const char*>(nullptr)}) {
+    const std::string remark = registrationRemark(22809, off);
+    CHECK(contains(remark, "NCCL 2.28.9 can stop") && contains(remark, "up to 2.31.2"));
+    CHECK(!contains(remark, "NCCL_GRAPH_REGISTER"));
+  }
+  CHECK(contains(registrationRemark(22809, "1"), "NCCL_GRAPH_REGISTER=1 has NCCL register them"));
+}
+
 // NCCL's words, as ncclGetErrorString and ncclGetLastError have them.
 void hints() {
   const auto hints = [](const char* message, const char* part) {
@@ -140,6 +151,7 @@ int main() {
               {"addresses that do not fit are refused", refusesAddresses},
               {"versions are compared", comparesVersions},
               {"NCCL keeps the order where it can and may", knowsWhoKeepsTheOrder},
+              {"an NCCL that can hang is known", knowsWhoHangs},
               {"failures come with hints", hints},
               {"messages go through two slots", stagesMessages}});
 }

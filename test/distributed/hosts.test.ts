@@ -75,6 +75,18 @@ test("with a secret on one host nothing is said", async () => {
   expect(said).toEqual(["", ""]);
 });
 
+test("rank 0 says once what a communicator's library had better not do between hosts", async () => {
+  const between = await end(
+    await start([script("remarks")], (rank) => ({ ...hosts(rank), ...secret })),
+  );
+  expect(between.said[0]!.match(/ONEHOUR_COLLECTIVES.*nothing is registered here/g)).toHaveLength(
+    1,
+  );
+  expect(between.said[1]).toBe("");
+  const within = await end(await start([script("remarks")], () => secret));
+  expect(within.said).toEqual(["", ""]);
+});
+
 test("a stranger that calls at every port between hosts ends no start", async () => {
   const among = [script("stranger"), process.execPath, script("sums")];
   const { large, said } = await end(await start(among, (rank) => ({ ...hosts(rank), ...secret })));

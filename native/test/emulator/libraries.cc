@@ -81,7 +81,7 @@ const KernelTable& linearKernels() {
 const KernelTable& collectiveKernels() { return standIns<cpu::collectiveKernels>(); }
 
 std::unique_ptr<Communicator> createNcclCommunicator(int, int rank, int size, double timeoutSeconds,
-                                                     Watch&) {
+                                                     bool, Watch&) {
   return cpu::createHostCommunicator(rank, size, timeoutSeconds);
 }
 
