@@ -31,6 +31,8 @@ export interface DeviceProperties {
   bf16: boolean;
   /** Channels of images are padded with zeros to a multiple of this. */
   channelMultiple: number;
+  /** The newest CUDA that a GPU's driver serves, e.g. "12.8". */
+  driver?: string;
 }
 
 /** A program under the name that it is submitted by. */

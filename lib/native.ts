@@ -34,6 +34,7 @@ export interface NativeDevice {
     memoryBytes: number;
     bf16: boolean;
     channelMultiple: number;
+    driver?: string;
   };
   readonly availableBytes: number | undefined;
   load(

@@ -76,6 +76,24 @@ export function totalSteps(recipe: Recipe, stepsPerEpoch: number): number {
   return Math.min(stepsOf(recipe.epochs, stepsPerEpoch), recipe.steps ?? Number.POSITIVE_INFINITY);
 }
 
+/**
+ * What is lost where an older driver has NCCL run the collectives of a CUDA graph one after another;
+ * undefined where it doesn't.
+ */
+export function describeDriver(
+  { workers, syncBatchNorm, cudaGraph }: Pick<Recipe, "workers" | "syncBatchNorm" | "cudaGraph">,
+  { driver }: { driver?: string | undefined },
+): string | undefined {
+  if (driver === undefined || !cudaGraph || syncBatchNorm === 0 || workers === 1) return undefined;
+  const [major = 0, minor = 0] = driver.split(".").map(Number);
+  if (major > 12 || (major === 12 && minor >= 9)) return undefined;
+  return (
+    `warning: the driver serves CUDA ${driver}, and before 12.9 the collectives of a CUDA graph run one ` +
+    "after another: a layer's statistics (--sync-bn) may wait for a bucket of gradients. Update the " +
+    "driver, or compare with --no-cuda-graph"
+  );
+}
+
 /** What the lines before the first step follow from. */
 export interface RunFacts {
   recipe: Recipe;
@@ -118,5 +136,6 @@ export function describeRun(facts: RunFacts): string[] {
       (sampler.remainder === 0
         ? ""
         : `; the last ${counted(sampler.remainder, "image")} of each epoch's order ${sampler.remainder === 1 ? "is" : "are"} left out`),
+    ...[describeDriver(recipe, device)].filter((line) => line !== undefined),
   ];
 }

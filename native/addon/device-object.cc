@@ -59,6 +59,7 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
       result.Set("memoryBytes", static_cast<double>(properties.memoryBytes));
       result.Set("bf16", properties.bf16);
       result.Set("channelMultiple", properties.channelMultiple);
+      if (!properties.driver.empty()) result.Set("driver", properties.driver);
       return result;
     });
   }

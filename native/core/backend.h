@@ -101,6 +101,7 @@ struct DeviceProperties {
   size_t memoryBytes = 0;   // physical memory of the device
   bool bf16 = false;        // bf16 arithmetic is fast here
   int channelMultiple = 1;  // image channels are zero-padded to a multiple of this
+  std::string driver;       // the newest CUDA that the driver serves, e.g. "12.8" (CUDA)
 };
 
 // The device's own memory, the same for collectives that run on it whole, and memory of the host

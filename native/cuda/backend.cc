@@ -93,6 +93,7 @@ class CudaBackend final : public Backend {
     properties_.memoryBytes = properties.totalGlobalMem;
     properties_.bf16 = true;
     properties_.channelMultiple = 4;
+    properties_.driver = driverVersion();
   }
 
   DeviceProperties properties() const override { return properties_; }

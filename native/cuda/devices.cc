@@ -29,9 +29,14 @@ std::string visibleDevices() {
   return visible ? " (CUDA_VISIBLE_DEVICES is \"" + std::string(visible) + "\")" : "";
 }
 
+int servedByDriver() {
+  int version = 0;
+  ONEHOUR_CUDA(cudaDriverGetVersion(&version));
+  return version;
+}
+
 int countGpus() {
-  int driver = 0;
-  ONEHOUR_CUDA(cudaDriverGetVersion(&driver));
+  const int driver = servedByDriver();
   if (driver == 0) {
     throw Error("ERR_DEVICE", "CUDA",
                 "there is no GPU here that CUDA can use: no NVIDIA driver is installed; use the "
@@ -77,6 +82,8 @@ cudaDeviceProp propertiesOf(int ordinal) {
 }
 
 }  // namespace
+
+std::string driverVersion() { return version(servedByDriver()); }
 
 std::string describe(const cudaDeviceProp& properties, int ordinal) {
   return "GPU " + std::to_string(ordinal) + " (" + properties.name + ")";

@@ -10,6 +10,9 @@
 
 namespace onehour::cuda {
 
+// The newest CUDA that the driver serves, e.g. "12.8".
+std::string driverVersion();
+
 // "GPU 0 (NVIDIA H100 80GB HBM3)".
 std::string describe(const cudaDeviceProp& properties, int ordinal);
 

@@ -95,6 +95,13 @@ void listsGpus() {
   CHECK(opened == 0);
 }
 
+void tellsWhatTheDriverServes() {
+  machine({}, 12080);
+  CHECK(driverVersion() == "12.8");
+  machine({}, 13000);
+  CHECK(driverVersion() == "13.0");
+}
+
 void tellsWhyThereIsNone() {
   machine({}, 0);
   Error error = thrown([] { listGpus(); });
@@ -140,6 +147,7 @@ void namesTheGpuThatDoesNotOpen() {
 int main() {
   using namespace onehour::cuda;
   return onehour::test::run({{"GPUs are listed without opening them", listsGpus},
+                             {"what the driver serves", tellsWhatTheDriverServes},
                              {"why there is no GPU", tellsWhyThereIsNone},
                              {"a GPU that does not open is named", namesTheGpuThatDoesNotOpen}});
 }
