@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "program.h"
+#include "search-budget.h"
 
 namespace onehour {
 
@@ -82,6 +83,8 @@ struct PrepareContext {
   // The communicator that an instruction names, e.g. "gradients" or "statistics"; throws when the
   // program communicates and nothing was connected under that name.
   std::function<Communicator&(std::string_view name)> communicator;
+  // Of all that is prepared in one load.
+  std::shared_ptr<SearchBudget> searches = std::make_shared<SearchBudget>();
 };
 
 using KernelFactory = std::unique_ptr<Kernel> (*)(const Instruction&, PrepareContext&);

@@ -105,8 +105,20 @@ void Executor::loadNow(const std::vector<ProgramText>& texts) {
       }
     }
   } preparation;
+  PrepareContext context{*backend_, [this](std::string_view name) -> Communicator& {
+                           const auto found = communicators_.find(std::string(name));
+                           if (found == communicators_.end()) {
+                             throw Error(
+                                 "ERR_COLLECTIVE", "onehour",
+                                 "the program communicates over \"" + std::string(name) +
+                                     "\", but no communicator of that name was given to load()");
+                           }
+                           return *found->second;
+                         }};
   preparation.body = [&] {
-    for (const Program& program : programs) prepare(resources_->programs[program.name], program);
+    for (const Program& program : programs) {
+      prepare(resources_->programs[program.name], program, context);
+    }
   };
   Stream& primary = stream(kPrimaryStream);
   backend_->launch(primary, preparation);
@@ -158,7 +170,7 @@ void Executor::allocate(const std::vector<Program>& programs) {
   inFlight_->setSlots(slots_);
 }
 
-void Executor::prepare(LoadedProgram& loaded, const Program& program) {
+void Executor::prepare(LoadedProgram& loaded, const Program& program, PrepareContext& context) {
   loaded.begin = backend_->createEvent();
   std::unordered_map<int64_t, Event*> events;
   for (const Instruction& instruction : program.instructions) {
@@ -182,7 +194,7 @@ void Executor::prepare(LoadedProgram& loaded, const Program& program) {
     Action action{Action::Kind::launch, &target, nullptr, {}};
     action.communicates = communicates(instruction);
     for (int slot = 0; slot < (slotted ? slots_ : 1); ++slot) {
-      loaded.kernels.push_back(prepareKernel(program.name, instruction, slot));
+      loaded.kernels.push_back(prepareKernel(program.name, instruction, slot, context));
       action.kernels.push_back(loaded.kernels.back().get());
       progress::advance();
     }
@@ -215,7 +227,8 @@ void Executor::orderCollectives(LoadedProgram& loaded) {
 
 std::unique_ptr<Executor::PreparedKernel> Executor::prepareKernel(const std::string& program,
                                                                   const Instruction& instruction,
-                                                                  int slot) {
+                                                                  int slot,
+                                                                  PrepareContext& context) {
   Instruction resolved = instruction;
   for (auto* side : {&resolved.inputs, &resolved.outputs}) {
     for (Operand& operand : *side) {
@@ -224,16 +237,6 @@ std::unique_ptr<Executor::PreparedKernel> Executor::prepareKernel(const std::str
       operand.data = static_cast<uint8_t*>(arena.device.get()) + shift + operand.offset;
     }
   }
-  PrepareContext context{*backend_, [this](std::string_view name) -> Communicator& {
-                           const auto found = communicators_.find(std::string(name));
-                           if (found == communicators_.end()) {
-                             throw Error(
-                                 "ERR_COLLECTIVE", "onehour",
-                                 "the program communicates over \"" + std::string(name) +
-                                     "\", but no communicator of that name was given to load()");
-                           }
-                           return *found->second;
-                         }};
   auto kernel = std::make_unique<PreparedKernel>(*this, program, std::move(resolved));
   try {
     const auto entry = backend_->kernels().find(instruction.op);

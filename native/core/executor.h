@@ -96,7 +96,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
 
   void loadNow(const std::vector<ProgramText>& texts);
   void allocate(const std::vector<Program>& programs);
-  void prepare(LoadedProgram& loaded, const Program& program);
+  void prepare(LoadedProgram& loaded, const Program& program, PrepareContext& context);
   void orderCollectives(LoadedProgram& loaded);
   void checkMemory() const;
   void bindWorkspaces();
@@ -108,7 +108,8 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void forgetNow();
   std::vector<Timing> measureNow(LoadedProgram& program, int slot, int repeats);
   std::unique_ptr<PreparedKernel> prepareKernel(const std::string& program,
-                                                const Instruction& instruction, int slot);
+                                                const Instruction& instruction, int slot,
+                                                PrepareContext& context);
   Stream& stream(const std::string& name);
   void checkRange(const std::string& arena, size_t offset, size_t length) const;
   void* arenaAddress(const std::string& arena, size_t offset) const;

@@ -146,22 +146,27 @@ std::string extents(std::initializer_list<int64_t> values) {
   return text;
 }
 
-}  // namespace
-
-std::string nameOf(Pattern pattern, Arithmetic arithmetic, const Convolution& problem) {
+std::string familyOf(Pattern pattern, Arithmetic arithmetic) {
   static constexpr const char* patterns[] = {"conv2d", "conv2d-statistics", "conv2d-backward-data",
                                              "conv2d-backward-weight"};
   static constexpr const char* arithmetics[] = {"fp32", "tf32", "bf16"};
-  const auto& [n, h, w, c, k, r, s, p, q, stride, padding, type] = problem;
   return std::string(patterns[static_cast<int>(pattern)]) + " " +
-         arithmetics[static_cast<int>(arithmetic)] + " x " + extents({n, h, w, c}) + " w " +
+         arithmetics[static_cast<int>(arithmetic)];
+}
+
+}  // namespace
+
+std::string nameOf(Pattern pattern, Arithmetic arithmetic, const Convolution& problem) {
+  const auto& [n, h, w, c, k, r, s, p, q, stride, padding, type] = problem;
+  return familyOf(pattern, arithmetic) + " x " + extents({n, h, w, c}) + " w " +
          extents({k, r, s, c}) + " stride " + extents({stride.height, stride.width}) + " padding " +
          extents({padding.height, padding.width});
 }
 
 OperationGraph describe(const Target& target, Pattern pattern, Arithmetic arithmetic,
                         const Convolution& problem) {
-  OperationGraph result{nameOf(pattern, arithmetic, problem), arithmetic, {}};
+  OperationGraph result{
+      nameOf(pattern, arithmetic, problem), familyOf(pattern, arithmetic), arithmetic, {}};
   Builder build(result);
   const auto& [n, h, w, c, k, r, s, p, q, stride, padding, type] = problem;
   const cudnnDataType_t element = typeOf(type);

@@ -25,7 +25,8 @@ enum TensorId : int64_t { xTensor = 1, wTensor, yTensor, squareTensor, sumTensor
 
 // A finalized graph with what it consists of.
 struct OperationGraph {
-  std::string name;  // pattern, arithmetic and shapes: equal names are equal graphs
+  std::string name;    // pattern, arithmetic and shapes: equal names are equal graphs
+  std::string family;  // pattern and arithmetic
   Arithmetic arithmetic;
   std::vector<Descriptor> parts;  // each refers to earlier ones
   Descriptor graph{CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR};

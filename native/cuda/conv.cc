@@ -25,11 +25,11 @@ namespace onehour::cuda {
 namespace {
 
 // The convolution alone.
-std::unique_ptr<Kernel> planned(const ConvProblem& problem) {
+std::unique_ptr<Kernel> planned(const Instruction& instruction, const ConvProblem& problem) {
   Target& target = Target::current();
   return chooseKernel(
       target, describe(target, problem.patterns[0], problem.arithmetic, problem.convolution),
-      [&](const Choice& plan) {
+      instruction, [&](const Choice& plan) {
         return std::make_unique<PlanKernel>(
             target, plan,
             std::vector<Binding>{{xTensor, problem.x}, {wTensor, problem.w}, {yTensor, problem.y}});
@@ -37,14 +37,14 @@ std::unique_ptr<Kernel> planned(const ConvProblem& problem) {
 }
 
 std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext&) {
-  return planned(ConvProblem(instruction));
+  return planned(instruction, ConvProblem(instruction));
 }
 
 std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction, PrepareContext&) {
   const ConvProblem problem(instruction);
   const bool accumulate = flag(instruction, "accumulate");
   const DataType type = problem.convolution.type;
-  if (type == DataType::f32 && !accumulate) return planned(problem);
+  if (type == DataType::f32 && !accumulate) return planned(instruction, problem);
 
   Target& target = Target::current();
   const int64_t count = problem.convolution.filterCount();
@@ -52,7 +52,7 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction, Pre
   const auto finish = filterGradientFinish(type, dw, count, accumulate);
   return chooseKernel(
       target, describe(target, Pattern::backwardWeight, problem.arithmetic, problem.convolution),
-      [&](const Choice& plan) {
+      instruction, [&](const Choice& plan) {
         return std::make_unique<PlanKernel>(
             target, plan,
             std::vector<Binding>{{xTensor, problem.x}, {wTensor}, {yTensor, problem.y}},
@@ -80,7 +80,7 @@ std::unique_ptr<Kernel> inTwoSteps(const Instruction& instruction, PrepareContex
   kernel->second.inputs = {instruction.output("y")};
   kernel->second.inputs[0].name = "x";
   kernel->second.outputs = {instruction.output("statistics")};
-  kernel->convolution = planned(problem);
+  kernel->convolution = planned(instruction, problem);
   kernel->statistics = batchNormKernels().at(kernel->second.op)(kernel->second, context);
   return kernel;
 }
@@ -118,11 +118,12 @@ std::unique_ptr<Kernel> conv2dStatistics(const Instruction& instruction, Prepare
   Target& target = Target::current();
   return chooseKernel(
       target, describe(target, Pattern::forwardStatistics, problem.arithmetic, problem.convolution),
+      instruction,
       [&](const Choice& plan) {
         return plan ? inOneStep(problem, statistics.as<float>(), plan)
                     : inTwoSteps(instruction, context, problem);
       },
-      true);
+      context.searches.get());
 }
 
 }  // namespace

@@ -2,15 +2,10 @@
 #include "plans.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 namespace onehour::cuda {
 namespace {
-
-double secondsSince(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 // Engine configurations in the order of the heuristics' recommendation.
 std::vector<Descriptor> configurations(const Target& target, const OperationGraph& graph,
@@ -96,10 +91,10 @@ std::string proposePlans(const Target& target, const OperationGraph& graph, cons
   std::string last = "no engine computes it";
   size_t tried = 0;
   size_t ofUse = 0;
-  const auto start = std::chrono::steady_clock::now();
+  const double start = limits.clock();
   for (std::vector<Descriptor>* proposals : {&repeating, &others}) {
     for (Descriptor& configuration : *proposals) {
-      const double taken = secondsSince(start);
+      const double taken = limits.clock() - start;
       if (ofUse == limits.plans || (ofUse > 0 && taken > limits.seconds)) break;
       if (ofUse == 0 && tried > 0 && taken > limits.patience) {
         return "gave up after " + std::to_string(static_cast<int>(taken)) +

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "../core/search-budget.h"
 #include "conv-graph.h"
 
 namespace onehour::cuda {
@@ -38,6 +39,7 @@ struct Limits {
   double seconds = 4;       // no further one when making and trying the first ones took so long
   double patience = 120;    // none at all when so long not one was of use
   bool compilation = true;  // engines that are compiled at run time too
+  SearchBudget::Clock clock = steadySeconds;
 };
 
 // Hands plans to `isOfUse` in the order in which cuDNN recommends them, of those engines alone that

@@ -3,12 +3,16 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <limits>
 #include <map>
 #include <mutex>
 #include <optional>
+#include <random>
 #include <string>
+#include <vector>
 
 #include "../core/progress.h"
 #include "plan-cache.h"
@@ -20,6 +24,7 @@ namespace {
 constexpr int timedRuns = 5;         // their median counts
 constexpr float hopeless = 3;        // times the best time: not run again
 constexpr double longestWait = 120;  // seconds for another process to choose
+constexpr int64_t skipHolds = 120;   // seconds that the other processes of a load follow a skip
 
 // A number from the environment.
 size_t numberFrom(const char* variable, size_t least, size_t fallback) {
@@ -68,6 +73,8 @@ class Trial {
     ONEHOUR_CUDA(cudaStreamSynchronize(stream_.handle()));
   }
 
+  cudaStream_t stream() const { return stream_.handle(); }
+
   // Milliseconds of a run: the median of some, or of the first one if that is far above `best`.
   float time(Kernel& kernel, float best) {
     run(kernel);
@@ -109,6 +116,51 @@ class Trial {
   EventHandle end_ = timingEvent();
 };
 
+// Fills the operands of an instruction with random numbers for as long as it lives, and with zeros
+// when it goes.
+class RandomOperands {
+ public:
+  RandomOperands(const Instruction& instruction, cudaStream_t stream) : stream_(stream) {
+    for (const auto* side : {&instruction.inputs, &instruction.outputs}) {
+      for (const Operand& operand : *side) operands_.push_back(operand);
+    }
+    static const std::vector<uint16_t> numbers = randomNumbers();
+    for (const Operand& operand : operands_) {
+      auto* const data = static_cast<std::byte*>(operand.data);
+      size_t filled = std::min(operand.bytes(), numbers.size() * sizeof(uint16_t));
+      ONEHOUR_CUDA(cudaMemcpyAsync(data, numbers.data(), filled, cudaMemcpyDefault, stream));
+      while (filled < operand.bytes()) {
+        const size_t more = std::min(filled, operand.bytes() - filled);
+        ONEHOUR_CUDA(cudaMemcpyAsync(data + filled, data, more, cudaMemcpyDefault, stream));
+        filled += more;
+      }
+    }
+    ONEHOUR_CUDA(cudaStreamSynchronize(stream));
+  }
+  ~RandomOperands() {  // what fails here fails in the next call too
+    for (const Operand& operand : operands_) {
+      static_cast<void>(cudaMemsetAsync(operand.data, 0, operand.bytes(), stream_));
+    }
+    static_cast<void>(cudaStreamSynchronize(stream_));
+  }
+  RandomOperands(const RandomOperands&) = delete;
+  RandomOperands& operator=(const RandomOperands&) = delete;
+
+ private:
+  // Of either sign, between ½ and 2, as bf16 and, two of them, as f32: 1 MiB.
+  static std::vector<uint16_t> randomNumbers() {
+    std::minstd_rand random;
+    std::vector<uint16_t> numbers(size_t{1} << 19);
+    for (uint16_t& number : numbers) {
+      number = static_cast<uint16_t>(0x3f00 | (random() >> 8 & 0x80ff));
+    }
+    return numbers;
+  }
+
+  std::vector<Operand> operands_;
+  cudaStream_t stream_;
+};
+
 // What this process has chosen, by the name of graph and device.
 class Choices {
  public:
@@ -130,12 +182,33 @@ class Choices {
 // JSON's word for a choice without a plan.
 constexpr const char* noPlan = "null";
 
+int64_t secondsSince1970() {
+  using namespace std::chrono;
+  return duration_cast<seconds>(system_clock::now().time_since_epoch()).count();
+}
+
+// A search that was skipped is the time when it was: the other processes of the same load skip it
+// too, so that all run the same plans, and a later load tries again.
+std::string skip() { return std::to_string(secondsSince1970()); }
+std::optional<int64_t> skippedAt(const std::string& json) {
+  int64_t time = 0;
+  const char* const end = json.data() + json.size();
+  return std::from_chars(json.data(), end, time).ptr == end ? std::optional(time) : std::nullopt;
+}
+
+bool wasSkippedJustNow(const PlanFile& file) {
+  const std::optional<std::string> json = file.read();
+  const std::optional<int64_t> time = json ? skippedAt(*json) : std::nullopt;
+  return time && std::abs(secondsSince1970() - *time) <= skipHolds;
+}
+
 // What an earlier process chose, as far as it still holds here.
 std::optional<Choice> storedChoice(const Target& target, const PlanFile& file, bool hasAlternative,
                                    const Limits& limits) {
   const std::optional<std::string> json = file.read();
   if (!json) return {};
   if (*json == noPlan) return hasAlternative ? std::optional(Choice()) : std::nullopt;
+  if (skippedAt(*json)) return {};
   std::optional<Plan> plan = parsePlan(target, *json);
   if (!plan || plan->workspaceBytes() > limits.workspaceBytes) return {};
   return std::make_shared<const Plan>(std::move(*plan));
@@ -154,16 +227,18 @@ struct Contender {
 
 // Tries plans until enough of them ran, then the alternative; throws when nothing runs.
 Contender fastest(Target& target, const OperationGraph& graph, const KernelFromPlan& make,
-                  bool hasAlternative, const Limits& limits, Trial& trial) {
+                  const Instruction& instruction, SearchBudget* budget, const Limits& limits,
+                  Trial& trial) {
   std::optional<Error> failure;
   Contender winner;
   float best = std::numeric_limits<float>::infinity();
   const auto runs = [&](const Choice& choice) {
     progress::advance();
     const std::string engine = choice ? choice->engine() : "own kernels beside a plain plan";
-    const bool fused = choice && hasAlternative;
+    const bool fused = choice && budget != nullptr;
     try {
       std::unique_ptr<Kernel> kernel = make(choice);
+      const RandomOperands numbers(instruction, trial.stream());
       const float time = trial.time(*kernel, best);
       winner.record.add(engine, fused, time);
       if (time >= best) return true;
@@ -178,10 +253,14 @@ Contender fastest(Target& target, const OperationGraph& graph, const KernelFromP
       return false;
     }
   };
+  const double start = limits.clock();
   const std::string reason = proposePlans(target, graph, limits, [&](Plan plan) {
     return runs(std::make_shared<const Plan>(std::move(plan)));
   });
-  if (hasAlternative) runs(nullptr);
+  if (budget != nullptr) {
+    budget->note(graph.family, limits.clock() - start, winner.kernel != nullptr);
+    runs(nullptr);
+  }
   if (winner.kernel) return winner;
   const std::string none = "there is no plan for " + graph.name + " on " + target.name() + ": " +
                            reason + "; try another --precision or a smaller --batch";
@@ -194,16 +273,22 @@ Contender fastest(Target& target, const OperationGraph& graph, const KernelFromP
 }  // namespace
 
 std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph,
-                                     const KernelFromPlan& make, bool hasAlternative) {
+                                     const Instruction& instruction, const KernelFromPlan& make,
+                                     SearchBudget* budget) {
   static Choices& choices = *new Choices;  // never destroyed, as the target is not
-  const Limits limits = limitsFromEnvironment();
+  Limits limits = limitsFromEnvironment();
   const std::string name = nameOf(target, graph, limits);
   if (const auto known = choices.find(name)) return make(*known);
 
   Trial trial(target);
   PlanFile file(planFolder(), name);
+  const auto unsearched = [&] {
+    std::unique_ptr<Kernel> kernel = make(nullptr);
+    trial.run(*kernel);
+    return kernel;
+  };
   const auto stored = [&]() -> std::unique_ptr<Kernel> {
-    const auto choice = storedChoice(target, file, hasAlternative, limits);
+    const auto choice = storedChoice(target, file, budget != nullptr, limits);
     if (!choice) return nullptr;
     try {
       std::unique_ptr<Kernel> kernel = make(*choice);
@@ -216,13 +301,25 @@ std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph
     }
   };
   if (auto kernel = stored()) return kernel;
+  if (budget != nullptr && wasSkippedJustNow(file)) return unsearched();
   {
     const progress::WaitingScope waiting;
     file.lock(longestWait);
   }
   if (auto kernel = stored()) return kernel;
+  if (budget != nullptr && wasSkippedJustNow(file)) return unsearched();
 
-  Contender winner = fastest(target, graph, make, hasAlternative, limits, trial);
+  if (budget != nullptr) {
+    const double allowance = budget->allowance(graph.family);
+    if (allowance == 0) {
+      file.write(skip());
+      return unsearched();
+    }
+    limits.clock = budget->clock();
+    limits.seconds = std::min(limits.seconds, allowance);
+    limits.patience = std::min(limits.patience, allowance);
+  }
+  Contender winner = fastest(target, graph, make, instruction, budget, limits, trial);
   choices.keep(name, winner.choice);
   file.write(winner.choice ? winner.choice->json() : noPlan);
   file.tell(winner.record.json());

@@ -15,7 +15,9 @@ using Choice = std::shared_ptr<const Plan>;
 // Makes the whole kernel that a plan is part of, or, from null, the alternative.
 using KernelFromPlan = std::function<std::unique_ptr<Kernel>(const Choice&)>;
 
-// The fastest kernel that `make` gives for the graph's plans and, if there is one, for null.
+// The fastest kernel that `make` gives for the graph's plans and, where there is an alternative to
+// them, for null. What looking for plans may take is then the budget's affair, null without an
+// alternative; a search that it does not allow leaves the alternative, for this load.
 //
 // The choice is kept in this process, so that a graph that occurs again gets the same plan, and in
 // the folder of `planFolder()`. Processes that want the same graph at once wait there for the first
@@ -24,10 +26,11 @@ using KernelFromPlan = std::function<std::unique_ptr<Kernel>(const Choice&)>;
 // their own share of the gradients, nothing that they must agree on.
 //
 // Every kernel that is returned for a plan new to this process ran once before: its code is loaded
-// before a graph is recorded or a collective runs. Kernels run on their real buffers, all of which
-// are zero while programs are prepared, so they leave zeros (statistics apart, which are written
-// before they are read).
+// before a graph is recorded or a collective runs. Kernels run on the instruction's own operands,
+// which are zero while programs are prepared and when this returns. While kernels are timed they
+// hold random numbers: on zeros a GPU draws less power and clocks higher than in training.
 std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph,
-                                     const KernelFromPlan& make, bool hasAlternative = false);
+                                     const Instruction& instruction, const KernelFromPlan& make,
+                                     SearchBudget* budget = nullptr);
 
 }  // namespace onehour::cuda
