@@ -1,7 +1,13 @@
 // The development kit of ILSVRC 2012: which class its numbers mean, from meta.mat, a MATLAB file of
-// level 5 (MathWorks, "MAT-File Format"), of which this reads what that file needs.
+// level 5 (MathWorks, "MAT-File Format"), of which this reads two fields of one table.
 
 import { inflateSync } from "node:zlib";
+
+/** Of the file, and of all that is inflated of it; the kit's own needs a tenth. */
+const mostBytes = 16 << 20;
+const mostLetters = 64; // of a class's name
+const headerBytes = 128;
+const littleEndian = "IM"; // at the header's end
 
 /** Types of data elements. */
 const compressed = 15;
@@ -9,21 +15,21 @@ const matrix = 14;
 /** Classes of arrays. */
 const structure = 2;
 const characters = 4;
+const firstNumeric = 6; // and all above
 
 /** How the numbers of a data element are stored. */
-const numbers: Readonly<Record<number, (bytes: Buffer) => number[]>> = {
-  1: (bytes) => [...new Int8Array(bytes)],
-  2: (bytes) => [...bytes],
-  3: (bytes) => each(bytes, 2, (at) => bytes.readInt16LE(at)),
-  4: (bytes) => each(bytes, 2, (at) => bytes.readUInt16LE(at)),
-  5: (bytes) => each(bytes, 4, (at) => bytes.readInt32LE(at)),
-  6: (bytes) => each(bytes, 4, (at) => bytes.readUInt32LE(at)),
-  9: (bytes) => each(bytes, 8, (at) => bytes.readDoubleLE(at)),
-  16: (bytes) => [...bytes.toString("utf8")].map((letter) => letter.codePointAt(0)!),
+const numbers: Readonly<
+  Record<number, { width: number; read(bytes: Buffer, at: number): number }>
+> = {
+  1: { width: 1, read: (bytes, at) => bytes.readInt8(at) },
+  2: { width: 1, read: (bytes, at) => bytes.readUInt8(at) },
+  3: { width: 2, read: (bytes, at) => bytes.readInt16LE(at) },
+  4: { width: 2, read: (bytes, at) => bytes.readUInt16LE(at) },
+  5: { width: 4, read: (bytes, at) => bytes.readInt32LE(at) },
+  6: { width: 4, read: (bytes, at) => bytes.readUInt32LE(at) },
+  9: { width: 8, read: (bytes, at) => bytes.readDoubleLE(at) },
+  16: { width: 1, read: (bytes, at) => bytes.readUInt8(at) }, // UTF-8, of which ASCII is asked
 };
-
-const each = (bytes: Buffer, width: number, read: (at: number) => number) =>
-  Array.from({ length: Math.floor(bytes.length / width) }, (_, i) => read(i * width));
 
 interface Element {
   type: number;
@@ -31,62 +37,99 @@ interface Element {
 }
 
 /** The data elements that lie one behind the other. */
-function elementsOf(bytes: Buffer): Element[] {
-  const elements: Element[] = [];
+function* elementsOf(bytes: Buffer): Generator<Element> {
   for (let at = 0; at + 8 <= bytes.length; ) {
     const tag = bytes.readUInt32LE(at);
-    if (tag >>> 16) {
-      // The small format: length and data within eight bytes.
-      elements.push({ type: tag & 0xffff, bytes: bytes.subarray(at + 4, at + 4 + (tag >>> 16)) });
-      at += 8;
-      continue;
-    }
-    const length = bytes.readUInt32LE(at + 4);
-    if (length > bytes.length - at - 8) throw new Error("it is cut short");
-    elements.push({ type: tag, bytes: bytes.subarray(at + 8, at + 8 + length) });
+    const small = tag >>> 16; // of the small format: length and data within eight bytes
+    if (small > 4) throw new Error("a small element has more than four bytes");
+    const length = small || bytes.readUInt32LE(at + 4);
+    const start = at + (small ? 4 : 8);
+    if (start + length > bytes.length) throw new Error("it is cut short");
+    yield { type: tag & 0xffff, bytes: bytes.subarray(start, start + length) };
     // All but compressed ones are padded to eight bytes.
-    at += 8 + (tag === compressed ? length : Math.ceil(length / 8) * 8);
+    at = small ? at + 8 : start + (tag === compressed ? length : Math.ceil(length / 8) * 8);
   }
-  return elements;
 }
 
-const numbersOf = ({ type, bytes }: Element): number[] => numbers[type]?.(bytes) ?? [];
+/** At most `most` numbers of an element. */
+function numbersOf(element: Element | undefined, most: number): number[] {
+  const kind = numbers[element?.type ?? 0];
+  if (!element || !kind) return [];
+  const count = Math.min(most, Math.floor(element.bytes.length / kind.width));
+  return Array.from({ length: count }, (_, i) => kind.read(element.bytes, i * kind.width));
+}
 
-/** An array: numbers, a text, or records of arrays. */
-type MatlabArray = number[] | string | Record<string, MatlabArray>[];
+/** An array: its class, and the elements behind flags, dimensions and name. */
+function partsOf({ type, bytes }: Element): { kind: number; parts: Element[] } {
+  if (type !== matrix) return { kind: 0, parts: [] };
+  const [flags, , , ...parts] = elementsOf(bytes);
+  return { kind: flags?.bytes[0] ?? 0, parts };
+}
 
-function arrayOf({ bytes }: Element): MatlabArray {
-  const [flags, , , ...rest] = elementsOf(bytes);
-  const kind = flags ? flags.bytes[0]! : 0;
-  if (kind === characters) return String.fromCodePoint(...(rest[0] ? numbersOf(rest[0]) : []));
-  if (kind !== structure) return rest[0] ? numbersOf(rest[0]) : [];
-  const [width, names, ...cells] = rest;
-  const length = numbersOf(width!)[0]!;
-  const fields = Array.from({ length: names!.bytes.length / length }, (_, i) =>
-    names!.bytes.toString("latin1", i * length, (i + 1) * length).replace(/\0.*$/s, ""),
+/** The first number of an array of numbers. */
+function numberIn(element: Element): number | undefined {
+  const { kind, parts } = partsOf(element);
+  return kind >= firstNumeric ? numbersOf(parts[0], 1)[0] : undefined;
+}
+
+/** An array of letters, if it is one and short. */
+function textIn(element: Element): string | undefined {
+  const { kind, parts } = partsOf(element);
+  const codes = numbersOf(parts[0], mostLetters + 1);
+  const isText = kind === characters && codes.length > 0 && codes.length <= mostLetters;
+  return isText && codes.every((code) => code > 0x20 && code < 0x7f)
+    ? String.fromCharCode(...codes)
+    : undefined;
+}
+
+/** The names of a table's fields: texts of one width, padded with zeros. */
+function fieldsOf(width: Element | undefined, names: Element | undefined): string[] {
+  const [letters = 0] = numbersOf(width, 1);
+  if (!names || !(letters >= 1) || names.bytes.length % letters !== 0) {
+    throw new Error("the names of a table's fields have no width that fits them");
+  }
+  return Array.from({ length: names.bytes.length / letters }, (_, i) =>
+    names.bytes.toString("latin1", i * letters, (i + 1) * letters).replace(/\0.*$/s, ""),
   );
-  return Array.from({ length: Math.floor(cells.length / fields.length) }, (_, i) =>
-    Object.fromEntries(fields.map((field, f) => [field, arrayOf(cells[i * fields.length + f]!)])),
-  );
+}
+
+/** Adds the classes of a variable, if it is a table that has them. */
+function addSynsets(variable: Element, names: Map<number, string>): void {
+  const { kind, parts } = partsOf(variable);
+  if (kind !== structure) return;
+  const [width, fieldNames, ...cells] = parts;
+  const fields = fieldsOf(width, fieldNames);
+  const [idAt, nameAt] = [fields.indexOf("ILSVRC2012_ID"), fields.indexOf("WNID")];
+  if (idAt < 0 || nameAt < 0) return;
+  for (let row = 0; row + fields.length <= cells.length; row += fields.length) {
+    const id = numberIn(cells[row + idAt]!);
+    const name = textIn(cells[row + nameAt]!);
+    if (id === undefined || name === undefined) {
+      throw new Error(
+        `row ${row / fields.length + 1} has no number or no name of up to ${mostLetters} letters`,
+      );
+    }
+    names.set(id, name);
+  }
 }
 
 /** Names of the classes by their ILSVRC2012_ID, from the bytes of meta.mat; throws what is wrong. */
 export function readSynsets(file: Buffer): Map<number, string> {
-  const header = 128; // bytes
+  if (file.length > mostBytes) throw new Error(`it has more than ${mostBytes} bytes`);
+  if (file.toString("latin1", headerBytes - 2, headerBytes) !== littleEndian) {
+    throw new Error("it is no MATLAB file of level 5; expected the development kit's own");
+  }
   const names = new Map<number, string>();
-  for (const element of elementsOf(file.subarray(header))) {
-    const inner =
-      element.type === compressed ? elementsOf(inflateSync(element.bytes))[0]! : element;
-    if (inner.type !== matrix) continue;
-    const value = arrayOf(inner);
-    if (!Array.isArray(value)) continue;
-    for (const record of value) {
-      if (typeof record !== "object") continue;
-      const { ILSVRC2012_ID: id, WNID: name } = record;
-      if (Array.isArray(id) && typeof id[0] === "number" && typeof name === "string") {
-        names.set(id[0], name);
-      }
+  let left = mostBytes;
+  for (const element of elementsOf(file.subarray(headerBytes))) {
+    if (element.type !== compressed) {
+      addSynsets(element, names);
+      continue;
     }
+    const inflated = inflateSync(element.bytes, { maxOutputLength: Math.max(1, left) });
+    left -= inflated.length;
+    const [variable] = elementsOf(inflated);
+    if (variable) addSynsets(variable, names);
   }
   if (names.size === 0) throw new Error("it holds no synsets with ILSVRC2012_ID and WNID");
   return names;

@@ -55,6 +55,18 @@ function inOrder(text: string, images: readonly string[], classOf: ClassOf): Map
   return new Map(images.map((image, i) => [image, classOf(lines[i]!, i + 1)]));
 }
 
+/** What the development kit's numbers mean. */
+async function synsetsOf(file: string): Promise<Map<number, string>> {
+  try {
+    return readSynsets(await readFile(file));
+  } catch (error) {
+    throw new Error(
+      `its numbers mean what meta.mat beside it tells, and ${file} cannot be read ` +
+        `(${(error as Error).message}); expected the development kit's own file`,
+    );
+  }
+}
+
 /** "ILSVRC2012_val_00000001.JPEG n01751748", or a number from 0 in the order of the classes. */
 const pairs: Reader = (text, images, classOf) =>
   byName(
@@ -80,7 +92,7 @@ const formats: Readonly<Record<string, Reader>> = {
     ),
   // The development kit's: one ILSVRC2012_ID a line, which meta.mat beside it explains.
   "ILSVRC2012_validation_ground_truth.txt": async (text, images, classOf, folder) => {
-    const names = readSynsets(await readFile(join(folder, "meta.mat")));
+    const names = await synsetsOf(join(folder, "meta.mat"));
     return inOrder(text, images, (id, line) => classOf(names.get(Number(id)) ?? `ID ${id}`, line));
   },
   // One class's name a line.
