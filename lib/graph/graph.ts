@@ -163,7 +163,8 @@ export class Graph {
     output: 0,
     temp: 0,
   };
-  private label = "";
+  /** Where in the model nodes are being made. */
+  label = "";
 
   /** Takes the next `bytes` of an arena, at a multiple of 64. */
   reserve(arena: ArenaName, bytes: number): Storage {

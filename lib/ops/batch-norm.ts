@@ -1,5 +1,6 @@
 // Batch normalisation in the split form that synchronisation needs: statistics, merge, apply, and the
 // same for the gradient. Per-worker batch norm is the same with a group of one.
+import { OnehourError } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
 import { allGatherOp, allReduceOp } from "./collective.js";
@@ -94,6 +95,18 @@ export interface BatchNormOptions {
   group?: { communicator: string; size: number };
 }
 
+/** Of one value the batch's mean is that value: the output would be β whatever the input (PyTorch). */
+function requireSeveralValues({ graph, shape }: Value, ranks: number): void {
+  const [N = 0, H = 0, W = 0] = shape;
+  if (ranks * N * H * W !== 1) return;
+  throw new OnehourError(
+    "ERR_ONEHOUR_SHAPE",
+    `[batch-norm] ${graph.label === "" ? "x" : graph.label} has one value a channel in training, ` +
+      `${N} image of ${H}×${W}, which its own mean cancels; expected more than one: take larger ` +
+      "batches (--batch 2) or images, or synchronise the statistics of several ranks (--sync-bn)",
+  );
+}
+
 /**
  * y = γ·(x − mean)/√(variance + ε) + β (+ residual), then ReLU where asked for, per channel.
  *
@@ -103,7 +116,7 @@ export interface BatchNormOptions {
  *
  * @param x [N, H, W, C], f32 or bf16
  * @returns y of the same shape and type
- * @throws OnehourError ERR_ONEHOUR_SHAPE
+ * @throws OnehourError ERR_ONEHOUR_SHAPE; also for one value a channel in training
  */
 export function batchNorm(x: Value, options: BatchNormOptions): Value {
   const { gamma, beta, training = true, epsilon = EPSILON, decay = 0.9, gain = 0.1 } = options;
@@ -113,6 +126,7 @@ export function batchNorm(x: Value, options: BatchNormOptions): Value {
   const normalized = () => {
     if (!training)
       return g.apply(batchNormInference, { x, ...running, gamma, beta }, { relu: 0, epsilon }).y;
+    requireSeveralValues(x, group?.size ?? 1);
     let { statistics } = g.apply(batchNormStatistics, { x });
     if (group !== undefined && group.size > 1)
       statistics = g.apply(

@@ -9,15 +9,17 @@ import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import { keepAs, writeAtomically } from "./files.js";
-import { refuseFile, requireFit, type Shapes } from "./fit.js";
+import { requireFit, type Shapes } from "./fit.js";
 import { isSealed, unsealed } from "./header-checksum.js";
 import { formatPosition, type Position, parsePosition } from "./position.js";
+import { refuseFile } from "./refuse-file.js";
 import {
   formatSafetensors,
   parseSafetensors,
   type StoredTensor,
   toFloat32,
 } from "./safetensors.js";
+import { requireSound, unsound } from "./soundness.js";
 
 export const checkpointName = "checkpoint.safetensors";
 export const previousName = "checkpoint.previous.safetensors";
@@ -65,8 +67,9 @@ export function checksum(data: Float32Array): string {
 }
 
 /**
- * The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics. Steps
- * are queued between the checksums of two tensors.
+ * The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics. Steps are
+ * queued between the checksums of two tensors. Throws ERR_ONEHOUR_NOT_FINITE for what would be refused
+ * when it is read.
  */
 export async function formatCheckpoint(
   layouts: readonly TensorLayout[],
@@ -92,6 +95,8 @@ export async function formatCheckpoint(
   }
   const checksums: Record<string, string> = {};
   for (const { name, data } of tensors) {
+    const problem = unsound(name, data);
+    if (problem !== undefined) throw new OnehourError("ERR_ONEHOUR_NOT_FINITE", problem);
     checksums[name] = checksum(data);
     await setImmediate();
   }
@@ -322,7 +327,10 @@ export async function readLastCheckpoint(
 ): Promise<FoundState> {
   const read = async (name: string) => {
     const file = join(folder, name);
-    return { name, file, checkpoint: await readCheckpoint(file) };
+    const checkpoint = await readCheckpoint(file);
+    const { weights, momentum = [], ranks = [] } = checkpoint;
+    for (const tensors of [weights, momentum, ...ranks]) requireSound(file, tensors);
+    return { name, file, checkpoint };
   };
   const found = await read(checkpointName).catch(async (error: OnehourError) => {
     if (["EACCES", "EPERM"].includes(causeOf(error))) throw error; // it may well be whole

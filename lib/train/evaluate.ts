@@ -121,7 +121,8 @@ export async function evaluateCheckpoint(
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   const precision = choosePrecision(options.precision, device.properties);
-  const batch = Math.min(options.batch ?? 100, dataset.test.length);
+  // Two at least, which batch norm needs in the training programs that are compiled along with it.
+  const batch = Math.max(2, Math.min(options.batch ?? 100, dataset.test.length));
   const compiled = (name: string) =>
     compile(resnet(name, { images: dataset.images, classes: dataset.classes }), {
       batch,

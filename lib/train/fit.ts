@@ -1,20 +1,13 @@
 // Whether the weights of a file are a model's, but for a head of another number of classes.
 
-import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { plural } from "../words.js";
 import type { Checkpoint } from "./checkpoint.js";
+import { refuseFile } from "./refuse-file.js";
+import { requireSound } from "./soundness.js";
 
 /** Shapes of a file's tensors, by name. */
 export type Shapes = Map<string, readonly number[]>;
-
-/** The error for a file of weights that cannot be used. */
-export function refuseFile(file: string, problem: string, advice: string): OnehourError {
-  return new OnehourError(
-    "ERR_ONEHOUR_CHECKPOINT",
-    `${file}: ${problem}. It was left as it is; ${advice}`,
-  );
-}
 
 /** The layer of the classes: how many a file's weights have, how many the model, and its tensors. */
 export interface OtherHead {
@@ -58,8 +51,8 @@ function withoutHead<T>(tensors: ReadonlyMap<string, T>, { tensors: head }: Othe
 }
 
 /**
- * Throws ERR_ONEHOUR_CHECKPOINT, naming file and model, unless the weights fit. With `head`, which
- * starts anew, those of all other layers need to.
+ * Throws ERR_ONEHOUR_CHECKPOINT, naming file and model, unless the weights fit and are sound. With
+ * `head`, which starts anew, those of all other layers need to.
  */
 export function requireFit(
   file: string,
@@ -69,7 +62,10 @@ export function requireFit(
   head?: OtherHead,
 ): void {
   const problem = head ? misfitBeside(checkpoint, layouts, head) : misfit(checkpoint, layouts);
-  if (!problem) return;
+  if (!problem) {
+    requireSound(file, head ? withoutHead(checkpoint.weights, head) : checkpoint.weights);
+    return;
+  }
   const wrong = `these are not weights of ${model} for this data set: ${problem}`;
   const other = otherHead(checkpoint.shapes, layouts);
   if (other && !head && !misfitBeside(checkpoint, layouts, other)) {

@@ -31,13 +31,15 @@ const epoch = z.looseObject({
   seconds: measure,
 });
 
+const warning = z.looseObject({ type: z.literal("warning"), step: count, text: z.string() });
+
 const end = z.looseObject({
   type: z.literal("end"),
   status: z.enum(["finished", "interrupted", "failed"]),
   steps: count,
 });
 
-const readable = z.discriminatedUnion("type", [step, epoch, end]);
+const readable = z.discriminatedUnion("type", [step, epoch, warning, end]);
 
 /** Whether a value read from a log is one of its lines; they may hold more than is asked for. */
 export function isLogLine(value: unknown): boolean {

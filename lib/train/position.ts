@@ -1,6 +1,6 @@
 // Where a run stands: as a checkpoint's metadata tell it, and whether a run can stand there at all.
 
-import { refuseFile } from "./fit.js";
+import { refuseFile } from "./refuse-file.js";
 import type { Schedule } from "./schedule.js";
 
 /** Where a run stands, beside its tensors. */

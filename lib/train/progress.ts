@@ -115,11 +115,10 @@ export class Progress {
     return this.epochs.at(-1)?.epoch === this.at.epoch;
   }
 
-  /** Whether the last epoch that was evaluated is more accurate than all before. */
+  /** Whether the last epoch that was evaluated, with a finite loss, is more accurate than all before. */
   get isBest(): boolean {
     const last = this.epochs.at(-1);
-    return (
-      last !== undefined && this.epochs.every((epoch) => epoch === last || epoch.top1 < last.top1)
-    );
+    if (!last || !Number.isFinite(last.testLoss)) return false;
+    return this.epochs.every((epoch) => epoch === last || epoch.top1 < last.top1);
   }
 }

@@ -37,6 +37,17 @@ export function resultOf(
   };
 }
 
+/** What a run ends with where it stands. */
+export function runResult(
+  status: Result["status"],
+  signal: NodeJS.Signals | undefined,
+  { out, model }: { out: string; model: string },
+  { step, seconds, epochs }: { step: number; seconds: number; epochs: readonly EpochLine[] },
+): Result {
+  const interrupted = status === "interrupted" && signal ? { signal } : {};
+  return resultOf({ status, ...interrupted, out, model, steps: step, seconds }, epochs);
+}
+
 /** The last line of a run that came to an end, or was interrupted. */
 export function endLine(result: Result): Extract<LogLine, { type: "end" }> {
   const { status, steps, seconds, top1, medianTop1Error } = result;

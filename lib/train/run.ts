@@ -24,7 +24,7 @@ import {
 } from "./prepare.js";
 import { Progress } from "./progress.js";
 import { requireSameReplicas } from "./replicas.js";
-import { endLine, resultOf } from "./result.js";
+import { endLine, runResult } from "./result.js";
 import {
   createRecipe,
   holdRunFolder,
@@ -44,6 +44,7 @@ import {
   stepsOf,
 } from "./schedule.js";
 import { Stop } from "./stop.js";
+import { explainTestLoss } from "./test-loss.js";
 import { notFinite } from "./trace.js";
 import { Queue, type StepResult, Trainer } from "./trainer.js";
 
@@ -124,7 +125,7 @@ class Run {
       },
       position: () => this.progress.position,
       syncLog: async () => await this.log?.sync(),
-      say: (text) => this.say(text),
+      say: this.say,
     });
   }
 
@@ -150,9 +151,9 @@ class Run {
     }
   }
 
-  private say(text: string): void {
+  private readonly say = (text: string): void => {
     if (this.leads) this.options.onEvent({ type: "message", text });
-  }
+  };
 
   private describe(): void {
     const { recipe, dataset, device } = this.options;
@@ -186,8 +187,9 @@ class Run {
         if (!resume) await this.hold(); // what is refused until here leaves no folder
         await (resume ? updateRecipe : createRecipe)(recipe.out, recipe);
       }
-      const say = (text: string) => this.say(text);
-      const kept = own.finished ? lines : await rewindLog(recipe.out, step, stepsPerEpoch, say);
+      const kept = own.finished
+        ? lines
+        : await rewindLog(recipe.out, step, stepsPerEpoch, this.say);
       own.epochs = kept.filter((line) => line.type === "epoch");
       if (!own.finished) this.log = new Log(recipe.out, (text) => this.say(warning(text)));
     }
@@ -222,7 +224,7 @@ class Run {
     this.lock = await holdRunFolder(recipe.out, resume, {
       seconds: resume ? recipe.timeout : 0,
       stopped: () => this.stop.requested,
-      say: (text) => this.say(text),
+      say: this.say,
     });
   }
 
@@ -346,10 +348,14 @@ class Run {
   /** Evaluates on the whole test set and logs the epoch; a signal breaks it off, to be repeated. */
   private async evaluate(inputWait: number): Promise<void> {
     const { recipe, dataset, team } = this.options;
-    const { progress, queue } = this;
+    const { progress, queue, compiled } = this;
     const stopped = () => this.stop.requested;
     const result = await evaluateSplit(queue, this.loader, dataset, recipe.batch, team, stopped);
     if (!result) return;
+    if (!Number.isFinite(result.loss)) {
+      const run = { compiled, queue, team };
+      this.say(await explainTestLoss(result.loss, progress.step, run));
+    }
     const told = await this.dataReport?.gather(inputWait, progress.step);
     for (const text of told?.lines ?? []) this.say(text);
     const line = progress.finishEpoch(result, told?.wait ?? inputWait, queue.idle);
@@ -360,17 +366,7 @@ class Run {
   }
 
   private result(status: Result["status"]): Result {
-    const { recipe } = this.options;
-    const { signal } = this.stop;
-    const facts = {
-      status,
-      ...(status === "interrupted" && signal ? { signal } : {}),
-      out: recipe.out,
-      model: recipe.model,
-      steps: this.progress.step,
-      seconds: this.progress.seconds,
-    };
-    return resultOf(facts, this.progress.epochs);
+    return runResult(status, this.stop.signal, this.options.recipe, this.progress);
   }
 
   /** Logs the end, and tells it. */
@@ -400,7 +396,7 @@ class Run {
       saving,
       trainer: (lastLearningRate, onStep) => this.trainer(lastLearningRate, onStep),
       perStep: this.progress.perStep,
-      say: (text) => this.say(text),
+      say: this.say,
     });
   }
 }

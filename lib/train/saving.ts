@@ -279,10 +279,9 @@ export class Saving {
 
   private warn(problem: string, error: Error, kept: string, next: string): void {
     const { recipe, say } = this.options;
-    const advice = isDiskFull(error) ? "Free some space" : "Make it possible to write";
-    say(
-      warning(`${problem} (${oneLine(error.message)}); ${kept}. ${advice} in ${recipe.out}${next}`),
-    );
+    const remedy = isDiskFull(error) ? "Free some space" : "Make it possible to write";
+    const advice = error instanceof OnehourError ? "" : `. ${remedy} in ${recipe.out}`;
+    say(warning(`${problem} (${oneLine(error.message)}); ${kept}${advice}${next}`));
   }
 
   private async runOnce(program: string): Promise<void> {

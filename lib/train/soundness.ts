@@ -1,6 +1,6 @@
 // Whether tensors hold numbers that a network can compute with: finite ones, and no variance below 0.
 
-import { refuseFile } from "./fit.js";
+import { refuseFile } from "./refuse-file.js";
 
 /** What is wrong with a tensor, in words; undefined where nothing is. */
 export function unsound(name: string, values: Float32Array): string | undefined {

@@ -63,6 +63,13 @@ async function traceFault(fault: StepResult, options: TraceOptions): Promise<str
   return `first in ${earliest.name}`;
 }
 
+/** What to try; no rate has had a part in the first step. */
+function adviceFor(step: number, { init, lr }: Recipe): string {
+  if (step > 0) return `Try a smaller rate (--lr ${lr / 2}) or a longer warm-up`;
+  const cause = init === undefined ? "the images or the precision" : `the weights of ${init}`;
+  return `No update came before it, so look at ${cause}, not at the rate`;
+}
+
 /**
  * The error for a step that was not finite: the layer where that began, and what is kept. All ranks
  * call it alike, with nothing queued.
@@ -78,6 +85,6 @@ export async function notFinite(fault: StepResult, options: TraceOptions): Promi
   return new OnehourError(
     "ERR_ONEHOUR_NOT_FINITE",
     `step ${fault.step} is not finite: loss ${lossText(fault.loss)}, lr ${fault.lr}; ${where}. ${kept}. ` +
-      `Try a smaller rate (--lr ${recipe.lr / 2}) or a longer warm-up`,
+      adviceFor(fault.step, recipe),
   );
 }

@@ -1,0 +1,37 @@
+// A test loss that is not finite: whether the state it was computed from is, and what to make of it.
+
+import { OnehourError } from "../errors.js";
+import type { CompiledModel } from "../graph/compile.js";
+import { type BadLayer, firstBad } from "./fault.js";
+import { readSnapshot, stateOf } from "./state.js";
+import type { Team } from "./team.js";
+import type { Queue } from "./trainer.js";
+
+/**
+ * A warning for a loss of finite weights and running statistics; all ranks call it alike. Throws
+ * ERR_ONEHOUR_NOT_FINITE naming the layer where they are not.
+ */
+export async function explainTestLoss(
+  loss: number,
+  step: number,
+  { compiled, queue, team }: { compiled: CompiledModel; queue: Queue; team: Team },
+): Promise<string> {
+  const own = firstBad(await stateOf(await readSnapshot(queue.executor), compiled), compiled);
+  const all = (await team.gather("test-loss", JSON.stringify(own ?? null))).map(
+    (text) => JSON.parse(text) as BadLayer | null,
+  );
+  const [first] = all.filter((layer) => layer !== null).sort((a, b) => a.order - b.order);
+  if (first) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_NOT_FINITE",
+      `the test loss after ${step} steps is ${loss}: not finite first in ${first.name}. ` +
+        "Try a smaller rate (--lr) or a longer warm-up",
+    );
+  }
+  return (
+    `warning: the test loss after ${step} steps is ${loss}, although all weights are finite: with the ` +
+    "running statistics, which training does not use, outputs grow beyond all numbers. Such images " +
+    "count as wrong and log.jsonl has null; training goes on. More steps bring the statistics nearer, " +
+    "as does --precise-bn"
+  );
+}

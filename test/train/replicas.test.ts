@@ -1,0 +1,103 @@
+// Real runs in which one rank's memory is spoilt behind a step: the others notice, and name it.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { logOf, temporaryFolder } from "./folder.js";
+
+const folder = temporaryFolder();
+const compiled = (name: string) =>
+  JSON.stringify(new URL(`../../dist/${name}.js`, import.meta.url).href);
+
+interface Fault {
+  workers: number;
+  rank: number;
+  arena: "param" | "state" | "weight";
+  /** Submissions of the program `last` before it. */
+  steps: number;
+  /** Byte of the arena, from its end where it is negative. */
+  at?: number;
+  recipe?: object;
+}
+
+/** Runs workers, one of which flips a bit of its device's memory behind a step. */
+async function trainWithFault(
+  name: string,
+  { workers, rank, arena, steps, at = 2, recipe }: Fault,
+) {
+  const out = join(folder, name);
+  const program = `${out}.mjs`;
+  const common = {
+    ...{ dataset: "synthetic:12x12x1:4:224", model: "resnet8", batch: 8, epochs: 1, device: "cpu" },
+    ...{ threads: 1, milestones: [], out },
+  };
+  writeFileSync(
+    program,
+    `import { openDevice } from ${compiled("device")};
+     import { train } from ${compiled("train/train")};
+     if (process.env.ONEHOUR_RANK === "${rank}") {
+       const device = openDevice({ device: "cpu", threads: 1 });
+       const text = ${JSON.stringify("onehour-program 1\nname none\narena input 64 slots=1\n")};
+       const executor = await device.load([{ name: "none", text }]);
+       const { submit } = Object.getPrototypeOf(executor);
+       let count = 0;
+       Object.getPrototypeOf(executor).submit = async function (program, slot) {
+         await submit.call(this, program, slot);
+         if (program !== "last" || ++count !== ${steps}) return;
+         const size = this.memory.arenas[${JSON.stringify(arena)}];
+         const at = (${at} + size) % size;
+         const byte = await this.read(${JSON.stringify(arena)}, at, 1);
+         await this.write(${JSON.stringify(arena)}, at, Uint8Array.of(byte[0] ^ 1));
+       };
+       executor.dispose();
+       device.dispose();
+     }
+     await train(${JSON.stringify({ ...common, ...recipe })}, { output: null });`,
+  );
+  const main = new URL("../../dist/cli/main.js", import.meta.url).pathname;
+  const args = [main, "launch", "--workers", String(workers), program];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+  let stderr = "";
+  child.stderr.on("data", (chunk) => {
+    stderr += chunk;
+  });
+  const [status] = await once(child, "close");
+  return { status, stderr, out };
+}
+
+test.each<[string, Fault, RegExp]>([
+  [
+    "a parameter, at an epoch's end",
+    { workers: 3, rank: 1, arena: "param", steps: 9 },
+    /after 9 steps \w[\w.]* of rank 1 is not that of the other 2 ranks/,
+  ],
+  [
+    "momentum, at an epoch's end",
+    { workers: 3, rank: 0, arena: "state", steps: 9 },
+    /after 9 steps the momentum of \w[\w.]* of rank 0 is not that of the other 2 ranks/,
+  ],
+  [
+    "a low-precision copy, at an epoch's end",
+    { workers: 3, rank: 2, arena: "weight", steps: 9, recipe: { precision: "bf16" } },
+    /after 9 steps the low-precision copy of \w[\w.]* of rank 2 is not that of the other 2 ranks/,
+  ],
+])("%s", async (name, fault, message) => {
+  const { status, stderr, out } = await trainWithFault(name.replaceAll(/\W+/g, "-"), fault);
+  expect(stderr).toMatch(message);
+  expect(stderr).toMatch(`onehour train --resume --out ${out}`);
+  expect(status).toBe(1);
+  expect(logOf(out).filter(({ type }) => type === "epoch")).toEqual([]);
+  expect(readFileSync(join(out, "log.jsonl"), "utf8")).toMatch(/"status":"failed"/);
+  // What differs is not saved.
+  if (!fault.recipe || !("checkpointMinutes" in fault.recipe))
+    expect(existsSync(join(out, "checkpoint.safetensors"))).toBe(false);
+});
+
+test("running statistics are each rank's own", async () => {
+  const fault: Fault = { workers: 2, rank: 1, arena: "state", steps: 14, at: -254 };
+  const { status, stderr, out } = await trainWithFault("statistics", fault);
+  expect(stderr).toBe("");
+  expect(status).toBe(0);
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "finished" });
+});
