@@ -119,7 +119,7 @@ def main():
         lr=0.01,
         momentum=0.9,
         nesterov=True,
-        fused=options.device == "cuda",
+        **({"fused": True} if options.device == "cuda" else {}),
     )
     loss_function = nn.CrossEntropyLoss()
     network = torch.compile(model) if options.compile else model

@@ -219,8 +219,8 @@ describe("what nvidia-smi tells while something runs", () => {
     const script = [
       "#!/bin/sh",
       'case "$1" in',
-      '*clocks.sm,*) line="1980, 2619, 412.5, 0x0000000000000024" ;;',
       "*temperature* | *event_reasons*) exit 2 ;;",
+      '*clocks.sm,*) line="1980, 2619, 412.5, 0x0000000000000024" ;;',
       "*) line=0 ;;",
       "esac",
       'while echo "$line"; do',

@@ -22,6 +22,7 @@ export function queryGpu(fields: readonly string[]): string[] {
   const values = execFileSync("nvidia-smi", query(fields), {
     encoding: "utf8",
     stdio: ["ignore", "pipe", "ignore"],
+    timeout: 20_000, // a driver that hangs must not take the verification with it
   });
   return values.trim().split(", ");
 }
@@ -64,11 +65,7 @@ export class GpuWatch implements Disposable {
   private readonly stop: () => void = () => {};
 
   constructor() {
-    const known = new Map<Reading, string>();
-    for (const [reading, names] of Object.entries(readings) as [Reading, readonly string[]][]) {
-      const name = names.find(isAnswered);
-      if (name !== undefined) known.set(reading, name);
-    }
+    const known = answered();
     if (known.size === 0) return;
     const child = spawn("nvidia-smi", [...query([...known.values()]), `--loop-ms=${sampleEvery}`], {
       stdio: ["ignore", "pipe", "ignore"],
@@ -111,13 +108,26 @@ export class GpuWatch implements Disposable {
   }
 }
 
-/** Whether the driver's nvidia-smi knows a field. */
-function isAnswered(field: string): boolean {
+/** Whether the driver's nvidia-smi knows all of the fields. */
+function areAnswered(...fields: string[]): boolean {
   try {
-    return /^(\d|0x)/.test(queryGpu([field])[0] ?? "");
+    return queryGpu(fields).every((value) => /^\d/.test(value));
   } catch {
     return false;
   }
+}
+
+/** The fields that nvidia-smi answers: by one call where it knows the newest names of all. */
+function answered(): Map<Reading, string> {
+  const all = Object.entries(readings) as [Reading, readonly [string, ...string[]]][];
+  const newest = new Map(all.map(([reading, [name]]) => [reading, name]));
+  if (areAnswered(...newest.values())) return newest;
+  const known = new Map<Reading, string>();
+  for (const [reading, names] of all) {
+    const name = names.find((field) => areAnswered(field));
+    if (name !== undefined) known.set(reading, name);
+  }
+  return known;
 }
 
 /** A state as a person reads it. */
