@@ -20,6 +20,8 @@ export interface Rank {
   localWorldSize: number;
   /** Which launcher's variables were found. */
   source: "onehour" | "torchrun" | "openmpi" | "slurm" | "pmi" | "single";
+  /** What a user may not expect of this place. */
+  note?: string;
   /** Absent in a world of one. */
   rendezvous?: RendezvousAddress;
 }
@@ -76,7 +78,7 @@ const dialects: readonly Dialect[] = [
     source: "slurm",
     signs: ["SLURM_STEP_ID", "SLURM_PROCID"],
     rank: "SLURM_PROCID",
-    worldSize: "SLURM_NTASKS",
+    worldSize: "SLURM_STEP_NUM_TASKS",
     localRank: "SLURM_LOCALID",
     localWorldSize: tasksOnThisNode,
     meeting: (env) => {
@@ -131,20 +133,38 @@ const alone: Rank = { rank: 0, worldSize: 1, localRank: 0, localWorldSize: 1, so
  *
  * @throws OnehourError ERR_ONEHOUR_ENVIRONMENT when a variable is missing or no sensible number.
  */
-export function readEnvironment(env: Environment = process.env): Rank {
+export function readEnvironment(given: Environment = process.env): Rank {
+  const env = ofStep(given);
   const dialect = dialectOf(env);
   if (dialect === undefined) return { ...alone };
   const worldSize = whole(env, dialect.worldSize, 1);
   const rank = whole(env, dialect.rank, 0, worldSize - 1);
   const localRank = localRankOf(env, dialect);
-  const given = dialect.localWorldSize;
+  const { localWorldSize: size } = dialect;
   const [name, text] =
-    typeof given === "string" ? [given, env[given]] : [dialect.localRank, given(env)];
+    typeof size === "string" ? [size, env[size]] : [dialect.localRank, size(env)];
   const localWorldSize =
     text === undefined ? localRank + 1 : whole({ [name]: text }, name, localRank + 1);
   const result: Rank = { rank, worldSize, localRank, localWorldSize, source: dialect.source };
   if (worldSize > 1) result.rendezvous = meetingPoint(env, dialect);
+  const { SLURM_NTASKS: tasks } = env;
+  if (dialect.source === "slurm" && worldSize === 1 && Number(tasks) > 1)
+    result.note =
+      `Slurm's job has ${tasks} tasks, but this step one: a world of one, on this node. To run in ` +
+      "all tasks put srun before the command";
   return result;
+}
+
+const interactiveStep = "4294967290"; // salloc's
+
+/**
+ * A step's own number of tasks counts, not its job's; Slurm before 20.11 gave only the latter, and
+ * salloc's interactive step is one task.
+ */
+function ofStep(env: Environment): Environment {
+  const { SLURM_STEP_ID: step, SLURM_STEP_NUM_TASKS: tasks, SLURM_NTASKS: all } = env;
+  const known = tasks ?? (step === interactiveStep ? "1" : all);
+  return known === undefined ? env : { ...env, SLURM_STEP_NUM_TASKS: known };
 }
 
 function meetingPoint(env: Environment, dialect: Dialect): RendezvousAddress {
@@ -159,7 +179,7 @@ function meetingPoint(env: Environment, dialect: Dialect): RendezvousAddress {
     const port = whole({ ONEHOUR_RENDEZVOUS: match[2] }, "ONEHOUR_RENDEZVOUS", 1, 65535);
     return withToken({ host: match[1]!.replace(/^\[(.*)\]$/, "$1"), port });
   }
-  if (env.MASTER_ADDR !== undefined && env.MASTER_PORT !== undefined) {
+  if (env.MASTER_ADDR && env.MASTER_PORT !== undefined) {
     const agentListens = env.TORCHELASTIC_USE_AGENT_STORE === "True";
     const port = whole(env, "MASTER_PORT", 1, 65534) + (agentListens ? 1 : 0);
     return withToken({ host: env.MASTER_ADDR, port });

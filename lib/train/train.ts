@@ -155,7 +155,8 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   };
   const resume = options.resume === true;
   if (options.world) return await trainAsRank(partial, options.world, { resume, onEvent });
-  const { worldSize } = readEnvironment();
+  const { worldSize, note } = readEnvironment();
+  if (note !== undefined) onEvent({ type: "message", text: note });
   if (worldSize > 1) {
     requireWorkers(partial, worldSize);
     const world = await connect({ timeoutSeconds: partial.timeout });

@@ -35,6 +35,10 @@ const slurm = {
   SLURM_STEP_TASKS_PER_NODE: "2(x3),1",
   SLURM_JOB_NODELIST: "node[003-005,9],other",
 };
+const interactive = {
+  ...{ SLURM_STEP_ID: "4294967290", SLURM_JOB_ID: "77", SLURM_PROCID: "0", SLURM_LOCALID: "0" },
+  ...{ SLURM_NTASKS: "4", SLURM_STEP_NODELIST: "node003", SLURM_STEP_TASKS_PER_NODE: "1" },
+};
 const pmi = { PMI_RANK: "1", PMI_SIZE: "2", MASTER_ADDR: "head", MASTER_PORT: "29500" };
 
 const rows: [string, Record<string, string>, object][] = [
@@ -141,4 +145,23 @@ describe("readEnvironment", () => {
   ])("refuses %o", (env, message) => {
     expect(() => readEnvironment(env)).toThrow(message);
   });
+});
+
+test.each([
+  ["its own number of tasks", { ...interactive, SLURM_STEP_NUM_TASKS: "1" }],
+  ["no number of its own", interactive],
+])("salloc's interactive step with %s is a world of one, and says so", (_, env) => {
+  expect(readEnvironment(env)).toEqual({
+    source: "slurm",
+    rank: 0,
+    worldSize: 1,
+    localRank: 0,
+    localWorldSize: 1,
+    note: expect.stringMatching(/Slurm's job has 4 tasks, .* a world of one, .* srun/),
+  });
+});
+
+test("a step of fewer tasks than its job is as large as itself", () => {
+  const env = { ...slurm, SLURM_NTASKS: "16", SLURM_STEP_NUM_TASKS: "7" };
+  expect(readEnvironment(env)).toEqual(readEnvironment(slurm));
 });
