@@ -63,6 +63,8 @@ export interface World {
 
 // A launcher that watches progress ends a hang itself, and knows a long step from one.
 const supervisedSeconds = 100 * 3600;
+// Node's timers end at once when they are to last longer than 2³¹ ms.
+const longestTimer = 2e6;
 // Elsewhere nobody does: a collective then gives up after this many timeouts.
 const unsupervisedFactor = 10;
 
@@ -81,9 +83,9 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
   process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
   // Devices choose their GPU by it.
   process.env.ONEHOUR_LOCAL_RANK ??= String(localRank);
-  const timeoutSeconds = options.timeoutSeconds ?? Number(process.env.ONEHOUR_TIMEOUT ?? 60);
-  if (!(timeoutSeconds > 0))
-    throw usage(`a timeout of ${timeoutSeconds} seconds, expected a number above 0`);
+  const asked = options.timeoutSeconds ?? Number(process.env.ONEHOUR_TIMEOUT ?? 60);
+  if (!(asked > 0)) throw usage(`a timeout of ${asked} seconds, expected a number above 0`);
+  const timeoutSeconds = Math.min(asked, longestTimer);
   const supervised = process.env.ONEHOUR_HEARTBEAT_FD !== undefined;
   const collectiveSeconds = supervised ? supervisedSeconds : timeoutSeconds * unsupervisedFactor;
   let server: RendezvousServer | undefined;

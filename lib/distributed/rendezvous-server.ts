@@ -232,15 +232,24 @@ export class RendezvousServer {
 export async function hostRendezvous(
   options: ServerOptions & { host: string; port: number },
 ): Promise<RendezvousServer> {
-  const { address } = await lookup(options.host);
-  try {
-    return await RendezvousServer.listen({ ...options, host: address });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "EADDRNOTAVAIL") return RendezvousServer.listen({ ...options, host: "::" });
+  const { address } = await lookup(options.host).catch(({ code, message }) => {
     throw failure(
-      `rank 0 cannot listen at ${options.host}:${options.port} (${code ?? error}). Set MASTER_PORT ` +
-        "to a free port, the same for all ranks",
+      `MASTER_ADDR is "${options.host}", which names no host here (${code ?? message}). Set it to ` +
+        "the name or address of rank 0's machine, the same for all ranks",
     );
+  });
+  let problem: NodeJS.ErrnoException | undefined;
+  for (const host of [address, "::", "0.0.0.0"]) {
+    try {
+      return await RendezvousServer.listen({ ...options, host });
+    } catch (error) {
+      problem = error as NodeJS.ErrnoException;
+      // Not an address of this machine, or a system without IPv6.
+      if (!["EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL"].includes(problem.code ?? "")) break;
+    }
   }
+  throw failure(
+    `rank 0 cannot listen at ${options.host}:${options.port} (${problem?.code}). Set MASTER_PORT ` +
+      "to a free port, the same for all ranks",
+  );
 }

@@ -5,7 +5,11 @@ import { afterEach, describe, expect, test } from "vitest";
 import { FrameReader, sendFrame } from "../../lib/distributed/frames.js";
 import { type Rendezvous, seal, unseal } from "../../lib/distributed/rendezvous.js";
 import { joinRendezvous } from "../../lib/distributed/rendezvous-client.js";
-import { RendezvousServer, type ServerOptions } from "../../lib/distributed/rendezvous-server.js";
+import {
+  hostRendezvous,
+  RendezvousServer,
+  type ServerOptions,
+} from "../../lib/distributed/rendezvous-server.js";
 
 const token = "a secret";
 const open: { close(): unknown }[] = [];
@@ -337,4 +341,17 @@ describe("FrameReader", () => {
       expect(found).toEqual(frames);
     }
   });
+});
+
+test("a port that is taken on a machine of another address is told in words", async () => {
+  const other = await RendezvousServer.listen({ worldSize: 2, token: "other", host: "::" });
+  // An address for documentation (RFC 5737), which no machine has.
+  const asked = { worldSize: 2, token: "own", host: "192.0.2.1", port: other.port };
+  await expect(hostRendezvous(asked)).rejects.toMatchObject({
+    code: "ERR_ONEHOUR_RENDEZVOUS",
+    message: expect.stringMatching(
+      /cannot listen at 192\.0\.2\.1:\d+ \(EADDRINUSE\). Set MASTER_PORT/,
+    ),
+  });
+  await other.close();
 });
