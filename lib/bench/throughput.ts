@@ -91,7 +91,8 @@ function settingsOf(options: ThroughputOptions): {
   const { kind } = device;
   const precision = choosePrecision(options.precision, device);
   const gpus = kind === "cuda" ? defaultWorkers() : 1;
-  const counts = options.workers ?? (gpus > 1 ? [1, gpus] : [1]);
+  const asked = options.workers ?? (gpus > 1 ? [1, gpus] : [1]);
+  const counts = [...new Set(asked)].sort((a, b) => a - b);
   if (kind === "cuda") requireGpus(Math.max(...counts));
   const share = Math.max(1, Math.floor(usableCores() / Math.max(...counts)));
   const { threads = share } = options;
@@ -149,16 +150,16 @@ export function throughputTable(result: ThroughputResult): string {
   const { settings, results } = result;
   const { height, width, channels } = settings.images;
   const ours = results.filter(({ name }) => name === "onehour");
-  // Speed-up is per worker of the smallest number measured, which is 1 unless asked otherwise.
-  const base = ours.reduce((least, next) => (next.workers < least.workers ? next : least));
+  const one = ours.find(({ workers }) => workers === 1);
   const rows = results.map((row) => {
-    const speedup = (row.imagesPerSecond / base.imagesPerSecond) * base.workers;
+    const speedup = one && row.imagesPerSecond / one.imagesPerSecond;
     const planned = row.plannedBytes === undefined ? "" : megabytes(row.plannedBytes);
     const common = [row.name, String(row.workers), row.imagesPerSecond.toFixed(1)];
     const memory = [planned, megabytes(row.peakBytes)];
-    return row.name === "onehour"
-      ? [...common, `${speedup.toFixed(2)}×`, ...memory, bar(speedup / row.workers)]
-      : [...common, "", ...memory, ""];
+    if (row.name !== "onehour") return [...common, "", ...memory, ""];
+    return speedup === undefined
+      ? [...common, "–", ...memory, "–"]
+      : [...common, `${speedup.toFixed(2)}×`, ...memory, bar(speedup / row.workers)];
   });
   const header = ["", "workers", "images/s", "speed-up", "planned", "peak memory", "of ideal"];
   const lines = [
@@ -173,6 +174,8 @@ export function throughputTable(result: ThroughputResult): string {
       `\n${plural(wanted, "thread")} shared ${plural(usableCores(), "core")}: no speed-up can be ideal. ` +
         "Compare with --threads 1 or fewer workers.\n",
     );
+  if (one === undefined)
+    lines.push("\nThe speed-up is over one worker, which was not measured: add 1 to --workers.\n");
   if (result.ratio !== undefined)
     lines.push(`\nonehour / PyTorch, one process each: ${result.ratio.toFixed(2)}\n`);
   return lines.join("");

@@ -8,7 +8,7 @@ const tiny = ["--model", "resnet8", "--batch", "4", "--steps", "2", "--threads",
 
 test("--json reports every worker count and the memory", async () => {
   const { status, stdout, stderr } = await onehour([
-    ...["bench", "throughput", ...tiny, "--workers", "1,2", "--json"],
+    ...["bench", "throughput", ...tiny, "--workers", "2,1,2", "--json"],
   ]);
   expect(stderr).toBe("");
   expect(status).toBe(0);
@@ -74,6 +74,15 @@ describe("the table", () => {
     expect(text).toMatch(/onehour +2 +150\.0 +1\.50× .* █{15}░{5}$/m);
     expect(text).toMatch(/PyTorch 2 +1 +80\.0 +9 MB$/m);
     expect(text).toMatch(/one process each: 1\.25$/m);
+  });
+
+  test("tells no speed-up where one worker was not measured", () => {
+    const results = result.results.map((row) => ({ ...row, workers: 2 * row.workers }));
+    const text = throughputTable({ ...result, results });
+    expect(text).toMatch(/onehour +2 +100\.0 +– .* –$/m);
+    expect(text).toMatch(/onehour +4 +150\.0 +– .* –$/m);
+    expect(text).not.toMatch(/\d\.\d\d×|█/);
+    expect(text).toMatch("add 1 to --workers");
   });
 });
 
