@@ -10,7 +10,7 @@ const percent = (fraction: number) => `${(100 * fraction).toFixed(2)}%`;
 export function evaluateCommand(): Command {
   return new Command("evaluate")
     .description("Test the weights of a checkpoint, each image once.")
-    .argument("<checkpoint>", "a .safetensors file of a run, or with torchvision's names")
+    .argument("<checkpoint>", "a run folder, or a .safetensors file, also with torchvision's names")
     .argument("<dataset>", "fashion-mnist[:folder], synthetic[:HxWxC:classes] or a folder")
     .option(
       "--image-size <pixels>",
@@ -25,12 +25,14 @@ export function evaluateCommand(): Command {
         loss,
         correct,
         images,
+        otherData,
         damaged = [],
       } = await evaluateCheckpoint(
         checkpoint,
         dataset,
         imageSize === undefined ? {} : { imageSize },
       );
+      if (otherData !== undefined) process.stderr.write(`warning: ${otherData}\n`);
       for (const text of damaged.slice(0, mostNamed)) process.stderr.write(`${warning(text)}\n`);
       if (damaged.length > mostNamed)
         process.stderr.write(`warning: ${count(damaged.length)} images were damaged\n`);

@@ -1,11 +1,13 @@
 // Evaluation on a whole test set, each image once, whatever the number of ranks.
 
+import { statSync } from "node:fs";
+import { join } from "node:path";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { Loader } from "../data/loader.js";
 import { openDevice } from "../device.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, resnet } from "../models/resnet.js";
-import { readCheckpoint } from "./checkpoint.js";
+import { checkpointName, readCheckpoint } from "./checkpoint.js";
 import { requireFit } from "./fit.js";
 import { inAdvance } from "./in-advance.js";
 import { batchesAhead, slotsFor } from "./prepare.js";
@@ -24,6 +26,8 @@ export interface Evaluation {
   correct: number;
   /** Images counted; all of the test set's. */
   images: number;
+  /** That the weights were trained on another data set than they are tested on. */
+  otherData?: string;
   /** What was wrong with which images; those of which nothing could be decoded count as grey. */
   damaged?: string[];
 }
@@ -97,19 +101,41 @@ function nearestModel(
   return ranked.sort((a, b) => b.share - a.share)[0]!.model;
 }
 
+/** A data set by its fingerprint, without what changes its images' size and colors only. */
+function identity(fingerprint: string): string {
+  const [kind, ...parts] = fingerprint.split(":");
+  return [kind, ...(kind === "folder" ? parts.slice(-1) : parts)].join(":");
+}
+
+/** A data set by its fingerprint, as a user knows it. */
+function dataName(fingerprint: string): string {
+  const [kind = ""] = fingerprint.split(":");
+  if (kind === "synthetic") return fingerprint;
+  return kind === "folder" ? "a folder of other images" : `${kind} of other files`;
+}
+
+function tellOtherData(file: string, trained: string | undefined, tested: Dataset) {
+  if (trained === undefined || identity(trained) === identity(tested.fingerprint)) return undefined;
+  return `${file} was trained on ${dataName(trained)}, and is tested on ${tested.name}`;
+}
+
 /** Programs of an evaluation: the forward pass, and what makes the low-precision weights for it. */
 const needed: ReadonlySet<string> = new Set(["evaluate", "weights"]);
 
 /**
- * Evaluates the weights of a safetensors file (a checkpoint, or torchvision's names) on the whole
+ * Evaluates the weights of a safetensors file (a checkpoint, or torchvision's names), or of a run
+ * folder's checkpoint, on the whole
  * test set of a data set. Throws ERR_ONEHOUR_CHECKPOINT when the file is broken or of no model
  * for this data set, ERR_ONEHOUR_RECIPE for a precision that the device cannot do.
  */
 export async function evaluateCheckpoint(
-  file: string,
+  path: string,
   datasetName: string,
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
+  const file = statSync(path, { throwIfNoEntry: false })?.isDirectory()
+    ? join(path, checkpointName)
+    : path;
   const checkpoint = await readCheckpoint(file);
   const dataset = await openDataset(datasetName, {
     imageSize: options.imageSize,
@@ -157,7 +183,12 @@ export async function evaluateCheckpoint(
     const queue = new Queue(executor, model.output);
     const evaluation = (await evaluateSplit(queue, loader, dataset, batch))!;
     const damaged = dataset.inspection?.takeNew().map(({ text }) => text) ?? [];
-    return { ...evaluation, ...(damaged.length > 0 ? { damaged } : {}) };
+    const otherData = tellOtherData(file, checkpoint.data, dataset);
+    return {
+      ...evaluation,
+      ...(otherData ? { otherData } : {}),
+      ...(damaged.length > 0 ? { damaged } : {}),
+    };
   } finally {
     executor.dispose();
   }
