@@ -8,6 +8,7 @@ import bindings from "bindings";
 import { call } from "./call.js";
 import type { Executor, NativeCommunicator } from "./device.js";
 import { OnehourError } from "./errors.js";
+import { filesLimit } from "./system-errors.js";
 
 /**
  * Iterations that an idle OpenMP thread spins before it sleeps. Spinning takes the core from
@@ -177,6 +178,7 @@ function missingNote(): string {
 }
 
 const faults: readonly { pattern: RegExp; explain: (match: RegExpExecArray) => string }[] = [
+  { pattern: /too many open files/i, explain: () => `cannot be opened: ${filesLimit()}` },
   {
     pattern: /(lib(?:cudnn|nccl|cublas|nvrtc)[\w.+-]*): cannot open shared object file/,
     explain: (match) =>

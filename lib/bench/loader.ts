@@ -1,5 +1,5 @@
 // Images per second of decoding an image folder's crops, against PyTorch's DataLoader with Pillow.
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { requireThreads, usableCores } from "../cores.js";
@@ -7,6 +7,7 @@ import { openImageFolder } from "../data/image-folder.js";
 import { type InputLayout, Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import { OnehourError } from "../errors.js";
+import { exists } from "../exists.js";
 import { plural } from "../words.js";
 import { median } from "./median.js";
 import { startPython } from "./python.js";
@@ -173,7 +174,7 @@ async function startDataLoader(
   folder: string,
   { size, threads, batch }: { size: number; threads: number; batch: number },
 ): Promise<Contender> {
-  if (!existsSync(join(folder, "train"))) {
+  if (!exists(join(folder, "train"))) {
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
       `--against pytorch reads pictures from train/CLASS/ and val/CLASS/, which ${folder} lacks; ` +

@@ -1,8 +1,8 @@
 // `onehour launch`: runs a user's own script in k worker processes that can `connect()`.
-import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
+import { exists } from "../exists.js";
 import { usageError, wholeNumber } from "./values.js";
 
 export function launchCommand(): Command {
@@ -14,7 +14,7 @@ export function launchCommand(): Command {
     .passThroughOptions()
     .action(async (script: string, args: string[], options: { workers?: number }) => {
       const path = resolve(script);
-      if (!existsSync(path))
+      if (!exists(path))
         throw usageError(
           `${path} does not exist. Name a script that does, for example: ` +
             `onehour launch --workers ${options.workers ?? 2} examples/all-reduce.ts`,

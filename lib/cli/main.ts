@@ -1,5 +1,13 @@
 #!/usr/bin/env node
 // The `onehour` command: guards the process before anything else is loaded, then runs the program.
 import "../distributed/guard.js";
+import { explainSystemError } from "../system-errors.js";
 
-await import("./program.js");
+try {
+  await import("./program.js");
+} catch (error) {
+  const text = explainSystemError(error);
+  if (text === undefined) throw error;
+  process.stderr.write(`onehour: ${text}\n`);
+  process.exitCode = 1;
+}

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { OnehourError } from "../errors.js";
+import { explainSystemError } from "../system-errors.js";
 import { benchCommand } from "./bench.js";
 import { buildCommand } from "./build.js";
 import { evaluateCommand } from "./evaluate.js";
@@ -38,6 +39,11 @@ function exitStatus(error: unknown): number {
   if (error instanceof OnehourError) {
     process.stderr.write(`onehour: ${error.message}\n`);
     return isUsageError(error) ? 2 : 1;
+  }
+  const text = explainSystemError(error);
+  if (text !== undefined) {
+    process.stderr.write(`onehour: ${text}\n`);
+    return 1;
   }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
   process.stderr.write(`onehour: this is a bug in onehour, please report it:\n${stack}\n`);

@@ -1,8 +1,9 @@
 // Reads a recipe: one of the package's by its name, or a file, JSON or a TypeScript or JavaScript module
 // whose default export is the recipe.
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { exists } from "../exists.js";
 import type { RecipeInput } from "../train/recipe.js";
 import { usageError } from "./values.js";
 
@@ -17,7 +18,7 @@ function recipeNames(): string[] {
 export async function readRecipe(nameOrFile: string): Promise<RecipeInput> {
   const isName = recipeNames().includes(nameOrFile);
   const path = isName ? resolve(packaged, `${nameOrFile}.json`) : resolve(nameOrFile);
-  if (!existsSync(path))
+  if (!exists(path))
     throw usageError(
       `The recipe ${path} does not exist. Name a .json or .ts file, for example the recipe.json ` +
         `of an earlier run folder, or one of ${recipeNames().join(", ")}.`,

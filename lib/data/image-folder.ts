@@ -1,10 +1,9 @@
 // A folder of images, in ImageNet's layout (train/CLASS/* and val/CLASS/*) or in tar shards, decoded as
 // they are needed.
 
-import { existsSync } from "node:fs";
-import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
+import { exists } from "../exists.js";
 import { counted, plural, warning } from "../words.js";
 import { cropNumbers, drawCrop, jitterNumbers } from "./crop.js";
 import type { Dataset, DatasetOptions, DecodedSplit, Request } from "./dataset.js";
@@ -110,12 +109,12 @@ function place(images: Uint8Array, picture: number, of: number): Uint8Array {
   return images.subarray(picture * bytes, (picture + 1) * bytes);
 }
 
-/** Where lists of files are kept by default. */
-const defaultIndexFolder = join(
-  process.env.XDG_CACHE_HOME || join(homedir(), ".cache"),
-  "onehour",
-  "indexes",
-);
+/** Where lists of files are kept by default: beside runs for a user without a home. */
+function defaultIndexFolder(): string {
+  const { XDG_CACHE_HOME: cache, HOME: home } = process.env;
+  if (!cache && !home) return join("runs", ".indexes");
+  return join(cache || join(home!, ".cache"), "onehour", "indexes");
+}
 
 const barCells = 20;
 
@@ -159,7 +158,7 @@ async function listFolders(
   progress: (part: string) => Progress,
   warn: (text: string) => void,
 ): Promise<PictureParts> {
-  if (!existsSync(join(root, "train"))) {
+  if (!exists(join(root, "train"))) {
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
       `the folder ${root} holds no train/; expected train/CLASS/ and val/CLASS/ with images in them, ` +
@@ -187,7 +186,7 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
   const root = resolve(name);
   const size = options.imageSize ?? options.defaultSize ?? usualSize;
   const { colorJitter: jitter = 0, strict = false } = options;
-  const { indexFolder = defaultIndexFolder, localWorkers = 1 } = options;
+  const { indexFolder = defaultIndexFolder(), localWorkers = 1 } = options;
   const { say = () => {}, warn = () => {} } = options;
   if (!(Number.isInteger(size) && size >= leastSize && size <= mostSize)) {
     throw new OnehourError(

@@ -1,10 +1,10 @@
 // The list of a folder's images: which files there are, in which class, and of what size.
 
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { OnehourError } from "../errors.js";
+import { exists } from "../exists.js";
 import { type FlatLabels, readFlatLabels } from "./flat-validation.js";
 import { inParallel } from "./in-parallel.js";
 import { cachedIndex, type IndexHeader } from "./index-cache.js";
@@ -186,7 +186,7 @@ export async function indexPart(
   warn: (text: string) => void,
   classes?: readonly string[],
 ): Promise<IndexedPart> {
-  if (!existsSync(folder)) {
+  if (!exists(folder)) {
     throw dataError(
       `there is no folder ${folder}; expected train/CLASS/ and val/CLASS/ with images in them`,
     );

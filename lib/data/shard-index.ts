@@ -1,9 +1,9 @@
 // The list of a folder's shards: which samples there are, where in which tar, and of which class.
 
-import { existsSync } from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { OnehourError } from "../errors.js";
+import { exists } from "../exists.js";
 import { counted, plural } from "../words.js";
 import { type Progress, subfolders } from "./image-index.js";
 import { inParallel } from "./in-parallel.js";
@@ -45,7 +45,7 @@ async function tarsOf(root: string, part: Part): Promise<string[]> {
  */
 export async function findShards(root: string): Promise<Shards | undefined> {
   const folder = join(root, "train");
-  if (existsSync(folder) && (await subfolders(folder)).length > 0) return undefined;
+  if (exists(folder) && (await subfolders(folder)).length > 0) return undefined;
   const train = await tarsOf(root, "train");
   if (train.length === 0) return undefined;
   const val = await tarsOf(root, "val");

@@ -7,6 +7,7 @@ import type { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { OnehourError } from "../errors.js";
 import { listenForLosses } from "../output.js";
+import { explainSystemError } from "../system-errors.js";
 import { nameRanks } from "./rendezvous.js";
 import { RendezvousServer } from "./rendezvous-server.js";
 import type { InterruptionReport, LauncherReport } from "./report.js";
@@ -272,12 +273,14 @@ class Worker {
         if (line.trim() !== "") this.lastError = line.trim();
         this.onLine(rank, line, "stderr");
       }),
-      this.eachLine(this.child.stdio[heartbeatFd] as Readable, (line) => this.hear(line)),
+      this.eachLine(this.child.stdio?.[heartbeatFd] as Readable | undefined, (line) =>
+        this.hear(line),
+      ),
     ];
     this.ended = new Promise((resolve) => {
       this.child.once("error", (error) => {
         this.finish();
-        this.report(`could not be started: ${error.message}`, []);
+        this.report(`could not be started: ${explainSystemError(error) ?? error.message}`, []);
         resolve();
       });
       this.child.once("exit", (code, signal) => {
@@ -316,8 +319,11 @@ class Worker {
     this.onExit();
   }
 
-  private async eachLine(stream: Readable | null, take: (line: string) => void): Promise<void> {
-    if (stream === null) return;
+  private async eachLine(
+    stream: Readable | null | undefined,
+    take: (line: string) => void,
+  ): Promise<void> {
+    if (!stream) return; // the process could not be started
     stream.on("error", () => {});
     for await (const line of createInterface({ input: stream, crlfDelay: Infinity })) take(line);
   }

@@ -4,6 +4,7 @@ import { createInterface } from "node:readline";
 import { inspect } from "node:util";
 import { native } from "../native.js";
 import { tellLoss } from "../output.js";
+import { filesLimit, isOutOfFiles } from "../system-errors.js";
 import { type LauncherReport, tellLauncher } from "./report.js";
 
 /** The last line of a failing worker on its heartbeat pipe. */
@@ -31,12 +32,14 @@ const loaders = /node:internal|\/(load-module|load-hooks|transpile|distributed\/
 export function reportOf(thrown: unknown): ErrorReport {
   const { code, stack } = thrown instanceof Error ? (thrown as NodeJS.ErrnoException) : {};
   const error = {
-    message: describe(thrown).slice(0, reportLimit),
+    message: (isOutOfFiles(thrown) ? filesLimit() : describe(thrown)).slice(0, reportLimit),
     code,
-    stack: [...placeOf(thrown), ...(stack?.split("\n") ?? [])]
-      .filter((line) => /^\s+at /.test(line) && !loaders.test(line))
-      .filter((line) => !code?.startsWith("ERR_ONEHOUR_") || !line.includes(own.pathname))
-      .slice(0, stackLimit),
+    stack: isOutOfFiles(thrown)
+      ? []
+      : [...placeOf(thrown), ...(stack?.split("\n") ?? [])]
+          .filter((line) => /^\s+at /.test(line) && !loaders.test(line))
+          .filter((line) => !code?.startsWith("ERR_ONEHOUR_") || !line.includes(own.pathname))
+          .slice(0, stackLimit),
     secondary: isSecondary(thrown),
   };
   while (Buffer.byteLength(JSON.stringify({ error })) > reportLimit) {

@@ -1,0 +1,37 @@
+// Errors of the operating system, in words: what was refused, and what to try.
+
+interface SystemError extends Error {
+  errno?: number;
+  code?: string;
+  path?: string;
+}
+
+/** Whether an error says that this process, or the system, has no descriptor left. */
+export function isOutOfFiles(error: unknown): boolean {
+  const { code, message } = (error ?? {}) as SystemError;
+  return ["EMFILE", "ENFILE"].includes(code ?? "") || /too many open files/i.test(message ?? "");
+}
+
+/** The limit on open files of this process, and how to raise it. */
+export function filesLimit(): string {
+  const { userLimits } = process.report.getReport() as {
+    userLimits?: { open_files?: { soft: number | string } };
+  };
+  return (
+    `too many files are open: the limit of a process is ${userLimits?.open_files?.soft} here ` +
+    "(ulimit -n). Raise it before the command: ulimit -n 1024"
+  );
+}
+
+/** One line for an error of the system; undefined for any other error. */
+export function explainSystemError(error: unknown): string | undefined {
+  if (isOutOfFiles(error)) return filesLimit();
+  const { errno, code, path, message } = (error ?? {}) as SystemError;
+  if (!(error instanceof Error) || typeof errno !== "number") return undefined;
+  if (code === "EACCES" || code === "EPERM")
+    return (
+      `permission denied${path === undefined ? "" : ` for ${path}`} (${message}). Give the user ` +
+      `with id ${process.getuid?.()} access to it, or name another`
+    );
+  return `the system refused: ${message}`;
+}

@@ -1,0 +1,89 @@
+// What a process may lack around it: a home, descriptors, the right to read, a name that resolves.
+import { spawnSync } from "node:child_process";
+import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { launcherFree } from "../distributed/command.js";
+import { main, temporaryFolder } from "./command.js";
+
+const folder = temporaryFolder();
+chmodSync(folder, 0o755);
+const out = join(folder, "run");
+const data = "synthetic:8x8x1:4:64";
+
+function run(args: string[], { env = {}, before = [] as string[], cwd = folder } = {}) {
+  const [command, ...rest] = [...before, process.execPath, main, ...args];
+  const { HOME: _, ...free } = launcherFree();
+  const { status, stdout, stderr } = spawnSync(command!, rest, {
+    encoding: "utf8",
+    cwd,
+    env: { ...free, ...env },
+  });
+  expect(stderr).not.toMatch(/this is a bug|^\s+at /m);
+  return { status, stdout, stderr };
+}
+
+/** As a user without a passwd entry, which only root may become. */
+const stranger = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"];
+const asRoot = test.skipIf(process.getuid?.() !== 0);
+
+test("a run without HOME, and its folder's checkpoint", () => {
+  const small = ["--batch", "4", "--threads", "1", "--steps", "2", "--out", out];
+  expect(run(["train", data, ...small]).status).toBe(0);
+  const same = run(["evaluate", out, data]);
+  expect(same.status).toBe(0);
+  expect(same.stderr).not.toMatch("was trained on");
+  expect(same.stdout).toMatch(/^test accuracy /);
+  const other = run(["evaluate", out, "synthetic:12x12x1:4:64"]);
+  expect(other.stderr).toMatch(
+    /^warning: .*checkpoint\.safetensors was trained on synthetic:8x8x1:4:64, and is tested on synthetic:12x12x1:4:64$/m,
+  );
+  expect(other.status).toBe(0);
+  const empty = join(folder, "empty");
+  mkdirSync(empty);
+  expect(run(["evaluate", empty, data]).stderr).toMatch(`${empty}/checkpoint.safetensors`);
+});
+
+asRoot("a user without a name and a home evaluates", () => {
+  const { status, stdout } = run(["evaluate", out, data], { before: stranger });
+  expect(stdout).toMatch(/^test accuracy /);
+  expect(status).toBe(0);
+});
+
+asRoot("what may not be read is said to be forbidden, not absent", () => {
+  const secret = join(folder, "secret");
+  mkdirSync(secret);
+  writeFileSync(join(secret, "recipe.json"), "{}");
+  writeFileSync(join(secret, "script.mjs"), "");
+  chmodSync(secret, 0o700);
+  for (const args of [
+    ["train", "--recipe", join(secret, "recipe.json")],
+    ["launch", "--workers", "1", join(secret, "script.mjs")],
+    ["evaluate", join(secret, "checkpoint.safetensors"), data],
+    ["train", secret],
+  ]) {
+    const { status, stderr } = run(args, { before: stranger });
+    expect(stderr).toMatch(/permission denied/);
+    expect(status).not.toBe(0);
+  }
+});
+
+test.each([24, 40, 64])("a limit of %d open files is named", (limit) => {
+  const before = ["sh", "-c", `ulimit -n ${limit} && exec "$@"`, "sh"];
+  const small = ["--workers", "2", "--batch", "4", "--threads", "1", "--steps", "2"];
+  const { status, stderr } = run(["train", data, ...small, "--out", `${out}-${limit}`], { before });
+  if (status === 0) return; // it was enough
+  expect(stderr).toMatch(`the limit of a process is ${limit} here (ulimit -n)`);
+});
+
+test.each([
+  ["MASTER_ADDR names no host", { MASTER_ADDR: "rank-0.invalid" }, /rank-0\.invalid.*no host/],
+  ["MASTER_ADDR is empty", { MASTER_ADDR: "" }, /Set MASTER_ADDR/],
+  ["WORLD_SIZE is no number", { WORLD_SIZE: "two" }, /WORLD_SIZE is "two"/],
+  ["RANK is too large", { RANK: "2" }, /RANK is "2", expected a whole number from 0 to 1/],
+])("%s", (_, wrong, says) => {
+  const env = { RANK: "0", WORLD_SIZE: "2", MASTER_ADDR: "127.0.0.1", MASTER_PORT: "1", ...wrong };
+  const { status, stderr } = run(["train", data], { env });
+  expect(stderr).toMatch(says);
+  expect(status).toBe(1);
+});
