@@ -25,8 +25,8 @@ const stackLimit = 8; // frames
 
 // The package's own modules: where our errors are thrown tells a user nothing.
 const own = new URL("..", import.meta.url);
-/** What stands between Node and a user's module, and tells nothing about any error. */
-const loaders = /node:internal|\/(load-module|load-hooks|transpile|distributed\/run-script)\.js:/;
+/** Node itself, and what stands between it and a user's module: they tell nothing about any error. */
+const loaders = /\bnode:|\/(load-module|load-hooks|transpile|distributed\/run-script)\.js:/;
 
 /** What the launcher is told of an error, at most 4000 bytes of JSON. */
 export function reportOf(thrown: unknown): ErrorReport {

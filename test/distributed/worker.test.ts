@@ -22,12 +22,13 @@ describe("reportOf", () => {
     expect(reportOf(thrown).error).toMatchObject({ message, code, secondary });
   });
 
-  test("frames of our own modules are left out of our own errors only", () => {
+  test("frames of our own modules are left out of our own errors only, Node's of all", () => {
     const modules = process.env.ONEHOUR_TEST_COMPILED === "1" ? "dist" : "lib";
     const own = new URL(`../../${modules}/graph/plan.js`, import.meta.url).pathname;
     const frames = [`    at plan (${own}:1:2)`, "    at theirs (/home/user/script.ts:3:4)"];
     const stackOf = (error: Error) => {
-      error.stack = ["Error: said", ...frames].join("\n");
+      const nodes = "    at Socket.emit (node:events:536:35)";
+      error.stack = ["Error: said", ...frames, nodes].join("\n");
       return reportOf(error).error.stack;
     };
     expect(stackOf(new OnehourError("ERR_ONEHOUR_X", "said"))).toEqual([frames[1]]);
