@@ -17,6 +17,7 @@ import {
   type Training,
   traceOf,
   trainings,
+  unnamed,
 } from "./training.js";
 
 // As they are before faults are put into them.
@@ -65,13 +66,6 @@ function damage(out: string, { file, effect, share, within }: Damage): string | 
   };
   writeFileSync(path, changes[effect]());
   return name;
-}
-
-/** Why an error is not one of ours that tells what to do; undefined if it is. */
-export function unnamed(error: Error & { code?: string }): string | undefined {
-  const { code = "", message, stack } = error;
-  if (!/^ERR_(ONEHOUR|COLLECTIVE)/.test(code)) return `a raw error: ${stack}`;
-  return /\n\s+at /.test(message) ? `a stack within a message: ${message}` : undefined;
 }
 
 /** Runs a seed in `out`; throws where a promise of ours is broken. */

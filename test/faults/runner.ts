@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Bug, putBack } from "./bugs.js";
 import { filesSeed, runUnbroken } from "./files-seed.js";
+import { meetingSeed } from "./meeting-seed.js";
+import { processSeed } from "./process-seed.js";
 
 const bug = process.env.ONEHOUR_FAULTS_BUG as Bug | undefined;
 if (bug !== undefined) putBack(bug);
@@ -13,13 +15,20 @@ const folder = mkdtempSync(join(tmpdir(), "onehour-faults-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 const unbroken = await runUnbroken(folder);
 
+/** What a seed is of. */
+async function run(seed: number, out: string, tell: (plan: unknown) => void): Promise<void> {
+  if (seed % 30 === 7) await processSeed(seed, out, unbroken.pair.trace, tell);
+  else if (seed % 8 === 3) await meetingSeed(seed, tell);
+  else await filesSeed(seed, out, unbroken, tell);
+}
+
 for (let seed = first; seed <= last; seed++) {
   console.log(`seed ${seed}`);
   let plan: unknown;
   const out = join(folder, `seed-${seed}`);
   mkdirSync(out);
   try {
-    await filesSeed(seed, out, unbroken, (drawn) => {
+    await run(seed, out, (drawn) => {
       plan = drawn;
     });
   } catch (error) {

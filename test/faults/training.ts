@@ -195,3 +195,10 @@ export async function lastWhole(out: string): Promise<number | undefined> {
   }
   return undefined;
 }
+
+/** Why an error is not one of ours that tells what to do; undefined if it is. */
+export function unnamed(error: Error & { code?: string }): string | undefined {
+  const { code = "", message, stack } = error;
+  if (!/^ERR_(ONEHOUR|COLLECTIVE)/.test(code)) return `a raw error: ${stack}`;
+  return /\n\s+at /.test(message) ? `a stack within a message: ${message}` : undefined;
+}
