@@ -123,8 +123,13 @@ export class RunLock {
     } catch {}
   }
 
+  /** Never throws: what counts is that the descriptor is closed, and a file that stays locks nothing. */
   release(): void {
-    rmSync(this.file, { force: true });
-    closeSync(this.descriptor);
+    try {
+      rmSync(this.file, { force: true });
+    } catch {}
+    try {
+      closeSync(this.descriptor);
+    } catch {}
   }
 }
