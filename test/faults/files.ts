@@ -170,7 +170,8 @@ function asAsked(bytes: Buffer, options: unknown): Buffer | string {
   return encoding ? bytes.toString(encoding as BufferEncoding) : bytes;
 }
 
-const mayCreate = (flags: unknown) => typeof flags === "string" && /^[wax]/.test(flags);
+const mayCreate = (flags: unknown) =>
+  typeof flags === "number" ? (flags & fs.constants.O_CREAT) !== 0 : /^[wa]/.test(String(flags));
 
 let installed = false;
 
@@ -273,8 +274,11 @@ function install(): void {
     if (instead) throw instead;
     const descriptor = real.openSync(path, flags as string, mode);
     if (mayCreate(flags)) files.disk.opened(path);
+    if (behind) {
+      real.closeSync(descriptor); // as the system does
+      throw behind;
+    }
     paths.set(descriptor, path);
-    if (behind) throw behind;
     return descriptor;
   }) as Call;
   sync.closeSync = ((descriptor: number) => {

@@ -174,6 +174,7 @@ const known: ReadonlySet<string> = new Set([
   "checkpoint.previous.safetensors",
   "checkpoint.safetensors",
   "log.jsonl",
+  "log.unreadable.txt",
   "recipe.json",
 ]);
 
