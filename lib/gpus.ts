@@ -33,9 +33,33 @@ function hasGpu(): boolean {
 /** Codes that only mean that there is nothing, unless there is a GPU after all. */
 const absent = new Set(["ERR_ONEHOUR_NOT_BUILT", "ERR_DEVICE"]);
 
+/**
+ * The MIG instances, parts of GPUs, that CUDA_VISIBLE_DEVICES names, if there are several. CUDA shows
+ * a process only the first it finds there, so each worker is shown its own, and ONEHOUR_MIG keeps the
+ * list for the processes that this one starts.
+ */
+function migInstances(): string[] {
+  const list = process.env.ONEHOUR_MIG ?? process.env.CUDA_VISIBLE_DEVICES ?? "";
+  const names = list.split(",").map((name) => name.trim());
+  return names.length > 1 && names.every((name) => name.startsWith("MIG-")) ? names : [];
+}
+
+/** The number among `migInstances()` of the one that this process takes, which may not exist. */
+function ownInstance(): number {
+  return namedGpu() ?? readLocalRank().localRank;
+}
+
+function showOwnInstance(): void {
+  const instances = migInstances();
+  if (instances.length === 0) return;
+  process.env.ONEHOUR_MIG = instances.join(",");
+  process.env.CUDA_VISIBLE_DEVICES = instances[ownInstance()] ?? instances[0]!;
+}
+
 /** Looks for the GPUs that CUDA_VISIBLE_DEVICES leaves; opens none. */
 export function findGpus(): Gpus {
   try {
+    showOwnInstance();
     const all = loadAddon("cuda").listDevices();
     return {
       usable: all.filter(({ problem }) => problem === ""),
@@ -67,6 +91,15 @@ function namedGpu(): number | undefined {
  * local rank. Throws ERR_ONEHOUR_DEVICE where there are fewer.
  */
 export function chooseGpu({ usable, problems }: Gpus): number {
+  const instances = migInstances();
+  if (instances.length > 0 && usable.length > 0) {
+    if (ownInstance() < instances.length) return usable[0]!.ordinal;
+    throw new OnehourError(
+      "ERR_ONEHOUR_DEVICE",
+      `this process takes MIG instance ${ownInstance()}, counted from 0, but CUDA_VISIBLE_DEVICES ` +
+        `names ${instances.length}; start at most as many workers, or use the CPU (--device cpu)`,
+    );
+  }
   const named = namedGpu();
   if (named !== undefined) return named;
   const { localRank, source } = readLocalRank();
@@ -83,18 +116,25 @@ export function chooseGpu({ usable, problems }: Gpus): number {
 
 /** Workers for the GPUs of this machine: one each, or one where there is none. */
 export function defaultWorkers(): number {
-  return namedGpu() === undefined ? Math.max(1, findGpus().usable.length) : 1;
+  return namedGpu() === undefined ? Math.max(1, placesFor(findGpus())) : 1;
+}
+
+/** Workers that can have a GPU, or a MIG instance, each. */
+function placesFor({ usable }: Gpus): number {
+  return usable.length > 0 ? migInstances().length || usable.length : 0;
 }
 
 /** Throws ERR_ONEHOUR_RECIPE unless each of the workers on this machine can have a GPU. */
 export function requireGpus(workers: number): void {
   if (namedGpu() !== undefined) return;
-  const { usable, problems } = findGpus();
-  if (workers <= usable.length) return;
+  const gpus = findGpus();
+  const { problems } = gpus;
+  const places = placesFor(gpus);
+  if (workers <= places) return;
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
-    `--workers: ${plural(workers, "worker")} ${workers === 1 ? "takes a GPU" : "take a GPU each"}, but ${plural(usable.length, "GPU")} can be used here; ` +
-      `expected at most ${usable.length} (--accumulate makes up for the minibatch), or --device cpu` +
+    `--workers: ${plural(workers, "worker")} ${workers === 1 ? "takes a GPU" : "take a GPU each"}, but ${plural(places, "GPU")} can be used here; ` +
+      `expected at most ${places} (--accumulate makes up for the minibatch), or --device cpu` +
       problems.map((problem) => `; ${problem}`).join(""),
   );
 }

@@ -1,6 +1,6 @@
 // Which GPU a worker takes, and how many workers there are for them.
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { chooseGpu, defaultWorkers, requireGpus } from "../lib/gpus.js";
+import { chooseGpu, defaultWorkers, findGpus, requireGpus } from "../lib/gpus.js";
 import type { DeviceListing } from "../lib/native.js";
 import * as native from "../lib/native.js";
 
@@ -60,6 +60,39 @@ describe("a worker", () => {
     expect(chooseGpu({ usable, problems })).toBe(3);
     vi.stubEnv("ONEHOUR_GPU", "all");
     expect(() => chooseGpu({ usable, problems })).toThrow(/ONEHOUR_GPU is "all", expected the/);
+  });
+});
+
+describe("MIG instances", () => {
+  const instances = ["MIG-11111111-aa", "MIG-22222222-bb", "MIG-33333333-cc"];
+
+  it("are a worker's each, though CUDA shows a process one", () => {
+    vi.stubEnv("CUDA_VISIBLE_DEVICES", instances.join(", "));
+    vi.stubEnv("ONEHOUR_MIG", undefined);
+    list(gpu(0));
+    expect(defaultWorkers()).toBe(3);
+    expect(() => requireGpus(3)).not.toThrow();
+    expect(() => requireGpus(4)).toThrow(/4 workers take a GPU each, but 3 GPUs can be used/);
+    // A worker of this process, whose own was shown to it.
+    vi.stubEnv("ONEHOUR_RANK", "2");
+    vi.stubEnv("ONEHOUR_LOCAL_RANK", "2");
+    expect(chooseGpu(findGpus())).toBe(0);
+    expect(process.env.CUDA_VISIBLE_DEVICES).toBe(instances[2]);
+    vi.stubEnv("ONEHOUR_LOCAL_RANK", "3");
+    expect(() => chooseGpu(findGpus())).toThrow(/takes MIG instance 3.*names 3/);
+    vi.stubEnv("ONEHOUR_GPU", "1");
+    expect(chooseGpu(findGpus())).toBe(0);
+    expect(process.env.CUDA_VISIBLE_DEVICES).toBe(instances[1]);
+  });
+
+  it("are GPUs like others where one is named alone", () => {
+    vi.stubEnv("CUDA_VISIBLE_DEVICES", instances[1]);
+    vi.stubEnv("ONEHOUR_MIG", undefined);
+    list(gpu(0));
+    expect(defaultWorkers()).toBe(1);
+    expect(chooseGpu(findGpus())).toBe(0);
+    expect(process.env.CUDA_VISIBLE_DEVICES).toBe(instances[1]);
+    expect(process.env.ONEHOUR_MIG).toBeUndefined();
   });
 });
 

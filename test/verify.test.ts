@@ -151,8 +151,18 @@ describe("a dry run", () => {
   it("asks nvidia-smi of the GPU that CUDA sees first", () => {
     const bin = join(folder, "bin");
     mkdirSync(bin);
-    // Its last argument for a name, and four more values.
-    const echo = '#!/bin/sh\nfor last; do :; done\necho "$last, 1, 2, 3, 4"\n';
+    // Two GPUs, the second with MIG instances; else its last argument for a name, and four values.
+    const echo = `#!/bin/sh
+if [ "$1" = -L ]; then
+  echo 'GPU 0: NVIDIA H100 (UUID: GPU-0a)'
+  echo 'GPU 1: NVIDIA H100 (UUID: GPU-1b)'
+  echo '  MIG 3g.40gb     Device  0: (UUID: MIG-77aa)'
+  echo '  MIG 3g.40gb     Device  1: (UUID: MIG-88bb)'
+  exit
+fi
+for last; do :; done
+echo "$last, 1, 2, 3, 4"
+`;
     writeFileSync(join(bin, "nvidia-smi"), echo, { mode: 0o755 });
     const collect = fileURLToPath(new URL("../dist/verify/collect.js", import.meta.url));
     const ended = { parts: [], done: true, ended: "" };
@@ -180,6 +190,7 @@ describe("a dry run", () => {
       "--id=3",
       "--id=GPU-5c8a",
     ]);
+    expect(["MIG-88bb", "MIG-GPU-5c8a/2/0"].map(nameOf)).toEqual(["--id=GPU-1b", "--id=GPU-5c8a"]);
   });
 
   it("fails, with results, where the device cannot be opened", () => {

@@ -8,7 +8,24 @@ import { median } from "../bench/median.js";
  * the PCI bus.
  */
 function firstGpu(): string {
-  return process.env.CUDA_VISIBLE_DEVICES?.split(",")[0]?.trim() || "0";
+  const first = process.env.CUDA_VISIBLE_DEVICES?.split(",")[0]?.trim() || "0";
+  return first.startsWith("MIG-") ? gpuOf(first) : first;
+}
+
+/** The GPU that a MIG instance is a part of: a query takes no instance. */
+function gpuOf(instance: string): string {
+  const named = /^MIG-(GPU-[^/]+)\//.exec(instance); // as drivers before 470 name it
+  if (named) return named[1]!;
+  let gpu = instance;
+  // Each GPU with its instances below it.
+  for (const [, uuid] of execFileSync("nvidia-smi", ["-L"], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  }).matchAll(/\(UUID: ([^)]+)\)/g)) {
+    if (uuid!.startsWith("GPU-")) gpu = uuid!;
+    else if (uuid!.startsWith(instance)) break;
+  }
+  return gpu;
 }
 
 const query = (fields: readonly string[]) => [
