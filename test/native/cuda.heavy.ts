@@ -1,10 +1,15 @@
-// The CUDA module on a machine without a GPU: it is built, loads and says what it misses.
-import { describe, expect, it, vi } from "vitest";
+// The CUDA module on a machine without a GPU: it is built, loads and says what it misses; and for which
+// GPUs it is built.
+import { spawnSync } from "node:child_process";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { openDevice } from "../../lib/device.js";
 import { NativeError } from "../../lib/errors.js";
 import { findGpus } from "../../lib/gpus.js";
 import { loadAddon } from "../../lib/native.js";
-import { tellWithoutCuda, withoutCuda } from "../support/cuda.js";
+import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 
 tellWithoutCuda("test/native/cuda.heavy.ts");
 const built = withoutCuda === undefined;
@@ -39,5 +44,43 @@ describe.runIf(built)("the CUDA module", () => {
     expect(Number(first!.capability)).toBeGreaterThanOrEqual(8);
     using device = openDevice({ device: "cuda" });
     expect(device.properties).toMatchObject({ kind: "cuda", name: first!.name });
+  });
+});
+
+describe.runIf(built)("the compute capabilities that are built for", () => {
+  const folder = mkdtempSync(join(tmpdir(), "onehour-architectures-"));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  /** Those of a configuration beside an nvidia-smi that lists these GPUs, or fails. */
+  function chosen(gpus: readonly string[], asked = ""): string {
+    const tools = mkdtempSync(join(folder, "tools-"));
+    const smi = join(tools, "nvidia-smi");
+    const lines = gpus.map((gpu) => `echo ${gpu}\n`).join("");
+    writeFileSync(smi, `#!/bin/sh\n${lines || "exit 9\n"}`);
+    chmodSync(smi, 0o755);
+    const build = join(tools, "build");
+    mkdirSync(build);
+    const options = ["-DONEHOUR_MODULES=OFF", "-DONEHOUR_CPU=OFF", "-DONEHOUR_CUDA=ON"];
+    const { ONEHOUR_CUDA_ARCHITECTURES: _, ...env } = process.env;
+    const { status, stderr } = spawnSync(
+      "cmake",
+      ["-S", root, "-B", build, ...options, `-DONEHOUR_CUDA_ARCHITECTURES=${asked}`],
+      { encoding: "utf8", env: { ...env, PATH: `${tools}:${env.PATH}` } },
+    );
+    expect(status, stderr).toBe(0);
+    const summary = readFileSync(join(build, "backends.txt"), "utf8");
+    return (summary.match(/sm_\d+/g) ?? []).join(" ");
+  }
+
+  it("are those of the GPUs here, and all where there is none or when asked", {
+    timeout: 900_000,
+  }, () => {
+    const every = chosen([]);
+    expect(every).toMatch(/^sm_80 sm_86 sm_89 sm_90/);
+    expect(chosen(["9.0", "9.0", "7.5"])).toBe("sm_90");
+    expect(chosen(["9.0"], "all")).toBe(every);
+    expect(chosen(["9.0"], "80,86")).toBe("sm_80 sm_86");
+    // A GPU that this compiler does not know yet runs what is made for the last before it.
+    expect(chosen(["99.9"])).toMatch(/^sm_\d+$/);
   });
 });

@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
+import { findGpus } from "../../lib/gpus.js";
 import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 
 tellWithoutCuda("test/native/registers.heavy.ts");
@@ -19,7 +20,8 @@ const minutes = 60_000;
 async function buildAll() {
   const { ONEHOUR_CUDA_ARCHITECTURES: _, ...env } = process.env;
   const options = ["-G", "Ninja", "-DONEHOUR_MODULES=OFF", "-DONEHOUR_WERROR=ON"];
-  await run("cmake", ["-S", root, "-B", build, ...options, "-DONEHOUR_CUDA=ON"], { env });
+  const cuda = ["-DONEHOUR_CUDA=ON", "-DONEHOUR_CUDA_ARCHITECTURES=all"];
+  await run("cmake", ["-S", root, "-B", build, ...options, ...cuda], { env });
   await run("cmake", ["--build", build, "--target", "onehour_cuda_backend"], { env });
 }
 
@@ -75,9 +77,10 @@ describe.runIf(withoutCuda === undefined)("the kernels", () => {
   it("are compiled for every compute capability that was asked for", () => {
     const [summary] = /^cuda\tfound\t.*$/m.exec(readFileSync(join(build, "backends.txt"), "utf8"))!;
     const asked = summary.match(/sm_\d+/g)!;
-    expect(asked).toEqual(
-      expect.arrayContaining(["sm_80", "sm_90", ...(all ? ["sm_86", "sm_89"] : [])]),
-    );
+    const expected = all ? ["sm_80", "sm_86", "sm_89", "sm_90"] : ["sm_80", "sm_90"];
+    // Where there are GPUs, scripts/setup builds for those alone.
+    if (all || findGpus().usable.length === 0)
+      expect(asked).toEqual(expect.arrayContaining(expected));
     expect(new Set(uses.map(({ target }) => target))).toEqual(new Set(asked));
   });
 
