@@ -262,6 +262,7 @@ function ratiosOf(results: readonly LoaderBenchRow[]): Record<Crop, number> | un
  * ERR_ONEHOUR_PYTORCH without PyTorch and Pillow.
  */
 export async function benchLoader(options: LoaderBenchOptions): Promise<LoaderBenchResult> {
+  requireThreads(options.threads ?? 1);
   if (options.folder !== undefined) return await measure(options, resolve(options.folder));
   const made = mkdtempSync(join(tmpdir(), "onehour-bench-"));
   const remove = () => rmSync(made, { recursive: true, force: true });
@@ -281,7 +282,6 @@ async function measure(
   indexFolder?: string,
 ): Promise<LoaderBenchResult> {
   const { size, batch, threads = usableCores(), rounds, against } = options;
-  requireThreads(threads);
   const contenders: Contender[] = [];
   try {
     const ours = await startOnehour(folder, indexFolder, { size, threads, batch });
