@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import bindings from "bindings";
 import { call } from "./call.js";
+import { commandLine } from "./command.js";
 import type { Executor, NativeCommunicator } from "./device.js";
 import { OnehourError } from "./errors.js";
 import { filesLimit } from "./system-errors.js";
@@ -165,7 +166,7 @@ interface DataModule {
 
 /** The command that builds the native modules, as this installation has it. */
 function buildCommand(): string {
-  return existsSync(join(root, "tsconfig.json")) ? "scripts/setup" : "npx onehour build";
+  return existsSync(join(root, "tsconfig.json")) ? "scripts/setup" : commandLine("build");
 }
 
 /** What the last attempt to build found missing, with the command that installs it. */

@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
+import { commandLine } from "../command.js";
 import { exists } from "../exists.js";
 import { usageError, wholeNumber } from "./values.js";
 
@@ -17,7 +18,9 @@ export function launchCommand(): Command {
       if (!exists(path))
         throw usageError(
           `${path} does not exist. Name a script that does, for example: ` +
-            `onehour launch --workers ${options.workers ?? 2} examples/all-reduce.ts`,
+            commandLine(
+              ...["launch", "--workers", String(options.workers ?? 2), "examples/all-reduce.ts"],
+            ),
         );
       const { launch } = await import("../distributed/launch.js");
       const { defaultWorkers } = await import("../gpus.js");

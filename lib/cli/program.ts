@@ -2,6 +2,7 @@
 // exit statuses. 0 success, 1 a failed run, 2 wrong usage, 128 and a signal's number after that.
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { commandLine } from "../command.js";
 import { OnehourError } from "../errors.js";
 import { explainSystemError } from "../system-errors.js";
 import { benchCommand } from "./bench.js";
@@ -23,7 +24,7 @@ function program(): Command {
     .version(version)
     .enablePositionalOptions();
   for (const command of commands) root.addCommand(command());
-  configure(root, "onehour");
+  configure(root, commandLine());
   return root;
 }
 

@@ -1,5 +1,6 @@
 // `onehour train`: resolves flags and recipe file into one recipe and trains it.
 import { Command } from "commander";
+import { commandLine, resumeCommand } from "../command.js";
 import { signalStatus } from "../distributed/signals.js";
 import { printResult } from "../output.js";
 import type { RecipeInput } from "../train/recipe.js";
@@ -107,11 +108,13 @@ export function trainCommand(): Command {
         { ...explicitFlags(command), ...(dataset === undefined ? {} : { dataset }) },
       );
       if (recipe.dataset === undefined && !options.resume)
-        throw usageError("train needs a dataset, for example: onehour train fashion-mnist");
+        throw usageError(
+          `train needs a dataset, for example: ${commandLine("train", "fashion-mnist")}`,
+        );
       if (options.resume && recipe.out === undefined)
         throw usageError(
           "--resume continues the run of a folder: name it with --out, for example " +
-            "onehour train --resume --out runs/NAME",
+            resumeCommand("runs/NAME"),
         );
       const resume = options.resume === true;
       const { compileRun, train } = await import("../train/train.js");

@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
+import { commandLine, commandVariable } from "../command.js";
 import { OnehourError } from "../errors.js";
 import { listenForLosses } from "../output.js";
 import { explainSystemError } from "../system-errors.js";
@@ -143,6 +144,7 @@ class Team {
       ONEHOUR_LOCAL_WORLD_SIZE: String(options.workers),
       ONEHOUR_RENDEZVOUS: `127.0.0.1:${this.server.port}`,
       ONEHOUR_TOKEN: this.token,
+      [commandVariable]: commandLine(),
       [hangupVariable]: ignoresHangup() ? "ignored" : "ends",
       ONEHOUR_TIMEOUT: String(options.timeoutSeconds),
       ONEHOUR_LAUNCHER: String(process.pid),

@@ -1,5 +1,6 @@
 // What all ranks must have alike: the run at its start, the replicas of the model later.
 
+import { resumeCommand } from "../command.js";
 import { nameRanks } from "../distributed/rendezvous.js";
 import { OnehourError } from "../errors.js";
 import { plural } from "../words.js";
@@ -75,7 +76,7 @@ export async function requireSameTensors(
     throw new OnehourError(
       "ERR_ONEHOUR_RANKS_DIFFER",
       `after ${plural(step, "step")} ${name} ${whoDiffers(sums)}: a fault of memory, or unequal machines in one ` +
-        `run. Continue from the last checkpoint, without the machine at fault: onehour train --resume --out ${out}`,
+        `run. Continue from the last checkpoint, without the machine at fault: ${resumeCommand(out)}`,
     );
   }
 }

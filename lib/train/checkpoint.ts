@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
+import { commandLine } from "../command.js";
 import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
@@ -354,7 +355,7 @@ function unreadable(folder: string, ...errors: OnehourError[]): OnehourError {
     "ERR_ONEHOUR_CHECKPOINT",
     `${which} of ${folder} ${verb} be read: ${there.map(sentence).join(" ")} Put a whole copy of one ` +
       `there as ${checkpointName}, or begin the run again elsewhere: ` +
-      `onehour train --recipe ${join(folder, "recipe.json")} --out FOLDER`,
+      commandLine("train", "--recipe", join(folder, "recipe.json"), "--out", "FOLDER"),
   );
 }
 

@@ -1,6 +1,7 @@
 // What a run tells while it goes on, and how that is shown: lines, or one live line on a terminal.
 
 import type { Writable } from "node:stream";
+import { resumeCommand } from "../command.js";
 import { count, counted, lossText } from "../words.js";
 import type { LogLine } from "./run-folder.js";
 
@@ -82,7 +83,7 @@ export class Reporter {
     const { status, steps, seconds, top1, testImages, medianTop1Error, out } = result;
     const after = `after ${counted(steps, "step")}, ${seconds.toFixed(1)} s`;
     if (status === "interrupted") {
-      return `interrupted ${after}; continue with: onehour train --resume --out ${out}`;
+      return `interrupted ${after}; continue with: ${resumeCommand(out)}`;
     }
     const images = count(testImages ?? 0);
     const accuracy = (100 * (top1 ?? 0)).toFixed(2);

@@ -1,5 +1,6 @@
 // Whether the weights of a file are a model's, but for a head of another number of classes.
 
+import { commandLine } from "../command.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { plural } from "../words.js";
 import type { Checkpoint } from "./checkpoint.js";
@@ -73,7 +74,7 @@ export function requireFit(
       file,
       `${wrong}, so they tell ${plural(other.given, "class")} apart and not its ${other.wanted}`,
       `name a data set of ${plural(other.given, "class")}, or train a new head: ` +
-        `onehour train DATASET --init ${file}`,
+        commandLine("train", "DATASET", "--init", file),
     );
   }
   const foreign = checkpoint.model !== undefined && checkpoint.model !== model;

@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { isAbsolute, join, resolve } from "node:path";
+import { commandLine } from "../command.js";
 import { canonicalName } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
 import {
@@ -66,8 +67,10 @@ const areFolders = (...names: unknown[]) =>
   names.every((name) => typeof name === "string" && isAbsolute(canonicalName(name)));
 
 const another = (folder: string, recipe: string) =>
-  "start another run with what is to change: onehour train --recipe " +
-  `${recipe} --init ${join(folder, "checkpoint.safetensors")} --out FOLDER`;
+  `start another run with what is to change: ${commandLine(
+    ...["train", "--recipe", recipe, "--init", join(folder, "checkpoint.safetensors")],
+    ...["--out", "FOLDER"],
+  )}`;
 
 function refuseRecipe(problem: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_RUN_FOLDER", problem);

@@ -1,6 +1,7 @@
 // The weights of a run over its life: put in place, brought to all ranks, averaged and saved.
 
 import { join } from "node:path";
+import { resumeCommand } from "../command.js";
 import { OnehourError } from "../errors.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import { oneLine, plural, warning } from "../words.js";
@@ -191,7 +192,7 @@ export class Saving {
     throw new OnehourError(
       "ERR_ONEHOUR_CHECKPOINT",
       `the run has ended, but its checkpoint could not be saved in ${out}; see why above, mend it and ` +
-        `repeat the last steps: onehour train --resume --out ${out}`,
+        `repeat the last steps: ${resumeCommand(out)}`,
     );
   }
 

@@ -1,6 +1,7 @@
 // Starts the worker processes of a run and follows rank 0's events.
 
 import { fileURLToPath } from "node:url";
+import { commandLine, resumeCommand } from "../command.js";
 import { isBuiltIn } from "../data/dataset.js";
 import { launch } from "../distributed/launch.js";
 import { signalOf } from "../distributed/signals.js";
@@ -58,7 +59,7 @@ export async function superviseWorkers(
       "ERR_ONEHOUR_RECIPE",
       `--workers: the data set "${recipe.dataset}" is the script's own, which worker processes do ` +
         "not know; train with one worker, or run the script in every process: " +
-        `onehour launch --workers ${recipe.workers} script.ts`,
+        commandLine("launch", "--workers", String(recipe.workers), "script.ts"),
     );
   let result: Result | undefined;
   let steps = 0;
@@ -88,7 +89,7 @@ export async function superviseWorkers(
   if (failure) {
     const began = steps > 0 || failure.code === "ERR_ONEHOUR_WORKERS";
     if (began && (await hasWholeCheckpoint(recipe.out))) {
-      const text = `the last checkpoint is kept; continue with: onehour train --resume --out ${recipe.out}`;
+      const text = `the last checkpoint is kept; continue with: ${resumeCommand(recipe.out)}`;
       onEvent({ type: "message", text });
     }
     throw failure;

@@ -8,6 +8,9 @@ import { afterAll } from "vitest";
 
 export const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
+/** The command as `onehour` below types it. */
+export const typed = `${process.execPath} ${main}`;
+
 export interface Ended {
   status: number | null;
   stdout: string;

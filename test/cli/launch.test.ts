@@ -2,7 +2,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { firstChild, onehour, temporaryFolder } from "./command.js";
+import { firstChild, onehour, temporaryFolder, typed } from "./command.js";
 
 const folder = temporaryFolder();
 
@@ -64,7 +64,7 @@ await train(${JSON.stringify(recipe)});\n`,
   });
   expect(stderr).toBe("");
   expect(stdout.trimEnd().split("\n").at(-1)).toMatch(
-    /^interrupted after .*; continue with: onehour train --resume --out /,
+    `; continue with: ${typed} train --resume --out '${out}'`,
   );
   expect(status).toBe(143);
 });

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { firstChild, onehour, temporaryFolder } from "./command.js";
+import { firstChild, onehour, temporaryFolder, typed } from "./command.js";
 
 const folder = temporaryFolder();
 const small = ["--batch", "8", "--threads", "1", "--steps", "3"];
@@ -87,7 +87,7 @@ test("SIGTERM saves and ends with status 143, SIGINT with 130, and --resume goes
   const first = await onehour(["train", "synthetic", "--threads", "1", "--out", out], {
     signal: { name: "SIGTERM", after: out },
   });
-  expect(first.stdout).toMatch(`onehour train --resume --out ${out}`);
+  expect(first.stdout).toMatch(`${typed} train --resume --out ${out}`);
   expect(first.status).toBe(143);
   const again = ["train", "--resume", "--out", out];
   const second = await onehour(again, { signal: { name: "SIGINT", after: out } });
@@ -142,7 +142,7 @@ describe("a worker that fails", () => {
       },
     );
     expect(status).toBe(1);
-    expect(stdout.trimEnd().split("\n").at(-1)).toMatch(`onehour train --resume --out ${out}`);
+    expect(stdout.trimEnd().split("\n").at(-1)).toMatch(`${typed} train --resume --out ${out}`);
     expect(stderr).toMatch(/^onehour: rank 0: was killed \(SIGKILL\)[^\n]*\n$/);
   });
 });

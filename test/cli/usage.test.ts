@@ -2,15 +2,18 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { onehour, temporaryFolder } from "./command.js";
+import { onehour, temporaryFolder, typed } from "./command.js";
 
 const folder = temporaryFolder();
 
 const cases: { args: string[]; says: (string | RegExp)[] }[] = [
   { args: ["trian", "synthetic"], says: ["trian", "train"] },
-  { args: ["train", "synthetic", "--epoch", "3"], says: ["--epoch", "--epochs", "--help"] },
+  {
+    args: ["train", "synthetic", "--epoch", "3"],
+    says: ["--epoch", "--epochs", `Run \`${typed} train --help\``],
+  },
   { args: ["train", "synthetic", "--wokers", "3"], says: ["--workers"] },
-  { args: ["train"], says: ["onehour train fashion-mnist"] },
+  { args: ["train"], says: [`${typed} train fashion-mnist`] },
   { args: ["train", "synthetic", "--resume"], says: ["--out"] },
   { args: ["train", "synthetic", "--workers", "two"], says: ["--workers", "number"] },
   { args: ["train", "synthetic", "--workers", "0"], says: ["--workers", "1 or more"] },
