@@ -162,6 +162,7 @@ test("under torchrun's variables a signal to one rank ends all alike", async () 
     WORLD_SIZE: "2",
     MASTER_ADDR: "127.0.0.1",
     MASTER_PORT: String(29_000 + (process.pid % 3000)),
+    ONEHOUR_TOKEN: "between us",
   });
   const run = ["train", "synthetic:12x12x1:4:256", "--threads", "1", "--epochs", "1000"];
   const recipe = [...run, "--batch", "8", "--milestones", "none", "--out", out];
