@@ -1,7 +1,7 @@
 // `onehour evaluate`: accuracy of a checkpoint on a whole test set.
 import { Command } from "commander";
 import { printResult } from "../output.js";
-import { count, counted, lossText, warning } from "../words.js";
+import { count, counted, lossText, oneLine, warning } from "../words.js";
 import { toNumber } from "./values.js";
 
 const mostNamed = 10; // damaged images
@@ -27,11 +27,10 @@ export function evaluateCommand(): Command {
         images,
         otherData,
         damaged = [],
-      } = await evaluateCheckpoint(
-        checkpoint,
-        dataset,
-        imageSize === undefined ? {} : { imageSize },
-      );
+      } = await evaluateCheckpoint(checkpoint, dataset, {
+        ...(imageSize === undefined ? {} : { imageSize }),
+        warn: (text) => process.stderr.write(`${oneLine(text)}\n`),
+      });
       if (otherData !== undefined) process.stderr.write(`warning: ${otherData}\n`);
       for (const text of damaged.slice(0, mostNamed)) process.stderr.write(`${warning(text)}\n`);
       if (damaged.length > mostNamed)

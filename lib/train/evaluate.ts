@@ -85,6 +85,8 @@ export interface EvaluateOptions {
   precision?: "fp32" | "tf32" | "bf16";
   /** Pixels of both sides of an image folder's images; those that the weights were trained on, or 224. */
   imageSize?: number;
+  /** Told what the user should know of the data set, and what its opening had to mend. */
+  warn?: (text: string) => void;
 }
 
 /** The model with which the file shares most tensors, by name and shape, of all it has or needs. */
@@ -140,8 +142,10 @@ export async function evaluateCheckpoint(
   const dataset = await openDataset(datasetName, {
     imageSize: options.imageSize,
     defaultSize: checkpoint.imageSize,
+    warn: options.warn,
   });
   using _ = { [Symbol.dispose]: () => dataset[Symbol.dispose]?.() };
+  for (const note of dataset.notes ?? []) options.warn?.(note);
   using device = openDevice({
     device: options.device ?? "auto",
     ...(options.threads === undefined ? {} : { threads: options.threads }),
