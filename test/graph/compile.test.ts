@@ -305,7 +305,7 @@ describe("compile", () => {
     [{ batch: 0 }, /batch is 0; expected a whole number/],
     [{ workers: 1.5 }, /workers is 1.5/],
     [{ workers: 4, syncBatchNorm: 3 }, /groups of 3 of 4 workers; use a divisor of 4/],
-    [{ mean: [0, 0, 0] }, /mean has 3 numbers for images of 1 channels/],
+    [{ mean: [0, 0, 0] }, /mean has 3 numbers for images of 1 channel;/],
   ])("refuses %o", (changes, message) => {
     expect(() => compileTiny(changes)).toThrow(message);
   });

@@ -1,7 +1,6 @@
 // Saves within an epoch: that they change nothing of the run, and what is left when it is killed.
-import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Autosave } from "../../lib/train/autosave.js";
@@ -10,6 +9,7 @@ import type { RecipeInput } from "../../lib/train/recipe.js";
 import { alone, type Team } from "../../lib/train/team.js";
 import { train } from "../../lib/train/train.js";
 import { logOf, stepsOf, temporaryFolder } from "./folder.js";
+import { startTraining } from "./process.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
@@ -38,17 +38,7 @@ async function signalWithin(
   out: string,
   signal: NodeJS.Signals,
 ): Promise<void> {
-  const program = `${out}.ts`;
-  const source = new URL("../../lib/train/train.ts", import.meta.url).pathname;
-  writeFileSync(
-    program,
-    `import { train } from ${JSON.stringify(source)};
-     await train(${JSON.stringify({ ...recipe, out })}, { output: null });`,
-  );
-  const child = spawn(process.execPath, ["--import", "jiti/register", program], {
-    cwd: new URL("../..", import.meta.url).pathname,
-    stdio: ["ignore", "ignore", "ignore"],
-  });
+  const child = startTraining({ ...recipe, out }, "ignore");
   const exit = once(child, "exit");
   for (let step = 0; step % 200 === 0; ) {
     await new Promise((resolve) => setTimeout(resolve, 5));

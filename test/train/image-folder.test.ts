@@ -138,6 +138,7 @@ test("ranks that would read ahead differently agree", async () => {
     LOCAL_WORLD_SIZE: String(index === 0 ? 1 : 64),
     MASTER_ADDR: "127.0.0.1",
     MASTER_PORT: String(32_000 + (process.pid % 700)),
+    ONEHOUR_TOKEN: "the same for both",
   });
   const recipe = ["train", data, "--model", "resnet8", "--image-size", "28", "--batch", "2"];
   const flags = ["--steps", "3", "--epochs", "1", "--device", "cpu", "--threads", "1"];

@@ -100,7 +100,7 @@ test.each<[string, Fault, RegExp]>([
 ])("%s", async (name, fault, message) => {
   const { status, stderr, out } = await trainWithFault(name.replaceAll(/\W+/g, "-"), fault);
   expect(stderr).toMatch(message);
-  expect(stderr).toMatch(`onehour train --resume --out ${out}`);
+  expect(stderr).toMatch(` train --resume --out ${out}`);
   expect(status).toBe(1);
   expect(logOf(out).filter(({ type }) => type === "epoch")).toEqual([]);
   expect(readFileSync(join(out, "log.jsonl"), "utf8")).toMatch(/"status":"failed"/);

@@ -1,0 +1,29 @@
+// train() in a process of its own, for tests that signal or kill it.
+import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import type { RecipeInput } from "../../lib/train/recipe.js";
+
+/** Starts `train(recipe)`, which writes a step's number a line, then its result as JSON. The program
+ * lies beside the run's folder and takes the compiled package where the tests do: from its sources the
+ * processes of two workers take seconds to start. */
+export function startTraining(
+  recipe: RecipeInput & { out: string },
+  stdio: StdioOptions,
+): ChildProcess {
+  const compiled = process.env.ONEHOUR_TEST_COMPILED === "1";
+  const module = compiled ? "../../dist/train/train.js" : "../../lib/train/train.ts";
+  const program = `${recipe.out}.${compiled ? "mjs" : "ts"}`;
+  writeFileSync(
+    program,
+    `import { train } from ${JSON.stringify(new URL(module, import.meta.url).href)};
+     const result = await train(${JSON.stringify(recipe)}, {
+       output: null,
+       onEvent: (event) => event.type === "step" && console.log(event.step),
+     });
+     console.log(JSON.stringify(result));`,
+  );
+  const loader = compiled ? [] : ["--import", "jiti/register"];
+  const cwd = fileURLToPath(new URL("../..", import.meta.url));
+  return spawn(process.execPath, [...loader, program], { cwd, stdio });
+}
