@@ -209,11 +209,14 @@ function derivedPort(identity: string): number {
 
 /** How many tasks of the step Slurm started here: SLURM_STEP_TASKS_PER_NODE is "2(x3),1". */
 function tasksOnThisNode(env: Environment): string | undefined {
-  const counts = env.SLURM_STEP_TASKS_PER_NODE?.split(",").flatMap((part) => {
-    const match = /^(\d+)(?:\(x(\d+)\))?$/.exec(part);
-    return match === null ? [] : Array<string>(Number(match[2] ?? 1)).fill(match[1]!);
-  });
-  return counts?.[Number(env.SLURM_NODEID ?? 0)];
+  let before = Number(env.SLURM_NODEID ?? 0); // nodes of the list before this one
+  for (const part of env.SLURM_STEP_TASKS_PER_NODE?.split(",") ?? []) {
+    const [, tasks, nodes = "1"] = /^(\d+)(?:\(x(\d+)\))?$/.exec(part) ?? [];
+    if (tasks === undefined) continue;
+    if (before < Number(nodes)) return tasks;
+    before -= Number(nodes);
+  }
+  return undefined;
 }
 
 /** The first host of Slurm's compressed list: `node[003-005,9],other` names node003. */

@@ -165,3 +165,16 @@ test("a step of fewer tasks than its job is as large as itself", () => {
   const env = { ...slurm, SLURM_NTASKS: "16", SLURM_STEP_NUM_TASKS: "7" };
   expect(readEnvironment(env)).toEqual(readEnvironment(slurm));
 });
+
+test.each(["2(x99999999)", "2(x999999999999)"])(
+  "a Slurm list of any length is read: %s",
+  (list) => {
+    const env = {
+      ...slurm,
+      SLURM_STEP_TASKS_PER_NODE: list,
+      SLURM_NODEID: "3",
+      SLURM_LOCALID: "0",
+    };
+    expect(readEnvironment(env)).toMatchObject({ source: "slurm", localWorldSize: 2 });
+  },
+);
