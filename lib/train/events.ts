@@ -3,7 +3,7 @@
 import type { Writable } from "node:stream";
 import { resumeCommand } from "../command.js";
 import { count, counted, lossText } from "../words.js";
-import type { LogLine } from "./run-folder.js";
+import type { LogLine } from "./log-lines.js";
 
 type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
 

@@ -1,8 +1,9 @@
 // Files of a run folder are replaced as a whole, on the disk too, and may have a second name.
 
-import { constants } from "node:fs";
+import { constants, statSync } from "node:fs";
 import { copyFile, link, open, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { OnehourError } from "../errors.js";
 
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY);
@@ -12,6 +13,31 @@ async function syncFolder(folder: string): Promise<void> {
 /** Whether an error of the file system is for want of space. */
 export function isDiskFull(error: unknown): boolean {
   return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code ?? "");
+}
+
+/** An error for a run folder that cannot be written to, with what helps against its cause. */
+export function unwritable(folder: string, error: unknown): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_RUN_FOLDER",
+    `cannot write to the run folder ${folder} (${(error as Error).message}); ` +
+      `${isDiskFull(error) ? "free some space there, or" : ""} name another with --out`.trimStart(),
+  );
+}
+
+/** Whether a file is there; a folder that may not be read is no answer. */
+export function isThere(file: string): boolean {
+  try {
+    statSync(file);
+    return true;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT" || code === "ENOTDIR") return false;
+    throw new OnehourError(
+      "ERR_ONEHOUR_RUN_FOLDER",
+      `cannot read the run folder ${dirname(file)} (${message}); make it readable for this user, or ` +
+        "name another with --out",
+    );
+  }
 }
 
 /** Where a file is written before it takes its name. */
@@ -44,6 +70,19 @@ export async function writeAtomically(
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {}); // the first error tells more
     throw error;
+  }
+}
+
+/** As `writeAtomically`, with ERR_ONEHOUR_RUN_FOLDER for what the system refuses. */
+export async function replaceFile(
+  folder: string,
+  name: string,
+  content: string | Uint8Array,
+): Promise<void> {
+  try {
+    await writeAtomically(folder, name, [Buffer.from(content)]);
+  } catch (error) {
+    throw unwritable(folder, error);
   }
 }
 

@@ -2,6 +2,50 @@
 
 import { z } from "zod";
 
+/** One line of log.jsonl. */
+export type LogLine =
+  | {
+      type: "step";
+      step: number;
+      epoch: number;
+      /** Data loss averaged over the step's kn images. */
+      loss: number;
+      lr: number;
+      momentumFactor: number;
+      imagesPerSecond: number;
+    }
+  | {
+      type: "epoch";
+      epoch: number;
+      trainLoss: number;
+      /** Fractions of the whole test set. */
+      top1: number;
+      top5: number;
+      testLoss: number;
+      testImages: number;
+      /** Share of its steps' time in which a device waited for input, on the rank that waited longest. */
+      inputWait: number;
+      seconds: number;
+    }
+  | {
+      /** What went wrong while the run went on. */
+      type: "warning";
+      /** Steps done. */
+      step: number;
+      text: string;
+    }
+  | {
+      type: "end";
+      status: "finished" | "interrupted" | "failed";
+      /** Steps done. */
+      steps: number;
+      seconds: number;
+      top1?: number;
+      /** Median over the last five epochs, in %. */
+      medianTop1Error?: number;
+      reason?: string;
+    };
+
 const count = z.int().min(0);
 /** JSON has no NaN and infinity, which it writes as null. */
 const measure = z.number().nullable();

@@ -2,7 +2,7 @@
 
 import { median } from "../bench/median.js";
 import type { Result } from "./events.js";
-import type { LogLine } from "./run-folder.js";
+import type { LogLine } from "./log-lines.js";
 
 /** The log line of an epoch. */
 export type EpochLine = Extract<LogLine, { type: "epoch" }>;

@@ -11,6 +11,7 @@ import { DataReport } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
+import { isFinished, Log, readLog, rewindLog } from "./log.js";
 import { LostOutput } from "./lost-output.js";
 import { loadPrograms, requireMemory } from "./memory.js";
 import { recomputeStatistics } from "./precise-batch-norm.js";
@@ -25,15 +26,7 @@ import {
 import { Progress } from "./progress.js";
 import { requireSameReplicas } from "./replicas.js";
 import { endLine, runResult } from "./result.js";
-import {
-  createRecipe,
-  holdRunFolder,
-  isFinished,
-  Log,
-  readLog,
-  rewindLog,
-  updateRecipe,
-} from "./run-folder.js";
+import { holdRunFolder, writeRecipe } from "./run-folder.js";
 import type { RunLock } from "./run-lock.js";
 import { Saving, startOf } from "./saving.js";
 import {
@@ -185,7 +178,7 @@ class Run {
       if (!own.finished) {
         requireStepsLeft(recipe, step);
         if (!resume) await this.hold(); // what is refused until here leaves no folder
-        await (resume ? updateRecipe : createRecipe)(recipe.out, recipe);
+        await writeRecipe(recipe.out, recipe);
       }
       const kept = own.finished
         ? lines

@@ -44,6 +44,8 @@ export async function runUnbroken(folder: string): Promise<Record<Training, Unbr
   return runs as Record<Training, Unbroken>;
 }
 
+const setAside = /of log\.jsonl cannot be read/;
+
 /** Damages one of a folder's files; returns its name. */
 function damage(out: string, { file, effect, share, within }: Damage): string | undefined {
   const names = readdirSync(out).sort();
@@ -122,6 +124,9 @@ class FilesSeed {
     );
     const spoilt = [...files.met].some(({ effect }) => effect === "flip" || effect === "cut");
     if (spoilt) this.damaged = true;
+    // What the disk has not taken by the end is lost, as is all that waits for it in a crash.
+    const lost = files.end ? /cannot write to the log/ : /of the log could not be written/;
+    if (lost.test(outcome.said) || setAside.test(outcome.said)) this.holes = true;
     if (files.end === undefined) this.requireNamed(outcome);
     if (files.end === "power") disk.lose(draws);
     const harmed = harm && damage(out, harm);
@@ -149,8 +154,7 @@ class FilesSeed {
     }
   }
 
-  private requireNamed({ error, said }: Outcome): void {
-    if (/cannot write to the log|log\.jsonl/.test(said)) this.holes = true;
+  private requireNamed({ error }: Outcome): void {
     const problem = error && unnamed(error);
     if (problem) throw new Error(problem);
   }
@@ -161,6 +165,7 @@ class FilesSeed {
     const outcome = await run(this.plan.training, this.out, this.began);
     this.requireNamed(outcome);
     const { status, error, said } = outcome;
+    if (setAside.test(said)) this.holes = true;
     if (error) {
       if (this.damaged || this.safe === undefined) return;
       throw new Error(`nothing is damaged, but it is refused: ${error.stack}`);

@@ -295,9 +295,11 @@ function install(): void {
       return (real.writeSync as (...values: unknown[]) => number)(descriptor, data, ...rest);
     const { instead, part, behind } = files.meet("write", path!);
     if (instead) throw instead;
-    const offset = typeof data === "string" ? 0 : Number(rest[0] ?? 0);
-    const bytes = bytesOf(data).subarray(offset);
-    const written = real.writeSync(descriptor, bytes, 0, part?.(bytes.length) ?? bytes.length);
+    const [offset = 0, length, position] =
+      typeof data === "string" ? [0, undefined, rest[0]] : (rest as (number | undefined)[]);
+    const bytes = bytesOf(data).subarray(offset, length === undefined ? length : offset + length);
+    const most = part?.(bytes.length) ?? bytes.length;
+    const written = real.writeSync(descriptor, bytes, 0, most, position as number);
     if (behind) throw behind;
     return written;
   }) as Call;

@@ -6,8 +6,8 @@ import { connect } from "../../lib/distributed/connect.js";
 import { RendezvousServer } from "../../lib/distributed/rendezvous-server.js";
 import { type Checkpoint, checkpointName, readCheckpoint } from "../../lib/train/checkpoint.js";
 import type { RunEvent } from "../../lib/train/events.js";
+import type { LogLine } from "../../lib/train/log-lines.js";
 import type { RecipeInput } from "../../lib/train/recipe.js";
-import type { LogLine } from "../../lib/train/run-folder.js";
 import { train } from "../../lib/train/train.js";
 
 const common: RecipeInput = {

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll } from "vitest";
-import type { LogLine } from "../../lib/train/run-folder.js";
+import type { LogLine } from "../../lib/train/log-lines.js";
 
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "onehour-train-"));

@@ -137,7 +137,10 @@ test.each(["", "{", "null", '{"pid":"x","host":5}', '{"pid":1}'])(
 
 test("what a crash left half written is cleared away under the lock", async () => {
   const run = newFolder("crashed");
-  const names = ["checkpoint.safetensors", "best.safetensors", "log.jsonl", "recipe.json"];
+  const names = [
+    ...["checkpoint.safetensors", "checkpoint.previous.safetensors", "best.safetensors"],
+    ...["log.jsonl", "log.unreadable.txt", "recipe.json"],
+  ];
   for (const name of names) writeFileSync(join(run, `${name}.tmp`), "half");
   (await holdRunFolder(run, false, quiet)).release();
   expect(readdirSync(run)).toEqual([]);

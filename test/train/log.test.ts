@@ -1,0 +1,127 @@
+// log.jsonl on a disk that does not take its lines, or not whole.
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { beforeEach, expect, test } from "vitest";
+import { Log, readLog, rewindLog } from "../../lib/train/log.js";
+import type { LogLine } from "../../lib/train/log-lines.js";
+import { writeRecipe } from "../../lib/train/run-folder.js";
+import { Disk } from "../faults/disk.js";
+import { type FileFault, Files, withFaults } from "../faults/files.js";
+import { temporaryFolder } from "./folder.js";
+
+const folder = temporaryFolder();
+let run: string;
+beforeEach(async ({ task }) => {
+  run = join(folder, task.id);
+  mkdirSync(run);
+});
+
+const step = (number: number): LogLine => ({
+  type: "step",
+  step: number,
+  epoch: 0,
+  loss: 1 / 3,
+  lr: 0.1,
+  momentumFactor: 1,
+  imagesPerSecond: 100,
+});
+const unsaid = (text: string) => {
+  throw new Error(text);
+};
+
+/** Runs `work` with a fault on the run folder's files. */
+async function under<T>(fault: Partial<FileFault>, work: () => Promise<T>): Promise<T> {
+  const whole = {
+    kind: "write",
+    after: 0,
+    times: 1,
+    effect: "error",
+    code: "EIO",
+    share: 0,
+  } as const;
+  return await withFaults(new Files(run, new Disk(run), [{ ...whole, ...fault }]), work);
+}
+
+/** Logs steps 0 to 4 under a fault; returns what was said. */
+async function logSteps(fault: Partial<FileFault>): Promise<string[]> {
+  const said: string[] = [];
+  await rewindLog(run, 0, 10, unsaid);
+  await under(fault, async () => {
+    const log = new Log(run, (text) => said.push(text));
+    for (let i = 0; i < 5; i++) log.write(step(i));
+    await log.sync();
+    log.close();
+  });
+  return said;
+}
+
+const steps = () => readLog(run).lines.flatMap((line) => (line.type === "step" ? [line.step] : []));
+
+test.each<[string, Partial<FileFault>]>([
+  ["nothing of a line", { effect: "error", after: 1 }],
+  ["part of a line", { effect: "torn", after: 1, share: 0.4 }],
+  ["part of several attempts", { effect: "torn", after: 1, times: 3, share: 0.9 }],
+  ["all of a line, but it fails", { effect: "torn", after: 1, share: 1 }],
+  ["the first line not", { effect: "torn", share: 0.5 }],
+  ["the last line only when it is closed", { effect: "torn", after: 4, times: 2, share: 0.5 }],
+])("a disk that takes %s loses none: the lines are written behind it", async (_, fault) => {
+  const said = await logSteps({ code: "ENOSPC", ...fault });
+  expect(said).toEqual([
+    expect.stringMatching(/^cannot write to the log \(ENOSPC.*\); its lines wait until/),
+  ]);
+  expect(readLog(run).unreadable).toEqual([]);
+  expect(steps()).toEqual([0, 1, 2, 3, 4]);
+});
+
+test("a write that takes a part and says so is continued, which is no failure", async () => {
+  expect(await logSteps({ effect: "short", times: 1000, share: 0.3 })).toEqual([]);
+  expect(readLog(run).unreadable).toEqual([]);
+  expect(steps()).toEqual([0, 1, 2, 3, 4]);
+});
+
+test("a disk that takes no more to the end keeps whole lines, and the rest is said", async () => {
+  const said = await logSteps({ effect: "torn", after: 3, times: 1000, share: 0.5 });
+  expect(said).toEqual([
+    expect.stringMatching(/^cannot write to the log \(EIO/),
+    "the last 2 lines of the log could not be written",
+  ]);
+  expect(readLog(run).unreadable).toEqual([]);
+  expect(steps()).toEqual([0, 1, 2]);
+});
+
+test.each(["EACCES", "EROFS", "EMFILE", "ENOSPC"])(
+  "a log that cannot be opened names the folder: %s",
+  async (code) => {
+    await rewindLog(run, 0, 10, unsaid);
+    const open = under({ kind: "open", code }, async () => new Log(run, unsaid));
+    await expect(open).rejects.toMatchObject({
+      code: "ERR_ONEHOUR_RUN_FOLDER",
+      message: expect.stringMatching(`^cannot write to the run folder ${run} \\(${code}`),
+    });
+  },
+);
+
+const half = '{"type":"step","st';
+
+test("lines are set aside whole, behind those that were, though the disk took a part before", async () => {
+  const aside = join(run, "log.unreadable.txt");
+  const log = join(run, "log.jsonl");
+  const text = `${JSON.stringify(step(0))}\n${half}`;
+  const say = () => {};
+  for (const already of ["", `${half}\n`]) {
+    writeFileSync(log, text);
+    const failed = under({ effect: "torn", share: 0.5 }, () => rewindLog(run, 1, 10, say));
+    await expect(failed).rejects.toThrow(/^cannot write to the run folder/);
+    expect(readFileSync(log, "utf8")).toBe(text);
+    expect(existsSync(aside) ? readFileSync(aside, "utf8") : "").toBe(already);
+    await rewindLog(run, 1, 10, say);
+    expect(readFileSync(aside, "utf8")).toBe(`${already}${half}\n`);
+    expect(steps()).toEqual([0]);
+  }
+});
+
+test("of a recipe.json that the disk takes in part nothing stays", async () => {
+  const failed = under({ effect: "torn", share: 0.5 }, () => writeRecipe(run, {} as never));
+  await expect(failed).rejects.toThrow(/^cannot write to the run folder/);
+  expect(readdirSync(run)).toEqual([]);
+});
