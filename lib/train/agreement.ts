@@ -39,13 +39,14 @@ export async function requireSameFacts(team: Team, facts: Record<string, string>
   }
 }
 
-/** Which ranks have another checksum than most, or who differs from whom where there is no majority. */
-function whoDiffers(sums: readonly (string | undefined)[]): string {
-  const bySum = new Map<string | undefined, number[]>();
-  for (const [rank, sum] of sums.entries()) bySum.set(sum, [...(bySum.get(sum) ?? []), rank]);
-  const groups = [...bySum.values()].sort((a, b) => b.length - a.length);
+/** Which ranks have another value than most, or who differs from whom where there is no majority. */
+function whoDiffers(values: readonly unknown[]): string {
+  const byValue = new Map<unknown, number[]>();
+  for (const [rank, value] of values.entries())
+    byValue.set(value, [...(byValue.get(value) ?? []), rank]);
+  const groups = [...byValue.values()].sort((a, b) => b.length - a.length);
   const [most = []] = groups;
-  if (2 * most.length <= sums.length) {
+  if (2 * most.length <= values.length) {
     return `differs between ${groups.map(nameRanks).join(", ")}, and which is right cannot be told`;
   }
   const others = nameRanks(
@@ -58,25 +59,39 @@ function whoDiffers(sums: readonly (string | undefined)[]): string {
 }
 
 /**
- * Compares checksums of tensors, by name, over the ranks. Throws ERR_ONEHOUR_RANKS_DIFFER naming the
- * first tensor that differs and, by majority, the rank whose is another.
+ * Compares checksums of tensors, by name, over the ranks after `step` steps. Throws
+ * ERR_ONEHOUR_RANKS_DIFFER naming the first tensor that differs and, by majority, the rank whose is
+ * another, or the ranks that have done another number of steps.
  */
 export async function requireSameTensors(
   team: Team,
   { step, out }: { step: number; out: string },
   checksums: Record<string, string>,
 ): Promise<void> {
-  const all = (await team.gather(`replicas-${step}`, JSON.stringify(checksums))).map(
-    (text) => JSON.parse(text) as Record<string, string>,
+  // The steps are no part of the key: ranks that differ in them would wait for each other.
+  const own = JSON.stringify({ step, checksums });
+  const all = (await team.gather("replicas", own)).map(
+    (text) => JSON.parse(text) as { step: number; checksums: Record<string, string> },
   );
-  const names = new Set(all.flatMap((theirs) => Object.keys(theirs)));
-  for (const name of names) {
-    const sums = all.map((theirs) => theirs[name]);
-    if (new Set(sums).size === 1) continue;
-    throw new OnehourError(
-      "ERR_ONEHOUR_RANKS_DIFFER",
-      `after ${plural(step, "step")} ${name} ${whoDiffers(sums)}: a fault of memory, or unequal machines in one ` +
-        `run. Continue from the last checkpoint, without the machine at fault: ${resumeCommand(out)}`,
+  requireAlike(
+    all.map((theirs) => theirs.step),
+    "the number of steps done",
+    out,
+  );
+  const names = new Set(all.flatMap((theirs) => Object.keys(theirs.checksums)));
+  for (const name of names)
+    requireAlike(
+      all.map((theirs) => theirs.checksums[name]),
+      `after ${plural(step, "step")} ${name}`,
+      out,
     );
-  }
+}
+
+function requireAlike(values: readonly unknown[], what: string, out: string): void {
+  if (new Set(values).size === 1) return;
+  throw new OnehourError(
+    "ERR_ONEHOUR_RANKS_DIFFER",
+    `${what} ${whoDiffers(values)}: a fault of memory, or unequal machines in one run. Continue from ` +
+      `the last checkpoint, without the machine at fault: ${resumeCommand(out)}`,
+  );
 }

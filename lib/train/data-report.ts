@@ -44,13 +44,13 @@ export class DataReport {
   ) {}
 
   /**
-   * Gathers under a key of the step; every rank takes part. `wait` is the share of the time that this
+   * Gathers what the ranks met; every one takes part. `wait` is the share of the time that this
    * rank's device waited for input. Resolves with the largest share, and the lines to say.
    */
-  async gather(wait: number, step: number): Promise<{ wait: number; lines: string[] }> {
+  async gather(wait: number): Promise<{ wait: number; lines: string[] }> {
     const { inspection, team, damaged } = this;
     const own: Observation = { flawed: inspection.takeNew(), wait, timing: inspection.timing };
-    const all = (await team.gather(`data-${step}`, JSON.stringify(own))).map(
+    const all = (await team.gather("data", JSON.stringify(own))).map(
       (text) => JSON.parse(text) as Observation,
     );
     const lines: string[] = [];

@@ -349,7 +349,7 @@ class Run {
       const run = { compiled, queue, team };
       this.say(await explainTestLoss(result.loss, progress.step, run));
     }
-    const told = await this.dataReport?.gather(inputWait, progress.step);
+    const told = await this.dataReport?.gather(inputWait);
     for (const text of told?.lines ?? []) this.say(text);
     const line = progress.finishEpoch(result, told?.wait ?? inputWait, queue.idle);
     if (progress.isBest) this.saving.keepBest();

@@ -23,12 +23,16 @@ test("other recipes, data or programs are refused, showing both", async () => {
   );
 });
 
+/** The same, after `step` steps each. */
+const amongReplicas = (...others: object[]) =>
+  among(...others.map((checksums) => ({ step: 7, checksums })));
+
 const sums = { "conv1.weight": "01", "fc.bias": "02" };
 const drifted = { ...sums, "fc.bias": "03" };
 const run = { step: 7, out: "runs/x" };
 
 test("replicas that are alike pass", async () => {
-  await requireSameTensors(among(sums, sums), run, sums);
+  await requireSameTensors(amongReplicas(sums, sums), run, sums);
 });
 
 test.each<[string, object[], RegExp]>([
@@ -57,8 +61,16 @@ test.each<[string, object[], RegExp]>([
   ["what a rank lacks", [sums, { "conv1.weight": "01" }], /fc\.bias of rank 2 is not that/],
   ["what only one has", [sums, { ...sums, more: "05" }], /more of rank 2 is not that of/],
 ])("replicas that drifted are named: %s", async (_, others, message) => {
-  const failing = requireSameTensors(among(...others), run, sums);
+  const failing = requireSameTensors(amongReplicas(...others), run, sums);
   await expect(failing).rejects.toThrow(message);
   await expect(failing).rejects.toThrow(/onehour train --resume --out runs\/x$/);
   await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_RANKS_DIFFER" });
+});
+
+test("ranks that have done another number of steps are named, and wait for nobody", async () => {
+  const ahead = { step: 8, checksums: drifted };
+  const behind = { step: 7, checksums: sums };
+  await expect(requireSameTensors(among(ahead, behind), run, sums)).rejects.toThrow(
+    /^the number of steps done of rank 1 is not that of the other 2 ranks: /,
+  );
 });

@@ -11,7 +11,7 @@ const inspection = (timing: Partial<Timing> = {}) =>
   } as Pictures);
 
 const gather = async (met: Inspection, wait: number, team: Team = alone) =>
-  (await new DataReport(met, team).gather(wait, 7)).lines;
+  (await new DataReport(met, team).gather(wait)).lines;
 
 test("nothing is said of data that is whole and fast", async () => {
   expect(await gather(inspection(), 0.04)).toEqual([]);
@@ -22,14 +22,14 @@ test("damaged images are named once, ten of them, and counted", async () => {
   const flaw = { picture: 0, lost: true, reason: "no" };
   for (let i = 0; i < 12; i++) met.note(`a/${i}.jpg`, flaw);
   const report = new DataReport(met, alone);
-  const { lines } = await report.gather(0, 7);
+  const { lines } = await report.gather(0);
   expect(lines.length).toBe(11);
   expect(lines[0]).toBe("warning: a/0.jpg cannot be decoded (no)");
   expect(lines[10]).toBe("warning: 12 images were damaged so far; the first 10 were named");
   met.note("a/3.jpg", flaw);
-  expect((await report.gather(0, 8)).lines).toEqual([]);
+  expect((await report.gather(0)).lines).toEqual([]);
   met.note("a/12.jpg", flaw);
-  expect((await report.gather(0, 9)).lines).toEqual([
+  expect((await report.gather(0)).lines).toEqual([
     "warning: 13 images were damaged so far; the first 10 were named",
   ]);
 });
@@ -49,7 +49,7 @@ test.each([
 test("it is told again only after an epoch that did not wait", async () => {
   const report = new DataReport(inspection(), alone);
   const said: number[] = [];
-  for (const wait of [0.3, 0.2, 0, 0.4]) said.push((await report.gather(wait, 7)).lines.length);
+  for (const wait of [0.3, 0.2, 0, 0.4]) said.push((await report.gather(wait)).lines.length);
   expect(said).toEqual([1, 0, 0, 1]);
 });
 
@@ -60,7 +60,7 @@ test("an image that two ranks met counts once, and the rank that waited longest 
     gather: async (_, own) =>
       [0.1, 0.5].map((wait) => JSON.stringify({ ...JSON.parse(own), wait, flawed })),
   };
-  const { wait, lines } = await new DataReport(inspection(), team).gather(0.1, 7);
+  const { wait, lines } = await new DataReport(inspection(), team).gather(0.1);
   expect(wait).toBe(0.5);
   expect(lines).toEqual([
     "warning: x is damaged",
