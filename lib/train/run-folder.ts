@@ -76,20 +76,22 @@ function shortName(dataset: string): string {
 
 /**
  * Takes the lock of a run folder, which is made where the run is new, and clears away what a crash left
- * half written. Throws ERR_ONEHOUR_RUN_FOLDER where another process holds it, or wrote there before.
+ * half written. Undefined where a signal ended the wait for it. Throws ERR_ONEHOUR_RUN_FOLDER where
+ * another process holds it, or wrote there before.
  */
 export async function holdRunFolder(
   folder: string,
   resume: boolean,
   options: LockOptions,
-): Promise<RunLock> {
-  let lock: RunLock;
+): Promise<RunLock | undefined> {
+  let lock: RunLock | undefined;
   try {
     if (!resume) await makeFolder(resolve(folder));
     lock = await RunLock.take(folder, options);
   } catch (error) {
     throw error instanceof OnehourError ? error : unwritable(folder, error);
   }
+  if (!lock) return undefined;
   try {
     checkRunFolder(folder, resume);
     const names = [recipeName, logName, unreadableName, checkpointName, previousName, bestName];

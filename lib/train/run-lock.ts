@@ -24,7 +24,7 @@ const pollMilliseconds = 250;
 export interface LockOptions {
   /** Seconds to wait for another process that holds it. */
   seconds: number;
-  /** Whether to give up waiting. */
+  /** Whether a signal has ended the wait. */
   stopped?: () => boolean;
   /** Tells the user. */
   say: (text: string) => void;
@@ -56,10 +56,11 @@ export class RunLock {
   ) {}
 
   /**
-   * Locks a folder that is there. Throws ERR_ONEHOUR_RUN_FOLDER naming the process that holds it, and
-   * what the system says of a folder that it cannot write to.
+   * Locks a folder that is there; undefined where `stopped` turned true first. Throws
+   * ERR_ONEHOUR_RUN_FOLDER naming the process that holds it, and what the system says of a folder that it
+   * cannot write to.
    */
-  static async take(folder: string, options: LockOptions): Promise<RunLock> {
+  static async take(folder: string, options: LockOptions): Promise<RunLock | undefined> {
     const { seconds, stopped = () => false, say } = options;
     const file = join(folder, lockName);
     const deadline = performance.now() + 1000 * seconds;
@@ -67,7 +68,7 @@ export class RunLock {
       const lock = RunLock.attempt(file, folder, options);
       if (lock) return lock;
       const holder = holderOf(file);
-      if (stopped() || performance.now() >= deadline) {
+      if (performance.now() >= deadline) {
         throw new OnehourError(
           "ERR_ONEHOUR_RUN_FOLDER",
           `${folder} is in use: ${holder} writes to it (${file}). Wait for its end or stop it, or ` +
@@ -75,6 +76,7 @@ export class RunLock {
             "for some minutes",
         );
       }
+      if (stopped()) return undefined;
       if (isFirst) say(`waiting up to ${seconds} s for ${folder}, to which ${holder} writes`);
       native.advanceProgress(); // the ranks that wait for this one see that it does not hang
       await setTimeout(pollMilliseconds);

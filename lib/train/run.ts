@@ -4,29 +4,22 @@ import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import type { Executor } from "../device.js";
 import type { CompiledModel } from "../graph/compile.js";
-import { plural, warning } from "../words.js";
+import { plural } from "../words.js";
 import { requireSameFacts } from "./agreement.js";
 import { Autosave } from "./autosave.js";
 import { DataReport } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
-import { isFinished, Log, readLog, rewindLog } from "./log.js";
+import type { Log } from "./log.js";
 import { LostOutput } from "./lost-output.js";
 import { loadPrograms, requireMemory } from "./memory.js";
+import { openRun, type Start } from "./open-run.js";
 import { recomputeStatistics } from "./precise-batch-norm.js";
-import {
-  agreedAhead,
-  compileRecipe,
-  factsOf,
-  type RunOptions,
-  recordPrograms,
-  requireStepsLeft,
-} from "./prepare.js";
+import { agreedAhead, compileRecipe, factsOf, type RunOptions, recordPrograms } from "./prepare.js";
 import { Progress } from "./progress.js";
 import { requireSameReplicas } from "./replicas.js";
 import { endLine, runResult } from "./result.js";
-import { holdRunFolder, writeRecipe } from "./run-folder.js";
 import type { RunLock } from "./run-lock.js";
 import { Saving, startOf } from "./saving.js";
 import {
@@ -125,7 +118,8 @@ class Run {
   async train(): Promise<Result> {
     try {
       this.describe();
-      if (await this.begin()) return this.tellEnd(this.result("finished"));
+      const end = await this.begin();
+      if (end) return this.tellEnd(this.result(end));
       return await this.steps();
     } catch (error) {
       this.log?.write({
@@ -163,43 +157,16 @@ class Run {
     for (const line of [...lines, ...(dataset.notes ?? [])]) this.say(line);
   }
 
-  /** Puts weights, position and log in place. Returns true when nothing is left to do. */
-  private async begin(): Promise<boolean> {
+  /** Puts weights, position and log in place. Tells how the run ends where it does not go on. */
+  private async begin(): Promise<Result["status"] | undefined> {
     const { recipe, resume, team } = this.options;
-    const { stepsPerEpoch } = this.sampler;
-    const own = { position: this.progress.position, epochs: this.progress.epochs, finished: false };
-    if (this.leads) {
-      if (resume) await this.hold();
-      own.position = await this.saving.restore(resume);
-      const { step } = own.position;
-      if (step > 0) this.saving.saved = step;
-      const lines = resume ? readLog(recipe.out).lines : [];
-      own.finished = step >= this.total && isFinished(lines);
-      if (!own.finished) {
-        requireStepsLeft(recipe, step);
-        if (!resume) await this.hold(); // what is refused until here leaves no folder
-        await writeRecipe(recipe.out, recipe);
-      }
-      const kept = own.finished
-        ? lines
-        : await rewindLog(recipe.out, step, stepsPerEpoch, this.say);
-      own.epochs = kept.filter((line) => line.type === "epoch");
-      if (!own.finished) this.log = new Log(recipe.out, (text) => this.say(warning(text)));
-    }
+    const own = this.leads ? await this.open() : null;
     const [shared] = await team.gather("begin", JSON.stringify(own));
-    const { position, epochs, finished } = JSON.parse(shared!) as typeof own;
+    const { position, epochs, end } = JSON.parse(shared!) as Start;
     const { step } = position;
     this.progress.continue(position, epochs);
-    if (finished) {
-      const hint =
-        step < stepsOf(recipe.epochs, stepsPerEpoch)
-          ? `; to go on, give more than --steps ${step}`
-          : "";
-      this.say(
-        `nothing is left to do: ${plural(step, "step")} ${step === 1 ? "is" : "are"} done${hint}`,
-      );
-      return true;
-    }
+    if (end === "interrupted") await this.stop.agree();
+    if (end) return end;
     if (this.log) this.lostOutput.open(this.log, () => this.progress.step);
     await this.saving.share();
     this.saving.averaged = step;
@@ -208,17 +175,19 @@ class Run {
         ? `continuing ${recipe.out} after ${plural(step, "step")}`
         : `run folder: ${recipe.out}`,
     );
-    return false;
+    return undefined;
   }
 
-  /** Locks the run folder; one that is resumed may still be held by a process that ends. */
-  private async hold(): Promise<void> {
+  private async open(): Promise<Start> {
     const { recipe, resume } = this.options;
-    this.lock = await holdRunFolder(recipe.out, resume, {
-      seconds: resume ? recipe.timeout : 0,
+    const { saving, total, say, sampler } = this;
+    const { start, lock, log } = await openRun({
+      ...{ recipe, resume, saving, total, say, stepsPerEpoch: sampler.stepsPerEpoch },
       stopped: () => this.stop.requested,
-      say: this.say,
     });
+    this.lock = lock;
+    this.log = log;
+    return start;
   }
 
   private trainer(

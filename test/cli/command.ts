@@ -54,7 +54,7 @@ export function onehour(
       if (options.readUntil !== undefined && ended.stdout.includes(options.readUntil))
         child.stdout.destroy();
       if (signal?.after !== undefined && ended.stdout.includes(signal.after)) {
-        child.kill(signal.name);
+        process.kill((signal.to ?? ((pid) => pid))(child.pid!), signal.name);
         signal = undefined;
       }
     });
@@ -69,10 +69,17 @@ export function onehour(
   });
 }
 
-/** The process that `pid` started first. */
-export function firstChild(pid: number): number {
-  return Number.parseInt(readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8"), 10);
+/** The processes that `pid` started, in that order. */
+function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+  return text.split(" ").map((child) => Number.parseInt(child, 10));
 }
+
+/** The process that `pid` started first; NaN where there is none. */
+export const firstChild = (pid: number): number => childrenOf(pid)[0]!;
+
+/** The process that `pid` started last. */
+export const lastChild = (pid: number): number => childrenOf(pid).at(-1)!;
 
 /** A folder that is removed after the tests of the file. */
 export function temporaryFolder(): string {

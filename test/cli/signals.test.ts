@@ -4,8 +4,9 @@ import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { RunLock } from "../../lib/train/run-lock.js";
 import { until } from "../distributed/command.js";
-import { firstChild, main, onehour, temporaryFolder } from "./command.js";
+import { firstChild, lastChild, main, onehour, temporaryFolder } from "./command.js";
 
 const folder = temporaryFolder();
 const endless = (workers: number, out: string) => [
@@ -69,6 +70,29 @@ test.each([
   expect(status).toBe(expected);
   expect(lastLine(out)).toMatchObject({ type: "end", status: "interrupted" });
 });
+
+test.each([
+  ["SIGTERM", 1, 143, (pid: number) => pid],
+  ["SIGUSR1", 2, 138, lastChild],
+] as const)(
+  "%s ends the wait for a run folder, of %d workers with status %d",
+  async (name, workers, expected, to) => {
+    const out = join(folder, `wait ${name}`);
+    const begin = ["train", "synthetic:8x8x1:4:32", "--workers", String(workers), "--batch", "4"];
+    await onehour([...begin, "--threads", "1", "--steps", "2", "--out", out]);
+    const lock = await RunLock.take(out, { seconds: 0, say: () => {} });
+    const before = readFileSync(join(out, "log.jsonl"), "utf8");
+    const resume = ["train", "--resume", "--steps", "4", "--timeout", "600", "--out", out];
+    const { status, stdout, stderr } = await onehour(resume, {
+      signal: { name, after: "waiting up to 600 s", to },
+    });
+    lock?.release();
+    expect(stderr).toBe("");
+    expect(stdout).toMatch(/^interrupted after 0 steps, /m);
+    expect(status).toBe(expected);
+    expect(readFileSync(join(out, "log.jsonl"), "utf8")).toBe(before);
+  },
+);
 
 const hasLoaded = (pid: number) =>
   !Number.isNaN(pid) && readFileSync(`/proc/${pid}/maps`, "utf8").includes("onehour_");

@@ -1,0 +1,83 @@
+// Rank 0's part of a run's beginning: the lock of its folder, its weights, recipe and log.
+
+import { plural, warning } from "../words.js";
+import type { Result } from "./events.js";
+import { isFinished, Log, readLog, rewindLog } from "./log.js";
+import type { LogLine } from "./log-lines.js";
+import type { Position } from "./position.js";
+import { type RunRecipe, requireStepsLeft } from "./prepare.js";
+import type { EpochLine } from "./result.js";
+import { holdRunFolder, writeRecipe } from "./run-folder.js";
+import type { RunLock } from "./run-lock.js";
+import { type Saving, startOf } from "./saving.js";
+import { stepsOf } from "./schedule.js";
+
+/** Where a run begins, as rank 0 tells the others. */
+export interface Start {
+  position: Position;
+  /** The finished ones. */
+  epochs: EpochLine[];
+  /** How the run ends at once, where nothing is to be done. */
+  end?: Result["status"];
+}
+
+/** What rank 0 holds until the run's end. */
+export interface OpenRun {
+  start: Start;
+  lock: RunLock | undefined;
+  log: Log | undefined;
+}
+
+export interface OpenRunOptions {
+  recipe: RunRecipe;
+  resume: boolean;
+  saving: Saving;
+  /** Steps of the run in all. */
+  total: number;
+  stepsPerEpoch: number;
+  /** Whether a signal has asked the run to end. */
+  stopped: () => boolean;
+  /** Tells the user. */
+  say: (text: string) => void;
+}
+
+/**
+ * Opens a run. Its folder may still be held by a process that ends, when it is resumed; a signal breaks
+ * off the wait for it. What is refused leaves no folder and no lock.
+ */
+export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
+  const { recipe, resume, saving, total, stepsPerEpoch, stopped, say } = options;
+  const hold = (seconds: number) => holdRunFolder(recipe.out, resume, { seconds, stopped, say });
+  let lock = resume ? await hold(recipe.timeout) : undefined;
+  if (resume && !lock) {
+    const start: Start = { position: startOf(recipe), epochs: [], end: "interrupted" };
+    return { start, lock, log: undefined };
+  }
+  try {
+    const position = await saving.restore(resume);
+    const { step } = position;
+    if (step > 0) saving.saved = step;
+    const lines = resume ? readLog(recipe.out).lines : [];
+    if (step >= total && isFinished(lines)) {
+      const isShort = step < stepsOf(recipe.epochs, stepsPerEpoch);
+      const hint = isShort ? `; to go on, give more than --steps ${step}` : "";
+      const done = `${plural(step, "step")} ${step === 1 ? "is" : "are"} done`;
+      say(`nothing is left to do: ${done}${hint}`);
+      const start: Start = { position, epochs: epochsOf(lines), end: "finished" };
+      return { start, lock, log: undefined };
+    }
+    requireStepsLeft(recipe, step);
+    lock ??= await hold(0);
+    await writeRecipe(recipe.out, recipe);
+    const kept = await rewindLog(recipe.out, step, stepsPerEpoch, say);
+    const log = new Log(recipe.out, (text) => say(warning(text)));
+    return { start: { position, epochs: epochsOf(kept) }, lock, log };
+  } catch (error) {
+    lock?.release();
+    throw error;
+  }
+}
+
+function epochsOf(lines: readonly LogLine[]): EpochLine[] {
+  return lines.filter((line) => line.type === "epoch");
+}
