@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { commandLine } from "../command.js";
 import { exists } from "../exists.js";
+import { requireRegular } from "../regular-file.js";
 import { usageError, wholeNumber } from "./values.js";
 
 export function launchCommand(): Command {
@@ -22,6 +23,9 @@ export function launchCommand(): Command {
               ...["launch", "--workers", String(options.workers ?? 2), "examples/all-reduce.ts"],
             ),
         );
+      await requireRegular(path).catch((error: Error) => {
+        throw usageError(`${path} is no script (${error.message}). Name a file.`);
+      });
       const { launch } = await import("../distributed/launch.js");
       const { defaultWorkers } = await import("../gpus.js");
       const runner = fileURLToPath(new URL("../distributed/run-script.js", import.meta.url));

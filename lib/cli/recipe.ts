@@ -1,9 +1,10 @@
 // Reads a recipe: one of the package's by its name, or a file, JSON or a TypeScript or JavaScript module
 // whose default export is the recipe.
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { exists } from "../exists.js";
+import { readRegular, requireRegular } from "../regular-file.js";
 import type { RecipeInput } from "../train/recipe.js";
 import { usageError } from "./values.js";
 
@@ -23,7 +24,7 @@ export async function readRecipe(nameOrFile: string): Promise<RecipeInput> {
       `The recipe ${path} does not exist. Name a .json or .ts file, for example the recipe.json ` +
         `of an earlier run folder, or one of ${recipeNames().join(", ")}.`,
     );
-  const recipe = path.endsWith(".json") ? parse(path) : await load(path);
+  const recipe = path.endsWith(".json") ? await parse(path) : await load(path);
   if (typeof recipe !== "object" || recipe === null || Array.isArray(recipe))
     throw usageError(
       `${path} holds no recipe: expected an object such as {"dataset": "fashion-mnist", "epochs": 5}` +
@@ -32,12 +33,13 @@ export async function readRecipe(nameOrFile: string): Promise<RecipeInput> {
   return recipe;
 }
 
-function parse(path: string): unknown {
+async function parse(path: string): Promise<unknown> {
   try {
-    return JSON.parse(readFileSync(path, "utf8"));
+    return JSON.parse((await readRegular(path)).toString());
   } catch (error) {
+    const problem = error instanceof SyntaxError ? "is not JSON" : "cannot be read";
     throw usageError(
-      `${path} is not JSON (${(error as Error).message}). ` +
+      `${path} ${problem} (${(error as Error).message}). ` +
         "Write it as the recipe.json of a run folder is, or name a .ts file.",
     );
   }
@@ -45,6 +47,7 @@ function parse(path: string): unknown {
 
 async function load(path: string): Promise<unknown> {
   try {
+    await requireRegular(path);
     const { loadModule } = await import("../load-module.js");
     const loaded = await loadModule(path);
     return "default" in loaded ? loaded.default : loaded;

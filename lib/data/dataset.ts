@@ -179,7 +179,9 @@ async function suggestion(name: string): Promise<string> {
   const parent = dirname(name);
   const entries = await readdir(parent, { withFileTypes: true }).catch(() => undefined);
   if (entries === undefined) return `${resolve(parent)} is no folder either.`;
-  const folders = entries.filter((entry) => !entry.isFile()).map((entry) => entry.name);
+  const folders = entries
+    .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
+    .map((entry) => entry.name);
   return folders.length === 0
     ? `${resolve(parent)} holds no folders.`
     : `did you mean "${join(parent, nearestOf(basename(name), folders))}"?`;

@@ -1,11 +1,11 @@
 // Fashion-MNIST (Xiao et al. 2017) from its four idx files, gzipped or not.
 
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
 import { OnehourError } from "../errors.js";
+import { readRegular } from "../regular-file.js";
 import { plural } from "../words.js";
 import type { Dataset, Split } from "./dataset.js";
 
@@ -70,7 +70,7 @@ async function readIdx(folder: string, stem: string, dimensions: readonly number
   for (const file of [join(folder, stem), join(folder, `${stem}.gz`)]) {
     let bytes: Buffer;
     try {
-      bytes = await readFile(file);
+      bytes = await readRegular(file);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
       throw new OnehourError(

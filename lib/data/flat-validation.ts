@@ -1,8 +1,9 @@
 // ILSVRC's validation images as they come out of the archive: in one folder, with a file of labels.
 
-import { readdir, readFile } from "node:fs/promises";
+import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { OnehourError } from "../errors.js";
+import { readRegular } from "../regular-file.js";
 import { plural } from "../words.js";
 import { readSynsets } from "./devkit.js";
 import { byBytes, isPicture } from "./picture-files.js";
@@ -58,7 +59,7 @@ function inOrder(text: string, images: readonly string[], classOf: ClassOf): Map
 /** What the development kit's numbers mean. */
 async function synsetsOf(file: string): Promise<Map<number, string>> {
   try {
-    return readSynsets(await readFile(file));
+    return readSynsets(await readRegular(file));
   } catch (error) {
     throw new Error(
       `its numbers mean what meta.mat beside it tells, and ${file} cannot be read ` +
@@ -138,8 +139,15 @@ export async function readFlatLabels(
   for (const place of [folder, beside, join(beside, devkit), join(dirname(beside), devkit)]) {
     for (const [name, read] of Object.entries(formats)) {
       const file = join(place, name);
-      const text = await readFile(file, "utf8").catch(() => undefined);
-      if (text === undefined) continue;
+      const bytes = await readRegular(file).catch((error) => {
+        if (["ENOENT", "ENOTDIR"].includes(error.code)) return undefined;
+        throw new OnehourError(
+          "ERR_ONEHOUR_DATA",
+          `cannot read ${file} (${error.message}); expected the labels of ${imageFolder}`,
+        );
+      });
+      if (bytes === undefined) continue;
+      const text = bytes.toString();
       const classOf: ClassOf = (label, line) => {
         const number = numbers.get(label) ?? (mayCount && digits.test(label) ? Number(label) : -1);
         if (number >= 0 && number < classes.length) return number;

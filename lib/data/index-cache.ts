@@ -1,8 +1,9 @@
 // Keeps the index of a folder's images between runs: a header that tells what it was made of, and lines.
 
 import { createHash } from "node:crypto";
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { readRegular } from "../regular-file.js";
 import { Lines } from "./lines.js";
 
 const version = 2;
@@ -46,15 +47,22 @@ function seal(content: object): string {
   return `${JSON.stringify({ ...content, digest })}\n`;
 }
 
-type Known<Found> = Index<Found> | "missing" | "outdated" | "damaged";
+type Known<Found> = Index<Found> | "missing" | "outdated" | { problem: string };
+
+const damaged = { problem: "was damaged" };
 
 /** The index in a file, if it is whole and was made of the same. */
 async function readIndex<Header extends IndexHeader, Found>(
   file: string,
   { header, isCurrent }: IndexSource<Header, Found>,
 ): Promise<Known<Found>> {
-  const bytes = await readFile(file).catch(() => undefined);
-  if (bytes === undefined) return "missing";
+  let bytes: Buffer;
+  try {
+    bytes = await readRegular(file);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === "ENOENT" ? "missing" : { problem: `cannot be read (${message})` };
+  }
   const end = bytes.indexOf(0x0a) + 1;
   const body = bytes.subarray(end);
   let content: { version: number; header: Header; found: Found; lines: string };
@@ -64,9 +72,9 @@ async function readIndex<Header extends IndexHeader, Found>(
     if (Number.isInteger(content.version) && content.version !== version) return "outdated";
     const { version: own, header: made, found, lines } = content;
     const sealed = seal({ version: own, header: made, found, lines });
-    if (sealed !== bytes.toString("utf8", 0, end) || sha256(body) !== lines) return "damaged";
+    if (sealed !== bytes.toString("utf8", 0, end) || sha256(body) !== lines) return damaged;
   } catch {
-    return "damaged";
+    return damaged;
   }
   if (JSON.stringify(content.header) !== JSON.stringify(header)) return "outdated";
   if (isCurrent && !(await isCurrent(content.found))) return "outdated";
@@ -83,7 +91,7 @@ export async function cachedIndex<Header extends IndexHeader, Found>(
   const { cache, header } = source;
   const file = join(cache, `${sha256(header.folder).slice(0, 16)}.index`);
   const known = await readIndex(file, source);
-  if (typeof known !== "string") return known;
+  if (typeof known === "object" && "lines" in known) return known;
   const { lines, found } = await source.list();
   const digest = sha256(lines);
   const temporary = `${file}.${process.pid}.tmp`;
@@ -92,8 +100,9 @@ export async function cachedIndex<Header extends IndexHeader, Found>(
     .then(() => writeFile(temporary, [seal({ version, header, found, lines: digest }), lines]))
     .then(() => rename(temporary, file))
     .catch(() => {});
-  if (known === "damaged") {
-    source.warn(`${file}, the list of images in ${header.folder}, was damaged and is made anew`);
+  if (typeof known === "object") {
+    const list = `${file}, the list of images in ${header.folder},`;
+    source.warn(`${list} ${known.problem} and is made anew`);
   }
   return { lines: new Lines(lines), found, digest };
 }

@@ -1,6 +1,5 @@
 // Decodes pictures to squares: JPEG natively, other formats by sharp, and what neither can read is told.
 
-import { open } from "node:fs/promises";
 import { usableCores } from "../cores.js";
 import { OnehourError } from "../errors.js";
 import {
@@ -10,6 +9,7 @@ import {
   type PictureDecoder,
   type PictureRequest,
 } from "../native.js";
+import { openRegular } from "../regular-file.js";
 
 /** A picture that was not as it should be. */
 export interface Flaw {
@@ -44,7 +44,7 @@ function unreadable(file: string, reason: string): OnehourError {
 async function read({ files, offsets, lengths }: PictureRequest, picture: number): Promise<Buffer> {
   const file = files[picture]!;
   try {
-    await using handle = await open(file);
+    await using handle = await openRegular(file);
     const length = lengths?.[picture] ?? (await handle.stat()).size;
     const bytes = Buffer.alloc(length);
     const { bytesRead } = await handle.read(bytes, 0, length, offsets?.[picture] ?? 0);

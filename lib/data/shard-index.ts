@@ -1,9 +1,10 @@
 // The list of a folder's shards: which samples there are, where in which tar, and of which class.
 
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { OnehourError } from "../errors.js";
 import { exists } from "../exists.js";
+import { readRegular } from "../regular-file.js";
 import { counted, plural } from "../words.js";
 import { type Progress, subfolders } from "./image-index.js";
 import { inParallel } from "./in-parallel.js";
@@ -220,11 +221,14 @@ async function indexShards(
 
 /** The names in classes.txt, one a line; undefined where there is no such file. */
 async function readClasses(file: string): Promise<string[] | undefined> {
-  const text = await readFile(file, "utf8").catch((error) => {
+  const bytes = await readRegular(file).catch((error) => {
     if (error.code === "ENOENT") return undefined;
     throw dataError(`cannot read ${file} (${error.message}); expected one class's name a line`);
   });
-  const found = text?.split("\n").filter((line) => line.trim() !== "");
+  const found = bytes
+    ?.toString()
+    .split("\n")
+    .filter((line) => line.trim() !== "");
   if (found?.length === 0) {
     throw dataError(`${file} names no class; expected one a line. Fill it, or remove it`);
   }

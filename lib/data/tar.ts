@@ -1,7 +1,8 @@
 // Lists the files in a tar: ustar headers, GNU's long names and pax headers.
 
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { OnehourError } from "../errors.js";
+import { openRegular } from "../regular-file.js";
 import { plural } from "../words.js";
 
 /** A regular file in a tar; its bytes lie from `offset` on. */
@@ -98,7 +99,7 @@ export class Tar implements AsyncDisposable {
   ) {}
 
   static async open(path: string): Promise<Tar> {
-    const file = await open(path).catch((error) => {
+    const file = await openRegular(path).catch((error) => {
       throw new OnehourError(
         "ERR_ONEHOUR_DATA",
         `cannot read ${path} (${error.message}); expected a tar that this user may read`,

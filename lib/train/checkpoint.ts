@@ -1,7 +1,6 @@
 // Checkpoints of a run: what they hold, how they are saved without ever leaving none, and read.
 
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
@@ -9,6 +8,7 @@ import { commandLine } from "../command.js";
 import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
+import { readRegular } from "../regular-file.js";
 import { keepAs, writeAtomically } from "./files.js";
 import { requireFit, type Shapes } from "./fit.js";
 import { isSealed, unsealed } from "./header-checksum.js";
@@ -241,7 +241,7 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
 export async function readCheckpoint(file: string): Promise<Checkpoint & { shapes: Shapes }> {
   let buffer: Buffer;
   try {
-    buffer = await readFile(file);
+    buffer = await readRegular(file);
   } catch (error) {
     throw new OnehourError(
       "ERR_ONEHOUR_CHECKPOINT",

@@ -1,17 +1,10 @@
 // log.jsonl of a run folder: written line by line, and read again when the run goes on.
 
-import {
-  closeSync,
-  fdatasync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { OnehourError } from "../errors.js";
+import { readRegular } from "../regular-file.js";
 import { plural } from "../words.js";
 import { isThere, replaceFile, unwritable } from "./files.js";
 import { isLogLine, type LogLine } from "./log-lines.js";
@@ -26,9 +19,9 @@ interface ReadLog {
 }
 
 /** The lines of a log, which may have been cut short or damaged. */
-export function readLog(folder: string): ReadLog {
+export async function readLog(folder: string): Promise<ReadLog> {
   const read: ReadLog = { lines: [], unreadable: [] };
-  for (const text of readText(folder, logName).split("\n")) {
+  for (const text of (await readText(folder, logName)).split("\n")) {
     const line = parseLine(text);
     if (line) read.lines.push(line);
     else if (text.trim() !== "") read.unreadable.push(text);
@@ -37,11 +30,11 @@ export function readLog(folder: string): ReadLog {
 }
 
 /** A file's bytes, a character each; none where it is not there. */
-function readText(folder: string, name: string): string {
+async function readText(folder: string, name: string): Promise<string> {
   const file = join(folder, name);
   if (!isThere(file)) return "";
   try {
-    return readFileSync(file, "latin1");
+    return (await readRegular(file)).toString("latin1");
   } catch (error) {
     throw new OnehourError(
       "ERR_ONEHOUR_RUN_FOLDER",
@@ -75,7 +68,7 @@ export async function rewindLog(
   stepsPerEpoch: number,
   say: (text: string) => void,
 ): Promise<LogLine[]> {
-  const { lines, unreadable } = readLog(folder);
+  const { lines, unreadable } = await readLog(folder);
   const kept = lines.filter(
     (line) =>
       (line.type === "step" && line.step < step) ||
@@ -83,7 +76,7 @@ export async function rewindLog(
       (line.type === "epoch" && (line.epoch + 1) * stepsPerEpoch <= step),
   );
   if (unreadable.length > 0) {
-    const text = readText(folder, unreadableName) + textOf(unreadable);
+    const text = (await readText(folder, unreadableName)) + textOf(unreadable);
     await replaceFile(folder, unreadableName, Buffer.from(text, "latin1"));
     const lines = plural(unreadable.length, "line");
     say(`warning: ${lines} of ${logName} cannot be read; kept in ${join(folder, unreadableName)}`);

@@ -57,7 +57,7 @@ export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
     const position = await saving.restore(resume);
     const { step } = position;
     if (step > 0) saving.saved = step;
-    const lines = resume ? readLog(recipe.out).lines : [];
+    const lines = resume ? (await readLog(recipe.out)).lines : [];
     if (step >= total && isFinished(lines)) {
       const isShort = step < stepsOf(recipe.epochs, stepsPerEpoch);
       const hint = isShort ? `; to go on, give more than --steps ${step}` : "";

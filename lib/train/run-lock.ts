@@ -7,7 +7,6 @@ import {
   fstatSync,
   ftruncateSync,
   openSync,
-  readFileSync,
   rmSync,
   statSync,
   writeSync,
@@ -17,6 +16,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { OnehourError } from "../errors.js";
 import { native } from "../native.js";
+import { readRegular } from "../regular-file.js";
 
 export const lockName = "run.lock";
 const pollMilliseconds = 250;
@@ -32,9 +32,9 @@ export interface LockOptions {
 }
 
 /** Who holds a lock, as its file tells. */
-function holderOf(file: string): string {
+async function holderOf(file: string): Promise<string> {
   try {
-    const { pid, host } = JSON.parse(readFileSync(file, "utf8"));
+    const { pid, host } = JSON.parse((await readRegular(file)).toString());
     if (Number.isSafeInteger(pid) && typeof host === "string") return `process ${pid} on ${host}`;
   } catch {
     // it is not written yet, or cannot be read
@@ -67,7 +67,7 @@ export class RunLock {
     for (let isFirst = true; ; isFirst = false) {
       const lock = RunLock.attempt(file, folder, options);
       if (lock) return lock;
-      const holder = holderOf(file);
+      const holder = await holderOf(file);
       if (performance.now() >= deadline) {
         throw new OnehourError(
           "ERR_ONEHOUR_RUN_FOLDER",

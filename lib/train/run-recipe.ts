@@ -1,11 +1,11 @@
 // recipe.json of a run folder: the run's recipe with a digest, and what of it may change on resume.
 
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import { isAbsolute, join, resolve } from "node:path";
 import { commandLine } from "../command.js";
 import { canonicalName } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
+import { readRegular } from "../regular-file.js";
 import {
   digestField,
   parseRecipe,
@@ -101,10 +101,12 @@ function parseStored(folder: string, file: string, text: string): RecipeInput {
 export async function readRunRecipe(folder: string, input: RecipeInput): Promise<RecipeInput> {
   parseRecipe(input); // refuses what could not be compared
   const file = join(folder, recipeName);
-  const text = await readFile(file, "utf8").catch((error: Error) => {
-    throw refuseRecipe(`cannot read ${file} (${error.message})`);
+  const bytes = await readRegular(file).catch((error: Error) => {
+    throw refuseRecipe(
+      `cannot read ${file} (${error.message}); expected the one that the run wrote`,
+    );
   });
-  const stored = parseStored(folder, file, text);
+  const stored = parseStored(folder, file, bytes.toString());
   parseRecipe(stored);
   const { workers = 1, batch = 1, accumulate = 1 } = stored;
   // Of the same size by another name nothing changes.

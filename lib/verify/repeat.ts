@@ -42,11 +42,12 @@ async function resuming(report: Report, device: Device, precision: "fp32" | "bf1
     await train(device, { ...common, steps: 20, out: whole }, false);
     await train(device, { ...common, steps: 9, out: half }, false);
     await train(device, { ...common, steps: 20, out: half }, true);
-    const lossesOf = (out: string) =>
+    const lossesOf = async (out: string) =>
       JSON.stringify(
-        readLog(out).lines.flatMap((line) => (line.type === "step" ? [line.loss] : [])),
+        (await readLog(out)).lines.flatMap((line) => (line.type === "step" ? [line.loss] : [])),
       );
-    report.check(`${precision}: losses when resumed`, lossesOf(whole) === lossesOf(half), "differ");
+    const isSame = (await lossesOf(whole)) === (await lossesOf(half));
+    report.check(`${precision}: losses when resumed`, isSame, "differ");
     const [a, b] = await Promise.all(
       [whole, half].map((out) => readCheckpoint(join(out, "checkpoint.safetensors"))),
     );

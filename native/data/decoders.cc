@@ -34,20 +34,18 @@ double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// A regular file: a named pipe may never be opened, and some devices never end.
 class File {
  public:
-  explicit File(const std::string& path) : descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  explicit File(const std::string& path) : size_(sizeOf(path)) {
+    descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor_ < 0) throw std::system_error(errno, std::generic_category());
   }
   ~File() { close(descriptor_); }
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
-  int64_t size() const {
-    struct stat found {};
-    if (fstat(descriptor_, &found) != 0) throw std::system_error(errno, std::generic_category());
-    return found.st_size;
-  }
+  int64_t size() const { return size_; }
 
   // Fills `bytes` from `offset` on; fewer where the file ends.
   void read(int64_t offset, std::vector<uint8_t>& bytes) const {
@@ -64,7 +62,15 @@ class File {
   }
 
  private:
-  int descriptor_;
+  static int64_t sizeOf(const std::string& path) {
+    struct stat found {};
+    if (stat(path.c_str(), &found) != 0) throw std::system_error(errno, std::generic_category());
+    if (!S_ISREG(found.st_mode)) throw std::runtime_error("it is not a regular file");
+    return found.st_size;
+  }
+
+  int64_t size_;
+  int descriptor_ = -1;
 };
 
 void readSource(const Source& source, std::vector<uint8_t>& bytes) {

@@ -1,6 +1,10 @@
 // Tests of crops, resampling and JPEG decoding without Node, and of what damaged files do to them.
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <iterator>
@@ -201,16 +205,29 @@ void tellsOfEachPicture() {
   // The same picture, in the middle of a file.
   const auto bytes = static_cast<int64_t>(read("small.jpg").size());
   sources.push_back({folder() + "/small.jpg", 0, bytes});
+  // What is no file is not waited for, and does not fill the memory.
+  const std::filesystem::path pipe =
+      std::filesystem::temp_directory_path() / ("onehour-pipe-" + std::to_string(getpid()));
+  CHECK(mkfifo(pipe.c_str(), 0600) == 0);
+  sources.push_back({pipe.string(), 0, 100});
+  sources.push_back({"/dev/null"});
+  sources.push_back({folder()});
   Bytes target(sources.size() * size * size * kColors);
   std::promise<data::Outcome> promise;
   decoders.decode(sources, {.size = size, .shortSide = 18, .crops = {}, .jitters = {}},
                   target.data(), [&](data::Outcome outcome) { promise.set_value(outcome); });
   const data::Outcome outcome = promise.get_future().get();
-  CHECK(outcome.problems.size() == 3);
+  std::filesystem::remove(pipe);
+  CHECK(outcome.problems.size() == 6);
   CHECK(outcome.problems[0].picture == 1 &&
         outcome.problems[0].trouble == data::Trouble::unreadable);
   CHECK(outcome.problems[1].picture == 2 && outcome.problems[1].trouble == data::Trouble::foreign);
   CHECK(outcome.problems[2].picture == 3 && outcome.problems[2].trouble == data::Trouble::damaged);
+  for (size_t i = 3; i < 6; ++i) {
+    CHECK(outcome.problems[i].picture == i + 2 &&
+          outcome.problems[i].trouble == data::Trouble::unreadable &&
+          outcome.problems[i].message == "it is not a regular file");
+  }
   CHECK(outcome.decodeSeconds > 0);
   for (const auto& worker : decoders.workers()) worker->stop();
   for (const auto& worker : decoders.workers()) {

@@ -55,7 +55,8 @@ async function logSteps(fault: Partial<FileFault>): Promise<string[]> {
   return said;
 }
 
-const steps = () => readLog(run).lines.flatMap((line) => (line.type === "step" ? [line.step] : []));
+const steps = async () =>
+  (await readLog(run)).lines.flatMap((line) => (line.type === "step" ? [line.step] : []));
 
 test.each<[string, Partial<FileFault>]>([
   ["nothing of a line", { effect: "error", after: 1 }],
@@ -69,14 +70,14 @@ test.each<[string, Partial<FileFault>]>([
   expect(said).toEqual([
     expect.stringMatching(/^cannot write to the log \(ENOSPC.*\); its lines wait until/),
   ]);
-  expect(readLog(run).unreadable).toEqual([]);
-  expect(steps()).toEqual([0, 1, 2, 3, 4]);
+  expect((await readLog(run)).unreadable).toEqual([]);
+  expect(await steps()).toEqual([0, 1, 2, 3, 4]);
 });
 
 test("a write that takes a part and says so is continued, which is no failure", async () => {
   expect(await logSteps({ effect: "short", times: 1000, share: 0.3 })).toEqual([]);
-  expect(readLog(run).unreadable).toEqual([]);
-  expect(steps()).toEqual([0, 1, 2, 3, 4]);
+  expect((await readLog(run)).unreadable).toEqual([]);
+  expect(await steps()).toEqual([0, 1, 2, 3, 4]);
 });
 
 test("a disk that takes no more to the end keeps whole lines, and the rest is said", async () => {
@@ -85,8 +86,8 @@ test("a disk that takes no more to the end keeps whole lines, and the rest is sa
     expect.stringMatching(/^cannot write to the log \(EIO/),
     "the last 2 lines of the log could not be written",
   ]);
-  expect(readLog(run).unreadable).toEqual([]);
-  expect(steps()).toEqual([0, 1, 2]);
+  expect((await readLog(run)).unreadable).toEqual([]);
+  expect(await steps()).toEqual([0, 1, 2]);
 });
 
 test.each(["EACCES", "EROFS", "EMFILE", "ENOSPC"])(
@@ -116,7 +117,7 @@ test("lines are set aside whole, behind those that were, though the disk took a 
     expect(existsSync(aside) ? readFileSync(aside, "utf8") : "").toBe(already);
     await rewindLog(run, 1, 10, say);
     expect(readFileSync(aside, "utf8")).toBe(`${already}${half}\n`);
-    expect(steps()).toEqual([0]);
+    expect(await steps()).toEqual([0]);
   }
 });
 
