@@ -155,10 +155,18 @@ export interface PictureDecoder {
   dispose(): void;
 }
 
+/** What a picture may have at most (native/data/limits.h). */
+export interface PictureLimits {
+  /** Of its pixels as they are stored. */
+  bytes: number;
+  pixels: number;
+  /** Pixels on each side. */
+  side: number;
+}
+
 interface DataModule {
   readonly Decoder: new (options: { threads: number }) => PictureDecoder;
-  /** Pixels that a picture may have. */
-  readonly mostPixels: number;
+  readonly limits: PictureLimits;
   advanceProgress(): void;
   shareProgress(counters: unknown): void;
   shutDown(): void;
@@ -315,8 +323,8 @@ export function createDecoder(threads: number): PictureDecoder {
   return new (loadDataModule().Decoder)({ threads });
 }
 
-/** Pixels that a picture may have, whoever decodes it. */
-export const mostPixels = () => loadDataModule().mostPixels;
+/** The limits of a picture, whoever decodes it. */
+export const pictureLimits = () => loadDataModule().limits;
 
 /** Backends whose module may serve the process, the first that loads. */
 const BACKENDS = ["cpu", "cuda"];

@@ -2,14 +2,9 @@
 
 import { usableCores } from "../cores.js";
 import { OnehourError } from "../errors.js";
-import {
-  createDecoder,
-  mostPixels,
-  native,
-  type PictureDecoder,
-  type PictureRequest,
-} from "../native.js";
+import { createDecoder, native, type PictureDecoder, type PictureRequest } from "../native.js";
 import { openRegular } from "../regular-file.js";
+import { decodeForeign } from "./foreign-picture.js";
 
 /** A picture that was not as it should be. */
 export interface Flaw {
@@ -54,57 +49,6 @@ async function read({ files, offsets, lengths }: PictureRequest, picture: number
   }
 }
 
-/** What files of sharp's formats begin with, in hexadecimal; sharp would read others too, such as SVG. */
-const signatures: Readonly<Record<string, RegExp>> = {
-  JPEG: /^ffd8/,
-  PNG: /^89504e470d0a1a0a/,
-  WebP: /^52494646.{8}57454250/,
-  TIFF: /^(49492[ab]00|4d4d002[ab])/,
-};
-
-/** Decodes a format of sharp's to u8[height, width, 3]; the first frame of several. */
-async function decodeAny(
-  bytes: Buffer,
-): Promise<{ pixels: Uint8Array; width: number; height: number; damage?: string }> {
-  const start = bytes.toString("hex", 0, 12);
-  if (!Object.values(signatures).some((signature) => signature.test(start))) {
-    throw new Error("its format is none of JPEG, PNG, WebP, TIFF, GIF, BMP, PPM, PGM and PBM");
-  }
-  const { default: sharp } = await import("sharp");
-  const isJpeg = signatures.JPEG!.test(start);
-  // The orientation that a camera noted is ignored, as it is everywhere for ImageNet; a TIFF file's
-  // tells how its rows lie. The profile of the colors is ignored too: bytes are taken as they are
-  // stored. A JPEG that comes here is CMYK, which means nothing without one.
-  const decode = async (failOn: "error" | "none") => {
-    const options = {
-      failOn,
-      autoOrient: signatures.TIFF!.test(start),
-      animated: false,
-      ignoreIcc: !isJpeg,
-      limitInputPixels: mostPixels(),
-    };
-    const { data, info } = await sharp(bytes, options)
-      .toColourspace("srgb")
-      .removeAlpha()
-      .raw({ depth: "uchar" })
-      .toBuffer({ resolveWithObject: true });
-    const { width, height, channels } = info;
-    if (channels === 3) {
-      return { pixels: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height };
-    }
-    const pixels = new Uint8Array(width * height * 3);
-    for (let i = 0; i < width * height; i++) pixels.fill(data[i * channels]!, 3 * i, 3 * i + 3);
-    return { pixels, width, height };
-  };
-  try {
-    return await decode("error");
-  } catch (error) {
-    // What is missing of another format would be black, or all of it.
-    if (!isJpeg) throw error;
-    return { ...(await decode("none")), damage: (error as Error).message };
-  }
-}
-
 /** Threads that decode pictures. */
 export class Pictures {
   private decoder: PictureDecoder;
@@ -137,7 +81,7 @@ export class Pictures {
       const start = performance.now();
       const encoded = await read(request, picture);
       try {
-        const { pixels, width, height, damage } = await decodeAny(encoded);
+        const { pixels, width, height, damage } = await decodeForeign(encoded);
         const bytes = size * size * 3;
         const crops = one(request.crops, picture, files.length);
         const jitters = one(request.jitters, picture, files.length);

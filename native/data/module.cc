@@ -250,7 +250,11 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   napi_add_env_cleanup_hook(
       env, [](void* own) { static_cast<Environment*>(own)->shutDown(); }, environment);
   exports.Set("Decoder", DecoderObject::define(env));
-  exports.Set("mostPixels", static_cast<double>(data::kMostPixels));
+  auto limits = Napi::Object::New(env);
+  limits.Set("bytes", static_cast<double>(data::kMostBytes));
+  limits.Set("pixels", static_cast<double>(data::kMostPixels));
+  limits.Set("side", static_cast<double>(data::kMostSide));
+  exports.Set("limits", limits);
   exports.Set("advanceProgress", Napi::Function::New<advance>(env));
   exports.Set("shareProgress", Napi::Function::New<shareProgress>(env));
   exports.Set("shutDown", Napi::Function::New<shutDown>(env));
