@@ -3,6 +3,7 @@
 import { readFileSync, realpathSync } from "node:fs";
 import { basename, delimiter, dirname, extname } from "node:path";
 import { fileURLToPath } from "node:url";
+import { printable } from "./words.js";
 
 /** What a launcher's command was called, in its workers' environment. */
 export const commandVariable = "ONEHOUR_COMMAND";
@@ -66,7 +67,8 @@ export function commandLine(...words: string[]): string {
 /** What continues the run of a folder. */
 export const resumeCommand = (out: string) => commandLine("train", "--resume", "--out", out);
 
-/** A word as a shell takes it for one. */
+/** A word as a shell takes it for one, and a terminal shows it. */
 function quoted(word: string): string {
+  if (printable(word) !== word) return `$'${printable(word.replace(/[\\']/g, "\\$&"))}'`;
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

@@ -7,6 +7,7 @@ import { OnehourError } from "./errors.js";
 import { chooseGpu, findGpus, type Gpus } from "./gpus.js";
 import type { NativeDevice, NativeExecutor } from "./native.js";
 import { loadAddon } from "./native.js";
+import { oneLine } from "./words.js";
 
 /** How to open a device. */
 export interface DeviceOptions {
@@ -319,7 +320,7 @@ export function openDevice(options: DeviceOptions = {}): Device {
 
 function warnOfCpu(problems: readonly string[]): void {
   if (problems.length > 0)
-    process.emitWarning(`no GPU is used, so the CPU is: ${problems.join("; ")}`);
+    process.emitWarning(`no GPU is used, so the CPU is: ${problems.map(oneLine).join("; ")}`);
 }
 
 /** The GPUs to choose from, none of them opened; undefined for the CPU. */

@@ -180,7 +180,7 @@ function buildCommand(): string {
 /** What the last attempt to build found missing, with the command that installs it. */
 function missingNote(): string {
   try {
-    return `\n${readFileSync(join(root, "build", "missing.txt"), "utf8").trim()}`;
+    return `. ${readFileSync(join(root, "build", "missing.txt"), "utf8").trim()}`;
   } catch {
     return "";
   }
@@ -235,12 +235,12 @@ export function explainLoadError(name: string, message: string): OnehourError {
   for (const { pattern, explain } of faults) {
     const match = pattern.exec(message);
     if (match) {
-      return new OnehourError("ERR_ONEHOUR_LOAD", `${name} ${explain(match)}\n(${message})`);
+      return new OnehourError("ERR_ONEHOUR_LOAD", `${name} ${explain(match)} (${message})`);
     }
   }
   return new OnehourError(
     "ERR_ONEHOUR_LOAD",
-    `${name} does not load: ${message}\nBuild it again: ${buildCommand()}`,
+    `${name} does not load: ${message}. Build it again: ${buildCommand()}`,
   );
 }
 

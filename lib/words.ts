@@ -1,4 +1,5 @@
-// Numbers and messages in words: counts with their nouns, losses, a library's error in one line.
+// Numbers and messages in words: counts with their nouns, losses, what others wrote in one safe line.
+import { inspect } from "node:util";
 
 /** 2,000 */
 export const count = (value: number) => value.toLocaleString("en-US");
@@ -17,10 +18,48 @@ export function lossText(loss: number): string {
   return loss.toExponential(3).replace("e+", "e");
 }
 
-/** A message of several lines in one, for a place within a sentence. */
+/** What a terminal obeys instead of showing, what turns text around, and halves of characters. */
+const unprintable = /[\p{Cc}\p{Cs}\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
+
+/** A text as it may be shown: whatever would not be seen as it is stands as its code. */
+export function printable(text: string): string {
+  return text.replace(unprintable, (character) => {
+    const code = character.charCodeAt(0).toString(16);
+    return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
+  });
+}
+
+/** At most so many characters: the beginning, and of the rest the end. */
+function shortened(text: string, most: number): string {
+  if (text.length <= most) return text;
+  const end = Math.floor(most / 4);
+  const left = text.length - most;
+  return `${text.slice(0, most - end)}… (${counted(left, "character")}) …${text.slice(-end)}`;
+}
+
+const mostOfValue = 200; // characters of a value that is named
+const mostOfLine = 4000; // and of a message
+
+/** A value from outside, of whatever type, as a message names it: short, on one line, never failing. */
+export function shown(value: unknown): string {
+  const text =
+    typeof value === "string"
+      ? `"${value.replaceAll("\n", "\\n")}"`
+      : inspect(value, {
+          depth: 1,
+          maxArrayLength: 5,
+          maxStringLength: 50,
+          breakLength: Infinity,
+          compact: true,
+        });
+  return printable(shortened(text, mostOfValue));
+}
+
+/** A message in one line that can be shown, whoever wrote it: lines are joined, repeated ones once. */
 export function oneLine(message: string): string {
   const lines = message.split(/[\r\n]+/).map((line) => line.trim());
-  return [...new Set(lines.filter((line) => line !== ""))].join("; ");
+  const text = [...new Set(lines.filter((line) => line !== ""))].join("; ");
+  return printable(shortened(text, mostOfLine));
 }
 
 /** The line that warns of something. */

@@ -40,6 +40,7 @@ test.each<[string, string | undefined, Record<string, string>, string]>([
 test("a folder's name is quoted where a shell would not take it for one word", () => {
   expect(resumeCommand("runs/first")).toBe("npx onehour train --resume --out runs/first");
   expect(resumeCommand("my run's $1")).toBe("npx onehour train --resume --out 'my run'\\''s $1'");
+  expect(resumeCommand("it's\x1b\n")).toBe("npx onehour train --resume --out $'it\\'s\\x1b\\x0a'");
 });
 
 const { npm_command: _, ...outside } = process.env;

@@ -31,7 +31,7 @@ export function evaluateCommand(): Command {
         ...(imageSize === undefined ? {} : { imageSize }),
         warn: (text) => process.stderr.write(`${oneLine(text)}\n`),
       });
-      if (otherData !== undefined) process.stderr.write(`warning: ${otherData}\n`);
+      if (otherData !== undefined) process.stderr.write(`${warning(otherData)}\n`);
       for (const text of damaged.slice(0, mostNamed)) process.stderr.write(`${warning(text)}\n`);
       if (damaged.length > mostNamed)
         process.stderr.write(`warning: ${count(damaged.length)} images were damaged\n`);

@@ -2,12 +2,13 @@
 // The `onehour` command: guards the process before anything else is loaded, then runs the program.
 import "../distributed/guard.js";
 import { explainSystemError } from "../system-errors.js";
+import { oneLine } from "../words.js";
 
 try {
   await import("./program.js");
 } catch (error) {
   const text = explainSystemError(error);
   if (text === undefined) throw error;
-  process.stderr.write(`onehour: ${text}\n`);
+  process.stderr.write(`onehour: ${oneLine(text)}\n`);
   process.exitCode = 1;
 }

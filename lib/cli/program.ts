@@ -5,6 +5,7 @@ import { Command, CommanderError } from "commander";
 import { commandLine } from "../command.js";
 import { OnehourError } from "../errors.js";
 import { explainSystemError } from "../system-errors.js";
+import { oneLine, printable } from "../words.js";
 import { benchCommand } from "./bench.js";
 import { buildCommand } from "./build.js";
 import { evaluateCommand } from "./evaluate.js";
@@ -30,6 +31,9 @@ function program(): Command {
 
 /** Errors of every command and its subcommands end in what to run next, and throw instead of exiting. */
 function configure(command: Command, path: string): void {
+  command.configureOutput({
+    outputError: (text, write) => write(text.split("\n").map(printable).join("\n")),
+  });
   command.exitOverride().showHelpAfterError(`Run \`${path} --help\` for what it takes.`);
   for (const child of command.commands) configure(child, `${path} ${child.name()}`);
 }
@@ -38,16 +42,19 @@ function exitStatus(error: unknown): number {
   // Commander has printed its message already.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof OnehourError) {
-    process.stderr.write(`onehour: ${error.message}\n`);
+    process.stderr.write(`onehour: ${oneLine(error.message)}\n`);
     return isUsageError(error) ? 2 : 1;
   }
   const text = explainSystemError(error);
   if (text !== undefined) {
-    process.stderr.write(`onehour: ${text}\n`);
+    process.stderr.write(`onehour: ${oneLine(text)}\n`);
     return 1;
   }
   const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`onehour: this is a bug in onehour, please report it:\n${stack}\n`);
+  const lines = stack.split("\n").map(printable);
+  process.stderr.write(
+    `onehour: this is a bug in onehour, please report it:\n${lines.join("\n")}\n`,
+  );
   return 1;
 }
 

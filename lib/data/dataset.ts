@@ -4,6 +4,7 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
 import { nearestOf } from "../nearest.js";
+import { shown } from "../words.js";
 import type { Augmentation } from "./augment.js";
 import { openFashionMnist } from "./fashion-mnist.js";
 import { openImageFolder } from "./image-folder.js";
@@ -163,7 +164,7 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
   if (isFolder) return await openImageFolder(name, options);
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
-    `there is no data set "${name}", nor a folder of that name; ${await suggestion(name)} Expected ` +
+    `there is no data set ${shown(name)}, nor a folder of that name; ${await suggestion(name)} Expected ` +
       "fashion-mnist, fashion-mnist:FOLDER (four idx files), " +
       "synthetic, synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES, or a folder with train/CLASS/ and val/CLASS/ " +
       "or train-000000.tar and val-000000.tar",
@@ -174,7 +175,7 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
 async function suggestion(name: string): Promise<string> {
   if (!name.includes("/")) {
     const meant = nearestOf(kindOf(name), Object.keys(datasets)) + name.slice(kindOf(name).length);
-    return `did you mean "${meant}"?`;
+    return `did you mean ${shown(meant)}?`;
   }
   const parent = dirname(name);
   const entries = await readdir(parent, { withFileTypes: true }).catch(() => undefined);
@@ -184,7 +185,7 @@ async function suggestion(name: string): Promise<string> {
     .map((entry) => entry.name);
   return folders.length === 0
     ? `${resolve(parent)} holds no folders.`
-    : `did you mean "${join(parent, nearestOf(basename(name), folders))}"?`;
+    : `did you mean ${shown(join(parent, nearestOf(basename(name), folders)))}?`;
 }
 
 /** The name that a run keeps, without opening the data set. */

@@ -2,7 +2,7 @@
 
 import type { Writable } from "node:stream";
 import { resumeCommand } from "../command.js";
-import { count, counted, lossText } from "../words.js";
+import { count, counted, lossText, oneLine, printable } from "../words.js";
 import type { LogLine } from "./log-lines.js";
 
 type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
@@ -64,8 +64,8 @@ export class Reporter {
   ) {}
 
   readonly show = (event: RunEvent): void => {
-    if (event.type === "message") this.line(event.text);
-    if (event.type === "progress") this.progress(event.text);
+    if (event.type === "message") this.line(oneLine(event.text));
+    if (event.type === "progress") this.progress(oneLine(event.text));
     if (event.type === "step") this.step(event);
     if (event.type === "epoch") {
       const { epoch, epochs, trainLoss, top1, correct, testImages, seconds } = event;
@@ -93,7 +93,7 @@ export class Reporter {
         : `; median error of the last five epochs ${medianTop1Error.toFixed(2)}%`;
     return (
       `finished ${after}: test accuracy ${accuracy}%, ${images} of ${counted(testImages ?? 0, "image")}${median}\n` +
-      `run folder: ${out}`
+      `run folder: ${printable(out)}`
     );
   }
 
