@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { OnehourError } from "./errors.js";
+import { type Environment, readSetting } from "./variables.js";
 import { plural } from "./words.js";
 
 function read(path: string): string | undefined {
@@ -58,25 +59,26 @@ export function requireThreads(threads: number): void {
   );
 }
 
-function positive(name: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) {
-    throw new OnehourError(
-      "ERR_ONEHOUR_ENVIRONMENT",
-      `${name} is "${text}", expected a whole number from 1; unset it to use the default`,
-    );
-  }
-  return value;
+/**
+ * Throws ERR_USAGE for worker processes that nobody can mean on one machine: each of them is a Node of
+ * its own, with megabytes of memory, and a slip of the keyboard would take all of it.
+ */
+export function requireProcesses(workers: number): void {
+  const most = Math.max(64, 4 * usableCores());
+  if (Number.isInteger(workers) && workers >= 1 && workers <= most) return;
+  throw new OnehourError(
+    "ERR_USAGE",
+    `workers is ${workers}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}`,
+  );
 }
 
 /**
  * Compute threads of a worker: ONEHOUR_THREADS, else the usable cores divided by the workers on
  * this machine (ONEHOUR_LOCAL_WORLD_SIZE), at least 1.
  */
-export function defaultThreads(environment: NodeJS.ProcessEnv = process.env): number {
-  const threads = environment.ONEHOUR_THREADS;
-  if (threads !== undefined && threads !== "") return positive("ONEHOUR_THREADS", threads);
-  const local = environment.ONEHOUR_LOCAL_WORLD_SIZE;
-  const workers = local ? positive("ONEHOUR_LOCAL_WORLD_SIZE", local) : 1;
+export function defaultThreads(environment: Environment = process.env): number {
+  const threads = readSetting("ONEHOUR_THREADS", environment);
+  if (threads !== undefined) return threads;
+  const workers = readSetting("ONEHOUR_LOCAL_WORLD_SIZE", environment) ?? 1;
   return Math.max(1, Math.floor(usableCores() / workers));
 }

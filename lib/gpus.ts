@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { readLocalRank } from "./distributed/environment.js";
 import { OnehourError, toNativeError } from "./errors.js";
 import { type DeviceListing, loadAddon } from "./native.js";
+import { readSetting } from "./variables.js";
 import { plural } from "./words.js";
 
 /** What was found without opening a GPU. */
@@ -76,15 +77,7 @@ export function findGpus(): Gpus {
 }
 
 /** The GPU that ONEHOUR_GPU names for this process and all that it starts. */
-function namedGpu(): number | undefined {
-  const text = process.env.ONEHOUR_GPU;
-  if (text === undefined || text === "") return undefined;
-  if (/^\d{1,4}$/.test(text)) return Number(text);
-  throw new OnehourError(
-    "ERR_ONEHOUR_ENVIRONMENT",
-    `ONEHOUR_GPU is "${text}", expected the number of a GPU, from 0; unset it to use one a worker`,
-  );
-}
+const namedGpu = () => readSetting("ONEHOUR_GPU");
 
 /**
  * The ordinal of the GPU that this process takes: the one that ONEHOUR_GPU names, else that of its

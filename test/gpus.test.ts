@@ -59,7 +59,9 @@ describe("a worker", () => {
     vi.stubEnv("ONEHOUR_GPU", "3");
     expect(chooseGpu({ usable, problems })).toBe(3);
     vi.stubEnv("ONEHOUR_GPU", "all");
-    expect(() => chooseGpu({ usable, problems })).toThrow(/ONEHOUR_GPU is "all", expected the/);
+    expect(() => chooseGpu({ usable, problems })).toThrow(
+      /ONEHOUR_GPU is "all", expected a whole number from 0/,
+    );
   });
 });
 

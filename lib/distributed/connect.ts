@@ -6,12 +6,14 @@ import { isDeviceArray } from "../communicator.js";
 import { type Device, type DeviceArray, type NativeCommunicator, openDevice } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { isBuilt, native } from "../native.js";
+import { readSetting } from "../variables.js";
 import { plural } from "../words.js";
 import { type RendezvousAddress, readEnvironment } from "./environment.js";
 import { introduce } from "./introduce.js";
 import { nameRanks, type Rendezvous } from "./rendezvous.js";
 import { joinRendezvous } from "./rendezvous-client.js";
 import { hostRendezvous, type RendezvousServer } from "./rendezvous-server.js";
+import { hasLauncher } from "./report.js";
 
 /** Arrays that are summed over ranks: of the host, or of a device. */
 export type Summable = Float32Array | Float64Array | Int32Array | DeviceArray;
@@ -83,11 +85,10 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
   process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
   // Devices choose their GPU by it.
   process.env.ONEHOUR_LOCAL_RANK ??= String(localRank);
-  const asked = options.timeoutSeconds ?? Number(process.env.ONEHOUR_TIMEOUT ?? 60);
+  const asked = options.timeoutSeconds ?? readSetting("ONEHOUR_TIMEOUT") ?? 60;
   if (!(asked > 0)) throw usage(`a timeout of ${asked} seconds, expected a number above 0`);
   const timeoutSeconds = Math.min(asked, longestTimer);
-  const supervised = process.env.ONEHOUR_HEARTBEAT_FD !== undefined;
-  const collectiveSeconds = supervised ? supervisedSeconds : timeoutSeconds * unsupervisedFactor;
+  const collectiveSeconds = hasLauncher() ? supervisedSeconds : timeoutSeconds * unsupervisedFactor;
   let server: RendezvousServer | undefined;
   let rendezvous: Rendezvous = new Solitude();
   let hosts = 1;

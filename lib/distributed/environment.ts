@@ -1,6 +1,8 @@
 // Who this process is among the workers, read from the variables that launchers leave.
 import { createHash } from "node:crypto";
 import { OnehourError } from "../errors.js";
+import { type Environment, mostRanks, readNumber, whole, wrongVariable } from "../variables.js";
+import { shown } from "../words.js";
 
 /** Where the ranks of a run meet, and the secret that admits them. */
 export interface RendezvousAddress {
@@ -25,8 +27,6 @@ export interface Rank {
   /** Absent in a world of one. */
   rendezvous?: RendezvousAddress;
 }
-
-type Environment = Readonly<Record<string, string | undefined>>;
 
 /** A launcher's dialect: how it is recognised and what it calls things. */
 interface Dialect {
@@ -83,10 +83,9 @@ const dialects: readonly Dialect[] = [
     localWorldSize: tasksOnThisNode,
     meeting: (env) => {
       const nodes = env.SLURM_STEP_NODELIST ?? env.SLURM_JOB_NODELIST ?? env.SLURM_NODELIST;
-      const host = nodes === undefined ? undefined : firstHost(nodes);
-      return host === undefined
-        ? undefined
-        : { host, port: derivedPort(`slurm ${env.SLURM_JOB_ID}.${env.SLURM_STEP_ID}`) };
+      if (nodes === undefined) return undefined;
+      const port = derivedPort(`slurm ${env.SLURM_JOB_ID}.${env.SLURM_STEP_ID}`);
+      return { host: firstHost(nodes), port };
     },
   },
   {
@@ -109,8 +108,8 @@ function dialectOf(env: Environment): Dialect | undefined {
 }
 
 /** Without a local rank each machine (or pod) holds one process. */
-function localRankOf(env: Environment, { localRank }: Dialect): number {
-  return env[localRank] === undefined ? 0 : whole(env, localRank, 0);
+function localRankOf(env: Environment, { localRank }: Dialect, worldSize = mostRanks): number {
+  return env[localRank] === undefined ? 0 : read(env, localRank, 0, worldSize - 1);
 }
 
 /** The rank among the processes of this machine, and who gave it; needs no meeting point. */
@@ -137,18 +136,18 @@ export function readEnvironment(given: Environment = process.env): Rank {
   const env = ofStep(given);
   const dialect = dialectOf(env);
   if (dialect === undefined) return { ...alone };
-  const worldSize = whole(env, dialect.worldSize, 1);
-  const rank = whole(env, dialect.rank, 0, worldSize - 1);
-  const localRank = localRankOf(env, dialect);
+  const worldSize = read(env, dialect.worldSize, 1, mostRanks);
+  const rank = read(env, dialect.rank, 0, worldSize - 1);
+  const localRank = localRankOf(env, dialect, worldSize);
   const { localWorldSize: size } = dialect;
   const [name, text] =
     typeof size === "string" ? [size, env[size]] : [dialect.localRank, size(env)];
   const localWorldSize =
-    text === undefined ? localRank + 1 : whole({ [name]: text }, name, localRank + 1);
+    text === undefined ? localRank + 1 : read({ [name]: text }, name, localRank + 1, worldSize);
   const result: Rank = { rank, worldSize, localRank, localWorldSize, source: dialect.source };
   if (worldSize > 1) result.rendezvous = meetingPoint(env, dialect);
   const { SLURM_NTASKS: tasks } = env;
-  if (dialect.source === "slurm" && worldSize === 1 && Number(tasks) > 1)
+  if (dialect.source === "slurm" && worldSize === 1 && /^\d+$/.test(tasks ?? "") && tasks !== "1")
     result.note =
       `Slurm's job has ${tasks} tasks, but this step one: a world of one, on this node. To run in ` +
       "all tasks put srun before the command";
@@ -174,21 +173,25 @@ function meetingPoint(env: Environment, dialect: Dialect): RendezvousAddress {
 
   if (env.ONEHOUR_RENDEZVOUS !== undefined) {
     const match = /^(.+):(\d+)$/.exec(env.ONEHOUR_RENDEZVOUS);
-    if (match === null)
-      throw problem(`ONEHOUR_RENDEZVOUS is "${env.ONEHOUR_RENDEZVOUS}", expected host:port`);
-    const port = whole({ ONEHOUR_RENDEZVOUS: match[2] }, "ONEHOUR_RENDEZVOUS", 1, 65535);
+    const port = match === null ? 0 : Number(match[2]);
+    if (match === null || port < 1 || port > 65_535)
+      throw problem(
+        `ONEHOUR_RENDEZVOUS is ${shown(env.ONEHOUR_RENDEZVOUS)}`,
+        "host:port with a port from 1 to 65535",
+      );
     return withToken({ host: match[1]!.replace(/^\[(.*)\]$/, "$1"), port });
   }
   if (env.MASTER_ADDR && env.MASTER_PORT !== undefined) {
     const agentListens = env.TORCHELASTIC_USE_AGENT_STORE === "True";
-    const port = whole(env, "MASTER_PORT", 1, 65534) + (agentListens ? 1 : 0);
+    const port = read(env, "MASTER_PORT", 1, 65_534) + (agentListens ? 1 : 0);
     return withToken({ host: env.MASTER_ADDR, port });
   }
   const address = dialect.meeting(env);
   if (address === undefined)
-    throw problem(
+    throw new OnehourError(
+      "ERR_ONEHOUR_ENVIRONMENT",
       `${dialect.rank} says that this is one of several processes, but nothing says where they ` +
-        "meet. Set MASTER_ADDR to the host of rank 0 and MASTER_PORT to a free port on it",
+        `meet. Set MASTER_ADDR to the host of rank 0 and MASTER_PORT to a free port on it; ${advice}`,
     );
   return withToken(address);
 }
@@ -209,10 +212,17 @@ function derivedPort(identity: string): number {
 
 /** How many tasks of the step Slurm started here: SLURM_STEP_TASKS_PER_NODE is "2(x3),1". */
 function tasksOnThisNode(env: Environment): string | undefined {
-  let before = Number(env.SLURM_NODEID ?? 0); // nodes of the list before this one
-  for (const part of env.SLURM_STEP_TASKS_PER_NODE?.split(",") ?? []) {
+  const { SLURM_STEP_TASKS_PER_NODE: list, SLURM_NODEID: node } = env;
+  if (list === undefined) return undefined;
+  // Nodes of the list before this one.
+  let before = node === undefined ? 0 : read(env, "SLURM_NODEID", 0, mostRanks);
+  for (const part of list.split(",")) {
     const [, tasks, nodes = "1"] = /^(\d+)(?:\(x(\d+)\))?$/.exec(part) ?? [];
-    if (tasks === undefined) continue;
+    if (tasks === undefined)
+      throw problem(
+        `SLURM_STEP_TASKS_PER_NODE is ${shown(list)}`,
+        'numbers of tasks such as "2(x3),1"',
+      );
     if (before < Number(nodes)) return tasks;
     before -= Number(nodes);
   }
@@ -220,29 +230,23 @@ function tasksOnThisNode(env: Environment): string | undefined {
 }
 
 /** The first host of Slurm's compressed list: `node[003-005,9],other` names node003. */
-function firstHost(nodes: string): string | undefined {
-  const match = /^([^,[\]]+)(?:\[(\d+)[^\]]*\]([^,[\]]*))?/.exec(nodes);
-  return match === null ? undefined : `${match[1]}${match[2] ?? ""}${match[3] ?? ""}`;
-}
-
-function whole(
-  env: Environment,
-  name: string,
-  least: number,
-  most = Number.MAX_SAFE_INTEGER,
-): number {
-  const text = env[name];
-  const value = text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
-  if (value >= least && value <= most) return value;
-  const range = most === Number.MAX_SAFE_INTEGER ? `at least ${least}` : `from ${least} to ${most}`;
+function firstHost(nodes: string): string {
+  const match = /^([\w.-]+)(?:\[(\d+)[\d,-]*\]([\w.-]*))?(?:,|$)/.exec(nodes);
+  if (match !== null) return `${match[1]}${match[2] ?? ""}${match[3] ?? ""}`;
   throw problem(
-    `${name} is ${text === undefined ? "not set" : `"${text}"`}, expected a whole number ${range}`,
+    `Slurm's list of nodes is ${shown(nodes)}`,
+    'names such as "node[003-005,9],other"',
   );
 }
 
-function problem(message: string): OnehourError {
-  return new OnehourError(
-    "ERR_ONEHOUR_ENVIRONMENT",
-    `${message}. These variables come from the launcher; \`env | grep -E 'RANK|SIZE|MASTER'\` shows them.`,
-  );
+const advice =
+  "these variables come from the launcher, and `env | grep -E 'RANK|SIZE|MASTER|SLURM'` shows them";
+
+/** A whole number of a launcher's. */
+function read(env: Environment, name: string, least: number, most: number): number {
+  return readNumber(env, name, whole(least, most), advice);
+}
+
+function problem(text: string, expected: string): OnehourError {
+  return wrongVariable(text, expected, advice);
 }

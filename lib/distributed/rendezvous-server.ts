@@ -3,7 +3,7 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { plural } from "../words.js";
+import { plural, shown } from "../words.js";
 import { type Frame, FrameReader, sendFrame } from "./frames.js";
 import {
   failure,
@@ -234,8 +234,8 @@ export async function hostRendezvous(
 ): Promise<RendezvousServer> {
   const { address } = await lookup(options.host).catch(({ code, message }) => {
     throw failure(
-      `MASTER_ADDR is "${options.host}", which names no host here (${code ?? message}). Set it to ` +
-        "the name or address of rank 0's machine, the same for all ranks",
+      `${shown(options.host)}, where rank 0 is to be, names no host here (${code ?? message}). Set ` +
+        "MASTER_ADDR to the name or address of rank 0's machine, the same for all ranks",
     );
   });
   let problem: NodeJS.ErrnoException | undefined;

@@ -89,12 +89,16 @@ export function failure(message: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_RENDEZVOUS", message);
 }
 
-/** "ranks 1 and 3", "rank 2". */
+const mostNamed = 16;
+
+/** "ranks 1 and 3", "rank 2"; of many the first. */
 export function nameRanks(ranks: readonly number[]): string {
   const list =
     ranks.length < 2
       ? ranks.join("")
-      : `${ranks.slice(0, -1).join(", ")} and ${ranks[ranks.length - 1]}`;
+      : ranks.length > mostNamed
+        ? `${ranks.slice(0, mostNamed).join(", ")} and ${ranks.length - mostNamed} more`
+        : `${ranks.slice(0, -1).join(", ")} and ${ranks[ranks.length - 1]}`;
   return `rank${ranks.length === 1 ? "" : "s"} ${list}`;
 }
 

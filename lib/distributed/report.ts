@@ -11,12 +11,16 @@ export interface LauncherReport {
   lost: string;
 }
 
+/** Whether a launcher of ours started this process; what that starts has the same variables. */
+export function hasLauncher(): boolean {
+  return process.env.ONEHOUR_LAUNCHER === String(process.ppid);
+}
+
 /** Writes a message as a line of JSON; nothing in a process that no launcher started. */
 export function tellLauncher(message: object): void {
-  const descriptor = process.env.ONEHOUR_HEARTBEAT_FD;
-  if (descriptor === undefined) return;
+  if (!hasLauncher()) return;
   try {
-    writeSync(Number(descriptor), `${JSON.stringify(message)}\n`);
+    writeSync(Number(process.env.ONEHOUR_HEARTBEAT_FD), `${JSON.stringify(message)}\n`);
   } catch {
     // The launcher is gone, and so is this process soon.
   }

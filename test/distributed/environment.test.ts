@@ -137,11 +137,25 @@ describe("readEnvironment", () => {
   test.each<[Record<string, string>, RegExp]>([
     [{ ...torchrun, RANK: "8" }, /RANK is "8", expected a whole number from 0 to 7/],
     [{ ...torchrun, RANK: "-1" }, /RANK is "-1"/],
-    [{ ...torchrun, WORLD_SIZE: "two" }, /WORLD_SIZE is "two", expected a whole number at least 1/],
+    [
+      { ...torchrun, WORLD_SIZE: "two" },
+      /WORLD_SIZE is "two", expected a whole number from 1 to 65536/,
+    ],
     [{ ...torchrun, MASTER_PORT: "99999" }, /MASTER_PORT is "99999"/],
     [{ RANK: "0", WORLD_SIZE: "2" }, /Set MASTER_ADDR .* MASTER_PORT/],
     [{ ...own, ONEHOUR_WORLD_SIZE: "" }, /ONEHOUR_WORLD_SIZE is "", expected/],
     [{ ...own, ONEHOUR_RENDEZVOUS: "nowhere" }, /expected host:port/],
+    [{ ...own, ONEHOUR_RENDEZVOUS: "head:99999" }, /ONEHOUR_RENDEZVOUS is "head:99999"/],
+    [{ ...torchrun, WORLD_SIZE: "999999999999" }, /WORLD_SIZE is "9+", expected .* to 65536/],
+    [{ ...torchrun, WORLD_SIZE: "1e6" }, /WORLD_SIZE is "1e6"/],
+    [{ ...torchrun, LOCAL_RANK: "8" }, /LOCAL_RANK is "8", expected a whole number from 0 to 7/],
+    [{ ...torchrun, LOCAL_WORLD_SIZE: "9" }, /LOCAL_WORLD_SIZE is "9", expected .* from 2 to 8/],
+    [{ ...torchrun, WORLD_SIZE: "\x1b[31m\n8" }, /WORLD_SIZE is "\\x1b\[31m\\n8"/],
+    [{ ...torchrun, RANK: "x".repeat(1e6) }, /^RANK is "x{1,200}… \(999,\d+ characters\)/],
+    [{ ...slurm, SLURM_NODEID: "-1" }, /SLURM_NODEID is "-1"/],
+    [{ ...slurm, SLURM_STEP_TASKS_PER_NODE: "many" }, /SLURM_STEP_TASKS_PER_NODE is "many"/],
+    [{ ...slurm, SLURM_JOB_NODELIST: "node[" }, /list of nodes is "node\["/],
+    [{ ...slurm, SLURM_LOCALID: "" }, /SLURM_LOCALID is ""/],
   ])("refuses %o", (env, message) => {
     expect(() => readEnvironment(env)).toThrow(message);
   });
