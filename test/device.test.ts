@@ -4,7 +4,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
-import { defaultThreads, usableCores } from "../lib/cores.js";
+import { defaultThreads, requireProcesses, usableCores } from "../lib/cores.js";
 import { openDevice } from "../lib/device.js";
 import { NativeError, OnehourError, toNativeError } from "../lib/errors.js";
 import { explainLoadError, native } from "../lib/native.js";
@@ -64,6 +64,15 @@ compute add relu=1 | a=input+0:f32[2,2] b=input+64:f32[2,2] -> y=output+0:f32[2,
     using device = openDevice({ device: "cpu", threads: 1 });
     device.dispose();
     expect(refusal(() => device.createCommunicator(0, 1, 1)).code).toBe("ERR_DISPOSED");
+  });
+
+  it("refuses more processes than a machine can be meant to start", () => {
+    expect(refusal(() => requireProcesses(1e6)).message).toMatch(
+      /^workers is 1000000, expected a whole number from 1 to \d+ on \d+ core/,
+    );
+    for (const workers of [0, 1.5, Number.NaN, -1])
+      expect(() => requireProcesses(workers)).toThrow();
+    requireProcesses(64);
   });
 
   it("counts threads by cores, workers and the environment", () => {

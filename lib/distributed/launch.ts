@@ -6,9 +6,10 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { commandLine, commandVariable } from "../command.js";
-import { OnehourError } from "../errors.js";
+import { requireProcesses } from "../cores.js";
 import { listenForLosses } from "../output.js";
 import { explainSystemError } from "../system-errors.js";
+import { oneLine, printable } from "../words.js";
 import { nameRanks } from "./rendezvous.js";
 import { RendezvousServer } from "./rendezvous-server.js";
 import type { InterruptionReport, LauncherReport } from "./report.js";
@@ -61,11 +62,7 @@ const drainSeconds = 0.5;
  * rank and its error. Call it on the main thread: workers end with the thread that started them.
  */
 export async function launch(options: LaunchOptions): Promise<number> {
-  if (!Number.isInteger(options.workers) || options.workers < 1)
-    throw new OnehourError(
-      "ERR_ONEHOUR_USAGE",
-      `launch: ${options.workers} workers, expected a whole number of at least 1`,
-    );
+  requireProcesses(options.workers);
   const token = randomBytes(32).toString("hex");
   const server = await RendezvousServer.listen({ worldSize: options.workers, token });
   try {
@@ -150,7 +147,7 @@ class Team {
       ONEHOUR_LAUNCHER: String(process.pid),
       ONEHOUR_HEARTBEAT_FD: String(heartbeatFd),
       ONEHOUR_HEARTBEAT_INTERVAL: String(
-        Math.round(Math.min(250, (options.timeoutSeconds * 1000) / 10)),
+        Math.max(1, Math.round(Math.min(250, (options.timeoutSeconds * 1000) / 10))),
       ),
     });
     this.workers.push(worker);
@@ -382,11 +379,7 @@ function showLine(rank: number, line: string, stream: "stdout" | "stderr"): void
 }
 
 function tell(lines: readonly string[]): void {
-  for (const line of lines) process.stderr.write(`${line}\n`);
-}
-
-function oneLine(text: string): string {
-  return text.trim().replace(/\s*\n\s*/g, " · ");
+  for (const line of lines) process.stderr.write(`${printable(line)}\n`);
 }
 
 function seconds(): number {

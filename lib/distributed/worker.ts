@@ -2,6 +2,7 @@
 // the launcher, sends heartbeats, and reports the error that ends it.
 import { createInterface } from "node:readline";
 import { inspect } from "node:util";
+import { OnehourError } from "../errors.js";
 import { native } from "../native.js";
 import { tellLoss } from "../output.js";
 import { filesLimit, isOutOfFiles } from "../system-errors.js";
@@ -38,7 +39,7 @@ export function reportOf(thrown: unknown): ErrorReport {
       ? []
       : [...placeOf(thrown), ...(stack?.split("\n") ?? [])]
           .filter((line) => /^\s+at /.test(line) && !loaders.test(line))
-          .filter((line) => !code?.startsWith("ERR_ONEHOUR_") || !line.includes(own.pathname))
+          .filter((line) => !(thrown instanceof OnehourError) || !line.includes(own.pathname))
           .slice(0, stackLimit),
     secondary: isSecondary(thrown),
   };
@@ -60,7 +61,8 @@ function describe(error: unknown): string {
   if (!(error instanceof Error)) return `threw ${inspect(error)}`;
   const { name, message, code, cause } = error as NodeJS.ErrnoException;
   const text = code === undefined ? `${name}: ${message}` : message;
-  return cause === undefined ? text : `${text}; caused by ${describe(cause)}`;
+  const isTold = cause === undefined || (cause instanceof Error && text.includes(cause.message));
+  return isTold ? text : `${text}; caused by ${describe(cause)}`;
 }
 
 function isSecondary(error: unknown): boolean {

@@ -6,38 +6,37 @@ import type { Dataset } from "../data/dataset.js";
 import type { DeviceProperties } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { nearestOf } from "../nearest.js";
-import { plural } from "../words.js";
+import { plural, shown } from "../words.js";
 import { microBatches } from "./minibatch.js";
 import { defaultMilestones, stepsOf } from "./schedule.js";
 
 const whole = (least: number) =>
-  z.int({ error: (issue) => `expected a whole number, got ${show(issue.input)}` }).min(least, {
-    error: (issue) => `expected a whole number of ${least} or more, got ${show(issue.input)}`,
+  z.int({ error: (issue) => `expected a whole number, got ${shown(issue.input)}` }).min(least, {
+    error: (issue) => `expected a whole number of ${least} or more, got ${shown(issue.input)}`,
   });
 const positive = z
-  .number({ error: (issue) => `expected a number above 0, got ${show(issue.input)}` })
-  .positive({ error: (issue) => `expected a number above 0, got ${show(issue.input)}` });
+  .number({ error: (issue) => `expected a number above 0, got ${shown(issue.input)}` })
+  .positive({ error: (issue) => `expected a number above 0, got ${shown(issue.input)}` });
 const notNegative = z
-  .number({ error: (issue) => `expected a number of 0 or more, got ${show(issue.input)}` })
-  .min(0, { error: (issue) => `expected a number of 0 or more, got ${show(issue.input)}` });
+  .number({ error: (issue) => `expected a number of 0 or more, got ${shown(issue.input)}` })
+  .min(0, { error: (issue) => `expected a number of 0 or more, got ${shown(issue.input)}` });
 const fraction = z
   .number({
-    error: (issue) => `expected a number from 0 up to but not 1, got ${show(issue.input)}`,
+    error: (issue) => `expected a number from 0 up to but not 1, got ${shown(issue.input)}`,
   })
-  .min(0, { error: (issue) => `expected 0 or more and less than 1, got ${show(issue.input)}` })
-  .lt(1, { error: (issue) => `expected 0 or more and less than 1, got ${show(issue.input)}` });
-const flag = z.boolean({ error: (issue) => `expected true or false, got ${show(issue.input)}` });
+  .min(0, { error: (issue) => `expected 0 or more and less than 1, got ${shown(issue.input)}` })
+  .lt(1, { error: (issue) => `expected 0 or more and less than 1, got ${shown(issue.input)}` });
+const flag = z.boolean({ error: (issue) => `expected true or false, got ${shown(issue.input)}` });
 const text = z
-  .string({ error: (issue) => `expected text, got ${show(issue.input)}` })
-  .min(1, { error: "expected text, got nothing" });
+  .string({ error: (issue) => `expected text, got ${shown(issue.input)}` })
+  .min(1, { error: "expected text, got nothing" })
+  .regex(/^[^\0\p{Cs}]*$/u, {
+    error: (issue) => `expected text that a file's name can hold, got ${shown(issue.input)}`,
+  });
 const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
   z.enum(values, {
-    error: (issue) => `expected ${values.join(", ")}; got ${show(issue.input)}`,
+    error: (issue) => `expected ${values.join(", ")}; got ${shown(issue.input)}`,
   });
-
-function show(value: unknown): string {
-  return typeof value === "number" ? String(value) : (JSON.stringify(value) ?? String(value));
-}
 
 const seedLimit = Number.MAX_SAFE_INTEGER;
 
@@ -66,7 +65,7 @@ export const recipeSchema = z.strictObject({
   /** Epochs at which the rate is divided by ten; 1/3, 2/3 and 8/9 of the epochs. */
   milestones: z
     .array(notNegative, {
-      error: (issue) => `expected epochs as numbers, got ${show(issue.input)}`,
+      error: (issue) => `expected epochs as numbers, got ${shown(issue.input)}`,
     })
     .optional(),
   momentum: fraction.default(0.9),
@@ -160,7 +159,7 @@ export function parseRecipe(input: RecipeInput): PartialRecipe {
     const nearest = nearestOf(key, known);
     throw new OnehourError(
       "ERR_ONEHOUR_RECIPE",
-      `a recipe has no field "${key}"; did you mean "${nearest}"?`,
+      `a recipe has no field ${shown(key)}; did you mean "${nearest}"?`,
     );
   }
   throw refuse(String(issue.path[0] ?? "recipe"), issue.message);
@@ -222,7 +221,7 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
     const nearest = nearestOf(model, models);
     throw refuse(
       "model",
-      `there is no model "${model}"; did you mean "${nearest}"? Models: ${models.join(", ")}`,
+      `there is no model ${shown(model)}; did you mean "${nearest}"? Models: ${models.join(", ")}`,
     );
   }
 
@@ -259,6 +258,11 @@ export function resolveRecipe(recipe: PartialRecipe, facts: RecipeFacts): Recipe
       "epochs",
       `${plural(epochs, "epoch")} ${epochs === 1 ? "is" : "are"} less than a step; expected more`,
     );
+  }
+  for (const field of ["epochs", "warmupEpochs"] as const) {
+    const length = field === "epochs" ? epochs : recipe[field];
+    if (Number.isSafeInteger(stepsOf(length, stepsPerEpoch))) continue;
+    throw refuse(field, `${length} epochs have more steps than can be counted; expected fewer`);
   }
   const batches = stepsPerEpoch * accumulate;
   const preciseBatchNorm =

@@ -6,6 +6,7 @@ import { commandLine } from "../command.js";
 import { canonicalName } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
 import { readRegular } from "../regular-file.js";
+import { shown } from "../words.js";
 import {
   digestField,
   parseRecipe,
@@ -119,7 +120,7 @@ export async function readRunRecipe(folder: string, input: RecipeInput): Promise
     } else if (!(await isSame(key, before, value))) {
       throw new OnehourError(
         "ERR_ONEHOUR_RECIPE",
-        `${key} is ${JSON.stringify(before)} in ${file}, and ${JSON.stringify(value)} was asked for; ` +
+        `${key} is ${shown(before)} in ${file}, and ${shown(value)} was asked for; ` +
           `a resumed run may change ${[...changeable].join(", ")} only. Leave ${key} out, or ` +
           "start another run",
       );
@@ -140,8 +141,8 @@ export function requireSameRecipe(file: string, kept: Record<string, unknown>, r
     if (JSON.stringify(before) === JSON.stringify(after)) continue;
     if (key === "dataset" && areFolders(before, after)) continue;
     throw refuseRecipe(
-      `${key} is ${JSON.stringify(after)} in ${join(folder, recipeName)}, but ` +
-        `${JSON.stringify(before)} in the run that saved ${file}. Put recipe.json back as it was, or ` +
+      `${key} is ${shown(after)} in ${join(folder, recipeName)}, but ` +
+        `${shown(before)} in the run that saved ${file}. Put recipe.json back as it was, or ` +
         another(folder, join(folder, recipeName)),
     );
   }

@@ -3,6 +3,7 @@
 
 import { dirname, join } from "node:path";
 import type { Writable } from "node:stream";
+import { requireProcesses, requireThreads } from "../cores.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { type Device, expectDevice, openDevice } from "../device.js";
 import { connect, type World } from "../distributed/connect.js";
@@ -178,6 +179,8 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
       runRank({ ...prepared, recipe, resume, team: alone, onEvent }),
     );
   }
+  requireProcesses(workers);
+  if (partial.threads !== undefined) requireThreads(partial.threads);
   if (expected.kind === "cuda") requireGpus(workers);
   const dataset = await openFor(partial, 1, onEvent);
   dataset[Symbol.dispose]?.(); // the workers decode by themselves

@@ -97,9 +97,27 @@ test.each<[RecipeInput, RegExp]>([
   [{ checkpointMinutes: -1 }, /--checkpoint-minutes: expected a number of 0 or more/],
   [{ epoch: 3 } as never, /no field "epoch"; did you mean "epochs"/],
   [{ epochs: 1e-12 }, /--epochs/],
+  [{ epochs: 1e308 }, /--epochs: 1e\+308 epochs have more steps than can be counted/],
+  [{ warmupEpochs: 1e308 }, /--warmup-epochs: 1e\+308 epochs have more steps/],
+  [{ dataset: "a\0b" }, /dataset: expected text that a file's name can hold, got "a\\x00b"/],
+  [{ init: "\ud800" }, /--init: expected text that a file's name can hold, got "\\ud800"/],
+  [{ out: "\0" }, /--out: expected text that/],
+  [{ model: "\x1b[2J" }, /no model "\\x1b\[2J"/],
 ])("refused: %j", (input, message) => {
   expect(() => resolve(input)).toThrow(message);
   expect(() => resolve(input)).toThrow(expect.objectContaining({ code: "ERR_ONEHOUR_RECIPE" }));
+});
+
+test("a value of any kind is named in short", () => {
+  const itself: unknown[] = [];
+  itself.push(itself);
+  const cases: [RecipeInput, RegExp][] = [
+    [{ batch: 4n } as never, /--batch: expected a whole number, got 4n/],
+    [{ lr: itself } as never, /--lr: expected a number above 0, got <ref \*1>/],
+    [{ lr: "9".repeat(1e6) } as never, /--lr: .*got "9{1,200}… \(999,\d+ characters\)/],
+    [{ ["x".repeat(1e6)]: 1 } as never, /no field "x{1,200}… /],
+  ];
+  for (const [input, message] of cases) expect(() => parseRecipe(input)).toThrow(message);
 });
 
 test("bf16 is for any device", () => {
