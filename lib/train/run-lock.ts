@@ -1,5 +1,6 @@
 // One process writes to a run folder: a lock that the system gives back when the process ends. Readers
-// need none, since files are replaced as a whole.
+// need none, since files are replaced as a whole. What is locked is the folder itself, whatever becomes of
+// the files in it, and run.lock, which names the holder: network disks lock only files that can be written.
 
 import {
   closeSync,
@@ -52,7 +53,8 @@ function isNameOf(file: string, descriptor: number): boolean {
 export class RunLock {
   private constructor(
     private readonly file: string,
-    private readonly descriptor: number,
+    /** Open, and locked as far as their file system can. */
+    private readonly descriptors: readonly number[],
   ) {}
 
   /**
@@ -89,49 +91,69 @@ export class RunLock {
     folder: string,
     { say, tryLock = native.tryLockFile }: LockOptions,
   ): RunLock | undefined {
-    for (;;) {
-      const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT);
-      try {
+    const descriptors: number[] = [];
+    try {
+      const whole = lockFolder(folder, tryLock, descriptors);
+      while (whole !== "held") {
+        const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT);
+        descriptors.push(descriptor);
         const result = tryLock(descriptor);
-        if (result === "held") {
-          closeSync(descriptor);
-          return undefined;
-        }
-        if (result === "unsupported") {
+        if (result === "held") break;
+        if (result === "taken" && !isNameOf(file, descriptor)) continue; // it was released meanwhile
+        if (result === "unsupported" && whole === "unsupported") {
           say(
             `warning: the file system of ${folder} has no locks; nothing keeps a second run from ` +
               "writing there at the same time",
           );
-        } else if (!isNameOf(file, descriptor)) {
-          closeSync(descriptor);
-          continue; // it was released and removed meanwhile
         }
-      } catch (error) {
-        closeSync(descriptor);
-        throw error;
+        sign(descriptor);
+        return new RunLock(file, descriptors);
       }
-      const lock = new RunLock(file, descriptor);
-      lock.sign();
-      return lock;
+    } catch (error) {
+      closeAll(descriptors);
+      throw error;
     }
+    closeAll(descriptors);
+    return undefined;
   }
 
-  /** Names this process in the file; where the disk is full the lock holds without. */
-  private sign(): void {
-    const text = `${JSON.stringify({ pid: process.pid, host: hostname() })}\n`;
-    try {
-      ftruncateSync(this.descriptor);
-      writeSync(this.descriptor, text, 0);
-    } catch {}
-  }
-
-  /** Never throws: what counts is that the descriptor is closed, and a file that stays locks nothing. */
+  /** Never throws: what counts is that the descriptors are closed, and a file that stays locks nothing. */
   release(): void {
     try {
       rmSync(this.file, { force: true });
     } catch {}
+    closeAll(this.descriptors);
+  }
+}
+
+/** Locks a folder as such, through a descriptor that is added to `descriptors`. */
+function lockFolder(
+  folder: string,
+  tryLock: typeof native.tryLockFile,
+  descriptors: number[],
+): ReturnType<typeof native.tryLockFile> {
+  try {
+    const descriptor = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
+    descriptors.push(descriptor);
+    return tryLock(descriptor);
+  } catch {
+    return "unsupported"; // as on a network disk, and where it may not be read
+  }
+}
+
+/** Names this process in the lock's file; where the disk is full the lock holds without. */
+function sign(descriptor: number): void {
+  const text = `${JSON.stringify({ pid: process.pid, host: hostname() })}\n`;
+  try {
+    ftruncateSync(descriptor);
+    writeSync(descriptor, text, 0);
+  } catch {}
+}
+
+function closeAll(descriptors: readonly number[]): void {
+  for (const descriptor of descriptors) {
     try {
-      closeSync(this.descriptor);
+      closeSync(descriptor);
     } catch {}
   }
 }

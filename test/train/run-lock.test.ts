@@ -3,16 +3,20 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   existsSync,
+  fstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { native } from "../../lib/native.js";
 import type { RecipeInput } from "../../lib/train/recipe.js";
 import { holdRunFolder } from "../../lib/train/run-folder.js";
 import { lockName, RunLock } from "../../lib/train/run-lock.js";
@@ -67,24 +71,57 @@ test("a second holder is refused, naming the first, until that releases it", asy
   (await RunLock.take(run, quiet))?.release();
 });
 
+/** As on a network disk, which locks only files that can be written. */
+const filesAlone = (descriptor: number) =>
+  fstatSync(descriptor).isDirectory() ? "unsupported" : native.tryLockFile(descriptor);
+
 test("a lock whose file was removed or replaced is not taken for the folder's", async () => {
   const run = newFolder("replaced");
   const file = join(run, lockName);
-  const first = await RunLock.take(run, quiet);
+  const first = await RunLock.take(run, { ...quiet, tryLock: filesAlone });
   let tries = 0;
   // The first holder releases between the second's opening of the file and its locking.
-  const { native } = await import("../../lib/native.js");
   const second = await RunLock.take(run, {
     ...quiet,
     tryLock: (descriptor) => {
-      if (tries++ === 0) first?.release();
-      return native.tryLockFile(descriptor);
+      if (fstatSync(descriptor).isFile() && tries++ === 0) first?.release();
+      return filesAlone(descriptor);
     },
   });
   expect(tries).toBe(2);
   expect(existsSync(file)).toBe(true);
   await expect(RunLock.take(run, quiet)).rejects.toThrow(/is in use/);
   second?.release();
+});
+
+test.each<[string, (file: string) => void]>([
+  ["removed", (file) => rmSync(file)],
+  [
+    "replaced",
+    (file) => {
+      writeFileSync(`${file}.new`, "");
+      renameSync(`${file}.new`, file);
+    },
+  ],
+])("a folder stays locked when its lock's file is %s", async (what, spoil) => {
+  const run = newFolder(`file-${what}`);
+  const lock = await RunLock.take(run, quiet);
+  spoil(join(run, lockName));
+  await expect(RunLock.take(run, quiet)).rejects.toThrow(/is in use: another process writes/);
+  const link = join(folder, `link-${what}`);
+  symlinkSync(run, link);
+  await expect(RunLock.take(link, quiet)).rejects.toThrow(/is in use/);
+  lock?.release();
+  (await RunLock.take(run, quiet))?.release();
+});
+
+test("a file system that locks files alone is not warned of", async () => {
+  const run = newFolder("files-alone");
+  const say = (text: string) => expect.fail(text);
+  const options = { seconds: 0, say, tryLock: filesAlone };
+  const lock = await RunLock.take(run, options);
+  await expect(RunLock.take(run, options)).rejects.toThrow(`in use: process ${process.pid} on`);
+  lock?.release();
 });
 
 test("who waits is told for whom, and goes on when that has ended", async () => {
