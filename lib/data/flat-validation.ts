@@ -11,9 +11,16 @@ import { byBytes, isPicture } from "./picture-files.js";
 /** Where the development kit has its labels. */
 const devkit = "ILSVRC2012_devkit_t12/data";
 
-/** The label of each image, by its path in the folder, where the images lie, and what told the labels. */
-export interface FlatLabels {
+/** What a file of labels tells. */
+interface Labels {
+  /** By an image's path in the folder. */
   labels: Map<string, number>;
+  /** Names, without their endings, of which there is no image. */
+  absent: string[];
+}
+
+/** The labels of a folder, where its images lie, and the file that told them. */
+export interface FlatLabels extends Labels {
   source: { folder: string; file: string };
 }
 
@@ -23,7 +30,7 @@ type Reader = (
   images: readonly string[],
   classOf: ClassOf,
   folder: string,
-) => Map<string, number> | Promise<Map<string, number>>;
+) => Labels | Promise<Labels>;
 type ClassOf = (name: string, line: number) => number;
 
 const digits = /^\d+$/;
@@ -34,26 +41,37 @@ const linesOf = (text: string) =>
     .map((line) => line.trim())
     .filter((line) => line !== "");
 
-function byName(entries: Iterable<[stem: string, label: number]>, images: readonly string[]) {
-  const known = new Map(entries);
+const stemOf = (name: string) => basename(name).replace(/\.[^.]*$/, "");
+
+function byName(
+  entries: Iterable<[stem: string, label: number]>,
+  images: readonly string[],
+): Labels {
+  const known = new Map<string, number>();
+  for (const [stem, label] of entries) {
+    if ((known.get(stem) ?? label) !== label) throw new Error(`it has two labels for ${stem}`);
+    known.set(stem, label);
+  }
   const labels = new Map<string, number>();
   for (const image of images) {
-    const label = known.get(basename(image).replace(/\.[^.]*$/, ""));
+    const label = known.get(stemOf(image));
     if (label === undefined) throw new Error(`it has no label for ${image}`);
     labels.set(image, label);
   }
-  return labels;
+  const present = new Set(images.map(stemOf));
+  return { labels, absent: [...known.keys()].filter((stem) => !present.has(stem)) };
 }
 
 /** One label a line, in the order of the images. */
-function inOrder(text: string, images: readonly string[], classOf: ClassOf): Map<string, number> {
+function inOrder(text: string, images: readonly string[], classOf: ClassOf): Labels {
   const lines = linesOf(text);
   if (lines.length !== images.length) {
     throw new Error(
       `it has ${plural(lines.length, "label")} for ${plural(images.length, "image")}`,
     );
   }
-  return new Map(images.map((image, i) => [image, classOf(lines[i]!, i + 1)]));
+  const labels = new Map(images.map((image, i) => [image, classOf(lines[i]!, i + 1)]));
+  return { labels, absent: [] };
 }
 
 /** What the development kit's numbers mean. */
@@ -73,7 +91,7 @@ const pairs: Reader = (text, images, classOf) =>
   byName(
     linesOf(text).map((line, i) => {
       const [image, label] = line.split(/\s+/);
-      return [image!.replace(/\.[^.]*$/, ""), classOf(label ?? "", i + 1)];
+      return [stemOf(image!), classOf(label ?? "", i + 1)];
     }),
     images,
   );
@@ -158,8 +176,8 @@ export async function readFlatLabels(
         );
       };
       try {
-        const labels = await read(text, images, classOf, place);
-        return { labels, source: { folder: imageFolder, file } };
+        const told = await read(text, images, classOf, place);
+        return { ...told, source: { folder: imageFolder, file } };
       } catch (error) {
         throw new OnehourError("ERR_ONEHOUR_DATA", `${file}: ${(error as Error).message}`);
       }

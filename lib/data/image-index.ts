@@ -57,10 +57,12 @@ export interface IndexedPart {
 
 interface Header extends IndexHeader {
   classes: string[];
+  /** SHA-256 of the labels, where files tell them. */
+  labels?: string;
 }
 
 interface Found {
-  /** Folders, and files that tell labels, by their paths. */
+  /** Folders by their paths. */
   seen: Seen[];
   leftOut: LeftOut;
 }
@@ -108,9 +110,16 @@ interface Listed {
   found: Found;
 }
 
-async function listFlat(folder: string, { labels, source }: FlatLabels): Promise<Listed> {
+const labelsDigest = ({ labels, absent }: FlatLabels) =>
+  createHash("sha256")
+    .update(JSON.stringify([[...labels], absent]))
+    .digest("hex");
+
+async function listFlat(folder: string, flat: FlatLabels): Promise<Listed> {
+  const { labels, absent, source } = flat;
   const leftOut: LeftOut = {};
-  const seen = await inParallel([folder, source.folder, source.file], see);
+  for (const name of absent) leaveOut(leftOut, "absent", name);
+  const seen = await inParallel([folder, source.folder], see);
   const names = await readdir(source.folder);
   for (const name of names.filter((each) => !isPicture(each) && each !== basename(source.file))) {
     leaveOut(leftOut, name.startsWith(".") ? "hidden" : "otherName", name);
@@ -158,7 +167,7 @@ async function listClasses(
   return { lines, found: { seen, leftOut } };
 }
 
-/** Whether folders and files are as they were seen. */
+/** Whether folders are as they were seen. */
 async function isCurrent({ seen }: Found): Promise<boolean> {
   const changed = await inParallel(seen, async ([path, ...times]) => {
     const found = await stat(path).catch(() => undefined);
@@ -204,7 +213,11 @@ export async function indexPart(
         `classes, such as ${classes![0]}); expected the same classes in both. Remove it, or train on it`,
     );
   }
-  const header: Header = { folder, classes: [...(classes ?? found)] };
+  const header: Header = {
+    folder,
+    classes: [...(classes ?? found)],
+    ...(flat ? { labels: labelsDigest(flat) } : {}),
+  };
   const index = await cachedIndex({
     cache,
     header,

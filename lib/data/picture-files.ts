@@ -25,6 +25,7 @@ const reasons = {
   outside: "outside of class folders",
   again: "that lead to a folder listed already",
   noFile: "that are neither files nor folders",
+  absent: "that have a label and are not there",
 } as const;
 
 /** What was left out of a folder: how many for each reason, and an example. */

@@ -332,6 +332,20 @@ describe("validation images without class folders", () => {
     },
   );
 
+  test("are listed anew when the same numbers mean other classes", async () => {
+    const kit = "ILSVRC2012_devkit_t12/data";
+    await write({ [`${kit}/ILSVRC2012_validation_ground_truth.txt`]: "1\n2\n1\n" });
+    const meta = readFileSync(join(fixtures, "../devkit/meta-plain.mat"));
+    writeFileSync(join(root, kit, "meta.mat"), meta);
+    expect((await fill(await open(), "test", [0, 1, 2])).labels).toEqual([1, 0, 1]);
+    const place = (name: string) => meta.indexOf(`\x10\0\x01\0${name}`, 0, "latin1") + 4;
+    const [a, b] = [place("a"), place("b")];
+    meta.write("b", a);
+    meta.write("a", b);
+    writeFileSync(join(root, kit, "meta.mat"), meta);
+    expect((await fill(await open(), "test", [0, 1, 2])).labels).toEqual([0, 1, 0]);
+  });
+
   test("of classes that are numbers have names only", async () => {
     for (const [from, to] of [
       ["a", "1"],

@@ -141,4 +141,15 @@ test("Tiny ImageNet's layout is taken as it is", async () => {
   await expect(open()).rejects.toThrow(/val_annotations\.txt: line 2 has the label "n03"/);
   write({ "val/val_annotations.txt": "val_0.JPEG\tn02\nval_1.JPEG\tn01\n" });
   await expect(open()).rejects.toThrow(/it has no label for images\/val_10\.JPEG/);
+  const whole = "val_0.JPEG\tn02\nval_1.JPEG\tn01\nval_10.JPEG\tn02\n";
+  write({ "val/val_annotations.txt": `${whole}val_1.JPEG\tn02\n` });
+  await expect(open()).rejects.toThrow(/val_annotations\.txt: it has two labels for val_1$/);
+  write({
+    "val/val_annotations.txt": `${whole}val_1.JPEG\tn01\nval_2.JPEG\tn01\nval_3.JPEG\tn01\n`,
+  });
+  expect((await open()).notes).toContainEqual(
+    expect.stringMatching(
+      /left out of .*val: 2 that have a label and are not there, such as val_2$/,
+    ),
+  );
 });
