@@ -21,6 +21,8 @@ import { readRegular } from "../regular-file.js";
 
 export const lockName = "run.lock";
 const pollMilliseconds = 250;
+// What is written to is the folder's own, not what a link in it names.
+const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW;
 
 export interface LockOptions {
   /** Seconds to wait for another process that holds it. */
@@ -95,7 +97,7 @@ export class RunLock {
     try {
       const whole = lockFolder(folder, tryLock, descriptors);
       while (whole !== "held") {
-        const descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT);
+        const descriptor = openSync(file, flags);
         descriptors.push(descriptor);
         const result = tryLock(descriptor);
         if (result === "held") break;

@@ -115,6 +115,17 @@ test.each<[string, (file: string) => void]>([
   (await RunLock.take(run, quiet))?.release();
 });
 
+test("a link in the lock's place is refused, and what it names left alone", async () => {
+  const run = newFolder("link");
+  const other = join(folder, "other.txt");
+  writeFileSync(other, "precious");
+  symlinkSync(other, join(run, lockName));
+  await expect(RunLock.take(run, quiet)).rejects.toMatchObject({ code: "ELOOP" });
+  expect(readFileSync(other, "utf8")).toBe("precious");
+  rmSync(join(run, lockName));
+  (await RunLock.take(run, quiet))?.release();
+});
+
 test("a file system that locks files alone is not warned of", async () => {
   const run = newFolder("files-alone");
   const say = (text: string) => expect.fail(text);
