@@ -1,5 +1,7 @@
 // Errors of the operating system, in words: what was refused, and what to try.
 
+import { isForbidden } from "./exists.js";
+
 interface SystemError extends Error {
   errno?: number;
   code?: string;
@@ -26,9 +28,9 @@ export function filesLimit(): string {
 /** One line for an error of the system; undefined for any other error. */
 export function explainSystemError(error: unknown): string | undefined {
   if (isOutOfFiles(error)) return filesLimit();
-  const { errno, code, path, message } = (error ?? {}) as SystemError;
+  const { errno, path, message } = (error ?? {}) as SystemError;
   if (!(error instanceof Error) || typeof errno !== "number") return undefined;
-  if (code === "EACCES" || code === "EPERM")
+  if (isForbidden(error))
     return (
       `permission denied${path === undefined ? "" : ` for ${path}`} (${message}). Give the user ` +
       `with id ${process.getuid?.()} access to it, or name another`

@@ -3,6 +3,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
+import { exists, isForbidden } from "../exists.js";
 import { nearestOf } from "../nearest.js";
 import { shown } from "../words.js";
 import type { Augmentation } from "./augment.js";
@@ -157,11 +158,7 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
     }
     return opener(colon < 0 ? undefined : name.slice(colon + 1));
   }
-  const isFolder = await stat(name).then(
-    (found) => found.isDirectory(),
-    () => false,
-  );
-  if (isFolder) return await openImageFolder(name, options);
+  if (exists(name) && (await stat(name)).isDirectory()) return await openImageFolder(name, options);
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
     `there is no data set ${shown(name)}, nor a folder of that name; ${await suggestion(name)} Expected ` +
@@ -178,13 +175,15 @@ async function suggestion(name: string): Promise<string> {
     return `did you mean ${shown(meant)}?`;
   }
   const parent = dirname(name);
-  const entries = await readdir(parent, { withFileTypes: true }).catch(() => undefined);
+  const entries = await readdir(parent, { withFileTypes: true }).catch((error) => {
+    return isForbidden(error) ? [] : undefined;
+  });
   if (entries === undefined) return `${resolve(parent)} is no folder either.`;
   const folders = entries
     .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
     .map((entry) => entry.name);
   return folders.length === 0
-    ? `${resolve(parent)} holds no folders.`
+    ? `${resolve(parent)} holds no folders that this user may see.`
     : `did you mean ${shown(join(parent, nearestOf(basename(name), folders)))}?`;
 }
 

@@ -3,6 +3,7 @@
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { OnehourError } from "../errors.js";
+import { isAbsent } from "../exists.js";
 import { readRegular } from "../regular-file.js";
 import { plural } from "../words.js";
 import { readSynsets } from "./devkit.js";
@@ -130,11 +131,21 @@ function arrangeHint(folder: string): string {
   );
 }
 
+async function namesIn(folder: string): Promise<string[]> {
+  return await readdir(folder).catch((error) => {
+    if (isAbsent(error)) return [];
+    throw new OnehourError(
+      "ERR_ONEHOUR_DATA",
+      `cannot read ${folder} (${error.message}); make it readable for this user`,
+    );
+  });
+}
+
 /** The images in a folder or, as Tiny ImageNet has them, in its folder `images`. */
 async function flatImages(folder: string): Promise<{ images: string[]; place: string }> {
   for (const inner of ["", "images"]) {
     const path = join(folder, inner);
-    const names = (await readdir(path).catch(() => [])).filter(isPicture).sort(byBytes);
+    const names = (await namesIn(path)).filter(isPicture).sort(byBytes);
     if (names.length > 0) return { images: names.map((name) => join(inner, name)), place: path };
   }
   return { images: [], place: folder };
@@ -158,7 +169,7 @@ export async function readFlatLabels(
     for (const [name, read] of Object.entries(formats)) {
       const file = join(place, name);
       const bytes = await readRegular(file).catch((error) => {
-        if (["ENOENT", "ENOTDIR"].includes(error.code)) return undefined;
+        if (isAbsent(error)) return undefined;
         throw new OnehourError(
           "ERR_ONEHOUR_DATA",
           `cannot read ${file} (${error.message}); expected the labels of ${imageFolder}`,

@@ -1,15 +1,15 @@
 // Checkpoints of a run: what they hold, how they are saved without ever leaving none, and read.
 
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { commandLine } from "../command.js";
 import { OnehourError } from "../errors.js";
+import { isAbsent, isForbidden } from "../exists.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import { readRegular } from "../regular-file.js";
-import { keepAs, writeAtomically } from "./files.js";
+import { isThere, keepAs, writeAtomically } from "./files.js";
 import { requireFit, type Shapes } from "./fit.js";
 import { isSealed, unsealed } from "./header-checksum.js";
 import { formatPosition, type Position, parsePosition } from "./position.js";
@@ -243,10 +243,12 @@ export async function readCheckpoint(file: string): Promise<Checkpoint & { shape
   try {
     buffer = await readRegular(file);
   } catch (error) {
+    const advice = isForbidden(error)
+      ? "make it readable for this user"
+      : `expected a safetensors file, for example the ${checkpointName} of a run folder`;
     throw new OnehourError(
       "ERR_ONEHOUR_CHECKPOINT",
-      `cannot read ${file} (${(error as Error).message}); expected a safetensors file, for ` +
-        `example the ${checkpointName} of a run folder`,
+      `cannot read ${file} (${(error as Error).message}); ${advice}`,
       { cause: error },
     );
   }
@@ -299,9 +301,9 @@ function requireRun(
   }
 }
 
-/** Whether a run folder holds something to continue from. */
+/** Whether a run folder holds something to continue from. Throws ERR_ONEHOUR_RUN_FOLDER. */
 export function hasCheckpoint(folder: string): boolean {
-  return [checkpointName, previousName].some((name) => existsSync(join(folder, name)));
+  return [checkpointName, previousName].some((name) => isThere(join(folder, name)));
 }
 
 /** Whether one of them can be read, so that --resume will take it. */
@@ -312,8 +314,6 @@ export async function hasWholeCheckpoint(folder: string): Promise<boolean> {
   }
   return false;
 }
-
-const causeOf = ({ cause }: Error) => (cause as NodeJS.ErrnoException | undefined)?.code ?? "";
 
 /**
  * The state to continue a run folder from: the last checkpoint, or the one before where the last
@@ -334,7 +334,7 @@ export async function readLastCheckpoint(
     return { name, file, checkpoint };
   };
   const found = await read(checkpointName).catch(async (error: OnehourError) => {
-    if (["EACCES", "EPERM"].includes(causeOf(error))) throw error; // it may well be whole
+    if (isForbidden(error.cause)) throw error; // it may well be whole
     const previous = await read(previousName).catch((other: OnehourError) => {
       throw unreadable(folder, error, other);
     });
@@ -348,7 +348,7 @@ export async function readLastCheckpoint(
 
 /** The error for a run folder none of whose checkpoints can be read. */
 function unreadable(folder: string, ...errors: OnehourError[]): OnehourError {
-  const there = errors.filter((error) => causeOf(error) !== "ENOENT");
+  const there = errors.filter((error) => !isAbsent(error.cause ?? error));
   const which = there.length === 1 ? "the only checkpoint" : "neither checkpoint";
   const verb = there.length === 1 ? "cannot" : "can";
   return new OnehourError(
@@ -372,7 +372,7 @@ export async function saveCheckpoint(
   isTorn = false,
 ): Promise<void> {
   await writeAtomically(folder, checkpointName, pieces, async () => {
-    if (isTorn || !existsSync(join(folder, checkpointName))) return;
+    if (isTorn || !isThere(join(folder, checkpointName))) return;
     await keepAs(folder, checkpointName, previousName);
   });
 }

@@ -1,9 +1,9 @@
 // The folder of a run: its name, who writes to it, and its recipe.
 
-import { existsSync } from "node:fs";
 import { mkdir, rmdir } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
+import { exists } from "../exists.js";
 import { bestName, checkpointName, previousName } from "./checkpoint.js";
 import { isThere, removeTemporary, replaceFile, unwritable } from "./files.js";
 import { logName, unreadableName } from "./log.js";
@@ -62,7 +62,7 @@ export function checkRunFolder(folder: string, resume: boolean): void {
  * none, such as /proc.
  */
 async function makeFolder(folder: string): Promise<void> {
-  if (existsSync(folder)) return;
+  if (exists(folder)) return;
   await makeFolder(dirname(folder));
   await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error; // another run made it meanwhile

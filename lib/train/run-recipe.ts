@@ -5,6 +5,7 @@ import { isAbsolute, join, resolve } from "node:path";
 import { commandLine } from "../command.js";
 import { canonicalName } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
+import { isForbidden } from "../exists.js";
 import { readRegular } from "../regular-file.js";
 import { shown } from "../words.js";
 import {
@@ -67,9 +68,10 @@ async function isSame(key: string, kept: unknown, typed: unknown): Promise<boole
 const areFolders = (...names: unknown[]) =>
   names.every((name) => typeof name === "string" && isAbsolute(canonicalName(name)));
 
-const another = (folder: string, recipe: string) =>
-  `start another run with what is to change: ${commandLine(
-    ...["train", "--recipe", recipe, "--init", join(folder, "checkpoint.safetensors")],
+/** For what may not change on resume; a recipe.json that was refused is no recipe for another run. */
+const another = (folder: string) =>
+  `start another run from its weights, with a recipe of your own: ${commandLine(
+    ...["train", "--recipe", "RECIPE", "--init", join(folder, "checkpoint.safetensors")],
     ...["--out", "FOLDER"],
   )}`;
 
@@ -84,7 +86,8 @@ function parseStored(folder: string, file: string, text: string): RecipeInput {
     stored = JSON.parse(text);
   } catch (error) {
     throw refuseRecipe(
-      `${file} is no recipe (${(error as Error).message}); expected the one that the run wrote`,
+      `${file} is no recipe (${(error as Error).message}); expected the one that the run wrote. Put ` +
+        `it back, or ${another(folder)}`,
     );
   }
   const fields = withoutDigest(Object(stored) as RecipeInput);
@@ -92,7 +95,7 @@ function parseStored(folder: string, file: string, text: string): RecipeInput {
     throw refuseRecipe(
       `${file} is not as the run wrote it: its contents do not have its ${digestField}. Put it ` +
         `back as it was; ${[...changeable].join(", ")} are changed on the command line that ` +
-        `resumes, and for any other field ${another(folder, file)}`,
+        `resumes, and for any other field ${another(folder)}`,
     );
   }
   return fields;
@@ -103,9 +106,10 @@ export async function readRunRecipe(folder: string, input: RecipeInput): Promise
   parseRecipe(input); // refuses what could not be compared
   const file = join(folder, recipeName);
   const bytes = await readRegular(file).catch((error: Error) => {
-    throw refuseRecipe(
-      `cannot read ${file} (${error.message}); expected the one that the run wrote`,
-    );
+    const advice = isForbidden(error)
+      ? "make it readable for this user"
+      : "expected the one that the run wrote";
+    throw refuseRecipe(`cannot read ${file} (${error.message}); ${advice}`);
   });
   const stored = parseStored(folder, file, bytes.toString());
   parseRecipe(stored);
@@ -143,7 +147,7 @@ export function requireSameRecipe(file: string, kept: Record<string, unknown>, r
     throw refuseRecipe(
       `${key} is ${shown(after)} in ${join(folder, recipeName)}, but ` +
         `${shown(before)} in the run that saved ${file}. Put recipe.json back as it was, or ` +
-        another(folder, join(folder, recipeName)),
+        another(folder),
     );
   }
 }

@@ -60,7 +60,12 @@ asRoot("what may not be read is said to be forbidden, not absent", () => {
     ["train", "--recipe", join(secret, "recipe.json")],
     ["launch", "--workers", "1", join(secret, "script.mjs")],
     ["evaluate", join(secret, "checkpoint.safetensors"), data],
+    ["evaluate", secret, data],
     ["train", secret],
+    ["train", join(secret, "images")],
+    ["train", data, "--out", join(secret, "run")],
+    ["train", "--resume", "--out", join(secret, "run")],
+    ["train", data, "--init", join(secret, "weights.safetensors"), "--steps", "1"],
   ]) {
     const { status, stderr } = run(args, { before: stranger });
     expect(stderr).toMatch(/permission denied/);

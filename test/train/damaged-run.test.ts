@@ -12,7 +12,9 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
+import { hasCheckpoint, saveCheckpoint } from "../../lib/train/checkpoint.js";
 import type { RunEvent } from "../../lib/train/events.js";
+import { holdRunFolder } from "../../lib/train/run-folder.js";
 import { train } from "../../lib/train/train.js";
 import { logOf, temporaryFolder } from "./folder.js";
 
@@ -156,6 +158,19 @@ test("a run folder that may not be read is told as that", async () => {
   expect(((await resume(nothing)).result as Error).message).toMatch(/holds no run to resume/);
 });
 
+test("a folder whose files may not be looked at holds checkpoints for all that is known", async () => {
+  const out = copyOfHalf("closed");
+  chmodSync(out, 0o600); // its names may be listed, and nothing more
+  await unprivileged(async () => {
+    expect(() => hasCheckpoint(out)).toThrow(/^cannot read the run folder .*closed \(EACCES/);
+    await expect(saveCheckpoint(out, [])).rejects.toThrow(/EACCES/);
+    await expect(
+      holdRunFolder(join(out, "inner"), false, { seconds: 0, say: () => {} }),
+    ).rejects.toThrow(/^cannot write to the run folder .*closed\/inner \(EACCES/);
+  });
+  chmodSync(out, 0o755);
+});
+
 test("files that may not be read are no damaged ones", async () => {
   const out = copyOfHalf("private");
   chmodSync(out, 0o777);
@@ -166,7 +181,7 @@ test("files that may not be read are no damaged ones", async () => {
     chmodSync(join(out, name), 0o644);
   };
   writeFileSync(join(out, previous), readFileSync(join(out, checkpoint)));
-  await forbid("recipe.json", /^cannot read .*recipe\.json \(EACCES/);
-  await forbid(checkpoint, /^cannot read .*checkpoint\.safetensors \(EACCES/);
+  await forbid("recipe.json", /^cannot read .*recipe\.json \(EACCES.*; make it readable/);
+  await forbid(checkpoint, /^cannot read .*checkpoint\.safetensors \(EACCES.*; make it readable/);
   await forbid("log.jsonl", /^cannot read .*log\.jsonl \(EACCES/);
 });

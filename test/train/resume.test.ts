@@ -221,13 +221,16 @@ test("a recipe.json that is not as it was written is refused, whatever was chang
     expect(readFileSync(join(out, "log.jsonl"))).toEqual(log);
   };
   const changed =
-    /is not as the run wrote it.*steps, .* on the command line.*--recipe .*recipe\.json --init/;
+    /is not as the run wrote it.*steps, .* on the command line.*--recipe RECIPE --init/;
   await refused(before.replace('"lr": 0.1', '"lr": 0.5'), changed);
   await refused(JSON.stringify(fields), changed); // without its digest
   await refused(JSON.stringify({ ...fields, digest: [digest] }), changed);
   await refused(JSON.stringify({ ...JSON.parse(before), extra: 1 }), changed);
   for (const text of ["null", "5", '"text"', "[]", "{}"]) await refused(text, changed);
-  await refused(before.slice(0, -20), /is no recipe/);
+  await refused(
+    before.slice(0, -20),
+    /is no recipe.*Put it back, or start another run from its weights.*--recipe RECIPE --init/,
+  );
   for (let at = 0; at < before.length; at++) {
     const flipped = Buffer.from(before);
     flipped[at]! ^= 1;
