@@ -256,24 +256,26 @@ export async function readCheckpoint(file: string): Promise<Checkpoint & { shape
 }
 
 /** A checkpoint that a run can continue from. */
-export type RunState = Checkpoint & Required<Pick<Checkpoint, "momentum" | "position" | "recipe">>;
+export type RunState = Checkpoint &
+  Required<Pick<Checkpoint, "momentum" | "position" | "recipe" | "data">>;
 
 /** One that was read, and from which file of the run folder. */
 type FoundState = RunState & { name: string };
 
 /**
- * Throws unless the file can be continued from: momentum of every parameter, a position, and of
- * each rank that has running statistics of its own all of them.
+ * Throws unless a run of the model can continue from the file: momentum of every parameter, a position,
+ * what it was trained on, and of each rank that has running statistics of its own all of them.
  */
 function requireRun(
   file: string,
-  checkpoint: Checkpoint,
+  checkpoint: Checkpoint & { shapes: Shapes },
   parameters: readonly TensorLayout[],
   statistics: readonly TensorLayout[],
-): asserts checkpoint is RunState {
-  const { momentum, position, ranks = [], isCovered, recipe } = checkpoint;
+  model: string,
+): asserts checkpoint is RunState & { shapes: Shapes } {
+  const { shapes, position, ranks = [], isCovered, recipe, data } = checkpoint;
   const missing = parameters.find(
-    ({ name, shape }) => momentum?.get(name)?.length !== elements(shape),
+    ({ name, shape }) => String(shapes.get(momentumPrefix + name)) !== String(shape),
   );
   if (!position || missing) {
     throw refuseFile(
@@ -286,6 +288,15 @@ function requireRun(
     throw refuseFile(
       file,
       "no checksums cover all that a run continues from (onehour 1 wrote none of the header)",
+      `start a new run from its weights: --init ${file}`,
+    );
+  }
+  if (checkpoint.model !== model || data === undefined) {
+    throw refuseFile(
+      file,
+      checkpoint.model === model
+        ? "it does not tell which data it was trained on"
+        : `its model is ${JSON.stringify(checkpoint.model)}, and this run's is "${model}"`,
       `start a new run from its weights: --init ${file}`,
     );
   }
@@ -330,7 +341,9 @@ export async function readLastCheckpoint(
     const file = join(folder, name);
     const checkpoint = await readCheckpoint(file);
     const { weights, momentum = [], ranks = [] } = checkpoint;
-    for (const tensors of [weights, momentum, ...ranks]) requireSound(file, tensors);
+    requireSound(file, weights);
+    requireSound(file, momentum, momentumPrefix);
+    for (const [rank, own] of ranks.entries()) requireSound(file, own, rankPrefix(rank));
     return { name, file, checkpoint };
   };
   const found = await read(checkpointName).catch(async (error: OnehourError) => {
@@ -342,7 +355,7 @@ export async function readLastCheckpoint(
     return previous;
   });
   requireFit(found.file, found.checkpoint, [...parameters, ...statistics], model);
-  requireRun(found.file, found.checkpoint, parameters, statistics);
+  requireRun(found.file, found.checkpoint, parameters, statistics, model);
   return { ...found.checkpoint, model, name: found.name };
 }
 

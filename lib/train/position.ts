@@ -63,20 +63,22 @@ export interface Course {
   /** Steps of all epochs of the schedule. */
   steps: number;
   schedule: Schedule;
+  seed: number;
 }
 
 /** Throws ERR_ONEHOUR_CHECKPOINT unless a run of that course stands there after some step. */
 export function requireOnCourse(
   file: string,
-  { step, epoch, lastLearningRate }: Position,
-  { stepsPerEpoch, steps, schedule }: Course,
+  { step, epoch, lastLearningRate, seed: ownSeed }: Position,
+  { stepsPerEpoch, steps, schedule, seed }: Course,
 ): void {
   const last = Math.max(0, step - 1);
   const expected = {
     epoch: Math.floor(last / stepsPerEpoch),
     "last learning rate": step === 0 ? undefined : schedule(last),
+    seed,
   };
-  const found = { epoch, "last learning rate": lastLearningRate };
+  const found = { epoch, "last learning rate": lastLearningRate, seed: ownSeed };
   const advice = "expected a checkpoint of this run";
   if (step > steps) {
     throw refuseFile(file, `its step is ${step}, but the run has ${steps} steps in all`, advice);

@@ -108,6 +108,7 @@ class Run {
         stepsPerEpoch: this.sampler.stepsPerEpoch,
         steps: stepsOf(recipe.epochs, this.sampler.stepsPerEpoch),
         schedule: this.schedule,
+        seed: recipe.seed,
       },
       position: () => this.progress.position,
       syncLog: async () => await this.log?.sync(),

@@ -118,7 +118,7 @@ export class Saving {
   /** The order of an epoch is one of the images by number: with others it would be another run. */
   private requireSameData({ data, position: { step } }: RunState): void {
     const { recipe, fingerprint } = this.options;
-    if (data === undefined || data === fingerprint) return;
+    if (data === fingerprint) return;
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
       `the images of ${recipe.dataset} are not those of the run's first ${plural(step, "step")}: files were ` +

@@ -14,13 +14,14 @@ export function unsound(name: string, values: Float32Array): string | undefined 
   return undefined;
 }
 
-/** Throws ERR_ONEHOUR_CHECKPOINT naming the first tensor of a file that is unsound. */
+/** Throws ERR_ONEHOUR_CHECKPOINT naming the first tensor of a file that is unsound, `prefix` before it. */
 export function requireSound(
   file: string,
   tensors: Iterable<[name: string, values: Float32Array]>,
+  prefix = "",
 ): void {
   for (const [name, values] of tensors) {
-    const problem = unsound(name, values);
+    const problem = unsound(prefix + name, values);
     if (problem === undefined) continue;
     throw refuseFile(
       file,

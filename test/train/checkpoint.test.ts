@@ -56,7 +56,7 @@ const position = {
   seconds: 60.25,
 };
 
-const origin = { recipe: { model: "resnet8" } };
+const origin = { data: "0123abcd", recipe: { model: "resnet8" } };
 
 /** A checkpoint's bytes; with `ranks` two ranks have running statistics of their own. */
 async function whole(seed = 1, ranks?: Map<string, Float32Array>[]): Promise<Buffer> {

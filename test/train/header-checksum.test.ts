@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import {
   checkpointName,
+  checksum,
   formatCheckpoint,
   parseCheckpoint,
   readLastCheckpoint,
@@ -105,6 +106,10 @@ test.each<[string, Record<string, string | null>]>([
   ["checksums that are no text", { checksums: '{"fc.bias":5,"bn1.running_mean":5}' }],
   ["checksums of inherited names", { checksums: '{"__proto__":{"fc.bias":"00000000"}}' }],
   ["no recipe", { recipe: null }],
+  ["no data", { data: null }],
+  ["no model", { model: null }],
+  ["another model", { model: "resnet20" }],
+  ["a model of an inherited name", { model: "toString" }],
   ["a recipe that is null", { recipe: "null" }],
   ["a recipe that is a number", { recipe: "5" }],
   ["an image size of nothing", { imageSize: "0" }],
@@ -126,6 +131,26 @@ test.each<[string, Record<string, string | null>]>([
 ])("no run continues from a header with the right checksum and %s", async (_, changes) => {
   await expect(resume(edited(changes))).rejects.toMatchObject({ code: "ERR_ONEHOUR_CHECKPOINT" });
 });
+
+test.each(["momentum.fc.bias", "rank.0.bn1.running_mean"])(
+  "no run continues from %s that is not finite",
+  async (name) => {
+    const layouts = [...parameters, ...statistics];
+    const ranks = [new Map([["bn1.running_mean", Float32Array.of(1, 2)]])];
+    const sound = await formatCheckpoint(layouts, { ...state, ranks }, position, "resnet8", origin);
+    const { tensors, metadata } = parseSafetensors("file", Buffer.concat(sound));
+    const list = [...tensors].map(([each, { shape, bytes }]) => {
+      const data = new Float32Array(Uint8Array.from(bytes).buffer);
+      if (each === name) data[1] = Number.NaN;
+      return { name: each, shape, data };
+    });
+    const checksums = JSON.stringify(
+      Object.fromEntries(list.map(({ name: each, data }) => [each, checksum(data)])),
+    );
+    const bytes = Buffer.concat(formatSafetensors(list, { ...metadata, checksums, ...unsealed }));
+    await expect(resume(bytes)).rejects.toThrow(`tensor ${name} holds NaN (element 1)`);
+  },
+);
 
 test("metadata that are no texts are refused by name", () => {
   const header = JSON.parse(whole.toString("utf8", 8, headBytes));
@@ -152,9 +177,10 @@ test("without a checksum of the header its weights may be used, but no run conti
 test.each<[string, Partial<typeof position>, RegExp]>([
   ["a step beyond the schedule", { step: 41, epoch: 10 }, /step is 41, .* has 40 steps in all/],
   ["another epoch", { epoch: 2 }, /epoch is 2, but after 12 steps this run's is 3/],
+  ["another seed", { seed: 8 }, /seed is 8, but after 12 steps this run's is 9/],
   ["another rate", { lastLearningRate: 0.5 }, /rate is 0\.5, but after 12 steps .* is 0\.11/],
 ])("a position that no run of the recipe has is refused: %s", (_, change, message) => {
-  const course = { stepsPerEpoch: 3, steps: 40, schedule: (step: number) => step / 100 };
+  const course = { stepsPerEpoch: 3, steps: 40, schedule: (step: number) => step / 100, seed: 9 };
   const at = { ...position, lastLearningRate: 0.11 };
   requireOnCourse("file", at, course);
   requireOnCourse("file", { ...at, step: 0, epoch: 0, lastLearningRate: undefined }, course);
