@@ -291,7 +291,7 @@ test("the first command, with --resume behind it, continues the run", async () =
     });
     const other = run({ ...first, init, milestones: [1], out: "second" }, true);
     await expect(other).rejects.toThrow(
-      /milestones is \[0\.75,1\.5\] in .*and \[1\] was asked for/,
+      /milestones is \[ 0\.75, 1\.5 \] in .*and \[ 1 \] was asked for/,
     );
   } finally {
     process.chdir(before);
