@@ -2,12 +2,14 @@
 
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import { commandLine } from "../command.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { Loader } from "../data/loader.js";
 import { openDevice } from "../device.js";
+import { OnehourError } from "../errors.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, resnet } from "../models/resnet.js";
-import { checkpointName, readCheckpoint } from "./checkpoint.js";
+import { type Checkpoint, checkpointName, readCheckpoint } from "./checkpoint.js";
 import { requireFit } from "./fit.js";
 import { inAdvance } from "./in-advance.js";
 import { batchesAhead, slotsFor } from "./prepare.js";
@@ -124,22 +126,35 @@ function tellOtherData(file: string, trained: string | undefined, tested: Datase
 /** Programs of an evaluation: the forward pass, and what makes the low-precision weights for it. */
 const needed: ReadonlySet<string> = new Set(["evaluate", "weights"]);
 
+/** The data set that a checkpoint's run names. Throws ERR_ONEHOUR_RECIPE where there is none. */
+function ownDataset(file: string, { recipe }: Checkpoint): string {
+  if (typeof recipe?.dataset === "string") return recipe.dataset;
+  throw new OnehourError(
+    "ERR_ONEHOUR_RECIPE",
+    `${file} does not tell which data set it was trained on; name one to test it on: ` +
+      commandLine("evaluate", file, "DATASET"),
+  );
+}
+
 /**
  * Evaluates the weights of a safetensors file (a checkpoint, or torchvision's names), or of a run
- * folder's checkpoint, on the whole
- * test set of a data set. Throws ERR_ONEHOUR_CHECKPOINT when the file is broken or of no model
- * for this data set, ERR_ONEHOUR_RECIPE for a precision that the device cannot do.
+ * folder's checkpoint, on the whole test set of a data set: by default the one that the checkpoint was
+ * trained on, which only this program's tell. Throws ERR_ONEHOUR_CHECKPOINT when the file is broken or of
+ * no model for this data set, ERR_ONEHOUR_RECIPE for a precision that the device cannot do, or where no
+ * data set is named.
  */
 export async function evaluateCheckpoint(
   path: string,
-  datasetName: string,
+  datasetName?: string,
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   const file = statSync(path, { throwIfNoEntry: false })?.isDirectory()
     ? join(path, checkpointName)
     : path;
   const checkpoint = await readCheckpoint(file);
-  const dataset = await openDataset(datasetName, {
+  const name = datasetName ?? ownDataset(file, checkpoint);
+  if (datasetName === undefined) options.warn?.(`data set: ${name}, as in the run of ${file}`);
+  const dataset = await openDataset(name, {
     imageSize: options.imageSize,
     defaultSize: checkpoint.imageSize,
     warn: options.warn,
@@ -175,10 +190,10 @@ export async function evaluateCheckpoint(
     const { parameters, statistics } = compiled(name);
     return [...parameters, ...statistics];
   };
-  const name = options.model ?? checkpoint.model ?? nearestModel(checkpoint, layouts);
-  requireFit(file, checkpoint, layouts(name), name);
+  const modelName = options.model ?? checkpoint.model ?? nearestModel(checkpoint, layouts);
+  requireFit(file, checkpoint, layouts(modelName), modelName);
 
-  const model = compiled(name);
+  const model = compiled(modelName);
   const programs = model.programs.filter(({ name }) => needed.has(name));
   const executor = await device.load(programs);
   try {

@@ -1,9 +1,10 @@
 // `onehour evaluate` tells of its data what `train` tells.
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { expect, test } from "vitest";
-import { onehour, temporaryFolder } from "./command.js";
+import { formatSafetensors } from "../../lib/train/safetensors.js";
+import { onehour, temporaryFolder, typed } from "./command.js";
 
 test("a damaged list of a folder's images, and what the folder holds beside them", async () => {
   const folder = temporaryFolder();
@@ -41,4 +42,37 @@ test("a damaged list of a folder's images, and what the folder holds beside them
   expect(second.stderr.match(damaged)).toHaveLength(2);
   expect(second.stdout).toBe(first.stdout);
   expect(second.status).toBe(0);
+});
+
+test("without a data set, the one that the checkpoint was trained on", async () => {
+  const folder = temporaryFolder();
+  const out = join(folder, "run");
+  const data = "synthetic:8x8x1:4:64";
+  const small = ["--batch", "4", "--threads", "1", "--steps", "2"];
+  expect((await onehour(["train", data, ...small, "--out", out])).status).toBe(0);
+  const named = await onehour(["evaluate", out, data]);
+  expect(named.stdout).toMatch(/^test accuracy /);
+
+  // The file alone, wherever it lies, tells it too.
+  const elsewhere = join(folder, "copy.safetensors");
+  copyFileSync(join(out, "checkpoint.safetensors"), elsewhere);
+  for (const [given, file] of [
+    [out, join(out, "checkpoint.safetensors")],
+    [elsewhere, elsewhere],
+  ] as const) {
+    const { status, stdout, stderr } = await onehour(["evaluate", given]);
+    expect(stderr).toBe(`data set: ${data}, as in the run of ${file}\n`);
+    expect(stdout).toBe(named.stdout);
+    expect(status).toBe(0);
+  }
+
+  const foreign = join(folder, "foreign.safetensors");
+  const tensor = { name: "fc.bias", shape: [4], data: new Float32Array(4) };
+  writeFileSync(foreign, Buffer.concat(formatSafetensors([tensor], {})));
+  const { status, stderr } = await onehour(["evaluate", foreign]);
+  expect(stderr).toBe(
+    `onehour: ${foreign} does not tell which data set it was trained on; name one to test it on: ` +
+      `${typed} evaluate ${foreign} DATASET\n`,
+  );
+  expect(status).toBe(2);
 });

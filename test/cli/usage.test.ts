@@ -41,7 +41,7 @@ const cases: { args: string[]; says: (string | RegExp)[] }[] = [
   { args: ["bench", "throughput", "--threads", "999"], says: ["threads is 999", "from 1 to"] },
   { args: ["bench", "loader", "--threads", "999"], says: ["threads is 999", "from 1 to"] },
   { args: ["train", "synthetic", "--recipe", "goyal"], says: ["goyal", "one of goyal-2017"] },
-  { args: ["evaluate", "weights.safetensors"], says: ["dataset", "--help"] },
+  { args: ["evaluate"], says: ["checkpoint", "--help"] },
   { args: ["launch", "script.ts"], says: ["--workers"] },
   { args: ["launch", "--workers", "2", "nowhere.ts"], says: ["nowhere.ts", "examples/"] },
   { args: ["bench"], says: ["throughput"] },
