@@ -9,6 +9,7 @@ import { isAbsent, isForbidden } from "../exists.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import { readRegular } from "../regular-file.js";
+import { shown } from "../words.js";
 import { isThere, keepAs, writeAtomically } from "./files.js";
 import { requireFit, type Shapes } from "./fit.js";
 import { isSealed, unsealed } from "./header-checksum.js";
@@ -122,11 +123,12 @@ function parseChecksums(file: string, text = "{}"): Record<string, unknown> {
   throw refuseFile(file, "its checksums cannot be read", "expected a complete checkpoint");
 }
 
-/** The object of a text in JSON; undefined for any other text. */
+/** The object of a text in JSON that can be written again; undefined for any other text. */
 function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text);
     const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    JSON.stringify(value); // fails of what is nested too deep
     return isObject ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;
@@ -141,7 +143,7 @@ function parseOrigin(file: string, metadata: Record<string, string>): Origin & {
     throw refuseFile(file, "its recipe cannot be read", "expected a complete checkpoint");
   }
   if (imageSize !== undefined && !/^[1-9]\d{0,3}$/.test(imageSize)) {
-    const found = `its imageSize is ${JSON.stringify(imageSize)}`;
+    const found = `its imageSize is ${shown(imageSize)}`;
     throw refuseFile(file, found, "expected a number of pixels");
   }
   return {

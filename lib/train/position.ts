@@ -1,5 +1,6 @@
 // Where a run stands: as a checkpoint's metadata tell it, and whether a run can stand there at all.
 
+import { shown } from "../words.js";
 import { refuseFile } from "./refuse-file.js";
 import type { Schedule } from "./schedule.js";
 
@@ -41,7 +42,7 @@ export function parsePosition(file: string, metadata: Readonly<Record<string, st
     }
     const value = pattern.test(text) ? Number(text) : Number.NaN;
     if (!Number.isFinite(value) || (kind === "count" && !Number.isSafeInteger(value))) {
-      throw refuseFile(file, `its ${key} is ${JSON.stringify(text)}`, `expected ${words}`);
+      throw refuseFile(file, `its ${key} is ${shown(text)}`, `expected ${words}`);
     }
     return value;
   };

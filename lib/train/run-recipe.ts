@@ -82,16 +82,19 @@ function refuseRecipe(problem: string): OnehourError {
 /** The fields of a recipe.json that is as the run wrote it. */
 function parseStored(folder: string, file: string, text: string): RecipeInput {
   let stored: unknown;
+  let digest: string;
+  let fields: RecipeInput;
   try {
     stored = JSON.parse(text);
+    fields = withoutDigest(Object(stored) as RecipeInput);
+    digest = digestOf(fields);
   } catch (error) {
     throw refuseRecipe(
       `${file} is no recipe (${(error as Error).message}); expected the one that the run wrote. Put ` +
         `it back, or ${another(folder)}`,
     );
   }
-  const fields = withoutDigest(Object(stored) as RecipeInput);
-  if ((stored as Record<string, unknown> | null)?.[digestField] !== digestOf(fields)) {
+  if ((stored as Record<string, unknown> | null)?.[digestField] !== digest) {
     throw refuseRecipe(
       `${file} is not as the run wrote it: its contents do not have its ${digestField}. Put it ` +
         `back as it was; ${[...changeable].join(", ")} are changed on the command line that ` +

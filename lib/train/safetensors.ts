@@ -1,7 +1,7 @@
 // The safetensors file format: an 8-byte header length, a JSON header, and the tensors' bytes.
 
 import { OnehourError } from "../errors.js";
-import { plural } from "../words.js";
+import { plural, shown } from "../words.js";
 import { hasIntactSeal, isSealed, seal } from "./header-checksum.js";
 
 /** Bytes per element of the dtypes that are read. */
@@ -46,7 +46,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 function parseMetadata(file: string, entry: unknown): Record<string, string> {
   if (!isRecord(entry)) throw refuse(file, "its metadata is not an object");
   for (const [key, value] of Object.entries(entry)) {
-    if (typeof value !== "string") throw refuse(file, `${JSON.stringify(key)} in it is not text`);
+    if (typeof value !== "string") throw refuse(file, `${shown(key)} in it is not text`);
   }
   return entry as Record<string, string>;
 }
