@@ -58,9 +58,43 @@ export function isFinished(lines: readonly LogLine[]): boolean {
   return last?.type === "end" && last.status === "finished";
 }
 
+interface Sorted {
+  kept: LogLine[];
+  /** Steps and epochs that are there twice or in another order, and steps of another epoch. */
+  misplaced: LogLine[];
+}
+
+function sort(lines: readonly LogLine[], stepsPerEpoch: number): Sorted {
+  const sorted: Sorted = { kept: [], misplaced: [] };
+  const next = { step: 0, epoch: 0 };
+  const belongs = (line: LogLine): boolean => {
+    if (line.type !== "step" && line.type !== "epoch") return true;
+    const { type, epoch } = line;
+    const number = type === "step" ? line.step : epoch;
+    if (number < next[type]) return false;
+    if (type === "step" && epoch !== Math.floor(number / stepsPerEpoch)) return false;
+    next[type] = number + 1;
+    return true;
+  };
+  for (const line of lines) (belongs(line) ? sorted.kept : sorted.misplaced).push(line);
+  return sorted;
+}
+
+/** What a log of `step` steps lacks, in words; undefined where it is whole. */
+function describeMissing(kept: readonly LogLine[], step: number, stepsPerEpoch: number) {
+  // The last epoch may still have to be evaluated.
+  const wanted = { step, epoch: Math.max(0, Math.ceil(step / stepsPerEpoch) - 1) };
+  const parts = (["step", "epoch"] as const).flatMap((type) => {
+    const missing = wanted[type] - kept.filter((line) => line.type === type).length;
+    return missing > 0 ? [`${missing} of its ${plural(wanted[type], type)}`] : [];
+  });
+  return parts.length > 0 ? parts.join(" and ") : undefined;
+}
+
 /**
  * Drops what lies behind `step` steps: later steps, epochs not complete by then, and the end. Lines that
- * cannot be read are kept in a file of their own, and `say` is told.
+ * cannot be read or are out of place are kept in a file of their own, and `say` is told, as of steps and
+ * epochs that are missing.
  */
 export async function rewindLog(
   folder: string,
@@ -69,18 +103,26 @@ export async function rewindLog(
   say: (text: string) => void,
 ): Promise<LogLine[]> {
   const { lines, unreadable } = await readLog(folder);
-  const kept = lines.filter(
+  const done = lines.filter(
     (line) =>
       (line.type === "step" && line.step < step) ||
       (line.type === "warning" && line.step <= step) ||
       (line.type === "epoch" && (line.epoch + 1) * stepsPerEpoch <= step),
   );
-  if (unreadable.length > 0) {
-    const text = (await readText(folder, unreadableName)) + textOf(unreadable);
+  const { kept, misplaced } = sort(done, stepsPerEpoch);
+  const aside = [
+    ...unreadable,
+    ...misplaced.map((line) => Buffer.from(JSON.stringify(line)).toString("latin1")),
+  ];
+  if (aside.length > 0) {
+    const text = (await readText(folder, unreadableName)) + textOf(aside);
     await replaceFile(folder, unreadableName, Buffer.from(text, "latin1"));
-    const lines = plural(unreadable.length, "line");
-    say(`warning: ${lines} of ${logName} cannot be read; kept in ${join(folder, unreadableName)}`);
+    const problem = misplaced.length > 0 ? "cannot be read or are out of place" : "cannot be read";
+    const lines = plural(aside.length, "line");
+    say(`warning: ${lines} of ${logName} ${problem}; kept in ${join(folder, unreadableName)}`);
   }
+  const missing = describeMissing(kept, step, stepsPerEpoch);
+  if (missing) say(`warning: ${logName} lacks ${missing}; the run goes on from its checkpoint`);
   await replaceFile(folder, logName, textOf(kept.map((line) => JSON.stringify(line))));
   return kept;
 }

@@ -44,7 +44,7 @@ export async function runUnbroken(folder: string): Promise<Record<Training, Unbr
   return runs as Record<Training, Unbroken>;
 }
 
-const setAside = /of log\.jsonl cannot be read/;
+const setAside = /of log\.jsonl cannot be read|log\.jsonl lacks/;
 
 /** Damages one of a folder's files; returns its name. */
 function damage(out: string, { file, effect, share, within }: Damage): string | undefined {

@@ -121,6 +121,69 @@ test("lines are set aside whole, behind those that were, though the disk took a 
   }
 });
 
+/** Rewinds a log of these lines to 4 steps, two an epoch; what is left, what lies aside and what was said. */
+async function rewind(lines: readonly LogLine[]) {
+  const said: string[] = [];
+  writeFileSync(join(run, "log.jsonl"), lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+  const kept = await rewindLog(run, 4, 2, (text) => said.push(text));
+  expect((await readLog(run)).lines).toEqual(kept);
+  const file = join(run, "log.unreadable.txt");
+  const aside = existsSync(file) ? readFileSync(file, "utf8").trimEnd().split("\n") : [];
+  return { kept, aside: aside.map((line) => JSON.parse(line)), said: said.join("\n") };
+}
+
+const at = (number: number) => ({ ...step(number), epoch: Math.floor(number / 2) }) as LogLine;
+const epoch = (number: number): LogLine => ({
+  type: "epoch",
+  epoch: number,
+  ...{ trainLoss: 1, top1: 0.5, top5: 1, testLoss: 1, testImages: 9, inputWait: 0, seconds: 1 },
+});
+const warned: LogLine = { type: "warning", step: 1, text: "the disk is full" };
+const whole = [at(0), warned, at(1), epoch(0), at(2), at(3)];
+
+test.each<[string, LogLine[]]>([
+  ["the last epoch is not evaluated yet", whole],
+  ["it is", [...whole, epoch(1)]],
+])("a log that is whole stays as it is, and nothing is said: %s", async (_, lines) => {
+  const later = [at(4), { ...at(9) }, epoch(2)];
+  expect(await rewind([...lines, ...later])).toEqual({ kept: lines, aside: [], said: "" });
+});
+
+test.each<[string, LogLine[], LogLine[], RegExp]>([
+  ["a step is missing", whole.filter((line) => line !== whole[2]), [], /lacks 1 of its 4 steps;/],
+  [
+    "an epoch is missing",
+    whole.filter((line) => line.type !== "epoch"),
+    [],
+    /lacks 1 of its 1 epoch;/,
+  ],
+  ["all is missing", [], [], /lacks 4 of its 4 steps and 1 of its 1 epoch;/],
+  [
+    "a step is there twice",
+    [...whole, at(2)],
+    [at(2)],
+    /^warning: 1 line of log\.jsonl .*out of place/,
+  ],
+  ["an epoch is there twice", [...whole, epoch(0)], [epoch(0)], /1 line .*out of place/],
+  [
+    "a step's number has changed",
+    [at(0), at(1), epoch(0), { ...at(2), step: 0 } as LogLine, at(3)],
+    [{ ...at(2), step: 0 } as LogLine],
+    /out of place.*lacks 1 of its 4 steps;/s,
+  ],
+  [
+    "a step's epoch has changed",
+    [at(0), { ...at(1), epoch: 7 } as LogLine, epoch(0), at(2), at(3)],
+    [{ ...at(1), epoch: 7 } as LogLine],
+    /out of place.*lacks 1 of its 4 steps;/s,
+  ],
+])("what a log lacks, or has out of place, is said: %s", async (_, lines, aside, message) => {
+  const found = await rewind(lines);
+  expect(found.said).toMatch(message);
+  expect(found.aside).toEqual(aside);
+  expect(found.kept.length).toBe(lines.length - aside.length);
+});
+
 test("of a recipe.json that the disk takes in part nothing stays", async () => {
   const failed = under({ effect: "torn", share: 0.5 }, () => writeRecipe(run, {} as never));
   await expect(failed).rejects.toThrow(/^cannot write to the run folder/);
