@@ -300,6 +300,7 @@ export function loadAddon(backend: string): Addon {
   // Read by the OpenMP library when it is loaded, so before the module is.
   process.env.OMP_WAIT_POLICY ??= "passive";
   process.env.GOMP_SPINCOUNT ??= String(OPENMP_SPIN);
+  process.env.ONEHOUR_BUILD_COMMAND = buildCommand(); // what native messages advise
   const addon = loadModule<Addon>(backend);
   const [first] = modules.values();
   if (first) addon.shareProgress(first.progressCounters());

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "../core/array.h"
+#include "../core/words.h"
 #include "environment.h"
 #include "errors.h"
 #include "objects.h"
@@ -83,7 +84,7 @@ class ArrayObject : public Napi::ObjectWrap<ArrayObject> {
         refuse("the data must be " +
                std::string(content.array->type() == DataType::i32 ? "an Int32Array"
                                                                   : "a Float32Array") +
-               " of " + std::to_string(content.array->count()) + " elements, as the array is");
+               " of " + counted(content.array->count(), "element") + ", as the array is");
       }
       return addon::write(info.Env(), content, held, undefinedResult);
     });

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../core/array.h"
+#include "../core/words.h"
 #include "../core/worker.h"
 #include "environment.h"
 #include "errors.h"
@@ -130,7 +131,7 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
       if (!info[0].IsArray()) refuse("connect() expects the addresses of all ranks, in rank order");
       const auto list = info[0].As<Napi::Array>();
       if (list.Length() != static_cast<uint32_t>(communicator_->size())) {
-        refuse("connect() expects " + std::to_string(communicator_->size()) + " addresses, got " +
+        refuse("connect() expects " + counted(communicator_->size(), "address") + ", got " +
                std::to_string(list.Length()));
       }
       std::vector<std::vector<uint8_t>> addresses;

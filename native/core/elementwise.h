@@ -10,6 +10,7 @@
 #include "check.h"
 #include "error.h"
 #include "program.h"
+#include "words.h"
 
 namespace onehour {
 
@@ -94,8 +95,8 @@ struct NormalizeInput {
     if (static_cast<int64_t>(mean.size()) != channels ||
         static_cast<int64_t>(std.size()) != channels) {
       throw Error("ERR_SHAPE", "onehour",
-                  "[normalize-input] expected " + std::to_string(channels) +
-                      " values of mean and std, one a channel, got " + std::to_string(mean.size()) +
+                  "[normalize-input] expected " + counted(channels, "value") +
+                      " of mean and std, one a channel, got " + std::to_string(mean.size()) +
                       " and " + std::to_string(std.size()));
     }
   }

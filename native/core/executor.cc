@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "executor-resources.h"
+#include "words.h"
 
 namespace onehour {
 namespace {
@@ -164,7 +165,7 @@ void Executor::checkRange(const std::string& arena, size_t offset, size_t length
   if (length > bytes || offset > bytes - length) {
     throw Error("ERR_USAGE", "onehour",
                 "bytes " + std::to_string(offset) + " to " + std::to_string(offset + length) +
-                    " are outside arena " + arena + " of " + std::to_string(bytes) + " bytes");
+                    " are outside arena " + arena + " of " + counted(bytes, "byte"));
   }
 }
 

@@ -12,6 +12,7 @@
 #include <unordered_set>
 
 #include "error.h"
+#include "words.h"
 
 namespace onehour {
 namespace {
@@ -112,7 +113,7 @@ class Parser {
   Program parse(std::string_view text) {
     if (text.size() > kMaximumText) {
       fail(0, "",
-           "the text has " + std::to_string(text.size()) + " bytes, more than " +
+           "the text has " + counted(text.size(), "byte") + ", more than " +
                std::to_string(kMaximumText));
     }
     for (const std::string_view line : split(text, '\n')) {

@@ -18,6 +18,7 @@
 
 #include "../core/error.h"
 #include "../core/progress.h"
+#include "../core/words.h"
 #include "gloo-context.h"
 #include "kernels.h"
 #include "links.h"
@@ -127,14 +128,13 @@ class HostCommunicator final : public Communicator {
     if (size_ == 1) return true;
     guarded("connecting to the other ranks", [&] {
       if (told.size() != static_cast<size_t>(size_)) {
-        throw std::invalid_argument("got the addresses of " + std::to_string(told.size()) +
-                                    " ranks");
+        throw std::invalid_argument("got the addresses of " + counted(told.size(), "rank"));
       }
       const size_t width = address().size();
       for (int peer = 0; peer < size_; ++peer) {
         if (told[peer].size() == width) continue;
         throw std::invalid_argument("the address of rank " + std::to_string(peer) + " has " +
-                                    std::to_string(told[peer].size()) + " bytes, expected " +
+                                    counted(told[peer].size(), "byte") + ", expected " +
                                     std::to_string(width) + "; do all ranks run the same build?");
       }
       proceed(told);
@@ -274,7 +274,7 @@ class HostCommunicator final : public Communicator {
   template <typename Body>
   void run(const char* what, size_t bytes, Body body) {
     std::lock_guard<std::mutex> order(order_);
-    guarded(bytes == 0 ? what : std::string(what) + " of " + std::to_string(bytes) + " bytes", [&] {
+    guarded(bytes == 0 ? what : std::string(what) + " of " + counted(bytes, "byte"), [&] {
       if (stage_ != Stage::connected)
         throw std::logic_error("the communicator is not connected yet");
       body(tag_++);

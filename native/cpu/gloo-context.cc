@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "../core/words.h"
+
 namespace onehour::cpu {
 namespace {
 
@@ -196,7 +198,7 @@ void Transport::read(Peer& peer) {
       if (next.done < sizeof(Header)) continue;
       if (peer.heard.slot != next.header.slot || peer.heard.bytes != next.header.bytes) {
         fail(peer, "calls another collective, or one of another size: it sends " +
-                       std::to_string(peer.heard.bytes) + " bytes where this rank expects " +
+                       counted(peer.heard.bytes, "byte") + " where this rank expects " +
                        std::to_string(next.header.bytes));
       }
     } else {

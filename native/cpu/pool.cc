@@ -2,6 +2,7 @@
 #include "../core/pool.h"
 
 #include "../core/check.h"
+#include "../core/words.h"
 #include "kernels.h"
 #include "onednn.h"
 
@@ -69,8 +70,8 @@ Memory indexMemory(const Instruction& instruction, const PrimitiveKernel& kernel
   if (wanted.get_size() != index.bytes()) {
     throw Error("ERR_KERNEL", "oneDNN",
                 "[" + instruction.op + "] expected a record of one byte a maximum, oneDNN wants " +
-                    std::to_string(wanted.get_size()) + " bytes for " +
-                    std::to_string(index.bytes()) + "; try a window of fewer than 256 values");
+                    counted(wanted.get_size(), "byte") + " for " + std::to_string(index.bytes()) +
+                    "; try a window of fewer than 256 values");
   }
   return kernel.operand(wanted, index.data);
 }

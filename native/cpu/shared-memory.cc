@@ -21,6 +21,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "../core/words.h"
 #include "machine.h"
 
 namespace onehour::cpu {
@@ -62,7 +63,7 @@ uint64_t callOf(Kind kind, uint64_t bytes, int root = 0) {
 }
 
 std::string words(uint64_t call) {
-  const std::string bytes = std::to_string(call & ((uint64_t{1} << kBytesBits) - 1)) + " bytes";
+  const std::string bytes = counted(call & ((uint64_t{1} << kBytesBits) - 1), "byte");
   const uint64_t root = (call >> kBytesBits) & ((uint64_t{1} << kRootBits) - 1);
   switch (static_cast<Kind>(call >> (kRootBits + kBytesBits))) {
     case Kind::barrier:

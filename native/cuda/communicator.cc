@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "../core/words.h"
 #include "collective-memory.h"
 #include "cuda.h"
 #include "kernels.h"
@@ -36,7 +37,7 @@ ncclDataType_t typeOf(DataType type) {
 }
 
 std::string withBytes(const char* what, size_t bytes) {
-  return std::string(what) + " of " + std::to_string(bytes) + " bytes";
+  return std::string(what) + " of " + counted(bytes, "byte");
 }
 
 int loadedVersion() {

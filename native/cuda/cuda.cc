@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include "../core/words.h"
+
 namespace onehour::cuda {
 namespace {
 
@@ -10,13 +12,14 @@ namespace {
 constexpr auto containedError = static_cast<cudaError_t>(226);
 
 // What to try, by failure.
-const char* hintFor(cudaError_t status) {
+std::string hintFor(cudaError_t status) {
   switch (status) {
     case cudaErrorMemoryAllocation:
       return "; try a smaller --batch, or free the GPU (nvidia-smi shows who uses it)";
     case cudaErrorInsufficientDriver:
       return "; the driver is older than the CUDA that this was built with: update the driver, or "
-             "build with an older CUDA toolkit (npx onehour build)";
+             "build with an older CUDA toolkit (" +
+             buildCommand() + ")";
     case cudaErrorNoDevice:
       return "; there is no GPU here that CUDA can use: try --device cpu";
     case cudaErrorDevicesUnavailable:
@@ -24,7 +27,8 @@ const char* hintFor(cudaError_t status) {
              "another GPU with CUDA_VISIBLE_DEVICES";
     case cudaErrorNoKernelImageForDevice:
       return "; the module was built for other GPUs: build it with "
-             "ONEHOUR_CUDA_ARCHITECTURES=native npx onehour build";
+             "ONEHOUR_CUDA_ARCHITECTURES=native " +
+             buildCommand();
     case cudaErrorSystemDriverMismatch:
     case cudaErrorCompatNotSupportedOnDevice:
       return "; the driver's parts are of different versions: restart the machine after an update";

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "../core/error.h"
+#include "../core/words.h"
 #include "cuda.h"
 
 namespace onehour::cuda {
@@ -48,7 +49,8 @@ int countGpus() {
     throw Error("ERR_DEVICE", "CUDA",
                 "the NVIDIA driver is too old: it serves CUDA " + version(driver) +
                     ", but this was built with CUDA " + version(CUDART_VERSION) +
-                    "; update the driver, or build with an older CUDA toolkit (npx onehour build)");
+                    "; update the driver, or build with an older CUDA toolkit (" + buildCommand() +
+                    ")");
   }
   if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0)) {
     throw Error("ERR_DEVICE", "CUDA",

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "../core/error.h"
+#include "../core/words.h"
 
 namespace onehour::cuda {
 
@@ -22,7 +23,7 @@ inline void checkVersion(const std::string& library, size_t built, size_t loaded
                   ", this module was built with the headers of " + versionName(built) +
                   "; expected the same major version, not older: see which one LD_LIBRARY_PATH "
                   "finds, update " +
-                  library + ", or build with this one (npx onehour build)");
+                  library + ", or build with this one (" + buildCommand() + ")");
 }
 
 }  // namespace onehour::cuda

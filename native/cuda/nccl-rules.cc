@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "../core/error.h"
+#include "../core/words.h"
 
 namespace onehour::cuda {
 namespace {
@@ -90,7 +91,7 @@ std::vector<uint8_t> encodeAddress(int version, const UniqueId& id) {
 
 UniqueId meetingPlace(const std::vector<std::vector<uint8_t>>& addresses, int size) {
   if (addresses.size() != static_cast<size_t>(size)) {
-    refuse("expected the addresses of " + std::to_string(size) + " ranks, got " +
+    refuse("expected the addresses of " + counted(size, "rank") + ", got " +
            std::to_string(addresses.size()));
   }
   for (size_t rank = 0; rank < addresses.size(); ++rank) {
@@ -125,8 +126,8 @@ std::optional<std::string> versionProblem(int header, int loaded) {
   if (loaded < header) {
     return "NCCL " + versionText(loaded) + " is loaded, but this module was built with " +
            versionText(header) +
-           ": see which libnccl.so.2 LD_LIBRARY_PATH finds, or build again with the older one "
-           "(npx onehour build)";
+           ": see which libnccl.so.2 LD_LIBRARY_PATH finds, or build again with the older one (" +
+           buildCommand() + ")";
   }
   return std::nullopt;
 }

@@ -12,6 +12,7 @@
 #include "../addon/promise.h"
 #include "../addon/values.h"
 #include "../core/progress.h"
+#include "../core/words.h"
 #include "decoders.h"
 #include "limits.h"
 
@@ -96,7 +97,7 @@ std::shared_ptr<HeldArray> holdBytes(Environment& environment, const Napi::Value
   auto held = environment.hold(value, what);
   if (held->type != napi_uint8_array || held->bytes != static_cast<size_t>(bytes)) {
     environment.release(held);
-    refuse(what + " must be a Uint8Array of " + std::to_string(bytes) + " bytes");
+    refuse(what + " must be a Uint8Array of " + counted(static_cast<uint64_t>(bytes), "byte"));
   }
   return held;
 }
