@@ -170,10 +170,11 @@ function commonPrefix(names: readonly string[]): string {
 
 /**
  * Whether a tensor is one of PyTorch's counters, of batches (`num_batches_tracked`) or of averaged
- * models (`n_averaged`, beside a wrapper's prefix): scalars, of which a network has none.
+ * models (`n_averaged`, beside a wrapper's prefix), or a flag of a wrapper's: scalars, of which a network
+ * has none.
  */
 function isCounter(name: string, { dtype, shape }: StoredTensor): boolean {
-  const isWhole = dtype.startsWith("I") || dtype.startsWith("U");
+  const isWhole = /^(I|U|BOOL)/.test(dtype);
   return (
     name.endsWith("num_batches_tracked") || shape.length === 0 || (isWhole && elements(shape) === 1)
   );

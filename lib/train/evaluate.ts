@@ -9,6 +9,7 @@ import { openDevice } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, resnet } from "../models/resnet.js";
+import { warning } from "../words.js";
 import { type Checkpoint, checkpointName, readCheckpoint } from "./checkpoint.js";
 import { requireFit } from "./fit.js";
 import { inAdvance } from "./in-advance.js";
@@ -202,6 +203,14 @@ export async function evaluateCheckpoint(
     const queue = new Queue(executor, model.output);
     const evaluation = (await evaluateSplit(queue, loader, dataset, batch))!;
     const damaged = dataset.inspection?.takeNew().map(({ text }) => text) ?? [];
+    if (!Number.isFinite(evaluation.loss)) {
+      options.warn?.(
+        warning(
+          `the test loss is ${evaluation.loss}, although all weights of ${file} are finite: outputs grow ` +
+            "beyond all numbers. Such images count as wrong",
+        ),
+      );
+    }
     const otherData = tellOtherData(file, checkpoint.data, dataset);
     return {
       ...evaluation,

@@ -236,14 +236,15 @@ test("weights from elsewhere: an average of models counts them beside the prefix
     "module.bn1.num_batches_tracked": i64([], 16),
     steps: i64([1], 24),
     decay: { ...f32(32), shape: [] },
+    started: { dtype: "BOOL", shape: [1], data_offsets: [36, 37] },
   };
-  const { weights, shapes } = parseCheckpoint("file", withHeader(header, 36));
+  const { weights, shapes } = parseCheckpoint("file", withHeader(header, 37));
   expect([...weights.keys()]).toEqual(["conv1.weight", "bn1.weight"]);
   expect([...shapes.keys()]).toEqual(["conv1.weight", "bn1.weight"]);
 
-  const several = { ...header, "module.order": i64([2], 36) };
-  several["module.order"].data_offsets[1] = 52;
-  expect(() => parseCheckpoint("file", withHeader(several, 52))).toThrow(
+  const several = { ...header, "module.order": i64([2], 37) };
+  several["module.order"].data_offsets[1] = 53;
+  expect(() => parseCheckpoint("file", withHeader(several, 53))).toThrow(
     /file: tensor module\.order is I64.*expected floating-point/,
   );
 });

@@ -74,6 +74,16 @@ test("from the command line too", async () => {
   expect(existsSync(out)).toBe(false);
 });
 
+test("evaluate says where outputs of finite weights are not finite", async () => {
+  const file = await spoilt("large.safetensors", "conv1.weight", 3e38);
+  const evaluated = await onehour(["evaluate", file, dataset]);
+  expect(evaluated.stderr).toMatch(
+    /^warning: the test loss is NaN, although all weights of .*large/,
+  );
+  expect(evaluated.status).toBe(0);
+  expect((await onehour(["evaluate", sound, dataset])).stderr).toBe("");
+});
+
 test("such a checkpoint is neither written nor continued from", async () => {
   const layouts = [
     layout("fc.bias", [2], "bias"),
