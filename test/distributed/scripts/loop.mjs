@@ -50,8 +50,10 @@ if (process.argv[2] === "kill") {
   console.log(`pid ${spawn("sleep", ["1000"], { stdio: "ignore" }).pid}`);
 }
 if (process.argv[2] === "save") {
-  process.on("SIGTERM", () => {
+  process.on("SIGTERM", async () => {
     console.log("saved");
+    // Who ends breaks the other's collective, perhaps before that one hears of its own signal.
+    await world.rendezvous.gather("saved", "");
     process.exit(143);
   });
 }
