@@ -154,15 +154,15 @@ export function readEnvironment(given: Environment = process.env): Rank {
   return result;
 }
 
-const interactiveStep = "4294967290"; // salloc's
+const lastStep = 0xfffffff0; // SLURM_MAX_NORMAL_STEP_ID of slurm.h
 
 /**
- * A step's own number of tasks counts, not its job's; Slurm before 20.11 gave only the latter, and
- * salloc's interactive step is one task.
+ * A step's own number of tasks counts, not its job's; Slurm before 20.11 gave only the latter. Steps
+ * beyond the last that srun makes (salloc's interactive one, the batch script's) are one task each.
  */
 function ofStep(env: Environment): Environment {
   const { SLURM_STEP_ID: step, SLURM_STEP_NUM_TASKS: tasks, SLURM_NTASKS: all } = env;
-  const known = tasks ?? (step === interactiveStep ? "1" : all);
+  const known = tasks ?? (Number(step) > lastStep ? "1" : all);
   return known === undefined ? env : { ...env, SLURM_STEP_NUM_TASKS: known };
 }
 

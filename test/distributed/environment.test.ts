@@ -164,7 +164,10 @@ describe("readEnvironment", () => {
 test.each([
   ["its own number of tasks", { ...interactive, SLURM_STEP_NUM_TASKS: "1" }],
   ["no number of its own", interactive],
-])("salloc's interactive step with %s is a world of one, and says so", (_, env) => {
+  ["the batch script's number", { ...interactive, SLURM_STEP_ID: "4294967291" }],
+  ["the number of the container for others", { ...interactive, SLURM_STEP_ID: "4294967292" }],
+  ["no number yet", { ...interactive, SLURM_STEP_ID: "4294967293" }],
+])("a step of no srun, such as salloc's, with %s is a world of one, and says so", (_, env) => {
   expect(readEnvironment(env)).toEqual({
     source: "slurm",
     rank: 0,
@@ -173,6 +176,10 @@ test.each([
     localWorldSize: 1,
     note: expect.stringMatching(/Slurm's job has 4 tasks, .* a world of one, .* srun/),
   });
+});
+
+test("the last step that srun can make has its job's tasks", () => {
+  expect(readEnvironment({ ...slurm, SLURM_STEP_ID: "4294967280" }).worldSize).toBe(7);
 });
 
 test("a step of fewer tasks than its job is as large as itself", () => {
