@@ -49,7 +49,11 @@ async function prepare(): Promise<void> {
     } catch (error) {
       const written = typescriptOf(request);
       if (written === undefined) throw error;
-      return resolve.call(Module, written, ...rest);
+      try {
+        return resolve.call(Module, written, ...rest);
+      } catch {
+        throw error; // that of the name as it was written tells more
+      }
     }
   };
 }

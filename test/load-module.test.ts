@@ -121,6 +121,17 @@ require("../helper").note("required " + typeof train);\n`;
   ]);
 });
 
+test.each(["r.cjs", "r.cts", "r.mjs", "r.ts"])(
+  "a module that %s lacks is named as it was written",
+  (name) => {
+    const isCommonJs = name.includes(".c");
+    const source = isCommonJs ? 'require("./nowhere.js");\n' : 'import "./nowhere.js";\n';
+    const { failed } = load(write(name, source));
+    expect(failed[0]).toMatch(/Cannot find module '\S*\/nowhere\.js'/);
+    expect(failed[0]).toMatch(join(folder, name));
+  },
+);
+
 test.each(["s.ts", "s.mts", "s.mjs"])("a syntax error in %s is told with its place", (name) => {
   const { failed } = load(write(name, "const a = 1;\nconst b = ;\n"));
   expect(failed[0]).toMatch(`SyntaxError: ${join(folder, name)}:2:11: Unexpected ";"`);
