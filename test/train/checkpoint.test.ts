@@ -24,7 +24,6 @@ import {
 } from "../../lib/train/checkpoint.js";
 import { keepAs } from "../../lib/train/files.js";
 import { requireFit } from "../../lib/train/fit.js";
-import { fromStored, toStored } from "../../lib/train/layout.js";
 import { formatSafetensors, parseSafetensors } from "../../lib/train/safetensors.js";
 import { temporaryFolder } from "./folder.js";
 import { layout } from "./layout.js";
@@ -386,21 +385,4 @@ test("a torn checkpoint does not take the place of the whole one before", async 
   await saveCheckpoint(run, [await whole(3)], true);
   expect((await readCheckpoint(join(run, previousName))).position?.step).toBe(1);
   expect((await readLast(run)).position.step).toBe(3);
-});
-
-test("filters change between OIHW and padded KRSC", () => {
-  const filter = { ...layout("conv", [2, 3, 2, 2], "convolution"), stored: [2, 2, 2, 4] };
-  const plain = Float32Array.from({ length: 24 }, (_, i) => i + 1);
-  const stored = toStored(filter, plain);
-  for (let k = 0; k < 2; k++) {
-    for (let r = 0; r < 2; r++) {
-      for (let s = 0; s < 2; s++) {
-        for (let c = 0; c < 4; c++) {
-          const expected = c < 3 ? plain[((k * 3 + c) * 2 + r) * 2 + s] : 0;
-          expect(stored[((k * 2 + r) * 2 + s) * 4 + c]).toBe(expected);
-        }
-      }
-    }
-  }
-  expect(fromStored(filter, stored)).toEqual(plain);
 });
