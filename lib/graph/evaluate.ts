@@ -2,7 +2,7 @@
 import type { Device, NativeCommunicator } from "../device.js";
 import { OnehourError } from "../errors.js";
 import { fuse, prune } from "./fuse.js";
-import { type ArenaName, float32FromBf16, Graph, type Value } from "./graph.js";
+import { type ArenaName, float32FromBf16, Graph, Value } from "./graph.js";
 import { synchronize } from "./overlap.js";
 import { plan } from "./plan.js";
 import { type Arena, emit, print } from "./program.js";
@@ -49,6 +49,22 @@ function bind(g: Graph, results: readonly Value[]): void {
         );
 }
 
+const isValueOf = (g: Graph, value: unknown): value is Value =>
+  value instanceof Value && value.graph === g;
+
+/** Values by name, as a script returned them. */
+function resultsOf(g: Graph, given: unknown): Record<string, Value> {
+  const values = Object.entries(Object(given));
+  if (values.length > 0 && values.every(([, value]) => isValueOf(g, value))) return Object(given);
+  const kind = Array.isArray(given) ? "an Array" : (Object(given).constructor?.name ?? "an object");
+  throw new OnehourError(
+    "ERR_ONEHOUR_GRAPH",
+    "[evaluate] the function returned " +
+      `${given === undefined || given === null ? given : kind}; expected a value of the graph that ` +
+      "it was given, or an object of such values by name. g.constant(data, shape) makes one",
+  );
+}
+
 /** The program of a small graph, once constants and `results` have got their places. */
 export function programOf(
   g: Graph,
@@ -74,8 +90,8 @@ export function programOf(
  *   that an op overwrites (running statistics, SGD's w and v) reads back as it is after the run.
  * @param options communicators by name, for graphs with collectives
  * @returns the contents, row-major, in the shape of what `build` returned
- * @throws OnehourError ERR_ONEHOUR_SHAPE from the ops, ERR_ONEHOUR_GRAPH for a value without contents,
- *   and what the device throws when it loads and runs the program
+ * @throws OnehourError ERR_ONEHOUR_SHAPE from the ops, ERR_ONEHOUR_GRAPH for a value without contents and
+ *   for a result that is none of the graph's, and what the device throws when it loads and runs the program
  */
 export async function evaluate<R extends Value | Readonly<Record<string, Value>>>(
   device: Device,
@@ -84,8 +100,8 @@ export async function evaluate<R extends Value | Readonly<Record<string, Value>>
 ): Promise<Results<R>> {
   const g = new Graph();
   const result = build(g);
-  const single = "storage" in result && result.storage !== undefined && "graph" in result;
-  const values = (single ? { result } : result) as Record<string, Value>;
+  const single = isValueOf(g, result);
+  const values = single ? { result } : resultsOf(g, result);
   const text = programOf(g, Object.values(values), device.operations);
   const executor = await device.load([{ name: PROGRAM, text }], options);
   try {

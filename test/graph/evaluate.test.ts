@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { Device, Executor } from "../../lib/device.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
-import { bf16FromFloat32, float32FromBf16, Graph } from "../../lib/graph/graph.js";
+import { bf16FromFloat32, float32FromBf16, Graph, type Value } from "../../lib/graph/graph.js";
 import { parse } from "../../lib/graph/parse.js";
 import { add, allReduce, cast, relu, sgd } from "../../lib/ops/index.js";
 import { operations } from "./options.js";
@@ -149,4 +149,22 @@ describe("bf16", () => {
     data.fill(9);
     expect(new Float32Array(g.constants[0]!.bytes.buffer)).toEqual(Float32Array.of(1, 2));
   });
+});
+
+it.each<[string, (g: Graph) => unknown, RegExp]>([
+  ["nothing", () => undefined, /returned undefined; expected a value of the graph/],
+  ["null", () => null, /returned null;/],
+  ["a number", () => 5, /returned Number;/],
+  ["no values", () => ({}), /returned Object;/],
+  ["an array of numbers", () => Float64Array.of(1, 2), /returned Float64Array;/],
+  ["a number among values", (g) => ({ x: g.constant(Float32Array.of(1), [1]), y: 1 }), /Object;/],
+  ["another graph's value", () => new Graph().constant(Float32Array.of(1), [1]), /Value;/],
+])("a function that returns %s is refused", async (_, build, message) => {
+  const { device, record } = recorder();
+  const run = evaluate(device, build as (g: Graph) => Value);
+  await expect(run).rejects.toMatchObject({
+    code: "ERR_ONEHOUR_GRAPH",
+    message: expect.stringMatching(message),
+  });
+  expect(record.text).toBe("");
 });
