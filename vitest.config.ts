@@ -20,5 +20,6 @@ export default defineConfig({
     pool: "forks",
     fileParallelism: false,
     testTimeout: 60_000,
+    hookTimeout: 120_000, // hooks copy and remove whole folders, on busy machines too
   },
 });

@@ -17,11 +17,11 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
+const minutes = 60_000;
 const folder = mkdtempSync(join(tmpdir(), "onehour-package-"));
 chmodSync(folder, 0o755);
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => rmSync(folder, { recursive: true, force: true }), 10 * minutes);
 
-const minutes = 60_000;
 const nobody = 65534;
 const isRoot = process.getuid!() === 0;
 
