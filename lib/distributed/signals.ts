@@ -1,4 +1,5 @@
 // The signals that end a run, their exit statuses, and when a hang-up is none of them.
+import inspector from "node:inspector";
 import { constants } from "node:os";
 import { isatty } from "node:tty";
 
@@ -64,11 +65,32 @@ export function listenForEnd(listener: (signal: EndingSignal) => void): () => vo
   };
 }
 
+// Where Node listens for a debugger that nobody has set up otherwise.
+const debuggerUrl = /^ws:\/\/127\.0\.0\.1:9229\//;
+const looks = [0, 10, 100, 1000]; // ms in which a debugger that was called for before may open
+
+/**
+ * Ends the process where SIGUSR1 came before any module was loaded: Node has then opened its debugger, or
+ * is about to.
+ */
+function refuseDebugger(): void {
+  const options = [...process.execArgv, process.env.NODE_OPTIONS ?? ""].join(" ");
+  if (/--inspect/.test(options)) return;
+  const look = () => {
+    if (!debuggerUrl.test(inspector.url() ?? "")) return;
+    inspector.close();
+    process.exit(signalStatus("SIGUSR1"));
+  };
+  look();
+  for (const milliseconds of looks) setTimeout(look, milliseconds).unref();
+}
+
 /**
  * Stands behind whoever else listens: SIGUSR1 and SIGUSR2 end the process with their status. Without
  * a listener Node answers SIGUSR1 with a debugger on a port that every user of the machine may reach.
  */
 export function guardSignals(): void {
+  refuseDebugger();
   if (ignoresHangup()) ignoreHangup();
   for (const signal of ["SIGUSR1", "SIGUSR2"] as const)
     process.on(signal, () => {

@@ -112,6 +112,18 @@ test.each([
   expect(status).toBe(138);
 });
 
+test("SIGUSR1 ends a command that has loaded no module yet, and its debugger", async () => {
+  // Sent by the process itself, before anything of the command's is loaded.
+  const early = "process.kill(process.pid, 'SIGUSR1')";
+  const preload = `data:text/javascript,${encodeURIComponent(early)}`;
+  const out = join(folder, "early");
+  const { status } = await onehour(endless(1, out), {
+    env: { NODE_OPTIONS: `--import=${preload}` },
+  });
+  expect(status).toBe(138);
+  expect(existsSync(out)).toBe(false);
+});
+
 test("SIGUSR1 opens no debugger in a script's process, which may listen itself", async () => {
   const script = join(folder, "waits.mjs");
   writeFileSync(
