@@ -71,15 +71,13 @@ const looks = [0, 10, 100, 1000]; // ms in which a debugger that was called for 
 
 /**
  * Ends the process where SIGUSR1 came before any module was loaded: Node has then opened its debugger, or
- * is about to.
+ * is about to. Its port goes with the process: Node may crash where it is closed as it opens.
  */
 function refuseDebugger(): void {
   const options = [...process.execArgv, process.env.NODE_OPTIONS ?? ""].join(" ");
   if (/--inspect/.test(options)) return;
   const look = () => {
-    if (!debuggerUrl.test(inspector.url() ?? "")) return;
-    inspector.close();
-    process.exit(signalStatus("SIGUSR1"));
+    if (debuggerUrl.test(inspector.url() ?? "")) process.exit(signalStatus("SIGUSR1"));
   };
   look();
   for (const milliseconds of looks) setTimeout(look, milliseconds).unref();
