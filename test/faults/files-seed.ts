@@ -87,7 +87,7 @@ class FilesSeed {
   private readonly disk: Disk;
   /** Steps that a checkpoint on the disk holds for certain. */
   private safe: number | undefined;
-  private damaged = false;
+  damaged = false;
   /** Lines of the log may be missing, or wrong. */
   holes = false;
   wrong = false;
@@ -173,7 +173,7 @@ class FilesSeed {
     if (status !== "finished") throw new Error(`it ended as ${status}`);
     const from = Number(/(?:after|do:) (\d+) steps/.exec(said)?.[1] ?? 0);
     if (from < (whole ?? 0)) throw new Error(`it went on after ${from} steps instead of ${whole}`);
-    const found = await traceOf(this.out, this.wrong);
+    const found = await traceOf(this.out, this);
     const problem = difference(this.unbroken, found, this);
     if (problem) throw new Error(problem);
     const left = leftovers(this.out);

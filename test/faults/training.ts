@@ -119,8 +119,14 @@ function parseLine(text: string): LogLine | undefined {
   }
 }
 
-/** Reads what a run left; throws what is wrong with the log by itself, unless its lines may be `wrong`. */
-export async function traceOf(out: string, wrong = false): Promise<Trace> {
+/**
+ * Reads what a run left; throws what is wrong with the log by itself, unless its lines may be `wrong`. A
+ * run that was finished when its last checkpoint was `damaged` leaves that, and the one before it.
+ */
+export async function traceOf(
+  out: string,
+  { wrong = false, damaged = false } = {},
+): Promise<Trace> {
   const lines = new Map<string, string>();
   let last: LogLine | undefined;
   for (const text of readFileSync(join(out, "log.jsonl"), "utf8").trim().split("\n")) {
@@ -136,7 +142,8 @@ export async function traceOf(out: string, wrong = false): Promise<Trace> {
     );
   }
   if (last?.type !== "end" && !wrong) throw new Error("log.jsonl does not tell the end");
-  return { lines, checkpoint: await readCheckpoint(join(out, checkpointName)) };
+  const whole = damaged ? await wholeCheckpoint(out) : undefined;
+  return { lines, checkpoint: whole ?? (await readCheckpoint(join(out, checkpointName))) };
 }
 
 /**
@@ -183,18 +190,20 @@ export function leftovers(out: string): string[] {
   return readdirSync(out).filter((name) => !known.has(name));
 }
 
-/** Steps of the last checkpoint of a folder that is whole; undefined where there is none. */
-export async function lastWhole(out: string): Promise<number | undefined> {
+/** The last checkpoint of a folder that is whole; undefined where there is none. */
+async function wholeCheckpoint(out: string): Promise<Checkpoint | undefined> {
   for (const name of [checkpointName, "checkpoint.previous.safetensors"]) {
     const file = join(out, name);
     if (!existsSync(file)) continue;
-    const step = await readCheckpoint(file).then(
-      ({ position }) => position?.step,
-      () => undefined,
-    );
-    if (step !== undefined) return step;
+    const checkpoint = await readCheckpoint(file).catch(() => undefined);
+    if (checkpoint?.position) return checkpoint;
   }
   return undefined;
+}
+
+/** Its steps. */
+export async function lastWhole(out: string): Promise<number | undefined> {
+  return (await wholeCheckpoint(out))?.position?.step;
 }
 
 /** Why an error is not one of ours that tells what to do; undefined if it is. */
