@@ -55,7 +55,7 @@ function whoDiffers(values: readonly unknown[]): string {
       .flat()
       .sort((a, b) => a - b),
   );
-  return `of ${others} is not that of the other ${most.length} ranks`;
+  return `of ${others} is not that of the other ${plural(most.length, "rank")}`;
 }
 
 /**

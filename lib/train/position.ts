@@ -1,6 +1,6 @@
 // Where a run stands: as a checkpoint's metadata tell it, and whether a run can stand there at all.
 
-import { shown } from "../words.js";
+import { plural, shown } from "../words.js";
 import { refuseFile } from "./refuse-file.js";
 import type { Schedule } from "./schedule.js";
 
@@ -82,14 +82,18 @@ export function requireOnCourse(
   const found = { epoch, "last learning rate": lastLearningRate, seed: ownSeed };
   const advice = "expected a checkpoint of this run";
   if (step > steps) {
-    throw refuseFile(file, `its step is ${step}, but the run has ${steps} steps in all`, advice);
+    throw refuseFile(
+      file,
+      `its step is ${step}, but the run has ${plural(steps, "step")} in all`,
+      advice,
+    );
   }
   for (const [what, value] of Object.entries(expected)) {
     const given = found[what as keyof typeof found];
     if (given === value) continue;
     throw refuseFile(
       file,
-      `its ${what} is ${given}, but after ${step} steps this run's is ${value}`,
+      `its ${what} is ${given}, but after ${plural(step, "step")} this run's is ${value}`,
       advice,
     );
   }

@@ -124,7 +124,7 @@ test("a test loss that is not finite is told, and that epoch is not the best", a
   const { status } = await train({ ...common, steps: 1, init, out }, { output: null, onEvent });
   expect(status).toBe("finished");
   expect(texts.join("\n")).toMatch(
-    /warning: the test loss after 1 steps is (NaN|-?Infinity), although all weights are finite/,
+    /warning: the test loss after 1 step is (NaN|-?Infinity), although all weights are finite/,
   );
   const epochs = logOf(out).filter((line) => line.type === "epoch");
   expect(epochs.map(({ testLoss }) => testLoss)).toEqual([null]);
