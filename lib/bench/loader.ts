@@ -33,6 +33,8 @@ export interface LoaderBenchOptions {
   /** Batches of a round; by default about two seconds' worth. */
   batches?: number;
   against?: "pytorch";
+  /** Told what the user should know of the folder, and what its opening had to mend. */
+  warn?: (text: string) => void;
 }
 
 export interface LoaderBenchSettings {
@@ -105,8 +107,10 @@ async function startOnehour(
   folder: string,
   indexFolder: string | undefined,
   { size, threads, batch }: { size: number; threads: number; batch: number },
+  warn?: (text: string) => void,
 ): Promise<Contender & { trainingImages: number; testImages: number }> {
-  const dataset = await openImageFolder(folder, { imageSize: size, threads, indexFolder });
+  const dataset = await openImageFolder(folder, { imageSize: size, threads, indexFolder, warn });
+  for (const note of dataset.notes ?? []) warn?.(note);
   const images = dataset.train.length;
   if (batch > images) {
     throw new OnehourError(
@@ -284,7 +288,7 @@ async function measure(
   const { size, batch, threads = usableCores(), rounds, against } = options;
   const contenders: Contender[] = [];
   try {
-    const ours = await startOnehour(folder, indexFolder, { size, threads, batch });
+    const ours = await startOnehour(folder, indexFolder, { size, threads, batch }, options.warn);
     contenders.push(ours);
     if (against) contenders.push(await startDataLoader(folder, { size, threads, batch }));
     const { trainingImages, testImages } = ours;

@@ -5,6 +5,7 @@ import { Command } from "commander";
 import type { LoaderBenchOptions } from "../bench/loader.js";
 import { listenForEnd, signalStatus } from "../distributed/signals.js";
 import { printResult } from "../output.js";
+import { oneLine } from "../words.js";
 import { choice, usageError, wholeNumber } from "./values.js";
 
 interface Options {
@@ -80,7 +81,7 @@ function opsCommand(): Command {
     });
 }
 
-type LoaderFlags = Omit<LoaderBenchOptions, "folder" | "pictures"> & { json?: true };
+type LoaderFlags = Omit<LoaderBenchOptions, "folder" | "pictures" | "warn"> & { json?: true };
 
 function loaderCommand(): Command {
   return new Command("loader")
@@ -103,7 +104,11 @@ function loaderCommand(): Command {
       const { benchLoader, loaderTable } = await import("../bench/loader.js");
       // At the exit the pictures that were made are removed.
       listenForEnd((signal) => process.exit(signalStatus(signal)));
-      const result = await benchLoader({ ...options, ...(folder === undefined ? {} : { folder }) });
+      const result = await benchLoader({
+        ...options,
+        ...(folder === undefined ? {} : { folder }),
+        warn: (text) => process.stderr.write(`${oneLine(text)}\n`),
+      });
       await printResult(json ? `${JSON.stringify(result)}\n` : loaderTable(result));
     });
 }

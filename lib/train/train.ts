@@ -212,7 +212,9 @@ export async function trainAsRank(
 ): Promise<Result> {
   const { worldSize } = world;
   requireWorkers(partial, worldSize);
-  using prepared = await prepare(partial, worldSize, world.localWorldSize, options.onEvent);
+  // The ranks of a machine open the same files, and one of them tells of it.
+  const onEvent = world.localRank === 0 ? options.onEvent : () => {};
+  using prepared = await prepare(partial, worldSize, world.localWorldSize, onEvent);
   const team = teamOf(world);
   const run = async (own: Pick<RunRecipe, "out">) => {
     // Rank 0 writes, so that its folder counts.

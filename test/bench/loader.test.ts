@@ -1,5 +1,5 @@
 // `onehour bench loader` on pictures few enough to take seconds.
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -57,6 +57,19 @@ describe("the command", () => {
     expect(stderr).not.toMatch(/^\s+at /m);
     expect(stdout).toBe("");
     expect(status).toBe(expected);
+  });
+
+  test("tells what the folder holds beside images", async () => {
+    const odd = join(folder, "odd");
+    cpSync(pictures, odd, { recursive: true });
+    const [label] = readdirSync(join(odd, "train"));
+    writeFileSync(join(odd, "train", label!, "notes.txt"), "");
+    const { status, stderr } = await onehour(
+      ["bench", "loader", odd, ...small, "--batches", "1", "--json"],
+      { env },
+    );
+    expect(stderr).toMatch(/^left out of .*notes\.txt$/m);
+    expect(status).toBe(0);
   });
 
   test("refuses a folder without train/", async () => {
