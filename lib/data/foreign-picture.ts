@@ -49,7 +49,7 @@ function requireAffordable({ width, height, channels, depth }: Metadata): void {
   );
 }
 
-/** Tags of a TIFF file's first picture that hold one number of 16 or 32 bits; of BigTIFF none. */
+/** Numbers in the tags of a TIFF file's first picture, or where they lie if there are several; of BigTIFF none. */
 function tiffTags(bytes: Buffer): Map<number, number> {
   const isLittle = bytes[0] === 0x49;
   const read = (at: number, width: 2 | 4): number => {
@@ -61,7 +61,7 @@ function tiffTags(bytes: Buffer): Map<number, number> {
   const first = read(4, 4);
   const count = isClassic ? read(first, 2) : 0;
   for (let entry = first + 2; entry < first + 2 + 12 * count; entry += 12) {
-    const isShort = read(entry + 2, 2) === 3;
+    const isShort = read(entry + 2, 2) === 3 && read(entry + 4, 4) === 1;
     tags.set(read(entry, 2), read(entry + 8, isShort ? 2 : 4));
   }
   return tags;
@@ -69,10 +69,17 @@ function tiffTags(bytes: Buffer): Map<number, number> {
 
 const photometry = { tag: 262, ycbcr: 6 };
 const compression = { tag: 259, jpeg: [6, 7] };
+const palette = { tag: 320, bits: 258 }; // three 16-bit levels for each value of so many bits
 
 /** Refuses colors that sharp would take for red, green and blue. */
 function requireColors(bytes: Buffer): void {
   const tags = tiffTags(bytes);
+  // A missing palette would make indices levels of grey.
+  const start = tags.get(palette.tag);
+  const colors = 2 ** (tags.get(palette.bits) ?? 0);
+  if (start !== undefined && start + 3 * 2 * colors > bytes.length) {
+    throw new Error("it is cut short: its palette lies behind its end");
+  }
   if (tags.get(photometry.tag) !== photometry.ycbcr) return;
   if (compression.jpeg.includes(tags.get(compression.tag) ?? 0)) return;
   throw new Error("its colors are YCbCr outside of JPEG, which is not read here");

@@ -1,4 +1,6 @@
 // Pictures that sharp decodes: what costs more than it may, and colors that it would take for others.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import sharp from "sharp";
 import { describe, expect, test } from "vitest";
@@ -125,4 +127,12 @@ test("YCbCr outside of JPEG is refused, not taken for red, green and blue", asyn
   const of = (photometry: number) => tiffOf(tags([8, 8], plain, photometry, 8), bytes);
   expect((await decodeForeign(of(rgb))).pixels.slice(0, 3)).toEqual(Uint8Array.of(90, 90, 90));
   await expect(decodeForeign(of(ycbcr))).rejects.toThrow(/colors are YCbCr outside of JPEG/);
+});
+
+test("a TIFF file cut within its palette is refused, not taken for grey", async () => {
+  const file = readFileSync(join(import.meta.dirname, "../fixtures/pictures/formats/palette.tif"));
+  expect((await decodeForeign(file)).width).toBe(13);
+  const end =
+    file.readUInt32LE(file.indexOf(Buffer.of(0x40, 1, 3, 0, 0, 3, 0, 0)) + 8) + 3 * 2 * 256;
+  await expect(decodeForeign(file.subarray(0, end - 1))).rejects.toThrow(/cut short/);
 });
