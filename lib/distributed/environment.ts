@@ -143,7 +143,7 @@ export function readEnvironment(given: Environment = process.env): Rank {
   const [name, text] =
     typeof size === "string" ? [size, env[size]] : [dialect.localRank, size(env)];
   const localWorldSize =
-    text === undefined ? localRank + 1 : read({ [name]: text }, name, localRank + 1, worldSize);
+    text === undefined ? localRank + 1 : read({ [name]: text }, name, localRank + 1, mostRanks);
   const result: Rank = { rank, worldSize, localRank, localWorldSize, source: dialect.source };
   if (worldSize > 1) result.rendezvous = meetingPoint(env, dialect);
   const { SLURM_NTASKS: tasks } = env;

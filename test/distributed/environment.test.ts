@@ -149,7 +149,10 @@ describe("readEnvironment", () => {
     [{ ...torchrun, WORLD_SIZE: "999999999999" }, /WORLD_SIZE is "9+", expected .* to 65536/],
     [{ ...torchrun, WORLD_SIZE: "1e6" }, /WORLD_SIZE is "1e6"/],
     [{ ...torchrun, LOCAL_RANK: "8" }, /LOCAL_RANK is "8", expected a whole number from 0 to 7/],
-    [{ ...torchrun, LOCAL_WORLD_SIZE: "9" }, /LOCAL_WORLD_SIZE is "9", expected .* from 2 to 8/],
+    [
+      { ...torchrun, LOCAL_WORLD_SIZE: "1" },
+      /LOCAL_WORLD_SIZE is "1", expected .* from 2 to 65536/,
+    ],
     [{ ...torchrun, WORLD_SIZE: "\x1b[31m\n8" }, /WORLD_SIZE is "\\x1b\[31m\\n8"/],
     [{ ...torchrun, RANK: "x".repeat(1e6) }, /^RANK is "x{1,200}… \(999,\d+ characters\)/],
     [{ ...slurm, SLURM_NODEID: "-1" }, /SLURM_NODEID is "-1"/],
