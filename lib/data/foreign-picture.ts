@@ -35,18 +35,34 @@ export interface ForeignPicture {
   damage?: string;
 }
 
-/** Refuses what would take more memory than a picture may, in the type that it is stored in. */
-function requireAffordable({ width, height, channels, depth }: Metadata): void {
+/** libwebp holds a picture whole, and libvips a copy of it, in four bytes a pixel each. */
+const webpWidth = 8;
+/** What a PNG file may hold besides its pixels: text, profiles. Data that no pixel needs is inflated too. */
+const mostBesides = 4 * 2 ** 20;
+
+/** Refuses what would take more memory or time than a picture may, by its head and the file's bytes. */
+function requireAffordable(
+  { format, width, height, channels, depth }: Metadata,
+  fileBytes: number,
+): void {
   const { bytes, side } = pictureLimits();
   if (Math.max(width, height) > side) {
     throw new Error(`it has ${width} × ${height} pixels; expected from 1 to ${side} on each side`);
   }
-  const stored = width * height * channels * (widths[depth] ?? 16);
-  if (stored <= bytes) return;
-  throw new Error(
-    `its pixels take ${Math.ceil(stored / 2 ** 20)} MiB (${width} × ${height} of ${channels} × ${depth}); ` +
-      `expected at most ${bytes / 2 ** 20}`,
-  );
+  const pixel = format === "webp" ? webpWidth : channels * (widths[depth] ?? 16);
+  const stored = width * height * pixel;
+  if (stored > bytes) {
+    throw new Error(
+      `its pixels take ${Math.ceil(stored / 2 ** 20)} MiB (${width} × ${height} of ${pixel} bytes); ` +
+        `expected at most ${bytes / 2 ** 20}`,
+    );
+  }
+  if (format === "png" && fileBytes > stored + mostBesides) {
+    throw new Error(
+      `its ${width} × ${height} pixels take ${stored} bytes and the file ${fileBytes}; ` +
+        `expected at most ${mostBesides / 2 ** 20} MiB more`,
+    );
+  }
 }
 
 /** Numbers in the tags of a TIFF file's first picture, or where they lie if there are several; of BigTIFF none. */
@@ -123,7 +139,7 @@ export async function decodeForeign(bytes: Buffer): Promise<ForeignPicture> {
       limitInputPixels: pictureLimits().pixels,
     });
   if (is("TIFF")) requireColors(bytes);
-  requireAffordable(await open("none").metadata());
+  requireAffordable(await open("none").metadata(), bytes.length);
   try {
     return await decodeAs(open("error"));
   } catch (error) {

@@ -84,7 +84,7 @@ describe("a picture that costs too much is refused before it is decoded", () => 
       "16 bits a color in TIFF",
       async () =>
         tiffOf({ ...tags([9e3, 9e3], plain, rgb, 1), 258: [16, 16, 16] }, Buffer.alloc(9)),
-      /pixels take 464 MiB \(9000 × 9000 of 3 × ushort\); expected at most 256/,
+      /pixels take 464 MiB \(9000 × 9000 of 6 bytes\); expected at most 256/,
     ],
     [
       "16 bits a color in interlaced PNG",
@@ -96,18 +96,32 @@ describe("a picture that costs too much is refused before it is decoded", () => 
         file.writeUInt32BE(crc32(file.subarray(12, 29)), 29);
         return file;
       },
-      /pixels take 618 MiB \(9000 × 9000 of 4 × ushort\)/,
+      /pixels take 618 MiB \(9000 × 9000 of 8 bytes\)/,
     ],
     [
-      "alpha in lossless WebP",
+      "a large WebP, which is held whole",
       async () => {
-        const file = await flat(40, 40).ensureAlpha(0.5).webp({ lossless: true }).toBuffer();
-        const side = 9000 - 1; // 14 bits each, behind the signature byte of the first chunk of pixels
+        const file = await flat(40, 40).webp({ lossless: true }).toBuffer();
+        const side = 6000 - 1; // 14 bits each, behind the signature byte of the first chunk of pixels
         const at = file.indexOf("VP8L") + 9;
         file.writeUInt32LE((file.readUInt32LE(at) & 0xf0000000) | (side << 14) | side, at);
         return file;
       },
-      /pixels take 309 MiB \(9000 × 9000 of 4 × uchar\)/,
+      /pixels take 275 MiB \(6000 × 6000 of 8 bytes\)/,
+    ],
+    [
+      "more data in PNG than its pixels take",
+      async () => {
+        const file = await flat(40, 40).png().toBuffer();
+        const size = 5 * 2 ** 20;
+        const chunk = Buffer.alloc(12 + size);
+        chunk.writeUInt32BE(size, 0);
+        chunk.write("IDAT", 4);
+        chunk.writeUInt32BE(crc32(chunk.subarray(4, 8 + size)), 8 + size);
+        const end = file.length - 12;
+        return Buffer.concat([file.subarray(0, end), chunk, file.subarray(end)]);
+      },
+      /40 × 40 pixels take 4800 bytes and the file \d+; expected at most 4 MiB more/,
     ],
   ])("%s", async (_, make, reason) => {
     await expect(decodeForeign(await make())).rejects.toThrow(reason);
