@@ -29,6 +29,9 @@ const own = new URL("..", import.meta.url);
 /** Node itself, and what stands between it and a user's module: they tell nothing about any error. */
 const loaders = /\bnode:|\/(load-module|load-hooks|transpile|distributed\/run-script)\.js:/;
 
+/** Whether a frame of a stack is of a module that is not ours; "at Array.forEach (<anonymous>)" is of none. */
+const isElsewhere = (frame: string) => /:\d+\)?$/.test(frame) && !frame.includes(own.pathname);
+
 /** What the launcher is told of an error, at most 4000 bytes of JSON. */
 export function reportOf(thrown: unknown): ErrorReport {
   const { code, stack } = thrown instanceof Error ? (thrown as NodeJS.ErrnoException) : {};
@@ -39,7 +42,7 @@ export function reportOf(thrown: unknown): ErrorReport {
       ? []
       : [...placeOf(thrown), ...(stack?.split("\n") ?? [])]
           .filter((line) => /^\s+at /.test(line) && !loaders.test(line))
-          .filter((line) => !(thrown instanceof OnehourError) || !line.includes(own.pathname))
+          .filter((line) => !(thrown instanceof OnehourError) || isElsewhere(line))
           .slice(0, stackLimit),
     secondary: isSecondary(thrown),
   };

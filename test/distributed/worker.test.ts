@@ -26,13 +26,17 @@ describe("reportOf", () => {
     const modules = process.env.ONEHOUR_TEST_COMPILED === "1" ? "dist" : "lib";
     const own = new URL(`../../${modules}/graph/plan.js`, import.meta.url).pathname;
     const frames = [`    at plan (${own}:1:2)`, "    at theirs (/home/user/script.ts:3:4)"];
-    const stackOf = (error: Error) => {
+    const stackOf = (error: Error, inner: string[] = []) => {
       const nodes = "    at Socket.emit (node:events:536:35)";
-      error.stack = ["Error: said", ...frames, nodes].join("\n");
+      error.stack = ["Error: said", ...inner, ...frames, nodes].join("\n");
       return reportOf(error).error.stack;
     };
     expect(stackOf(new OnehourError("ERR_ONEHOUR_X", "said"))).toEqual([frames[1]]);
     expect(stackOf(new Error("said"))).toEqual(frames);
+    // Frames of the language itself stand between those of modules, and name no place.
+    const inner = ["    at Array.forEach (<anonymous>)", "    at async Promise.all (index 0)"];
+    expect(stackOf(new OnehourError("ERR_ONEHOUR_X", "said"), inner)).toEqual([frames[1]]);
+    expect(stackOf(new Error("said"), inner)).toEqual([...inner, ...frames]);
   });
 
   test("never grows beyond 4000 bytes", () => {
