@@ -3,7 +3,7 @@
 import { readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { exists } from "../exists.js";
+import { exists, isForbidden } from "../exists.js";
 import { readRegular, requireRegular } from "../regular-file.js";
 import type { RecipeInput } from "../train/recipe.js";
 import { usageError } from "./values.js";
@@ -37,6 +37,7 @@ async function parse(path: string): Promise<unknown> {
   try {
     return JSON.parse((await readRegular(path)).toString());
   } catch (error) {
+    if (isForbidden(error)) throw error;
     const problem = error instanceof SyntaxError ? "is not JSON" : "cannot be read";
     throw usageError(
       `${path} ${problem} (${(error as Error).message}). ` +

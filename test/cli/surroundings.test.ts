@@ -56,7 +56,11 @@ asRoot("what may not be read is said to be forbidden, not absent", () => {
   writeFileSync(join(secret, "recipe.json"), "{}");
   writeFileSync(join(secret, "script.mjs"), "");
   chmodSync(secret, 0o700);
+  const own = join(folder, "own.json"); // in a folder that everybody may read
+  writeFileSync(own, "{}");
+  chmodSync(own, 0o600);
   for (const args of [
+    ["train", "--recipe", own],
     ["train", "--recipe", join(secret, "recipe.json")],
     ["launch", "--workers", "1", join(secret, "script.mjs")],
     ["evaluate", join(secret, "checkpoint.safetensors"), data],
@@ -69,6 +73,7 @@ asRoot("what may not be read is said to be forbidden, not absent", () => {
   ]) {
     const { status, stderr } = run(args, { before: stranger });
     expect(stderr).toMatch(/permission denied/);
+    expect(stderr).toMatch(/[Gg]ive the user|readable|name another|may read/);
     expect(status).not.toBe(0);
   }
 });
