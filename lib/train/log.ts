@@ -117,8 +117,9 @@ export async function rewindLog(
   if (aside.length > 0) {
     const text = (await readText(folder, unreadableName)) + textOf(aside);
     await replaceFile(folder, unreadableName, Buffer.from(text, "latin1"));
-    const problem = misplaced.length > 0 ? "cannot be read or are out of place" : "cannot be read";
     const lines = plural(aside.length, "line");
+    const place = ` or ${aside.length === 1 ? "is" : "are"} out of place`;
+    const problem = `cannot be read${misplaced.length > 0 ? place : ""}`;
     say(`warning: ${lines} of ${logName} ${problem}; kept in ${join(folder, unreadableName)}`);
   }
   const missing = describeMissing(kept, step, stepsPerEpoch);

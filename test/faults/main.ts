@@ -1,5 +1,6 @@
 // `npm run test:faults -- --seed 17`, or `--seeds 10000`, `--from` the first on.
 import { parseArgs } from "node:util";
+import { plural } from "../../lib/words.js";
 import { describeFailure, runSeeds } from "./watch.js";
 
 const { values } = parseArgs({
@@ -30,6 +31,6 @@ const failures = await runSeeds({
 for (const failure of failures) console.error(`\n${describeFailure(failure)}`);
 const seconds = ((performance.now() - start) / 1000).toFixed(0);
 console.log(
-  `${failures.length === 0 ? "all seeds hold" : `${failures.length} seeds failed`}, ${seconds} s`,
+  `${failures.length === 0 ? "all seeds hold" : `${plural(failures.length, "seed")} failed`}, ${seconds} s`,
 );
 process.exitCode = failures.length === 0 ? 0 : 1;

@@ -162,7 +162,7 @@ test.each<[string, LogLine[], LogLine[], RegExp]>([
     "a step is there twice",
     [...whole, at(2)],
     [at(2)],
-    /^warning: 1 line of log\.jsonl .*out of place/,
+    /^warning: 1 line of log\.jsonl cannot be read or is out of place;/,
   ],
   ["an epoch is there twice", [...whole, epoch(0)], [epoch(0)], /1 line .*out of place/],
   [
