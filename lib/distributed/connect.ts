@@ -14,6 +14,7 @@ import { nameRanks, type Rendezvous } from "./rendezvous.js";
 import { joinRendezvous } from "./rendezvous-client.js";
 import { hostRendezvous, type RendezvousServer } from "./rendezvous-server.js";
 import { hasLauncher } from "./report.js";
+import { Solitude } from "./solitude.js";
 
 /** Arrays that are summed over ranks: of the host, or of a device. */
 export type Summable = Float32Array | Float64Array | Int32Array | DeviceArray;
@@ -149,29 +150,6 @@ function identity(meeting: string): string {
 
 function gathered(rendezvous: Rendezvous, key: string, value: string): Promise<Buffer[]> {
   return native.whileWaiting(() => rendezvous.gather(key, value));
-}
-
-/** The rendezvous of a world of one. */
-class Solitude implements Rendezvous {
-  readonly rank = 0;
-  readonly worldSize = 1;
-  readonly localAddress = "127.0.0.1";
-
-  async gather(_key: string, value: Uint8Array | string): Promise<Buffer[]> {
-    return [Buffer.from(value)];
-  }
-
-  async exchange(_key: string, value: Uint8Array): Promise<Uint8Array[]> {
-    return [value];
-  }
-
-  announce(): void {}
-
-  listen(): () => void {
-    return () => {};
-  }
-
-  async close(): Promise<void> {}
 }
 
 type Place = Pick<World, "rank" | "worldSize" | "localRank" | "localWorldSize">;

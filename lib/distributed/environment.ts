@@ -149,8 +149,8 @@ export function readEnvironment(given: Environment = process.env): Rank {
   const { SLURM_NTASKS: tasks } = env;
   if (dialect.source === "slurm" && worldSize === 1 && /^\d+$/.test(tasks ?? "") && tasks !== "1")
     result.note =
-      `Slurm's job has ${tasks} tasks, but this step one: a world of one, on this node. To run in ` +
-      "all tasks put srun before the command";
+      `Slurm's job has ${tasks} tasks, but this step has one: it runs as a world of one, on this node. ` +
+      "To run in all tasks, put srun before the command";
   return result;
 }
 
