@@ -320,7 +320,7 @@ export function openDevice(options: DeviceOptions = {}): Device {
 
 function warnOfCpu(problems: readonly string[]): void {
   if (problems.length > 0)
-    process.emitWarning(`no GPU is used, so the CPU is: ${problems.map(oneLine).join("; ")}`);
+    process.emitWarning(`the CPU computes, not a GPU: ${problems.map(oneLine).join("; ")}`);
 }
 
 /** The GPUs to choose from, none of them opened; undefined for the CPU. */

@@ -290,7 +290,7 @@ function requireRun(
   if (!isCovered || !recipe) {
     throw refuseFile(
       file,
-      "no checksums cover all that a run continues from (onehour 1 wrote none of the header)",
+      "no checksums cover all that a run continues from (earlier versions wrote none of the header)",
       `start a new run from its weights: --init ${file}`,
     );
   }

@@ -319,7 +319,7 @@ void Links::giveUp() const {
     if (!message.empty()) message += ", ";
     message += rank > rank_ ? "rank " + std::to_string(rank) + " did not call"
                             : name(rank, places_[rank].network) +
-                                  " was not to be reached: " + refusals_[rank];
+                                  " could not be reached: " + refusals_[rank];
   }
   throw std::runtime_error(message);
 }

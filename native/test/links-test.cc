@@ -193,7 +193,7 @@ void refusesOtherListeners(Way way) {
   std::string told;
   for (seconds time{1}; !contains(told, "it hung up") && time < kNever; time *= 2)
     told = complaint([&] { ranks.all[1]->connect(places, Links::Clock::now() + time); });
-  CHECK(contains(told, "rank 0") && contains(told, " was not to be reached: it hung up"));
+  CHECK(contains(told, "rank 0") && contains(told, " could not be reached: it hung up"));
   stranger.shut();
   CHECK(accepts.get() == "aborted by this process");
 }
@@ -229,7 +229,7 @@ void namesThePort() {
   ranks.all[0].reset();
   CHECK(complaint([&] {
           ranks.all[1]->connect(ranks.places, Links::Clock::now() + std::chrono::milliseconds(500));
-        }) == "rank 0 at 127.0.0.1:" + port + " was not to be reached: Connection refused");
+        }) == "rank 0 at 127.0.0.1:" + port + " could not be reached: Connection refused");
 
   SocketAddress six;
   six.bytes.ss_family = AF_INET6;
