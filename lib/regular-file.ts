@@ -9,17 +9,18 @@ const others: readonly [words: string, is: (stats: Stats) => boolean][] = [
   ["a socket", (stats) => stats.isSocket()],
 ];
 
-/** Throws unless a regular file is at a path, links followed: the system's error where nothing is. */
-export async function requireRegular(path: string): Promise<void> {
+/** What the system tells of a regular file, links followed; throws its error where nothing is, and for anything else. */
+export async function requireRegular(path: string): Promise<Stats> {
   const stats = await stat(path);
-  if (stats.isFile()) return;
+  if (stats.isFile()) return stats;
   const [kind] = others.find(([, is]) => is(stats)) ?? ["a device"];
   throw new Error(`it is ${kind}, not a file`);
 }
 
-/** All bytes of a regular file. */
-export async function readRegular(path: string): Promise<Buffer> {
-  await requireRegular(path);
+/** All bytes of a regular file; throws where they are more than `most`. */
+export async function readRegular(path: string, most = Number.POSITIVE_INFINITY): Promise<Buffer> {
+  const { size } = await requireRegular(path);
+  if (size > most) throw new Error(`it has ${size} bytes, expected at most ${most}`);
   return await readFile(path);
 }
 

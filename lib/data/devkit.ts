@@ -4,7 +4,7 @@
 import { inflateSync } from "node:zlib";
 
 /** Of the file, and of all that is inflated of it; the kit's own needs a tenth. */
-const mostBytes = 16 << 20;
+export const mostBytes = 16 << 20;
 const mostLetters = 64; // of a class's name
 const headerBytes = 128;
 const littleEndian = "IM"; // at the header's end
@@ -108,6 +108,9 @@ function addSynsets(variable: Element, names: Map<number, string>): void {
       throw new Error(
         `row ${row / fields.length + 1} has no number or no name of up to ${mostLetters} letters`,
       );
+    }
+    if ((names.get(id) ?? name) !== name) {
+      throw new Error(`its ILSVRC2012_ID ${id} is ${names.get(id)} and ${name}`);
     }
     names.set(id, name);
   }

@@ -6,7 +6,7 @@ import { OnehourError } from "../errors.js";
 import { isAbsent } from "../exists.js";
 import { readRegular } from "../regular-file.js";
 import { plural } from "../words.js";
-import { readSynsets } from "./devkit.js";
+import { mostBytes, readSynsets } from "./devkit.js";
 import { byBytes, isPicture } from "./picture-files.js";
 
 /** Where the development kit has its labels. */
@@ -78,7 +78,7 @@ function inOrder(text: string, images: readonly string[], classOf: ClassOf): Lab
 /** What the development kit's numbers mean. */
 async function synsetsOf(file: string): Promise<Map<number, string>> {
   try {
-    return readSynsets(await readRegular(file));
+    return readSynsets(await readRegular(file, mostBytes));
   } catch (error) {
     throw new Error(
       `its numbers mean what meta.mat beside it tells, and ${file} cannot be read ` +
@@ -113,7 +113,8 @@ const formats: Readonly<Record<string, Reader>> = {
   // The development kit's: one ILSVRC2012_ID a line, which meta.mat beside it explains.
   "ILSVRC2012_validation_ground_truth.txt": async (text, images, classOf, folder) => {
     const names = await synsetsOf(join(folder, "meta.mat"));
-    return inOrder(text, images, (id, line) => classOf(names.get(Number(id)) ?? `ID ${id}`, line));
+    const nameOf = (id: string) => (digits.test(id) ? names.get(Number(id)) : undefined);
+    return inOrder(text, images, (id, line) => classOf(nameOf(id) ?? `ID ${id}`, line));
   },
   // One class's name a line.
   "imagenet_2012_validation_synset_labels.txt": inOrder,

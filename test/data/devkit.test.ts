@@ -85,6 +85,11 @@ test.each<[string, Buffer, RegExp]>([
   ["no names", Buffer.concat([header, array(2)]), /no width that fits/],
   ["a long name", fileOf([number(1), text("n".repeat(1 << 20))]), /row 1 has no number or no name/],
   ["a name that is none", fileOf([number(1), text("n\0\u{1}")]), /row 1 has no number or no name/],
+  [
+    "a number with two names",
+    fileOf([number(1), text("n1"), number(1), text("n2")]),
+    /ILSVRC2012_ID 1 is n1 and n2/,
+  ],
   ["a number that is a text", fileOf([text(""), text("n1")]), /row 1 has no number/],
   ["nesting", fileOf([nested(5000), text("n1")]), /row 1 has no number/],
   ["nesting and nothing else", Buffer.concat([header, nested(5000)]), /holds no synsets/],

@@ -7,6 +7,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -324,11 +325,15 @@ describe("validation images without class folders", () => {
       await write({ [`${kit}/ILSVRC2012_validation_ground_truth.txt`]: "1\n2\n3\n" });
       utimesSync(join(root, kit, "ILSVRC2012_validation_ground_truth.txt"), 1e9, 1e9);
       await expect(open()).rejects.toThrow(/line 3 has the label "ID 3"; expected/);
+      await write({ [`${kit}/ILSVRC2012_validation_ground_truth.txt`]: "1\n0x2\n1\n" });
+      await expect(open()).rejects.toThrow(/line 2 has the label "ID 0x2"; expected/);
       writeFileSync(
         join(root, kit, "meta.mat"),
         readFileSync(join(root, kit, "meta.mat")).subarray(0, 300),
       );
       await expect(open()).rejects.toThrow(/ground_truth\.txt: /);
+      truncateSync(join(root, kit, "meta.mat"), 2 ** 30); // none of which is read
+      await expect(open()).rejects.toThrow(/it has 1073741824 bytes, expected at most 16777216/);
     },
   );
 
