@@ -24,6 +24,13 @@ export async function readRegular(path: string, most = Number.POSITIVE_INFINITY)
   return await readFile(path);
 }
 
+const mostTextBytes = 256 << 20; // half of what a string can hold
+
+/** The text of a regular file, in UTF-8; throws where it is longer than any that is meant. */
+export async function readText(path: string): Promise<string> {
+  return (await readRegular(path, mostTextBytes)).toString();
+}
+
 /** Opens a regular file to be read. */
 export async function openRegular(path: string): Promise<FileHandle> {
   await requireRegular(path);

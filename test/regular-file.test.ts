@@ -1,6 +1,15 @@
 // Whatever is read is a regular file: a pipe would be waited for without end, and some devices never end.
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -77,6 +86,27 @@ test.each(readers.flatMap(([name, read]) => kinds.map((kind) => ({ name, kind, r
     if (name !== "bytes" && name !== "handle") await expect(read(path)).rejects.toThrow(path);
   },
 );
+
+test.each<[string, (path: string) => Promise<unknown>]>([
+  ["recipe.json", (path) => readRunRecipe(dirname(path), {})],
+  ["own.json", readRecipe],
+  ["val.txt", () => openImages()],
+  ["classes.txt", () => openImages()],
+])("%s: a text that is longer than a string can be is refused in words", async (name, read) => {
+  const path = join(folder, name);
+  if (name === "val.txt") makeImages(true);
+  if (name === "classes.txt") {
+    const one = [
+      { name: "a.jpg", bytes: readFileSync(image) },
+      { name: "a.cls", bytes: "0" },
+    ];
+    for (const part of ["train", "val"]) writeFileSync(join(folder, `${part}-0.tar`), tarOf(one));
+  }
+  writeFileSync(path, "");
+  truncateSync(path, 600 << 20); // which takes no room on a disk
+  await expect(read(path)).rejects.toThrow(/it has 629145600 bytes, expected at most 268435456/);
+  await expect(read(path)).rejects.toThrow(path);
+});
 
 test.each(kinds)("labels: %s is refused in words", async (kind) => {
   makeImages(true);

@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { exists, isForbidden } from "../exists.js";
-import { readRegular, requireRegular } from "../regular-file.js";
+import { readText, requireRegular } from "../regular-file.js";
 import type { RecipeInput } from "../train/recipe.js";
 import { usageError } from "./values.js";
 
@@ -35,7 +35,7 @@ export async function readRecipe(nameOrFile: string): Promise<RecipeInput> {
 
 async function parse(path: string): Promise<unknown> {
   try {
-    return JSON.parse((await readRegular(path)).toString());
+    return JSON.parse(await readText(path));
   } catch (error) {
     if (isForbidden(error)) throw error;
     const problem = error instanceof SyntaxError ? "is not JSON" : "cannot be read";

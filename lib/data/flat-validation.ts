@@ -4,7 +4,7 @@ import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { OnehourError } from "../errors.js";
 import { isAbsent } from "../exists.js";
-import { readRegular } from "../regular-file.js";
+import { readRegular, readText } from "../regular-file.js";
 import { plural } from "../words.js";
 import { mostBytes, readSynsets } from "./devkit.js";
 import { byBytes, isPicture } from "./picture-files.js";
@@ -169,15 +169,14 @@ export async function readFlatLabels(
   for (const place of [folder, beside, join(beside, devkit), join(dirname(beside), devkit)]) {
     for (const [name, read] of Object.entries(formats)) {
       const file = join(place, name);
-      const bytes = await readRegular(file).catch((error) => {
+      const text = await readText(file).catch((error) => {
         if (isAbsent(error)) return undefined;
         throw new OnehourError(
           "ERR_ONEHOUR_DATA",
           `cannot read ${file} (${error.message}); expected the labels of ${imageFolder}`,
         );
       });
-      if (bytes === undefined) continue;
-      const text = bytes.toString();
+      if (text === undefined) continue;
       const classOf: ClassOf = (label, line) => {
         const number = numbers.get(label) ?? (mayCount && digits.test(label) ? Number(label) : -1);
         if (number >= 0 && number < classes.length) return number;

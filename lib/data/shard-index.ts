@@ -4,7 +4,7 @@ import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { OnehourError } from "../errors.js";
 import { exists } from "../exists.js";
-import { readRegular } from "../regular-file.js";
+import { readText } from "../regular-file.js";
 import { counted, plural } from "../words.js";
 import { type Progress, subfolders } from "./image-index.js";
 import { inParallel } from "./in-parallel.js";
@@ -221,14 +221,11 @@ async function indexShards(
 
 /** The names in classes.txt, one a line; undefined where there is no such file. */
 async function readClasses(file: string): Promise<string[] | undefined> {
-  const bytes = await readRegular(file).catch((error) => {
+  const text = await readText(file).catch((error) => {
     if (error.code === "ENOENT") return undefined;
     throw dataError(`cannot read ${file} (${error.message}); expected one class's name a line`);
   });
-  const found = bytes
-    ?.toString()
-    .split("\n")
-    .filter((line) => line.trim() !== "");
+  const found = text?.split("\n").filter((line) => line.trim() !== "");
   if (found?.length === 0) {
     throw dataError(`${file} names no class; expected one a line. Fill it, or remove it`);
   }

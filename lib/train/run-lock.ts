@@ -17,7 +17,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { OnehourError } from "../errors.js";
 import { native } from "../native.js";
-import { readRegular } from "../regular-file.js";
+import { readText } from "../regular-file.js";
 
 export const lockName = "run.lock";
 const pollMilliseconds = 250;
@@ -37,7 +37,7 @@ export interface LockOptions {
 /** Who holds a lock, as its file tells. */
 async function holderOf(file: string): Promise<string> {
   try {
-    const { pid, host } = JSON.parse((await readRegular(file)).toString());
+    const { pid, host } = JSON.parse(await readText(file));
     if (Number.isSafeInteger(pid) && typeof host === "string") return `process ${pid} on ${host}`;
   } catch {
     // it is not written yet, or cannot be read

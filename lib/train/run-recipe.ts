@@ -6,7 +6,7 @@ import { commandLine } from "../command.js";
 import { canonicalName } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
 import { isForbidden } from "../exists.js";
-import { readRegular } from "../regular-file.js";
+import { readText } from "../regular-file.js";
 import { shown } from "../words.js";
 import {
   digestField,
@@ -108,13 +108,13 @@ function parseStored(folder: string, file: string, text: string): RecipeInput {
 export async function readRunRecipe(folder: string, input: RecipeInput): Promise<RecipeInput> {
   parseRecipe(input); // refuses what could not be compared
   const file = join(folder, recipeName);
-  const bytes = await readRegular(file).catch((error: Error) => {
+  const text = await readText(file).catch((error: Error) => {
     const advice = isForbidden(error)
       ? "make it readable for this user"
       : "expected the one that the run wrote";
     throw refuseRecipe(`cannot read ${file} (${error.message}); ${advice}`);
   });
-  const stored = parseStored(folder, file, bytes.toString());
+  const stored = parseStored(folder, file, text);
   parseRecipe(stored);
   const { workers = 1, batch = 1, accumulate = 1 } = stored;
   // Of the same size by another name nothing changes.
