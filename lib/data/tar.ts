@@ -131,6 +131,13 @@ export class Tar implements AsyncDisposable {
       const rest = isEnded ? Math.min(block, this.size - at) : block;
       const header = await this.bytesAt(at, rest, "a header, or the empty blocks that end a tar");
       if (header.every((byte) => byte === 0)) {
+        if (extension.name !== undefined) {
+          throw this.error(
+            at,
+            `a header names ${extension.name}, which is not there`,
+            "it behind its name. Pack it again",
+          );
+        }
         isEnded = true;
         extension = {};
         at += block;

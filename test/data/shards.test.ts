@@ -235,6 +235,17 @@ test.each<[string, Record<string, Buffer | string>, RegExp]>([
     { "train-0.tar": Buffer.concat([whole, Buffer.alloc(512, "x")]), ...val },
     /offset \d+: there is no tar header, or a damaged one/,
   ],
+  [
+    "a long name with nothing behind it",
+    {
+      "train-0.tar": Buffer.concat([whole, member("././@LongLink", "b.jpg\0", "L"), whole]).fill(
+        0,
+        whole.length + 1024,
+      ),
+      ...val,
+    },
+    /offset \d+: a header names b\.jpg, which is not there; expected/,
+  ],
   ["cut in an image", { "train-0.tar": whole.subarray(0, 1700), ...val }, /ends at 1700.*of a.jpg/],
   ["cut in a header", { "train-0.tar": whole.subarray(0, 1100), ...val }, /cut short.*a header/],
   ["an empty file", { "train-0.tar": "", ...val }, /train-0.tar, offset 0: .*ends at 0/],
