@@ -37,7 +37,7 @@ export interface ForeignPicture {
 
 /** libwebp holds a picture whole, and libvips a copy of it, in four bytes a pixel each. */
 const webpWidth = 8;
-/** What a PNG file may hold besides its pixels: text, profiles. Data that no pixel needs is inflated too. */
+/** What a PNG file may hold besides its pixels: text, profiles. Data beyond the pixels is inflated too. */
 const mostBesides = 4 * 2 ** 20;
 
 /** Refuses what would take more memory or time than a picture may, by its head and the file's bytes. */

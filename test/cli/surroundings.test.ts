@@ -92,8 +92,8 @@ test.each<[string, string[]]>([
   ["evaluate", ["evaluate", out, data]],
   ["bench ops", ["bench", "ops", "--model", "resnet8", "--batch", "2", "--repeats", "1"]],
 ])("%s names the limit of open files that is too small", (_, args) => {
-  // 28 is fewer than any command holds open; above that it may end well, by chance of which files are
-  // open at the same moment.
+  // Every command opens more than 28 files at once. With more it may succeed: how many are open at the
+  // same moment differs from run to run.
   for (const limit of [28, 40, 100]) {
     const before = ["sh", "-c", `ulimit -n ${limit} && exec "$@"`, "sh"];
     const { status, stderr } = run(args, { before });
