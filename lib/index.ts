@@ -18,9 +18,7 @@ export {
   type Executor,
   type NativeCommunicator,
   openDevice,
-} from "./device.js";
-export { type ConnectOptions, connect, type World } from "./distributed/connect.js";
-export { type LaunchOptions, launch } from "./distributed/launch.js";
+} from "./device/device.js";
 export { NativeError, OnehourError } from "./errors.js";
 export { gradient } from "./graph/autodiff.js";
 export { type CompiledModel, type CompileOptions, compile } from "./graph/compile.js";
@@ -29,13 +27,15 @@ export { type DataType, Graph, type Value } from "./graph/graph.js";
 export type { Model, ModelBuilder } from "./models/model.js";
 export { models, resnet } from "./models/resnet.js";
 export * from "./ops/index.js";
-export { type EvaluateOptions, type Evaluation, evaluateCheckpoint } from "./train/evaluate.js";
-export type { Result, RunEvent } from "./train/events.js";
-export type { Recipe, RecipeInput } from "./train/recipe.js";
+export { type ConnectOptions, connect, type World } from "./ranks/connect.js";
+export { type LaunchOptions, launch } from "./ranks/launch.js";
+export type { Recipe, RecipeInput } from "./recipe/recipe.js";
 export {
   momentumFactor,
   type Schedule,
   type ScheduleOptions,
   schedules,
-} from "./train/schedule.js";
+} from "./schedules/schedule.js";
+export { type EvaluateOptions, type Evaluation, evaluateCheckpoint } from "./train/evaluate.js";
+export type { Result, RunEvent } from "./train/events.js";
 export { compileRun, type TrainOptions, train } from "./train/train.js";

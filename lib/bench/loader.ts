@@ -2,13 +2,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { requireThreads, usableCores } from "../cores.js";
-import { openImageFolder } from "../data/image-folder.js";
+import { openImageFolder } from "../data/images/image-folder.js";
 import { type InputLayout, Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
+import { requireThreads, usableCores } from "../device/cores.js";
 import { OnehourError } from "../errors.js";
-import { exists } from "../exists.js";
-import { plural } from "../words.js";
+import { exists } from "../system/exists.js";
+import { plural } from "../text/words.js";
 import { median } from "./median.js";
 import { startPython } from "./python.js";
 import { makePictures } from "./sample-pictures.js";

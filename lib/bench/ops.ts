@@ -1,11 +1,11 @@
 // Where a training step spends its time and bytes, instruction by instruction.
-import { usableCores } from "../cores.js";
-import { type Device, type DeviceProperties, expectDevice, openDevice } from "../device.js";
+import { usableCores } from "../device/cores.js";
+import { type Device, type DeviceProperties, expectDevice, openDevice } from "../device/device.js";
+import { loadAddon } from "../device/native.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { parse } from "../graph/parse.js";
 import type { Instruction } from "../graph/program.js";
-import { loadAddon } from "../native.js";
-import { choosePrecision } from "../train/recipe.js";
+import { choosePrecision } from "../recipe/recipe.js";
 import type { StepSettings } from "./contender.js";
 import { median } from "./median.js";
 import { stepSettings } from "./settings.js";

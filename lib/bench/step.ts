@@ -1,6 +1,6 @@
 // The training step that benchmarks run: compiled, loaded, with weights and images in place.
 import { randomBytes } from "node:crypto";
-import type { Device, Executor, NativeCommunicator } from "../device.js";
+import type { Device, Executor, NativeCommunicator } from "../device/device.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
 import { resnet } from "../models/resnet.js";
 import { initialWeights } from "../train/initialize.js";

@@ -1,8 +1,8 @@
 // One worker of `onehour bench throughput`: loads the training step, then runs it when told to.
 import { connect as connectSocket } from "node:net";
 import { createInterface } from "node:readline";
-import { openDevice } from "../device.js";
-import { connect } from "../distributed/connect.js";
+import { openDevice } from "../device/device.js";
+import { connect } from "../ranks/connect.js";
 import type { Round } from "./contender.js";
 import { compileStep, loadStep } from "./step.js";
 import type { WorkerHello, WorkerSettings } from "./workers.js";

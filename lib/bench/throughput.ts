@@ -1,9 +1,9 @@
 // Images per second of the training step, per number of workers and against PyTorch.
-import { requireThreads, usableCores } from "../cores.js";
-import { expectDevice } from "../device.js";
-import { defaultWorkers, requireGpus } from "../gpus.js";
-import { choosePrecision } from "../train/recipe.js";
-import { plural } from "../words.js";
+import { requireThreads, usableCores } from "../device/cores.js";
+import { expectDevice } from "../device/device.js";
+import { defaultWorkers, requireGpus } from "../device/gpus.js";
+import { choosePrecision } from "../recipe/recipe.js";
+import { plural } from "../text/words.js";
 import type { Contender, StepSettings } from "./contender.js";
 import { median } from "./median.js";
 import { startPyTorch } from "./pytorch.js";

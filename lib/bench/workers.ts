@@ -5,8 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
-import { launch } from "../distributed/launch.js";
 import { OnehourError } from "../errors.js";
+import { launch } from "../ranks/launch.js";
 import type { Contender, Round, StepSettings } from "./contender.js";
 
 /** Handed to a worker as its only argument. */

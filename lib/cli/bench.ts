@@ -3,9 +3,9 @@
 
 import { Command } from "commander";
 import type { LoaderBenchOptions } from "../bench/loader.js";
-import { listenForEnd, signalStatus } from "../distributed/signals.js";
-import { printResult } from "../output.js";
-import { oneLine } from "../words.js";
+import { listenForEnd, signalStatus } from "../ranks/signals.js";
+import { printResult } from "../system/output.js";
+import { oneLine } from "../text/words.js";
 import { choice, usageError, wholeNumber } from "./values.js";
 
 interface Options {

@@ -1,7 +1,7 @@
 // `onehour evaluate`: accuracy of a checkpoint on a whole test set.
 import { Command } from "commander";
-import { printResult } from "../output.js";
-import { count, counted, lossText, oneLine, warning } from "../words.js";
+import { printResult } from "../system/output.js";
+import { count, counted, lossText, oneLine, warning } from "../text/words.js";
 import { toNumber } from "./values.js";
 
 const mostNamed = 10; // damaged images

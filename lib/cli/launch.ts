@@ -2,9 +2,9 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
-import { commandLine } from "../command.js";
-import { exists } from "../exists.js";
-import { requireRegular } from "../regular-file.js";
+import { exists } from "../system/exists.js";
+import { requireRegular } from "../system/regular-file.js";
+import { commandLine } from "../text/command.js";
 import { usageError, wholeNumber } from "./values.js";
 
 export function launchCommand(): Command {
@@ -26,9 +26,9 @@ export function launchCommand(): Command {
       await requireRegular(path).catch((error: Error) => {
         throw usageError(`${path} is no script (${error.message}). Name a file.`);
       });
-      const { launch } = await import("../distributed/launch.js");
-      const { defaultWorkers } = await import("../gpus.js");
-      const runner = fileURLToPath(new URL("../distributed/run-script.js", import.meta.url));
+      const { launch } = await import("../ranks/launch.js");
+      const { defaultWorkers } = await import("../device/gpus.js");
+      const runner = fileURLToPath(new URL("../ranks/run-script.js", import.meta.url));
       process.exitCode = await launch({
         workers: options.workers ?? defaultWorkers(),
         command: () => [runner, path, ...args],

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // The `onehour` command: guards the process before anything else is loaded, then runs the program.
-import "../distributed/guard.js";
-import { explainSystemError } from "../system-errors.js";
-import { oneLine } from "../words.js";
+import "../ranks/guard.js";
+import { explainSystemError } from "../system/system-errors.js";
+import { oneLine } from "../text/words.js";
 
 try {
   await import("./program.js");

@@ -2,10 +2,10 @@
 // exit statuses. 0 success, 1 a failed run, 2 wrong usage, 128 and a signal's number after that.
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
-import { commandLine } from "../command.js";
 import { OnehourError } from "../errors.js";
-import { explainSystemError } from "../system-errors.js";
-import { oneLine, printable } from "../words.js";
+import { explainSystemError } from "../system/system-errors.js";
+import { commandLine } from "../text/command.js";
+import { oneLine, printable } from "../text/words.js";
 import { benchCommand } from "./bench.js";
 import { buildCommand } from "./build.js";
 import { evaluateCommand } from "./evaluate.js";

@@ -3,9 +3,9 @@
 import { readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { exists, isForbidden } from "../exists.js";
-import { readText, requireRegular } from "../regular-file.js";
-import type { RecipeInput } from "../train/recipe.js";
+import type { RecipeInput } from "../recipe/recipe.js";
+import { exists, isForbidden } from "../system/exists.js";
+import { readText, requireRegular } from "../system/regular-file.js";
 import { usageError } from "./values.js";
 
 const packaged = fileURLToPath(new URL("../../recipes", import.meta.url));
@@ -49,7 +49,7 @@ async function parse(path: string): Promise<unknown> {
 async function load(path: string): Promise<unknown> {
   try {
     await requireRegular(path);
-    const { loadModule } = await import("../load-module.js");
+    const { loadModule } = await import("../modules/load-module.js");
     const loaded = await loadModule(path);
     return "default" in loaded ? loaded.default : loaded;
   } catch (error) {

@@ -1,9 +1,9 @@
 // `onehour train`: resolves flags and recipe file into one recipe and trains it.
 import { Command } from "commander";
-import { commandLine, resumeCommand } from "../command.js";
-import { signalStatus } from "../distributed/signals.js";
-import { printResult } from "../output.js";
-import type { RecipeInput } from "../train/recipe.js";
+import { signalStatus } from "../ranks/signals.js";
+import type { RecipeInput } from "../recipe/recipe.js";
+import { printResult } from "../system/output.js";
+import { commandLine, resumeCommand } from "../text/command.js";
 import { readRecipe } from "./recipe.js";
 import { toNumber, toNumbers, usageError } from "./values.js";
 
@@ -102,7 +102,7 @@ export function trainCommand(): Command {
     .option("--timeout <seconds>", "stop when a worker makes no progress; default: 60", toNumber)
     .option("--dump-program", "print the programs of the run and exit")
     .action(async (dataset: string | undefined, options: Extras, command: Command) => {
-      const { overrideRecipe } = await import("../train/recipe.js");
+      const { overrideRecipe } = await import("../recipe/recipe.js");
       const recipe = overrideRecipe(
         options.recipe === undefined ? {} : await readRecipe(options.recipe),
         { ...explicitFlags(command), ...(dataset === undefined ? {} : { dataset }) },

@@ -3,14 +3,14 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
-import { exists, isForbidden } from "../exists.js";
-import { nearestOf } from "../nearest.js";
-import { shown } from "../words.js";
+import { exists, isForbidden } from "../system/exists.js";
+import { nearestOf } from "../text/nearest.js";
+import { shown } from "../text/words.js";
 import type { Augmentation } from "./augment.js";
-import { openFashionMnist } from "./fashion-mnist.js";
-import { openImageFolder } from "./image-folder.js";
-import type { Inspection } from "./inspection.js";
-import { openSynthetic } from "./synthetic.js";
+import { openFashionMnist } from "./built-in/fashion-mnist.js";
+import { openSynthetic } from "./built-in/synthetic.js";
+import { openImageFolder } from "./images/image-folder.js";
+import type { Inspection } from "./images/inspection.js";
 
 /** Height and width in pixels, and channels, of every image of a data set. */
 export interface ImageShape {

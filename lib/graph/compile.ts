@@ -4,7 +4,7 @@ import { OnehourError } from "../errors.js";
 import type { Model } from "../models/model.js";
 import { allReduceOp, broadcastOp } from "../ops/collective.js";
 import { copyOp, scaleOp } from "../ops/elementwise.js";
-import { plural } from "../words.js";
+import { plural } from "../text/words.js";
 import { fuse, prune } from "./fuse.js";
 import { align, elementBytes, Graph, Storage, type Value } from "./graph.js";
 import { type Bucket, type Layout, layoutOf, type Slice, type TensorLayout } from "./layout.js";

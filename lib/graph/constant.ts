@@ -1,6 +1,6 @@
 // What a constant of a graph may be made of: the arrays that hold elements of each type.
 import { OnehourError } from "../errors.js";
-import { plural } from "../words.js";
+import { plural } from "../text/words.js";
 import type { DataType } from "./graph.js";
 
 export type ConstantData = Float32Array | Int32Array | Uint8Array | Uint16Array;

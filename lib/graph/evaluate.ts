@@ -1,5 +1,5 @@
 // Build, run and read back a small graph in one call, for scripts and tests.
-import type { Device, NativeCommunicator } from "../device.js";
+import type { Device, NativeCommunicator } from "../device/device.js";
 import { OnehourError } from "../errors.js";
 import { fuse, prune } from "./fuse.js";
 import { type ArenaName, float32FromBf16, Graph, Value } from "./graph.js";

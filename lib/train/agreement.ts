@@ -1,9 +1,9 @@
 // What all ranks must have alike: the run at its start, the replicas of the model later.
 
-import { resumeCommand } from "../command.js";
-import { nameRanks } from "../distributed/rendezvous.js";
 import { OnehourError } from "../errors.js";
-import { plural } from "../words.js";
+import { nameRanks } from "../ranks/rendezvous.js";
+import { resumeCommand } from "../text/command.js";
+import { plural } from "../text/words.js";
 import type { Team } from "./team.js";
 
 /** Two texts; of two objects in JSON only the fields that differ. */

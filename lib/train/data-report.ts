@@ -1,8 +1,8 @@
 // What an epoch tells about the data: damaged images by name, and why steps waited for input.
 
-import type { FlawedPicture, Inspection } from "../data/inspection.js";
-import type { Timing } from "../data/pictures.js";
-import { warning } from "../words.js";
+import type { FlawedPicture, Inspection } from "../data/images/inspection.js";
+import type { Timing } from "../data/images/pictures.js";
+import { warning } from "../text/words.js";
 import type { Team } from "./team.js";
 
 /** Share of an epoch's time from which on waiting for input is worth a word. */

@@ -2,18 +2,18 @@
 
 import type { Dataset } from "../data/dataset.js";
 import type { Sampler } from "../data/sampler.js";
-import type { DeviceProperties, Executor } from "../device.js";
+import type { DeviceProperties, Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
-import { count, counted, plural } from "../words.js";
-import type { Recipe } from "./recipe.js";
+import type { Recipe } from "../recipe/recipe.js";
 import {
   peakLearningRate,
   referenceMinibatch,
   type ScheduleOptions,
   stepsOf,
   warmupSteps,
-} from "./schedule.js";
+} from "../schedules/schedule.js";
+import { count, counted, plural } from "../text/words.js";
 
 const short = (value: number) => Number(value.toPrecision(4)).toString();
 

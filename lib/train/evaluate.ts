@@ -2,19 +2,19 @@
 
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { commandLine } from "../command.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
 import { Loader } from "../data/loader.js";
-import { openDevice } from "../device.js";
+import { openDevice } from "../device/device.js";
 import { OnehourError } from "../errors.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, resnet } from "../models/resnet.js";
-import { warning } from "../words.js";
-import { type Checkpoint, checkpointName, readCheckpoint } from "./checkpoint.js";
-import { requireFit } from "./fit.js";
+import { choosePrecision } from "../recipe/recipe.js";
+import { type Checkpoint, checkpointName, readCheckpoint } from "../run-folder/checkpoint.js";
+import { requireFit } from "../run-folder/fit.js";
+import { commandLine } from "../text/command.js";
+import { warning } from "../text/words.js";
 import { inAdvance } from "./in-advance.js";
 import { batchesAhead, slotsFor } from "./prepare.js";
-import { choosePrecision } from "./recipe.js";
 import { writeWeights } from "./state.js";
 import { alone, type Team } from "./team.js";
 import { Queue } from "./trainer.js";

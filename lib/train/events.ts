@@ -1,9 +1,9 @@
 // What a run tells while it goes on, and how that is shown: lines, or one live line on a terminal.
 
 import type { Writable } from "node:stream";
-import { resumeCommand } from "../command.js";
-import { count, counted, lossText, oneLine, printable } from "../words.js";
-import type { LogLine } from "./log-lines.js";
+import type { LogLine } from "../run-folder/log-lines.js";
+import { resumeCommand } from "../text/command.js";
+import { count, counted, lossText, oneLine, printable } from "../text/words.js";
 
 type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
 

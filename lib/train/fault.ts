@@ -1,7 +1,7 @@
 // Finds the layer in which numbers first stopped being finite, from the state after that one step.
 
 import type { CompiledModel } from "../graph/compile.js";
-import type { ModelState } from "./checkpoint.js";
+import type { ModelState } from "../run-folder/checkpoint.js";
 
 /** A layer, and its place in the order in which a step computes: forward, then backward. */
 export interface BadLayer {

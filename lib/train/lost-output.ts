@@ -1,7 +1,7 @@
 // Output that is lost, on any rank and in the launcher, as warnings in the run's log.
 
-import { listenForLosses } from "../output.js";
-import type { Log } from "./log.js";
+import type { Log } from "../run-folder/log.js";
+import { listenForLosses } from "../system/output.js";
 import type { Team } from "./team.js";
 
 export class LostOutput {

@@ -1,6 +1,6 @@
 // Whether a run fits into its device's memory, and the largest batch that does.
 
-import type { Executor, NativeCommunicator } from "../device.js";
+import type { Executor, NativeCommunicator } from "../device/device.js";
 import { NativeError, OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { formatBytes } from "./describe.js";

@@ -1,16 +1,16 @@
 // Rank 0's part of a run's beginning: the lock of its folder, its weights, recipe and log.
 
-import { plural, warning } from "../words.js";
+import type { RunLock } from "../run-folder/lock.js";
+import { isFinished, Log, readLog, rewindLog } from "../run-folder/log.js";
+import type { LogLine } from "../run-folder/log-lines.js";
+import type { Position } from "../run-folder/position.js";
+import { holdRunFolder, writeRecipe } from "../run-folder/run-folder.js";
+import { stepsOf } from "../schedules/schedule.js";
+import { plural, warning } from "../text/words.js";
 import type { Result } from "./events.js";
-import { isFinished, Log, readLog, rewindLog } from "./log.js";
-import type { LogLine } from "./log-lines.js";
-import type { Position } from "./position.js";
 import { type RunRecipe, requireStepsLeft } from "./prepare.js";
 import type { EpochLine } from "./result.js";
-import { holdRunFolder, writeRecipe } from "./run-folder.js";
-import type { RunLock } from "./run-lock.js";
 import { type Saving, startOf } from "./saving.js";
-import { stepsOf } from "./schedule.js";
 
 /** Where a run begins, as rank 0 tells the others. */
 export interface Start {

@@ -1,13 +1,13 @@
 // What stands before a run: its options, its programs, and what they must fulfil.
 
 import type { Dataset } from "../data/dataset.js";
-import type { Device, Executor } from "../device.js";
+import type { Device, Executor } from "../device/device.js";
 import { OnehourError } from "../errors.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
 import { resnet } from "../models/resnet.js";
-import { plural } from "../words.js";
+import type { Recipe } from "../recipe/recipe.js";
+import { plural } from "../text/words.js";
 import type { RunEvent } from "./events.js";
-import type { Recipe } from "./recipe.js";
 import type { Team } from "./team.js";
 
 /** Input slots: two steps are queued while others are being filled. */

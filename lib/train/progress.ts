@@ -1,7 +1,7 @@
 // Where a run stands: its steps, its epochs and the seconds they took, with what earlier processes did.
 
+import type { Position } from "../run-folder/position.js";
 import type { Evaluation } from "./evaluate.js";
-import type { Position } from "./position.js";
 import type { EpochLine } from "./result.js";
 import type { StepResult } from "./trainer.js";
 

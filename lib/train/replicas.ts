@@ -2,7 +2,7 @@
 // are each rank's own.
 
 import { crc32 } from "node:zlib";
-import type { Executor } from "../device.js";
+import type { Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import { requireSameTensors } from "./agreement.js";

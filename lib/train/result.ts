@@ -1,8 +1,8 @@
 // What a run ended with, from the epochs that it logged.
 
 import { median } from "../bench/median.js";
+import type { LogLine } from "../run-folder/log-lines.js";
 import type { Result } from "./events.js";
-import type { LogLine } from "./log-lines.js";
 
 /** The log line of an epoch. */
 export type EpochLine = Extract<LogLine, { type: "epoch" }>;

@@ -2,16 +2,24 @@
 
 import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
-import type { Executor } from "../device.js";
+import type { Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
-import { plural } from "../words.js";
+import type { RunLock } from "../run-folder/lock.js";
+import type { Log } from "../run-folder/log.js";
+import {
+  type Schedule,
+  type ScheduleOptions,
+  scheduleOf,
+  stepSchedule,
+  stepsOf,
+} from "../schedules/schedule.js";
+import { plural } from "../text/words.js";
 import { requireSameFacts } from "./agreement.js";
 import { Autosave } from "./autosave.js";
 import { DataReport } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
-import type { Log } from "./log.js";
 import { LostOutput } from "./lost-output.js";
 import { loadPrograms, requireMemory } from "./memory.js";
 import { openRun, type Start } from "./open-run.js";
@@ -20,15 +28,7 @@ import { agreedAhead, compileRecipe, factsOf, type RunOptions, recordPrograms } 
 import { Progress } from "./progress.js";
 import { requireSameReplicas } from "./replicas.js";
 import { endLine, runResult } from "./result.js";
-import type { RunLock } from "./run-lock.js";
 import { Saving, startOf } from "./saving.js";
-import {
-  type Schedule,
-  type ScheduleOptions,
-  scheduleOf,
-  stepSchedule,
-  stepsOf,
-} from "./schedule.js";
 import { Stop } from "./stop.js";
 import { explainTestLoss } from "./test-loss.js";
 import { notFinite } from "./trace.js";

@@ -1,10 +1,10 @@
 // The weights of a run over its life: put in place, brought to all ranks, averaged and saved.
 
 import { join } from "node:path";
-import { resumeCommand } from "../command.js";
 import { OnehourError } from "../errors.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
-import { oneLine, plural, warning } from "../words.js";
+import type { Recipe } from "../recipe/recipe.js";
+import { fixedFields, requireSameRecipe } from "../recipe/run-recipe.js";
 import {
   bestName,
   checkpointName,
@@ -16,14 +16,14 @@ import {
   readCheckpoint,
   readLastCheckpoint,
   saveCheckpoint,
-} from "./checkpoint.js";
-import { isDiskFull, keepAs } from "./files.js";
-import { otherHead, requireFit } from "./fit.js";
+} from "../run-folder/checkpoint.js";
+import { isDiskFull, keepAs } from "../run-folder/files.js";
+import { otherHead, requireFit } from "../run-folder/fit.js";
+import { type Course, type Position, requireOnCourse } from "../run-folder/position.js";
+import { resumeCommand } from "../text/command.js";
+import { oneLine, plural, warning } from "../text/words.js";
 import { initialWeights } from "./initialize.js";
-import { type Course, type Position, requireOnCourse } from "./position.js";
 import type { RunRecipe } from "./prepare.js";
-import type { Recipe } from "./recipe.js";
-import { fixedFields, requireSameRecipe } from "./run-recipe.js";
 import { clearGradients, readSnapshot, type Snapshot, stateOf, writeWeights } from "./state.js";
 import {
   gatherStatistics,

@@ -1,6 +1,6 @@
 // Each rank's own running statistics: gathered for a checkpoint within an epoch, and given back.
 
-import type { Executor } from "../device.js";
+import type { Executor } from "../device/device.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import { assemble, bytesOf, readFloats, split } from "./state.js";
 import type { Team } from "./team.js";

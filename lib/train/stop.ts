@@ -1,7 +1,7 @@
 // Ends a run after the step at hand on a signal that ends runs: all ranks after the same step,
 // whichever of them it reached.
 
-import { listenForEnd } from "../distributed/signals.js";
+import { listenForEnd } from "../ranks/signals.js";
 import { AgreedStep } from "./agreed-step.js";
 import type { Team } from "./team.js";
 

@@ -1,7 +1,7 @@
 // The ranks of a run as training sees them: what is asked of the others between steps.
 
-import type { Device, NativeCommunicator } from "../device.js";
-import type { World } from "../distributed/connect.js";
+import type { Device, NativeCommunicator } from "../device/device.js";
+import type { World } from "../ranks/connect.js";
 
 export interface Team {
   readonly rank: number;

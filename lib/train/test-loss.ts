@@ -2,7 +2,7 @@
 
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
-import { plural } from "../words.js";
+import { plural } from "../text/words.js";
 import { type BadLayer, firstBad } from "./fault.js";
 import { readSnapshot, stateOf } from "./state.js";
 import type { Team } from "./team.js";

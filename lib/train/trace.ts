@@ -3,9 +3,9 @@
 
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
-import { lossText } from "../words.js";
+import type { Recipe } from "../recipe/recipe.js";
+import { lossText } from "../text/words.js";
 import { type BadLayer, firstBad } from "./fault.js";
-import type { Recipe } from "./recipe.js";
 import { type Saving, startOf } from "./saving.js";
 import { readSnapshot, stateOf } from "./state.js";
 import type { Team } from "./team.js";

@@ -3,30 +3,30 @@
 
 import { dirname, join } from "node:path";
 import type { Writable } from "node:stream";
-import { requireProcesses, requireThreads } from "../cores.js";
 import { type Dataset, openDataset } from "../data/dataset.js";
-import { type Device, expectDevice, openDevice } from "../device.js";
-import { connect, type World } from "../distributed/connect.js";
-import { readEnvironment } from "../distributed/environment.js";
-import { type InterruptionReport, tellLauncher } from "../distributed/report.js";
+import { requireProcesses, requireThreads } from "../device/cores.js";
+import { type Device, expectDevice, openDevice } from "../device/device.js";
+import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { OnehourError } from "../errors.js";
-import { defaultWorkers, requireGpus } from "../gpus.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { models } from "../models/resnet.js";
-import { guardOutput } from "../output.js";
-import { plural } from "../words.js";
-import { Reporter, type Result, type RunEvent } from "./events.js";
-import { compileRecipe, type RunRecipe } from "./prepare.js";
+import { connect, type World } from "../ranks/connect.js";
+import { readEnvironment } from "../ranks/environment.js";
+import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
 import {
   type PartialRecipe,
   parseRecipe,
   type Recipe,
   type RecipeInput,
   resolveRecipe,
-} from "./recipe.js";
+} from "../recipe/recipe.js";
+import { readRunRecipe } from "../recipe/run-recipe.js";
+import { checkRunFolder, claimRunFolder, releaseRunFolder } from "../run-folder/run-folder.js";
+import { guardOutput } from "../system/output.js";
+import { plural } from "../text/words.js";
+import { Reporter, type Result, type RunEvent } from "./events.js";
+import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
-import { checkRunFolder, claimRunFolder, releaseRunFolder } from "./run-folder.js";
-import { readRunRecipe } from "./run-recipe.js";
 import { alone, teamOf } from "./team.js";
 
 export interface TrainOptions {

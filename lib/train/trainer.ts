@@ -2,9 +2,9 @@
 
 import type { Loader } from "../data/loader.js";
 import type { Sampler } from "../data/sampler.js";
-import type { Executor } from "../device.js";
+import type { Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
-import { momentumFactor, type Schedule } from "./schedule.js";
+import { momentumFactor, type Schedule } from "../schedules/schedule.js";
 
 const rateWindow = 8; // steps
 

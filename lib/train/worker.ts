@@ -1,8 +1,8 @@
 // The program of a worker process: trains as one rank, and prints events as lines. Its errors are
 // reported by what the launcher loads before it.
 
-import { connect } from "../distributed/connect.js";
-import { parseRecipe } from "./recipe.js";
+import { connect } from "../ranks/connect.js";
+import { parseRecipe } from "../recipe/recipe.js";
 import { trainAsRank } from "./train.js";
 import { formatEvent, type Job, jobVariable } from "./workers.js";
 

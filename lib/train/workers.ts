@@ -1,12 +1,12 @@
 // Starts the worker processes of a run and follows rank 0's events.
 
 import { fileURLToPath } from "node:url";
-import { commandLine, resumeCommand } from "../command.js";
 import { isBuiltIn } from "../data/dataset.js";
-import { launch } from "../distributed/launch.js";
-import { signalOf } from "../distributed/signals.js";
 import { OnehourError } from "../errors.js";
-import { hasWholeCheckpoint } from "./checkpoint.js";
+import { launch } from "../ranks/launch.js";
+import { signalOf } from "../ranks/signals.js";
+import { hasWholeCheckpoint } from "../run-folder/checkpoint.js";
+import { commandLine, resumeCommand } from "../text/command.js";
 import type { Result, RunEvent } from "./events.js";
 import type { RunRecipe } from "./prepare.js";
 

@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { loadAddon } from "../native.js";
+import { loadAddon } from "../device/native.js";
 import { type Report, runPart } from "./report.js";
 import { torchVersions, versionsWith } from "./versions.js";
 

@@ -2,7 +2,7 @@
 import type { StepSettings } from "../bench/contender.js";
 import { compileStep } from "../bench/step.js";
 import { workOf } from "../bench/traffic.js";
-import type { Device } from "../device.js";
+import type { Device } from "../device/device.js";
 import { elements } from "../graph/graph.js";
 import { parse } from "../graph/parse.js";
 import type { Instruction, Operand } from "../graph/program.js";

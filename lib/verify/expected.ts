@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Device } from "../device.js";
+import type { Device } from "../device/device.js";
 import { operandBytes } from "../graph/parse.js";
 import { type Instruction, type Operand, print } from "../graph/program.js";
 import type { OpCase } from "./op-check.js";

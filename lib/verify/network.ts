@@ -2,7 +2,7 @@
 // and for the verification on a GPU.
 import type { ImageShape } from "../data/dataset.js";
 import { hashName, threefry2x32 } from "../data/random.js";
-import type { Device, Executor, NativeCommunicator } from "../device.js";
+import type { Device, Executor, NativeCommunicator } from "../device/device.js";
 import {
   type CompiledModel,
   type CompileOptions,
@@ -11,7 +11,7 @@ import {
 } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import { resnet } from "../models/resnet.js";
-import { fromStored, toStored } from "../train/layout.js";
+import { fromStored, toStored } from "../run-folder/layout.js";
 import { relativeError } from "./compare.js";
 
 const SEED = 1706;

@@ -22,8 +22,8 @@ import {
   sgd,
   softmaxCrossEntropy,
 } from "../ops/index.js";
+import { toStored } from "../run-folder/layout.js";
 import { initialWeights } from "../train/initialize.js";
-import { toStored } from "../train/layout.js";
 import type { OpCase } from "./op-check.js";
 
 type Pair = readonly [number, number];

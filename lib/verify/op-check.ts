@@ -1,6 +1,6 @@
 // Runs the instructions of a program one by one on the CPU and on the device, each from the CPU's
 // values, and compares what they write.
-import type { Device } from "../device.js";
+import type { Device } from "../device/device.js";
 import { float32FromBf16 } from "../graph/graph.js";
 import { operandBytes } from "../graph/parse.js";
 import type { Instruction, Operand, Program } from "../graph/program.js";

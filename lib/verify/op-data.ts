@@ -2,9 +2,9 @@
 //   node dist/verify/op-data.js FOLDER
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { defaultThreads } from "../cores.js";
-import { openBackend } from "../device.js";
-import { loadAddon } from "../native.js";
+import { defaultThreads } from "../device/cores.js";
+import { openBackend } from "../device/device.js";
+import { loadAddon } from "../device/native.js";
 import { dataName, expansions, resultsOf } from "./expected.js";
 import { opCases } from "./op-cases.js";
 

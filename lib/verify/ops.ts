@@ -2,8 +2,8 @@
 // on random inputs and odd sizes, in each precision, with outputs that hold NaN beforehand and
 // sentinels around every operand.
 
-import { defaultThreads } from "../cores.js";
-import { type Device, openBackend } from "../device.js";
+import { defaultThreads } from "../device/cores.js";
+import { type Device, openBackend } from "../device/device.js";
 import { computed, recorded } from "./expected.js";
 import { opCases } from "./op-cases.js";
 import { checkOps, type OpFinding } from "./op-check.js";

@@ -6,7 +6,7 @@ import type { StepSettings } from "../bench/contender.js";
 import { median } from "../bench/median.js";
 import { stepSettings } from "../bench/settings.js";
 import { workOf } from "../bench/traffic.js";
-import type { Device, Executor } from "../device.js";
+import type { Device, Executor } from "../device/device.js";
 import { type ConvolutionShape, formsOf, shapesOf } from "./convolutions.js";
 import { type Placement, place } from "./placement.js";
 import { type Report, runPart } from "./report.js";

@@ -1,5 +1,5 @@
 // One instruction as a program of its own, whose operands lie apart between sentinels.
-import type { Device, Executor } from "../device.js";
+import type { Device, Executor } from "../device/device.js";
 import { operandBytes } from "../graph/parse.js";
 import { type Instruction, type Operand, print } from "../graph/program.js";
 

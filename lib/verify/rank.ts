@@ -2,9 +2,9 @@
 // as a line of JSON.
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Device, type NativeCommunicator, openBackend } from "../device.js";
-import { connect, type World } from "../distributed/connect.js";
-import { introduce } from "../distributed/introduce.js";
+import { type Device, type NativeCommunicator, openBackend } from "../device/device.js";
+import { connect, type World } from "../ranks/connect.js";
+import { introduce } from "../ranks/introduce.js";
 import { median, norm, relativeError } from "./compare.js";
 import { errorScale, TestNetwork } from "./network.js";
 import type { Check } from "./report.js";

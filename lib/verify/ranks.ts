@@ -1,7 +1,7 @@
 // Proves that two and four ranks on one GPU work together: collectives, a step with synchronised batch
 // norm against that of one rank, a rank that is killed, and one that does not come.
 import { fileURLToPath } from "node:url";
-import { launch } from "../distributed/launch.js";
+import { launch } from "../ranks/launch.js";
 import type { RankSettings } from "./rank.js";
 import { type Check, type Report, runPart } from "./report.js";
 

@@ -1,5 +1,5 @@
 // Steps of ResNet-8, kernel by kernel and as recorded programs.
-import type { Device } from "../device.js";
+import type { Device } from "../device/device.js";
 import { TestNetwork } from "./network.js";
 import type { Report } from "./report.js";
 

@@ -2,8 +2,8 @@
 // cut off has told all it knew.
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { defaultThreads } from "../cores.js";
-import { type Device, openBackend } from "../device.js";
+import { defaultThreads } from "../device/cores.js";
+import { type Device, openBackend } from "../device/device.js";
 import { writeResults, writeWhole } from "./results.js";
 
 /** What scripts/verify-gpu hands to a part, as JSON in its only argument. */

@@ -2,8 +2,8 @@
 // measured later, kernel by kernel and as recorded programs.
 import { stepSettings } from "../bench/settings.js";
 import { compileStep, loadStep } from "../bench/step.js";
-import { defaultThreads } from "../cores.js";
-import { type Device, openBackend } from "../device.js";
+import { defaultThreads } from "../device/cores.js";
+import { type Device, openBackend } from "../device/device.js";
 import { checkReplay, steps } from "./replay.js";
 import { type Report, runPart } from "./report.js";
 

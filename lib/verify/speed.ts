@@ -4,7 +4,7 @@ import type { StepSettings } from "../bench/contender.js";
 import { median } from "../bench/median.js";
 import { measureOps } from "../bench/ops.js";
 import { stepSettings } from "../bench/settings.js";
-import type { Device } from "../device.js";
+import type { Device } from "../device/device.js";
 import { dryRun, throughput } from "./race.js";
 import { type Report, runPart } from "./report.js";
 

@@ -1,7 +1,7 @@
 // Versions of all that a verification depends on.
 import { execFile, execFileSync } from "node:child_process";
 import { promisify } from "node:util";
-import { loadAddon } from "../native.js";
+import { loadAddon } from "../device/native.js";
 import { queryGpu } from "./nvidia-smi.js";
 
 const ABSENT = "absent";

@@ -13,7 +13,7 @@ inline std::string counted(uint64_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + ending;
 }
 
-// As this installation has it, which lib/native.ts tells.
+// As this installation has it, which lib/device/native.ts tells.
 inline std::string buildCommand() {
   const char* command = std::getenv("ONEHOUR_BUILD_COMMAND");
   return command == nullptr ? "npx onehour build" : command;

@@ -4,9 +4,9 @@ import { type LineResult, measureOps, type OpsResult, ops, opsTable } from "../.
 import { stepSettings } from "../../lib/bench/settings.js";
 import { compileStep } from "../../lib/bench/step.js";
 import { workOf } from "../../lib/bench/traffic.js";
-import type { Device, Executor } from "../../lib/device.js";
+import type { Device, Executor } from "../../lib/device/device.js";
+import { loadAddon } from "../../lib/device/native.js";
 import { parse } from "../../lib/graph/parse.js";
-import { loadAddon } from "../../lib/native.js";
 import { onehour } from "../cli/command.js";
 
 const tiny = { model: "resnet8", batch: 2, precision: "fp32", device: "cpu", threads: 1 } as const;

@@ -3,7 +3,7 @@ import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } fro
 import { join } from "node:path";
 import sharp from "sharp";
 import { expect, test } from "vitest";
-import { formatSafetensors } from "../../lib/train/safetensors.js";
+import { formatSafetensors } from "../../lib/run-folder/safetensors.js";
 import { onehour, temporaryFolder, typed } from "./command.js";
 
 test("a damaged list of a folder's images, and what the folder holds beside them", async () => {

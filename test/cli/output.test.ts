@@ -5,7 +5,7 @@ import { existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { launcherFree, until } from "../distributed/command.js";
+import { launcherFree, until } from "../ranks/command.js";
 import { firstChild, main, temporaryFolder } from "./command.js";
 
 const folder = temporaryFolder();

@@ -4,8 +4,8 @@ import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { RunLock } from "../../lib/train/run-lock.js";
-import { until } from "../distributed/command.js";
+import { RunLock } from "../../lib/run-folder/lock.js";
+import { until } from "../ranks/command.js";
 import { firstChild, lastChild, main, onehour, temporaryFolder } from "./command.js";
 
 const folder = temporaryFolder();

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { launcherFree } from "../distributed/command.js";
+import { launcherFree } from "../ranks/command.js";
 import { main, temporaryFolder } from "./command.js";
 
 const folder = temporaryFolder();

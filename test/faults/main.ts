@@ -1,6 +1,6 @@
 // `npm run test:faults -- --seed 17`, or `--seeds 10000`, `--from` the first on.
 import { parseArgs } from "node:util";
-import { plural } from "../../lib/words.js";
+import { plural } from "../../lib/text/words.js";
 import { describeFailure, runSeeds } from "./watch.js";
 
 const { values } = parseArgs({

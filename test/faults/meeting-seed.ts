@@ -1,8 +1,8 @@
 // One seed of socket faults: ranks meet, tell each other values, and part, among strangers and over
 // sockets that are slow, tear or break.
 
-import { joinRendezvous } from "../../lib/distributed/rendezvous-client.js";
-import { RendezvousServer } from "../../lib/distributed/rendezvous-server.js";
+import { joinRendezvous } from "../../lib/ranks/rendezvous-client.js";
+import { RendezvousServer } from "../../lib/ranks/rendezvous-server.js";
 import { Draws } from "./draws.js";
 import { type Greeting, greetings, type SocketFault, visit, withSocketFault } from "./sockets.js";
 import { unnamed } from "./training.js";

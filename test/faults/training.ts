@@ -2,12 +2,16 @@
 // how they were cut.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { connect } from "../../lib/distributed/connect.js";
-import { RendezvousServer } from "../../lib/distributed/rendezvous-server.js";
-import { type Checkpoint, checkpointName, readCheckpoint } from "../../lib/train/checkpoint.js";
+import { connect } from "../../lib/ranks/connect.js";
+import { RendezvousServer } from "../../lib/ranks/rendezvous-server.js";
+import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import {
+  type Checkpoint,
+  checkpointName,
+  readCheckpoint,
+} from "../../lib/run-folder/checkpoint.js";
+import type { LogLine } from "../../lib/run-folder/log-lines.js";
 import type { RunEvent } from "../../lib/train/events.js";
-import type { LogLine } from "../../lib/train/log-lines.js";
-import type { RecipeInput } from "../../lib/train/recipe.js";
 import { train } from "../../lib/train/train.js";
 
 const common: RecipeInput = {

@@ -1,6 +1,6 @@
 // evaluate(): where constants and results lie, without any arithmetic: the device only records.
 import { describe, expect, it } from "vitest";
-import type { Device, Executor } from "../../lib/device.js";
+import type { Device, Executor } from "../../lib/device/device.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import { bf16FromFloat32, float32FromBf16, Graph, type Value } from "../../lib/graph/graph.js";
 import { parse } from "../../lib/graph/parse.js";

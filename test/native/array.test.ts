@@ -1,6 +1,6 @@
 // Arrays in a device's memory: copies, collectives on them, and the order of both.
 import { describe, expect, it } from "vitest";
-import { type DeviceArray, openBackend } from "../../lib/device.js";
+import { type DeviceArray, openBackend } from "../../lib/device/device.js";
 import { NativeError } from "../../lib/errors.js";
 import { connectAll } from "../support/communicators.js";
 import { device } from "../support/device.js";

@@ -10,7 +10,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const script = `
 import { Worker, isMainThread, parentPort } from "node:worker_threads";
-import { Pictures } from ${JSON.stringify(new URL("../../dist/data/pictures.js", import.meta.url))};
+import { Pictures } from ${JSON.stringify(new URL("../../dist/data/images/pictures.js", import.meta.url))};
 const files = [${JSON.stringify(join(import.meta.dirname, "../fixtures/pictures/small.jpg"))}];
 const request = () => ({ files, target: new Uint8Array(16 * 16 * 3), size: 16, shortSide: 18 });
 if (isMainThread) {

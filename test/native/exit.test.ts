@@ -11,7 +11,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Loaded by every child: programs that block, sleep, fail and compute. */
 const prelude = `
-import { openBackend } from ${JSON.stringify(new URL("../../dist/device.js", import.meta.url))};
+import { openBackend } from ${JSON.stringify(new URL("../../dist/device/device.js", import.meta.url))};
 import { Worker, isMainThread, parentPort } from "node:worker_threads";
 const device = openBackend("fake", 1);
 const peers = device.createCommunicator(0, 2, 1);
@@ -171,7 +171,7 @@ if (isMainThread) {
 describe("the heartbeat", () => {
   it("sees the work of every module, and needs none of them in particular", async () => {
     const outcome = await run(`
-import { native } from ${JSON.stringify(new URL("../../dist/native.js", import.meta.url))};
+import { native } from ${JSON.stringify(new URL("../../dist/device/native.js", import.meta.url))};
 native.startHeartbeat(1, 10); // served by the module of the prelude
 const cpu = openBackend("cpu", 1);
 const busy = await cpu.load([{ name: "p", text: "onehour-program 1\\nname p\\narena temp 64\\n" +

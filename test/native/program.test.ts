@@ -1,7 +1,7 @@
 // The program text is untrusted: whatever it holds, parsing it returns or throws with the line.
 import { describe, expect, it } from "vitest";
+import { native } from "../../lib/device/native.js";
 import { NativeError } from "../../lib/errors.js";
-import { native } from "../../lib/native.js";
 
 const example = `onehour-program 1
 name last

@@ -6,7 +6,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
-import { findGpus } from "../../lib/gpus.js";
+import { findGpus } from "../../lib/device/gpus.js";
 import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 
 tellWithoutCuda("test/native/registers.heavy.ts");

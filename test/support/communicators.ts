@@ -1,5 +1,5 @@
 // Ranks that live in this process, for collectives without worker processes.
-import type { NativeCommunicator } from "../../lib/device.js";
+import type { NativeCommunicator } from "../../lib/device/device.js";
 import { device } from "./device.js";
 
 /** `size` communicators of one group, connected to one another. */

@@ -1,7 +1,7 @@
 // The case list and the references that scripts/oracle.py wrote.
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { parseSafetensors } from "../../lib/train/safetensors.js";
+import { parseSafetensors } from "../../lib/run-folder/safetensors.js";
 
 type Shape = readonly number[];
 type Pair = readonly [number, number];

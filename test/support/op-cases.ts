@@ -1,7 +1,7 @@
 // Runs one family of ops over its rows of the case list: forward and gradients against the oracle,
 // and each gradient against a finite difference of the forward pass.
 import { describe, expect, it } from "vitest";
-import type { NativeCommunicator } from "../../lib/device.js";
+import type { NativeCommunicator } from "../../lib/device/device.js";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import type { DataType, Graph, Value } from "../../lib/graph/graph.js";

@@ -1,9 +1,9 @@
 // Whether a backend has a kernel for each op of each program of each model.
 import { expect, it } from "vitest";
+import { loadAddon } from "../../lib/device/native.js";
 import { type CompileOptions, compile } from "../../lib/graph/compile.js";
 import { parse } from "../../lib/graph/parse.js";
 import { models } from "../../lib/models/resnet.js";
-import { loadAddon } from "../../lib/native.js";
 import { modelOf, optionsFor } from "../graph/options.js";
 
 /** What the executor does itself. */

@@ -3,12 +3,12 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import { bestName, checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { Autosave } from "../../lib/train/autosave.js";
-import { bestName, checkpointName, readCheckpoint } from "../../lib/train/checkpoint.js";
-import type { RecipeInput } from "../../lib/train/recipe.js";
 import { alone, type Team } from "../../lib/train/team.js";
 import { train } from "../../lib/train/train.js";
-import { logOf, stepsOf, temporaryFolder } from "./folder.js";
+import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
 import { startTraining } from "./process.js";
 
 const folder = temporaryFolder();

@@ -1,7 +1,7 @@
 // What is said of the data at an epoch's end: damaged images of all ranks, and why steps waited.
 import { expect, test } from "vitest";
-import { Inspection } from "../../lib/data/inspection.js";
-import type { Pictures, Timing } from "../../lib/data/pictures.js";
+import { Inspection } from "../../lib/data/images/inspection.js";
+import type { Pictures, Timing } from "../../lib/data/images/pictures.js";
 import { DataReport } from "../../lib/train/data-report.js";
 import { alone, type Team } from "../../lib/train/team.js";
 

@@ -1,9 +1,9 @@
 // What a user sees of a run.
 import { Writable } from "node:stream";
 import { expect, test } from "vitest";
+import { parseRecipe, type Recipe, type RecipeInput } from "../../lib/recipe/recipe.js";
 import { describeLength, describeSchedule, formatBytes } from "../../lib/train/describe.js";
 import { Reporter, type RunEvent } from "../../lib/train/events.js";
-import { parseRecipe, type Recipe, type RecipeInput } from "../../lib/train/recipe.js";
 import { formatEvent, parseEvent } from "../../lib/train/workers.js";
 
 function reporter(isTTY: boolean) {

@@ -3,13 +3,13 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { readCheckpoint } from "../../lib/train/checkpoint.js";
+import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import type { RunEvent } from "../../lib/train/events.js";
-import type { RecipeInput } from "../../lib/train/recipe.js";
 import { train } from "../../lib/train/train.js";
 import { onehour } from "../cli/command.js";
-import { logOf, stepsOf, temporaryFolder } from "./folder.js";
+import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const data = join(folder, "pictures");

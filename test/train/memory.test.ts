@@ -1,6 +1,6 @@
 // Runs on a GPU whose memory others hold a part of: which are refused, and the batch that they are told.
 import { afterAll, afterEach, expect, test } from "vitest";
-import { openBackend } from "../../lib/device.js";
+import { openBackend } from "../../lib/device/device.js";
 import { NativeError } from "../../lib/errors.js";
 import { compile } from "../../lib/graph/compile.js";
 import { largestBatch, loadPrograms, requireMemory } from "../../lib/train/memory.js";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { datasets, openDataset } from "../../lib/data/dataset.js";
 import { train } from "../../lib/train/train.js";
-import { temporaryFolder } from "./folder.js";
+import { temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const builtIn = { ...datasets };

@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openDataset } from "../../lib/data/dataset.js";
 import { Sampler } from "../../lib/data/sampler.js";
-import { checkpointName, readCheckpoint } from "../../lib/train/checkpoint.js";
-import { parseRecipe, type RecipeInput, resolveRecipe } from "../../lib/train/recipe.js";
+import { parseRecipe, type RecipeInput, resolveRecipe } from "../../lib/recipe/recipe.js";
+import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { train } from "../../lib/train/train.js";
 import { relativeError } from "../../lib/verify/compare.js";
 import { openStored } from "../data/stored.js";
-import { stepsOf, temporaryFolder } from "./folder.js";
+import { stepsOf, temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const name = "synthetic:12x12x1:4:96";

@@ -1,7 +1,7 @@
 // The queue of steps: how many are in flight, when results are read, what counts as waiting.
 import { setTimeout } from "node:timers/promises";
 import { expect, test } from "vitest";
-import type { Executor } from "../../lib/device.js";
+import type { Executor } from "../../lib/device/device.js";
 import { Queue, Rate } from "../../lib/train/trainer.js";
 
 const outputs = { metrics: { offset: 0, bytes: 16 }, finite: { offset: 64, bytes: 8 } };

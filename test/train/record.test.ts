@@ -1,6 +1,6 @@
 // Whether the ranks replay their programs as graphs: all of them, or none.
 import { expect, test } from "vitest";
-import type { Executor } from "../../lib/device.js";
+import type { Executor } from "../../lib/device/device.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { type RunOptions, recordPrograms } from "../../lib/train/prepare.js";
 import { alone, type Team } from "../../lib/train/team.js";

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { logOf, temporaryFolder } from "./folder.js";
+import { logOf, temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const compiled = (name: string) =>
@@ -34,7 +34,7 @@ async function trainWithFault(
   };
   writeFileSync(
     program,
-    `import { openDevice } from ${compiled("device")};
+    `import { openDevice } from ${compiled("device/device")};
      import { train } from ${compiled("train/train")};
      if (process.env.ONEHOUR_RANK === "${rank}") {
        const device = openDevice({ device: "cpu", threads: 1 });

@@ -13,12 +13,12 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { readCheckpoint } from "../../lib/train/checkpoint.js";
+import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import { formatRecipe, readRunRecipe } from "../../lib/recipe/run-recipe.js";
+import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import type { Result, RunEvent } from "../../lib/train/events.js";
-import type { RecipeInput } from "../../lib/train/recipe.js";
-import { formatRecipe, readRunRecipe } from "../../lib/train/run-recipe.js";
 import { train } from "../../lib/train/train.js";
-import { logOf, stepsOf, temporaryFolder } from "./folder.js";
+import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
 import { startTraining } from "./process.js";
 
 const folder = temporaryFolder();

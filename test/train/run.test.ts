@@ -2,15 +2,15 @@
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { connect } from "../../lib/distributed/connect.js";
-import { checkpointName, readCheckpoint } from "../../lib/train/checkpoint.js";
+import { connect } from "../../lib/ranks/connect.js";
+import { parseRecipe, type RecipeInput } from "../../lib/recipe/recipe.js";
+import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
+import { formatSafetensors } from "../../lib/run-folder/safetensors.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { firstBad } from "../../lib/train/fault.js";
-import { parseRecipe, type RecipeInput } from "../../lib/train/recipe.js";
-import { formatSafetensors } from "../../lib/train/safetensors.js";
 import { train } from "../../lib/train/train.js";
-import { logOf, temporaryFolder } from "./folder.js";
+import { logOf, temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import type { RunEvent } from "../../lib/train/events.js";
 import { train } from "../../lib/train/train.js";
 import { type Packed, tarOf } from "../data/tar-file.js";
-import { stepsOf, temporaryFolder } from "./folder.js";
+import { stepsOf, temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 

@@ -1,10 +1,10 @@
 // A minibatch gives the same training however it is split into workers and micro-batches.
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { readCheckpoint } from "../../lib/train/checkpoint.js";
-import type { RecipeInput } from "../../lib/train/recipe.js";
+import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { train } from "../../lib/train/train.js";
-import { stepsOf, temporaryFolder } from "./folder.js";
+import { stepsOf, temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {

@@ -1,0 +1,232 @@
+// A folder of images, in ImageNet's layout (train/CLASS/* and val/CLASS/*) or in tar shards, decoded as
+// they are needed.
+
+import { join, resolve } from "node:path";
+import { OnehourError } from "../../errors.js";
+import { exists } from "../../system/exists.js";
+import { counted, plural, warning } from "../../text/words.js";
+import type { Dataset, DatasetOptions, DecodedSplit, Request } from "../dataset.js";
+import { findShards, listShards } from "../shards/shard-index.js";
+import { cropNumbers, drawCrop, jitterNumbers } from "./crop.js";
+import { indexPart, type Progress } from "./image-index.js";
+import { Inspection } from "./inspection.js";
+import type { PictureList, PictureParts } from "./picture-list.js";
+import { type Flaw, Pictures, startPictures } from "./pictures.js";
+
+const usualSize = 224; // pixels
+const leastSize = 8;
+const mostSize = 4096;
+/** The shorter side before the centre is cut out, in the output's sides (256 / 224). */
+const evaluationScale = 8 / 7;
+/** Mean and deviation of ImageNet's training images, of pixel / 255. */
+const mean = [0.485, 0.456, 0.406];
+const std = [0.229, 0.224, 0.225];
+const sampleSize = 16; // images
+const mostLost = 100; // in a row
+const grey = 128;
+const mostAhead = 8; // batches
+
+/** What both parts of a folder share. */
+interface Source {
+  size: number;
+  jitter: number;
+  pictures: Pictures;
+  inspection: Inspection;
+}
+
+class FolderSplit implements DecodedSplit {
+  readonly length: number;
+
+  constructor(
+    private readonly list: PictureList,
+    private readonly source: Source,
+    /** Whether an image of which nothing can be decoded is replaced. */
+    private readonly replaces: boolean,
+  ) {
+    this.length = list.labels.length;
+  }
+
+  /**
+   * A training image of which nothing can be decoded is replaced by the next in the list that can,
+   * with its label: the same one whichever rank meets it. A test image counts as it is, grey.
+   */
+  async fill(request: Request): Promise<void> {
+    const { indices, images, labels } = request;
+    for (const [i, index] of indices.entries()) labels[i] = this.list.labels[index]!;
+    const flaws = await this.decode(request);
+    for (const flaw of flaws) {
+      this.source.inspection.note(this.list.name(indices[flaw.picture]!), flaw);
+      if (!flaw.lost) continue;
+      if (this.replaces) await this.replace(request, flaw.picture);
+      else place(images, flaw.picture, indices.length).fill(grey);
+    }
+  }
+
+  private async replace(request: Request, picture: number): Promise<void> {
+    const { indices, images, labels, flips } = request;
+    const lost = indices[picture]!;
+    for (let next = 1; next <= Math.min(mostLost, this.length - 1); next++) {
+      const index = (lost + next) % this.length;
+      const [flaw] = await this.decode({
+        ...request,
+        indices: Uint32Array.of(index),
+        images: place(images, picture, indices.length),
+        flips: flips.subarray(picture, picture + 1),
+      });
+      if (flaw) this.source.inspection.note(this.list.name(index), flaw);
+      if (flaw?.lost) continue;
+      labels[picture] = this.list.labels[index]!;
+      return;
+    }
+    throw new OnehourError(
+      "ERR_ONEHOUR_DATA",
+      `${this.list.name(lost)} cannot be decoded, nor can the ${Math.min(mostLost, this.length - 1)} ` +
+        "images behind it; expected JPEG, PNG, WebP, GIF, TIFF, BMP, PPM or PGM images. Look at the first of them",
+    );
+  }
+
+  private async decode({ indices, augment, images, flips }: Request): Promise<Flaw[]> {
+    const { size, jitter, pictures } = this.source;
+    const shortSide = Math.round(size * evaluationScale);
+    const view = { ...this.list.sources(indices), target: images, size, shortSide };
+    flips.fill(0);
+    if (!augment) return await pictures.decode(view);
+    const crops = new Float64Array(indices.length * cropNumbers);
+    const jitters = new Float64Array(indices.length * jitterNumbers);
+    for (const [i, index] of indices.entries()) {
+      const crop = crops.subarray(i * cropNumbers, (i + 1) * cropNumbers);
+      const factors = jitters.subarray(i * jitterNumbers, (i + 1) * jitterNumbers);
+      const { seed, epoch } = augment;
+      flips[i] = drawCrop(seed, epoch, index, crop, jitter, factors) ? 1 : 0;
+    }
+    return await pictures.decode({ ...view, crops, ...(jitter > 0 ? { jitters } : {}) });
+  }
+}
+
+/** The part of u8[n, size, size, 3] that is one picture's. */
+function place(images: Uint8Array, picture: number, of: number): Uint8Array {
+  const bytes = images.length / of;
+  return images.subarray(picture * bytes, (picture + 1) * bytes);
+}
+
+/** Where lists of files are kept by default: beside runs for a user without a home. */
+function defaultIndexFolder(): string {
+  const { XDG_CACHE_HOME: cache, HOME: home } = process.env;
+  if (!cache && !home) return join("runs", ".indexes");
+  return join(cache || join(home!, ".cache"), "onehour", "indexes");
+}
+
+const barCells = 20;
+
+/** Tells how many classes of a part have been listed. */
+function listing(part: string, say: (text: string) => void): Progress {
+  return (files, done, classes) => {
+    const full = Math.round((barCells * done) / classes);
+    const bar = "█".repeat(full) + "░".repeat(barCells - full);
+    say(`listing ${part} ${bar} ${counted(files, "image")}`);
+  };
+}
+
+/** Batches to fill at once so that no thread waits for the last image of one: two images each. */
+function batchesAhead(threads: number, batch: number): number {
+  return Math.min(mostAhead, 1 + Math.ceil((2 * threads) / batch));
+}
+
+/** Indices spread evenly over a list. */
+function spread(length: number): Uint32Array {
+  const count = Math.min(sampleSize, length);
+  return Uint32Array.from({ length: count }, (_, i) => Math.floor((i * length) / count));
+}
+
+/** Says which classes the validation images lack. */
+function lackingNotes(classes: readonly string[], tested: PictureList): string[] {
+  const present = new Set(tested.labels);
+  const lacking = classes.filter((_, label) => !present.has(label));
+  return lacking.length === 0
+    ? []
+    : [
+        warning(
+          `val/ has no image of ${lacking.length} of ${plural(classes.length, "class")}, such as ${lacking[0]}`,
+        ),
+      ];
+}
+
+/** The images in class folders, numbered in the order of their names' bytes. */
+async function listFolders(
+  root: string,
+  cache: string,
+  progress: (part: string) => Progress,
+  warn: (text: string) => void,
+): Promise<PictureParts> {
+  if (!exists(join(root, "train"))) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_DATA",
+      `the folder ${root} holds no train/; expected train/CLASS/ and val/CLASS/ with images in them, ` +
+        "or shards train-000000.tar, … and val-000000.tar, … in WebDataset's layout. " +
+        `Four idx files of Fashion-MNIST are named fashion-mnist:${root}`,
+    );
+  }
+  const trained = await indexPart(join(root, "train"), cache, progress("train"), warn);
+  const tested = await indexPart(join(root, "val"), cache, progress("val"), warn, trained.classes);
+  return {
+    classes: trained.classes.length,
+    train: trained.files,
+    test: tested.files,
+    digest: `${trained.digest}:${tested.digest}`,
+    notes: [...trained.notes, ...tested.notes, ...lackingNotes(trained.classes, tested.files)],
+  };
+}
+
+/**
+ * Opens a folder with train/CLASS/* and val/CLASS/*, or, where train/ has no subfolders, with tar
+ * shards (see `listShards`; their epochs are shuffled as `shardOrder` tells). Every image becomes a
+ * square of `imageSize` pixels. Throws ERR_ONEHOUR_DATA.
+ */
+export async function openImageFolder(name: string, options: DatasetOptions): Promise<Dataset> {
+  const root = resolve(name);
+  const size = options.imageSize ?? options.defaultSize ?? usualSize;
+  const { colorJitter: jitter = 0, strict = false } = options;
+  const { indexFolder = defaultIndexFolder(), localWorkers = 1 } = options;
+  const { say = () => {}, warn = () => {} } = options;
+  if (!(Number.isInteger(size) && size >= leastSize && size <= mostSize)) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_RECIPE",
+      `--image-size: expected a whole number of pixels from ${leastSize} to ${mostSize}, got ${size}`,
+    );
+  }
+  const progress = (part: string) => listing(part, say);
+  const shards = await findShards(root);
+  const { train, test, classes, digest, ...order } = shards
+    ? await listShards(root, shards, indexFolder, progress, warn, strict)
+    : await listFolders(root, indexFolder, progress, warn);
+  const sample = spread(train.labels.length);
+  const pictures = options.threads
+    ? new Pictures(options.threads)
+    : await startPictures(
+        {
+          ...train.sources(sample),
+          target: new Uint8Array(sample.length * size * size * 3),
+          size,
+          shortSide: Math.round(size * evaluationScale),
+        },
+        localWorkers,
+      );
+  const inspection = new Inspection(strict, pictures);
+  const source = { size, jitter, pictures, inspection };
+  return {
+    name: root,
+    images: { height: size, width: size, channels: 3 },
+    classes,
+    mean,
+    std,
+    augmentation: { padding: 0, flip: true },
+    train: new FolderSplit(train, source, true),
+    test: new FolderSplit(test, source, false),
+    defaultEpochs: 90,
+    fingerprint: `folder:${size}:${jitter}:${digest}`,
+    ahead: (batch) => batchesAhead(pictures.threads, batch),
+    inspection,
+    [Symbol.dispose]: () => pictures.dispose(),
+    ...order,
+  };
+}

@@ -1,0 +1,47 @@
+// What a run meets in its data: images that are not as they should be, and how long reading takes.
+
+import { OnehourError } from "../../errors.js";
+import { oneLine } from "../../text/words.js";
+import type { Flaw, Pictures, Timing } from "./pictures.js";
+
+/** A picture that was damaged or lost. */
+export interface FlawedPicture {
+  path: string;
+  /** The path, and what is wrong. */
+  text: string;
+}
+
+export class Inspection {
+  private readonly known = new Set<string>();
+  private fresh: FlawedPicture[] = [];
+
+  /** Where `strict`, the first flaw ends the run. */
+  constructor(
+    private readonly strict: boolean,
+    private readonly pictures: Pictures,
+  ) {}
+
+  /** Throws ERR_ONEHOUR_DATA where strict. */
+  note(path: string, { lost, reason }: Flaw): void {
+    if (this.known.has(path)) return;
+    const text = `${path} ${lost ? "cannot be decoded" : "is damaged"} (${oneLine(reason)})`;
+    if (this.strict) {
+      throw new OnehourError(
+        "ERR_ONEHOUR_DATA",
+        `${text}; with --strict that ends the run. Go on with --resume --no-strict, or mend or remove ` +
+          "the file and start another run",
+      );
+    }
+    this.known.add(path);
+    this.fresh.push({ path, text });
+  }
+
+  /** What was met since the last call, each picture once. */
+  takeNew(): FlawedPicture[] {
+    return this.fresh.splice(0);
+  }
+
+  get timing(): Timing {
+    return this.pictures.timing;
+  }
+}

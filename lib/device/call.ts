@@ -1,0 +1,26 @@
+// Calls of the native side.
+import { toNativeError } from "../errors.js";
+
+/** Runs a native call; its errors become NativeErrors. */
+export function call<T>(body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw toNativeError(error);
+  }
+}
+
+/** Awaits a native call; its errors become NativeErrors with the caller's stack. */
+export async function settle<T>(
+  promise: Promise<T>,
+  site: Error,
+  onError?: (error: unknown) => void,
+): Promise<T> {
+  try {
+    return await promise;
+  } catch (cause) {
+    const error = toNativeError(cause, site);
+    onError?.(error);
+    throw error;
+  }
+}

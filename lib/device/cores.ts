@@ -1,0 +1,84 @@
+// How many cores this process may use: the affinity mask, cut by the control group's quota, and
+// shared among the workers of this machine.
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import { dirname, join } from "node:path";
+import { OnehourError } from "../errors.js";
+import { type Environment, readSetting } from "../system/variables.js";
+import { plural } from "../text/words.js";
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** Cores that a quota allows: "max 100000" or "150000 100000" (cgroup v2), -1 means no limit. */
+function quotaCores(quota: string | undefined, period: string | undefined): number {
+  const cores = Number(quota) / Number(period);
+  return cores > 0 ? cores : Number.POSITIVE_INFINITY;
+}
+
+/** The smallest quota from this process' control group up to the root, in cores. */
+function controlGroupCores(): number {
+  let least = Number.POSITIVE_INFINITY;
+  for (const line of read("/proc/self/cgroup")?.trim().split("\n") ?? []) {
+    const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
+    const unified = controllers === "";
+    if (path === undefined || !(unified || controllers?.split(",").includes("cpu"))) continue;
+    for (let folder = path; ; folder = dirname(folder)) {
+      const base = join("/sys/fs/cgroup", unified ? "" : "cpu", folder);
+      const [quota, period] = unified
+        ? (read(join(base, "cpu.max"))?.trim().split(" ") ?? [])
+        : [read(join(base, "cpu.cfs_quota_us")), read(join(base, "cpu.cfs_period_us"))];
+      least = Math.min(least, quotaCores(quota, period));
+      if (folder === "/" || folder === ".") break;
+    }
+  }
+  return least;
+}
+
+/** Cores that this process may use, at least 1. */
+export function usableCores(): number {
+  return Math.max(1, Math.min(availableParallelism(), Math.floor(controlGroupCores())));
+}
+
+/**
+ * Throws ERR_USAGE for threads that nobody can mean: more than four a core, which only take the cores
+ * from one another. A few are allowed anywhere, so that a recipe of a larger machine runs here too.
+ */
+export function requireThreads(threads: number): void {
+  const most = Math.max(16, 4 * usableCores());
+  if (Number.isInteger(threads) && threads >= 1 && threads <= most) return;
+  throw new OnehourError(
+    "ERR_USAGE",
+    `threads is ${threads}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}; ` +
+      `leave it out for this worker's share of the cores, ${plural(defaultThreads({}), "thread")}`,
+  );
+}
+
+/**
+ * Throws ERR_USAGE for worker processes that nobody can mean on one machine: each of them is a Node of
+ * its own, with megabytes of memory, and a slip of the keyboard would take all of it.
+ */
+export function requireProcesses(workers: number): void {
+  const most = Math.max(64, 4 * usableCores());
+  if (Number.isInteger(workers) && workers >= 1 && workers <= most) return;
+  throw new OnehourError(
+    "ERR_USAGE",
+    `workers is ${workers}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}`,
+  );
+}
+
+/**
+ * Compute threads of a worker: ONEHOUR_THREADS, else the usable cores divided by the workers on
+ * this machine (ONEHOUR_LOCAL_WORLD_SIZE), at least 1.
+ */
+export function defaultThreads(environment: Environment = process.env): number {
+  const threads = readSetting("ONEHOUR_THREADS", environment);
+  if (threads !== undefined) return threads;
+  const workers = readSetting("ONEHOUR_LOCAL_WORLD_SIZE", environment) ?? 1;
+  return Math.max(1, Math.floor(usableCores() / workers));
+}

@@ -1,0 +1,389 @@
+// The native modules: the only file that loads them. One module a backend; the first one loaded
+// serves the functions of the whole process.
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import bindings from "bindings";
+import { OnehourError } from "../errors.js";
+import { filesLimit } from "../system/system-errors.js";
+import { commandLine } from "../text/command.js";
+import { call } from "./call.js";
+import type { Executor, NativeCommunicator } from "./device.js";
+
+/**
+ * Iterations that an idle OpenMP thread spins before it sleeps. Spinning takes the core from
+ * another worker on the same machine, sleeping costs a wake-up at the next parallel loop.
+ */
+const OPENMP_SPIN = 1000;
+
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const require = createRequire(import.meta.url);
+
+/** `bindings` with its option `path`, which its types leave out: the file instead of its exports. */
+const locate = bindings as unknown as (options: {
+  bindings: string;
+  module_root: string;
+  path: true;
+}) => string;
+
+/** What the addon's Device makes; lib/device/device.ts wraps them. */
+export interface NativeDevice {
+  readonly properties: {
+    name: string;
+    kind: string;
+    threads: number;
+    memoryBytes: number;
+    bf16: boolean;
+    channelMultiple: number;
+    driver?: string;
+  };
+  readonly availableBytes: number | undefined;
+  load(
+    programs: readonly { name: string; text: string }[],
+    communicators?: Record<string, unknown>,
+  ): Promise<NativeExecutor>;
+  createCommunicator(
+    rank: number,
+    size: number,
+    timeoutSeconds: number,
+    acrossHosts: boolean,
+  ): AddonCommunicator;
+  array(data: Float32Array | Int32Array): Promise<AddonArray>;
+  dispose(): void;
+}
+
+/** A device as its module finds it without opening it. */
+export interface DeviceListing {
+  ordinal: number;
+  name: string;
+  kind: string;
+  /** Compute capability, e.g. "9.0"; empty on the CPU. */
+  capability: string;
+  memoryBytes: number;
+  /** Why it cannot be used, as far as that is known; empty if nothing is. */
+  problem: string;
+}
+
+/** What lib/device/device.ts wraps: the same members, as the addon has them. */
+export type NativeExecutor = Omit<Executor, typeof Symbol.dispose>;
+export type AddonCommunicator = Omit<NativeCommunicator, "allReduce" | "broadcast"> & {
+  allReduce(data: Float32Array | Float64Array | Int32Array | AddonArray): Promise<void>;
+  broadcast(data: NodeJS.TypedArray | AddonArray, root: number): Promise<void>;
+};
+
+/** An array in a device's memory; it knows its type and length by itself. */
+export interface AddonArray {
+  write(data: Float32Array | Int32Array): Promise<void>;
+  read(): Promise<Uint8Array>;
+  dispose(): void;
+}
+
+/** The exports of a native module. */
+export interface Addon {
+  readonly Device: new (options: { threads: number; ordinal: number }) => NativeDevice;
+  /** The devices that the module could open; opens none. */
+  listDevices(): DeviceListing[];
+  /** Versions of the libraries that compute and communicate, by name. */
+  libraryVersions(): Record<string, string>;
+  /** Names of the operations that the module has kernels for. */
+  operations(): string[];
+  parseProgram(text: string): {
+    name: string;
+    arenas: Record<string, number>;
+    instructions: number;
+  };
+  startHeartbeat(fd: number, intervalMs: number): void;
+  dieWithParent(parent?: number): void;
+  tryLockFile(descriptor: number): "taken" | "held" | "unsupported";
+  advanceProgress(): void;
+  beginWait(): void;
+  endWait(): void;
+  /** The counters of the heartbeat, for another module's `shareProgress`. */
+  progressCounters(): unknown;
+  /** Counts in another module's counters, so that one heartbeat sees the work of all modules. */
+  shareProgress(counters: unknown): void;
+  shutDown(): void;
+}
+
+/** Pictures asked of the module `data` at once; see native/data/decoders.h. */
+export interface PictureRequest {
+  files: readonly string[];
+  /** Where each picture's bytes lie in its file; all of the file by default. */
+  offsets?: Float64Array;
+  lengths?: Float64Array;
+  /** u8[files, size, size, 3]. */
+  target: Uint8Array;
+  /** Pixels of both sides of the output. */
+  size: number;
+  /** Pixels of the shorter side before the centre is cut out, where there are no crops. */
+  shortSide: number;
+  /** f64[files, 22]: ten areas, ten aspects, and the place across and down. */
+  crops?: Float64Array;
+  /** f64[files, 3]: factors of brightness, contrast and saturation. */
+  jitters?: Float64Array;
+}
+
+/** What came of them. */
+export interface PictureOutcome {
+  problems: {
+    /** Index in the request. */
+    picture: number;
+    /**
+     * Partly made up; not decoded, its place being unchanged or spoilt; in a format of another
+     * decoder's; or the file not readable.
+     */
+    trouble: "damaged" | "undecoded" | "foreign" | "unreadable";
+    message: string;
+  }[];
+  /** Of all threads together. */
+  readSeconds: number;
+  decodeSeconds: number;
+}
+
+/** Threads of the module `data` that decode pictures. */
+export interface PictureDecoder {
+  decode(request: PictureRequest): Promise<PictureOutcome>;
+  /** The same for one picture, u8[height, width, 3], that was decoded elsewhere. */
+  resample(
+    request: Omit<PictureRequest, "files" | "offsets" | "lengths"> & {
+      pixels: Uint8Array;
+      width: number;
+      height: number;
+    },
+  ): Promise<PictureOutcome>;
+  dispose(): void;
+}
+
+/** What a picture may have at most (native/data/limits.h). */
+export interface PictureLimits {
+  /** Of its pixels as they are stored. */
+  bytes: number;
+  pixels: number;
+  /** Pixels on each side. */
+  side: number;
+}
+
+interface DataModule {
+  readonly Decoder: new (options: { threads: number }) => PictureDecoder;
+  readonly limits: PictureLimits;
+  advanceProgress(): void;
+  shareProgress(counters: unknown): void;
+  shutDown(): void;
+}
+
+/** The command that builds the native modules, as this installation has it. */
+function buildCommand(): string {
+  return existsSync(join(root, "tsconfig.json")) ? "scripts/setup" : commandLine("build");
+}
+
+/** What the last attempt to build found missing, with the command that installs it. */
+function missingNote(): string {
+  try {
+    return `. ${readFileSync(join(root, "build", "missing.txt"), "utf8").trim()}`;
+  } catch {
+    return "";
+  }
+}
+
+const faults: readonly { pattern: RegExp; explain: (match: RegExpExecArray) => string }[] = [
+  { pattern: /too many open files/i, explain: () => `cannot be opened: ${filesLimit()}` },
+  {
+    pattern: /(lib(?:cudnn|nccl|cublas|nvrtc)[\w.+-]*): cannot open shared object file/,
+    explain: (match) =>
+      `was built, but the CUDA library ${match[1]} that it needs is not where it was then. Build ` +
+      `again, which finds it or tells how to get it: ${buildCommand()}`,
+  },
+  {
+    pattern: /(libjpeg[\w.+-]*): cannot open shared object file/,
+    explain: (match) =>
+      `was built, but the library ${match[1]} that it needs is not here. On Debian and Ubuntu: ` +
+      `sudo apt-get install libjpeg-dev; then build again: ${buildCommand()}`,
+  },
+  {
+    pattern: /([\w.+-]+\.so[\w.]*): cannot open shared object file/,
+    explain: (match) =>
+      `was built, but the library ${match[1]} that it needs is not here. On Debian and Ubuntu: ` +
+      `sudo apt-get install libdnnl-dev libgloo-dev; then build again: ${buildCommand()}`,
+  },
+  {
+    pattern: /version `(GLIBC\w*_[\d.]+)' not found/,
+    explain: (match) =>
+      `was built on a system with a newer C or C++ library (${match[1]}). Build it here: ` +
+      buildCommand(),
+  },
+  {
+    pattern: /NODE_MODULE_VERSION|self-register|undefined symbol: (napi|node)_/,
+    explain: () =>
+      `was built for another Node than ${process.version}. Build it for this one: ${buildCommand()}`,
+  },
+  {
+    pattern: /undefined symbol: (\S+)/,
+    explain: (match) =>
+      `was built against other versions of its libraries (${match[1]} is gone). Build it again: ` +
+      buildCommand(),
+  },
+  {
+    pattern: /ELF|file too short|wrong architecture/i,
+    explain: () =>
+      `is damaged or was built for another processor. Build it again: ${buildCommand()}`,
+  },
+];
+
+/** The error of a module that was found but does not load. */
+export function explainLoadError(name: string, message: string): OnehourError {
+  for (const { pattern, explain } of faults) {
+    const match = pattern.exec(message);
+    if (match) {
+      return new OnehourError("ERR_ONEHOUR_LOAD", `${name} ${explain(match)} (${message})`);
+    }
+  }
+  return new OnehourError(
+    "ERR_ONEHOUR_LOAD",
+    `${name} does not load: ${message}. Build it again: ${buildCommand()}`,
+  );
+}
+
+/** The file of a backend's module; throws when it was never built. */
+function pathOf(backend: string): string {
+  return locate({ bindings: `onehour_${backend}`, module_root: root, path: true });
+}
+
+/** Whether the module of a backend ("cpu" or "cuda") was built here. */
+export function isBuilt(backend: string): boolean {
+  try {
+    pathOf(backend);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Loads the native module `onehour_<name>`. Throws OnehourError: ERR_ONEHOUR_NOT_BUILT when there is
+ * no such file, ERR_ONEHOUR_LOAD when the file does not load; both name the command to run.
+ */
+function loadModule<T extends { shutDown(): void }>(name: string): T {
+  let path: string;
+  try {
+    path = pathOf(name);
+  } catch {
+    throw new OnehourError(
+      "ERR_ONEHOUR_NOT_BUILT",
+      `The native module onehour_${name} was never built here. Build it: ${buildCommand()}${missingNote()}`,
+    );
+  }
+  let loaded: T;
+  try {
+    loaded = require(path) as T;
+  } catch (error) {
+    throw explainLoadError(
+      `onehour_${name}`,
+      error instanceof Error ? error.message : String(error),
+    );
+  }
+  // process.exit() and uncaught errors skip the cleanup of native modules, and C++ destructors
+  // must not run under threads that still compute.
+  process.once("exit", () => loaded.shutDown());
+  return loaded;
+}
+
+const modules = new Map<string, Addon>();
+
+/**
+ * Loads the native module of a backend ("cpu" or "cuda").
+ * Throws OnehourError: ERR_ONEHOUR_NOT_BUILT or ERR_ONEHOUR_LOAD.
+ */
+export function loadAddon(backend: string): Addon {
+  const known = modules.get(backend);
+  if (known) return known;
+  // Read by the OpenMP library when it is loaded, so before the module is.
+  process.env.OMP_WAIT_POLICY ??= "passive";
+  process.env.GOMP_SPINCOUNT ??= String(OPENMP_SPIN);
+  process.env.ONEHOUR_BUILD_COMMAND = buildCommand(); // what native messages advise
+  const addon = loadModule<Addon>(backend);
+  const [first] = modules.values();
+  if (first) addon.shareProgress(first.progressCounters());
+  else dataModule?.shareProgress(addon.progressCounters());
+  modules.set(backend, addon);
+  return addon;
+}
+
+let dataModule: DataModule | undefined;
+
+function loadDataModule(): DataModule {
+  if (dataModule) return dataModule;
+  dataModule = loadModule<DataModule>("data");
+  const [first] = modules.values();
+  if (first) dataModule.shareProgress(first.progressCounters());
+  return dataModule;
+}
+
+/** Threads that decode pictures. Throws OnehourError: ERR_ONEHOUR_NOT_BUILT or ERR_ONEHOUR_LOAD. */
+export function createDecoder(threads: number): PictureDecoder {
+  return new (loadDataModule().Decoder)({ threads });
+}
+
+/** The limits of a picture, whoever decodes it. */
+export const pictureLimits = () => loadDataModule().limits;
+
+/** Backends whose module may serve the process, the first that loads. */
+const BACKENDS = ["cpu", "cuda"];
+
+function processAddon(): Addon {
+  for (const addon of modules.values()) return addon;
+  let failure: unknown;
+  for (const backend of BACKENDS) {
+    try {
+      return loadAddon(backend);
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  throw failure;
+}
+
+/** Functions of the process, whatever its device. */
+export const native = {
+  /**
+   * A native thread writes a line `{"progress":P,"waiting":W,"running":R}` to `fd` at once and every
+   * `intervalMs`, whatever JavaScript does: P counts finished and prepared kernels and ticks, W the
+   * waits for peers in progress, R the kernels that run on the CPU and do not wait for peers. It ends
+   * silently when the reader is gone. Once per process.
+   */
+  startHeartbeat(fd: number, intervalMs: number): void {
+    call(() => processAddon().startHeartbeat(fd, intervalMs));
+  },
+  /**
+   * This process is killed when the thread that started it ends. Throws ERR_PARENT if its parent is
+   * not `parent` any more; without `parent`, if it has been adopted by process 1.
+   */
+  dieWithParent(parent?: number): void {
+    call(() => processAddon().dieWithParent(parent));
+  },
+  /**
+   * Locks an open file until its descriptor is closed, or the process ends in whatever way. "held" is
+   * another descriptor's; "unsupported" what the file system cannot do.
+   */
+  tryLockFile(descriptor: number): "taken" | "held" | "unsupported" {
+    return call(() => processAddon().tryLockFile(descriptor));
+  },
+  /** JavaScript's own sign of progress, e.g. a batch read or an image decoded. */
+  advanceProgress(): void {
+    (dataModule ?? processAddon()).advanceProgress();
+  },
+  /** Counts JavaScript waiting for peers (a rendezvous) as a wait for as long as `wait` takes. */
+  async whileWaiting<T>(wait: () => Promise<T>): Promise<T> {
+    const addon = processAddon();
+    addon.beginWait();
+    try {
+      return await wait();
+    } finally {
+      addon.endWait();
+    }
+  },
+  /** Parses a program text; throws NativeError with the line if it is malformed. */
+  parseProgram(text: string): ReturnType<Addon["parseProgram"]> {
+    return call(() => processAddon().parseProgram(text));
+  },
+};

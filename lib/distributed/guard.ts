@@ -1,6 +1,0 @@
-// Loaded before anything else in the command and in every worker process.
-import { guardOutput } from "../output.js";
-import { guardSignals } from "./signals.js";
-
-guardOutput();
-guardSignals();

@@ -1,0 +1,393 @@
+// Starts k workers on this machine, shows their output, watches over them and ends them together.
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { pathToFileURL } from "node:url";
+import { requireProcesses } from "../device/cores.js";
+import { listenForLosses } from "../system/output.js";
+import { explainSystemError } from "../system/system-errors.js";
+import { commandLine, commandVariable } from "../text/command.js";
+import { oneLine, printable } from "../text/words.js";
+import { nameRanks } from "./rendezvous.js";
+import { RendezvousServer } from "./rendezvous-server.js";
+import type { InterruptionReport, LauncherReport } from "./report.js";
+import {
+  type EndingSignal,
+  hangupVariable,
+  ignoresHangup,
+  isEndingSignal,
+  listenForEnd,
+  signalStatus,
+} from "./signals.js";
+import { causeOf, type Failure, type Heartbeat, type Verdict, Watch } from "./supervise.js";
+import type { ErrorReport } from "./worker.js";
+
+/** What to start and how to watch it. */
+export interface LaunchOptions {
+  /** k, the number of processes. */
+  workers: number;
+  /** Node's arguments for a rank: the module to run and its own arguments. */
+  command: (rank: number) => string[];
+  /** Seconds without progress after which a rank that others wait for counts as hung. */
+  timeoutSeconds: number;
+  /** Added to this process' environment. */
+  env?: Record<string, string>;
+  /** Takes a worker's line of output; by default it goes where the worker wrote it. */
+  onLine?: (rank: number, line: string, stream: "stdout" | "stderr") => void;
+  /**
+   * Takes the cause of a failed run, one line that names the rank and its error, after the details
+   * (a stack, the table of a hang) were shown, and the error's code if it had one; by default the
+   * cause is shown as the last line of stderr.
+   */
+  onFailure?: (cause: string, code?: string) => void;
+}
+
+const heartbeatFd = 3;
+const tickSeconds = 0.2;
+// A broken collective is mostly another rank's fault: so long we wait to hear from that one.
+const causeSeconds = 1;
+// From SIGTERM to SIGKILL when a run has failed.
+const graceSeconds = 2;
+// From a worker's end to the end of its output, which its own children may hold open.
+const drainSeconds = 0.5;
+
+/**
+ * Starts k workers and resolves to the exit status when all have ended: 0 on success, 1 when one
+ * failed or hung, 128 and the signal's number after one of `signals.ts` to this process, or to a
+ * worker whose training it ended. The first such signal to this process is passed on to the workers, so that
+ * they may save and end; a second one kills them. When a worker fails, or makes no
+ * progress while the others wait, all are ended within 5 s and the last line on stderr names the
+ * rank and its error. Call it on the main thread: workers end with the thread that started them.
+ */
+export async function launch(options: LaunchOptions): Promise<number> {
+  requireProcesses(options.workers);
+  const token = randomBytes(32).toString("hex");
+  const server = await RendezvousServer.listen({ worldSize: options.workers, token });
+  try {
+    return await new Team(options, server, token).run();
+  } finally {
+    await server.close();
+  }
+}
+
+/** Node's arguments that load what comes before a worker's program. */
+function preloads(): string[] {
+  const own = import.meta.url;
+  const [, ending] = own.split(/(?=\.[jt]s$)/);
+  const modules = ["guard", "worker"].map((name) => new URL(name + ending, own).href);
+  if (ending === ".ts") {
+    // In a checkout's sources, TypeScript is loaded too.
+    const jiti = pathToFileURL(createRequire(own).resolve("jiti/package.json"));
+    modules.unshift(new URL("lib/jiti-register.mjs", jiti).href);
+  }
+  const imports = modules.flatMap((module) => ["--import", module]);
+  // Until the guard is loaded, too, SIGUSR1 is not to open a debugger; Node 20 has no such flag.
+  const flag = "--disable-sigusr1";
+  return process.allowedNodeEnvironmentFlags.has(flag) ? [flag, ...imports] : imports;
+}
+
+class Team {
+  private readonly workers: Worker[] = [];
+  private readonly watch: Watch;
+  private readonly failures: Failure[] = [];
+  private verdict: Verdict | undefined;
+  /** The signal that this process has passed on, or that ended the workers' training. */
+  private interruption: EndingSignal | undefined;
+  private passedOn = false;
+  /** The signal came twice. */
+  private impatient = false;
+  /** Statuses and names with which workers may end because of a signal that they were sent. */
+  private readonly obedient = new Set<number | NodeJS.Signals | null>();
+  private stopping = false;
+  private readonly timers = new Set<NodeJS.Timeout>();
+
+  constructor(
+    private readonly options: LaunchOptions,
+    private readonly server: RendezvousServer,
+    private readonly token: string,
+  ) {
+    this.watch = new Watch(options.workers, options.timeoutSeconds, seconds());
+  }
+
+  async run(): Promise<number> {
+    const unlisten = listenForEnd((signal) => this.interrupt(signal));
+    let unlistenLosses = () => {};
+    const tick = setInterval(() => this.check(), tickSeconds * 1000);
+    try {
+      for (let rank = 0; rank < this.options.workers; rank++) this.start(rank);
+      // Rank 0 may keep a log.
+      unlistenLosses = listenForLosses((text) => this.workers[0]!.tell({ lost: text }));
+      await Promise.all(this.workers.map((worker) => worker.ended));
+    } finally {
+      clearInterval(tick);
+      for (const timer of this.timers) clearTimeout(timer);
+      for (const worker of this.workers) worker.signal("SIGKILL");
+      unlisten();
+      unlistenLosses();
+    }
+    return this.conclude();
+  }
+
+  private start(rank: number): void {
+    const { options } = this;
+    const worker = new Worker(rank, options.command(rank), {
+      ...process.env,
+      ...options.env,
+      ONEHOUR_RANK: String(rank),
+      ONEHOUR_WORLD_SIZE: String(options.workers),
+      ONEHOUR_LOCAL_RANK: String(rank),
+      ONEHOUR_LOCAL_WORLD_SIZE: String(options.workers),
+      ONEHOUR_RENDEZVOUS: `127.0.0.1:${this.server.port}`,
+      ONEHOUR_TOKEN: this.token,
+      [commandVariable]: commandLine(),
+      [hangupVariable]: ignoresHangup() ? "ignored" : "ends",
+      ONEHOUR_TIMEOUT: String(options.timeoutSeconds),
+      ONEHOUR_LAUNCHER: String(process.pid),
+      ONEHOUR_HEARTBEAT_FD: String(heartbeatFd),
+      ONEHOUR_HEARTBEAT_INTERVAL: String(
+        Math.max(1, Math.round(Math.min(250, (options.timeoutSeconds * 1000) / 10))),
+      ),
+    });
+    this.workers.push(worker);
+    worker.onLine = options.onLine ?? showLine;
+    worker.onHeartbeat = (beat) => this.watch.heartbeat(rank, beat, seconds());
+    worker.onFailure = (failure) => this.fail(failure);
+    worker.onInterrupted = (signal) => this.note(signal);
+    worker.onExit = () => this.watch.finished(rank);
+    worker.obeyed = (code, signal) =>
+      this.obedient.has(code ?? signal) || (signal === "SIGKILL" && this.impatient);
+  }
+
+  private note(signal: EndingSignal): void {
+    this.interruption ??= signal;
+    for (const sent of [signal, forwarded(signal)]) this.obedient.add(sent).add(signalStatus(sent));
+  }
+
+  private fail(failure: Failure): void {
+    // What happens to workers that we are ending ourselves is no news.
+    if (this.stopping || this.verdict !== undefined) return;
+    if (this.interruption !== undefined && failure.secondary) return;
+    this.failures.push(failure);
+    if (failure.secondary) this.after(causeSeconds, () => this.stop());
+    else this.stop();
+  }
+
+  private check(): void {
+    if (this.stopping) return;
+    this.verdict = this.watch.check(seconds(), (rank) => {
+      const key = this.server.waiting(rank)?.key;
+      return key === undefined ? undefined : `at the rendezvous "${key}"`;
+    });
+    if (this.verdict !== undefined) this.stop();
+  }
+
+  private interrupt(signal: EndingSignal): void {
+    this.impatient = this.passedOn;
+    this.passedOn = true;
+    this.note(signal);
+    for (const worker of this.workers) {
+      worker.signal(this.impatient ? "SIGKILL" : forwarded(signal));
+      worker.signal("SIGCONT");
+    }
+  }
+
+  /** Ends all workers: first with SIGTERM, stopped ones continued so that they see it. */
+  private stop(): void {
+    if (this.stopping) return;
+    this.stopping = true;
+    for (const worker of this.workers) {
+      worker.signal("SIGTERM");
+      worker.signal("SIGCONT");
+    }
+    this.after(graceSeconds, () => {
+      for (const worker of this.workers) worker.signal("SIGKILL");
+    });
+  }
+
+  private after(delay: number, action: () => void): void {
+    this.timers.add(setTimeout(action, delay * 1000));
+  }
+
+  /** Tells what went wrong, the cause last. */
+  private conclude(): number {
+    const cause = causeOf(this.failures);
+    const { onFailure = (line) => tell([`onehour: ${line}`]) } = this.options;
+    if (this.verdict !== undefined) {
+      tell(["the run hangs:", ...this.verdict.table]);
+      onFailure(this.verdict.message);
+    } else if (cause !== undefined) {
+      tell(cause.details);
+      onFailure(this.word(cause), cause.code);
+    }
+    if (this.verdict !== undefined || cause !== undefined) return 1;
+    return this.interruption === undefined ? 0 : signalStatus(this.interruption);
+  }
+
+  private word({ rank, message, secondary }: Failure): string {
+    const line = oneLine(message);
+    const named = /^rank (\d+)[ :]/.exec(line)?.[1] === `${rank}` ? line : `rank ${rank}: ${line}`;
+    // Peers that left early broke the connection, although they did not fail.
+    const left = this.workers.flatMap((worker, other) => (worker.succeeded ? [other] : []));
+    const early = secondary && left.length > 0 && this.failures.length < this.workers.length;
+    return early ? `${named}. Before that ${nameRanks(left)} ended with status 0` : named;
+  }
+}
+
+/** One worker process with its output and its heartbeat pipe. */
+class Worker {
+  onLine: (rank: number, line: string, stream: "stdout" | "stderr") => void = () => {};
+  onHeartbeat: (beat: Heartbeat) => void = () => {};
+  onFailure: (failure: Failure) => void = () => {};
+  onInterrupted: (signal: EndingSignal) => void = () => {};
+  onExit: () => void = () => {};
+  /** Whether this is how a worker ends that was asked to. */
+  obeyed: (code: number | null, signal: NodeJS.Signals | null) => boolean = () => false;
+  /** Resolves when the process has ended and its output was read. */
+  readonly ended: Promise<void>;
+  private readonly child: ChildProcess;
+  /** The process ended with status 0. */
+  succeeded = false;
+  private running = true;
+  private reported = false;
+  private lastError = "";
+
+  constructor(
+    private readonly rank: number,
+    command: readonly string[],
+    env: NodeJS.ProcessEnv,
+  ) {
+    // A process group of its own: the terminal's Ctrl-C reaches it through us alone, and what it
+    // starts ends with it.
+    this.child = spawn(process.execPath, [...preloads(), ...command], {
+      env,
+      detached: true,
+      stdio: ["pipe", "pipe", "pipe", "pipe"],
+    });
+    this.child.stdin?.on("error", () => {});
+    const read = [
+      this.eachLine(this.child.stdout, (line) => this.onLine(rank, line, "stdout")),
+      this.eachLine(this.child.stderr, (line) => {
+        if (line.trim() !== "") this.lastError = line.trim();
+        this.onLine(rank, line, "stderr");
+      }),
+      this.eachLine(this.child.stdio?.[heartbeatFd] as Readable | undefined, (line) =>
+        this.hear(line),
+      ),
+    ];
+    this.ended = new Promise((resolve) => {
+      this.child.once("error", (error) => {
+        this.finish();
+        this.report(`could not be started: ${explainSystemError(error) ?? error.message}`, []);
+        resolve();
+      });
+      this.child.once("exit", (code, signal) => {
+        // Before the pid can be anybody else's: whatever the worker left behind in its group.
+        this.signal("SIGKILL");
+        this.succeeded = code === 0;
+        this.finish();
+        const drained = Promise.race([Promise.all(read), delay(drainSeconds)]);
+        void drained.then(() => {
+          if (code !== 0 && !this.obeyed(code, signal))
+            this.report(this.describeEnd(code, signal), []);
+          resolve();
+        });
+      });
+    });
+  }
+
+  /** Writes a line to the worker's standard input. */
+  tell(message: LauncherReport): void {
+    this.child.stdin?.write(`${JSON.stringify(message)}\n`);
+  }
+
+  /** Signals the worker and what it started; nothing after its end. */
+  signal(signal: NodeJS.Signals): void {
+    const { pid } = this.child;
+    if (!this.running || pid === undefined) return;
+    try {
+      process.kill(-pid, signal);
+    } catch {
+      // The group is gone.
+    }
+  }
+
+  private finish(): void {
+    this.running = false;
+    this.onExit();
+  }
+
+  private async eachLine(
+    stream: Readable | null | undefined,
+    take: (line: string) => void,
+  ): Promise<void> {
+    if (!stream) return; // the process could not be started
+    stream.on("error", () => {});
+    for await (const line of createInterface({ input: stream, crlfDelay: Infinity })) take(line);
+  }
+
+  private hear(line: string): void {
+    let message: Partial<Heartbeat & ErrorReport & InterruptionReport>;
+    try {
+      message = JSON.parse(line);
+    } catch {
+      return; // Cut off by the end of the process.
+    }
+    const { progress, waiting, running, error, interrupted } = message;
+    if (isEndingSignal(interrupted)) this.onInterrupted(interrupted);
+    else if (error !== undefined)
+      this.report(error.message, error.stack, error.code, error.secondary);
+    else if (
+      typeof progress === "number" &&
+      typeof waiting === "number" &&
+      typeof running === "number"
+    )
+      this.onHeartbeat({ progress, waiting, running });
+  }
+
+  private report(
+    message: string,
+    details: readonly string[],
+    code?: string,
+    secondary = false,
+  ): void {
+    if (this.reported) return;
+    this.reported = true;
+    const suffix = code === undefined ? "" : ` (${code})`;
+    this.onFailure({ rank: this.rank, message: `${message}${suffix}`, code, details, secondary });
+  }
+
+  private describeEnd(code: number | null, signal: NodeJS.Signals | null): string {
+    const last = this.lastError === "" ? "" : `; the last line of its stderr: ${this.lastError}`;
+    if (signal === "SIGKILL")
+      return `was killed (SIGKILL)${last}. If nobody did that on purpose, memory ran out: see dmesg`;
+    if (signal !== null) return `was ended by ${signal}${last}`;
+    // Node's status for a program that awaits what can never come.
+    const meaning = code === 13 ? ": a top-level await never ended" : "";
+    return `exited with status ${code}${meaning}${last}`;
+  }
+}
+
+/** What tells workers to end: in one that has just begun, SIGUSR1 still opens Node's debugger. */
+function forwarded(signal: EndingSignal): EndingSignal {
+  return signal.startsWith("SIGUSR") ? "SIGTERM" : signal;
+}
+
+function showLine(rank: number, line: string, stream: "stdout" | "stderr"): void {
+  process[stream].write(rank === 0 ? `${line}\n` : `[${rank}] ${line}\n`);
+}
+
+function tell(lines: readonly string[]): void {
+  for (const line of lines) process.stderr.write(`${printable(line)}\n`);
+}
+
+function seconds(): number {
+  return performance.now() / 1000;
+}
+
+function delay(time: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, time * 1000).unref();
+  });
+}

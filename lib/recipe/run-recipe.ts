@@ -1,0 +1,156 @@
+// recipe.json of a run folder: the run's recipe with a digest, and what of it may change on resume.
+
+import { createHash } from "node:crypto";
+import { isAbsolute, join, resolve } from "node:path";
+import { canonicalName } from "../data/dataset.js";
+import { OnehourError } from "../errors.js";
+import { isForbidden } from "../system/exists.js";
+import { readText } from "../system/regular-file.js";
+import { commandLine } from "../text/command.js";
+import { shown } from "../text/words.js";
+import {
+  digestField,
+  parseRecipe,
+  type Recipe,
+  type RecipeInput,
+  sortMilestones,
+  withoutDigest,
+} from "./recipe.js";
+
+export const recipeName = "recipe.json";
+
+/** Fields that may change when a run is resumed; no other may, or it would be another run. */
+const changeable: ReadonlySet<string> = new Set([
+  "out",
+  "steps",
+  "device",
+  "threads",
+  "timeout",
+  "strict",
+  "cudaGraph",
+  "checkpointMinutes",
+]);
+
+/** The fields that may not change, as a checkpoint keeps them. */
+export function fixedFields(recipe: Recipe): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(recipe).filter(([key]) => !changeable.has(key)));
+}
+
+/** Of the fields' values, in whatever order and layout they are written. */
+function digestOf(fields: object): string {
+  const entries = Object.entries(fields).sort(([a], [b]) => (a < b ? -1 : 1));
+  return createHash("sha256").update(JSON.stringify(entries)).digest("hex");
+}
+
+/** The text of recipe.json. */
+export function formatRecipe({ out: _, ...kept }: Recipe): string {
+  const fields = JSON.parse(JSON.stringify(kept)); // as it will be read
+  return `${JSON.stringify({ ...fields, [digestField]: digestOf(fields) }, undefined, 2)}\n`;
+}
+
+/** Fields that a run keeps in another form than they may be typed in, and how to get it. */
+const keptForms: { [Field in keyof RecipeInput]?: (value: never) => unknown } = {
+  dataset: canonicalName,
+  milestones: sortMilestones,
+  init: (file: string) => resolve(file),
+};
+
+/** Whether a value as typed means the one that the run kept. */
+async function isSame(key: string, kept: unknown, typed: unknown): Promise<boolean> {
+  if (JSON.stringify(kept) === JSON.stringify(typed)) return true;
+  const form = keptForms[key as keyof RecipeInput];
+  if (!form || kept === undefined) return false;
+  const [a, b] = [await form(kept as never), await form(typed as never)];
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Whether both values name folders of images: a checkpoint knows whether they are the same ones. */
+const areFolders = (...names: unknown[]) =>
+  names.every((name) => typeof name === "string" && isAbsolute(canonicalName(name)));
+
+/** For what may not change on resume; a recipe.json that was refused is no recipe for another run. */
+const another = (folder: string) =>
+  `start another run from its weights, with a recipe of your own: ${commandLine(
+    ...["train", "--recipe", "RECIPE", "--init", join(folder, "checkpoint.safetensors")],
+    ...["--out", "FOLDER"],
+  )}`;
+
+function refuseRecipe(problem: string): OnehourError {
+  return new OnehourError("ERR_ONEHOUR_RUN_FOLDER", problem);
+}
+
+/** The fields of a recipe.json that is as the run wrote it. */
+function parseStored(folder: string, file: string, text: string): RecipeInput {
+  let stored: unknown;
+  let digest: string;
+  let fields: RecipeInput;
+  try {
+    stored = JSON.parse(text);
+    fields = withoutDigest(Object(stored) as RecipeInput);
+    digest = digestOf(fields);
+  } catch (error) {
+    throw refuseRecipe(
+      `${file} is no recipe (${(error as Error).message}); expected the one that the run wrote. Put ` +
+        `it back, or ${another(folder)}`,
+    );
+  }
+  if ((stored as Record<string, unknown> | null)?.[digestField] !== digest) {
+    throw refuseRecipe(
+      `${file} is not as the run wrote it: its contents do not have its ${digestField}. Put it ` +
+        `back as it was; ${[...changeable].join(", ")} are changed on the command line that ` +
+        `resumes, and for any other field ${another(folder)}`,
+    );
+  }
+  return fields;
+}
+
+/** The recipe of a run folder, with what `input` may change; refuses what it may not. */
+export async function readRunRecipe(folder: string, input: RecipeInput): Promise<RecipeInput> {
+  parseRecipe(input); // refuses what could not be compared
+  const file = join(folder, recipeName);
+  const text = await readText(file).catch((error: Error) => {
+    const advice = isForbidden(error)
+      ? "make it readable for this user"
+      : "expected the one that the run wrote";
+    throw refuseRecipe(`cannot read ${file} (${error.message}); ${advice}`);
+  });
+  const stored = parseStored(folder, file, text);
+  parseRecipe(stored);
+  const { workers = 1, batch = 1, accumulate = 1 } = stored;
+  // Of the same size by another name nothing changes.
+  const merged: Record<string, unknown> = { minibatch: workers * accumulate * batch, ...stored };
+  for (const [key, value] of Object.entries(withoutDigest(input))) {
+    if (value === undefined) continue;
+    const before = merged[key];
+    if (changeable.has(key) || (key === "dataset" && areFolders(before, value))) {
+      merged[key] = value;
+    } else if (!(await isSame(key, before, value))) {
+      throw new OnehourError(
+        "ERR_ONEHOUR_RECIPE",
+        `${key} is ${shown(before)} in ${file}, and ${shown(value)} was asked for; ` +
+          `a resumed run may change ${[...changeable].join(", ")} only. Leave ${key} out, or ` +
+          "start another run",
+      );
+    }
+  }
+  return merged as RecipeInput;
+}
+
+/**
+ * Throws ERR_ONEHOUR_RUN_FOLDER unless a run is the one whose fields a checkpoint keeps: recipe.json may
+ * be another run's, or have been written anew with its digest.
+ */
+export function requireSameRecipe(file: string, kept: Record<string, unknown>, run: Recipe): void {
+  const folder = run.out ?? "";
+  const now: Record<string, unknown> = JSON.parse(JSON.stringify(fixedFields(run)));
+  for (const key of new Set([...Object.keys(kept), ...Object.keys(now)])) {
+    const [before, after] = [kept[key], now[key]];
+    if (JSON.stringify(before) === JSON.stringify(after)) continue;
+    if (key === "dataset" && areFolders(before, after)) continue;
+    throw refuseRecipe(
+      `${key} is ${shown(after)} in ${join(folder, recipeName)}, but ` +
+        `${shown(before)} in the run that saved ${file}. Put recipe.json back as it was, or ` +
+        another(folder),
+    );
+  }
+}

@@ -1,0 +1,394 @@
+// Checkpoints of a run: what they hold, how they are saved without ever leaving none, and read.
+
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { crc32 } from "node:zlib";
+import { OnehourError } from "../errors.js";
+import type { TensorLayout } from "../graph/compile.js";
+import { elements } from "../graph/graph.js";
+import { isAbsent, isForbidden } from "../system/exists.js";
+import { readRegular } from "../system/regular-file.js";
+import { commandLine } from "../text/command.js";
+import { shown } from "../text/words.js";
+import { isThere, keepAs, writeAtomically } from "./files.js";
+import { requireFit, type Shapes } from "./fit.js";
+import { isSealed, unsealed } from "./header-checksum.js";
+import { formatPosition, type Position, parsePosition } from "./position.js";
+import { refuseFile } from "./refuse-file.js";
+import {
+  formatSafetensors,
+  parseSafetensors,
+  type StoredTensor,
+  toFloat32,
+} from "./safetensors.js";
+import { requireSound, unsound } from "./soundness.js";
+
+export const checkpointName = "checkpoint.safetensors";
+export const previousName = "checkpoint.previous.safetensors";
+export const bestName = "best.safetensors";
+/** The program and the version of its format, since which headers have checksums. */
+const producer = "onehour 2";
+const momentumPrefix = "momentum.";
+const rankPrefix = (rank: number) => `rank.${rank}.`;
+
+/** Tensors by torchvision's name, f32 in torchvision's layout. */
+export interface ModelState {
+  /** Parameters and running statistics. */
+  weights: Map<string, Float32Array>;
+  /** Momentum of each parameter; absent in weights from elsewhere. */
+  momentum?: Map<string, Float32Array>;
+  /**
+   * Each rank's own running statistics, where those of `weights` are an average that the run does
+   * not continue from: within an epoch.
+   */
+  ranks?: Map<string, Float32Array>[];
+}
+
+/** What weights were trained on. */
+export interface Origin {
+  /** Fingerprint of the data set. */
+  data?: string;
+  /** Pixels of both sides of an image folder's images, where they are not the usual. */
+  imageSize?: number;
+  /** Fields of the run's recipe that may not change when it is resumed. */
+  recipe?: Record<string, unknown>;
+}
+
+export interface Checkpoint extends ModelState, Origin {
+  /** Absent in weights from elsewhere. */
+  position?: Position;
+  model?: string;
+  /** Whether checksums cover all of it, the header too. */
+  isCovered?: boolean;
+}
+
+/** CRC-32 of a tensor's bytes, in hexadecimal. */
+export function checksum(data: Float32Array): string {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return crc32(bytes).toString(16).padStart(8, "0");
+}
+
+/**
+ * The file's bytes, in pieces. `layouts` gives the shapes, parameters before statistics. Steps are
+ * queued between the checksums of two tensors. Throws ERR_ONEHOUR_NOT_FINITE for what would be refused
+ * when it is read.
+ */
+export async function formatCheckpoint(
+  layouts: readonly TensorLayout[],
+  state: ModelState,
+  position: Position,
+  model: string,
+  origin: Origin = {},
+): Promise<Uint8Array[]> {
+  const tensors = layouts.map(({ name, shape }) => ({
+    name,
+    shape,
+    data: state.weights.get(name)!,
+  }));
+  for (const { name, shape } of layouts) {
+    const data = state.momentum?.get(name);
+    if (data) tensors.push({ name: momentumPrefix + name, shape, data });
+  }
+  for (const [rank, statistics] of (state.ranks ?? []).entries()) {
+    for (const { name, shape } of layouts) {
+      const data = statistics.get(name);
+      if (data) tensors.push({ name: rankPrefix(rank) + name, shape, data });
+    }
+  }
+  const checksums: Record<string, string> = {};
+  for (const { name, data } of tensors) {
+    const problem = unsound(name, data);
+    if (problem !== undefined) throw new OnehourError("ERR_ONEHOUR_NOT_FINITE", problem);
+    checksums[name] = checksum(data);
+    await setImmediate();
+  }
+  const { data, imageSize, recipe } = origin;
+  return formatSafetensors(tensors, {
+    format: "pt",
+    producer,
+    model,
+    ...(data === undefined ? {} : { data }),
+    ...(imageSize === undefined ? {} : { imageSize: String(imageSize) }),
+    ...(recipe === undefined ? {} : { recipe: JSON.stringify(recipe) }),
+    ...formatPosition(position),
+    checksums: JSON.stringify(checksums),
+    ...unsealed,
+  });
+}
+
+/** Each tensor's checksum; none where the file tells of none. */
+function parseChecksums(file: string, text = "{}"): Record<string, unknown> {
+  const checksums = parseObject(text);
+  if (checksums) return checksums;
+  throw refuseFile(file, "its checksums cannot be read", "expected a complete checkpoint");
+}
+
+/** The object of a text in JSON that can be written again; undefined for any other text. */
+function parseObject(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
+    JSON.stringify(value); // fails of what is nested too deep
+    return isObject ? (value as Record<string, unknown>) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a checkpoint's metadata tell beside the position. */
+function parseOrigin(file: string, metadata: Record<string, string>): Origin & { model?: string } {
+  const { model, data, imageSize, recipe } = metadata;
+  const fields = recipe === undefined ? undefined : parseObject(recipe);
+  if (recipe !== undefined && !fields) {
+    throw refuseFile(file, "its recipe cannot be read", "expected a complete checkpoint");
+  }
+  if (imageSize !== undefined && !/^[1-9]\d{0,3}$/.test(imageSize)) {
+    const found = `its imageSize is ${shown(imageSize)}`;
+    throw refuseFile(file, found, "expected a number of pixels");
+  }
+  return {
+    ...(model === undefined ? {} : { model }),
+    ...(data === undefined ? {} : { data }),
+    ...(imageSize === undefined ? {} : { imageSize: Number(imageSize) }),
+    ...(fields ? { recipe: fields } : {}),
+  };
+}
+
+/**
+ * What wrappers of a network put before all of its tensors' names: `module.`, `model.`. No layer of a
+ * residual network holds all of its tensors.
+ */
+function commonPrefix(names: readonly string[]): string {
+  const [first = ""] = names;
+  for (let end = 0; ; ) {
+    const next = first.indexOf(".", end) + 1;
+    if (next === 0 || !names.every((name) => name.startsWith(first.slice(0, next))))
+      return first.slice(0, end);
+    end = next;
+  }
+}
+
+/**
+ * Whether a tensor is one of PyTorch's counters, of batches (`num_batches_tracked`) or of averaged
+ * models (`n_averaged`, beside a wrapper's prefix), or a flag of a wrapper's: scalars, of which a network
+ * has none.
+ */
+function isCounter(name: string, { dtype, shape }: StoredTensor): boolean {
+  const isWhole = /^(I|U|BOOL)/.test(dtype);
+  return (
+    name.endsWith("num_batches_tracked") || shape.length === 0 || (isWhole && elements(shape) === 1)
+  );
+}
+
+/**
+ * Reads a file of weights: a checkpoint of this program, with momentum and position, or weights from
+ * elsewhere under torchvision's names, with a prefix or without. Throws ERR_ONEHOUR_CHECKPOINT when
+ * it cannot be used.
+ */
+export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { shapes: Shapes } {
+  const { tensors, metadata } = parseSafetensors(file, buffer);
+  if (metadata.producer === producer && !isSealed(metadata)) {
+    throw refuseFile(file, "its header lacks its checksum", "expected the bytes that were written");
+  }
+  const checksums = parseChecksums(file, metadata.checksums);
+  const weights = new Map<string, Float32Array>();
+  const momentum = new Map<string, Float32Array>();
+  const ranks = new Map<number, Map<string, Float32Array>>();
+  const shapes: Shapes = new Map();
+  const isOwn = metadata.producer?.startsWith("onehour") === true;
+  const kept = [...tensors].filter(([name, tensor]) => !isCounter(name, tensor));
+  const prefix = isOwn ? "" : commonPrefix(kept.map(([name]) => name));
+  for (const [stored, tensor] of kept) {
+    const name = stored.slice(prefix.length);
+    const data = toFloat32(tensor);
+    if (!data) {
+      throw refuseFile(
+        file,
+        `tensor ${stored} is ${tensor.dtype}`,
+        "expected floating-point tensors",
+      );
+    }
+    if (Object.hasOwn(checksums, name) && checksums[name] !== checksum(data)) {
+      throw refuseFile(
+        file,
+        `tensor ${name} does not have the checksum it was saved with`,
+        "expected the bytes that were written",
+      );
+    }
+    shapes.set(name, tensor.shape);
+    const [, rank, statistic] = /^rank\.(\d+)\.(.+)$/.exec(name) ?? [];
+    if (statistic !== undefined) {
+      const own = ranks.get(Number(rank)) ?? new Map();
+      ranks.set(Number(rank), own.set(statistic, data));
+    } else if (name.startsWith(momentumPrefix)) {
+      momentum.set(name.slice(momentumPrefix.length), data);
+    } else weights.set(name, data);
+  }
+  const isCovered =
+    isSealed(metadata) && kept.every(([name]) => typeof checksums[name] === "string");
+  if (!isOwn) return { weights, shapes, isCovered };
+  return {
+    weights,
+    momentum,
+    ...(ranks.size === 0
+      ? {}
+      : { ranks: Array.from({ length: ranks.size }, (_, rank) => ranks.get(rank) ?? new Map()) }),
+    shapes,
+    position: parsePosition(file, metadata),
+    ...parseOrigin(file, metadata),
+    isCovered,
+  };
+}
+
+/** Reads and parses a file; also the error when it is not there names it. */
+export async function readCheckpoint(file: string): Promise<Checkpoint & { shapes: Shapes }> {
+  let buffer: Buffer;
+  try {
+    buffer = await readRegular(file);
+  } catch (error) {
+    const advice = isForbidden(error)
+      ? "make it readable for this user"
+      : `expected a safetensors file, for example the ${checkpointName} of a run folder`;
+    throw new OnehourError(
+      "ERR_ONEHOUR_CHECKPOINT",
+      `cannot read ${file} (${(error as Error).message}); ${advice}`,
+      { cause: error },
+    );
+  }
+  return parseCheckpoint(file, buffer);
+}
+
+/** A checkpoint that a run can continue from. */
+export type RunState = Checkpoint &
+  Required<Pick<Checkpoint, "momentum" | "position" | "recipe" | "data">>;
+
+/** One that was read, and from which file of the run folder. */
+type FoundState = RunState & { name: string };
+
+/**
+ * Throws unless a run of the model can continue from the file: momentum of every parameter, a position,
+ * what it was trained on, and of each rank that has running statistics of its own all of them.
+ */
+function requireRun(
+  file: string,
+  checkpoint: Checkpoint & { shapes: Shapes },
+  parameters: readonly TensorLayout[],
+  statistics: readonly TensorLayout[],
+  model: string,
+): asserts checkpoint is RunState & { shapes: Shapes } {
+  const { shapes, position, ranks = [], isCovered, recipe, data } = checkpoint;
+  const missing = parameters.find(
+    ({ name, shape }) => String(shapes.get(momentumPrefix + name)) !== String(shape),
+  );
+  if (!position || missing) {
+    throw refuseFile(
+      file,
+      "it holds weights but no run to continue",
+      `start a new run from it: --init ${file}`,
+    );
+  }
+  if (!isCovered || !recipe) {
+    throw refuseFile(
+      file,
+      "no checksums cover all that a run continues from (earlier versions wrote none of the header)",
+      `start a new run from its weights: --init ${file}`,
+    );
+  }
+  if (checkpoint.model !== model || data === undefined) {
+    throw refuseFile(
+      file,
+      checkpoint.model === model
+        ? "it does not tell which data it was trained on"
+        : `its model is ${JSON.stringify(checkpoint.model)}, and this run's is "${model}"`,
+      `start a new run from its weights: --init ${file}`,
+    );
+  }
+  for (const [rank, own] of ranks.entries()) {
+    const lacking = statistics.find(({ name, shape }) => own.get(name)?.length !== elements(shape));
+    if (!lacking) continue;
+    throw refuseFile(
+      file,
+      `it has no tensor ${rankPrefix(rank)}${lacking.name} of [${lacking.shape}], but others of ` +
+        "the ranks' own running statistics",
+      `start a new run from it: --init ${file}`,
+    );
+  }
+}
+
+/** Whether a run folder holds something to continue from. Throws ERR_ONEHOUR_RUN_FOLDER. */
+export function hasCheckpoint(folder: string): boolean {
+  return [checkpointName, previousName].some((name) => isThere(join(folder, name)));
+}
+
+/** Whether one of them can be read, so that --resume will take it. */
+export async function hasWholeCheckpoint(folder: string): Promise<boolean> {
+  for (const name of [checkpointName, previousName]) {
+    const found = await readCheckpoint(join(folder, name)).catch(() => undefined);
+    if (found?.isCovered) return true;
+  }
+  return false;
+}
+
+/**
+ * The state to continue a run folder from: the last checkpoint, or the one before where the last
+ * is torn; `warn` is told so.
+ */
+export async function readLastCheckpoint(
+  folder: string,
+  parameters: readonly TensorLayout[],
+  statistics: readonly TensorLayout[],
+  model: string,
+  warn: (text: string) => void,
+): Promise<FoundState> {
+  const read = async (name: string) => {
+    const file = join(folder, name);
+    const checkpoint = await readCheckpoint(file);
+    const { weights, momentum = [], ranks = [] } = checkpoint;
+    requireSound(file, weights);
+    requireSound(file, momentum, momentumPrefix);
+    for (const [rank, own] of ranks.entries()) requireSound(file, own, rankPrefix(rank));
+    return { name, file, checkpoint };
+  };
+  const found = await read(checkpointName).catch(async (error: OnehourError) => {
+    if (isForbidden(error.cause)) throw error; // it may well be whole
+    const previous = await read(previousName).catch((other: OnehourError) => {
+      throw unreadable(folder, error, other);
+    });
+    warn(`${error.message} Continuing from ${previousName} instead.`);
+    return previous;
+  });
+  requireFit(found.file, found.checkpoint, [...parameters, ...statistics], model);
+  requireRun(found.file, found.checkpoint, parameters, statistics, model);
+  return { ...found.checkpoint, model, name: found.name };
+}
+
+/** The error for a run folder none of whose checkpoints can be read. */
+function unreadable(folder: string, ...errors: OnehourError[]): OnehourError {
+  const there = errors.filter((error) => !isAbsent(error.cause ?? error));
+  const which = there.length === 1 ? "the only checkpoint" : "neither checkpoint";
+  const verb = there.length === 1 ? "cannot" : "can";
+  return new OnehourError(
+    "ERR_ONEHOUR_CHECKPOINT",
+    `${which} of ${folder} ${verb} be read: ${there.map(sentence).join(" ")} Put a whole copy of one ` +
+      `there as ${checkpointName}, or begin the run again elsewhere: ` +
+      commandLine("train", "--recipe", join(folder, "recipe.json"), "--out", "FOLDER"),
+  );
+}
+
+const sentence = ({ message }: Error) => (message.endsWith(".") ? message : `${message}.`);
+
+/**
+ * Saves a checkpoint; the one before is kept as checkpoint.previous.safetensors, unless `isTorn` says
+ * that it is not whole. At every moment at least one complete checkpoint lies in the folder once there
+ * was one.
+ */
+export async function saveCheckpoint(
+  folder: string,
+  pieces: readonly Uint8Array[],
+  isTorn = false,
+): Promise<void> {
+  await writeAtomically(folder, checkpointName, pieces, async () => {
+    if (isTorn || !isThere(join(folder, checkpointName))) return;
+    await keepAs(folder, checkpointName, previousName);
+  });
+}

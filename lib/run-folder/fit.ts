@@ -1,0 +1,99 @@
+// Whether the weights of a file are a model's, but for a head of another number of classes.
+
+import type { TensorLayout } from "../graph/compile.js";
+import { commandLine } from "../text/command.js";
+import { plural } from "../text/words.js";
+import type { Checkpoint } from "./checkpoint.js";
+import { refuseFile } from "./refuse-file.js";
+import { requireSound } from "./soundness.js";
+
+/** Shapes of a file's tensors, by name. */
+export type Shapes = Map<string, readonly number[]>;
+
+/** The layer of the classes: how many a file's weights have, how many the model, and its tensors. */
+export interface OtherHead {
+  given: number;
+  wanted: number;
+  tensors: TensorLayout[];
+}
+
+/** The head, where a file's differs from the model's in the number of classes and in nothing else. */
+export function otherHead(shapes: Shapes, layouts: readonly TensorLayout[]): OtherHead | undefined {
+  const tensors = layouts.filter(({ role }) => role === "linear" || role === "bias");
+  const given = new Set(tensors.map(({ name }) => shapes.get(name)?.[0]));
+  const alike = tensors.every(
+    ({ name, shape }) => String(shapes.get(name)?.slice(1)) === String(shape.slice(1)),
+  );
+  const [classes] = given;
+  const wanted = tensors[0]?.shape[0];
+  if (!alike || given.size !== 1 || !classes || !wanted || classes === wanted) return undefined;
+  return { given: classes, wanted, tensors };
+}
+
+/** What keeps these weights from being a model's; undefined when they fit. */
+function misfit(
+  { shapes, weights }: Checkpoint & { shapes: Shapes },
+  layouts: readonly TensorLayout[],
+): string | undefined {
+  const wanted = new Set(layouts.map(({ name }) => name));
+  for (const { name, shape } of layouts) {
+    const found = shapes.get(name);
+    if (!found) return `it has no tensor ${name}`;
+    if (String(found) !== String(shape)) return `its tensor ${name} is [${found}], not [${shape}]`;
+  }
+  const extra = [...weights.keys()].find((name) => !wanted.has(name));
+  return extra === undefined ? undefined : `the model has no tensor ${extra}`;
+}
+
+/** The same tensors but those of the head. */
+function withoutHead<T>(tensors: ReadonlyMap<string, T>, { tensors: head }: OtherHead) {
+  const names = new Set(head.map(({ name }) => name));
+  return new Map([...tensors].filter(([name]) => !names.has(name)));
+}
+
+/**
+ * Throws ERR_ONEHOUR_CHECKPOINT, naming file and model, unless the weights fit and are sound. With
+ * `head`, which starts anew, those of all other layers need to.
+ */
+export function requireFit(
+  file: string,
+  checkpoint: Checkpoint & { shapes: Shapes },
+  layouts: readonly TensorLayout[],
+  model: string,
+  head?: OtherHead,
+): void {
+  const problem = head ? misfitBeside(checkpoint, layouts, head) : misfit(checkpoint, layouts);
+  if (!problem) {
+    requireSound(file, head ? withoutHead(checkpoint.weights, head) : checkpoint.weights);
+    return;
+  }
+  const wrong = `these are not weights of ${model} for this data set: ${problem}`;
+  const other = otherHead(checkpoint.shapes, layouts);
+  if (other && !head && !misfitBeside(checkpoint, layouts, other)) {
+    throw refuseFile(
+      file,
+      `${wrong}, so they tell ${plural(other.given, "class")} apart and not its ${other.wanted}`,
+      `name a data set of ${plural(other.given, "class")}, or train a new head: ` +
+        commandLine("train", "DATASET", "--init", file),
+    );
+  }
+  const foreign = checkpoint.model !== undefined && checkpoint.model !== model;
+  throw refuseFile(
+    file,
+    wrong,
+    foreign
+      ? `it was saved from ${checkpoint.model}; try --model ${checkpoint.model}`
+      : "name another file",
+  );
+}
+
+function misfitBeside(
+  { shapes, weights }: Checkpoint & { shapes: Shapes },
+  layouts: readonly TensorLayout[],
+  head: OtherHead,
+): string | undefined {
+  return misfit(
+    { shapes: withoutHead(shapes, head), weights: withoutHead(weights, head) },
+    layouts.filter((layout) => !head.tensors.includes(layout)),
+  );
+}

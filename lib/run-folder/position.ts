@@ -1,0 +1,100 @@
+// Where a run stands: as a checkpoint's metadata tell it, and whether a run can stand there at all.
+
+import type { Schedule } from "../schedules/schedule.js";
+import { plural, shown } from "../text/words.js";
+import { refuseFile } from "./refuse-file.js";
+
+/** Where a run stands, beside its tensors. */
+export interface Position {
+  /** Steps done. */
+  step: number;
+  /** Epoch of the last step done. */
+  epoch: number;
+  /** η of the last step done; undefined before the first. */
+  lastLearningRate: number | undefined;
+  seed: number;
+  /** Sum of the losses of that epoch's steps so far. */
+  lossSum: number;
+  /** Seconds that epoch took so far. */
+  epochSeconds: number;
+  /** Seconds the run took so far. */
+  seconds: number;
+}
+
+/** Each field as text; a rate that is not known is left out. */
+export function formatPosition(position: Position): Record<string, string> {
+  const known = Object.entries(position).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(known.map(([key, value]) => [key, String(value)]));
+}
+
+const kinds = {
+  count: { pattern: /^(0|[1-9]\d*)$/, words: "a whole number of 0 or more" },
+  amount: { pattern: /^\d+(\.\d+)?(e[+-]\d+)?$/, words: "a number of 0 or more" },
+};
+
+/** What `formatPosition` wrote; ERR_ONEHOUR_CHECKPOINT for anything else. */
+export function parsePosition(file: string, metadata: Readonly<Record<string, string>>): Position {
+  const read = (key: keyof Position, kind: keyof typeof kinds): number => {
+    const { pattern, words } = kinds[kind];
+    const text = Object.hasOwn(metadata, key) ? metadata[key]! : undefined;
+    if (text === undefined) {
+      throw refuseFile(file, `its ${key} is missing`, "expected a checkpoint of onehour train");
+    }
+    const value = pattern.test(text) ? Number(text) : Number.NaN;
+    if (!Number.isFinite(value) || (kind === "count" && !Number.isSafeInteger(value))) {
+      throw refuseFile(file, `its ${key} is ${shown(text)}`, `expected ${words}`);
+    }
+    return value;
+  };
+  const step = read("step", "count");
+  return {
+    step,
+    epoch: read("epoch", "count"),
+    lastLearningRate: step === 0 ? undefined : read("lastLearningRate", "amount"),
+    seed: read("seed", "count"),
+    lossSum: read("lossSum", "amount"),
+    epochSeconds: read("epochSeconds", "amount"),
+    seconds: read("seconds", "amount"),
+  };
+}
+
+/** What a position follows from. */
+export interface Course {
+  stepsPerEpoch: number;
+  /** Steps of all epochs of the schedule. */
+  steps: number;
+  schedule: Schedule;
+  seed: number;
+}
+
+/** Throws ERR_ONEHOUR_CHECKPOINT unless a run of that course stands there after some step. */
+export function requireOnCourse(
+  file: string,
+  { step, epoch, lastLearningRate, seed: ownSeed }: Position,
+  { stepsPerEpoch, steps, schedule, seed }: Course,
+): void {
+  const last = Math.max(0, step - 1);
+  const expected = {
+    epoch: Math.floor(last / stepsPerEpoch),
+    "last learning rate": step === 0 ? undefined : schedule(last),
+    seed,
+  };
+  const found = { epoch, "last learning rate": lastLearningRate, seed: ownSeed };
+  const advice = "expected a checkpoint of this run";
+  if (step > steps) {
+    throw refuseFile(
+      file,
+      `its step is ${step}, but the run has ${plural(steps, "step")} in all`,
+      advice,
+    );
+  }
+  for (const [what, value] of Object.entries(expected)) {
+    const given = found[what as keyof typeof found];
+    if (given === value) continue;
+    throw refuseFile(
+      file,
+      `its ${what} is ${given}, but after ${plural(step, "step")} this run's is ${value}`,
+      advice,
+    );
+  }
+}

@@ -1,0 +1,109 @@
+// The folder of a run: its name, who writes to it, and its recipe.
+
+import { mkdir, rmdir } from "node:fs/promises";
+import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { OnehourError } from "../errors.js";
+import type { Recipe } from "../recipe/recipe.js";
+import { formatRecipe, recipeName } from "../recipe/run-recipe.js";
+import { exists } from "../system/exists.js";
+import { bestName, checkpointName, previousName } from "./checkpoint.js";
+import { isThere, removeTemporary, replaceFile, unwritable } from "./files.js";
+import { type LockOptions, RunLock } from "./lock.js";
+import { logName, unreadableName } from "./log.js";
+
+/**
+ * Makes `runs/<dataset>-<model>-<date>`, under the first such name that nobody has: of two runs
+ * started at once each gets its own.
+ */
+export async function claimRunFolder(dataset: string, model: string): Promise<string> {
+  const date = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
+  const name = join("runs", `${shortName(dataset)}-${model}-${date}`);
+  for (let i = 1; ; i++) {
+    const folder = i === 1 ? name : `${name}-${i}`;
+    try {
+      await makeFolder(resolve(dirname(folder)));
+      await mkdir(folder);
+      return folder;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw unwritable(folder, error);
+    }
+  }
+}
+
+/** Removes a folder that was claimed for a run which never began. */
+export async function releaseRunFolder(folder: string): Promise<void> {
+  await rmdir(folder).catch(() => {}); // it holds something, and is kept
+}
+
+function holdsRun(folder: string, found: string): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_RUN_FOLDER",
+    `${folder} holds a run already (${found}); continue it with --resume, or name another --out`,
+  );
+}
+
+/** Refuses a folder that holds a run unless it is to be resumed, and one that holds none if it is. */
+export function checkRunFolder(folder: string, resume: boolean): void {
+  const found = [recipeName, logName, checkpointName, previousName].find((name) =>
+    isThere(join(folder, name)),
+  );
+  if (found !== undefined && !resume) throw holdsRun(folder, found);
+  if (resume && !isThere(join(folder, recipeName))) {
+    throw new OnehourError(
+      "ERR_ONEHOUR_RUN_FOLDER",
+      `${folder} holds no run to resume (looked for ${recipeName}); ` +
+        "name the run folder with --out, or start one without --resume",
+    );
+  }
+}
+
+/**
+ * Makes a folder and its parents. Node's own `recursive` tries for ever where a folder can hold
+ * none, such as /proc.
+ */
+async function makeFolder(folder: string): Promise<void> {
+  if (exists(folder)) return;
+  await makeFolder(dirname(folder));
+  await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error; // another run made it meanwhile
+  });
+}
+
+/** A data set's kind, or the name of its folder. */
+function shortName(dataset: string): string {
+  return basename(isAbsolute(dataset) ? dataset : dataset.split(":")[0]!);
+}
+
+/**
+ * Takes the lock of a run folder, which is made where the run is new, and clears away what a crash left
+ * half written. Undefined where a signal ended the wait for it. Throws ERR_ONEHOUR_RUN_FOLDER where
+ * another process holds it, or wrote there before.
+ */
+export async function holdRunFolder(
+  folder: string,
+  resume: boolean,
+  options: LockOptions,
+): Promise<RunLock | undefined> {
+  let lock: RunLock | undefined;
+  try {
+    if (!resume) await makeFolder(resolve(folder));
+    lock = await RunLock.take(folder, options);
+  } catch (error) {
+    throw error instanceof OnehourError ? error : unwritable(folder, error);
+  }
+  if (!lock) return undefined;
+  try {
+    checkRunFolder(folder, resume);
+    const names = [recipeName, logName, unreadableName, checkpointName, previousName, bestName];
+    for (const name of names) await removeTemporary(folder, name);
+    return lock;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+/** Writes recipe.json. */
+export async function writeRecipe(folder: string, recipe: Recipe): Promise<void> {
+  await replaceFile(folder, recipeName, formatRecipe(recipe));
+}

@@ -1,0 +1,142 @@
+// Decoding: every kind of picture against what Pillow makes of it (scripts/oracle-pictures.py).
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
+import { Pictures } from "../../../lib/data/images/pictures.js";
+import { parseSafetensors } from "../../../lib/run-folder/safetensors.js";
+
+const folder = join(import.meta.dirname, "../../fixtures/pictures");
+const { tensors } = parseSafetensors(
+  "crops.safetensors",
+  readFileSync(join(folder, "crops.safetensors")),
+);
+const size = 48;
+const shortSide = 55;
+const bytes = size * size * 3;
+const pictures = new Pictures(2);
+afterAll(() => pictures.dispose());
+
+const floats = (name: string) => new Float64Array(new Uint8Array(tensors.get(name)!.bytes).buffer);
+
+/** Mean difference in grey levels, and the largest. */
+function differences(got: Uint8Array, expected: Uint8Array): { mean: number; most: number } {
+  expect(got.length).toBe(expected.length);
+  let sum = 0;
+  let most = 0;
+  for (let i = 0; i < got.length; i++) {
+    const difference = Math.abs(got[i]! - expected[i]!);
+    sum += difference;
+    most = Math.max(most, difference);
+  }
+  return { mean: sum / got.length, most };
+}
+
+const cases = [...tensors.keys()]
+  .filter((name) => !name.endsWith("/draws"))
+  .map((name) => ({ name, file: name.split("/")[0]!, draws: name.replace(/crop$/, "draws") }));
+
+describe("a picture is what Pillow makes of it, within two grey levels on average", () => {
+  test.each(cases)("$name", async ({ name, file, draws }) => {
+    const target = new Uint8Array(bytes);
+    const crops = name.endsWith("/crop") ? { crops: floats(draws) } : {};
+    const flaws = await pictures.decode({
+      files: [join(folder, file)],
+      target,
+      size,
+      shortSide,
+      ...crops,
+    });
+    expect(flaws).toEqual([]);
+    const { mean } = differences(target, tensors.get(name)!.bytes);
+    expect(mean).toBeLessThan(2);
+  });
+});
+
+test("without a scale of libjpeg's own, every value is within one grey level", async () => {
+  // This crop of 400 × 300 pixels at 48 × 48 is less than twice as large as its output.
+  const small = cases.filter(({ file }) => file === "small.jpg");
+  expect(small.length).toBeGreaterThan(1);
+  for (const { name, draws } of small) {
+    const target = new Uint8Array(bytes);
+    const crops = name.endsWith("/crop") ? { crops: floats(draws) } : {};
+    await pictures.decode({
+      files: [join(folder, "small.jpg")],
+      target,
+      size,
+      shortSide,
+      ...crops,
+    });
+    expect(differences(target, tensors.get(name)!.bytes).most).toBeLessThanOrEqual(1);
+  }
+});
+
+test("a picture's place in the batch and the number of threads change nothing", async () => {
+  const files = ["wide.jpg", "palette.png", "tall.jpg", "grey.jpg"].map((name) =>
+    join(folder, name),
+  );
+  const draws = ["0", "1", "2", "3"].map((i) => floats(`wide.jpg/${i}/draws`));
+  const decode = async (order: number[], by: Pictures) => {
+    const target = new Uint8Array(4 * bytes);
+    const crops = Float64Array.from(order.flatMap((i) => [...draws[i]!]));
+    await by.decode({ files: order.map((i) => files[i]!), target, size, shortSide, crops });
+    return order.map((_, i) => target.slice(i * bytes, (i + 1) * bytes));
+  };
+  const forwards = await decode([0, 1, 2, 3], pictures);
+  const single = new Pictures(1);
+  const backwards = await decode([3, 2, 1, 0], single);
+  single.dispose();
+  expect(backwards.reverse()).toEqual(forwards);
+});
+
+test("what cannot be decoded is told, and what is cut short is decoded as far as it goes", async () => {
+  const names = ["header-only.jpg", "cut.jpg", "text.jpg", "tall.jpg", "cmyk.jpg"];
+  const target = new Uint8Array(names.length * bytes);
+  const files = names.map((name) => join(folder, name));
+  const flaws = await pictures.decode({ files, target, size, shortSide });
+  expect(flaws.map(({ picture, lost }) => [names[picture], lost])).toEqual(
+    [
+      ["cut.jpg", false],
+      ["header-only.jpg", true],
+      ["text.jpg", true],
+    ].sort((a, b) => names.indexOf(a[0] as string) - names.indexOf(b[0] as string)),
+  );
+  expect(flaws.find(({ picture }) => picture === 1)!.reason).toMatch(/premature end/i);
+  // The upper half of the cut picture is that of the whole one.
+  const upper = (of: Uint8Array) => of.subarray(0, bytes / 4);
+  const whole = tensors.get("wide.jpg/evaluation")!.bytes;
+  expect(differences(upper(target.subarray(bytes, 2 * bytes)), upper(whole)).mean).toBeLessThan(2);
+});
+
+test("a file that is not there ends it, by its name", async () => {
+  const request = { files: [join(folder, "none.jpg")], target: new Uint8Array(bytes) };
+  await expect(pictures.decode({ ...request, size, shortSide })).rejects.toMatchObject({
+    code: "ERR_ONEHOUR_DATA",
+    message: expect.stringMatching(/none\.jpg \(No such file/),
+  });
+});
+
+test("a crop and a jitter of one change nothing that jitter does not", async () => {
+  const decode = async (jitters: number[]) => {
+    const target = new Uint8Array(bytes);
+    await pictures.decode({
+      files: [join(folder, "tall.jpg")],
+      target,
+      size,
+      shortSide,
+      crops: floats("tall.jpg/0/draws"),
+      ...(jitters.length > 0 ? { jitters: Float64Array.from(jitters) } : {}),
+    });
+    return target;
+  };
+  const plain = await decode([]);
+  expect(await decode([1, 1, 1])).toEqual(plain);
+  const dark = await decode([0.5, 1, 1]);
+  for (const i of [0, 100, 5000])
+    expect(Math.abs(dark[i]! - plain[i]! / 2)).toBeLessThanOrEqual(0.5);
+  const grey = await decode([1, 1, 0]);
+  for (const i of [0, 99, 3000]) {
+    const [r, g, b] = plain.subarray(3 * Math.floor(i / 3));
+    const luma = Math.round(0.299 * r! + 0.587 * g! + 0.114 * b!);
+    expect(Math.abs(grey[3 * Math.floor(i / 3)]! - luma)).toBeLessThanOrEqual(1);
+  }
+});

@@ -1,9 +1,0 @@
-// A launcher in a process of its own: node launcher.mjs WORKERS TIMEOUT SCRIPT [ARGS].
-import { launch } from "../../../dist/distributed/launch.js";
-
-const [workers, timeout, ...command] = process.argv.slice(2);
-process.exitCode = await launch({
-  workers: Number(workers),
-  timeoutSeconds: Number(timeout),
-  command: () => command,
-});

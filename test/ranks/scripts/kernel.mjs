@@ -1,0 +1,18 @@
+// A step whose collective waits for peers on one stream while a kernel runs on another; rank 1's
+// kernel does not end. On the backend for tests, whose barrier no peer ever comes to.
+import { openBackend } from "../../../dist/device/device.js";
+import { connect } from "../../../dist/ranks/connect.js";
+
+const { rank, worldSize } = await connect();
+console.log(`pid ${process.pid}`);
+const device = openBackend("fake", 1);
+const peers = device.createCommunicator(rank, worldSize, 60);
+const milliseconds = rank === 1 ? 1e6 : 100;
+const text = `onehour-program 1
+name step
+arena temp 64
+comm barrier communicator=peers
+compute sleep milliseconds=${milliseconds}
+`;
+const executor = await device.load([{ name: "step", text }], { communicators: { peers } });
+await executor.submit("step", 0);

@@ -1,0 +1,187 @@
+// What a run folder may have become: damaged logs and checkpoints, and files that may not be read.
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import { hasCheckpoint, saveCheckpoint } from "../../lib/run-folder/checkpoint.js";
+import { holdRunFolder } from "../../lib/run-folder/run-folder.js";
+import type { RunEvent } from "../../lib/train/events.js";
+import { train } from "../../lib/train/train.js";
+import { logOf, temporaryFolder } from "../support/folder.js";
+
+const folder = temporaryFolder();
+const checkpoint = "checkpoint.safetensors";
+const previous = "checkpoint.previous.safetensors";
+const unreadable = "log.unreadable.txt";
+const half = join(folder, "half");
+
+async function resume(out: string, steps = 6, workers?: number) {
+  const texts: string[] = [];
+  const onEvent = (event: RunEvent) => {
+    if (event.type === "message") texts.push(event.text);
+  };
+  const recipe = { out, steps, ...(workers ? { workers } : {}) };
+  const result = await train(recipe, { output: null, resume: true, onEvent }).catch(
+    (error: Error) => error,
+  );
+  return { result, text: texts.join("\n") };
+}
+
+beforeAll(async () => {
+  const dataset = "synthetic:12x12x1:4:224";
+  await train(
+    { dataset, model: "resnet8", batch: 16, steps: 4, device: "cpu", threads: 1, out: half },
+    { output: null },
+  );
+  expect(existsSync(join(half, previous))).toBe(false);
+});
+
+function copyOfHalf(name: string): string {
+  const out = join(folder, name);
+  cpSync(half, out, { recursive: true });
+  return out;
+}
+
+const steps = (out: string) =>
+  logOf(out).flatMap((line) => (line.type === "step" ? [line.step] : []));
+
+test("log lines that are none are kept aside, as they are, and said", async () => {
+  const out = copyOfHalf("log");
+  const log = join(out, "log.jsonl");
+  const [first, ...others] = readFileSync(log, "utf8").trimEnd().split("\n");
+  const torn = others[0]!.slice(0, 30);
+  const bad = [
+    "null",
+    "5",
+    '"text"',
+    "[]",
+    "true",
+    "{}",
+    '{"type":"step"}',
+    '{"type":"step","step":-1,"epoch":0,"loss":1,"lr":1,"momentumFactor":1,"imagesPerSecond":1}',
+    '{"type":"step","step":"0","epoch":0,"loss":1,"lr":1,"momentumFactor":1,"imagesPerSecond":1}',
+    '{"type":"epoch","epoch":0,"trainLoss":1,"top1":"all","top5":1}',
+    '{"type":"other"}',
+    '{"type":["step"]}',
+    '{"__proto__":{"type":"step","step":0}}',
+    torn,
+  ];
+  const bytes = Buffer.from([0xff, 0xfe, 0x00, 0x7b]);
+  const text = [first, "", ...bad, ...others, ""].join("\n");
+  writeFileSync(log, Buffer.concat([Buffer.from(text), bytes])); // cut within a line
+  const { result, text: said } = await resume(out);
+  expect(result).toMatchObject({ status: "finished", steps: 6 });
+  expect(said).toMatch(/warning: 15 lines of log\.jsonl cannot be read; kept in .*unreadable\.txt/);
+  const expected = Buffer.concat([Buffer.from(`${bad.join("\n")}\n`), bytes, Buffer.from("\n")]);
+  expect(readFileSync(join(out, unreadable))).toEqual(expected);
+  expect(steps(out)).toEqual([0, 1, 2, 3, 4, 5]);
+
+  // Later ones come behind them; a log without any says nothing.
+  writeFileSync(log, `${readFileSync(log, "utf8").trimEnd()}\n{"ty\n`);
+  const again = await resume(out, 7);
+  expect(again.text).toMatch(/warning: 1 line of log\.jsonl cannot be read/);
+  expect(readFileSync(join(out, unreadable))).toEqual(
+    Buffer.concat([expected, Buffer.from('{"ty\n')]),
+  );
+  expect((await resume(out, 8)).text).not.toMatch(/warning/);
+});
+
+test("a cut checkpoint with none before it is told as what it is", async () => {
+  const out = copyOfHalf("cut");
+  truncateSync(join(out, checkpoint), 5000);
+  const { result, text } = await resume(out);
+  expect((result as Error).message).toMatch(
+    /^the only checkpoint of .*cut cannot be read: .*checkpoint\.safetensors: .* Put a whole copy .*--recipe/,
+  );
+  expect(text).not.toMatch(/continue with|is kept/);
+  expect(readFileSync(join(out, checkpoint)).length).toBe(5000);
+});
+
+test("with two workers too, and nothing is said to be kept", async () => {
+  const out = join(folder, "cut2");
+  const recipe = { dataset: "synthetic:12x12x1:4:224", model: "resnet8", workers: 2, batch: 8 };
+  const options = { steps: 1, device: "cpu", threads: 1, out } as const;
+  await train({ ...recipe, ...options }, { output: null });
+  truncateSync(join(out, checkpoint), 5000);
+  const { result, text } = await resume(out, 6, 2);
+  expect((result as Error).message).toMatch(/rank 0: the only checkpoint of .*cut2 cannot be read/);
+  expect(text).not.toMatch(/continue with|is kept/);
+});
+
+test("the only checkpoint may be the one before", async () => {
+  const out = copyOfHalf("before");
+  writeFileSync(join(out, previous), "no checkpoint");
+  rmSync(join(out, checkpoint));
+  const { result } = await resume(out);
+  expect((result as Error).message).toMatch(/^the only checkpoint of .*checkpoint\.previous/);
+});
+
+/** Runs as a user who may not read everything, where the tests run as root. */
+async function unprivileged<T>(body: () => Promise<T>): Promise<T> {
+  if (process.geteuid?.() !== 0) return await body();
+  process.seteuid?.(65_534);
+  try {
+    return await body();
+  } finally {
+    process.seteuid?.(0);
+  }
+}
+
+test("a run folder that may not be read is told as that", async () => {
+  chmodSync(folder, 0o755);
+  const out = copyOfHalf("forbidden");
+  chmodSync(out, 0o000);
+  const { result } = await unprivileged(() => resume(out));
+  expect((result as Error).message).toMatch(
+    /^cannot read the run folder .*forbidden \(EACCES: permission denied.*readable for this user/,
+  );
+  const begun = await unprivileged(() =>
+    train({ dataset: "synthetic", out }, { output: null }).catch((error: Error) => error),
+  );
+  expect((begun as Error).message).toMatch(/^cannot read the run folder .*forbidden \(EACCES/);
+  chmodSync(out, 0o755);
+
+  const loop = join(folder, "loop");
+  symlinkSync(loop, loop);
+  expect(((await resume(loop)).result as Error).message).toMatch(/^cannot read .*loop \(ELOOP/);
+  const nothing = join(folder, "nothing");
+  mkdirSync(nothing);
+  expect(((await resume(nothing)).result as Error).message).toMatch(/holds no run to resume/);
+});
+
+test("a folder whose files may not be looked at holds checkpoints for all that is known", async () => {
+  const out = copyOfHalf("closed");
+  chmodSync(out, 0o600); // its names may be listed, and nothing more
+  await unprivileged(async () => {
+    expect(() => hasCheckpoint(out)).toThrow(/^cannot read the run folder .*closed \(EACCES/);
+    await expect(saveCheckpoint(out, [])).rejects.toThrow(/EACCES/);
+    await expect(
+      holdRunFolder(join(out, "inner"), false, { seconds: 0, say: () => {} }),
+    ).rejects.toThrow(/^cannot write to the run folder .*closed\/inner \(EACCES/);
+  });
+  chmodSync(out, 0o755);
+});
+
+test("files that may not be read are no damaged ones", async () => {
+  const out = copyOfHalf("private");
+  chmodSync(out, 0o777);
+  const forbid = async (name: string, message: RegExp) => {
+    chmodSync(join(out, name), 0o000);
+    const { result } = await unprivileged(() => resume(out));
+    expect((result as Error).message).toMatch(message);
+    chmodSync(join(out, name), 0o644);
+  };
+  writeFileSync(join(out, previous), readFileSync(join(out, checkpoint)));
+  await forbid("recipe.json", /^cannot read .*recipe\.json \(EACCES.*; make it readable/);
+  await forbid(checkpoint, /^cannot read .*checkpoint\.safetensors \(EACCES.*; make it readable/);
+  await forbid("log.jsonl", /^cannot read .*log\.jsonl \(EACCES/);
+});

@@ -1,0 +1,60 @@
+// Counts with their nouns, losses, and messages in one line.
+import { expect, test } from "vitest";
+import {
+  counted,
+  lossText,
+  oneLine,
+  plural,
+  printable,
+  shown,
+  warning,
+} from "../../lib/text/words.js";
+
+test("one of a thing is not several", () => {
+  expect([0, 1, 2, 2000].map((n) => plural(n, "step"))).toEqual([
+    ...["0 steps", "1 step", "2 steps", "2000 steps"],
+  ]);
+  expect(counted(2000, "image")).toBe("2,000 images");
+  expect(plural(4, "epoch")).toBe("4 epochs");
+  expect(["batch", "class", "process", "rank"].map((noun) => plural(1, noun))).toEqual([
+    ...["1 batch", "1 class", "1 process", "1 rank"],
+  ]);
+  expect(["batch", "class", "process"].map((noun) => plural(3, noun))).toEqual([
+    ...["3 batches", "3 classes", "3 processes"],
+  ]);
+  expect(plural(0.5, "epoch")).toBe("0.5 epochs");
+});
+
+test("a loss is short, however large", () => {
+  expect([2.30261, 0, 99_999, 256202341306410730000, -1e30, NaN, Infinity].map(lossText)).toEqual([
+    ...["2.3026", "0.0000", "99999.0000", "2.562e20", "-1.000e30", "NaN", "Infinity"],
+  ]);
+});
+
+test("a library's lines are folded into a warning, those that repeat once", () => {
+  const error = "VipsJpeg: premature end of file\nVipsJpeg: premature end of file\r\n  bad seek\n";
+  expect(oneLine(error)).toBe("VipsJpeg: premature end of file; bad seek");
+  expect(warning(error)).toBe("warning: VipsJpeg: premature end of file; bad seek");
+});
+
+test("what a terminal would obey is shown as its code", () => {
+  expect(printable("\x1b[31mred\x07\x7f\u009b2J\u202egnp.exe\ud800 é 漢 🙂")).toBe(
+    "\\x1b[31mred\\x07\\x7f\\x9b2J\\u202egnp.exe\\ud800 é 漢 🙂",
+  );
+  expect(oneLine("a\x1b[2J\nb")).toBe("a\\x1b[2J; b");
+});
+
+test("a value of any kind is shown in short", () => {
+  const endless: unknown[] = [];
+  endless.push(endless);
+  const deep = JSON.parse(`${"[".repeat(50_000)}${"]".repeat(50_000)}`);
+  expect([4, "4", 4n, null, [4], {}, -0, "a\nb"].map(shown)).toEqual([
+    ...["4", '"4"', "4n", "null", "[ 4 ]", "{}", "-0", '"a\\nb"'],
+  ]);
+  expect(shown(endless)).toBe("<ref *1> [ [Circular *1] ]");
+  for (const value of [deep, "x".repeat(1e6), Array(1e5).fill("y".repeat(1e3))])
+    expect(shown(value).length).toBeLessThan(300);
+  expect(oneLine(`begins ${"x".repeat(1e6)} ends`)).toMatch(
+    /^begins x+… \(\S+ characters\) …x+ ends$/,
+  );
+});
