@@ -69,9 +69,6 @@ export interface CompiledModel {
   hash: string;
 }
 
-/** Ops with tensor-core arithmetic that fp32 must not use and tf32 may. */
-const tensorCoreOp = /^(conv2d|linear)/;
-
 /** A program before its memory is planned. */
 export interface Lowered {
   name: string;
@@ -83,8 +80,7 @@ function finish(name: string, g: Graph, options: CompileOptions, arenas: Arena[]
   fuse(g, options.operations);
   prune(g);
   if (options.precision === "tf32")
-    for (const node of g.nodes)
-      if (tensorCoreOp.test(node.op.name)) node.attributes.precision = "tf32";
+    for (const node of g.nodes) if (node.op.products) node.attributes.precision = "tf32";
   return { name, steps: synchronize(g.nodes), arenas };
 }
 

@@ -1,6 +1,7 @@
 // The op graph: values, nodes in execution order, and the description of an op (signature and rules).
 import { OnehourError } from "../errors.js";
 import { type ConstantData, constantType, requireElements } from "./constant.js";
+import type { Instruction } from "./program.js";
 import { inferTypes, operandNames } from "./signature.js";
 
 /** Element types of tensors. */
@@ -94,6 +95,18 @@ export interface Op<Outputs extends string = string> {
    * them.
    */
   readonly replaces?: Readonly<Record<string, readonly string[]>>;
+  /**
+   * Multiply-adds of an op that is a sum of products, from the shapes of its operands. Such an op may
+   * compute on tensor cores, and a vendor's library wholly in its operands' type.
+   */
+  readonly products?: (shapes: Readonly<Record<string, readonly number[]>>) => number;
+  /**
+   * The instructions that compute the same. Fusion alone makes such an op, where the backend has a
+   * kernel for it.
+   */
+  readonly expand?: (instruction: Instruction) => Instruction[];
+  /** Whether it exchanges data between ranks. */
+  readonly communicates?: true;
   /** For the result's type only. */
   readonly outputs?: readonly Outputs[];
 }

@@ -6,16 +6,19 @@ import { cast } from "./elementwise.js";
 export const allReduceOp = defineOp<"x">({
   name: "all-reduce",
   signature: "x:f32[...] -> x:f32[...]",
+  communicates: true,
 });
 
 export const allGatherOp = defineOp<"y">({
   name: "all-gather",
   signature: "x:f32[1,L] -> y:f32[G,L]",
+  communicates: true,
 });
 
 export const broadcastOp = defineOp<"x">({
   name: "broadcast",
   signature: "x:f32[...] -> x:f32[...]",
+  communicates: true,
 });
 
 /** A group of ranks: its communicator's name, size and the stream that its collectives run on. */

@@ -1,7 +1,9 @@
 // Two-dimensional convolution, NHWC images and KRSC filters, and its two gradients.
-import type { Attributes, Bindings, Value } from "../graph/graph.js";
-import { defineOp } from "../graph/graph.js";
+import type { Attributes, Bindings, Op, Value } from "../graph/graph.js";
+import { defineOp, elements } from "../graph/graph.js";
+import type { Operand } from "../graph/program.js";
 import { shapeError } from "../graph/signature.js";
+import { batchNormStatistics } from "./batch-norm.js";
 
 /** One number for both axes, or [vertical, horizontal]. */
 export type Pair = number | readonly [number, number];
@@ -30,20 +32,29 @@ export function slide(op: string) {
   };
 }
 
+/** A product for each element of `result`, the output or its gradient, and of one of the filters. */
+const products =
+  (result: string, filters: string): NonNullable<Op["products"]> =>
+  (shapes) =>
+    elements(shapes[result] ?? []) * elements((shapes[filters] ?? []).slice(1));
+
 export const conv2dBackwardWeight = defineOp<"dw">({
   name: "conv2d-backward-weight",
   signature: "x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,C] -> dw:f32[K,R,S,C]",
+  products: products("dy", "dw"),
 });
 
 export const conv2dBackwardData = defineOp<"dx">({
   name: "conv2d-backward-data",
   signature: "dy:T[N,P,Q,K] w:T[K,R,S,C] -> dx:T[N,H,W,C]",
+  products: products("dy", "w"),
 });
 
 export const conv2dOp = defineOp<"y">({
   name: "conv2d",
   signature: "x:T[N,H,W,C] w:T[K,R,S,C] -> y:T[N,P,Q,K]",
   derive: slide("conv2d"),
+  products: products("y", "w"),
   // The weight's gradient first: x is free afterwards, before dx takes its room.
   gradient: ({ inputs, attributes }, { y: dy }, wants) => {
     const { x, w } = inputs as { x: Value; w: Value };
@@ -66,6 +77,20 @@ export const conv2dStatistics = defineOp<"y" | "statistics">({
   name: "conv2d-statistics",
   signature: "x:T[N,H,W,C] w:T[K,R,S,C] -> y:T[N,P,Q,K] statistics:f32[1,2K+1]",
   derive: slide("conv2d-statistics"),
+  products: products("y", "w"),
+  expand: (fused) => {
+    const [y, statistics] = fused.outputs as [Operand, Operand];
+    return [
+      { ...fused, op: conv2dOp.name, outputs: [y] },
+      {
+        ...fused,
+        op: batchNormStatistics.name,
+        attributes: {},
+        inputs: [{ ...y, name: "x" }],
+        outputs: [statistics],
+      },
+    ];
+  },
 });
 
 /**

@@ -1,21 +1,24 @@
 // The fully connected layer and its gradients.
 import type { Value } from "../graph/graph.js";
-import { defineOp } from "../graph/graph.js";
+import { defineOp, elements } from "../graph/graph.js";
 import { cast } from "./elementwise.js";
 
 export const linearBackwardWeight = defineOp<"dw" | "db">({
   name: "linear-backward-weight",
   signature: "x:T[N,C] dy:T[N,K] dw?:f32[K,C] db?:f32[K] -> dw:f32[K,C] db:f32[K]",
+  products: ({ x = [], dw = [] }) => (x[0] ?? 0) * elements(dw),
 });
 
 export const linearBackwardData = defineOp<"dx">({
   name: "linear-backward-data",
   signature: "dy:T[N,K] w:T[K,C] -> dx:T[N,C]",
+  products: ({ dx = [], w = [] }) => elements(dx) * (w[0] ?? 0),
 });
 
 export const linearOp = defineOp<"y">({
   name: "linear",
   signature: "x:T[N,C] w:T[K,C] b:f32[K] -> y:f32[N,K]",
+  products: ({ x = [], w = [] }) => (x[0] ?? 0) * elements(w),
   gradient: ({ inputs }, d, wants) => {
     const { x, w } = inputs as { x: Value; w: Value };
     const dy = d.y!.dtype === x.dtype ? d.y! : cast(d.y!, x.dtype);

@@ -2,11 +2,10 @@
 import type { StepSettings } from "../bench/contender.js";
 import { compileStep } from "../bench/step.js";
 import { workOf } from "../bench/traffic.js";
-import type { Device } from "../device/device.js";
 import { elements } from "../graph/graph.js";
 import { parse } from "../graph/parse.js";
 import type { Instruction, Operand } from "../graph/program.js";
-import { expansions } from "./expected.js";
+import { book, convolutions } from "../ops/book.js";
 
 /** A convolution of the model, with its lines of the step, each kind once. */
 export interface ConvolutionShape {
@@ -33,7 +32,7 @@ function labelOf(instruction: Instruction): string {
 
 /** The convolutions of a training step, those that move most bytes first. */
 export function shapesOf(
-  device: Pick<Device, "operations"> & { properties: { channelMultiple: number } },
+  device: { operations: ReadonlySet<string>; properties: { channelMultiple: number } },
   settings: StepSettings,
 ): ConvolutionShape[] {
   const { operations, properties } = device;
@@ -45,7 +44,7 @@ export function shapesOf(
     { counts: Map<string, number>; lines: Map<string, Instruction> }
   >();
   for (const line of instructions) {
-    if (!line.op.startsWith("conv2d")) continue;
+    if (!convolutions.has(line.op)) continue;
     const label = labelOf(line);
     const { counts, lines } = shapes.get(label) ?? { counts: new Map(), lines: new Map() };
     shapes.set(label, { counts, lines });
@@ -86,7 +85,7 @@ function productOf(instruction: Instruction): Instruction[] {
 
 /** All that computes what a line computes, or a part of it. */
 export const formsOf = (line: Instruction): Instruction[] => [
-  ...(expansions[line.op]?.(line) ?? []),
+  ...(book.get(line.op)?.expand?.(line) ?? []),
   line,
   ...productOf(line),
 ];

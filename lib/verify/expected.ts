@@ -7,25 +7,9 @@ import { fileURLToPath } from "node:url";
 import type { Device } from "../device/device.js";
 import { operandBytes } from "../graph/parse.js";
 import { type Instruction, type Operand, print } from "../graph/program.js";
+import { book } from "../ops/book.js";
 import type { OpCase } from "./op-check.js";
 import { load, outputsOf, type Placement, place, runPlaced } from "./placement.js";
-
-/** Instructions that the CPU has no kernel for, as those that it has. */
-export const expansions: Readonly<Record<string, (instruction: Instruction) => Instruction[]>> = {
-  "conv2d-statistics": (fused) => {
-    const [y, statistics] = fused.outputs as [Operand, Operand];
-    return [
-      { ...fused, op: "conv2d", outputs: [y] },
-      {
-        ...fused,
-        op: "batch-norm-statistics",
-        attributes: {},
-        inputs: [{ ...y, name: "x" }],
-        outputs: [statistics],
-      },
-    ];
-  },
-};
 
 /** The instructions of a program that are compared. */
 export const comparedOf = ({ program }: OpCase): Instruction[] =>
@@ -34,7 +18,7 @@ export const comparedOf = ({ program }: OpCase): Instruction[] =>
 /** Each instruction of a case as the CPU computes it, in one part or several. */
 function partsOf(opCase: OpCase): Placement[][] {
   return comparedOf(opCase).map((instruction, i) =>
-    (expansions[instruction.op]?.(instruction) ?? [instruction]).map((part, j) =>
+    (book.get(instruction.op)?.expand?.(instruction) ?? [instruction]).map((part, j) =>
       place(`line-${i}-${j}`, part),
     ),
   );

@@ -4,8 +4,7 @@ import type { Device } from "../device/device.js";
 import { float32FromBf16 } from "../graph/graph.js";
 import { operandBytes } from "../graph/parse.js";
 import type { Instruction, Operand, Program } from "../graph/program.js";
-import * as batchNorm from "../ops/batch-norm.js";
-import * as elementwise from "../ops/elementwise.js";
+import { book } from "../ops/book.js";
 import { relativeError } from "./compare.js";
 import { bytesOf, comparedOf, type Expected } from "./expected.js";
 import { load, outputsOf, type Placement, place, runPlaced, strayWrite } from "./placement.js";
@@ -38,22 +37,12 @@ const tolerances = { fp32: 2e-5, tf32: 2 ** -10, bf16: 2 ** -8 };
 /** No element may be wrong by more than so many tolerances, relative to it and the root mean square. */
 const elementFactor = 16;
 
-/** Ops that a vendor's library may compute wholly in the type of their operands. */
-const product = /^(conv2d|linear)/;
-
-/** Ops whose outputs may take the bytes of an input, by the planner's choice. */
-const replacing = new Map(
-  [...Object.values(batchNorm), ...Object.values(elementwise)].flatMap((op) =>
-    typeof op === "object" && op.replaces !== undefined ? [[op.name, op.replaces] as const] : [],
-  ),
-);
-
 function toleranceOf(instruction: Instruction, output: Operand): number {
   const { op, attributes, inputs, outputs } = instruction;
   if (attributes.precision === "tf32") return tolerances.tf32;
   if (output.dtype === "bf16") return tolerances.bf16;
   const isLow = [...inputs, ...outputs].some(({ dtype }) => dtype === "bf16");
-  return isLow && product.test(op) ? tolerances.bf16 : tolerances.fp32;
+  return isLow && book.get(op)?.products ? tolerances.bf16 : tolerances.fp32;
 }
 
 function numbersOf(bytes: Uint8Array, dtype: Operand["dtype"]): ArrayLike<number> {
@@ -93,7 +82,7 @@ function compare(
 /** The instruction as it stands, and once for each input whose bytes an output may take. */
 function variantsOf(name: string, instruction: Instruction): Placement[] {
   const variants = [place(name, instruction)];
-  for (const [output, inputs] of Object.entries(replacing.get(instruction.op) ?? {})) {
+  for (const [output, inputs] of Object.entries(book.get(instruction.op)?.replaces ?? {})) {
     const written = instruction.outputs.find((operand) => operand.name === output);
     for (const input of inputs) {
       const read = instruction.inputs.find((operand) => operand.name === input);

@@ -4,16 +4,16 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { defaultThreads } from "../device/cores.js";
 import { openBackend } from "../device/device.js";
-import { loadAddon } from "../device/native.js";
-import { dataName, expansions, resultsOf } from "./expected.js";
+import { book } from "../ops/book.js";
+import { dataName, resultsOf } from "./expected.js";
 import { opCases } from "./op-cases.js";
 
 const folder = process.argv[2]!;
 mkdirSync(folder, { recursive: true });
 using reference = openBackend("cpu", defaultThreads());
 let [count, total] = [0, 0];
-// The CUDA backend, which may not be built here, has what is emulated and what the CPU lacks.
-const operations = new Set([...loadAddon("emulated").operations(), ...Object.keys(expansions)]);
+// The CUDA backend, which may not be built here, has all of them.
+const operations = new Set(book.keys());
 // Large ones are computed where the GPU is, in less time than it takes to carry them.
 for (const opCase of opCases({ operations, channelMultiple: 4, small: true, tf32: false })) {
   const results = await resultsOf(opCase, reference);

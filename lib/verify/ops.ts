@@ -4,13 +4,11 @@
 
 import { defaultThreads } from "../device/cores.js";
 import { type Device, openBackend } from "../device/device.js";
+import { book } from "../ops/book.js";
 import { computed, recorded } from "./expected.js";
 import { opCases } from "./op-cases.js";
 import { checkOps, type OpFinding } from "./op-check.js";
 import { runPart } from "./report.js";
-
-/** Exchanges between ranks; the part `ranks` compares them. */
-const collectives = new Set(["all-reduce", "all-gather", "broadcast"]);
 
 /** Kernels with shared memory, whose races compute-sanitizer looks for. */
 const sharing = /^(BN|1000 classes|7 classes|3×3 pool)/;
@@ -60,8 +58,10 @@ await runPart("ops", async (report) => {
 
   report.check("programs were compared", cases > 0, "the part's time was over before the first");
   if (sanitizing === undefined)
+    // The part `ranks` compares exchanges between ranks.
     for (const op of operations)
-      if (!collectives.has(op)) report.check(`${op} was compared`, seen.has(op), "no case has it");
+      if (!book.get(op)?.communicates)
+        report.check(`${op} was compared`, seen.has(op), "no case has it");
   const errors = [...worst.values()].filter(({ tolerance }) => tolerance > 0);
   report.record(
     "worst",

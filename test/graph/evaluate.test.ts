@@ -4,8 +4,8 @@ import type { Device, Executor } from "../../lib/device/device.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import { bf16FromFloat32, float32FromBf16, Graph, type Value } from "../../lib/graph/graph.js";
 import { parse } from "../../lib/graph/parse.js";
+import { commonOps } from "../../lib/ops/book.js";
 import { add, allReduce, cast, relu, sgd } from "../../lib/ops/index.js";
-import { operations } from "./options.js";
 import { replay, Symbols } from "./replay.js";
 
 /** Runs nothing: `output` and `state` keep what is written into them here. */
@@ -26,7 +26,7 @@ function recorder(fill: (memory: Record<string, Uint8Array>) => void = () => {})
     },
   };
   const device: Partial<Device> = {
-    operations,
+    operations: commonOps,
     load: async ([program]) => {
       record.text = program!.text;
       for (const { name, bytes } of parse(record.text).arenas) memory[name] = new Uint8Array(bytes);

@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { fuse, prune } from "../../lib/graph/fuse.js";
 import { Graph, Storage, type Value } from "../../lib/graph/graph.js";
+import { book, commonOps } from "../../lib/ops/book.js";
 import { add, allReduce, batchNorm, conv2d, maxPool, relu } from "../../lib/ops/index.js";
-import { operations } from "./options.js";
 
 const names = (g: Graph) => g.nodes.map(({ op }) => op.name);
 const node = (g: Graph, op: string, which = 0) => g.nodes.filter((n) => n.op.name === op)[which]!;
@@ -38,10 +38,7 @@ function network(): Network {
 }
 
 /** Builds, differentiates with respect to x, fuses. */
-function trained(
-  build: (n: Network) => Value,
-  has = operations,
-): { g: Graph; x: Value; dy: Value } {
+function trained(build: (n: Network) => Value, has = commonOps): { g: Graph; x: Value; dy: Value } {
   const n = network();
   const y = build(n);
   const dy = n.g.input(y.shape);
@@ -58,7 +55,7 @@ describe("forward", () => {
     const residual = g.input(x.shape);
     const y = norm(x, { relu: true, residual });
     keep(y);
-    fuse(g, operations);
+    fuse(g, commonOps);
     expect(names(g)).toEqual(["batch-norm-statistics", "batch-norm-finalize", "batch-norm-apply"]);
     const apply = node(g, "batch-norm-apply");
     expect(apply.attributes.relu).toBe(1);
@@ -70,7 +67,7 @@ describe("forward", () => {
   it("in inference too", () => {
     const { g, x, norm } = network();
     keep(norm(x, { relu: true, residual: x, training: false }));
-    fuse(g, operations);
+    fuse(g, commonOps);
     expect(names(g)).toEqual(["batch-norm-inference"]);
   });
 
@@ -87,7 +84,7 @@ describe("forward", () => {
     const { g, x, norm } = network();
     const between = norm(x);
     keep(relu(between), between);
-    fuse(g, operations);
+    fuse(g, commonOps);
     expect(names(g).slice(2)).toEqual(["batch-norm-apply", "relu"]);
   });
 
@@ -95,7 +92,7 @@ describe("forward", () => {
     const { g, x, norm } = network();
     const [a, b] = [norm(x), norm(x)];
     keep(relu(add(a, b)));
-    fuse(g, operations);
+    fuse(g, commonOps);
     expect(names(g).filter((op) => op === "batch-norm-apply" || op === "add")).toEqual([
       "batch-norm-apply",
       "batch-norm-apply",
@@ -106,9 +103,9 @@ describe("forward", () => {
   it("a convolution yields the statistics where the backend can", () => {
     const { g, x, norm } = network();
     keep(norm(conv2d(x, g.input([8, 1, 1, 8]))));
-    fuse(g, operations);
+    fuse(g, commonOps);
     expect(names(g).slice(0, 2)).toEqual(["conv2d", "batch-norm-statistics"]);
-    fuse(g, new Set([...operations, "conv2d-statistics"]));
+    fuse(g, new Set(book.keys()));
     expect(names(g)).toEqual(["conv2d-statistics", "batch-norm-finalize", "batch-norm-apply"]);
     expect(node(g, "batch-norm-finalize").inputs.statistics).toBe(
       node(g, "conv2d-statistics").outputs.statistics,
@@ -120,7 +117,7 @@ describe("forward", () => {
     const x = g.input([4]);
     const sum = allReduce(relu(x), { communicator: "c" });
     keep(sum);
-    fuse(g, operations);
+    fuse(g, commonOps);
     expect(names(g)).toEqual(["relu", "all-reduce"]);
     expect(g.nodes[0]!.outputs.y!.storage).toBe(sum.storage);
   });
@@ -130,7 +127,7 @@ describe("forward", () => {
     const x = g.input([4]);
     const h = relu(x);
     keep(add(allReduce(h, { communicator: "c" }), h), allReduce(x, { communicator: "c" }));
-    fuse(g, operations);
+    fuse(g, commonOps);
     expect(names(g).filter((op) => op === "copy")).toHaveLength(2);
   });
 });
@@ -197,7 +194,7 @@ describe("backward", () => {
   });
 
   it("stays apart where the backend has not the kernels", () => {
-    const has = new Set([...operations].filter((op) => op !== "batch-norm-backward"));
+    const has = new Set([...commonOps].filter((op) => op !== "batch-norm-backward"));
     const { g } = trained(({ x, norm }) => norm(x, { relu: true }), has);
     expect(names(g).slice(-3)).toEqual([
       "relu-backward",

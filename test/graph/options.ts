@@ -1,39 +1,8 @@
-// Options and names that the tests of compiled programs share.
+// Options that the tests of compiled programs share.
 import type { CompileOptions } from "../../lib/graph/compile.js";
 import type { Model } from "../../lib/models/model.js";
 import { models } from "../../lib/models/resnet.js";
-
-/** Ops that every backend has. */
-export const operations: ReadonlySet<string> = new Set([
-  "add",
-  "all-gather",
-  "all-reduce",
-  "batch-norm-apply",
-  "batch-norm-backward",
-  "batch-norm-finalize",
-  "batch-norm-inference",
-  "batch-norm-reduce",
-  "batch-norm-statistics",
-  "broadcast",
-  "conv2d",
-  "conv2d-backward-data",
-  "conv2d-backward-weight",
-  "copy",
-  "global-average-pool",
-  "global-average-pool-backward",
-  "linear",
-  "linear-backward-data",
-  "linear-backward-weight",
-  "max-pool",
-  "max-pool-backward",
-  "normalize-input",
-  "relu",
-  "relu-backward",
-  "scale",
-  "sgd",
-  "softmax-cross-entropy",
-  "softmax-cross-entropy-backward",
-]);
+import { commonOps } from "../../lib/ops/book.js";
 
 export const imagenetMean = [0.485, 0.456, 0.406];
 
@@ -61,7 +30,7 @@ export function optionsFor(model: Model, changes: Partial<CompileOptions> = {}):
     labelSmoothing: 0,
     mean: small ? [0.286] : imagenetMean,
     std: small ? [0.353] : [0.229, 0.224, 0.225],
-    operations,
+    operations: commonOps,
     channelMultiple: small ? 1 : 4,
     slots: 2,
     ...changes,

@@ -3,6 +3,7 @@
 import type { ArenaName, StreamName } from "../../lib/graph/graph.js";
 import { operandBytes } from "../../lib/graph/parse.js";
 import type { Operand, Program } from "../../lib/graph/program.js";
+import { book } from "../../lib/ops/book.js";
 
 /** Bytes [start, end) of an arena: part of a symbol, who wrote it, who has read it since. */
 interface Segment {
@@ -97,21 +98,6 @@ const arenaNames: readonly ArenaName[] = [
   "temp",
 ];
 
-/** Outputs that may take the place of an input of another name. */
-const mayReplace = new Set([
-  "add y a",
-  "add y b",
-  "batch-norm-apply y residual",
-  "batch-norm-backward dx dz",
-  "batch-norm-inference y residual",
-  "batch-norm-inference y x",
-  "batch-norm-reduce dz dy",
-  "batch-norm-reduce dz dy2",
-  "relu y x",
-  "relu-backward dx dy",
-  "scale y x",
-]);
-
 const end = (operand: Operand) => operand.offset + operandBytes(operand);
 
 /** A tensor that several writers made, or a part of one. */
@@ -183,7 +169,7 @@ export function replay(program: Program, symbols: Symbols): Replay {
         if (!overlap(output, input)) continue;
         const exact = output.offset === input.offset && end(output) === end(input);
         const allowed =
-          input.name === output.name || mayReplace.has(`${op} ${output.name} ${input.name}`);
+          input.name === output.name || book.get(op)?.replaces?.[output.name]?.includes(input.name);
         if (!exact || !allowed) complain(`${describe(output)} overlaps ${describe(input)}`);
       }
     }

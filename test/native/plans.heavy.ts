@@ -9,8 +9,8 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type CompileOptions, compile } from "../../lib/graph/compile.js";
-import { conv2dStatistics } from "../../lib/ops/conv.js";
-import { modelOf, operations, optionsFor } from "../graph/options.js";
+import { book } from "../../lib/ops/book.js";
+import { modelOf, optionsFor } from "../graph/options.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const build = join(root, "build/cmake");
@@ -21,7 +21,7 @@ const minutes = 60_000;
 /** Lines of convolutions, and what else a program needs. */
 function convolutions(name: string, precision: CompileOptions["precision"], batch: number) {
   const model = modelOf(name);
-  const fused = new Set([...operations, conv2dStatistics.name]);
+  const fused = new Set(book.keys());
   const { programs } = compile(
     model,
     optionsFor(model, { precision, batch, operations: fused, channelMultiple: 4 }),

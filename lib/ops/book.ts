@@ -1,0 +1,31 @@
+// The op book: every op by name, from the files of this folder. Whatever lists ops reads them here.
+import type { Op } from "../graph/graph.js";
+import * as batchNorm from "./batch-norm.js";
+import * as collective from "./collective.js";
+import * as conv from "./conv.js";
+import * as elementwise from "./elementwise.js";
+import * as linear from "./linear.js";
+import * as loss from "./loss.js";
+import * as pool from "./pool.js";
+import * as sgd from "./sgd.js";
+
+const files = [batchNorm, collective, conv, elementwise, linear, loss, pool, sgd];
+
+function isOp(exported: unknown): exported is Op {
+  return typeof exported === "object" && exported !== null && "signature" in exported;
+}
+
+const opsOf = (file: Record<string, unknown>): Op[] => Object.values(file).filter(isOp);
+
+/** Every op by the name that it has in the program text. */
+export const book: ReadonlyMap<string, Op> = new Map(
+  files.flatMap(opsOf).map((op) => [op.name, op]),
+);
+
+/** Convolutions and their gradients. */
+export const convolutions: ReadonlySet<string> = new Set(opsOf(conv).map(({ name }) => name));
+
+/** Ops that every backend has a kernel for: all but those that fusion alone makes. */
+export const commonOps: ReadonlySet<string> = new Set(
+  [...book.values()].filter(({ expand }) => expand === undefined).map(({ name }) => name),
+);
