@@ -21,12 +21,20 @@ export {
 } from "./device/device.js";
 export { NativeError, OnehourError } from "./errors.js";
 export { gradient } from "./graph/autodiff.js";
-export { type CompiledModel, type CompileOptions, compile } from "./graph/compile.js";
+export {
+  type CompiledModel,
+  type CompileOptions,
+  compile,
+  type Target,
+  type Update,
+} from "./graph/compile.js";
 export { evaluate, type TensorData } from "./graph/evaluate.js";
 export { type DataType, Graph, type Value } from "./graph/graph.js";
 export type { Model, ModelBuilder } from "./models/model.js";
 export { models, resnet } from "./models/resnet.js";
 export * from "./ops/index.js";
+export { optimizers } from "./ops/optimizers/index.js";
+export type { MomentumSettings, Optimizer, OptimizerBuilder } from "./ops/optimizers/optimizer.js";
 export { type ConnectOptions, connect, type World } from "./ranks/connect.js";
 export { type LaunchOptions, launch } from "./ranks/launch.js";
 export type { Recipe, RecipeInput } from "./recipe/recipe.js";

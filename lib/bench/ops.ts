@@ -131,11 +131,8 @@ function countOps(options: OpsOptions): OpsResult {
   const kind = device === "auto" ? expectDevice(device).kind : device;
   const settings = settingsOf(options, { kind });
   const operations = new Set(loadAddon(kind).operations());
-  const compiled = compileStep(
-    settings,
-    { operations, channelMultiple: channelMultiples[kind] },
-    1,
-  );
+  const properties = { channelMultiple: channelMultiples[kind] };
+  const compiled = compileStep(settings, { operations, properties }, 1);
   return { settings, device: kind, repeats: 0, ...resultsOf(readProgram(compiled)) };
 }
 
@@ -145,9 +142,8 @@ export async function measureOps(
   settings: StepSettings,
   repeats: number,
 ): Promise<OpsResult> {
-  const { operations, properties } = device;
-  const { name, channelMultiple } = properties;
-  const compiled = compileStep(settings, { operations, channelMultiple }, 1);
+  const { name } = device.properties;
+  const compiled = compileStep(settings, device, 1);
   using executor = await loadStep(device, compiled, settings);
   for (let i = 0; i < 2; i++) await executor.submit(program, 0); // warm-up
   const timings = await executor.measure(program, 0, repeats);

@@ -1,8 +1,9 @@
 // The training step that benchmarks run: compiled, loaded, with weights and images in place.
 import { randomBytes } from "node:crypto";
 import type { Device, Executor, NativeCommunicator } from "../device/device.js";
-import { type CompiledModel, compile } from "../graph/compile.js";
+import { type CompiledModel, compile, type Target } from "../graph/compile.js";
 import { resnet } from "../models/resnet.js";
+import { optimizers } from "../ops/optimizers/index.js";
 import { initialWeights } from "../train/initialize.js";
 import { writeWeights } from "../train/state.js";
 import type { StepSettings } from "./contender.js";
@@ -10,26 +11,16 @@ import type { StepSettings } from "./contender.js";
 /** The step's programs for a device with these kernels. */
 export function compileStep(
   { model, images, classes, batch, precision }: StepSettings,
-  device: { operations: ReadonlySet<string>; channelMultiple: number },
+  device: Target,
   workers: number,
 ): CompiledModel {
-  return compile(resnet(model, { images, classes }), {
-    batch,
-    accumulate: 1,
-    workers,
-    syncBatchNorm: 1,
-    precision,
-    momentum: 0.9,
-    momentumForm: "gradient",
-    nesterov: true,
-    weightDecay: 1e-4,
-    labelSmoothing: 0,
-    mean: Array(images.channels).fill(0.5),
-    std: Array(images.channels).fill(0.25),
-    operations: device.operations,
-    channelMultiple: device.channelMultiple,
-    slots: 2,
-  });
+  const { channels } = images;
+  const [mean, std] = [Array(channels).fill(0.5), Array(channels).fill(0.25)];
+  return compile(
+    resnet(model, { channels, classes }),
+    { device, image: images, mean, std, batch, workers, precision },
+    { optimizer: optimizers.sgd() },
+  );
 }
 
 /** Loads the programs and writes weights, random images, labels and a small rate into every slot. */

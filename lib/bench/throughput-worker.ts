@@ -10,11 +10,7 @@ import type { WorkerHello, WorkerSettings } from "./workers.js";
 const settings = JSON.parse(process.argv[2]!) as WorkerSettings;
 const world = await connect();
 const device = openDevice({ device: settings.device, threads: settings.threads });
-const compiled = compileStep(
-  settings,
-  { operations: device.operations, channelMultiple: device.properties.channelMultiple },
-  world.worldSize,
-);
+const compiled = compileStep(settings, device, world.worldSize);
 const executor = await loadStep(
   device,
   compiled,

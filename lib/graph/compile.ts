@@ -4,50 +4,88 @@ import { OnehourError } from "../errors.js";
 import type { Model } from "../models/model.js";
 import { allReduceOp, broadcastOp } from "../ops/collective.js";
 import { copyOp, scaleOp } from "../ops/elementwise.js";
+import type { Optimizer } from "../ops/optimizers/optimizer.js";
 import { plural } from "../text/words.js";
 import { fuse, prune } from "./fuse.js";
 import { align, elementBytes, Graph, Storage, type Value } from "./graph.js";
-import { type Bucket, type Layout, layoutOf, type Slice, type TensorLayout } from "./layout.js";
+import {
+  type Bucket,
+  forwardLayout,
+  type Layout,
+  layoutOf,
+  type Slice,
+  type TensorLayout,
+} from "./layout.js";
 import { type Step, synchronize } from "./overlap.js";
 import { type Plan, plan } from "./plan.js";
 import { type Arena, emit, print } from "./program.js";
 import {
+  addUpdate,
+  type Built,
   bindGradients,
   bindLeaves,
   differentiate,
   forward,
   METRICS_BYTES,
-  update,
 } from "./step.js";
 
 export type { Bucket, Slice, TensorLayout } from "./layout.js";
 
+/** What convolutions and products compute in; all else is f32 but for bf16's activations. */
+export type Precision = "fp32" | "tf32" | "bf16";
+
+/** What a backend offers: a `Device`, or what is known of one. */
+export interface Target {
+  /** Ops that it has kernels for; they decide the fusions. */
+  readonly operations: ReadonlySet<string>;
+  readonly properties: {
+    /** Image channels are zero-padded to a multiple of this. */
+    readonly channelMultiple: number;
+  };
+}
+
+/** What the programs compute, for which device. */
 export interface CompileOptions {
-  /** n: images per worker and micro-batch. */
-  batch: number;
-  /** a: micro-batches per step. */
-  accumulate: number;
-  /** k. */
-  workers: number;
-  /** Ranks that share batch-norm statistics; 1 = per worker. */
-  syncBatchNorm: number;
-  precision: "fp32" | "tf32" | "bf16";
-  momentum: number;
-  momentumForm: "gradient" | "velocity";
-  nesterov: boolean;
-  weightDecay: number;
-  labelSmoothing: number;
+  device: Target;
+  /** Pixels of the images. */
+  image: { height: number; width: number };
   /** Per image channel, for pixels in [0, 1]. */
   mean: readonly number[];
   std: readonly number[];
-  /** Ops that the backend has kernels for; decides the fusions. */
-  operations: ReadonlySet<string>;
-  /** Image channels are zero-padded to a multiple of this. */
-  channelMultiple: number;
-  /** Batches whose mean statistics the program `statistics` gives; none or 0: there is no such program. */
+  /** n: images per worker and micro-batch. */
+  batch: number;
+  /** a: micro-batches per step; 1. */
+  accumulate?: number;
+  /** k; 1. */
+  workers?: number;
+  /** fp32 unless given. */
+  precision?: Precision;
+  /** Ranks that share batch-norm statistics; 1: each has its own. */
+  syncBatchNorm?: number;
+  /** Batches whose mean statistics the program `statistics` gives; 0: there is no such program. */
   preciseBatchNorm?: number;
-  /** Steps in flight: copies of the input and output arenas. */
-  slots: number;
+  /** Share of the target that all classes get alike; 0. */
+  labelSmoothing?: number;
+  /** Steps in flight: copies of the input and output arenas; 2. */
+  slots?: number;
+}
+
+const defaults = {
+  accumulate: 1,
+  workers: 1,
+  precision: "fp32",
+  syncBatchNorm: 1,
+  preciseBatchNorm: 0,
+  labelSmoothing: 0,
+  slots: 2,
+} as const satisfies Partial<CompileOptions>;
+
+/** Options in which nothing is left to choose. */
+export type Settings = Required<CompileOptions>;
+
+/** How a training step changes the parameters. */
+export interface Update {
+  optimizer: Optimizer;
 }
 
 export interface CompiledModel {
@@ -58,9 +96,9 @@ export interface CompiledModel {
   statistics: TensorLayout[];
   /** Ranges in an input slot. */
   input: { images: Slice; flips: Slice; labels: Slice; schedule: Slice };
-  /** Ranges in an output slot. */
+  /** Ranges in an output slot; `finite` has a number a bucket. */
   output: { metrics: Slice; finite: Slice };
-  /** Momentum is `state` from 0 to here. */
+  /** Momentum is `state` from 0 to here; nowhere, where nothing is trained. */
   momentum: { bytes: number };
   /** Ranges of the `grad` arena that are all-reduced and updated together. */
   buckets: Bucket[];
@@ -76,30 +114,41 @@ export interface Lowered {
   arenas: Arena[];
 }
 
-function finish(name: string, g: Graph, options: CompileOptions, arenas: Arena[]): Lowered {
-  fuse(g, options.operations);
+function finish(name: string, g: Graph, options: Settings, arenas: Arena[]): Lowered {
+  fuse(g, options.device.operations);
   prune(g);
   if (options.precision === "tf32")
     for (const node of g.nodes) if (node.op.products) node.attributes.precision = "tf32";
   return { name, steps: synchronize(g.nodes), arenas };
 }
 
-/** What works on whole arenas outside of steps, f32: exchanges between ranks, copies of weights. */
-function arenaPrograms(layout: Layout, options: CompileOptions): [string, Graph][] {
+/** All of a storage as one f32 tensor. */
+function whole(g: Graph, storage: Storage): Value {
+  return g.leaf([storage.bytes / elementBytes.f32], "f32", storage);
+}
+
+/** Low-precision copies of all parameters. */
+function copyWeights(g: Graph, x: Value): void {
+  const into = { y: new Storage(x.storage.bytes / 2, "weight", 0) };
+  g.apply(copyOp, { x }, {}, { types: { V: "bf16" }, into });
+}
+
+function weightsProgram({ parameterBytes }: Layout): [string, Graph] {
+  const g = new Graph();
+  copyWeights(g, whole(g, new Storage(parameterBytes, "param", 0)));
+  return ["weights", g];
+}
+
+/** What works on whole arenas outside of steps: exchanges between ranks, copies of weights. */
+function arenaPrograms(layout: Layout, options: Settings): [string, Graph][] {
   const { workers: k, precision } = options;
-  const { parameterBytes, statisticsBytes } = layout;
+  const { parameterBytes, momentumBytes, statisticsBytes } = layout;
   const param = new Storage(parameterBytes, "param", 0);
-  const statistics = new Storage(statisticsBytes, "state", parameterBytes);
-  const state = new Storage(parameterBytes + statisticsBytes, "state", 0);
+  const statistics = new Storage(statisticsBytes, "state", momentumBytes);
+  const state = new Storage(momentumBytes + statisticsBytes, "state", 0);
   const lowPrecision = precision === "bf16";
   const communicator = "gradients";
   const stream = "comm";
-  const whole = (g: Graph, storage: Storage) =>
-    g.leaf([storage.bytes / elementBytes.f32], "f32", storage);
-  const copyWeights = (g: Graph, x: Value) => {
-    const into = { y: new Storage(parameterBytes / 2, "weight", 0) };
-    g.apply(copyOp, { x }, {}, { types: { V: "bf16" }, into });
-  };
   const programs: [string, Graph][] = [];
   const program = (name: string, build: (g: Graph) => void) => {
     const g = new Graph();
@@ -121,25 +170,41 @@ function arenaPrograms(layout: Layout, options: CompileOptions): [string, Graph]
       if (lowPrecision) copyWeights(g, x);
     });
   }
-  if (lowPrecision) program("weights", (g) => copyWeights(g, whole(g, param)));
+  if (lowPrecision) programs.push(weightsProgram(layout));
   return programs;
 }
 
-/** Everything of a compiled model but the memory plans and texts. */
-export function lower(
-  model: Model,
-  options: CompileOptions,
-): Pick<CompiledModel, "input" | "output"> & { programs: Lowered[]; layout: Layout } {
-  const { accumulate: a, slots, precision } = options;
+/** Graphs by their programs' names, and where all of them have what outlives a step. */
+interface Lowering {
+  graphs: [string, Graph][];
+  layout: Layout;
+  input: CompiledModel["input"];
+  output: CompiledModel["output"];
+  /** Bytes of a slot. */
+  slot: { input: number; output: number };
+}
+
+/** Gives a forward pass by itself the places that it shares with others. */
+function placeForward(built: Built, layout: Layout, metrics: Slice): Graph {
+  bindLeaves(built, layout);
+  built.metrics.storage = new Storage(METRICS_BYTES, "output", metrics.offset);
+  return built.g;
+}
+
+const declarationsOf = <D>(declared: readonly { declaration: D }[]): D[] =>
+  declared.map(({ declaration }) => declaration);
+
+function lowerTraining(model: Model, options: Settings, update: Update): Lowering {
+  const { accumulate: a } = options;
   const last = forward(model, options, "last");
   const gradients = differentiate(last);
   const layout = layoutOf(
-    gradients.map(({ parameter }) => parameter.declaration),
-    last.statistics.map(({ declaration }) => declaration),
+    declarationsOf(gradients.map(({ parameter }) => parameter)),
+    declarationsOf(last.statistics),
   );
   bindLeaves(last, layout);
   bindGradients(last, gradients, layout, a > 1);
-  const output = update(last, gradients, layout, options);
+  const output = addUpdate(last, gradients, layout, options, update);
   const graphs: [string, Graph][] = [["last", last.g]];
 
   if (a > 1) {
@@ -149,28 +214,51 @@ export function lower(
     graphs.unshift(["micro", micro.g]);
   }
   for (const mode of ["evaluate", "statistics"] as const) {
-    if (mode === "statistics" && !options.preciseBatchNorm) continue;
+    if (mode === "statistics" && options.preciseBatchNorm === 0) continue;
     const built = forward(model, options, mode);
-    bindLeaves(built, layout);
-    built.metrics.storage = new Storage(METRICS_BYTES, "output", output.metrics.offset);
-    graphs.push([mode, built.g]);
+    graphs.push([mode, placeForward(built, layout, output.metrics)]);
   }
   graphs.push(...arenaPrograms(layout, options));
+  return { graphs, layout, input: last.input, output, slot: last.g.arenaBytes };
+}
 
-  const { parameterBytes, statisticsBytes } = layout;
+/** Without gradients, momentum and exchanges. */
+function lowerEvaluation(model: Model, options: Settings): Lowering {
+  const built = forward(model, options, "evaluate");
+  const layout = forwardLayout(declarationsOf(built.parameters), declarationsOf(built.statistics));
+  const metrics = { offset: built.g.reserve("output", METRICS_BYTES).offset, bytes: METRICS_BYTES };
+  const graphs: [string, Graph][] = [["evaluate", placeForward(built, layout, metrics)]];
+  if (options.precision === "bf16") graphs.push(weightsProgram(layout));
+  const output = { metrics, finite: { offset: METRICS_BYTES, bytes: 0 } };
+  return { graphs, layout, input: built.input, output, slot: built.g.arenaBytes };
+}
+
+/** Everything of a compiled model but the memory plans and texts. */
+export function lower(
+  model: Model,
+  given: CompileOptions,
+  update?: Update,
+): Pick<Lowering, "layout" | "input" | "output"> & { programs: Lowered[] } {
+  const options: Settings = { ...defaults, ...given };
+  check(model, options);
+  const { graphs, layout, input, output, slot } = update
+    ? lowerTraining(model, options, update)
+    : lowerEvaluation(model, options);
+  const { parameterBytes, momentumBytes, statisticsBytes } = layout;
+  const { slots, precision } = options;
   const arenas: Arena[] = [
     { name: "param", bytes: parameterBytes, slots: 1 },
     { name: "weight", bytes: precision === "bf16" ? parameterBytes / 2 : 0, slots: 1 },
-    { name: "grad", bytes: parameterBytes + align(METRICS_BYTES), slots: 1 },
-    { name: "state", bytes: parameterBytes + statisticsBytes, slots: 1 },
-    { name: "input", bytes: last.g.arenaBytes.input, slots },
-    { name: "output", bytes: last.g.arenaBytes.output, slots },
+    { name: "grad", bytes: update ? parameterBytes + align(METRICS_BYTES) : 0, slots: 1 },
+    { name: "state", bytes: momentumBytes + statisticsBytes, slots: 1 },
+    { name: "input", bytes: slot.input, slots },
+    { name: "output", bytes: slot.output, slots },
   ];
   const programs = graphs.map(([name, g]) => finish(name, g, options, arenas));
-  return { programs, layout, input: last.input, output };
+  return { programs, layout, input, output };
 }
 
-function check(model: Model, options: CompileOptions): void {
+function check(model: Model, options: Settings): void {
   const refuse = (message: string) => {
     throw new OnehourError("ERR_ONEHOUR_COMPILE", message);
   };
@@ -182,15 +270,16 @@ function check(model: Model, options: CompileOptions): void {
       `batch norm cannot be synchronised over groups of ${options.syncBatchNorm} of ` +
         `${plural(options.workers, "worker")}; use a divisor of ${options.workers}`,
     );
-  if (options.mean.length !== model.images.channels)
+  if (options.mean.length !== model.channels)
     refuse(
-      `mean has ${plural(options.mean.length, "number")} for images of ${plural(model.images.channels, "channel")}; ` +
+      `mean has ${plural(options.mean.length, "number")} for images of ${plural(model.channels, "channel")}; ` +
         "give one a channel",
     );
 }
 
 /**
- * The programs of a training run.
+ * The programs of a training run, or, without `update`, of an evaluation: `evaluate` and, in bf16,
+ * `weights`.
  *
  * - `micro` (accumulate > 1): gradients and metrics are added up, nothing is communicated.
  * - `last`: gradients, all-reduce, update; metrics (mean loss over the kn images, top-1, top-5,
@@ -204,9 +293,8 @@ function check(model: Model, options: CompileOptions): void {
  * @throws OnehourError ERR_ONEHOUR_COMPILE for impossible numbers, ERR_ONEHOUR_SHAPE where the images
  *   do not suit the model
  */
-export function compile(model: Model, options: CompileOptions): CompiledModel {
-  check(model, options);
-  const { programs: lowered, layout, input, output } = lower(model, options);
+export function compile(model: Model, options: CompileOptions, update?: Update): CompiledModel {
+  const { programs: lowered, layout, input, output } = lower(model, options, update);
   const plans: Plan[] = [];
   const programs = lowered.map(({ name, steps, arenas }) => {
     const memory = plan(steps);
@@ -222,7 +310,7 @@ export function compile(model: Model, options: CompileOptions): CompiledModel {
     statistics: layout.statistics,
     input,
     output,
-    momentum: { bytes: layout.parameterBytes },
+    momentum: { bytes: layout.momentumBytes },
     buckets: layout.buckets,
     memory: {
       arenas: {

@@ -4,7 +4,7 @@ import type { Declaration, Initial, ParameterRole } from "../models/model.js";
 import { align, elementBytes, elements } from "./graph.js";
 import { cutBuckets } from "./overlap.js";
 
-export interface TensorLayout {
+export interface TensorLayout<Role extends TensorRole = TensorRole> {
   /** torchvision's name and shape (OIHW, [C], [K, C]). */
   name: string;
   shape: number[];
@@ -12,11 +12,12 @@ export interface TensorLayout {
   stored: number[];
   /** Bytes from the start of the arena, a multiple of 64. */
   offset: number;
-  role: ParameterRole | "running-mean" | "running-variance";
-  /** Whether weight decay applies. */
-  decays: boolean;
+  role: Role;
   initial: Initial;
 }
+
+/** What a tensor that outlives a step is to the network. */
+export type TensorRole = ParameterRole | "running-mean" | "running-variance";
 
 /** A range of bytes. */
 export interface Slice {
@@ -33,23 +34,24 @@ const PADDING = 32;
 
 /** Where everything lies that outlives a step: one layout for all programs of a run. */
 export interface Layout {
-  parameters: TensorLayout[];
+  parameters: TensorLayout<ParameterRole>[];
   statistics: TensorLayout[];
   buckets: Bucket[];
   parameterBytes: number;
+  /** Momentum is `state` from 0 to here, running statistics behind it. */
+  momentumBytes: number;
   statisticsBytes: number;
 }
 
-function layOut<Role extends TensorLayout["role"]>(
+function layOut<Role extends TensorRole>(
   declarations: readonly Declaration<Role>[],
   start: number,
-): { layouts: TensorLayout[]; end: number } {
+): { layouts: TensorLayout<Role>[]; end: number } {
   let offset = start;
-  const layouts = declarations.map(({ name, shape, stored, role, initial }): TensorLayout => {
-    const decays = role === "convolution" || role === "linear" || role === "bias";
+  const layouts = declarations.map(({ name, shape, stored, role, initial }): TensorLayout<Role> => {
     const at = offset;
     offset += paddedBytes(stored);
-    return { name, shape: [...shape], stored: [...stored], offset: at, role, decays, initial };
+    return { name, shape: [...shape], stored: [...stored], offset: at, role, initial };
   });
   return { layouts, end: offset };
 }
@@ -59,6 +61,8 @@ function paddedBytes(stored: readonly number[]): number {
 }
 
 /**
+ * The layout of training.
+ *
  * @param parameters in the order in which back-propagation produces their gradients
  */
 export function layoutOf(
@@ -82,6 +86,24 @@ export function layoutOf(
     statistics: statistics.layouts,
     buckets,
     parameterBytes: end,
+    momentumBytes: end,
     statisticsBytes: statistics.end - end,
+  };
+}
+
+/** The layout where nothing is trained. */
+export function forwardLayout(
+  parameters: readonly Declaration<ParameterRole>[],
+  running: readonly Declaration<"running-mean" | "running-variance">[],
+): Layout {
+  const { layouts, end } = layOut(parameters, 0);
+  const statistics = layOut(running, 0);
+  return {
+    parameters: layouts,
+    statistics: statistics.layouts,
+    buckets: [],
+    parameterBytes: end,
+    momentumBytes: 0,
+    statisticsBytes: statistics.end,
   };
 }

@@ -5,9 +5,8 @@ import type { Declaration, Model, Network, ParameterRole } from "../models/model
 import { allReduceOp } from "../ops/collective.js";
 import { copyOp, normalizeInput, scaleOp } from "../ops/elementwise.js";
 import { softmaxCrossEntropy } from "../ops/loss.js";
-import { sgd } from "../ops/sgd.js";
 import { gradient } from "./autodiff.js";
-import type { CompiledModel, CompileOptions } from "./compile.js";
+import type { CompiledModel, Settings, Update } from "./compile.js";
 import {
   align,
   type DataType,
@@ -47,16 +46,17 @@ export type Mode = "micro" | "last" | "evaluate" | "statistics";
  * Exactly running·(1 − m) + m·(mean of the a statistics), spread over a micro-batches; or the mean of
  * the statistics of so many batches, added to zeros.
  */
-function runningFactors(mode: Mode, options: CompileOptions): { decay: number; gain: number } {
-  const { accumulate: a, preciseBatchNorm = 0 } = options;
+function runningFactors(mode: Mode, options: Settings): { decay: number; gain: number } {
+  const { accumulate: a, preciseBatchNorm } = options;
   const m = RUNNING_MOMENTUM;
   if (mode === "statistics") return { decay: 1, gain: 1 / preciseBatchNorm };
   return mode === "micro" ? { decay: 1, gain: m / (a * (1 - m)) } : { decay: 1 - m, gain: m / a };
 }
 
-export function forward(model: Model, options: CompileOptions, mode: Mode): Built {
-  const { batch: n, accumulate: a, workers: k, syncBatchNorm, channelMultiple } = options;
-  const { height, width, channels } = model.images;
+export function forward(model: Model, options: Settings, mode: Mode): Built {
+  const { batch: n, accumulate: a, workers: k, syncBatchNorm, image } = options;
+  const { height, width } = image;
+  const { channels } = model;
   const training = mode !== "evaluate";
   const T: DataType = options.precision === "bf16" ? "bf16" : "f32";
   const g = new Graph();
@@ -92,7 +92,7 @@ export function forward(model: Model, options: CompileOptions, mode: Mode): Buil
       std: options.std,
       flip: training ? flips : undefined,
       dtype: T,
-      channels: align(channels, channelMultiple),
+      channels: align(channels, options.device.properties.channelMultiple),
     }),
   );
   const logits = model.build(network, x);
@@ -174,11 +174,12 @@ export function bindGradients(
 }
 
 /** All-reduce of each bucket where it is complete, its update after back-propagation, the metrics. */
-export function update(
+export function addUpdate(
   built: Built,
   gradients: { parameter: Parameter; dw: Value }[],
   layout: Layout,
-  options: CompileOptions,
+  options: Settings,
+  { optimizer }: Update,
 ): CompiledModel["output"] {
   const { g, metrics, schedule } = built;
   const { accumulate: a, workers: k, precision } = options;
@@ -205,42 +206,24 @@ export function update(
 
   const outputMetrics = g.reserve("output", METRICS_BYTES);
   const finite = g.reserve("output", layout.buckets.length * elementBytes.f32);
-  const decays = new Map(layout.parameters.map(({ name, decays }) => [name, decays]));
-  const starts = new Map(layout.parameters.map(({ name, offset }) => [name, offset]));
+  const tensors = new Map(layout.parameters.map((tensor) => [tensor.name, tensor]));
   layout.buckets.forEach(({ offset, bytes, parameters }, i) => {
     const count = bytes / elementBytes.f32;
-    const segments: { length: number; decay: number }[] = [];
-    parameters.forEach((name, j) => {
-      const next = parameters[j + 1];
-      const stop = next === undefined ? offset + bytes : starts.get(next)!;
-      const length = (stop - starts.get(name)!) / elementBytes.f32;
-      const decay = decays.get(name) ? options.weightDecay : 0;
-      const previous = segments.at(-1);
-      if (previous?.decay === decay) previous.length += length;
-      else segments.push({ length, decay });
-    });
-    const copy = precision === "bf16";
+    const ends = [...parameters.slice(1).map((name) => tensors.get(name)!.offset), offset + bytes];
     g.within(`bucket ${i}`, () =>
-      sgd(
-        {
-          w: flat("param", offset, count),
-          g: flat("grad", offset, count),
-          v: flat("state", offset, count),
-          schedule,
-        },
-        {
-          form: options.momentumForm,
-          nesterov: options.nesterov,
-          momentum: options.momentum,
-          segments,
-          zero: a > 1,
-          copy,
-          into: {
-            finite: new Storage(elementBytes.f32, "output", finite.offset + i * elementBytes.f32),
-            ...(copy ? { copy: flat("weight", offset, count).storage } : {}),
-          },
-        },
-      ),
+      optimizer.update({
+        w: flat("param", offset, count),
+        g: flat("grad", offset, count),
+        v: flat("state", offset, count),
+        schedule,
+        tensors: parameters.map((name, j) => {
+          const { offset: start, role } = tensors.get(name)!;
+          return { length: (ends[j]! - start) / elementBytes.f32, role };
+        }),
+        zero: a > 1,
+        copy: precision === "bf16" ? flat("weight", offset, count).storage : undefined,
+        finite: new Storage(elementBytes.f32, "output", finite.offset + i * elementBytes.f32),
+      }),
     );
   });
   g.within("metrics", () => {

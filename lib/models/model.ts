@@ -34,23 +34,17 @@ export interface Network {
   statistic(declaration: Declaration<"running-mean" | "running-variance">): Value;
 }
 
-/** Size of the images that a model takes. */
-export interface ImageSize {
-  height: number;
-  width: number;
-  channels: number;
-}
-
 export interface Model {
   readonly name: string;
-  readonly images: ImageSize;
+  /** C: channels of an image. */
+  readonly channels: number;
   readonly classes: number;
   /** x [N, H, W, C′] with channels zero-padded from C to C′; returns the logits, f32 [N, classes]. */
   build(network: Network, x: Value): Value;
 }
 
 export interface ModelBuilder {
-  (options: { images: ImageSize; classes: number }): Model;
+  (options: { channels: number; classes: number }): Model;
   /** Made for images of some 32 pixels, not for 224. */
   readonly smallImages: boolean;
 }

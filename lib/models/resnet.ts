@@ -3,7 +3,7 @@
 import { OnehourError } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import { batchNorm, conv2d, globalAveragePool, linear, maxPool } from "../ops/index.js";
-import type { ImageSize, Model, ModelBuilder, Network, ParameterRole } from "./model.js";
+import type { Model, ModelBuilder, Network, ParameterRole } from "./model.js";
 
 interface Architecture {
   stem: "imagenet" | "small";
@@ -144,12 +144,12 @@ class Layers {
 }
 
 function builder(name: string, { stem, block, stages }: Architecture): ModelBuilder {
-  const build = ({ images, classes }: Parameters<ModelBuilder>[0]): Model => ({
+  const build = ({ channels, classes }: Parameters<ModelBuilder>[0]): Model => ({
     name,
-    images,
+    channels,
     classes,
     build(network, input) {
-      const layers = new Layers(network, images.channels);
+      const layers = new Layers(network, channels);
       const first = stages[0]?.filters ?? 0;
       let x =
         stem === "imagenet"
@@ -187,10 +187,10 @@ export const models: Readonly<Record<string, ModelBuilder>> = Object.fromEntries
  * A residual network.
  *
  * @param name one of `models`
- * @param options size of the images in pixels, and number of classes
+ * @param options channels of an image, and number of classes
  * @throws OnehourError ERR_ONEHOUR_MODEL for a name that is not in the table
  */
-export function resnet(name: string, options: { images: ImageSize; classes: number }): Model {
+export function resnet(name: string, options: { channels: number; classes: number }): Model {
   const build = Object.hasOwn(models, name) ? models[name] : undefined;
   if (build === undefined)
     throw new OnehourError(

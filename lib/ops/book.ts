@@ -6,8 +6,8 @@ import * as conv from "./conv.js";
 import * as elementwise from "./elementwise.js";
 import * as linear from "./linear.js";
 import * as loss from "./loss.js";
+import * as sgd from "./optimizers/sgd.js";
 import * as pool from "./pool.js";
-import * as sgd from "./sgd.js";
 
 const files = [batchNorm, collective, conv, elementwise, linear, loss, pool, sgd];
 

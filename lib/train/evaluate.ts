@@ -124,9 +124,6 @@ function tellOtherData(file: string, trained: string | undefined, tested: Datase
   return `${file} was trained on ${dataName(trained)}, and is tested on ${tested.name}`;
 }
 
-/** Programs of an evaluation: the forward pass, and what makes the low-precision weights for it. */
-const needed: ReadonlySet<string> = new Set(["evaluate", "weights"]);
-
 /** The data set that a checkpoint's run names. Throws ERR_ONEHOUR_RECIPE where there is none. */
 function ownDataset(file: string, { recipe }: Checkpoint): string {
   if (typeof recipe?.dataset === "string") return recipe.dataset;
@@ -167,25 +164,12 @@ export async function evaluateCheckpoint(
     ...(options.threads === undefined ? {} : { threads: options.threads }),
   });
   const precision = choosePrecision(options.precision, device.properties);
-  // Two at least, which batch norm needs in the training programs that are compiled along with it.
-  const batch = Math.max(2, Math.min(options.batch ?? 100, dataset.test.length));
+  const batch = Math.max(1, Math.min(options.batch ?? 100, dataset.test.length));
+  const { images, classes, mean, std } = dataset;
+  const slots = slotsFor(batchesAhead(dataset, batch));
   const compiled = (name: string) =>
-    compile(resnet(name, { images: dataset.images, classes: dataset.classes }), {
-      batch,
-      accumulate: 1,
-      workers: 1,
-      syncBatchNorm: 1,
-      precision,
-      momentum: 0,
-      momentumForm: "gradient",
-      nesterov: false,
-      weightDecay: 0,
-      labelSmoothing: 0,
-      mean: dataset.mean,
-      std: dataset.std,
-      operations: device.operations,
-      channelMultiple: device.properties.channelMultiple,
-      slots: slotsFor(batchesAhead(dataset, batch)),
+    compile(resnet(name, { channels: images.channels, classes }), {
+      ...{ device, image: images, mean, std, batch, precision, slots },
     });
   const layouts = (name: string) => {
     const { parameters, statistics } = compiled(name);
@@ -195,8 +179,7 @@ export async function evaluateCheckpoint(
   requireFit(file, checkpoint, layouts(modelName), modelName);
 
   const model = compiled(modelName);
-  const programs = model.programs.filter(({ name }) => needed.has(name));
-  const executor = await device.load(programs);
+  const executor = await device.load(model.programs);
   try {
     await writeWeights(executor, model, { weights: checkpoint.weights });
     const loader = new Loader({ dataset, layout: model.input, batch, seed: 0, augment: false });

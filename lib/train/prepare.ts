@@ -5,6 +5,7 @@ import type { Device, Executor } from "../device/device.js";
 import { OnehourError } from "../errors.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
 import { resnet } from "../models/resnet.js";
+import { optimizers } from "../ops/optimizers/index.js";
 import type { Recipe } from "../recipe/recipe.js";
 import { plural } from "../text/words.js";
 import type { RunEvent } from "./events.js";
@@ -37,24 +38,18 @@ export function compileRecipe(
   ahead = batchesAhead(dataset, recipe.batch),
 ): CompiledModel {
   const { syncBatchNorm, workers } = recipe;
-  return compile(resnet(recipe.model, { images: dataset.images, classes: dataset.classes }), {
-    batch: recipe.batch,
-    accumulate: recipe.accumulate,
-    workers,
-    syncBatchNorm: syncBatchNorm === 0 ? 1 : syncBatchNorm < 0 ? workers : syncBatchNorm,
-    precision: recipe.precision,
-    momentum: recipe.momentum,
-    momentumForm: recipe.momentumForm,
-    nesterov: recipe.nesterov,
-    weightDecay: recipe.weightDecay,
-    labelSmoothing: recipe.labelSmoothing,
-    preciseBatchNorm: recipe.preciseBatchNorm,
-    mean: dataset.mean,
-    std: dataset.std,
-    operations: device.operations,
-    channelMultiple: device.properties.channelMultiple,
-    slots: slotsFor(ahead),
-  });
+  const { images, classes, mean, std } = dataset;
+  const { batch, accumulate, precision, labelSmoothing, preciseBatchNorm } = recipe;
+  return compile(
+    resnet(recipe.model, { channels: images.channels, classes }),
+    {
+      ...{ device, image: images, mean, std },
+      ...{ batch, accumulate, workers, precision, labelSmoothing, preciseBatchNorm },
+      syncBatchNorm: syncBatchNorm === 0 ? 1 : syncBatchNorm < 0 ? workers : syncBatchNorm,
+      slots: slotsFor(ahead),
+    },
+    { optimizer: optimizers.sgd(recipe) },
+  );
 }
 
 /** A recipe with the run folder that was chosen. */

@@ -2,6 +2,7 @@
 import type { StepSettings } from "../bench/contender.js";
 import { compileStep } from "../bench/step.js";
 import { workOf } from "../bench/traffic.js";
+import type { Target } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import { parse } from "../graph/parse.js";
 import type { Instruction, Operand } from "../graph/program.js";
@@ -31,13 +32,8 @@ function labelOf(instruction: Instruction): string {
 }
 
 /** The convolutions of a training step, those that move most bytes first. */
-export function shapesOf(
-  device: { operations: ReadonlySet<string>; properties: { channelMultiple: number } },
-  settings: StepSettings,
-): ConvolutionShape[] {
-  const { operations, properties } = device;
-  const { channelMultiple } = properties;
-  const { programs } = compileStep(settings, { operations, channelMultiple }, 1);
+export function shapesOf(device: Target, settings: StepSettings): ConvolutionShape[] {
+  const { programs } = compileStep(settings, device, 1);
   const { instructions } = parse(programs.find(({ name }) => name === "last")!.text);
   const shapes = new Map<
     string,

@@ -22,12 +22,10 @@ await runPart("memory", async (report) => {
   const isGpu = module === "cuda";
   const used = isGpu ? gpuBytes : () => process.memoryUsage().rss;
   using device = report.open();
-  const { operations, properties } = device;
-  const { channelMultiple } = properties;
   const stepOf = (model: string, batch: number) => {
     const kind = isGpu ? "cuda" : "cpu";
     const settings = stepSettings({ model, batch, precision: "bf16", device: kind, threads: 1 });
-    return { settings, compiled: compileStep(settings, { operations, channelMultiple }, 1) };
+    return { settings, compiled: compileStep(settings, device, 1) };
   };
   // What the libraries take for themselves when they are used first is no part of a plan.
   {

@@ -8,9 +8,11 @@ import {
   type CompileOptions,
   compile,
   type TensorLayout,
+  type Update,
 } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import { resnet } from "../models/resnet.js";
+import { optimizers } from "../ops/optimizers/index.js";
 import { fromStored, toStored } from "../run-folder/layout.js";
 import { relativeError } from "./compare.js";
 
@@ -144,6 +146,8 @@ function bytesOf(data: NodeJS.TypedArray): Uint8Array {
 export interface NetworkOptions extends Partial<CompileOptions> {
   /** Other sizes than the oracle's. */
   images?: ImageShape;
+  /** Another update than the paper's. */
+  update?: Update;
   /** Which of the `workers` this is: it takes its share of every batch. */
   rank?: number;
   communicators?: Record<string, NativeCommunicator>;
@@ -168,25 +172,12 @@ export class TestNetwork {
     { rank = 0, communicators = {}, ...options }: NetworkOptions = {},
   ): Promise<TestNetwork> {
     const { classes, mean, std } = networks[name];
-    const { images = networks[name].images, ...others } = options;
-    const compiled = compile(resnet(name, { images, classes }), {
-      batch: batchSize,
-      accumulate: 1,
-      workers: 1,
-      syncBatchNorm: 1,
-      precision: "fp32",
-      momentum: 0.9,
-      momentumForm: "gradient",
-      nesterov: true,
-      weightDecay: 1e-4,
-      labelSmoothing: 0,
-      mean,
-      std,
-      operations: device.operations,
-      channelMultiple: device.properties.channelMultiple,
-      slots: 1,
-      ...others,
-    });
+    const { images = networks[name].images, update, ...others } = options;
+    const compiled = compile(
+      resnet(name, { channels: images.channels, classes }),
+      { device, image: images, mean, std, batch: batchSize, slots: 1, ...others },
+      update ?? { optimizer: optimizers.sgd() },
+    );
     const executor = await device.load(compiled.programs, { communicators });
     const place = { rank, workers: options.workers ?? 1 };
     return new TestNetwork(images, classes, batchSize, place, compiled, executor);

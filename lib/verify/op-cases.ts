@@ -22,6 +22,7 @@ import {
   sgd,
   softmaxCrossEntropy,
 } from "../ops/index.js";
+import { optimizers } from "../ops/optimizers/index.js";
 import { toStored } from "../run-folder/layout.js";
 import { initialWeights } from "../train/initialize.js";
 import type { OpCase } from "./op-check.js";
@@ -322,23 +323,17 @@ function* networkCases(
   { operations, channelMultiple }: OpCaseOptions,
 ): Generator<OpCase> {
   const batch = 3;
-  const compiled = compile(resnet(model, { images, classes: 10 }), {
-    batch,
-    accumulate,
-    workers: 1,
-    syncBatchNorm: 1,
-    precision,
-    momentum: 0.9,
-    momentumForm: "gradient",
-    nesterov: true,
-    weightDecay: 1e-4,
-    labelSmoothing: 0.1,
-    mean: Array(images.channels).fill(0.5),
-    std: Array(images.channels).fill(0.25),
-    operations,
-    channelMultiple,
-    slots: 1,
-  });
+  const { channels } = images;
+  const [mean, std] = [Array(channels).fill(0.5), Array(channels).fill(0.25)];
+  const compiled = compile(
+    resnet(model, { channels, classes: 10 }),
+    {
+      device: { operations, properties: { channelMultiple } },
+      ...{ image: images, mean, std, batch, accumulate, precision, slots: 1 },
+      labelSmoothing: 0.1,
+    },
+    { optimizer: optimizers.sgd() },
+  );
   const programs = new Map(compiled.programs.map(({ name, text }) => [name, parse(text)]));
   const arenas = new Map<string, Uint8Array>();
   for (const program of programs.values())

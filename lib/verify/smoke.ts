@@ -26,9 +26,7 @@ async function wholeStep(report: Report, device: Device): Promise<void> {
   const model = small ? "resnet20" : "resnet50";
   const batch = small ? 4 : 256;
   const settings = stepSettings({ model, batch, precision: "bf16", device: "cuda", threads: 1 });
-  const { operations, properties } = device;
-  const { channelMultiple } = properties;
-  const compiled = compileStep(settings, { operations, channelMultiple }, 1);
+  const compiled = compileStep(settings, device, 1);
   const start = performance.now();
   const seconds = () => `${((performance.now() - start) / 1000).toFixed(1)} s`;
   using executor = await loadStep(device, compiled, settings);

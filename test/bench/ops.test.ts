@@ -14,7 +14,11 @@ const operations = new Set(loadAddon("cpu").operations());
 
 /** The step that `tiny` says, as text and as lines. */
 function tinyStep() {
-  const compiled = compileStep(stepSettings(tiny), { operations, channelMultiple: 1 }, 1);
+  const compiled = compileStep(
+    stepSettings(tiny),
+    { operations, properties: { channelMultiple: 1 } },
+    1,
+  );
   const { text } = compiled.programs.find(({ name }) => name === "last")!;
   return { compiled, text, lines: text.split("\n") };
 }

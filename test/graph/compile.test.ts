@@ -1,18 +1,21 @@
 // Compiled models: the program of a tiny network word for word, and what options change in it.
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { type CompileOptions, compile } from "../../lib/graph/compile.js";
+import { compile } from "../../lib/graph/compile.js";
+import type { Value } from "../../lib/graph/graph.js";
 import { operandBytes, parse } from "../../lib/graph/parse.js";
 import type { Instruction } from "../../lib/graph/program.js";
-import type { Model, ParameterRole } from "../../lib/models/model.js";
+import type { Model, Network, ParameterRole } from "../../lib/models/model.js";
 import { book, commonOps } from "../../lib/ops/book.js";
 import { batchNorm, conv2d, globalAveragePool, linear } from "../../lib/ops/index.js";
-import { modelOf, optionsFor } from "./options.js";
+import { optimizers } from "../../lib/ops/optimizers/index.js";
+import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
+import { type Changes, optionsFor } from "./options.js";
 
 /** A convolution, a batch norm, a classifier. */
 const tiny: Model = {
   name: "tiny",
-  images: { height: 4, width: 4, channels: 1 },
+  channels: 1,
   classes: 2,
   build(network, x) {
     const one = { kind: "constant", value: 1 } as const;
@@ -63,8 +66,10 @@ compute sgd form=gradient nesterov=1 momentum=0.9 segments=64:0.0001,64:0,96:0.0
 compute copy | x=grad+896:f32[4] -> y=output+0:f32[4] # metrics
 `;
 
-function compileTiny(changes: Partial<CompileOptions> = {}) {
-  const compiled = compile(tiny, optionsFor(tiny, changes));
+function compileTiny(changes: Changes = {}, settings: Partial<MomentumSettings> = {}) {
+  const update = { optimizer: optimizers.sgd(settings) };
+  const image = { height: 4, width: 4 };
+  const compiled = compile(tiny, optionsFor(tiny, { image, ...changes }), update);
   const texts = Object.fromEntries(compiled.programs.map(({ name, text }) => [name, text]));
   const instructions = (name: string): Instruction[] => parse(texts[name]!).instructions;
   const ops = (name: string, op: string) => instructions(name).filter((i) => i.op === op);
@@ -214,13 +219,8 @@ describe("compile", () => {
   });
 
   it("updates with the settings of the recipe, no decay on γ and β", () => {
-    const { ops } = compileTiny({
-      momentum: 0.8,
-      momentumForm: "velocity",
-      nesterov: false,
-      weightDecay: 0.001,
-      labelSmoothing: 0.1,
-    });
+    const momentum = { momentum: 0.8, momentumForm: "velocity", nesterov: false } as const;
+    const { ops } = compileTiny({ labelSmoothing: 0.1 }, { ...momentum, weightDecay: 0.001 });
     expect(ops("last", "sgd")[0]!.attributes).toMatchObject({
       form: "velocity",
       nesterov: "0",
@@ -250,6 +250,29 @@ describe("compile", () => {
       arena: "output",
       offset: 0,
     });
+  });
+
+  it("without an update is an evaluation: no gradients, no momentum, nothing exchanged", () => {
+    const options = optionsFor(tiny, { precision: "bf16", workers: 2 });
+    const { programs, memory, momentum, buckets, statistics } = compile(tiny, options);
+    expect(programs.map(({ name }) => name)).toEqual(["evaluate", "weights"]);
+    expect(memory.arenas).toMatchObject({ param: 896, weight: 448, grad: 0, state: 256 });
+    expect(momentum.bytes).toBe(0);
+    expect(buckets).toEqual([]);
+    expect(statistics.map(({ offset }) => offset)).toEqual([0, 128]);
+    const ops = (text: string) => parse(text).instructions.map(({ op }) => op);
+    const trained = compileTiny({ precision: "bf16", workers: 2 }).texts.evaluate!;
+    expect(ops(programs[0]!.text)).toEqual(ops(trained));
+  });
+
+  it("takes images of any size", () => {
+    for (const side of [4, 9]) {
+      const image = { height: side, width: side + 1 };
+      const { texts, compiled } = compileTiny({ image });
+      const line = texts.last!.split("\n").find((text) => text.includes(" conv2d "));
+      expect(line).toContain(`:f32[2,${side},${side + 1},8]`);
+      expect(compiled.memory.arenas.param).toBe(896);
+    }
   });
 
   it("takes statistics of batches with the forward pass of training alone", () => {
@@ -312,9 +335,8 @@ describe("compile", () => {
   });
 
   it("refuses images that do not suit the model", () => {
-    const model = { ...modelOf("resnet8"), images: { height: 28, width: 28, channels: 3 } };
-    const options = optionsFor(model, { channelMultiple: 2 });
-    expect(() => compile({ ...model, build: (_, x) => x }, options)).toThrow(
+    const model = { ...tiny, channels: 3, build: (_: Network, x: Value) => x };
+    expect(() => compile(model, optionsFor(model, { channelMultiple: 2 }))).toThrow(
       /\[softmax-cross-entropy\]/,
     );
   });

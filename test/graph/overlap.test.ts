@@ -1,12 +1,11 @@
 // Buckets of gradients and events between streams.
 import { describe, expect, it } from "vitest";
-import { compile } from "../../lib/graph/compile.js";
 import { Graph, Storage } from "../../lib/graph/graph.js";
 import { cutBuckets, type Step, synchronize } from "../../lib/graph/overlap.js";
 import { parse } from "../../lib/graph/parse.js";
 import { allReduceOp } from "../../lib/ops/collective.js";
 import { add, relu } from "../../lib/ops/index.js";
-import { modelOf, optionsFor } from "./options.js";
+import { compileFor, modelOf } from "./options.js";
 
 const MiB = 1 << 20;
 
@@ -23,7 +22,7 @@ describe("buckets", () => {
 
   it("cover the gradients without gaps, in the order of back-propagation", () => {
     const model = modelOf("resnet50");
-    const { buckets, parameters, momentum } = compile(model, optionsFor(model, { workers: 2 }));
+    const { buckets, parameters, momentum } = compileFor(model, { workers: 2 });
     let end = 0;
     for (const { offset, bytes } of buckets) {
       expect(offset).toBe(end);
@@ -39,7 +38,7 @@ describe("buckets", () => {
 
   it("are all-reduced while back-propagation goes on, and waited for one by one", () => {
     const model = modelOf("resnet50");
-    const compiled = compile(model, optionsFor(model, { workers: 2 }));
+    const compiled = compileFor(model, { workers: 2 });
     const { instructions } = parse(compiled.programs[0]!.text);
     const at = (op: string, stream: string) =>
       instructions.flatMap((i, n) => (i.op === op && i.stream === stream ? [n] : []));
@@ -60,7 +59,7 @@ describe("buckets", () => {
 
   it("of one worker are updated without any communication", () => {
     const model = modelOf("resnet50");
-    const { programs, buckets } = compile(model, optionsFor(model));
+    const { programs, buckets } = compileFor(model);
     const { instructions } = parse(programs[0]!.text);
     expect(instructions.filter((i) => i.stream !== "compute")).toEqual([]);
     expect(instructions.filter((i) => i.op === "sgd")).toHaveLength(buckets.length);

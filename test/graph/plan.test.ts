@@ -1,13 +1,12 @@
 // The memory plan: close to the lower bound for real models, right in small cases made by hand.
 import { describe, expect, it } from "vitest";
-import { compile } from "../../lib/graph/compile.js";
 import { Graph } from "../../lib/graph/graph.js";
 import { synchronize } from "../../lib/graph/overlap.js";
 import { plan } from "../../lib/graph/plan.js";
 import { batchNormBackward } from "../../lib/ops/batch-norm.js";
 import { allReduceOp } from "../../lib/ops/collective.js";
 import { cast, relu, scale } from "../../lib/ops/index.js";
-import { modelOf, optionsFor } from "./options.js";
+import { compileFor, modelOf } from "./options.js";
 
 describe("a plan within 2 % of the lower bound", () => {
   it.each([
@@ -21,14 +20,14 @@ describe("a plan within 2 % of the lower bound", () => {
     { name: "resnet56", batch: 128, precision: "bf16" as const },
   ])("$name, $batch images, $precision", ({ name, ...changes }) => {
     const model = modelOf(name);
-    const { memory } = compile(model, optionsFor(model, changes));
+    const { memory } = compileFor(model, changes);
     expect(memory.temporaryLowerBound).toBeGreaterThan(0);
     expect(memory.arenas.temp! / memory.temporaryLowerBound).toBeLessThanOrEqual(1.02);
   });
 
   it("where ResNet-50 must keep two tensors a convolution for its gradient", () => {
     const model = modelOf("resnet50");
-    const { memory } = compile(model, optionsFor(model, { batch: 16, channelMultiple: 1 }));
+    const { memory } = compileFor(model, { batch: 16, channelMultiple: 1 });
     // Bytes of all convolutions' results and of their normalised form, for 16 images in f32: 11.1
     // million elements an image each, but for the block ends' and the stem's normalised ones.
     const perImage = memory.arenas.temp! / 16 / 4;

@@ -1,12 +1,12 @@
 // Every model's programs, replayed on symbols: no value is read after its bytes were reused or before
 // they were written, and no stream touches bytes that another may be using.
 import { describe, expect, it } from "vitest";
-import { compile, lower } from "../../lib/graph/compile.js";
+import { lower } from "../../lib/graph/compile.js";
 import { operandBytes, parse } from "../../lib/graph/parse.js";
 import { plan } from "../../lib/graph/plan.js";
 import { emit, type Program, print } from "../../lib/graph/program.js";
 import { models } from "../../lib/models/resnet.js";
-import { modelOf, optionsFor } from "./options.js";
+import { compileFor, modelOf, optionsFor, update } from "./options.js";
 import { type Replay, replay, Symbols } from "./replay.js";
 
 type Lowered = ReturnType<typeof lower>;
@@ -71,7 +71,7 @@ describe("replay", () => {
     ({ model: name, ...changes }) => {
       const model = modelOf(name);
       const options = optionsFor(model, changes);
-      const lowered = lower(model, options);
+      const lowered = lower(model, options, update);
       const names = lowered.programs.map((p) => p.name);
       expect(names.slice(0, changes.accumulate + 1)).toEqual(
         changes.accumulate > 1 ? ["micro", "last", "evaluate"] : ["last", "evaluate"],
@@ -90,7 +90,7 @@ describe("replay", () => {
         const apart = replay(emit(name, steps, plan(steps, false), arenas), symbols);
         expect(apart.problems).toEqual([]);
         expect(JSON.stringify(planned.reads)).toBe(JSON.stringify(apart.reads));
-        if (name === "last" || name === "micro") expectGradients(program, lowered, options.workers);
+        if (name === "last" || name === "micro") expectGradients(program, lowered, changes.workers);
         if (name === "last") expectUpdates(program, lowered, planned);
       }
     },
@@ -99,7 +99,7 @@ describe("replay", () => {
 
 describe("the replay itself finds", () => {
   const model = modelOf("resnet8");
-  const { programs } = compile(model, optionsFor(model, { workers: 2, syncBatchNorm: 2 }));
+  const { programs } = compileFor(model, { workers: 2, syncBatchNorm: 2 });
   const text = programs.find(({ name }) => name === "last")!.text;
   const lines = text.split("\n");
   const problems = (changed: string[]) => replay(parse(changed.join("\n")), new Symbols()).problems;
@@ -130,7 +130,7 @@ describe("the replay itself finds", () => {
   });
 
   it("bytes that were reused", () => {
-    const last = lower(model, optionsFor(model)).programs[0]!;
+    const last = lower(model, optionsFor(model), update).programs[0]!;
     const memory = plan(last.steps);
     const output = (label: string, op: string) =>
       last.steps.flatMap((step) =>

@@ -1,12 +1,11 @@
 // Residual networks: the parameters of torchvision's, by name, shape, count and start.
 import { describe, expect, it } from "vitest";
-import { compile } from "../../lib/graph/compile.js";
 import { models, resnet } from "../../lib/models/resnet.js";
-import { modelOf, optionsFor } from "../graph/options.js";
+import { compileFor, modelOf } from "../graph/options.js";
 
 function compiled(name: string, changes = {}) {
   const model = modelOf(name);
-  return compile(model, optionsFor(model, changes));
+  return compileFor(model, changes);
 }
 
 const count = (tensors: { shape: number[] }[]) =>
@@ -117,11 +116,11 @@ describe("every parameter", () => {
     ]);
   });
 
-  it("decays unless it is γ or β of a batch norm, shortcuts' included", () => {
-    for (const { name, role, decays } of parameters)
-      expect(decays, name).toBe(!/bn\d|downsample\.1/.test(name) && role !== "gamma");
-    expect(named("layer1.0.downsample.1.weight").decays).toBe(false);
-    expect(named("fc.bias").decays).toBe(true);
+  it("is γ or β in batch norms alone, shortcuts' included: weight decay goes by it", () => {
+    for (const { name, role } of parameters)
+      expect(role === "gamma" || role === "beta", name).toBe(/bn\d|downsample\.1/.test(name));
+    expect(named("layer1.0.downsample.1.weight").role).toBe("gamma");
+    expect(named("fc.bias").role).toBe("bias");
   });
 
   it("lies at a multiple of 64 bytes in f32 and bf16, the stem with padded channels", () => {
@@ -147,20 +146,21 @@ describe("the builder", () => {
   });
 
   it("takes other images and classes", () => {
-    const model = resnet("resnet20", {
-      images: { height: 32, width: 32, channels: 3 },
-      classes: 100,
-    });
-    const options = { mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2] };
-    const { parameters } = compile(model, optionsFor(model, options));
+    const model = resnet("resnet20", { channels: 3, classes: 100 });
+    const options = {
+      image: { height: 32, width: 32 },
+      mean: [0.5, 0.5, 0.5],
+      std: [0.2, 0.2, 0.2],
+    };
+    const { parameters } = compileFor(model, options);
     expect(parameters.find((p) => p.name === "fc.weight")!.shape).toEqual([100, 64]);
     expect(parameters.find((p) => p.name === "conv1.weight")!.shape).toEqual([16, 3, 3, 3]);
   });
 
   it("refuses a name that it does not know", () => {
-    const images = { height: 8, width: 8, channels: 1 };
-    expect(() => resnet("resnet9", { images, classes: 10 })).toThrow(/"resnet9".*resnet8, /);
-    expect(() => resnet("toString", { images, classes: 10 })).toThrow(/no model/);
+    const sizes = { channels: 1, classes: 10 };
+    expect(() => resnet("resnet9", sizes)).toThrow(/"resnet9".*resnet8, /);
+    expect(() => resnet("toString", sizes)).toThrow(/no model/);
     expect(Object.keys(models)).toHaveLength(9);
   });
 });

@@ -8,9 +8,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type CompileOptions, compile } from "../../lib/graph/compile.js";
+import type { Precision } from "../../lib/graph/compile.js";
 import { book } from "../../lib/ops/book.js";
-import { modelOf, optionsFor } from "../graph/options.js";
+import { compileFor, modelOf } from "../graph/options.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const build = join(root, "build/cmake");
@@ -19,13 +19,10 @@ const run = promisify(execFile);
 const minutes = 60_000;
 
 /** Lines of convolutions, and what else a program needs. */
-function convolutions(name: string, precision: CompileOptions["precision"], batch: number) {
+function convolutions(name: string, precision: Precision, batch: number) {
   const model = modelOf(name);
-  const fused = new Set(book.keys());
-  const { programs } = compile(
-    model,
-    optionsFor(model, { precision, batch, operations: fused, channelMultiple: 4 }),
-  );
+  const operations = new Set(book.keys());
+  const { programs } = compileFor(model, { precision, batch, operations, channelMultiple: 4 });
   const lines = programs.find((program) => program.name === "last")!.text.split("\n");
   return {
     header: lines.filter((line) => /^(onehour-program|name|arena) /.test(line)),
@@ -57,7 +54,7 @@ describe.skipIf(!existsSync(join(root, "build/Release/onehour_cuda.node")))("cuD
   }, 5 * minutes);
 
   /** Files with the programs to find plans for. */
-  function programs(precision: CompileOptions["precision"]): string[] {
+  function programs(precision: Precision): string[] {
     return Object.entries(networks).flatMap(([name, batch]) => {
       if (!all && name === "resnet18") return [];
       const { header, lines } = convolutions(name, precision, batch);

@@ -11,6 +11,5 @@ export const layout = (
   stored: shape,
   offset: 0,
   role,
-  decays: false,
   initial: { kind: "constant", value: 0 },
 });

@@ -1,10 +1,12 @@
 // Whether a backend has a kernel for each op of each program of each model.
 import { expect, it } from "vitest";
 import { loadAddon } from "../../lib/device/native.js";
-import { type CompileOptions, compile } from "../../lib/graph/compile.js";
+import { compile, type Precision } from "../../lib/graph/compile.js";
 import { parse } from "../../lib/graph/parse.js";
 import { models } from "../../lib/models/resnet.js";
-import { modelOf, optionsFor } from "../graph/options.js";
+import { optimizers } from "../../lib/ops/optimizers/index.js";
+import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
+import { type Changes, modelOf, optionsFor } from "../graph/options.js";
 
 /** What the executor does itself. */
 const own: ReadonlySet<string> = new Set(["signal", "wait"]);
@@ -12,7 +14,7 @@ const own: ReadonlySet<string> = new Set(["signal", "wait"]);
 /** Tests the module of `backend` in these precisions, with channels padded to a multiple. */
 export function testOperationsOf(
   backend: string,
-  precisions: readonly CompileOptions["precision"][],
+  precisions: readonly Precision[],
   channelMultiple: number,
 ): void {
   it.each(Object.keys(models))("has every op of %s", (name) => {
@@ -20,9 +22,10 @@ export function testOperationsOf(
     const model = modelOf(name);
     const lacking = new Set<string>();
     const programs = new Set<string>();
-    const check = (changes: Partial<CompileOptions>) => {
+    const check = (changes: Changes, settings: Partial<MomentumSettings> = {}) => {
       const options = optionsFor(model, { ...changes, operations, channelMultiple });
-      for (const { name: program, text } of compile(model, options).programs) {
+      const update = { optimizer: optimizers.sgd(settings) };
+      for (const { name: program, text } of compile(model, options, update).programs) {
         programs.add(program);
         for (const { op } of parse(text).instructions)
           if (!own.has(op) && !operations.has(op)) lacking.add(`${op} of ${program}`);
@@ -32,7 +35,7 @@ export function testOperationsOf(
       check({ precision });
       check({ precision, workers: 4, accumulate: 2, syncBatchNorm: 2 });
     }
-    check({ momentumForm: "velocity", labelSmoothing: 0.1, nesterov: false });
+    check({ labelSmoothing: 0.1 }, { momentumForm: "velocity", nesterov: false });
     expect([...lacking]).toEqual([]);
     expect([...programs].sort()).toEqual(
       ["average", "broadcast", "evaluate", "last", "micro", "weights"].sort(),

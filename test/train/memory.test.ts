@@ -2,11 +2,10 @@
 import { afterAll, afterEach, expect, test } from "vitest";
 import { openBackend } from "../../lib/device/device.js";
 import { NativeError } from "../../lib/errors.js";
-import { compile } from "../../lib/graph/compile.js";
 import { largestBatch, loadPrograms, requireMemory } from "../../lib/train/memory.js";
 import type { RunOptions } from "../../lib/train/prepare.js";
 import { alone } from "../../lib/train/team.js";
-import { modelOf, optionsFor } from "../graph/options.js";
+import { compileFor, modelOf } from "../graph/options.js";
 
 const device = openBackend("emulated", 1);
 afterAll(() => device.dispose());
@@ -23,7 +22,7 @@ afterEach(() => {
 const model = modelOf("resnet8");
 function given(batch: number) {
   const { operations } = device;
-  const compiled = compile(model, optionsFor(model, { batch, operations, channelMultiple: 4 }));
+  const compiled = compileFor(model, { batch, operations, channelMultiple: 4 });
   const { arenas } = compiled.memory;
   const run = { recipe: { model: "resnet8", batch }, device, team: alone } as unknown as RunOptions;
   return { run, compiled, planned: Object.values(arenas).reduce((sum, bytes) => sum + bytes, 0) };

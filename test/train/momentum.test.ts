@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { Purpose, Random } from "../../lib/data/random.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
-import { sgd } from "../../lib/ops/sgd.js";
+import { sgd } from "../../lib/ops/optimizers/sgd.js";
 import { momentumFactor, stepSchedule } from "../../lib/schedules/schedule.js";
 import { device } from "../support/device.js";
 

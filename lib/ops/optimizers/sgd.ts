@@ -1,7 +1,8 @@
-// The SGD update: weight decay, momentum in both forms, Nesterov, low-precision copy.
-import type { Storage, Value } from "../graph/graph.js";
-import { defineOp } from "../graph/graph.js";
-import { shapeError } from "../graph/signature.js";
+// Stochastic gradient descent with momentum: weight decay, both forms of momentum, Nesterov's.
+import type { Storage, Value } from "../../graph/graph.js";
+import { defineOp } from "../../graph/graph.js";
+import { shapeError } from "../../graph/signature.js";
+import { type OptimizerBuilder, paperMomentum } from "./optimizer.js";
 
 export const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
   name: "sgd",
@@ -63,3 +64,22 @@ export function sgd(
     },
   );
 }
+
+/** SGD with weight decay on all parameters but batch norm's (paper, section 5.1). */
+export const buildSgd: OptimizerBuilder = (settings) => {
+  const { momentum, momentumForm, nesterov, weightDecay } = { ...paperMomentum, ...settings };
+  return {
+    update({ w, g, v, schedule, tensors, zero, copy, finite }) {
+      const segments: { length: number; decay: number }[] = [];
+      for (const { length, role } of tensors) {
+        const decay = role === "gamma" || role === "beta" ? 0 : weightDecay;
+        const previous = segments.at(-1);
+        if (previous?.decay === decay) previous.length += length;
+        else segments.push({ length, decay });
+      }
+      const into = { finite, ...(copy ? { copy } : {}) };
+      const options = { form: momentumForm, nesterov, momentum, segments, zero, into };
+      sgd({ w, g, v, schedule }, { ...options, copy: copy !== undefined });
+    },
+  };
+};

@@ -1,0 +1,49 @@
+// What an optimiser is: a function that adds the update of a range of parameters to a step's graph.
+import type { Storage, Value } from "../../graph/graph.js";
+import type { ParameterRole } from "../../models/model.js";
+
+/** Consecutive parameters that are updated together: a bucket. */
+export interface ParameterRange {
+  /** Parameters, their mean gradient over the minibatch, momentum: f32 [L]. */
+  w: Value;
+  g: Value;
+  v: Value;
+  /** (η, c) of the step, f32 [2]: the learning rate and the factor on the old momentum. */
+  schedule: Value;
+  /** The tensors in order; the lengths, with their padding, sum to L. */
+  tensors: readonly { length: number; role: ParameterRole }[];
+  /** Whether the update clears g, to which the next step's micro-batches add. */
+  zero: boolean;
+  /** Where the updated parameters are written in bf16 too. */
+  copy: Storage | undefined;
+  /** Where the number of elements of g that are not finite is written, f32 [1]. */
+  finite: Storage;
+}
+
+/** How a step changes the parameters. */
+export interface Optimizer {
+  /** Adds the update of a range to the graph of its values. */
+  update(range: ParameterRange): void;
+}
+
+/** What an optimiser is built with; the fields of a recipe. */
+export interface MomentumSettings {
+  /** m */
+  momentum: number;
+  /** `gradient`: u ← m·u + g, w ← w − η·u. `velocity`: v ← m·c·v + η·g, w ← w − v. */
+  momentumForm: "gradient" | "velocity";
+  nesterov: boolean;
+  /** λ */
+  weightDecay: number;
+}
+
+/** The paper's. */
+export const paperMomentum: MomentumSettings = {
+  momentum: 0.9,
+  momentumForm: "gradient",
+  nesterov: true,
+  weightDecay: 1e-4,
+};
+
+/** Builds an optimiser, with the paper's settings where none are given. */
+export type OptimizerBuilder = (settings?: Partial<MomentumSettings>) => Optimizer;
