@@ -100,6 +100,6 @@ it("holds what the build is made from", { timeout: minute }, () => {
   const options = ["-S", unpacked, "-B", join(folder, "cmake"), "-DONEHOUR_CPU=OFF"];
   const cmake = spawnSync("cmake", [...options, "-DONEHOUR_CUDA=OFF"], { encoding: "utf8" });
   expect(cmake.status, cmake.stderr).toBe(0);
-  const sources = (at: string) => readdirSync(join(at, "native/cuda"));
+  const sources = (at: string) => readdirSync(join(at, "native/cuda"), { recursive: true }).sort();
   expect(sources(unpacked)).toEqual(sources(root));
 });

@@ -1,4 +1,4 @@
-// What was found when cuDNN's plans were searched for, from the files that native/cuda/plan-cache.h writes.
+// What was found when cuDNN's plans were searched for, from the files that native/cuda/cudnn/plan-cache.h writes.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 

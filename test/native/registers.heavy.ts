@@ -35,11 +35,11 @@ interface KernelUse {
 
 /** What the assembler said of each kernel. */
 function readKernelUse(): KernelUse[] {
-  const folder = join(build, "CMakeFiles/onehour_cuda_backend.dir/native/cuda");
+  const folder = join(build, "CMakeFiles/onehour_cuda_backend.dir/native/cuda/ops");
   // A folder that is built in for long also keeps those of sources that are gone.
   const isCurrent = (file: string) =>
     file.endsWith(".o.registers") &&
-    existsSync(join(root, "native/cuda", file.replace(/\.o\.registers$/, "")));
+    existsSync(join(root, "native/cuda/ops", file.replace(/\.o\.registers$/, "")));
   const text = readdirSync(folder)
     .filter(isCurrent)
     .map((file) => readFileSync(join(folder, file), "utf8"))

@@ -3,9 +3,9 @@
 #include <memory>
 #include <utility>
 
-#include "../../cpu/kernels.h"
-#include "../../cuda/kernels.h"
-#include "../../cuda/linear.h"
+#include "../../cpu/ops/kernels.h"
+#include "../../cuda/ops/kernels.h"
+#include "../../cuda/ops/linear.h"
 
 namespace onehour {
 

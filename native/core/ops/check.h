@@ -1,0 +1,108 @@
+// Checks of operands while a kernel is prepared; every failure is an ERR_SHAPE that says what was
+// expected.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "../error.h"
+#include "../program.h"
+
+namespace onehour {
+
+using Shape = std::vector<int64_t>;
+
+inline std::string describe(std::string_view name, std::string_view type, const Shape& shape) {
+  std::string text(name);
+  if (!type.empty()) text.append(":").append(type);
+  text += '[';
+  for (size_t i = 0; i < shape.size(); ++i) {
+    if (i > 0) text += ',';
+    text += shape[i] < 0 ? "?" : std::to_string(shape[i]);
+  }
+  return text + ']';
+}
+
+[[noreturn]] inline void shapeError(const Instruction& instruction, const std::string& expected,
+                                    const Operand& got) {
+  throw Error("ERR_SHAPE", "onehour",
+              "[" + instruction.op + "] expected " + expected + ", got " +
+                  describe(got.name, nameOf(got.type), got.shape));
+}
+
+// The operand has this type and shape; −1 stands for any extent.
+inline const Operand& expect(const Instruction& instruction, const Operand& operand, DataType type,
+                             const Shape& shape) {
+  bool fits = operand.type == type && operand.shape.size() == shape.size();
+  for (size_t i = 0; fits && i < shape.size(); ++i) {
+    fits = shape[i] < 0 || shape[i] == operand.shape[i];
+  }
+  if (!fits) shapeError(instruction, describe(operand.name, nameOf(type), shape), operand);
+  return operand;
+}
+
+inline const Operand* expectOptional(const Instruction& instruction, const Operand* operand,
+                                     DataType type, const Shape& shape) {
+  return operand == nullptr ? nullptr : &expect(instruction, *operand, type, shape);
+}
+
+// The operand's type when it is one of the compute types.
+inline DataType computeType(const Instruction& instruction, const Operand& operand) {
+  if (operand.type != DataType::f32 && operand.type != DataType::bf16) {
+    shapeError(instruction, operand.name + " as f32 or bf16", operand);
+  }
+  return operand.type;
+}
+
+// A tensor of rank `rank` and a compute type, no extent of which is zero.
+inline const Operand& expectTensor(const Instruction& instruction, const Operand& operand,
+                                   size_t rank) {
+  computeType(instruction, operand);
+  bool fits = operand.shape.size() == rank;
+  for (int64_t extent : operand.shape) fits = fits && extent > 0;
+  if (!fits) {
+    shapeError(instruction,
+               describe(operand.name, nameOf(operand.type), Shape(rank, -1)) +
+                   " with extents of at least 1",
+               operand);
+  }
+  return operand;
+}
+
+inline bool flag(const Instruction& instruction, std::string_view key) {
+  return instruction.integer(key, 0) != 0;
+}
+
+// stride, padding or window: two values, height first.
+struct Pair {
+  int64_t height;
+  int64_t width;
+};
+
+inline Pair pairOf(const Instruction& instruction, std::string_view key, int64_t minimum) {
+  const std::vector<int64_t> values = instruction.integers(key);
+  if (values.size() != 2 || values[0] < minimum || values[1] < minimum || values[0] > (1 << 20) ||
+      values[1] > (1 << 20)) {
+    throw Error("ERR_SHAPE", "onehour",
+                "[" + instruction.op + "] expected " + std::string(key) +
+                    " as two integers of at least " + std::to_string(minimum) +
+                    ", height first, got " + std::string(instruction.word(key)));
+  }
+  return {values[0], values[1]};
+}
+
+// Rows or columns of the output of a window that moves over a padded extent; throws when the
+// window does not fit.
+inline int64_t windowOutput(const Instruction& instruction, int64_t extent, int64_t window,
+                            int64_t stride, int64_t padding) {
+  if (extent + 2 * padding < window) {
+    throw Error("ERR_SHAPE", "onehour",
+                "[" + instruction.op + "] expected a window no larger than the padded input, got " +
+                    std::to_string(window) + " over " + std::to_string(extent) + " + 2·" +
+                    std::to_string(padding));
+  }
+  return (extent + 2 * padding - window) / stride + 1;
+}
+
+}  // namespace onehour

@@ -1,0 +1,153 @@
+// What forward and backward of batch normalisation share: how a tensor is walked, the sums over it,
+// and the normalisation itself.
+//
+// Every pass streams over the tensor once. A tensor [M, C] is walked in blocks of `lanes` = j·C
+// consecutive values, so that a narrow C still fills vectors; lane i belongs to channel i mod C.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "../../core/backend.h"
+#include "../../core/ops/batch-norm.h"
+#include "../runtime/parallel.h"
+#include "../runtime/simd.h"
+
+namespace onehour::cpu {
+
+// Longest run of values of one lane that is summed in fp32 before it goes to fp64.
+constexpr int64_t tileRows = 128;
+
+struct Layout {
+  int64_t count;     // M·C values
+  int64_t channels;  // C
+  int64_t lanes;     // values of a block, a multiple of C
+
+  int64_t rows() const { return count / channels; }
+};
+
+inline Layout layoutOf(const Operand& x) {
+  const int64_t channels = x.shape.back();
+  const int64_t copies = std::max<int64_t>(1, std::min<int64_t>(128 / channels, 64));
+  return {x.count(), channels, copies * channels};
+}
+
+// A vector of C values repeated to the lanes.
+inline void repeat(const Layout& layout, float* lanes) {
+  for (int64_t i = layout.channels; i < layout.lanes; ++i) lanes[i] = lanes[i - layout.channels];
+}
+
+// The workspace of a kernel: arrays of floats and doubles, each on a cache line of its own.
+class Scratch {
+ public:
+  explicit Scratch(void* memory) : memory_(reinterpret_cast<uintptr_t>(memory)) {}
+  template <typename T>
+  T* take(int64_t count) {
+    T* result = reinterpret_cast<T*>(memory_ + used_);
+    used_ += (static_cast<size_t>(count) * sizeof(T) + 63) / 64 * 64;
+    return result;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  uintptr_t memory_;
+  size_t used_ = 0;
+};
+
+// Sums of two quantities a lane: fp32 over a tile, fp64 over a thread's tiles.
+struct Sums {
+  float* tile[2];
+  double* total[2];
+};
+
+struct SumScratch {
+  std::vector<Sums> threads;
+  SumScratch(Scratch& scratch, const Layout& layout, int threads_) : threads(threads_) {
+    for (Sums& sums : threads) {
+      for (int k : {0, 1}) sums.tile[k] = scratch.take<float>(layout.lanes);
+      for (int k : {0, 1}) sums.total[k] = scratch.take<double>(layout.lanes);
+    }
+  }
+};
+
+// Runs `tile(first, count, sums)` over all tiles, which adds to the fp32 sums, and returns channel
+// c's two totals through `done(c, first, second)`. The order of additions depends only on the
+// layout and the number of threads.
+template <typename Tile, typename Done>
+void reduceTiles(const Layout& layout, const SumScratch& scratch, const Tile& tile,
+                 const Done& done) {
+  const int threads = static_cast<int>(scratch.threads.size());
+  for (const Sums& sums : scratch.threads) {
+    for (double* total : sums.total) std::fill_n(total, layout.lanes, 0.0);
+  }
+  parallelRanges(threads, layout.count, layout.lanes, [&](int thread, int64_t begin, int64_t end) {
+    const Sums& sums = scratch.threads[thread];
+    for (; begin < end; begin += tileRows * layout.lanes) {
+      for (float* values : sums.tile) std::fill_n(values, layout.lanes, 0.0f);
+      tile(begin, std::min(end - begin, tileRows * layout.lanes), sums);
+      simd([sums, lanes = layout.lanes]() ONEHOUR_INLINE {
+        for (int k = 0; k < 2; ++k) {
+#pragma GCC ivdep
+          for (int64_t i = 0; i < lanes; ++i) sums.total[k][i] += sums.tile[k][i];
+        }
+      });
+    }
+  });
+  for (int64_t c = 0; c < layout.channels; ++c) {
+    double totals[2] = {0, 0};
+    for (const Sums& sums : scratch.threads) {
+      for (int k = 0; k < 2; ++k) {
+        for (int64_t i = c; i < layout.lanes; i += layout.channels) totals[k] += sums.total[k][i];
+      }
+    }
+    done(c, totals[0], totals[1]);
+  }
+}
+
+// Bytes that a constructor of scratch takes for these arguments.
+template <typename Arrays>
+size_t scratchBytes(const Layout& layout, int threads) {
+  Scratch scratch(nullptr);
+  Arrays(scratch, layout, threads);
+  return scratch.used();
+}
+
+inline int maximalThreads(PrepareContext& context) { return context.backend.properties().threads; }
+
+// y before the residual and ReLU. Backward recomputes its sign, so forward and backward share this
+// expression: a subtraction and one explicit fma, which no compiler contracts further.
+ONEHOUR_INLINE inline float normalized(float x, float mean, float scale, float beta) {
+  return std::fma(x - mean, scale, beta);
+}
+
+// The vectors of a normalisation, repeated to the lanes; scale = γ / σ.
+struct AffineScratch {
+  float* mean;
+  float* scale;
+  float* beta;
+  AffineScratch(Scratch& scratch, const Layout& layout, int = 0)
+      : mean(scratch.take<float>(layout.lanes)),
+        scale(scratch.take<float>(layout.lanes)),
+        beta(scratch.take<float>(layout.lanes)) {}
+};
+
+struct Affine {
+  const float* mean;
+  const float* inverseStd;
+  const float* gamma;  // nullptr: 1
+  const float* beta;   // nullptr: 0
+
+  void fill(const Layout& layout, const AffineScratch& to) const {
+    for (int64_t c = 0; c < layout.channels; ++c) {
+      to.mean[c] = mean[c];
+      to.scale[c] = (gamma == nullptr ? 1.0f : gamma[c]) * inverseStd[c];
+      to.beta[c] = beta == nullptr ? 0.0f : beta[c];
+    }
+    for (float* values : {to.mean, to.scale, to.beta}) repeat(layout, values);
+  }
+};
+
+}  // namespace onehour::cpu

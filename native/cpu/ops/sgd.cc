@@ -1,0 +1,129 @@
+// The optimiser: SGD with momentum over a flat range of parameters, one pass over the memory.
+#include "../../core/ops/sgd.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "../../core/ops/dispatch.h"
+#include "../runtime/parallel.h"
+#include "../runtime/simd.h"
+#include "kernels.h"
+
+namespace onehour::cpu {
+namespace {
+
+enum class Form { gradient, velocity };
+
+struct Buffers {
+  float* w;
+  float* g;
+  float* v;
+  bf16* copy;  // nullptr: none
+};
+
+struct Rates {
+  float rate;        // η
+  float momentum;    // m
+  float correction;  // c = η_t / η_{t−1}
+};
+
+// Updates elements [begin, end) and returns the number of gradients that are not finite.
+template <Form form, bool nesterov, bool zero, bool copies>
+int64_t update(const Buffers& buffers, const Rates& rates, float decay, int64_t begin,
+               int64_t end) {
+  uint32_t bad = 0;
+  uint32_t* const count = &bad;
+  float* const w = buffers.w + begin;
+  float* const g = buffers.g + begin;
+  float* const v = buffers.v + begin;
+  bf16* const copy = copies ? buffers.copy + begin : nullptr;
+  const float rate = rates.rate;
+  const float momentum = rates.momentum;
+  const float kept = form == Form::velocity ? rates.momentum * rates.correction : rates.momentum;
+  const int64_t length = end - begin;
+  simd([=]() ONEHOUR_INLINE {
+    uint32_t notFinite = 0;
+#pragma GCC ivdep
+    for (int64_t i = 0; i < length; ++i) {
+      const uint32_t bits = std::bit_cast<uint32_t>(g[i]);
+      notFinite += (bits & 0x7f800000u) == 0x7f800000u ? 1u : 0u;
+      const float gradient = g[i] + decay * w[i];
+      float updated;
+      if constexpr (form == Form::gradient) {
+        const float u = kept * v[i] + gradient;
+        v[i] = u;
+        updated = w[i] - rate * (nesterov ? gradient + momentum * u : u);
+      } else {
+        const float step = rate * gradient;
+        const float u = kept * v[i] + step;
+        v[i] = u;
+        updated = w[i] - (nesterov ? step + momentum * u : u);
+      }
+      w[i] = updated;
+      if constexpr (zero) g[i] = 0;
+      if constexpr (copies) copy[i] = storeAny<bf16>(updated);
+    }
+    *count = notFinite;
+  });
+  return bad;
+}
+
+template <Form form, bool nesterov, bool zero, bool copies>
+int64_t updateAll(const Buffers& buffers, const Rates& rates,
+                  const std::vector<Segment>& segments) {
+  const int64_t count = segments.back().end;
+  int64_t bad = 0;
+  const int threads = threadsFor(count);
+  const auto work = [&](int, int64_t begin, int64_t end) {
+    int64_t found = 0;
+    auto segment = std::upper_bound(segments.begin(), segments.end(), begin,
+                                    [](int64_t at, const Segment& s) { return at < s.end; });
+    for (; segment != segments.end() && segment->begin < end; ++segment) {
+      found += update<form, nesterov, zero, copies>(buffers, rates, segment->decay,
+                                                    std::max(begin, segment->begin),
+                                                    std::min(end, segment->end));
+    }
+#pragma omp atomic
+    bad += found;
+  };
+  parallelRanges(threads, count, 64, work);
+  return bad;
+}
+
+using Update = int64_t (*)(const Buffers&, const Rates&, const std::vector<Segment>&);
+
+template <Form form>
+Update select(bool nesterov, bool zero, bool copies) {
+  return withFlag(nesterov, [&](auto nesterovTag) {
+    return withFlag(zero, [&](auto zeroTag) {
+      return withFlag(copies, [&](auto copiesTag) -> Update {
+        return updateAll<form, decltype(nesterovTag)::value, decltype(zeroTag)::value,
+                         decltype(copiesTag)::value>;
+      });
+    });
+  });
+}
+
+std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext&) {
+  const SgdUpdate operands = sgdOf(instruction);
+  const Operand* copy = operands.copy;
+  const Update update =
+      operands.velocity ? select<Form::velocity>(operands.nesterov, operands.zero, copy != nullptr)
+                        : select<Form::gradient>(operands.nesterov, operands.zero, copy != nullptr);
+  const Buffers buffers{operands.w.as<float>(), operands.g.as<float>(), operands.v.as<float>(),
+                        copy == nullptr ? nullptr : copy->as<bf16>()};
+  return makeKernel([update, buffers, momentum = operands.momentum, segments = operands.segments,
+                     schedule = operands.schedule.as<float>(),
+                     finite = operands.finite.as<float>()](Stream&) {
+    *finite = static_cast<float>(update(buffers, {schedule[0], momentum, schedule[1]}, segments));
+  });
+}
+
+}  // namespace
+
+const KernelTable& sgdKernels() {
+  static const KernelTable table{{"sgd", sgd}};
+  return table;
+}
+
+}  // namespace onehour::cpu

@@ -1,0 +1,197 @@
+// Batch normalisation forward, in the split form that a synchronised one needs: local statistics,
+// their merge, and the normalisation.
+#include <cmath>
+
+#include "../../core/ops/dispatch.h"
+#include "batch-norm.cuh"
+#include "kernels.h"
+
+namespace onehour::cuda {
+namespace {
+
+// ------------------------------------------------------------------------------------- statistics
+// Reads x once. A thread sums in fp32 around its first value, so that a mean far from zero costs no
+// digits; from there on (Σ, Σ of squares) are fp64, which needs no pivot.
+template <typename T, int lanes>
+__global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
+    statisticsKernel(RowTiling tiling, const T* x, double* partial) {
+  const RowTile tile = tiling.tile(blockIdx.x, static_cast<int>(threadIdx.x), false);
+  float pivot[lanes];
+  float sum[lanes] = {};
+  float square[lanes] = {};
+  if (tile.count > 0) Pack<T, lanes>::read(x + tile.base + tile.first).unpack(pivot);
+  const T* const from[] = {x};
+  overRows<8, false, lanes>(tile, from, [&](const Pack<T, lanes>(&packs)[1], uint32_t) {
+    float value[lanes];
+    packs[0].unpack(value);
+#pragma unroll
+    for (int j = 0; j < lanes; ++j) {
+      const float delta = value[j] - pivot[j];
+      sum[j] += delta;
+      square[j] = fmaf(delta, delta, square[j]);
+    }
+  });
+  if (tile.count > 0) {
+    const float share = 1.0f / static_cast<float>(tile.count);
+#pragma unroll
+    for (int j = 0; j < lanes; ++j) {
+      const float delta = sum[j] * share;
+      square[j] = fmaf(-sum[j], delta, square[j]);  // M2
+      sum[j] = pivot[j] + delta;                    // mean
+    }
+  }
+  sumBlock<lanes>(tiling, sum, square, partial, [](float mean, float m2, int count) {
+    const double total = static_cast<double>(count) * mean;
+    return DoublePair{total, m2 + total * mean};
+  });
+}
+
+struct FinishStatistics {
+  int64_t rows, channels;
+  float* statistics;
+
+  __device__ void operator()(int64_t channel, double sum, double square) const {
+    const double mean = sum / static_cast<double>(rows);
+    const double m2 = square - sum * mean;
+    statistics[channel] = static_cast<float>(mean);
+    statistics[channels + channel] = static_cast<float>(m2 < 0 ? 0 : m2);
+    if (channel == 0) statistics[2 * channels] = static_cast<float>(rows);
+  }
+};
+
+std::unique_ptr<Kernel> statistics(const Instruction& instruction, PrepareContext& context) {
+  const BatchNormStatistics op(instruction);
+  return withType(op.x.type, [&](auto tag) {
+    using T = decltype(tag);
+    const T* x = op.x.as<T>();
+    return withLanes<T>(wideAccess<T>(op.x.shape.back(), x), [&](auto lanes) {
+      const RowTiling tiling = tilingOf(op.x, lanes, context);
+      const FinishStatistics finish{tiling.rows, tiling.channels, op.statistics};
+      return makeKernel(
+          [tiling, x, kernel = LoadedKernel(statisticsKernel<T, decltype(lanes)::value>),
+           merge = Merge(tiling, finish)](Stream& stream) {
+            double* partial = static_cast<double*>(stream.workspace());
+            launchRows(kernel, tiling, stream, x, partial);
+            merge.launch(stream, partial);
+          },
+          partialBytes(tiling));
+    });
+  });
+}
+
+// --------------------------------------------------------------------------------------- finalize
+constexpr int finalizeThreads = 128;
+
+// Merges the ranks' (mean, M2, count) in rank order (Chan, Golub and LeVeque's update, fp64).
+__global__ void __launch_bounds__(finalizeThreads) finalizeKernel(BatchNormFinalize op) {
+  const int64_t c = int64_t{blockIdx.x} * finalizeThreads + threadIdx.x;
+  if (c >= op.channels) return;
+  const int64_t width = 2 * op.channels + 1;
+  double count = op.statistics[2 * op.channels];
+  double average = op.statistics[c];
+  double m2 = op.statistics[op.channels + c];
+#pragma unroll 4
+  for (int64_t rank = 1; rank < op.ranks; ++rank) {
+    const float* other = op.statistics + rank * width;
+    const double otherCount = other[2 * op.channels];
+    const double sum = count + otherCount;
+    if (!(sum > 0)) continue;
+    const double delta = other[c] - average;
+    average += delta * otherCount / sum;
+    m2 += other[op.channels + c] + delta * delta * count * otherCount / sum;
+    count = sum;
+  }
+  op.mean[c] = static_cast<float>(average);
+  op.inverseStd[c] = static_cast<float>(1 / sqrt(m2 / count + op.epsilon));
+  op.newMean[c] = static_cast<float>(op.decay * op.oldMean[c] + op.gain * average);
+  const double unbiased = m2 / fmax(count - 1, 1.0);
+  op.newVariance[c] = static_cast<float>(op.decay * op.oldVariance[c] + op.gain * unbiased);
+}
+
+std::unique_ptr<Kernel> finalize(const Instruction& instruction, PrepareContext&) {
+  const BatchNormFinalize op(instruction);
+  return makeKernel([op, kernel = LoadedKernel(finalizeKernel)](Stream& stream) {
+    const auto blocks = static_cast<unsigned>(ceilDivide(op.channels, finalizeThreads));
+    launch(kernel, dim3(blocks), dim3(finalizeThreads), 0, stream, op);
+  });
+}
+
+// ------------------------------------------------------------------------------------------ apply
+// Reads x (and the residual) and writes y, once each. It goes from the last row of a block to the
+// first: the statistics read the same tile the other way, so its end may still be in L2.
+template <typename T, int lanes, bool residual>
+__global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
+    applyKernel(RowTiling tiling, const T* x, const T* z, T* y, Affine affine, bool relu) {
+  const RowTile tile = tiling.tile(blockIdx.x, static_cast<int>(threadIdx.x), true);
+  float vectors[3][lanes];  // mean, scale, beta
+  channelVectors(tiling, tile, vectors, [&](int64_t channel, float(&values)[3]) {
+    values[0] = affine.mean[channel];
+    values[1] = affine.scale(channel);
+    values[2] = affine.beta[channel];
+  });
+  const auto write = [&](const auto& packs, uint32_t bytes) {
+    float value[lanes];
+    packs[0].unpack(value);
+#pragma unroll
+    for (int j = 0; j < lanes; ++j) {
+      value[j] = normalized(value[j], vectors[0][j], vectors[1][j], vectors[2][j]);
+    }
+    if constexpr (residual) {
+      float other[lanes];
+      packs[1].unpack(other);
+#pragma unroll
+      for (int j = 0; j < lanes; ++j) value[j] += other[j];
+    }
+#pragma unroll
+    for (int j = 0; j < lanes; ++j) value[j] = relu && value[j] < 0 ? 0.0f : value[j];
+    Pack<T, lanes>::of(value).write(placeOf(y, tile.base, bytes));
+  };
+  if constexpr (residual) {
+    const T* const from[] = {x, z};
+    overRows<4, true, lanes>(tile, from, write);
+  } else {
+    const T* const from[] = {x};
+    overRows<8, true, lanes>(tile, from, write);
+  }
+}
+
+std::unique_ptr<Kernel> makeApply(const BatchNormApply& op, PrepareContext& context) {
+  const Affine affine{op.mean, op.inverseStd, op.variance, op.epsilon, op.gamma, op.beta};
+  return withType(op.x.type, [&](auto tag) {
+    using T = decltype(tag);
+    const T* x = op.x.as<T>();
+    const T* z = op.residual == nullptr ? nullptr : op.residual->as<T>();
+    T* y = op.y.as<T>();
+    return withLanes<T>(wideAccess<T>(op.x.shape.back(), x, z, y), [&](auto lanes) {
+      return withFlag(z != nullptr, [&](auto residual) {
+        return makeKernel(
+            [tiling = tilingOf(op.x, lanes, context), x, z, y, affine, relu = op.relu,
+             kernel =
+                 LoadedKernel(applyKernel<T, decltype(lanes)::value, decltype(residual)::value>)](
+                Stream& stream) { launchRows(kernel, tiling, stream, x, z, y, affine, relu); });
+      });
+    });
+  });
+}
+
+std::unique_ptr<Kernel> apply(const Instruction& instruction, PrepareContext& context) {
+  return makeApply(BatchNormApply(instruction, false), context);
+}
+
+std::unique_ptr<Kernel> inference(const Instruction& instruction, PrepareContext& context) {
+  return makeApply(BatchNormApply(instruction, true), context);
+}
+
+}  // namespace
+
+const KernelTable& batchNormKernels() {
+  static const KernelTable table{
+      {"batch-norm-apply", apply},
+      {"batch-norm-finalize", finalize},
+      {"batch-norm-inference", inference},
+      {"batch-norm-statistics", statistics},
+  };
+  return table;
+}
+
+}  // namespace onehour::cuda

@@ -1,0 +1,48 @@
+// Kernels of collectives: each puts one call of NCCL on the program's stream, which a graph may
+// record. The order among communicators is that of the program's text, see chooseSettings in
+// backend.cc.
+#include "../../core/ops/collective.h"
+
+#include "../nccl/communicator.h"
+#include "../runtime/cuda.h"
+#include "kernels.h"
+
+namespace onehour::cuda {
+namespace {
+
+NcclCommunicator& ncclOf(Communicator& communicator) {
+  return static_cast<NcclCommunicator&>(communicator);
+}
+
+std::unique_ptr<Kernel> prepareAllReduce(const Instruction& instruction, PrepareContext& context) {
+  const AllReduce all = allReduceOf(instruction, context);
+  ncclOf(all.communicator).prepare(all.data);
+  return makeKernel([all](Stream& stream) {
+    ncclOf(all.communicator).enqueueAllReduce(all.data, all.count, all.type, handleOf(stream));
+  });
+}
+
+std::unique_ptr<Kernel> prepareAllGather(const Instruction& instruction, PrepareContext& context) {
+  return makeKernel([all = allGatherOf(instruction, context)](Stream& stream) {
+    ncclOf(all.communicator).enqueueAllGather(all.from, all.to, all.bytes, handleOf(stream));
+  });
+}
+
+std::unique_ptr<Kernel> prepareBroadcast(const Instruction& instruction, PrepareContext& context) {
+  return makeKernel([all = broadcastOf(instruction, context)](Stream& stream) {
+    ncclOf(all.communicator).enqueueBroadcast(all.data, all.bytes, all.root, handleOf(stream));
+  });
+}
+
+}  // namespace
+
+const KernelTable& collectiveKernels() {
+  static const KernelTable table{
+      {"all-reduce", prepareAllReduce},
+      {"all-gather", prepareAllGather},
+      {"broadcast", prepareBroadcast},
+  };
+  return table;
+}
+
+}  // namespace onehour::cuda

@@ -1,0 +1,20 @@
+// What this project's own kernels do with what a convolution's plan left in the workspace.
+#pragma once
+
+#include <functional>
+
+#include "../runtime/cuda.h"
+
+namespace onehour::cuda {
+
+// Launches dw = computed, or dw += computed; `computed` is of type f32 or bf16 and 16-byte aligned,
+// as dw is.
+std::function<void(Stream&, const void* computed)> filterGradientFinish(DataType type, float* dw,
+                                                                        int64_t count,
+                                                                        bool accumulate);
+
+// Launches (mean, M2, count) by channel from Σy and Σy² over `rows` values each.
+std::function<void(Stream&, const float* sums, const float* squares)> statisticsFinish(
+    int64_t channels, int64_t rows, float* statistics);
+
+}  // namespace onehour::cuda

@@ -1,0 +1,141 @@
+// Two-dimensional convolution and its two gradients, by cuDNN's plans. Activations NHWC, filters
+// KRSC.
+//
+// A filter gradient comes from cuDNN in the type of the activations, since its engines that write
+// fp32 from bf16 are slow; the sums in it are fp32 either way, and it is rounded once.
+//
+// The statistics of batch normalisation may come out of the convolution's epilogue, as Σy and Σy²
+// in fp32, where that is faster than reading y again. The variance is their difference: where
+// |mean| is ten times the standard deviation its relative error is between 1e-6 and 3e-4, by the
+// order of cuDNN's additions (2e-7 by the kernel that reads y), while the rounding of y to bf16
+// alone moves it by 3e-4; both grow with the square of that ratio, which is seldom above one before
+// a batch normalisation. So bf16 and tf32 may take it, and fp32, which is exact, never does.
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "../cudnn/conv-problem.h"
+#include "../cudnn/plan-kernel.h"
+#include "../tiling/tiling.h"
+#include "conv-finish.h"
+#include "kernels.h"
+
+namespace onehour::cuda {
+namespace {
+
+// The convolution alone.
+std::unique_ptr<Kernel> planned(const Instruction& instruction, const ConvProblem& problem) {
+  Target& target = Target::current();
+  return chooseKernel(
+      target, describe(target, problem.patterns[0], problem.arithmetic, problem.convolution),
+      instruction, [&](const Choice& plan) {
+        return std::make_unique<PlanKernel>(
+            target, plan,
+            std::vector<Binding>{{xTensor, problem.x}, {wTensor, problem.w}, {yTensor, problem.y}});
+      });
+}
+
+std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext&) {
+  return planned(instruction, ConvProblem(instruction));
+}
+
+std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction, PrepareContext&) {
+  const ConvProblem problem(instruction);
+  const bool accumulate = flag(instruction, "accumulate");
+  const DataType type = problem.convolution.type;
+  if (type == DataType::f32 && !accumulate) return planned(instruction, problem);
+
+  Target& target = Target::current();
+  const int64_t count = problem.convolution.filterCount();
+  float* const dw = static_cast<float*>(problem.w);
+  const auto finish = filterGradientFinish(type, dw, count, accumulate);
+  return chooseKernel(
+      target, describe(target, Pattern::backwardWeight, problem.arithmetic, problem.convolution),
+      instruction, [&](const Choice& plan) {
+        return std::make_unique<PlanKernel>(
+            target, plan,
+            std::vector<Binding>{{xTensor, problem.x}, {wTensor}, {yTensor, problem.y}},
+            static_cast<size_t>(count) * bytesOf(type), PlanKernel::Step(), finish);
+      });
+}
+
+// The convolution, then the kernel of batch-norm-statistics on its output.
+std::unique_ptr<Kernel> inTwoSteps(const Instruction& instruction, PrepareContext& context,
+                                   const ConvProblem& problem) {
+  struct TwoSteps final : Kernel {
+    Instruction second;  // which its kernel may refer to
+    std::unique_ptr<Kernel> convolution, statistics;
+    void run(Stream& stream) override {
+      convolution->run(stream);
+      statistics->run(stream);
+    }
+    size_t workspaceBytes() const override {
+      return std::max(convolution->workspaceBytes(), statistics->workspaceBytes());
+    }
+  };
+  auto kernel = std::make_unique<TwoSteps>();
+  kernel->second = instruction;
+  kernel->second.op = "batch-norm-statistics";
+  kernel->second.inputs = {instruction.output("y")};
+  kernel->second.inputs[0].name = "x";
+  kernel->second.outputs = {instruction.output("statistics")};
+  kernel->convolution = planned(instruction, problem);
+  kernel->statistics = batchNormKernels().at(kernel->second.op)(kernel->second, context);
+  return kernel;
+}
+
+// Σy and Σy² by the convolution's epilogue.
+std::unique_ptr<Kernel> inOneStep(const ConvProblem& problem, float* statistics,
+                                  const Choice& plan) {
+  const int64_t channels = problem.convolution.k;
+  const int64_t rows = problem.convolution.pixels();
+  const size_t squaresOffset =
+      static_cast<size_t>(ceilDivide(channels * int64_t{sizeof(float)}, accessBytes) * accessBytes);
+  const auto clear = [=](Stream& stream, std::byte* sums) {
+    ONEHOUR_CUDA(cudaMemsetAsync(sums, 0, 2 * squaresOffset, handleOf(stream)));
+  };
+  const auto finish = [squaresOffset, finish = statisticsFinish(channels, rows, statistics)](
+                          Stream& stream, const std::byte* sums) {
+    finish(stream, reinterpret_cast<const float*>(sums),
+           reinterpret_cast<const float*>(sums + squaresOffset));
+  };
+  return std::make_unique<PlanKernel>(
+      Target::current(), plan,
+      std::vector<Binding>{{xTensor, problem.x},
+                           {wTensor, problem.w},
+                           {yTensor, problem.y},
+                           {sumTensor, nullptr, 0},
+                           {squareSumTensor, nullptr, squaresOffset}},
+      2 * squaresOffset, clear, finish);
+}
+
+std::unique_ptr<Kernel> conv2dStatistics(const Instruction& instruction, PrepareContext& context) {
+  const ConvProblem problem(instruction);
+  const Operand& statistics = expect(instruction, instruction.output("statistics"), DataType::f32,
+                                     {1, 2 * problem.convolution.k + 1});
+  if (problem.patterns.size() == 1) return inTwoSteps(instruction, context, problem);
+  Target& target = Target::current();
+  return chooseKernel(
+      target, describe(target, Pattern::forwardStatistics, problem.arithmetic, problem.convolution),
+      instruction,
+      [&](const Choice& plan) {
+        return plan ? inOneStep(problem, statistics.as<float>(), plan)
+                    : inTwoSteps(instruction, context, problem);
+      },
+      context.searches.get());
+}
+
+}  // namespace
+
+const KernelTable& convKernels() {
+  static const KernelTable table{
+      {"conv2d", conv2d},
+      {"conv2d-backward-data", conv2d},
+      {"conv2d-backward-weight", conv2dBackwardWeight},
+      {"conv2d-statistics", conv2dStatistics},
+  };
+  return table;
+}
+
+}  // namespace onehour::cuda

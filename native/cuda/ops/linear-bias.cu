@@ -1,0 +1,40 @@
+// The gradient of a fully connected layer's bias.
+#include <algorithm>
+#include <type_traits>
+
+#include "../runtime/cuda.h"
+#include "../tiling/column-sum.cuh"
+#include "../tiling/lanes.cuh"
+#include "kernels.h"
+#include "linear.h"
+
+namespace onehour::cuda {
+namespace {
+
+template <typename T, int lanes>
+__global__ void __launch_bounds__(ColumnTiling::threads)
+    biasGradientKernel(ColumnTiling tiling, const T* dy, float* db, bool accumulate) {
+  sumColumns<lanes>(tiling, dy, [&](int64_t, int64_t column, float sum) {
+    db[column] = accumulate ? db[column] + sum : sum;
+  });
+}
+
+}  // namespace
+
+std::unique_ptr<Kernel> prepareBiasGradient(const Operand& dy, const Operand& db, bool accumulate,
+                                            const PrepareContext& context) {
+  return withType(dy.type, [&](auto tag) {
+    using T = decltype(tag);
+    constexpr int most = static_cast<int>(lanesOf<T>);
+    const bool wide = dividesInto(most, dy.shape[1], dy.as<T>());
+    const ColumnTiling tiling = columnTiling(1, dy.shape[0], dy.shape[1], wide ? most : 1);
+    return makeKernel(
+        [=, kernel = LoadedKernel(wide ? biasGradientKernel<T, most> : biasGradientKernel<T, 1>),
+         grid = gridFor(tiling.blocks(), traitsOf(context)), dy = dy.as<T>(),
+         db = db.as<float>()](Stream& stream) {
+          launch(kernel, grid, blockOf(tiling), 0, stream, tiling, dy, db, accumulate);
+        });
+  });
+}
+
+}  // namespace onehour::cuda

@@ -1,0 +1,168 @@
+// The optimiser: SGD with momentum over a flat range of parameters, one pass over the memory.
+#include <algorithm>
+#include <cfloat>
+#include <limits>
+
+#include "../../core/ops/sgd.h"
+#include "../runtime/cuda.h"
+#include "../tiling/block-reduce.cuh"
+#include "../tiling/lanes.cuh"
+#include "../tiling/sgd-tiling.h"
+#include "kernels.h"
+
+namespace onehour::cuda {
+namespace {
+
+constexpr int blocksPerMultiprocessor = 4;
+
+struct Rule {
+  bool velocity, nesterov;
+  float momentum;  // m
+};
+
+struct Tensors {
+  float* w;
+  float* g;
+  float* v;
+  bf16* copy;  // null: none
+  bool zero;   // clears g
+};
+
+// Gradients that are not finite: all blocks add to it, the last one hands it on and clears it.
+struct Tally {
+  unsigned long long notFinite;
+  unsigned int arrived;
+};
+
+// The first `count` elements of a pack, zeros for the others.
+template <int lanes>
+__device__ __forceinline__ Lanes<float, lanes> readSome(const float* from, int64_t count) {
+  if (count >= lanes) return Lanes<float, lanes>::readOnce(from);
+  Lanes<float, lanes> result;
+#pragma unroll
+  for (int lane = 0; lane < lanes; ++lane) result.values[lane] = lane < count ? from[lane] : 0;
+  return result;
+}
+
+template <typename T, int lanes>
+__device__ __forceinline__ void writeSome(const Lanes<T, lanes>& pack, T* to, int64_t count) {
+  if (count >= lanes) return pack.write(to);
+#pragma unroll
+  for (int lane = 0; lane < lanes; ++lane) {
+    if (lane < count) to[lane] = pack.values[lane];
+  }
+}
+
+template <int lanes>
+__global__ void __launch_bounds__(SgdTiling::threads, blocksPerMultiprocessor)
+    sgdKernel(SgdTiling tiling, Rule rule, Tensors tensors, const SegmentEnd* segments,
+              int segmentCount, const float* schedule, float* finite, Tally* tally) {
+  using Pack = Lanes<float, lanes>;
+  constexpr int packs = SgdTiling::packs;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int block = static_cast<int>(blockIdx.x);
+  const int64_t endTile = tiling.firstTile(block + 1);
+
+  // One form for both: step = push·(g + λw), u = kept·v + step, w −= pull·(u, or Nesterov's sum).
+  const float rate = schedule[0];
+  const float push = rule.velocity ? rate : 1;
+  const float pull = rule.velocity ? 1 : rate;
+  const float kept = rule.velocity ? rule.momentum * schedule[1] : rule.momentum;
+
+  int segment = segmentAt(segments, segmentCount, tiling.element(tiling.firstTile(block), 0, 0));
+  int notFinite = 0;
+  for (int64_t tile = tiling.firstTile(block); tile < endTile; ++tile) {
+    Pack w[packs];
+    Pack g[packs];
+    Pack v[packs];
+#pragma unroll
+    for (int i = 0; i < packs; ++i) {
+      const int64_t at = tiling.element(tile, i, thread);
+      w[i] = readSome<lanes>(tensors.w + at, tiling.count - at);
+      g[i] = readSome<lanes>(tensors.g + at, tiling.count - at);
+      v[i] = readSome<lanes>(tensors.v + at, tiling.count - at);
+    }
+    // From the tile's first segment on: few tiles have a second one.
+    const int64_t begin = tiling.element(tile, 0, 0);
+    while (segments[segment].end <= begin) ++segment;
+    const SegmentEnd* own = segments + segment;
+    SegmentEnd current = *own;
+#pragma unroll
+    for (int i = 0; i < packs; ++i) {
+      const int64_t at = tiling.element(tile, i, thread);
+      const int left = static_cast<int>(min(tiling.count - at, int64_t{lanes}));
+      Lanes<bf16, lanes> copy;
+#pragma unroll
+      for (int lane = 0; lane < lanes; ++lane) {
+        while (current.end <= at + lane) current = *++own;
+        float& weight = w[i].values[lane];
+        float& momentum = v[i].values[lane];
+        const float raw = g[i].values[lane];
+        notFinite += fabsf(raw) <= FLT_MAX ? 0 : 1;
+        const float step = push * (raw + current.decay * weight);
+        momentum = kept * momentum + step;
+        weight -= pull * (rule.nesterov ? step + rule.momentum * momentum : momentum);
+        copy.values[lane] = store<bf16>(weight);
+        g[i].values[lane] = 0;
+      }
+      writeSome(w[i], tensors.w + at, left);
+      writeSome(v[i], tensors.v + at, left);
+      if (tensors.zero) writeSome(g[i], tensors.g + at, left);
+      if (tensors.copy != nullptr) writeSome(copy, tensors.copy + at, left);
+    }
+  }
+
+  notFinite = blockReduce<Sum>(notFinite);
+  if (thread == 0 && notFinite > 0) {
+    atomicAdd(&tally->notFinite, static_cast<unsigned long long>(notFinite));
+  }
+  if (isLastBlock(&tally->arrived) && thread == 0) {
+    *finite = static_cast<float>(tally->notFinite);
+    tally->notFinite = 0;
+  }
+}
+
+// The table in device memory.
+std::shared_ptr<void> upload(const std::vector<Segment>& segments, Backend& backend) {
+  std::vector<SegmentEnd> table;
+  for (const Segment& segment : segments) table.push_back({segment.end, segment.decay});
+  table.back().end = std::numeric_limits<int64_t>::max();
+  const size_t bytes = table.size() * sizeof(SegmentEnd);
+  std::shared_ptr<void> memory = backend.allocate(bytes, MemoryKind::device);
+  const auto stream = backend.createStream("prepare");
+  backend.copy(*stream, memory.get(), table.data(), bytes);
+  backend.synchronize(*stream);
+  return memory;
+}
+
+std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& context) {
+  const SgdUpdate update = sgdOf(instruction);
+  const Tensors tensors{update.w.as<float>(), update.g.as<float>(), update.v.as<float>(),
+                        update.copy == nullptr ? nullptr : update.copy->as<bf16>(), update.zero};
+  constexpr int lanes = static_cast<int>(lanesOf<float>);
+  const bool wide = dividesInto(lanes, 0, tensors.w) && dividesInto(lanes, 0, tensors.g) &&
+                    dividesInto(lanes, 0, tensors.v) && dividesInto(lanes, 0, tensors.copy);
+  SgdTiling tiling{update.w.count(), wide ? lanes : 1, 1};
+  tiling.blocks = static_cast<int>(std::min<int64_t>(
+      tiling.tiles(), int64_t{blocksPerMultiprocessor} * traitsOf(context).multiprocessors));
+  return makeKernel(
+      [tiling, tensors, kernel = LoadedKernel(wide ? sgdKernel<lanes> : sgdKernel<1>),
+       rule = Rule{update.velocity, update.nesterov, update.momentum},
+       segments = upload(update.segments, context.backend),
+       segmentCount = static_cast<int>(update.segments.size()),
+       schedule = update.schedule.as<float>(), finite = update.finite.as<float>(),
+       tally = context.backend.allocate(sizeof(Tally), MemoryKind::device)](Stream& stream) {
+        launch(kernel, dim3(static_cast<unsigned>(tiling.blocks)), dim3(SgdTiling::threads), 0,
+               stream, tiling, rule, tensors, static_cast<const SegmentEnd*>(segments.get()),
+               segmentCount, schedule, finite, static_cast<Tally*>(tally.get()));
+      });
+}
+
+}  // namespace
+
+const KernelTable& sgdKernels() {
+  static const KernelTable table{{"sgd", sgd}};
+  return table;
+}
+
+}  // namespace onehour::cuda

@@ -1,0 +1,133 @@
+// What device code shares: vectors of 16 bytes, conversions with fp32 arithmetic in between, and
+// sums over a block.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "../../core/program.h"
+#include "tiling.h"
+
+namespace onehour::cuda {
+
+using bf16 = __nv_bfloat16;
+
+__device__ __forceinline__ float load(float value) { return value; }
+__device__ __forceinline__ float load(bf16 value) { return __bfloat162float(value); }
+
+template <typename T>
+__device__ __forceinline__ T store(float value) {
+  if constexpr (sizeof(T) == 4) {
+    return value;
+  } else {
+    return __float2bfloat16_rn(value);
+  }
+}
+
+// The unsigned type of one access of this many bytes.
+template <size_t bytes>
+struct AccessOf;
+template <>
+struct AccessOf<1> {
+  using type = uint8_t;
+};
+template <>
+struct AccessOf<2> {
+  using type = uint16_t;
+};
+template <>
+struct AccessOf<4> {
+  using type = uint32_t;
+};
+template <>
+struct AccessOf<8> {
+  using type = uint2;
+};
+template <>
+struct AccessOf<16> {
+  using type = uint4;
+};
+
+// Consecutive elements, read and written in one access, of 16 bytes unless told otherwise; the
+// address is a multiple of the access.
+template <typename T, int count = static_cast<int>(lanesOf<T>)>
+struct alignas(count * sizeof(T)) Pack {
+  static constexpr int lanes = count;
+  using Access = typename AccessOf<count * sizeof(T)>::type;
+  T values[count];
+
+  static __device__ __forceinline__ Pack read(const T* from) {
+    Pack result;
+    *reinterpret_cast<Access*>(result.values) = *reinterpret_cast<const Access*>(from);
+    return result;
+  }
+  // For data that is read once: it leaves the caches first.
+  static __device__ __forceinline__ Pack readOnce(const T* from) {
+    Pack result;
+    *reinterpret_cast<Access*>(result.values) = __ldcs(reinterpret_cast<const Access*>(from));
+    return result;
+  }
+  __device__ __forceinline__ void write(T* to) const {
+    *reinterpret_cast<Access*>(to) = *reinterpret_cast<const Access*>(values);
+  }
+
+  // By words of two where the type is bf16, which must not take a register a value.
+  __device__ __forceinline__ void unpack(float (&floats)[count]) const {
+    if constexpr (inPairs) {
+      const uint32_t* words = reinterpret_cast<const uint32_t*>(values);
+#pragma unroll
+      for (int i = 0; i < count; i += 2) {
+        const uint32_t bits[] = {words[i / 2] << 16, words[i / 2] & 0xffff0000u};
+        floats[i] = reinterpret_cast<const float&>(bits[0]);
+        floats[i + 1] = reinterpret_cast<const float&>(bits[1]);
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < count; ++i) floats[i] = load(values[i]);
+    }
+  }
+  static __device__ __forceinline__ Pack of(const float (&floats)[count]) {
+    Pack result;
+    if constexpr (inPairs) {
+      uint32_t* words = reinterpret_cast<uint32_t*>(result.values);
+#pragma unroll
+      for (int i = 0; i < count; i += 2) {
+        const __nv_bfloat162 pair = __floats2bfloat162_rn(floats[i], floats[i + 1]);
+        words[i / 2] = reinterpret_cast<const uint32_t&>(pair);
+      }
+    } else {
+#pragma unroll
+      for (int i = 0; i < count; ++i) result.values[i] = store<T>(floats[i]);
+    }
+    return result;
+  }
+
+ private:
+  static constexpr bool inPairs = std::is_same_v<T, bf16> && count % 2 == 0;
+};
+
+// The sum over the lanes of a warp, in every lane; the order of additions is fixed.
+template <typename T>
+__device__ __forceinline__ T warpSum(T value) {
+  for (int distance = 16; distance > 0; distance /= 2) {
+    value += __shfl_xor_sync(0xffffffffu, value, distance);
+  }
+  return value;
+}
+
+// The block's dynamic shared memory.
+template <typename T>
+__device__ __forceinline__ T* dynamicShared() {
+  extern __shared__ __align__(16) unsigned char dynamicSharedMemory[];
+  return reinterpret_cast<T*>(dynamicSharedMemory);
+}
+
+// Runs `body` with a value of the tensor's element type, f32 or bf16.
+template <typename Body>
+auto withType(DataType type, Body&& body) {
+  return type == DataType::bf16 ? body(bf16{}) : body(float{});
+}
+
+}  // namespace onehour::cuda

@@ -1,0 +1,131 @@
+// Tests of the lock on an open file: who holds it, when it is given back, and what file systems
+// say.
+#include "../../core/file-lock.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <deque>
+#include <string>
+
+#include "../check.h"
+
+namespace {
+
+// Errors with which the next calls of flock end instead.
+std::deque<int> refusals;
+
+}  // namespace
+
+extern "C" int flock(int descriptor, int operation) noexcept {
+  if (refusals.empty()) return static_cast<int>(syscall(SYS_flock, descriptor, operation));
+  errno = refusals.front();
+  refusals.pop_front();
+  return -1;
+}
+
+namespace onehour::test {
+namespace {
+
+// An empty file without a name, opened anew through its descriptor.
+class TemporaryFile {
+ public:
+  TemporaryFile() {
+    std::string path = "/tmp/onehour-file-lock-XXXXXX";
+    descriptor_ = mkostemp(path.data(), O_CLOEXEC);
+    CHECK(descriptor_ >= 0);
+    unlink(path.c_str());
+  }
+  ~TemporaryFile() { close(descriptor_); }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+  int open() const {
+    const std::string path = "/proc/self/fd/" + std::to_string(descriptor_);
+    return ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  }
+
+ private:
+  int descriptor_;
+};
+
+// A process that holds the lock of a file when this returns.
+pid_t holderOf(const TemporaryFile& file) {
+  std::array<int, 2> ends{};
+  CHECK(pipe(ends.data()) == 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool taken = tryLockFile(file.open()) == FileLock::taken;
+    if (write(ends[1], taken ? "1" : "0", 1) != 1) _exit(1);
+    for (;;) pause();
+  }
+  close(ends[1]);
+  char taken = 0;
+  CHECK(read(ends[0], &taken, 1) == 1 && taken == '1');
+  close(ends[0]);
+  return child;
+}
+
+void isHeldByOneDescriptor() {
+  const TemporaryFile file;
+  const int first = file.open();
+  const int second = file.open();
+  CHECK(tryLockFile(first) == FileLock::taken);
+  CHECK(tryLockFile(first) == FileLock::taken);  // it has it already
+  CHECK(tryLockFile(second) == FileLock::held);
+  const int copy = dup(first);
+  close(first);
+  CHECK(tryLockFile(second) == FileLock::held);
+  close(copy);
+  CHECK(tryLockFile(second) == FileLock::taken);
+  close(second);
+}
+
+void endsWithItsProcess() {
+  const TemporaryFile file;
+  const int own = file.open();
+  const pid_t holder = holderOf(file);
+  CHECK(tryLockFile(own) == FileLock::held);
+  kill(holder, SIGSTOP);
+  CHECK(waitpid(holder, nullptr, WUNTRACED) == holder);
+  CHECK(tryLockFile(own) == FileLock::held);  // a process that is stopped has not ended
+  kill(holder, SIGKILL);
+  CHECK(waitpid(holder, nullptr, 0) == holder);
+  CHECK(tryLockFile(own) == FileLock::taken);
+  close(own);
+}
+
+void tellsFileSystemsWithoutLocks() {
+  const TemporaryFile file;
+  const int own = file.open();
+  for (const int error : {ENOLCK, ENOSYS, EOPNOTSUPP, EINVAL}) {
+    refusals = {error};
+    CHECK(tryLockFile(own) == FileLock::unsupported);
+  }
+  refusals = {EINTR, EINTR};
+  CHECK(tryLockFile(own) == FileLock::taken);
+  CHECK(refusals.empty());
+  refusals = {EIO};
+  const Error error = thrown([&] { tryLockFile(own); });
+  CHECK(error.code == "ERR_FILE");
+  CHECK(contains(error.what(), "cannot lock a file: Input/output error"));
+  close(own);
+  CHECK(thrown([&] { tryLockFile(own); }).code == "ERR_FILE");
+}
+
+}  // namespace
+}  // namespace onehour::test
+
+int main() {
+  using namespace onehour::test;
+  return run({{"one descriptor and its copies", isHeldByOneDescriptor},
+              {"until the process ends", endsWithItsProcess},
+              {"file systems without locks", tellsFileSystemsWithoutLocks}});
+}

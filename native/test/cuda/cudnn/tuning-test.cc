@@ -1,0 +1,227 @@
+// Tests of the search for a plan, with cuDNN's own plans for a GPU that is only described and
+// kernels that fail or not in their place:
+//   tuning_test DEVICE.json
+#include "../../../cuda/cudnn/tuning.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../../../cuda/cudnn/conv-problem.h"
+#include "../../check.h"
+
+namespace onehour::test {
+namespace {
+
+using namespace onehour::cuda;
+
+std::string deviceFile;
+
+std::string contents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// Another batch is another graph, for which nothing was chosen yet.
+Instruction convolution(int batch) {
+  const std::string sizes = std::to_string(batch) + ",28,28,16]";
+  return parseProgram(
+             "onehour-program 1\nname p\narena temp 4194304\n"
+             "compute conv2d stride=1,1 padding=1,1 | x=temp+0:bf16[" +
+             sizes + " w=temp+1048576:bf16[16,3,3,16] -> y=temp+2097152:bf16[" + sizes + "\n")
+      .instructions.at(0);
+}
+
+// A search whose first `failing` kernels cannot run, by a clock that goes on by `seconds` in each
+// kernel that is made.
+struct Search {
+  Target target{contents(deviceFile)};
+  std::vector<Choice> tried;
+  std::vector<uint16_t> memory = std::vector<uint16_t>(1 << 21);
+  double time = 0;
+  double seconds = 0;
+  SearchBudget budget{[this] { return time; }};
+
+  std::unique_ptr<Kernel> choose(int batch, size_t failing, bool hasAlternative) {
+    Instruction instruction = convolution(batch);
+    for (auto* side : {&instruction.inputs, &instruction.outputs}) {
+      for (Operand& operand : *side) operand.data = &memory[operand.offset / sizeof(uint16_t)];
+    }
+    const ConvProblem problem(instruction);
+    const OperationGraph graph =
+        describe(target, Pattern::forward, problem.arithmetic, problem.convolution);
+    return chooseKernel(
+        target, graph, instruction,
+        [&](const Choice& choice) {
+          tried.push_back(choice);
+          const bool fails = choice && tried.size() <= failing;
+          if (choice) time += seconds;
+          return makeKernel([this, fails](Stream&) {
+            if (fails) throw Error("ERR_TEST", "test", "this plan does not run");
+            sawNumbers = memory[0] != 0 && memory[1 << 19] != 0;
+          });
+        },
+        hasAlternative ? &budget : nullptr);
+  }
+
+  // What was tried for a graph that has an alternative.
+  std::vector<Choice> triedFor(int batch, size_t failing) {
+    tried.clear();
+    CHECK(choose(batch, failing, true));
+    return tried;
+  }
+
+  bool sawNumbers = false;
+};
+
+void goesOnBehindPlansThatFail() {
+  Search search;
+  CHECK(search.choose(1, 0, false));
+  CHECK(search.tried.size() == 1);
+  search.tried.clear();
+  CHECK(search.choose(2, 2, false));
+  CHECK(search.tried.size() == 3 && search.tried[2]);
+  // The same graph again: what was found, without a search.
+  CHECK(search.choose(2, 0, false));
+  CHECK(search.tried.size() == 4 && search.tried[3] == search.tried[2]);
+}
+
+void takesTheAlternativeLast() {
+  Search search;
+  CHECK(search.choose(3, 1000, true));
+  CHECK(search.tried.size() > 2 && !search.tried.back());
+  CHECK(search.choose(3, 0, true));
+  CHECK(!search.tried.back());
+}
+
+void recordsWhatWasTried() {
+  std::string folder = (std::filesystem::temp_directory_path() / "onehour-tuning-XXXXXX").string();
+  CHECK(mkdtemp(folder.data()) != nullptr);
+  setenv("XDG_CACHE_HOME", folder.c_str(), 1);
+  CHECK(Search().choose(6, 1000, true));
+  unsetenv("XDG_CACHE_HOME");
+  std::string record;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.path().extension() == ".search") record += contents(entry.path().string());
+  }
+  std::filesystem::remove_all(folder);
+  CHECK(contains(record, "\"fused\":true,\"milliseconds\":null}"));
+  CHECK(contains(record, "\"engine\":\"engine "));
+  CHECK(contains(record, "beside a plain plan\",\"fused\":false,\"milliseconds\":1.000000}"));
+}
+
+void tellsTheLastFailure() {
+  Search search;
+  const Error error = thrown([&] { search.choose(4, 1000, false); });
+  CHECK(error.code == "ERR_TEST" && contains(error.what(), "this plan does not run\n"));
+  CHECK(contains(error.what(), "there is no plan for ") && contains(error.what(), "engine "));
+}
+
+void givesUp() {
+  const Target target(contents(deviceFile));
+  const ConvProblem problem(convolution(5));
+  const OperationGraph graph =
+      describe(target, Pattern::forward, problem.arithmetic, problem.convolution);
+  Limits limits;
+  limits.compilation = false;
+  limits.patience = 0;
+  int tried = 0;
+  const std::string reason = proposePlans(target, graph, limits, [&](const Plan&) {
+    ++tried;
+    return false;
+  });
+  CHECK(tried == 1 && contains(reason, "gave up after 0 s, in which none of 1 engines"));
+  // It is no limit for plans that are of use.
+  limits.plans = 2;
+  proposePlans(target, graph, limits, [&](const Plan&) {
+    ++tried;
+    return true;
+  });
+  CHECK(tried == 3);
+}
+
+void stopsAfterFiveSecondsAGraph() {
+  Search search;
+  search.seconds = 2;
+  const std::vector<Choice> tried = search.triedFor(10, 1000);
+  CHECK(tried.size() == 4 && tried[2] && !tried[3]);  // at 2, 4 and 6 s, then the alternative
+  // Where there is no other way it goes on.
+  search.tried.clear();
+  CHECK(search.choose(11, 4, false) && search.tried.size() == 5);
+}
+
+void leavesAPatternThatFailedTwice() {
+  Search search;
+  for (const int batch : {12, 13}) CHECK(search.triedFor(batch, 1000).size() > 1);
+  for (const int batch : {14, 14, 15}) CHECK(search.triedFor(batch, 0) == std::vector<Choice>(1));
+  // A later load tries again.
+  Search later;
+  CHECK(later.triedFor(14, 0).size() == 2);
+}
+
+void stopsAfterAMinuteInAll() {
+  Search search;
+  search.seconds = 4.5;
+  int searched = 0;
+  for (int batch = 16; batch < 36; ++batch) searched += search.triedFor(batch, 0).size() > 1;
+  CHECK(searched == 13 && search.time == 13 * 4.5);
+}
+
+// As the other ranks of a server do.
+void followsAnotherProcessThatSkipped() {
+  char folder[] = "/tmp/onehour-tuning-XXXXXX";
+  CHECK(mkdtemp(folder) != nullptr);
+  setenv("XDG_CACHE_HOME", folder, 1);
+  Search first;
+  for (const int batch : {36, 37}) CHECK(first.triedFor(batch, 1000).size() > 1);
+  CHECK(first.triedFor(38, 0).size() == 1);
+  Search other;
+  CHECK(other.triedFor(38, 0) == std::vector<Choice>(1));
+  // Not for good.
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
+    if (entry.path().extension() != ".json") continue;
+    const std::string text = contents(entry.path());
+    if (contains(text, "x 38x")) {
+      std::ofstream(entry.path()) << text.substr(0, text.find("\"plan\":")) << "\"plan\":1000}\n";
+    }
+  }
+  CHECK(other.triedFor(38, 0).size() == 2);
+  unsetenv("XDG_CACHE_HOME");
+  std::filesystem::remove_all(folder);
+}
+
+void triesOnNumbers() {
+  Search search;
+  CHECK(search.choose(39, 0, false) && search.sawNumbers);
+  CHECK(search.memory == std::vector<uint16_t>(search.memory.size()));
+}
+
+}  // namespace
+}  // namespace onehour::test
+
+int main(int count, char** arguments) {
+  using namespace onehour::test;
+  if (count != 2) {
+    std::fprintf(stderr, "tuning_test: expected DEVICE.json\n");
+    return 2;
+  }
+  deviceFile = arguments[1];
+  setenv("ONEHOUR_PLAN_CANDIDATES", "1", 1);
+  setenv("ONEHOUR_PLAN_COMPILATION", "0", 1);  // slow, and no other search
+  unsetenv("XDG_CACHE_HOME");                  // no files
+  unsetenv("HOME");
+  return run({{"further plans are tried behind those that fail", goesOnBehindPlansThatFail},
+              {"the alternative is taken where no plan runs", takesTheAlternativeLast},
+              {"a file tells what was tried", recordsWhatWasTried},
+              {"the last failure is told", tellsTheLastFailure},
+              {"a search that finds nothing ends", givesUp},
+              {"a search with an alternative ends after 5 s", stopsAfterFiveSecondsAGraph},
+              {"a pattern that failed twice is not tried again", leavesAPatternThatFailedTwice},
+              {"a load's searches end after 60 s", stopsAfterAMinuteInAll},
+              {"a skipped search is skipped by the other ranks", followsAnotherProcessThatSkipped},
+              {"kernels are timed on numbers and leave zeros", triesOnNumbers}});
+}

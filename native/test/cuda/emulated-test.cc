@@ -1,0 +1,135 @@
+// Tests of the CUDA backend's streams, recordings and measurements on the emulated device.
+#include <algorithm>
+#include <cstring>
+#include <future>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../../core/executor.h"
+#include "../check.h"
+#include "../emulator/cuda_runtime_api.h"
+#include "../programs.h"
+
+namespace onehour::test {
+namespace {
+
+// Two streams, one of which waits for the other.
+const std::string kProgram = program(
+    "compute relu | x=input+0:f32[16] -> y=temp+0:f32[16]\n"
+    "compute signal event=0\n"
+    "comm wait event=0\n"
+    "comm add | a=temp+0:f32[16] b=param+0:f32[16] -> y=temp+64:f32[16]\n"
+    "comm signal event=1\n"
+    "compute wait event=1\n"
+    "compute copy | x=temp+64:f32[16] -> y=output+0:f32[16]");
+
+// Calls `begin` with a callback for an error and perhaps more, and waits for it; returns the rest.
+template <typename Result, typename Begin>
+Result result(Begin begin) {
+  std::promise<Result> promise;
+  begin([&promise](std::exception_ptr error, Result value) {
+    if (error) {
+      promise.set_exception(error);
+    } else {
+      promise.set_value(std::move(value));
+    }
+  });
+  return promise.get_future().get();
+}
+
+struct Session {
+  Session() {
+    await([&](Executor::Done done) { executor->load({{"p", kProgram}}, std::move(done)); });
+    std::vector<uint8_t> bytes(64);
+    const std::vector<float> ones(16, 1);
+    std::memcpy(bytes.data(), ones.data(), bytes.size());
+    await([&](Executor::Done done) { executor->write("param", 0, bytes, std::move(done)); });
+  }
+  ~Session() {
+    executor->dispose();
+    CHECK(executor->worker()->join(Worker::Clock::now() + std::chrono::seconds(10)));
+  }
+
+  template <typename Begin>
+  static void await(Begin begin) {
+    result<bool>([&](auto done) {
+      begin([done](std::exception_ptr error) { done(std::move(error), true); });
+    });
+  }
+
+  // A step on a slot gives relu(x) + 1, in the slot and in its arena.
+  void step(int slot, float x) {
+    auto* input = static_cast<float*>(executor->slot("input", slot).get());
+    std::fill_n(input, 16, x);
+    await([&](Executor::Done done) { executor->submit("p", slot, std::move(done)); });
+    const float expected = std::max(x, 0.0F) + 1;
+    CHECK(static_cast<float*>(executor->slot("output", slot).get())[15] == expected);
+    const auto bytes = result<std::vector<uint8_t>>(
+        [&](auto done) { executor->read("temp", 64, 64, std::move(done)); });
+    float last = 0;
+    std::memcpy(&last, bytes.data() + 60, 4);
+    CHECK(last == expected);
+  }
+
+  std::shared_ptr<Executor> executor = Executor::create(createBackend({}), {});
+};
+
+void replays() {
+  Session session;
+  session.step(0, 2);
+  for (int again = 0; again < 2; ++again) {
+    CHECK(
+        result<std::string>([&](auto done) { session.executor->record(std::move(done)); }).empty());
+    for (const float x : {3.0F, -1.0F, 7.0F, 0.5F}) session.step(x > 2 ? 1 : 0, x);
+  }
+  Session::await([&](Executor::Done done) { session.executor->forget(std::move(done)); });
+  session.step(1, 4);
+}
+
+// What a collective's stream runs goes first in a replayed step as in others.
+void keepsPriorities() {
+  Session session;
+  CHECK(result<std::string>([&](auto done) { session.executor->record(std::move(done)); }).empty());
+  session.step(0, 2);
+  CHECK((emulator::replayedPriorities() == std::vector<int>{0, -1, 0}));
+}
+
+__global__ void neverLoaded() {}
+
+// Which shows that the kernels of the steps above were loaded while they were prepared.
+void refusesWhatWasNotLoaded() {
+  const cudaLaunchConfig_t config;
+  bool refused = false;
+  try {
+    cudaLaunchKernelEx(&config, neverLoaded);
+  } catch (const std::logic_error&) {
+    refused = true;
+  }
+  CHECK(refused);
+}
+
+void measures() {
+  Session session;
+  const auto timings = result<std::vector<Executor::Timing>>(
+      [&](auto done) { session.executor->measure("p", 1, 4, std::move(done)); });
+  std::vector<int> lines;
+  for (const auto& [line, milliseconds] : timings) {
+    lines.push_back(line);
+    CHECK(milliseconds.size() == 4);
+    for (const double time : milliseconds) CHECK(time >= 0);
+  }
+  CHECK((lines == std::vector<int>{7, 10, 13}));
+}
+
+}  // namespace
+}  // namespace onehour::test
+
+int main() {
+  using namespace onehour::test;
+  return run({{"recorded steps are replayed", replays},
+              {"recorded kernels keep their streams' priorities", keepsPriorities},
+              {"each kernel is measured", measures},
+              {"a kernel that was not loaded is refused", refusesWhatWasNotLoaded}});
+}
