@@ -3,6 +3,7 @@
 #include "runtime-stub.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -168,7 +169,12 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) {
   return status;
 }
 
+// What is queued must not run later, on a device that was mended and in memory that was freed.
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  onehour::Worker& worker = of(stream).worker;
+  worker.stop();
+  while (!worker.join(onehour::Worker::Clock::now() + std::chrono::hours(1))) {
+  }
   delete &of(stream);
   return status;
 }
