@@ -1,14 +1,17 @@
 // The public API of onehour.
 /// <reference types="node" preserve="true" />
 
-export type { DecodedSplit, ImageShape, Request, Split, StoredSplit } from "./data/dataset.js";
-export {
-  type Dataset,
-  type DatasetOpener,
-  type DatasetOptions,
-  datasets,
-  openDataset,
+export type {
+  Dataset,
+  DatasetOpener,
+  DatasetOptions,
+  DecodedSplit,
+  ImageShape,
+  Request,
+  Split,
+  StoredSplit,
 } from "./data/dataset.js";
+export { datasets, openDataset } from "./data/datasets.js";
 export { permutation, Sampler, type SamplerOptions } from "./data/sampler.js";
 export {
   type Device,

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { isAbsolute, join, resolve } from "node:path";
-import { canonicalName } from "../data/dataset.js";
+import { canonicalName } from "../data/datasets.js";
 import { OnehourError } from "../errors.js";
 import { isForbidden } from "../system/exists.js";
 import { readText } from "../system/regular-file.js";

@@ -2,7 +2,8 @@
 
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { type Dataset, openDataset } from "../data/dataset.js";
+import type { Dataset } from "../data/dataset.js";
+import { openDataset } from "../data/datasets.js";
 import { Loader } from "../data/loader.js";
 import { openDevice } from "../device/device.js";
 import { OnehourError } from "../errors.js";

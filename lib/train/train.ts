@@ -3,7 +3,8 @@
 
 import { dirname, join } from "node:path";
 import type { Writable } from "node:stream";
-import { type Dataset, openDataset } from "../data/dataset.js";
+import type { Dataset } from "../data/dataset.js";
+import { openDataset } from "../data/datasets.js";
 import { requireProcesses, requireThreads } from "../device/cores.js";
 import { type Device, expectDevice, openDevice } from "../device/device.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";

@@ -1,7 +1,7 @@
 // Starts the worker processes of a run and follows rank 0's events.
 
 import { fileURLToPath } from "node:url";
-import { isBuiltIn } from "../data/dataset.js";
+import { isBuiltIn } from "../data/datasets.js";
 import { OnehourError } from "../errors.js";
 import { launch } from "../ranks/launch.js";
 import { signalOf } from "../ranks/signals.js";

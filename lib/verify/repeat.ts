@@ -3,7 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openDataset } from "../data/dataset.js";
+import { openDataset } from "../data/datasets.js";
 import type { Device } from "../device/device.js";
 import { models } from "../models/resnet.js";
 import { parseRecipe, type RecipeInput, resolveRecipe } from "../recipe/recipe.js";

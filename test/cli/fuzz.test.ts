@@ -5,7 +5,7 @@ import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { openDataset } from "../../lib/data/dataset.js";
+import { openDataset } from "../../lib/data/datasets.js";
 import { defaultThreads } from "../../lib/device/cores.js";
 import { OnehourError } from "../../lib/errors.js";
 import { models } from "../../lib/models/resnet.js";

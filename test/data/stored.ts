@@ -1,5 +1,7 @@
 // Opens a data set whose images are at hand.
-import { type Dataset, openDataset, type StoredSplit } from "../../lib/data/dataset.js";
+
+import type { Dataset, StoredSplit } from "../../lib/data/dataset.js";
+import { openDataset } from "../../lib/data/datasets.js";
 
 type StoredDataset = Dataset & { train: StoredSplit; test: StoredSplit };
 

@@ -1,6 +1,6 @@
 // Recipes: what is filled in, and what is refused with what was expected.
 import { expect, test } from "vitest";
-import { openDataset } from "../../lib/data/dataset.js";
+import { openDataset } from "../../lib/data/datasets.js";
 import {
   overrideRecipe,
   parseRecipe,

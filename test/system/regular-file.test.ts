@@ -15,7 +15,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { readRecipe } from "../../lib/cli/recipe.js";
-import { openDataset } from "../../lib/data/dataset.js";
+import { openDataset } from "../../lib/data/datasets.js";
 import { readRunRecipe } from "../../lib/recipe/run-recipe.js";
 import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { RunLock } from "../../lib/run-folder/lock.js";

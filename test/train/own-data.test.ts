@@ -1,7 +1,7 @@
 // A data set that a script adds: for its own process, not for workers that train() starts.
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { datasets, openDataset } from "../../lib/data/dataset.js";
+import { datasets, openDataset } from "../../lib/data/datasets.js";
 import { train } from "../../lib/train/train.js";
 import { temporaryFolder } from "../support/folder.js";
 

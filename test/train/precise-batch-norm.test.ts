@@ -1,7 +1,7 @@
 // Precise batch norm against means and variances taken here, and over ways to split the batches.
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { openDataset } from "../../lib/data/dataset.js";
+import { openDataset } from "../../lib/data/datasets.js";
 import { Sampler } from "../../lib/data/sampler.js";
 import { parseRecipe, type RecipeInput, resolveRecipe } from "../../lib/recipe/recipe.js";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, expect, test } from "vitest";
-import { openDataset } from "../../../lib/data/dataset.js";
+import { openDataset } from "../../../lib/data/datasets.js";
 import { openStored } from "../stored.js";
 
 const root = mkdtempSync(join(tmpdir(), "onehour-data-"));

@@ -1,6 +1,6 @@
 // The synthetic task: any size, the same everywhere, with classes that can be told apart.
 import { expect, test } from "vitest";
-import { openDataset } from "../../../lib/data/dataset.js";
+import { openDataset } from "../../../lib/data/datasets.js";
 import { openStored } from "../stored.js";
 
 test("sizes and classes are taken from the name", async () => {

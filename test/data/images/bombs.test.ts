@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import sharp from "sharp";
 import { afterAll, describe, expect, test } from "vitest";
-import { type DecodedSplit, openDataset } from "../../../lib/data/dataset.js";
+import type { DecodedSplit } from "../../../lib/data/dataset.js";
+import { openDataset } from "../../../lib/data/datasets.js";
 import { Pictures } from "../../../lib/data/images/pictures.js";
 import { temporaryFolder } from "../../support/folder.js";
 

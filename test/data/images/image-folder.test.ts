@@ -14,7 +14,8 @@ import {
 import { dirname, join } from "node:path";
 import sharp from "sharp";
 import { beforeEach, describe, expect, test } from "vitest";
-import { type Dataset, type DecodedSplit, openDataset } from "../../../lib/data/dataset.js";
+import type { Dataset, DecodedSplit } from "../../../lib/data/dataset.js";
+import { openDataset } from "../../../lib/data/datasets.js";
 import { temporaryFolder } from "../../support/folder.js";
 
 const parent = temporaryFolder();

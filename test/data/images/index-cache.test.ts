@@ -11,7 +11,7 @@ import {
 import { join } from "node:path";
 import sharp from "sharp";
 import { beforeEach, expect, test } from "vitest";
-import { openDataset } from "../../../lib/data/dataset.js";
+import { openDataset } from "../../../lib/data/datasets.js";
 import { temporaryFolder } from "../../support/folder.js";
 import { tarOf } from "../tar-file.js";
 

@@ -4,7 +4,8 @@ import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import sharp from "sharp";
 import { beforeEach, expect, test } from "vitest";
-import { type Dataset, type DecodedSplit, openDataset } from "../../../lib/data/dataset.js";
+import type { Dataset, DecodedSplit } from "../../../lib/data/dataset.js";
+import { openDataset } from "../../../lib/data/datasets.js";
 import { temporaryFolder } from "../../support/folder.js";
 
 const parent = temporaryFolder();

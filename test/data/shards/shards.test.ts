@@ -3,7 +3,8 @@ import { mkdirSync, statSync, symlinkSync, utimesSync, writeFileSync } from "nod
 import { dirname, join } from "node:path";
 import sharp from "sharp";
 import { expect, test } from "vitest";
-import { type DecodedSplit, openDataset } from "../../../lib/data/dataset.js";
+import type { DecodedSplit } from "../../../lib/data/dataset.js";
+import { openDataset } from "../../../lib/data/datasets.js";
 import { temporaryFolder } from "../../support/folder.js";
 import { member, type Packed, paxRecord, tarOf } from "../tar-file.js";
 

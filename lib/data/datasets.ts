@@ -1,0 +1,100 @@
+// The table of data sets that can be named, and the folders that are none of them.
+
+import { readdir, stat } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { OnehourError } from "../errors.js";
+import { exists, isForbidden } from "../system/exists.js";
+import { nearestOf } from "../text/nearest.js";
+import { shown } from "../text/words.js";
+import { openFashionMnist } from "./built-in/fashion-mnist.js";
+import { openSynthetic } from "./built-in/synthetic.js";
+import type { Dataset, DatasetOpener, DatasetOptions } from "./dataset.js";
+import { openImageFolder } from "./images/image-folder.js";
+
+const builtIn: Readonly<Record<string, DatasetOpener>> = {
+  "fashion-mnist": openFashionMnist,
+  synthetic: openSynthetic,
+};
+
+/**
+ * The data sets that can be named, by the kind before the first colon. A script may add its own for
+ * runs with one worker, or, for more, where every rank runs that script: under `onehour launch`,
+ * torchrun, Slurm or MPI. The workers that `train` itself starts know the built-in ones only.
+ */
+export const datasets: Record<string, DatasetOpener> = { ...builtIn };
+
+const kindOf = (name: string) => name.split(":", 1)[0]!;
+
+/** Options that only folders of images have, and their flags. */
+const ofFolders = [
+  ["imageSize", "--image-size"],
+  ["colorJitter", "--color-jitter"],
+] as const;
+
+/** The opener that a name's kind has; an image folder's name has none. */
+function openerOf(name: string): DatasetOpener | undefined {
+  const kind = kindOf(name);
+  return Object.hasOwn(datasets, kind) ? datasets[kind] : undefined;
+}
+
+/** Whether a process that does not run the user's script opens the same data set by this name. */
+export function isBuiltIn(name: string): boolean {
+  const opener = openerOf(name);
+  const kind = kindOf(name);
+  return !opener || (Object.hasOwn(builtIn, kind) && opener === builtIn[kind]);
+}
+
+/**
+ * Opens a data set by name: `fashion-mnist`, `fashion-mnist:FOLDER`, `synthetic`,
+ * `synthetic:224x224x3:1000`, or a folder with train/CLASS/* and val/CLASS/*, or with tar
+ * shards in WebDataset's layout, train-000000.tar and so on. Throws
+ * ERR_ONEHOUR_RECIPE when it is unknown, ERR_ONEHOUR_DATA when it is missing or damaged.
+ */
+export async function openDataset(name: string, options: DatasetOptions = {}): Promise<Dataset> {
+  const opener = openerOf(name);
+  if (opener) {
+    const colon = name.indexOf(":");
+    const [, flag] = ofFolders.find(([key]) => options[key]) ?? [];
+    if (flag) {
+      throw new OnehourError(
+        "ERR_ONEHOUR_RECIPE",
+        `${flag}: the images of ${name} are as they are; expected a folder of images, or no ${flag}`,
+      );
+    }
+    return opener(colon < 0 ? undefined : name.slice(colon + 1));
+  }
+  if (exists(name) && (await stat(name)).isDirectory()) return await openImageFolder(name, options);
+  throw new OnehourError(
+    "ERR_ONEHOUR_RECIPE",
+    `there is no data set ${shown(name)}, nor a folder of that name; ${await suggestion(name)} Expected ` +
+      "fashion-mnist, fashion-mnist:FOLDER (four idx files), " +
+      "synthetic, synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES, or a folder with train/CLASS/ and val/CLASS/ " +
+      "or train-000000.tar and val-000000.tar",
+  );
+}
+
+/** What a name that means nothing was probably to be: a path's neighbour, or a data set. */
+async function suggestion(name: string): Promise<string> {
+  if (!name.includes("/")) {
+    const meant = nearestOf(kindOf(name), Object.keys(datasets)) + name.slice(kindOf(name).length);
+    return `did you mean ${shown(meant)}?`;
+  }
+  const parent = dirname(name);
+  const entries = await readdir(parent, { withFileTypes: true }).catch((error) => {
+    return isForbidden(error) ? [] : undefined;
+  });
+  if (entries === undefined) return `${resolve(parent)} is no folder either.`;
+  const folders = entries
+    .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
+    .map((entry) => entry.name);
+  return folders.length === 0
+    ? `${resolve(parent)} holds no folders that this user may see.`
+    : `did you mean ${shown(join(parent, nearestOf(basename(name), folders)))}?`;
+}
+
+/** The name that a run keeps, without opening the data set. */
+export function canonicalName(name: string): string {
+  if (!openerOf(name)) return resolve(name);
+  const prefix = "fashion-mnist:";
+  return name.startsWith(prefix) ? prefix + resolve(name.slice(prefix.length)) : name;
+}
