@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "../cpu/simd.h"
+#include "../cpu/runtime/simd.h"
 
 namespace onehour::data {
 namespace {
