@@ -19,7 +19,9 @@ export default defineConfig({
     include: ["test/**/*.test.ts", ...(heavy ? ["test/**/*.heavy.ts"] : [])],
     pool: "forks",
     fileParallelism: false,
-    testTimeout: 60_000,
-    hookTimeout: 120_000, // hooks copy and remove whole folders, on busy machines too
+    // Only what hangs takes so long: many a test starts dozens of processes, and a busy machine may
+    // need a second or two for each.
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
   },
 });

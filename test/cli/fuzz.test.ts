@@ -403,4 +403,4 @@ test("the command ends as documented, says no more than it should, and writes no
     expect(output).toMatch(/^onehour: \S.{20,}/m);
     expect(contents(at)).toEqual(before);
   });
-}, 240_000);
+});

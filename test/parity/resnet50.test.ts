@@ -36,4 +36,4 @@ it("a step in fp32 has the oracle's loss, gradients and running statistics", asy
   } finally {
     network.dispose();
   }
-}, 120_000);
+});

@@ -77,7 +77,7 @@ it("the logits are those of torch.nn's modules", async () => {
   } finally {
     network.dispose();
   }
-}, 120_000);
+});
 
 it("evaluation finds the model by itself, and refuses another number of classes", async () => {
   const options = { device: "cpu", threads: 1 } as const;
@@ -86,7 +86,7 @@ it("evaluation finds the model by itself, and refuses another number of classes"
   await expect(evaluateCheckpoint(file, "synthetic:32x32x3:10:64", options)).rejects.toThrow(
     /weights of resnet50 .*fc\.\w+ is \[1000.*tell 1000 classes apart and not its 10.*--init/,
   );
-}, 120_000);
+});
 
 it("--init trains a new head on them and keeps the rest", async () => {
   const texts: string[] = [];
@@ -113,4 +113,4 @@ it("--init trains a new head on them and keeps the rest", async () => {
   const before = centred(valuesOf("bn1.running_var", [64]));
   const after = centred(weights.get("bn1.running_var")!);
   expect(dot(before, after) / (norm(before) * norm(after))).toBeGreaterThan(0.5);
-}, 120_000);
+});

@@ -54,7 +54,7 @@ export function launcher(workers: number, timeout: number, name: string, ...args
 }
 
 /** Resolves when `condition` holds; throws after `seconds`. */
-export async function until(condition: () => boolean, seconds = 20): Promise<void> {
+export async function until(condition: () => boolean, seconds = 300): Promise<void> {
   const deadline = performance.now() + seconds * 1000;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error(`not true after ${seconds} s: ${condition}`);

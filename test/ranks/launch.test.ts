@@ -193,7 +193,7 @@ describe("supervision", () => {
       const pids = pidsOf(run);
       if (stopped) process.kill(pids[0]!, "SIGSTOP");
       run.child.kill("SIGKILL");
-      await until(() => !pids.some(isAlive), 5);
+      await until(() => !pids.some(isAlive));
       expect(pids).toHaveLength(2);
     },
   );

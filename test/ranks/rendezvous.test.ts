@@ -298,7 +298,7 @@ describe("strangers", () => {
     const [values] = await Promise.all([a.gather("x", "a"), b.gather("x", "b")]);
     expect(text(values)).toEqual(["a", "b"]);
     // At most 130 unknown connections are kept.
-    await expect.poll(() => closed, { timeout: 20_000 }).toBeGreaterThanOrEqual(70);
+    await expect.poll(() => closed, { timeout: 500_000 }).toBeGreaterThanOrEqual(70);
   });
 
   test("a member that breaks the protocol is disconnected, nobody else", async () => {

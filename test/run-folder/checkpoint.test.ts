@@ -359,7 +359,7 @@ test("killed at any moment of a save, what was acknowledged is kept", async () =
     if (existsSync(join(run, bestName))) expect((await stepOf(bestName)) % 2).toBe(0);
   }
   expect(within).toBeGreaterThan(5); // others came between two saves, or after the rename
-}, 600_000); // a hundred starts of Node, each of seconds where many others run
+});
 
 test("a file that has its second name already is left without a third", async () => {
   const run = join(folder, "twice");

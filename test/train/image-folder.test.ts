@@ -40,7 +40,7 @@ const losses = (out: string) => stepsOf(out).map(({ loss }) => loss);
 beforeAll(async () => {
   execFileSync(script, [data, "--images", "240"]);
   await run({ ...common, out: join(folder, "whole") });
-}, 60_000);
+});
 
 test("the same run gives the same losses", async () => {
   await run({ ...common, out: join(folder, "again") });
