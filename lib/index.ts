@@ -13,15 +13,15 @@ export type {
 } from "./data/dataset.js";
 export { datasets, openDataset } from "./data/datasets.js";
 export { permutation, Sampler, type SamplerOptions } from "./data/sampler.js";
-export {
-  type Device,
-  type DeviceArray,
-  type DeviceOptions,
-  type DeviceProperties,
-  type Executor,
-  type NativeCommunicator,
-  openDevice,
+export type {
+  Device,
+  DeviceArray,
+  DeviceOptions,
+  DeviceProperties,
+  Executor,
+  NativeCommunicator,
 } from "./device/device.js";
+export { openDevice } from "./device/open.js";
 export { NativeError, OnehourError } from "./errors.js";
 export { gradient } from "./graph/autodiff.js";
 export {

@@ -1,7 +1,8 @@
 // Where a training step spends its time and bytes, instruction by instruction.
 import { usableCores } from "../device/cores.js";
-import { type Device, type DeviceProperties, expectDevice, openDevice } from "../device/device.js";
+import type { Device, DeviceProperties } from "../device/device.js";
 import { loadAddon } from "../device/native.js";
+import { expectDevice, openDevice } from "../device/open.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { parse } from "../graph/parse.js";
 import type { Instruction } from "../graph/program.js";

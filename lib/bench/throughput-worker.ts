@@ -1,7 +1,7 @@
 // One worker of `onehour bench throughput`: loads the training step, then runs it when told to.
 import { connect as connectSocket } from "node:net";
 import { createInterface } from "node:readline";
-import { openDevice } from "../device/device.js";
+import { openDevice } from "../device/open.js";
 import { connect } from "../ranks/connect.js";
 import type { Round } from "./contender.js";
 import { compileStep, loadStep } from "./step.js";

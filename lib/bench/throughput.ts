@@ -1,7 +1,7 @@
 // Images per second of the training step, per number of workers and against PyTorch.
 import { requireThreads, usableCores } from "../device/cores.js";
-import { expectDevice } from "../device/device.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";
+import { expectDevice } from "../device/open.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import { plural } from "../text/words.js";
 import type { Contender, StepSettings } from "./contender.js";

@@ -1,7 +1,8 @@
 // Communicators, and arrays in a device's memory that they work on.
+
+import type { AddonArray, AddonCommunicator } from "./addon.js";
 import { call, settle } from "./call.js";
 import type { Device, DeviceArray, NativeCommunicator } from "./device.js";
-import type { AddonArray, AddonCommunicator } from "./native.js";
 
 export class OpenArray<T extends Float32Array | Int32Array> implements DeviceArray<T> {
   constructor(

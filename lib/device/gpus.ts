@@ -5,7 +5,8 @@ import { OnehourError, toNativeError } from "../errors.js";
 import { readLocalRank } from "../ranks/environment.js";
 import { readSetting } from "../system/variables.js";
 import { plural } from "../text/words.js";
-import { type DeviceListing, loadAddon } from "./native.js";
+import type { DeviceListing } from "./addon.js";
+import { loadAddon } from "./native.js";
 
 /** What was found without opening a GPU. */
 export interface Gpus {

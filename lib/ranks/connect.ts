@@ -3,13 +3,9 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { isDeviceArray } from "../device/communicator.js";
-import {
-  type Device,
-  type DeviceArray,
-  type NativeCommunicator,
-  openDevice,
-} from "../device/device.js";
+import type { Device, DeviceArray, NativeCommunicator } from "../device/device.js";
 import { isBuilt, native } from "../device/native.js";
+import { openDevice } from "../device/open.js";
 import { OnehourError } from "../errors.js";
 import { readSetting } from "../system/variables.js";
 import { plural } from "../text/words.js";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Dataset } from "../data/dataset.js";
 import { openDataset } from "../data/datasets.js";
 import { Loader } from "../data/loader.js";
-import { openDevice } from "../device/device.js";
+import { openDevice } from "../device/open.js";
 import { OnehourError } from "../errors.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, resnet } from "../models/resnet.js";

@@ -3,7 +3,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { defaultThreads } from "../device/cores.js";
-import { openBackend } from "../device/device.js";
+import { openBackend } from "../device/open.js";
 import { book } from "../ops/book.js";
 import { dataName, resultsOf } from "./expected.js";
 import { opCases } from "./op-cases.js";

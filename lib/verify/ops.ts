@@ -3,7 +3,8 @@
 // sentinels around every operand.
 
 import { defaultThreads } from "../device/cores.js";
-import { type Device, openBackend } from "../device/device.js";
+import type { Device } from "../device/device.js";
+import { openBackend } from "../device/open.js";
 import { book } from "../ops/book.js";
 import { computed, recorded } from "./expected.js";
 import { opCases } from "./op-cases.js";

@@ -2,7 +2,8 @@
 // as a line of JSON.
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Device, type NativeCommunicator, openBackend } from "../device/device.js";
+import type { Device, NativeCommunicator } from "../device/device.js";
+import { openBackend } from "../device/open.js";
 import { connect, type World } from "../ranks/connect.js";
 import { introduce } from "../ranks/introduce.js";
 import { median, norm, relativeError } from "./compare.js";

@@ -3,7 +3,8 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { defaultThreads } from "../device/cores.js";
-import { type Device, openBackend } from "../device/device.js";
+import type { Device } from "../device/device.js";
+import { openBackend } from "../device/open.js";
 import { writeResults, writeWhole } from "./results.js";
 
 /** What scripts/verify-gpu hands to a part, as JSON in its only argument. */

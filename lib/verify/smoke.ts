@@ -3,7 +3,8 @@
 import { stepSettings } from "../bench/settings.js";
 import { compileStep, loadStep } from "../bench/step.js";
 import { defaultThreads } from "../device/cores.js";
-import { type Device, openBackend } from "../device/device.js";
+import type { Device } from "../device/device.js";
+import { openBackend } from "../device/open.js";
 import { checkReplay, steps } from "./replay.js";
 import { type Report, runPart } from "./report.js";
 

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, describe, expect, it } from "vitest";
 import { defaultThreads, requireProcesses, usableCores } from "../../lib/device/cores.js";
-import { openDevice } from "../../lib/device/device.js";
 import { explainLoadError, native } from "../../lib/device/native.js";
+import { openDevice } from "../../lib/device/open.js";
 import { NativeError, OnehourError, toNativeError } from "../../lib/errors.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -134,8 +134,8 @@ describe("load errors", () => {
     mkdirSync(join(folder, "build/Release"), { recursive: true });
     writeFileSync(join(folder, "build/missing.txt"), "The native build needs CMake\n");
     const copy = (await import(
-      join(folder, "dist/device/device.js")
-    )) as typeof import("../../lib/device/device.js");
+      join(folder, "dist/device/open.js")
+    )) as typeof import("../../lib/device/open.js");
     const error = await Promise.resolve()
       .then(() => copy.openDevice({ device: "auto", threads: 1 }))
       .catch((reason: unknown) => reason);

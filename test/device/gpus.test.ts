@@ -1,7 +1,7 @@
 // Which GPU a worker takes, and how many workers there are for them.
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { Addon, DeviceListing } from "../../lib/device/addon.js";
 import { chooseGpu, defaultWorkers, findGpus, requireGpus } from "../../lib/device/gpus.js";
-import type { DeviceListing } from "../../lib/device/native.js";
 import * as native from "../../lib/device/native.js";
 
 const gpu = (ordinal: number, problem = ""): DeviceListing => ({
@@ -20,7 +20,7 @@ const problems = ["GPU 1 (NVIDIA T4) has compute capability 7.5, expected 8.0 or
 function list(...devices: DeviceListing[]): void {
   vi.spyOn(native, "loadAddon").mockReturnValue({
     listDevices: () => devices,
-  } as unknown as native.Addon);
+  } as unknown as Addon);
 }
 
 vi.mock("../../lib/device/native.js", { spy: true });

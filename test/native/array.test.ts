@@ -1,6 +1,7 @@
 // Arrays in a device's memory: copies, collectives on them, and the order of both.
 import { describe, expect, it } from "vitest";
-import { type DeviceArray, openBackend } from "../../lib/device/device.js";
+import type { DeviceArray } from "../../lib/device/device.js";
+import { openBackend } from "../../lib/device/open.js";
 import { NativeError } from "../../lib/errors.js";
 import { connectAll } from "../support/communicators.js";
 import { device } from "../support/device.js";

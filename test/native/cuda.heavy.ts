@@ -5,9 +5,9 @@ import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it, vi } from "vitest";
-import { openDevice } from "../../lib/device/device.js";
 import { findGpus } from "../../lib/device/gpus.js";
 import { loadAddon } from "../../lib/device/native.js";
+import { openDevice } from "../../lib/device/open.js";
 import { NativeError } from "../../lib/errors.js";
 import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 

@@ -1,7 +1,7 @@
 // Executors and communicators through JavaScript, on the backend that is made for tests.
 import { afterEach, describe, expect, it } from "vitest";
 import type { Device, Executor } from "../../lib/device/device.js";
-import { openBackend } from "../../lib/device/device.js";
+import { openBackend } from "../../lib/device/open.js";
 import { NativeError } from "../../lib/errors.js";
 
 const device: Device = openBackend("fake", 1);

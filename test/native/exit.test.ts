@@ -11,7 +11,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Loaded by every child: programs that block, sleep, fail and compute. */
 const prelude = `
-import { openBackend } from ${JSON.stringify(new URL("../../dist/device/device.js", import.meta.url))};
+import { openBackend } from ${JSON.stringify(new URL("../../dist/device/open.js", import.meta.url))};
 import { Worker, isMainThread, parentPort } from "node:worker_threads";
 const device = openBackend("fake", 1);
 const peers = device.createCommunicator(0, 2, 1);

@@ -1,7 +1,7 @@
 // The device that the tests run on: the CPU, or the backend that ONEHOUR_TEST_DEVICE names, "cuda" or
 // "emulated".
 import { afterAll } from "vitest";
-import { openBackend, openDevice } from "../../lib/device/device.js";
+import { openBackend, openDevice } from "../../lib/device/open.js";
 
 const { ONEHOUR_TEST_DEVICE: backend = "cpu" } = process.env;
 

@@ -1,6 +1,6 @@
 // Runs on a GPU whose memory others hold a part of: which are refused, and the batch that they are told.
 import { afterAll, afterEach, expect, test } from "vitest";
-import { openBackend } from "../../lib/device/device.js";
+import { openBackend } from "../../lib/device/open.js";
 import { NativeError } from "../../lib/errors.js";
 import { largestBatch, loadPrograms, requireMemory } from "../../lib/train/memory.js";
 import type { RunOptions } from "../../lib/train/prepare.js";

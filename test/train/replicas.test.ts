@@ -34,7 +34,7 @@ async function trainWithFault(
   };
   writeFileSync(
     program,
-    `import { openDevice } from ${compiled("device/device")};
+    `import { openDevice } from ${compiled("device/open")};
      import { train } from ${compiled("train/train")};
      if (process.env.ONEHOUR_RANK === "${rank}") {
        const device = openDevice({ device: "cpu", threads: 1 });

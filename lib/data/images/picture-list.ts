@@ -1,6 +1,6 @@
 // What lists of pictures are, be they files or members of archives.
 
-import type { PictureRequest } from "../../device/native.js";
+import type { PictureRequest } from "../../device/addon.js";
 
 /** Where the bytes of some pictures lie. */
 export type PictureSources = Pick<PictureRequest, "files" | "offsets" | "lengths">;

@@ -1,12 +1,8 @@
 // Decodes pictures to squares: JPEG natively, other formats by sharp, and what neither can read is told.
 
+import type { PictureDecoder, PictureRequest } from "../../device/addon.js";
 import { usableCores } from "../../device/cores.js";
-import {
-  createDecoder,
-  native,
-  type PictureDecoder,
-  type PictureRequest,
-} from "../../device/native.js";
+import { createDecoder, native } from "../../device/native.js";
 import { OnehourError } from "../../errors.js";
 import { openRegular } from "../../system/regular-file.js";
 import { decodeForeign } from "./foreign-picture.js";

@@ -1,6 +1,6 @@
 // A step whose collective waits for peers on one stream while a kernel runs on another; rank 1's
 // kernel does not end. On the backend for tests, whose barrier no peer ever comes to.
-import { openBackend } from "../../../dist/device/device.js";
+import { openBackend } from "../../../dist/device/open.js";
 import { connect } from "../../../dist/ranks/connect.js";
 
 const { rank, worldSize } = await connect();

@@ -1,5 +1,5 @@
 // Collectives as instructions of a program, in groups of two ranks: prints what each rank got.
-import { openDevice } from "../../../dist/device/device.js";
+import { openDevice } from "../../../dist/device/open.js";
 import { connect } from "../../../dist/ranks/connect.js";
 
 const world = await connect();

@@ -1,6 +1,6 @@
 // Every collective once; each rank prints what it got as one line of JSON.
 import { createHash } from "node:crypto";
-import { openDevice } from "../../../dist/device/device.js";
+import { openDevice } from "../../../dist/device/open.js";
 import { connect } from "../../../dist/ranks/connect.js";
 
 const world = await connect();
