@@ -64,7 +64,11 @@ const SOON = 120;
 describe("the end of a process", () => {
   it.each([
     ["a blocked collective", "executor.submit('block', 0); await pause(50); process.exit(7);", 7],
-    ["a kernel of ten minutes", "executor.submit('sleep', 0); await pause(50); process.exit(3);", 3],
+    [
+      "a kernel of ten minutes",
+      "executor.submit('sleep', 0); await pause(50); process.exit(3);",
+      3,
+    ],
     ["queued work", "for (let i = 0; i < 99; i++) executor.submit('nap', 0); process.exit(5);", 5],
     ["a blocked host collective", "peers.barrier(); await pause(50); process.exit(4);", 4],
     ["a load in progress", "device.load([{ name: 'p', text: text('') }]); process.exit(6);", 6],
