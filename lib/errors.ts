@@ -11,6 +11,9 @@ export class OnehourError extends Error {
   }
 }
 
+/** What was asked for is wrong in itself, so that nothing was tried. */
+export class UsageError extends OnehourError {}
+
 /**
  * An error of the native side: `library` is the one that failed (onehour, oneDNN, cuDNN, NCCL, …), `line`
  * and `text` the line of the program text where there is one, `stack` that of the JavaScript call.

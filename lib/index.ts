@@ -40,7 +40,7 @@ export { optimizers } from "./ops/optimizers/index.js";
 export type { MomentumSettings, Optimizer, OptimizerBuilder } from "./ops/optimizers/optimizer.js";
 export { type ConnectOptions, connect, type World } from "./ranks/connect.js";
 export { type LaunchOptions, launch } from "./ranks/launch.js";
-export type { Recipe, RecipeInput } from "./recipe/recipe.js";
+export type { Recipe, RecipeInput } from "./recipe/fields.js";
 export {
   momentumFactor,
   type Schedule,

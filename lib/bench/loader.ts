@@ -95,7 +95,6 @@ const secondsOfRound = 2;
 /** Images, flips and labels of a batch, behind the schedule that a step would have. */
 function inputLayout(batch: number, imageBytes: number): InputLayout {
   return {
-    schedule: { offset: 0, bytes: 8 },
     labels: { offset: 8, bytes: 4 * batch },
     flips: { offset: 8 + 4 * batch, bytes: batch },
     images: { offset: 8 + 5 * batch, bytes: batch * imageBytes },

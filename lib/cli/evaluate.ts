@@ -1,8 +1,10 @@
 // `onehour evaluate`: accuracy of a checkpoint on a whole test set.
 import { Command } from "commander";
+import { readFields } from "../recipe/fields.js";
+import { table } from "../recipe/table.js";
 import { printResult } from "../system/output.js";
 import { count, counted, lossText, oneLine, warning } from "../text/words.js";
-import { toNumber } from "./values.js";
+import { flagOf } from "./flags.js";
 
 const mostNamed = 10; // damaged images
 const percent = (fraction: number) => `${(100 * fraction).toFixed(2)}%`;
@@ -11,42 +13,30 @@ export function evaluateCommand(): Command {
   return new Command("evaluate")
     .description("Test the weights of a checkpoint, each image once.")
     .argument("<checkpoint>", "a run folder, or a .safetensors file, also with torchvision's names")
-    .argument(
-      "[dataset]",
-      "fashion-mnist[:folder], synthetic[:HxWxC:classes] or a folder; default: the checkpoint's own",
-    )
-    .option(
-      "--image-size <pixels>",
-      "both sides of a folder's images; default: as trained, or 224",
-      toNumber,
-    )
-    .action(
-      async (
-        checkpoint: string,
-        dataset: string | undefined,
-        { imageSize }: { imageSize?: number },
-      ) => {
-        const { evaluateCheckpoint } = await import("../train/evaluate.js");
-        const {
-          top1,
-          top5,
-          loss,
-          correct,
-          images,
-          otherData,
-          damaged = [],
-        } = await evaluateCheckpoint(checkpoint, dataset, {
-          ...(imageSize === undefined ? {} : { imageSize }),
-          warn: (text) => process.stderr.write(`${oneLine(text)}\n`),
-        });
-        if (otherData !== undefined) process.stderr.write(`${warning(otherData)}\n`);
-        for (const text of damaged.slice(0, mostNamed)) process.stderr.write(`${warning(text)}\n`);
-        if (damaged.length > mostNamed)
-          process.stderr.write(`warning: ${count(damaged.length)} images were damaged\n`);
-        await printResult(
-          `test accuracy ${percent(top1)} (${count(correct)} correct, ${count(images)} of ` +
-            `${counted(images, "image")} counted), top-5 ${percent(top5)}, loss ${lossText(loss)}\n`,
-        );
-      },
-    );
+    .argument("[dataset]", `${table.dataset.help}; default: the checkpoint's own`)
+    .addOption(flagOf("imageSize", "as trained, or 224"))
+    .action(async (checkpoint: string, dataset: string | undefined, options: object) => {
+      const { imageSize } = readFields(options);
+      const { evaluateCheckpoint } = await import("../train/evaluate.js");
+      const {
+        top1,
+        top5,
+        loss,
+        correct,
+        images,
+        otherData,
+        damaged = [],
+      } = await evaluateCheckpoint(checkpoint, dataset, {
+        ...(imageSize === undefined ? {} : { imageSize }),
+        warn: (text) => process.stderr.write(`${oneLine(text)}\n`),
+      });
+      if (otherData !== undefined) process.stderr.write(`${warning(otherData)}\n`);
+      for (const text of damaged.slice(0, mostNamed)) process.stderr.write(`${warning(text)}\n`);
+      if (damaged.length > mostNamed)
+        process.stderr.write(`warning: ${count(damaged.length)} images were damaged\n`);
+      await printResult(
+        `test accuracy ${percent(top1)} (${count(correct)} correct, ${count(images)} of ` +
+          `${counted(images, "image")} counted), top-5 ${percent(top5)}, loss ${lossText(loss)}\n`,
+      );
+    });
 }

@@ -1,8 +1,10 @@
 // The program of the `onehour` command: parses the command line, runs one command, turns errors into
 // exit statuses. 0 success, 1 a failed run, 2 wrong usage, 128 and a signal's number after that.
+
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { OnehourError } from "../errors.js";
+import { setVoice } from "../recipe/voice.js";
 import { explainSystemError } from "../system/system-errors.js";
 import { commandLine } from "../text/command.js";
 import { oneLine, printable } from "../text/words.js";
@@ -11,6 +13,7 @@ import { buildCommand } from "./build.js";
 import { evaluateCommand } from "./evaluate.js";
 import { launchCommand } from "./launch.js";
 import { trainCommand } from "./train.js";
+import { explain, unknownCommand } from "./usage.js";
 import { isUsageError } from "./values.js";
 
 const { version } = JSON.parse(
@@ -20,26 +23,45 @@ const { version } = JSON.parse(
 const commands = [trainCommand, evaluateCommand, launchCommand, benchCommand, buildCommand];
 
 function program(): Command {
+  const path = commandLine();
   const root = new Command("onehour")
     .description("Train residual networks with large-minibatch synchronous SGD.")
     .version(version)
-    .enablePositionalOptions();
+    .enablePositionalOptions()
+    .helpCommand(false);
   for (const command of commands) root.addCommand(command());
-  configure(root, commandLine());
+  root.addCommand(helpCommand(root, path));
+  configure(root, path);
   return root;
+}
+
+/** `onehour help train`, which is `onehour train --help`. */
+function helpCommand(root: Command, path: string): Command {
+  return new Command("help")
+    .description("Print the help of a command.")
+    .argument("[command...]")
+    .action((names: string[]) => {
+      let command = root;
+      for (const name of names) {
+        const next = command.commands.find((child) => child.name() === name);
+        if (!next) throw unknownCommand(command, name, path);
+        command = next;
+      }
+      command.help();
+    });
 }
 
 /** Errors of every command and its subcommands end in what to run next, and throw instead of exiting. */
 function configure(command: Command, path: string): void {
-  command.configureOutput({
-    outputError: (text, write) => write(text.split("\n").map(printable).join("\n")),
+  command.configureOutput({ outputError: () => {} }); // it is told once it is explained
+  command.showSuggestionAfterError(false).exitOverride((error) => {
+    throw explain(error, command, path);
   });
-  command.exitOverride().showHelpAfterError(`Run \`${path} --help\` for what it takes.`);
   for (const child of command.commands) configure(child, `${path} ${child.name()}`);
 }
 
 function exitStatus(error: unknown): number {
-  // Commander has printed its message already.
+  // Commander has printed help, because it was asked to or because there was no command.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   if (error instanceof OnehourError) {
     process.stderr.write(`onehour: ${oneLine(error.message)}\n`);
@@ -58,6 +80,7 @@ function exitStatus(error: unknown): number {
   return 1;
 }
 
+setVoice("flags");
 try {
   await program().parseAsync();
 } catch (error) {

@@ -3,34 +3,43 @@
 import { readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { RecipeInput } from "../recipe/recipe.js";
+import { OnehourError } from "../errors.js";
+import { type RecipeInput, readFields } from "../recipe/fields.js";
 import { exists, isForbidden } from "../system/exists.js";
-import { readText, requireRegular } from "../system/regular-file.js";
+import { readText } from "../system/regular-file.js";
+import { closestTo } from "../text/nearest.js";
+import { shown } from "../text/words.js";
 import { usageError } from "./values.js";
 
 const packaged = fileURLToPath(new URL("../../recipes", import.meta.url));
+const example = '{ dataset: "fashion-mnist", epochs: 5 }';
 
 /** Names of the recipes that come with the package. */
 function recipeNames(): string[] {
   return readdirSync(packaged).map((file) => file.replace(/\.json$/, ""));
 }
 
-/** The fields that the recipe sets; the training code checks their values. */
+/** The fields that the recipe sets, each checked by itself. */
 export async function readRecipe(nameOrFile: string): Promise<RecipeInput> {
-  const isName = recipeNames().includes(nameOrFile);
-  const path = isName ? resolve(packaged, `${nameOrFile}.json`) : resolve(nameOrFile);
-  if (!exists(path))
+  const names = recipeNames();
+  const path = names.includes(nameOrFile)
+    ? resolve(packaged, `${nameOrFile}.json`)
+    : resolve(nameOrFile);
+  if (!exists(path)) {
+    const meant = closestTo(nameOrFile, names);
     throw usageError(
-      `The recipe ${path} does not exist. Name a .json or .ts file, for example the recipe.json ` +
-        `of an earlier run folder, or one of ${recipeNames().join(", ")}.`,
+      `--recipe: there is no recipe ${shown(nameOrFile)}` +
+        `${meant === undefined ? "." : `; did you mean ${meant}?`} Name a .json or .ts file, for ` +
+        `example the recipe.json of an earlier run folder, or one of ${names.join(", ")}`,
     );
+  }
   const recipe = path.endsWith(".json") ? await parse(path) : await load(path);
-  if (typeof recipe !== "object" || recipe === null || Array.isArray(recipe))
-    throw usageError(
-      `${path} holds no recipe: expected an object such as {"dataset": "fashion-mnist", "epochs": 5}` +
-        `${path.endsWith(".json") ? "" : " as the default export"}.`,
-    );
-  return recipe;
+  try {
+    return readFields(recipe, "fields"); // as they are called in a file
+  } catch (error) {
+    if (!(error instanceof OnehourError)) throw error;
+    throw usageError(`${path}: ${error.message}`);
+  }
 }
 
 async function parse(path: string): Promise<unknown> {
@@ -47,16 +56,8 @@ async function parse(path: string): Promise<unknown> {
 }
 
 async function load(path: string): Promise<unknown> {
-  try {
-    await requireRegular(path);
-    const { loadModule } = await import("../modules/load-module.js");
-    const loaded = await loadModule(path);
-    return "default" in loaded ? loaded.default : loaded;
-  } catch (error) {
-    throw usageError(
-      `${path} could not be loaded: ${error instanceof Error ? error.message : error}. ` +
-        "A recipe is a .json file, or a module whose default export is an object such as " +
-        '{ dataset: "fashion-mnist", epochs: 5 }.',
-    );
-  }
+  const { loadDefault } = await import("../modules/load-default.js");
+  return await loadDefault(path, `the recipe, an object such as ${example}`).catch((error) => {
+    throw usageError((error as Error).message);
+  });
 }

@@ -1,6 +1,6 @@
 // What the command line takes: parsers that refuse with an example of what they take.
 import { InvalidArgumentError, Option } from "commander";
-import { OnehourError } from "../errors.js";
+import { type OnehourError, UsageError } from "../errors.js";
 
 /** Parses `text` as a whole number of at least `minimum`; commander prefixes the flag's name. */
 export function wholeNumber(minimum: number, example: number): (text: string) => number {
@@ -12,19 +12,6 @@ export function wholeNumber(minimum: number, example: number): (text: string) =>
       );
     return value;
   };
-}
-
-/** Parses `text` as a number; the recipe that it goes into refuses the impossible ones. */
-export function toNumber(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value))
-    throw new InvalidArgumentError("Expected a number, for example 2 or 0.1.");
-  return value;
-}
-
-/** Parses `1,2,3`; `none` is the empty list. */
-export function toNumbers(text: string): number[] {
-  return text === "none" ? [] : text.split(",").map(toNumber);
 }
 
 /** An option that takes one of a few words. */
@@ -41,10 +28,10 @@ const usageCodes: ReadonlySet<string> = new Set([
 
 /** Whether what was asked for is wrong in itself, so that no run was tried (exit status 2). */
 export function isUsageError(error: OnehourError): boolean {
-  return usageCodes.has(error.code);
+  return error instanceof UsageError || usageCodes.has(error.code);
 }
 
 /** An error for a command line that cannot be meant. */
 export function usageError(message: string): OnehourError {
-  return new OnehourError("ERR_ONEHOUR_USAGE", message);
+  return new UsageError("ERR_ONEHOUR_USAGE", message);
 }

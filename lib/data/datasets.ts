@@ -3,8 +3,9 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
+import { nameOf } from "../recipe/voice.js";
 import { exists, isForbidden } from "../system/exists.js";
-import { nearestOf } from "../text/nearest.js";
+import { closestTo, plain } from "../text/nearest.js";
 import { shown } from "../text/words.js";
 import { openFashionMnist } from "./built-in/fashion-mnist.js";
 import { openSynthetic } from "./built-in/synthetic.js";
@@ -25,11 +26,8 @@ export const datasets: Record<string, DatasetOpener> = { ...builtIn };
 
 const kindOf = (name: string) => name.split(":", 1)[0]!;
 
-/** Options that only folders of images have, and their flags. */
-const ofFolders = [
-  ["imageSize", "--image-size"],
-  ["colorJitter", "--color-jitter"],
-] as const;
+/** Options that only folders of images have. */
+const ofFolders = ["imageSize", "colorJitter"] as const;
 
 /** The opener that a name's kind has; an image folder's name has none. */
 function openerOf(name: string): DatasetOpener | undefined {
@@ -54,30 +52,51 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
   const opener = openerOf(name);
   if (opener) {
     const colon = name.indexOf(":");
-    const [, flag] = ofFolders.find(([key]) => options[key]) ?? [];
-    if (flag) {
+    const option = ofFolders.find((key) => options[key]);
+    if (option) {
+      const named = nameOf(option);
       throw new OnehourError(
         "ERR_ONEHOUR_RECIPE",
-        `${flag}: the images of ${name} are as they are; expected a folder of images, or no ${flag}`,
+        `${named}: the images of ${name} are as they are; expected a folder of images, or no ${named}`,
       );
     }
     return opener(colon < 0 ? undefined : name.slice(colon + 1));
   }
   if (exists(name) && (await stat(name)).isDirectory()) return await openImageFolder(name, options);
+  const hint = await suggestion(name);
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
-    `there is no data set ${shown(name)}, nor a folder of that name; ${await suggestion(name)} Expected ` +
-      "fashion-mnist, fashion-mnist:FOLDER (four idx files), " +
+    `there is no data set ${shown(name)}, nor a folder of that name; ${hint === undefined ? "" : `${hint} `}` +
+      `${hint === undefined ? "e" : "E"}xpected fashion-mnist, fashion-mnist:FOLDER (four idx files), ` +
       "synthetic, synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES, or a folder with train/CLASS/ and val/CLASS/ " +
       "or train-000000.tar and val-000000.tar",
   );
 }
 
+/** Data sets that other tools know by name, and how to have them here. */
+const elsewhere: readonly [names: RegExp, answer: string][] = [
+  [
+    /^mnist$/,
+    "MNIST's four idx files are read as fashion-mnist's are: name their folder, fashion-mnist:FOLDER.",
+  ],
+  [
+    /^(imagenet|ilsvrc)/,
+    "ImageNet is the folder that holds its images: name that, with train/ and val/ in it.",
+  ],
+  [
+    /^(cifar|svhn|stl|coco|places|food101|tinyimagenet|caltech|flowers|emnist|kmnist)/,
+    "it is not built in: name a folder that holds its images as train/CLASS/ and val/CLASS/.",
+  ],
+  [/^(fake|random|dummy)/, "images that need no download are called synthetic."],
+];
+
 /** What a name that means nothing was probably to be: a path's neighbour, or a data set. */
-async function suggestion(name: string): Promise<string> {
+async function suggestion(name: string): Promise<string | undefined> {
   if (!name.includes("/")) {
-    const meant = nearestOf(kindOf(name), Object.keys(datasets)) + name.slice(kindOf(name).length);
-    return `did you mean ${shown(meant)}?`;
+    const kind = kindOf(name);
+    const [, answer] = elsewhere.find(([names]) => names.test(plain(kind))) ?? [];
+    const meant = closestTo(kind, Object.keys(datasets));
+    return answer ?? (meant && `did you mean ${shown(meant + name.slice(kind.length))}?`);
   }
   const parent = dirname(name);
   const entries = await readdir(parent, { withFileTypes: true }).catch((error) => {
@@ -87,9 +106,9 @@ async function suggestion(name: string): Promise<string> {
   const folders = entries
     .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
     .map((entry) => entry.name);
-  return folders.length === 0
-    ? `${resolve(parent)} holds no folders that this user may see.`
-    : `did you mean ${shown(join(parent, nearestOf(basename(name), folders)))}?`;
+  if (folders.length === 0) return `${resolve(parent)} holds no folders that this user may see.`;
+  const meant = closestTo(basename(name), folders);
+  return meant && `did you mean ${shown(join(parent, meant))}?`;
 }
 
 /** The name that a run keeps, without opening the data set. */

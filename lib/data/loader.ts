@@ -1,4 +1,4 @@
-// Fills input slots with images, flips, labels and the step's learning rate.
+// Fills input slots with images, flips and labels.
 
 import { setImmediate } from "node:timers/promises";
 import { drawAugmentation, shiftImage } from "./augment.js";
@@ -10,12 +10,11 @@ export interface Slice {
   bytes: number;
 }
 
-/** Where things lie in an input slot: u8[n,H,W,C], u8[n], i32[n] and f32[2]. */
+/** Where a batch lies in an input slot: u8[n,H,W,C], u8[n] and i32[n]. */
 export interface InputLayout {
   images: Slice;
   flips: Slice;
   labels: Slice;
-  schedule: Slice;
 }
 
 export interface LoaderOptions {
@@ -45,13 +44,6 @@ export class Loader {
     const { dataset, seed, augment } = this.options;
     const draws = augment ? { seed, epoch } : undefined;
     await this.fill(dataset.train, this.request(slot, indices, draws));
-  }
-
-  /** (η, c) for the update. */
-  writeSchedule(slot: Uint8Array, learningRate: number, momentumFactor: number): void {
-    const schedule = this.view(slot, this.options.layout.schedule, Float32Array);
-    schedule[0] = learningRate;
-    schedule[1] = momentumFactor;
   }
 
   /** Test images first … first + count − 1 (count ≤ n); the rest gets label −1, counted nowhere. */

@@ -1,9 +1,11 @@
 // How many cores this process may use: the affinity mask, cut by the control group's quota, and
 // shared among the workers of this machine.
+
 import { readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { OnehourError } from "../errors.js";
+import { nameOf } from "../recipe/voice.js";
 import { type Environment, readSetting } from "../system/variables.js";
 import { plural } from "../text/words.js";
 
@@ -54,7 +56,7 @@ export function requireThreads(threads: number): void {
   if (Number.isInteger(threads) && threads >= 1 && threads <= most) return;
   throw new OnehourError(
     "ERR_USAGE",
-    `threads is ${threads}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}; ` +
+    `${nameOf("threads")} is ${threads}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}; ` +
       `leave it out for this worker's share of the cores, ${plural(defaultThreads({}), "thread")}`,
   );
 }
@@ -68,7 +70,7 @@ export function requireProcesses(workers: number): void {
   if (Number.isInteger(workers) && workers >= 1 && workers <= most) return;
   throw new OnehourError(
     "ERR_USAGE",
-    `workers is ${workers}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}`,
+    `${nameOf("workers")} is ${workers}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}`,
   );
 }
 

@@ -1,8 +1,10 @@
 // The GPUs of this machine: which of them can be used, and which one this process takes.
+
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { OnehourError, toNativeError } from "../errors.js";
 import { readLocalRank } from "../ranks/environment.js";
+import { nameOf, setting } from "../recipe/voice.js";
 import { readSetting } from "../system/variables.js";
 import { plural } from "../text/words.js";
 import type { DeviceListing } from "./addon.js";
@@ -91,7 +93,7 @@ export function chooseGpu({ usable, problems }: Gpus): number {
     throw new OnehourError(
       "ERR_ONEHOUR_DEVICE",
       `this process takes MIG instance ${ownInstance()}, counted from 0, but CUDA_VISIBLE_DEVICES ` +
-        `names ${instances.length}; start at most as many workers, or use the CPU (--device cpu)`,
+        `names ${instances.length}; start at most as many workers, or use the CPU (${setting("device", "cpu")})`,
     );
   }
   const named = namedGpu();
@@ -103,7 +105,7 @@ export function chooseGpu({ usable, problems }: Gpus): number {
   throw new OnehourError(
     "ERR_ONEHOUR_DEVICE",
     `this is worker ${localRank} of its machine, counted from 0, but ${plural(usable.length, "GPU")} ` +
-      `can be used here; start at most as many workers, or use the CPU (--device cpu)` +
+      `can be used here; start at most as many workers, or use the CPU (${setting("device", "cpu")})` +
       problems.map((problem) => `; ${problem}`).join(""),
   );
 }
@@ -127,8 +129,8 @@ export function requireGpus(workers: number): void {
   if (workers <= places) return;
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
-    `--workers: ${plural(workers, "worker")} ${workers === 1 ? "takes a GPU" : "take a GPU each"}, but ${plural(places, "GPU")} can be used here; ` +
-      `expected at most ${places} (--accumulate makes up for the minibatch), or --device cpu` +
+    `${nameOf("workers")}: ${plural(workers, "worker")} ${workers === 1 ? "takes a GPU" : "take a GPU each"}, but ${plural(places, "GPU")} can be used here; ` +
+      `expected at most ${places} (${nameOf("accumulate")} makes up for the minibatch), or ${setting("device", "cpu")}` +
       problems.map((problem) => `; ${problem}`).join(""),
   );
 }

@@ -1,8 +1,10 @@
 // Batch normalisation in the split form that synchronisation needs: statistics, merge, apply, and the
 // same for the gradient. Per-worker batch norm is the same with a group of one.
+
 import { OnehourError } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
+import { nameOf, setting } from "../recipe/voice.js";
 import { allGatherOp, allReduceOp } from "./collective.js";
 import { add, relu } from "./elementwise.js";
 
@@ -103,7 +105,8 @@ function requireSeveralValues({ graph, shape }: Value, ranks: number): void {
     "ERR_ONEHOUR_SHAPE",
     `[batch-norm] ${graph.label === "" ? "x" : graph.label} has one value a channel in training, ` +
       `${N} image of ${H}×${W}, which its own mean cancels; expected more than one: take larger ` +
-      "batches (--batch 2) or images, or synchronise the statistics of several ranks (--sync-bn)",
+      `batches (${setting("batch", 2)}) or images, or synchronise the statistics of several ranks ` +
+      `(${nameOf("syncBatchNorm")})`,
   );
 }
 

@@ -1,5 +1,6 @@
 // Who makes progress and who waits: finds the rank that holds up the others, and tells the cause of
 // a failed run from its consequences.
+import { nameOf } from "../recipe/voice.js";
 import { nameRanks } from "./rendezvous.js";
 
 /** What a worker's native thread reports. */
@@ -110,7 +111,7 @@ export class Watch {
     const hint =
       silent.length === culprits.length
         ? "It sends no heartbeats: was it stopped, or is the machine out of memory?"
-        : "If its steps take that long, raise --timeout";
+        : `If its steps take that long, raise ${nameOf("timeout")}`;
     return {
       culprits,
       table,

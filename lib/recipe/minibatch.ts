@@ -1,7 +1,8 @@
 // The minibatch of a recipe: kn = workers × accumulate × batch images a step, named either way.
 
-import { OnehourError } from "../errors.js";
 import { plural } from "../text/words.js";
+import { refuse } from "./fields.js";
+import { nameOf, setting } from "./voice.js";
 
 /** The fields that make up a minibatch. */
 export interface MinibatchFields {
@@ -14,17 +15,14 @@ export interface MinibatchFields {
   minibatch?: number | undefined;
 }
 
-function refuse(problem: string): OnehourError {
-  return new OnehourError("ERR_ONEHOUR_RECIPE", `--minibatch: ${problem}`);
-}
-
 const either = (values: readonly (number | undefined)[]) =>
   values.filter((value) => value !== undefined).join(" or ");
 
 /** The divisors of `whole` next to `near`: the largest up to it and the smallest above. */
 function divisorsNear(whole: number, near: number): (number | undefined)[] {
   const divides = (size: number) => whole % size === 0;
-  const below = Array.from({ length: near }, (_, i) => near - i).find(divides);
+  let below = Math.min(near, whole);
+  while (!divides(below)) below--;
   let above = near + 1;
   while (above <= whole && !divides(above)) above++;
   return [below, above <= whole ? above : undefined];
@@ -42,6 +40,7 @@ export function microBatches(fields: MinibatchFields, images: number): number {
   const largest = Math.floor(images / together) * together;
   if (minibatch > images) {
     throw refuse(
+      "minibatch",
       `there ${images === 1 ? "is" : "are"} ${plural(images, "training image")}, fewer than ${minibatch}; ` +
         (largest > 0 ? `expected at most ${largest} here` : "expected fewer workers"),
     );
@@ -51,9 +50,10 @@ export function microBatches(fields: MinibatchFields, images: number): number {
     const sizes = [below, below + together].filter((size) => size > 0 && size <= largest);
     const batches =
       minibatch % workers === 0
-        ? `; or try --batch ${either(divisorsNear(minibatch / workers, batch))}`
-        : `; no --batch makes ${plural(workers, "worker")} have as many each`;
+        ? `; or try ${nameOf("batch")} ${either(divisorsNear(minibatch / workers, batch))}`
+        : `; no ${nameOf("batch")} makes ${plural(workers, "worker")} have as many each`;
     throw refuse(
+      "minibatch",
       `${plural(minibatch, "image")} ${minibatch === 1 ? "is" : "are"} no multiple of workers × batch = ${workers} × ${batch} = ` +
         `${together}; expected ${either(sizes) || "fewer workers"}${batches}`,
     );
@@ -61,7 +61,8 @@ export function microBatches(fields: MinibatchFields, images: number): number {
   const wanted = minibatch / together;
   if (accumulate !== undefined && accumulate !== wanted) {
     throw refuse(
-      `${plural(minibatch, "image")} ${minibatch === 1 ? "needs" : "need"} --accumulate ${wanted} (${workers} × ${wanted} × ${batch}), but ` +
+      "minibatch",
+      `${plural(minibatch, "image")} ${minibatch === 1 ? "needs" : "need"} ${setting("accumulate", wanted)} (${workers} × ${wanted} × ${batch}), but ` +
         `${accumulate} was asked for as well; leave one of them out`,
     );
   }

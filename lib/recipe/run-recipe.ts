@@ -8,32 +8,24 @@ import { isForbidden } from "../system/exists.js";
 import { readText } from "../system/regular-file.js";
 import { commandLine } from "../text/command.js";
 import { shown } from "../text/words.js";
-import {
-  digestField,
-  parseRecipe,
-  type Recipe,
-  type RecipeInput,
-  sortMilestones,
-  withoutDigest,
-} from "./recipe.js";
+import { digestField, type Recipe, type RecipeInput, readFields, withoutDigest } from "./fields.js";
+import { sortMilestones } from "./recipe.js";
+import { defaultOf, type FieldName, fieldsWhere, table } from "./table.js";
+import { nameOf } from "./voice.js";
 
 export const recipeName = "recipe.json";
 
 /** Fields that may change when a run is resumed; no other may, or it would be another run. */
-const changeable: ReadonlySet<string> = new Set([
-  "out",
-  "steps",
-  "device",
-  "threads",
-  "timeout",
-  "strict",
-  "cudaGraph",
-  "checkpointMinutes",
-]);
+const changeable = fieldsWhere(({ onResume }) => onResume === true);
+
+const namesOf = (fields: ReadonlySet<FieldName>) =>
+  [...fields].map((field) => nameOf(field)).join(", ");
 
 /** The fields that may not change, as a checkpoint keeps them. */
 export function fixedFields(recipe: Recipe): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(recipe).filter(([key]) => !changeable.has(key)));
+  return Object.fromEntries(
+    Object.entries(recipe).filter(([key]) => !changeable.has(key as FieldName)),
+  );
 }
 
 /** Of the fields' values, in whatever order and layout they are written. */
@@ -97,16 +89,15 @@ function parseStored(folder: string, file: string, text: string): RecipeInput {
   if ((stored as Record<string, unknown> | null)?.[digestField] !== digest) {
     throw refuseRecipe(
       `${file} is not as the run wrote it: its contents do not have its ${digestField}. Put it ` +
-        `back as it was; ${[...changeable].join(", ")} are changed on the command line that ` +
-        `resumes, and for any other field ${another(folder)}`,
+        `back as it was; ${namesOf(changeable)} may be changed where it is resumed, and for any other ` +
+        `field ${another(folder)}`,
     );
   }
   return fields;
 }
 
-/** The recipe of a run folder, with what `input` may change; refuses what it may not. */
-export async function readRunRecipe(folder: string, input: RecipeInput): Promise<RecipeInput> {
-  parseRecipe(input); // refuses what could not be compared
+/** The recipe of a run folder, with what `given` may change; refuses what it may not. */
+export async function readRunRecipe(folder: string, given: RecipeInput): Promise<RecipeInput> {
   const file = join(folder, recipeName);
   const text = await readText(file).catch((error: Error) => {
     const advice = isForbidden(error)
@@ -114,37 +105,38 @@ export async function readRunRecipe(folder: string, input: RecipeInput): Promise
       : "expected the one that the run wrote";
     throw refuseRecipe(`cannot read ${file} (${error.message}); ${advice}`);
   });
-  const stored = parseStored(folder, file, text);
-  parseRecipe(stored);
+  const stored = readFields(parseStored(folder, file, text), "fields");
   const { workers = 1, batch = 1, accumulate = 1 } = stored;
   // Of the same size by another name nothing changes.
   const merged: Record<string, unknown> = { minibatch: workers * accumulate * batch, ...stored };
-  for (const [key, value] of Object.entries(withoutDigest(input))) {
-    if (value === undefined) continue;
-    const before = merged[key];
+  for (const [key, value] of Object.entries(given) as [FieldName, unknown][]) {
+    const before = merged[key] ?? defaultOf(table[key]);
     if (changeable.has(key) || (key === "dataset" && areFolders(before, value))) {
       merged[key] = value;
     } else if (!(await isSame(key, before, value))) {
+      const name = nameOf(key);
       throw new OnehourError(
         "ERR_ONEHOUR_RECIPE",
-        `${key} is ${shown(before)} in ${file}, and ${shown(value)} was asked for; ` +
-          `a resumed run may change ${[...changeable].join(", ")} only. Leave ${key} out, or ` +
+        `${name} is ${shown(before)} in ${file}, and ${shown(value)} was asked for; ` +
+          `a resumed run may change ${namesOf(changeable)} only. Leave ${name} out, or ` +
           "start another run",
       );
     }
   }
-  return merged as RecipeInput;
+  return merged;
 }
 
 /**
  * Throws ERR_ONEHOUR_RUN_FOLDER unless a run is the one whose fields a checkpoint keeps: recipe.json may
- * be another run's, or have been written anew with its digest.
+ * be another run's, or have been written anew with its digest. A field that is younger than the
+ * checkpoint had its default.
  */
 export function requireSameRecipe(file: string, kept: Record<string, unknown>, run: Recipe): void {
   const folder = run.out ?? "";
   const now: Record<string, unknown> = JSON.parse(JSON.stringify(fixedFields(run)));
   for (const key of new Set([...Object.keys(kept), ...Object.keys(now)])) {
-    const [before, after] = [kept[key], now[key]];
+    const row = Object.hasOwn(table, key) ? table[key as FieldName] : undefined;
+    const [before, after] = [kept[key] ?? (row && defaultOf(row)), now[key]];
     if (JSON.stringify(before) === JSON.stringify(after)) continue;
     if (key === "dataset" && areFolders(before, after)) continue;
     throw refuseRecipe(

@@ -3,9 +3,10 @@
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
-import { OnehourError } from "../errors.js";
+import { OnehourError, UsageError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
+import { setting } from "../recipe/voice.js";
 import { isAbsent, isForbidden } from "../system/exists.js";
 import { readRegular } from "../system/regular-file.js";
 import { commandLine } from "../text/command.js";
@@ -249,7 +250,8 @@ export async function readCheckpoint(file: string): Promise<Checkpoint & { shape
     const advice = isForbidden(error)
       ? "make it readable for this user"
       : `expected a safetensors file, for example the ${checkpointName} of a run folder`;
-    throw new OnehourError(
+    const Kind = isAbsent(error) ? UsageError : OnehourError;
+    throw new Kind(
       "ERR_ONEHOUR_CHECKPOINT",
       `cannot read ${file} (${(error as Error).message}); ${advice}`,
       { cause: error },
@@ -284,14 +286,14 @@ function requireRun(
     throw refuseFile(
       file,
       "it holds weights but no run to continue",
-      `start a new run from it: --init ${file}`,
+      `start a new run from it: ${setting("init", file)}`,
     );
   }
   if (!isCovered || !recipe) {
     throw refuseFile(
       file,
       "no checksums cover all that a run continues from (earlier versions wrote none of the header)",
-      `start a new run from its weights: --init ${file}`,
+      `start a new run from its weights: ${setting("init", file)}`,
     );
   }
   if (checkpoint.model !== model || data === undefined) {
@@ -300,7 +302,7 @@ function requireRun(
       checkpoint.model === model
         ? "it does not tell which data it was trained on"
         : `its model is ${JSON.stringify(checkpoint.model)}, and this run's is "${model}"`,
-      `start a new run from its weights: --init ${file}`,
+      `start a new run from its weights: ${setting("init", file)}`,
     );
   }
   for (const [rank, own] of ranks.entries()) {
@@ -310,7 +312,7 @@ function requireRun(
       file,
       `it has no tensor ${rankPrefix(rank)}${lacking.name} of [${lacking.shape}], but others of ` +
         "the ranks' own running statistics",
-      `start a new run from it: --init ${file}`,
+      `start a new run from it: ${setting("init", file)}`,
     );
   }
 }

@@ -4,6 +4,7 @@ import { constants, statSync } from "node:fs";
 import { copyFile, link, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { OnehourError } from "../errors.js";
+import { nameOf } from "../recipe/voice.js";
 
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY);
@@ -20,7 +21,7 @@ export function unwritable(folder: string, error: unknown): OnehourError {
   return new OnehourError(
     "ERR_ONEHOUR_RUN_FOLDER",
     `cannot write to the run folder ${folder} (${(error as Error).message}); ` +
-      `${isDiskFull(error) ? "free some space there, or" : ""} name another with --out`.trimStart(),
+      `${isDiskFull(error) ? "free some space there, or" : ""} name another with ${nameOf("out")}`.trimStart(),
   );
 }
 
@@ -35,7 +36,7 @@ export function isThere(file: string): boolean {
     throw new OnehourError(
       "ERR_ONEHOUR_RUN_FOLDER",
       `cannot read the run folder ${dirname(file)} (${message}); make it readable for this user, or ` +
-        "name another with --out",
+        `name another with ${nameOf("out")}`,
     );
   }
 }

@@ -1,6 +1,7 @@
 // Whether the weights of a file are a model's, but for a head of another number of classes.
 
 import type { TensorLayout } from "../graph/compile.js";
+import { setting } from "../recipe/voice.js";
 import { commandLine } from "../text/command.js";
 import { plural } from "../text/words.js";
 import type { Checkpoint } from "./checkpoint.js";
@@ -82,7 +83,7 @@ export function requireFit(
     file,
     wrong,
     foreign
-      ? `it was saved from ${checkpoint.model}; try --model ${checkpoint.model}`
+      ? `it was saved from ${checkpoint.model}; try ${setting("model", checkpoint.model)}`
       : "name another file",
   );
 }

@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { native } from "../device/native.js";
 import { OnehourError } from "../errors.js";
+import { nameOf } from "../recipe/voice.js";
 import { readText } from "../system/regular-file.js";
 
 export const lockName = "run.lock";
@@ -76,8 +77,8 @@ export class RunLock {
         throw new OnehourError(
           "ERR_ONEHOUR_RUN_FOLDER",
           `${folder} is in use: ${holder} writes to it (${file}). Wait for its end or stop it, or ` +
-            "name another --out. On a network disk the lock of a machine that died may outlive it " +
-            "for some minutes",
+            `name another ${nameOf("out")}. On a network disk the lock of a machine that died may ` +
+            "outlive it for some minutes",
         );
       }
       if (stopped()) return undefined;

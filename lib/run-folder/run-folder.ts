@@ -2,9 +2,10 @@
 
 import { mkdir, rmdir } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
-import { OnehourError } from "../errors.js";
-import type { Recipe } from "../recipe/recipe.js";
+import { OnehourError, UsageError } from "../errors.js";
+import type { Recipe } from "../recipe/fields.js";
 import { formatRecipe, recipeName } from "../recipe/run-recipe.js";
+import { nameOf, setting } from "../recipe/voice.js";
 import { exists } from "../system/exists.js";
 import { bestName, checkpointName, previousName } from "./checkpoint.js";
 import { isThere, removeTemporary, replaceFile, unwritable } from "./files.js";
@@ -36,9 +37,9 @@ export async function releaseRunFolder(folder: string): Promise<void> {
 }
 
 function holdsRun(folder: string, found: string): OnehourError {
-  return new OnehourError(
+  return new UsageError(
     "ERR_ONEHOUR_RUN_FOLDER",
-    `${folder} holds a run already (${found}); continue it with --resume, or name another --out`,
+    `${folder} holds a run already (${found}); continue it with ${setting("resume")}, or name another ${nameOf("out")}`,
   );
 }
 
@@ -49,10 +50,10 @@ export function checkRunFolder(folder: string, resume: boolean): void {
   );
   if (found !== undefined && !resume) throw holdsRun(folder, found);
   if (resume && !isThere(join(folder, recipeName))) {
-    throw new OnehourError(
+    throw new UsageError(
       "ERR_ONEHOUR_RUN_FOLDER",
       `${folder} holds no run to resume (looked for ${recipeName}); ` +
-        "name the run folder with --out, or start one without --resume",
+        `name the run folder with ${nameOf("out")}, or start one without ${setting("resume")}`,
     );
   }
 }

@@ -5,7 +5,8 @@ import type { Sampler } from "../data/sampler.js";
 import type { DeviceProperties, Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
-import type { Recipe } from "../recipe/recipe.js";
+import type { Recipe } from "../recipe/fields.js";
+import { nameOf, setting } from "../recipe/voice.js";
 import {
   peakLearningRate,
   referenceMinibatch,
@@ -67,8 +68,8 @@ export function describeLength(recipe: Recipe, stepsPerEpoch: number): string {
     counted(totalSteps(recipe, stepsPerEpoch), "step");
   if (steps === undefined || steps === whole) return length;
   return steps > whole
-    ? `${length} (not the ${count(steps)} of --steps: the schedule ends; give more --epochs)`
-    : `${length} (--steps ends the run before the ${count(whole)} of its epochs)`;
+    ? `${length} (not the ${count(steps)} of ${nameOf("steps")}: the schedule ends; give more ${nameOf("epochs")})`
+    : `${length} (${nameOf("steps")} ends the run before the ${count(whole)} of its epochs)`;
 }
 
 /** Steps of a run in all. */
@@ -89,8 +90,8 @@ export function describeDriver(
   if (major > 12 || (major === 12 && minor >= 9)) return undefined;
   return (
     `warning: the driver serves CUDA ${driver}, and before 12.9 the collectives of a CUDA graph run one ` +
-    "after another: a layer's statistics (--sync-bn) may wait for a bucket of gradients. Update the " +
-    "driver, or compare with --no-cuda-graph"
+    `after another: a layer's statistics (${nameOf("syncBatchNorm")}) may wait for a bucket of gradients. ` +
+    `Update the driver, or compare with ${setting("cudaGraph", false)}`
   );
 }
 

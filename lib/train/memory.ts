@@ -3,6 +3,7 @@
 import type { Executor, NativeCommunicator } from "../device/device.js";
 import { NativeError, OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
+import { nameOf, setting } from "../recipe/voice.js";
 import { formatBytes } from "./describe.js";
 import type { RunOptions } from "./prepare.js";
 
@@ -18,11 +19,11 @@ export function largestBatch(arenas: Arenas, batch: number, available: number): 
 }
 
 const need = ({ model, batch }: Run["recipe"], arenas: Arenas) =>
-  `${model} with --batch ${batch} needs ${formatBytes(sum(arenas))} a worker`;
+  `${model} with ${setting("batch", batch)} needs ${formatBytes(sum(arenas))} a worker`;
 
 const advise = (largest: number, most: string) =>
   largest >= 1
-    ? `${most} --batch ${largest} fits, and --accumulate makes up for it`
+    ? `${most} ${setting("batch", largest)} fits, and ${nameOf("accumulate")} makes up for it`
     : "try a smaller model";
 
 /** Bytes for a worker's plan, and where they are, in words. */

@@ -1,5 +1,6 @@
 // Rank 0's part of a run's beginning: the lock of its folder, its weights, recipe and log.
 
+import { setting } from "../recipe/voice.js";
 import type { RunLock } from "../run-folder/lock.js";
 import { isFinished, Log, readLog, rewindLog } from "../run-folder/log.js";
 import type { LogLine } from "../run-folder/log-lines.js";
@@ -60,7 +61,7 @@ export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
     const lines = resume ? (await readLog(recipe.out)).lines : [];
     if (step >= total && isFinished(lines)) {
       const isShort = step < stepsOf(recipe.epochs, stepsPerEpoch);
-      const hint = isShort ? `; to go on, give more than --steps ${step}` : "";
+      const hint = isShort ? `; to go on, give more than ${setting("steps", step)}` : "";
       const done = `${plural(step, "step")} ${step === 1 ? "is" : "are"} done`;
       say(`nothing is left to do: ${done}${hint}`);
       const start: Start = { position, epochs: epochsOf(lines), end: "finished" };

@@ -2,11 +2,11 @@
 
 import type { Dataset } from "../data/dataset.js";
 import type { Device, Executor } from "../device/device.js";
-import { OnehourError } from "../errors.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
 import { resnet } from "../models/resnet.js";
 import { optimizers } from "../ops/optimizers/index.js";
-import type { Recipe } from "../recipe/recipe.js";
+import { type Recipe, refuse } from "../recipe/fields.js";
+import { fieldsWhere } from "../recipe/table.js";
 import { plural } from "../text/words.js";
 import type { RunEvent } from "./events.js";
 import type { Team } from "./team.js";
@@ -67,8 +67,8 @@ export interface RunOptions {
   onEvent: (event: RunEvent) => void;
 }
 
-/** Fields that may differ between ranks. */
-const ownFields: ReadonlySet<string> = new Set(["out", "threads", "timeout"]);
+/** Fields in which ranks may differ. */
+const ownFields: ReadonlySet<string> = fieldsWhere(({ perRank }) => perRank === true);
 
 /** What all ranks must have alike at the start. */
 export function factsOf({ recipe, dataset }: RunOptions, compiled: CompiledModel) {
@@ -100,9 +100,9 @@ export async function recordPrograms(
 /** Refuses a `steps` that an interrupted run has passed: its recipe could not repeat it. */
 export function requireStepsLeft({ steps, out }: RunRecipe, done: number): void {
   if (steps === undefined || done <= steps) return;
-  throw new OnehourError(
-    "ERR_ONEHOUR_RECIPE",
-    `--steps: ${plural(done, "step")} of ${out} ${done === 1 ? "is" : "are"} done already, and ${steps} were asked for; ` +
+  throw refuse(
+    "steps",
+    `${plural(done, "step")} of ${out} ${done === 1 ? "is" : "are"} done already, and ${steps} were asked for; ` +
       `expected ${done} or more`,
   );
 }

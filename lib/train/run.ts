@@ -118,7 +118,6 @@ class Run {
 
   async train(): Promise<Result> {
     try {
-      this.describe();
       const end = await this.begin();
       if (end) return this.tellEnd(this.result(end));
       return await this.steps();
@@ -164,6 +163,7 @@ class Run {
     const own = this.leads ? await this.open() : null;
     const [shared] = await team.gather("begin", JSON.stringify(own));
     const { position, epochs, end } = JSON.parse(shared!) as Start;
+    this.describe();
     const { step } = position;
     this.progress.continue(position, epochs);
     if (end === "interrupted") await this.stop.agree();
@@ -202,6 +202,7 @@ class Run {
       loader,
       sampler,
       schedule,
+      rate: this.compiled.input.schedule,
       momentumForm: recipe.momentumForm,
       momentumCorrection: recipe.momentumCorrection,
       rank: team.rank,

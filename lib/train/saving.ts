@@ -3,8 +3,9 @@
 import { join } from "node:path";
 import { OnehourError } from "../errors.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
-import type { Recipe } from "../recipe/recipe.js";
+import type { Recipe } from "../recipe/fields.js";
 import { fixedFields, requireSameRecipe } from "../recipe/run-recipe.js";
+import { setting } from "../recipe/voice.js";
 import {
   bestName,
   checkpointName,
@@ -123,7 +124,7 @@ export class Saving {
       "ERR_ONEHOUR_DATA",
       `the images of ${recipe.dataset} are not those of the run's first ${plural(step, "step")}: files were ` +
         "added, removed or changed. Put them back, or start another run from its weights: " +
-        `--init ${join(recipe.out, this.file)}`,
+        setting("init", join(recipe.out, this.file)),
     );
   }
 

@@ -2,6 +2,7 @@
 
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
+import { nameOf } from "../recipe/voice.js";
 import { plural } from "../text/words.js";
 import { type BadLayer, firstBad } from "./fault.js";
 import { readSnapshot, stateOf } from "./state.js";
@@ -26,13 +27,13 @@ export async function explainTestLoss(
     throw new OnehourError(
       "ERR_ONEHOUR_NOT_FINITE",
       `the test loss after ${plural(step, "step")} is ${loss}: not finite first in ${first.name}. ` +
-        "Try a smaller rate (--lr) or a longer warm-up",
+        `Try a smaller rate (${nameOf("lr")}) or a longer warm-up`,
     );
   }
   return (
     `warning: the test loss after ${plural(step, "step")} is ${loss}, although all weights are finite: with the ` +
     "running statistics, which training does not use, outputs grow beyond all numbers. Such images " +
     "count as wrong and log.jsonl has null; training goes on. More steps bring the statistics nearer, " +
-    "as does --precise-bn"
+    `as does ${nameOf("preciseBatchNorm")}`
   );
 }

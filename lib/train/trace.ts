@@ -3,7 +3,8 @@
 
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
-import type { Recipe } from "../recipe/recipe.js";
+import type { Recipe } from "../recipe/fields.js";
+import { setting } from "../recipe/voice.js";
 import { lossText } from "../text/words.js";
 import { type BadLayer, firstBad } from "./fault.js";
 import { type Saving, startOf } from "./saving.js";
@@ -65,7 +66,7 @@ async function traceFault(fault: StepResult, options: TraceOptions): Promise<str
 
 /** What to try; no rate has had a part in the first step. */
 function adviceFor(step: number, { init, lr }: Recipe): string {
-  if (step > 0) return `Try a smaller rate (--lr ${lr / 2}) or a longer warm-up`;
+  if (step > 0) return `Try a smaller rate (${setting("lr", lr / 2)}) or a longer warm-up`;
   const cause = init === undefined ? "the images or the precision" : `the weights of ${init}`;
   return `No update came before it, so look at ${cause}, not at the rate`;
 }

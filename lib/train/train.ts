@@ -9,7 +9,6 @@ import { requireProcesses, requireThreads } from "../device/cores.js";
 import type { Device } from "../device/device.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice, openDevice } from "../device/open.js";
-import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { models } from "../models/resnet.js";
 import { connect, type World } from "../ranks/connect.js";
@@ -17,15 +16,19 @@ import { readEnvironment } from "../ranks/environment.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
 import {
   type PartialRecipe,
-  parseRecipe,
   type Recipe,
   type RecipeInput,
-  resolveRecipe,
-} from "../recipe/recipe.js";
+  readFields,
+  refuse,
+  withDefaults,
+} from "../recipe/fields.js";
+import { requirePossible, resolveRecipe } from "../recipe/recipe.js";
 import { readRunRecipe } from "../recipe/run-recipe.js";
+import { currentVoice, nameOf } from "../recipe/voice.js";
 import { checkRunFolder, claimRunFolder, releaseRunFolder } from "../run-folder/run-folder.js";
+import { exists } from "../system/exists.js";
 import { guardOutput } from "../system/output.js";
-import { plural } from "../text/words.js";
+import { plural, shown } from "../text/words.js";
 import { Reporter, type Result, type RunEvent } from "./events.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
@@ -42,21 +45,59 @@ export interface TrainOptions {
   onEvent?: (event: RunEvent) => void;
 }
 
-/** A recipe with everything that it names opened. */
-interface Prepared extends Disposable {
-  recipe: Recipe;
+/** Reads the recipe, of the run folder where the run is resumed, and checks each field. */
+async function readInput(input: RecipeInput, resume: boolean): Promise<PartialRecipe> {
+  const given = readFields(input);
+  if (resume) {
+    if (given.out === undefined) {
+      throw refuse("resume", `name the run folder with ${nameOf("out")}`);
+    }
+    checkRunFolder(given.out, true);
+    return withDefaults(await readRunRecipe(given.out, given));
+  }
+  await requireInit(given);
+  return withDefaults(given);
+}
+
+/** Refuses a file to start from that is not there. */
+async function requireInit({ init }: RecipeInput): Promise<void> {
+  if (init === undefined || exists(init)) return;
+  throw refuse(
+    "init",
+    `cannot read ${shown(init)} (there is no such file); expected a safetensors file, for example the ` +
+      "checkpoint.safetensors of a run folder",
+  );
+}
+
+/** What a recipe names, opened. */
+interface Parts extends Disposable {
   dataset: Dataset;
   device: Device;
 }
 
-/** Reads the recipe, of the run folder where the run is resumed, and checks each field. */
-async function readInput(input: RecipeInput, resume: boolean): Promise<PartialRecipe> {
-  if (!resume) return parseRecipe(input);
-  if (input.out === undefined) {
-    throw new OnehourError("ERR_ONEHOUR_RECIPE", "--resume: name the run folder with --out");
+/** Opens the device and then, unless it makes the recipe impossible, the data set. */
+async function open(
+  recipe: PartialRecipe,
+  localWorkers: number,
+  onEvent: (event: RunEvent) => void = () => {},
+): Promise<Parts> {
+  const { threads } = recipe;
+  const device = openDevice({
+    device: recipe.device,
+    ...(threads === undefined ? {} : { threads }),
+  });
+  try {
+    requirePossible(recipe, { device: device.properties, models: Object.keys(models) });
+    const dataset = await openFor(recipe, localWorkers, onEvent);
+    const dispose = () => {
+      device.dispose();
+      dataset[Symbol.dispose]?.();
+    };
+    return { dataset, device, [Symbol.dispose]: dispose };
+  } catch (error) {
+    device.dispose();
+    throw error;
   }
-  checkRunFolder(input.out, true);
-  return parseRecipe(await readRunRecipe(input.out, input));
 }
 
 /** The recipe for a data set, a device and a number of workers. */
@@ -85,33 +126,6 @@ async function openFor(
     say: (text) => onEvent({ type: "progress", text }),
     warn: (text) => onEvent({ type: "message", text }),
   });
-}
-
-/** Opens data and device, and resolves the recipe for `workers` ranks. */
-async function prepare(
-  partial: PartialRecipe,
-  workers: number,
-  localWorkers: number,
-  onEvent: (event: RunEvent) => void = () => {},
-): Promise<Prepared> {
-  const dataset = await openFor(partial, localWorkers, onEvent);
-  const { threads } = partial;
-  const device = openDevice({
-    device: partial.device,
-    ...(threads === undefined ? {} : { threads }),
-  });
-  try {
-    const recipe = resolveFor(partial, dataset, device.properties, workers);
-    const dispose = () => {
-      device.dispose();
-      dataset[Symbol.dispose]?.();
-    };
-    return { recipe, dataset, device, [Symbol.dispose]: dispose };
-  } catch (error) {
-    device.dispose();
-    dataset[Symbol.dispose]?.();
-    throw error;
-  }
 }
 
 /** Calls `run` with the folder that the recipe names, or one that is made for it. */
@@ -176,20 +190,22 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   if (workers === 1) {
     // Where it is to be the CPU, why no GPU is taken has been said.
     const device = expected.kind === "cpu" ? "cpu" : partial.device;
-    using prepared = await prepare({ ...partial, device }, 1, 1, onEvent);
-    return await inRunFolder(prepared.recipe, (recipe) =>
-      runRank({ ...prepared, recipe, resume, team: alone, onEvent }),
+    using parts = await open({ ...partial, workers, device }, 1, onEvent);
+    const resolved = resolveFor(partial, parts.dataset, parts.device.properties, 1);
+    return await inRunFolder(resolved, (recipe) =>
+      runRank({ ...parts, recipe, resume, team: alone, onEvent }),
     );
   }
   requireProcesses(workers);
   if (partial.threads !== undefined) requireThreads(partial.threads);
   if (expected.kind === "cuda") requireGpus(workers);
+  requirePossible({ ...partial, workers }, { device: expected, models: Object.keys(models) });
   const dataset = await openFor(partial, 1, onEvent);
   dataset[Symbol.dispose]?.(); // the workers decode by themselves
   const resolved = resolveFor(partial, dataset, expected, workers);
   return await inRunFolder(resolved, async (recipe) => {
     const { superviseWorkers } = await import("./workers.js");
-    return await superviseWorkers({ recipe, resume }, onEvent);
+    return await superviseWorkers({ recipe, resume, voice: currentVoice() }, onEvent);
   });
 }
 
@@ -199,33 +215,53 @@ function workersFor({ workers }: PartialRecipe, kind: "cpu" | "cuda"): number {
 
 function requireWorkers({ workers }: PartialRecipe, worldSize: number): void {
   if (workers === undefined || workers === worldSize) return;
-  throw new OnehourError(
-    "ERR_ONEHOUR_RECIPE",
-    `--workers: the launcher started ${plural(worldSize, "process")}, not ${workers}; ` +
-      "leave --workers out, or start as many",
+  throw refuse(
+    "workers",
+    `the launcher started ${plural(worldSize, "process")}, not ${workers}; ` +
+      `leave ${nameOf("workers")} out, or start as many`,
   );
 }
 
+interface RankOptions {
+  resume: boolean;
+  onEvent: (event: RunEvent) => void;
+}
+
+/** The ranks of a machine open the same files, and one of them tells of it. */
+function onceAMachine(world: World, { onEvent }: RankOptions): RankOptions["onEvent"] {
+  return world.localRank === 0 ? onEvent : () => {};
+}
+
 /** Trains as one rank of a world, with the recipe that every rank was given. */
-export async function trainAsRank(
+async function trainAsRank(
   partial: PartialRecipe,
   world: World,
-  options: { resume: boolean; onEvent: (event: RunEvent) => void },
+  options: RankOptions,
 ): Promise<Result> {
-  const { worldSize } = world;
-  requireWorkers(partial, worldSize);
-  // The ranks of a machine open the same files, and one of them tells of it.
-  const onEvent = world.localRank === 0 ? options.onEvent : () => {};
-  using prepared = await prepare(partial, worldSize, world.localWorldSize, onEvent);
+  const { worldSize: workers, localWorldSize } = world;
+  requireWorkers(partial, workers);
+  const recipe = { ...partial, workers };
+  using parts = await open(recipe, localWorldSize, onceAMachine(world, options));
+  const resolved = resolveFor(partial, parts.dataset, parts.device.properties, workers);
   const team = teamOf(world);
   const run = async (own: Pick<RunRecipe, "out">) => {
     // Rank 0 writes, so that its folder counts.
     const [out] = await team.gather("out", own.out);
-    const recipe = { ...prepared.recipe, out: out! };
+    const recipe = { ...resolved, out: out! };
     if (world.rank === 0) checkRunFolder(recipe.out, options.resume);
-    return await runRank({ ...prepared, ...options, recipe, team });
+    return await runRank({ ...parts, ...options, recipe, team });
   };
-  return world.rank === 0 ? await inRunFolder(prepared.recipe, run) : await run({ out: "" });
+  return world.rank === 0 ? await inRunFolder(resolved, run) : await run({ out: "" });
+}
+
+/** Trains as one rank of a world, with the recipe that the process which started it has resolved. */
+export async function trainAsWorker(
+  recipe: RunRecipe,
+  world: World,
+  options: RankOptions,
+): Promise<Result> {
+  using parts = await open(recipe, world.localWorldSize, onceAMachine(world, options));
+  return await runRank({ ...parts, ...options, recipe, team: teamOf(world) });
 }
 
 /** The programs of a run, without running it; also what they are compiled for. */
@@ -235,6 +271,8 @@ export async function compileRun(
 ): Promise<CompiledModel> {
   const partial = await readInput(input, options.resume === true);
   const { kind } = expectDevice(partial.device);
-  using prepared = await prepare({ ...partial, device: kind }, workersFor(partial, kind), 1);
-  return compileRecipe(prepared.recipe, prepared.dataset, prepared.device);
+  const workers = workersFor(partial, kind);
+  using parts = await open({ ...partial, workers, device: kind }, 1);
+  const recipe = resolveFor(partial, parts.dataset, parts.device.properties, workers);
+  return compileRecipe(recipe, parts.dataset, parts.device);
 }

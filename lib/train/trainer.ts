@@ -1,6 +1,6 @@
 // Queues the steps of a run on a device and reads their results back late.
 
-import type { Loader } from "../data/loader.js";
+import type { Loader, Slice } from "../data/loader.js";
 import type { Sampler } from "../data/sampler.js";
 import type { Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
@@ -136,6 +136,8 @@ export interface TrainerOptions {
   loader: Loader;
   sampler: Sampler;
   schedule: Schedule;
+  /** Where an input slot has (η, c), f32[2]. */
+  rate: Slice;
   momentumForm: "gradient" | "velocity";
   momentumCorrection: boolean;
   rank: number;
@@ -180,7 +182,7 @@ export class Trainer {
    * was not finite, instead of queueing: at the same step on every rank.
    */
   async queueStep(step: number): Promise<StepResult | undefined> {
-    const { queue, loader, schedule, accumulate } = this.options;
+    const { queue, schedule, accumulate } = this.options;
     await this.results.get(step - this.lag);
     this.results.delete(step - this.lag);
     if (this.broken && this.broken.step <= step - this.lag) return this.broken;
@@ -192,7 +194,7 @@ export class Trainer {
     for (let micro = 0; micro < accumulate; micro++) {
       this.fillUpTo(step * accumulate + micro + 1);
       const slot = await this.filling.shift()!;
-      loader.writeSchedule(queue.executor.input(slot), lr, factor);
+      this.writeRate(slot, lr, factor);
       if (micro < accumulate - 1) {
         queue.submit("micro", slot);
       } else {
@@ -204,6 +206,13 @@ export class Trainer {
     }
     this.lastLearningRate = lr;
     return undefined;
+  }
+
+  /** Writes (η, c) for the update into a slot. */
+  private writeRate(slot: number, lr: number, factor: number): void {
+    const { queue, rate } = this.options;
+    const input = queue.executor.input(slot);
+    new Float32Array(input.buffer, input.byteOffset + rate.offset, 2).set([lr, factor]);
   }
 
   /** Begins to fill the batches before micro-batch `end` of the run. */

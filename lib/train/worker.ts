@@ -2,14 +2,15 @@
 // reported by what the launcher loads before it.
 
 import { connect } from "../ranks/connect.js";
-import { parseRecipe } from "../recipe/recipe.js";
-import { trainAsRank } from "./train.js";
+import { setVoice } from "../recipe/voice.js";
+import { trainAsWorker } from "./train.js";
 import { formatEvent, type Job, jobVariable } from "./workers.js";
 
-const { recipe, resume } = JSON.parse(process.env[jobVariable]!) as Job;
+const { recipe, resume, voice } = JSON.parse(process.env[jobVariable]!) as Job;
+setVoice(voice);
 const world = await connect({ timeoutSeconds: recipe.timeout });
 // After a signal the status is the launcher's to tell: a worker that saved has not failed.
-await trainAsRank(parseRecipe(recipe), world, {
+await trainAsWorker(recipe, world, {
   resume,
   onEvent: (event) => process.stdout.write(`${formatEvent(event)}\n`),
 });

@@ -5,6 +5,8 @@ import { isBuiltIn } from "../data/datasets.js";
 import { OnehourError } from "../errors.js";
 import { launch } from "../ranks/launch.js";
 import { signalOf } from "../ranks/signals.js";
+import { refuse } from "../recipe/fields.js";
+import type { Voice } from "../recipe/voice.js";
 import { hasWholeCheckpoint } from "../run-folder/checkpoint.js";
 import { commandLine, resumeCommand } from "../text/command.js";
 import type { Result, RunEvent } from "./events.js";
@@ -14,6 +16,8 @@ import type { RunRecipe } from "./prepare.js";
 export interface Job {
   recipe: RunRecipe;
   resume: boolean;
+  /** How its messages name fields. */
+  voice: Voice;
 }
 export const jobVariable = "ONEHOUR_JOB";
 
@@ -55,9 +59,9 @@ export async function superviseWorkers(
 ): Promise<Result> {
   const { recipe } = job;
   if (!isBuiltIn(recipe.dataset))
-    throw new OnehourError(
-      "ERR_ONEHOUR_RECIPE",
-      `--workers: the data set "${recipe.dataset}" is the script's own, which worker processes do ` +
+    throw refuse(
+      "workers",
+      `the data set "${recipe.dataset}" is the script's own, which worker processes do ` +
         "not know; train with one worker, or run the script in every process: " +
         commandLine("launch", "--workers", String(recipe.workers), "script.ts"),
     );

@@ -1,7 +1,8 @@
 // Wrong usage ends with status 2 and names what was meant or what would do.
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { groups, rows } from "../../lib/recipe/table.js";
 import { onehour, temporaryFolder, typed } from "./command.js";
 
 const folder = temporaryFolder();
@@ -13,6 +14,28 @@ const cases: { args: string[]; says: (string | RegExp)[] }[] = [
     says: ["--epoch", "--epochs", `Run \`${typed} train --help\``],
   },
   { args: ["train", "synthetic", "--wokers", "3"], says: ["--workers"] },
+  { args: ["help", "trian"], says: ['no command "trian"', "did you mean train?"] },
+  { args: ["help", "bench", "opps"], says: ["did you mean ops?"] },
+  { args: ["eval", "x"], says: ["did you mean evaluate?"] },
+  { args: ["xyzzy"], says: ["there are train, evaluate,"] },
+  { args: ["--bogus"], says: ["has no flag --bogus"] },
+  { args: ["train", "synthetic", "--learning-rate", "1"], says: ["did you mean --lr?"] },
+  { args: ["train", "synthetic", "--batch-size=4"], says: ["--batch-size; did you mean --batch?"] },
+  { args: ["train", "synthetic", "--nodes", "2"], says: ["no flag --nodes; a run over several"] },
+  { args: ["train", "synthetic", "--xyzzy"], says: [/no flag --xyzzy\. Run/] },
+  { args: ["evaluate", "x", "--lr", "1"], says: [/evaluate has no flag --lr\. Run/] },
+  { args: ["train", "synthetic", "extra"], says: ["too many arguments"] },
+  { args: ["train", "cifar10"], says: ["not built in", "train/CLASS/"] },
+  { args: ["train", "mnist"], says: ["fashion-mnist:FOLDER"] },
+  { args: ["train", "FashionMNIST"], says: ['did you mean "fashion-mnist"?'] },
+  { args: ["train", "xyzzy"], says: [/of that name; expected fashion-mnist/] },
+  { args: ["train", "synthetic", "--recipe", "goyal2017"], says: ["did you mean goyal-2017?"] },
+  { args: ["train", "synthetic", "--model", "ResNet50"], says: ['did you mean "resnet50"?'] },
+  { args: ["train", "synthetic", "--model", "vit"], says: [/no model "vit"\. Models: resnet8/] },
+  { args: ["train", "synthetic", "--init", "nowhere"], says: ["--init: cannot read"] },
+  { args: ["train", "--resume", "--out", "nowhere"], says: ["holds no run to resume"] },
+  { args: ["evaluate", "nowhere", "synthetic"], says: ["cannot read nowhere"] },
+  { args: ["evaluate", "x", "--image-size", "big"], says: ["--image-size: expected", '"big"'] },
   { args: ["train"], says: [`${typed} train fashion-mnist`] },
   { args: ["train", "synthetic", "--resume"], says: ["--out"] },
   { args: ["train", "synthetic", "--workers", "two"], says: ["--workers", "number"] },
@@ -67,15 +90,20 @@ describe("a recipe file", () => {
     const path = join(folder, "wrong.json");
     writeFileSync(path, JSON.stringify({ dataset: "synthetic", epoch: 3 }));
     const { status, stderr } = await onehour(["train", "--recipe", path]);
-    expect(stderr).toMatch('did you mean "epochs"');
+    expect(stderr).toMatch("did you mean epochs");
     expect(status).toBe(2);
   });
 
   test.each([
     ["broken.ts", "export default { dataset: ;", "could not be loaded"],
     ["throws.ts", 'throw new Error("no luck today");', "no luck today"],
-    ["string.ts", 'export default "synthetic";', "holds no recipe"],
+    ["string.ts", 'export default "synthetic";', "a recipe is an object"],
     ["needs.ts", 'import "./nowhere.js";', "nowhere.js"],
+    ["empty.ts", "export {};", "has no default export; expected a module"],
+    ["named.ts", "export const recipe = { lr: 1 };", "has no default export, only recipe"],
+    ["old.cjs", "exports.recipe = { lr: 1 };", 'no field "recipe"'],
+    ["function.ts", "export default () => ({ lr: 1 });", "a recipe is an object"],
+    ["field.ts", "export default { dataset: 'synthetic', lr: 'fast' };", /: lr: expected a number/],
   ])("that cannot be loaded is named: %s", async (name, source, says) => {
     writeFileSync(join(folder, name), source);
     const { status, stderr } = await onehour(["train", "--recipe", name], { cwd: folder });
@@ -100,18 +128,68 @@ describe("a recipe file", () => {
   });
 });
 
-test("help lists exactly the flags of the contract", async () => {
+test("help has each flag in its group, and ends in two examples", async () => {
   const { status, stdout } = await onehour(["train", "--help"]);
   expect(status).toBe(0);
-  const flags = [...stdout.matchAll(/^\s+(?:-h, )?--([a-z-]+)/gm)].map(([, name]) => name);
-  expect(flags.sort()).toEqual(
-    (
-      "model workers batch accumulate minibatch epochs steps lr warmup warmup-epochs milestones " +
-      "momentum momentum-form no-momentum-correction no-nesterov weight-decay label-smoothing sync-bn precise-bn precision " +
-      "device threads seed no-augment image-size color-jitter strict no-strict no-cuda-graph init recipe checkpoint-minutes " +
-      "out resume timeout dump-program help"
-    )
-      .split(" ")
-      .sort(),
-  );
+  const sections = stdout.split(/\n\n(?=\S)/);
+  for (const group of groups) {
+    const section = sections.find((text) => text.startsWith(`${group}:\n`));
+    const shown = [...section!.matchAll(/^ +(--[a-z-]+)/gm)].map(([, flag]) => flag!);
+    const wanted = rows
+      .filter(([, row]) => row.group === group && row.flag.startsWith("--"))
+      .map(([, row]) => row.flag.split(" ")[0]!);
+    expect(wanted.filter((flag) => !shown.includes(flag))).toEqual([]);
+    // Besides, what a run that is resumed may be told to undo.
+    expect(shown.length - wanted.length).toBeLessThanOrEqual(1);
+  }
+  expect(sections.at(-1)!.match(/^ {2}.*onehour|^ {2}.*main\.js train \S+ --/gm)).toHaveLength(2);
+});
+
+test("every flag of the contract is one that train takes", async () => {
+  const { stdout } = await onehour(["train", "--help"]);
+  const flags =
+    "model workers batch accumulate minibatch epochs steps lr warmup warmup-epochs milestones " +
+    "momentum momentum-form no-momentum-correction no-nesterov weight-decay label-smoothing sync-bn " +
+    "precise-bn precision device threads seed no-augment image-size color-jitter strict no-strict " +
+    "no-cuda-graph init recipe checkpoint-minutes out resume timeout dump-program help";
+  for (const flag of flags.split(" ")) expect(stdout).toMatch(new RegExp(`^ .*--${flag}\\b`, "m"));
+});
+
+test("the examples of help are commands that train takes", async () => {
+  const { stdout } = await onehour(["train", "--help"]);
+  const examples = [...stdout.matchAll(/^ {2}.*main\.js (train .*)$/gm)].map(([, line]) => line!);
+  expect(examples).toHaveLength(2);
+  for (const line of examples) {
+    const { stderr } = await onehour([...line.split(" "), "--model", "nowhere"]);
+    expect(stderr).toMatch('no model "nowhere"');
+  }
+});
+
+test.each([
+  ["--nesterov", { nesterov: false }, { nesterov: true }],
+  ["--augment", { augment: false }, { augment: true }],
+  ["--no-strict", { strict: true }, { strict: false }],
+])("%s undoes what a recipe says", async (flag, recipe, resolved) => {
+  const path = join(folder, `undo${flag}.json`);
+  const out = join(folder, `undone${flag}`);
+  writeFileSync(path, JSON.stringify({ dataset: "synthetic:8x8x1:4:32", batch: 4, ...recipe }));
+  const small = ["--steps", "1", "--threads", "1", "--out", out];
+  const { status } = await onehour(["train", "--recipe", path, flag, ...small]);
+  expect(status).toBe(0);
+  expect(JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"))).toMatchObject(resolved);
+});
+
+test("what needs no data is refused before the data set is opened or the run described", async () => {
+  for (const wrong of [
+    ["--model", "resnet9"],
+    ["--init", "nowhere"],
+    ["--precision", "tf32"],
+    ["--sync-bn", "3"],
+    ["--epochs", "3", "--milestones", "4"],
+  ]) {
+    const { status, stdout, stderr } = await onehour(["train", "fashion-mnist:nowhere", ...wrong]);
+    expect(stderr).toMatch(`onehour: ${wrong.at(-2)}: `);
+    expect(stdout).toBe("");
+    expect(status).toBe(2);
+  }
 });

@@ -113,7 +113,7 @@ describe("the number of workers", () => {
     list(gpu(0), old, gpu(2));
     expect(() => requireGpus(2)).not.toThrow();
     expect(() => requireGpus(3)).toThrow(
-      /^--workers: 3 workers take a GPU each, but 2 GPUs can be used here.*GPU 1 \(NVIDIA A100\)/,
+      /^workers: 3 workers take a GPU each, but 2 GPUs can be used here.*GPU 1 \(NVIDIA A100\)/,
     );
     vi.stubEnv("ONEHOUR_GPU", "0");
     expect(() => requireGpus(3)).not.toThrow();

@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "../../lib/ranks/connect.js";
 import { RendezvousServer } from "../../lib/ranks/rendezvous-server.js";
-import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import {
   type Checkpoint,
   checkpointName,

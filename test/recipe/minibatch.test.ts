@@ -20,16 +20,16 @@ test.each<[MinibatchFields, number, RegExp]>([
   [
     { workers: 4, batch: 32, minibatch: 1000 },
     imagenet,
-    /1000 images are no multiple of workers × batch = 4 × 32 = 128; expected 896 or 1024; or try --batch 25 or 50$/,
+    /1000 images are no multiple of workers × batch = 4 × 32 = 128; expected 896 or 1024; or try batch 25 or 50$/,
   ],
   [
     { workers: 3, batch: 32, minibatch: 8192 },
     imagenet,
-    /expected 8160 or 8256; no --batch makes 3 workers have as many each$/,
+    /expected 8160 or 8256; no batch makes 3 workers have as many each$/,
   ],
-  [{ workers: 4, batch: 32, minibatch: 100 }, imagenet, /expected 128; or try --batch 25$/],
-  [{ workers: 1, batch: 32, minibatch: 100 }, 120, /expected 96; or try --batch 25 or 50$/],
-  [{ workers: 4, batch: 64, minibatch: 200 }, 210, /expected fewer workers; or try --batch 50$/],
+  [{ workers: 4, batch: 32, minibatch: 100 }, imagenet, /expected 128; or try batch 25$/],
+  [{ workers: 1, batch: 32, minibatch: 100 }, 120, /expected 96; or try batch 25 or 50$/],
+  [{ workers: 4, batch: 64, minibatch: 200 }, 210, /expected fewer workers; or try batch 50$/],
   [
     { workers: 2, batch: 32, minibatch: 512 },
     500,
@@ -39,7 +39,7 @@ test.each<[MinibatchFields, number, RegExp]>([
   [
     { workers: 2, batch: 32, minibatch: 512, accumulate: 4 },
     imagenet,
-    /512 images need --accumulate 8 \(2 × 8 × 32\), but 4 was asked for as well; leave one/,
+    /512 images need accumulate: 8 \(2 × 8 × 32\), but 4 was asked for as well; leave one/,
   ],
 ])("refused: %j of %d images", (fields, images, message) => {
   const error = expect.objectContaining({

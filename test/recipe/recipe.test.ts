@@ -1,12 +1,11 @@
 // Recipes: what is filled in, and what is refused with what was expected.
-import { expect, test } from "vitest";
+import { afterEach, expect, test } from "vitest";
 import { openDataset } from "../../lib/data/datasets.js";
-import {
-  overrideRecipe,
-  parseRecipe,
-  type RecipeInput,
-  resolveRecipe,
-} from "../../lib/recipe/recipe.js";
+import { parseRecipe, type RecipeInput } from "../../lib/recipe/fields.js";
+import { overrideRecipe, resolveRecipe } from "../../lib/recipe/recipe.js";
+import { setVoice } from "../../lib/recipe/voice.js";
+
+afterEach(() => setVoice("fields"));
 
 const dataset = await openDataset("synthetic:8x8x1:4:96");
 const cpu = { kind: "cpu" } as const;
@@ -95,7 +94,7 @@ test.each<[RecipeInput, RegExp]>([
   [{ model: "resnet9" }, /there is no model "resnet9"; did you mean "resnet8"/],
   [{ seed: -1 }, /--seed/],
   [{ checkpointMinutes: -1 }, /--checkpoint-minutes: expected a number of 0 or more/],
-  [{ epoch: 3 } as never, /no field "epoch"; did you mean "epochs"/],
+  [{ epoch: 3 } as never, /no field "epoch"; did you mean epochs/],
   [{ epochs: 1e-12 }, /--epochs/],
   [{ epochs: 1e308 }, /--epochs: 1e\+308 epochs have more steps than can be counted/],
   [{ warmupEpochs: 1e308 }, /--warmup-epochs: 1e\+308 epochs have more steps/],
@@ -103,18 +102,47 @@ test.each<[RecipeInput, RegExp]>([
   [{ init: "\ud800" }, /--init: expected text that a file's name can hold, got "\\ud800"/],
   [{ out: "\0" }, /--out: expected text that/],
   [{ model: "\x1b[2J" }, /no model "\\x1b\[2J"/],
-])("refused: %j", (input, message) => {
+])("refused, with the flag to a user of the command: %j", (input, message) => {
+  setVoice("flags");
   expect(() => resolve(input)).toThrow(message);
   expect(() => resolve(input)).toThrow(expect.objectContaining({ code: "ERR_ONEHOUR_RECIPE" }));
+});
+
+test.each<[RecipeInput, RegExp]>([
+  [{ workers: 0 }, /^workers: expected a whole number of 1 or more, got 0$/],
+  [{ weightDecay: -1 }, /^weightDecay: /],
+  [{ syncBatchNorm: 2 }, /^syncBatchNorm: there is one worker only; try workers: 2$/],
+  [{ batch: 97 }, /^batch: .*expected at most batch: 96 here$/],
+  [{ minibatch: 48 }, /^minibatch: .*expected 32 or 64; or try batch 24 or 48$/],
+  [{ minibatch: 64, accumulate: 1 }, /^minibatch: 64 images need accumulate: 2/],
+])("refused, with the field to a script: %j", (input, message) => {
+  expect(() => resolve(input)).toThrow(message);
+});
+
+test.each([
+  ["synthetic", /a recipe is an object, and this is "synthetic"; try { dataset: "synthetic" }/],
+  [undefined, /a recipe is an object, and this is undefined; try { dataset: "fashion-mnist"/],
+  [null, /this is null/],
+  [[{ lr: 1 }], /this is \[ { lr: 1 } \]/],
+  [Promise.resolve({}), /this is Promise/],
+  [() => ({}), /this is \[Function/],
+  [new Map([["lr", 1]]), /this is Map/],
+  [7, /this is 7/],
+  [{ learningRate: 1 }, /no field "learningRate"; did you mean lr\?/],
+  [{ xyzzy: 1 }, /no field "xyzzy"; its fields are dataset, model, /],
+  [{ resume: true }, /no field "resume"; a script continues a run by train\(/],
+])("no recipe: %s", (input, message) => {
+  expect(() => parseRecipe(input)).toThrow(message);
+  expect(() => parseRecipe(input)).toThrow(expect.objectContaining({ code: "ERR_ONEHOUR_RECIPE" }));
 });
 
 test("a value of any kind is named in short", () => {
   const itself: unknown[] = [];
   itself.push(itself);
   const cases: [RecipeInput, RegExp][] = [
-    [{ batch: 4n } as never, /--batch: expected a whole number, got 4n/],
-    [{ lr: itself } as never, /--lr: expected a number above 0, got <ref \*1>/],
-    [{ lr: "9".repeat(1e6) } as never, /--lr: .*got "9{1,200}… \(999,\d+ characters\)/],
+    [{ batch: 4n } as never, /batch: expected a whole number, got 4n/],
+    [{ lr: itself } as never, /lr: expected a number above 0, got <ref \*1>/],
+    [{ lr: "9".repeat(1e6) } as never, /lr: .*got "9{1,200}… \(999,\d+ characters\)/],
     [{ ["x".repeat(1e6)]: 1 } as never, /no field "x{1,200}… /],
   ];
   for (const [input, message] of cases) expect(() => parseRecipe(input)).toThrow(message);

@@ -95,11 +95,11 @@ test("each rank's own running statistics lie beside the averaged ones", async ()
 });
 
 test.each<[string, Record<string, number>, RegExp]>([
-  ["one rank lacks them", { 0: 2, 2: 2 }, /no tensor rank\.1\.bn1\.running_mean of \[2\].*--init/],
+  ["one rank lacks them", { 0: 2, 2: 2 }, /no tensor rank\.1\.bn1\.running_mean of \[2\].*init: /],
   [
     "one has another shape",
     { 0: 2, 1: 3 },
-    /no tensor rank\.1\.bn1\.running_mean of \[2\].*--init/,
+    /no tensor rank\.1\.bn1\.running_mean of \[2\].*init: /,
   ],
 ])("no run continues where of the ranks' running statistics %s", async (name, lengths, message) => {
   const run = join(folder, name);
@@ -256,7 +256,7 @@ test("weights of another model are refused, saying what differs", async () => {
   );
   const more = [...layouts, layout("layer9.weight", [1], "bias")];
   expect(() => requireFit("file", read, more, "resnet20")).toThrow(
-    /no tensor layer9.*saved from resnet8; try --model resnet8/,
+    /no tensor layer9.*saved from resnet8; try model: "resnet8"/,
   );
   expect(() => requireFit("file", read, parameters, "resnet8")).toThrow(/no tensor bn1/);
 });
@@ -286,7 +286,7 @@ test("weights without a run cannot be resumed", async () => {
   mkdirSync(run);
   const tensors = layouts.map(({ name, shape }) => ({ name, shape, data: values(1).get(name)! }));
   writeFileSync(join(run, checkpointName), Buffer.concat(formatSafetensors(tensors, {})));
-  await expect(readLast(run)).rejects.toThrow(/no run to continue.*--init/);
+  await expect(readLast(run)).rejects.toThrow(/no run to continue.*init: /);
 });
 
 test("a failed save leaves what was there", async () => {

@@ -17,7 +17,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { native } from "../../lib/device/native.js";
-import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { lockName, RunLock } from "../../lib/run-folder/lock.js";
 import { holdRunFolder } from "../../lib/run-folder/run-folder.js";
 import { train } from "../../lib/train/train.js";

@@ -2,7 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import {
   checkpointName,
   formatCheckpoint,
@@ -180,7 +180,7 @@ test.each([
   const out = join(folder, "one-value");
   const failing = train({ ...tiny, ...recipe, out }, { output: null });
   await expect(failing).rejects.toThrow(message);
-  await expect(failing).rejects.toThrow(/--batch 2/);
+  await expect(failing).rejects.toThrow(/batch: 2/);
   expect(existsSync(out)).toBe(false);
 });
 

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { bestName, checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { Autosave } from "../../lib/train/autosave.js";
 import { alone, type Team } from "../../lib/train/team.js";

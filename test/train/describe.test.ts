@@ -7,7 +7,7 @@ const recipe = { workers: 8, syncBatchNorm: -1, cudaGraph: true };
 test.each(["11.8", "12.4", "12.8"])("a driver for CUDA %s is warned of", (driver) => {
   const line = describeDriver(recipe, { driver });
   expect(line).toMatch(`the driver serves CUDA ${driver}, and before 12.9`);
-  expect(line).toContain("--no-cuda-graph");
+  expect(line).toContain("cudaGraph: false");
 });
 
 test.each([

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import type { RunEvent } from "../../lib/train/events.js";
@@ -110,7 +110,7 @@ test("damaged images are replaced alike whatever k, counted and named at the epo
   const out = join(folder, "strict");
   await expect(run({ ...recipe, strict: true, out })).rejects.toMatchObject({
     code: "ERR_ONEHOUR_DATA",
-    message: expect.stringContaining("--resume --no-strict"),
+    message: expect.stringContaining("resume: true strict: false"),
   });
   await run({ out, strict: false }, true);
   expect(losses(out)).toEqual(losses(one));
@@ -162,6 +162,6 @@ test("a run does not go on with other images than it began with", async () => {
   );
   await expect(run({ out, steps: 6 }, true)).rejects.toMatchObject({
     code: "ERR_ONEHOUR_DATA",
-    message: expect.stringMatching(/are not those of the run's first 3 steps.*--init/),
+    message: expect.stringMatching(/are not those of the run's first 3 steps.*init: /),
   });
 });

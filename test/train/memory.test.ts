@@ -48,10 +48,8 @@ test("a plan that fits the GPU, but not what is free of it, is refused with a ba
   } catch (error) {
     text = (error as Error).message;
   }
-  expect(text).toMatch(
-    /^resnet8 with --batch 128 needs [\d.]+ MB a worker, but of the 8\.6 GB of /,
-  );
-  const batch = Number(/about --batch (\d+) fits/.exec(text)?.[1]);
+  expect(text).toMatch(/^resnet8 with batch: 128 needs [\d.]+ MB a worker, but of the 8\.6 GB of /);
+  const batch = Number(/about batch: (\d+) fits/.exec(text)?.[1]);
   const fits = given(batch);
   requireMemory(fits.run, fits.compiled);
   const more = given(batch + 4);
@@ -66,9 +64,9 @@ test("an allocation that fails when programs are loaded is told with the plan an
     const error = await loadPrograms(large.run, large.compiled, {}).catch((thrown) => thrown);
     expect(error).toMatchObject({ code: "ERR_ONEHOUR_MEMORY" });
     expect(error.cause).toBeInstanceOf(NativeError);
-    expect(error.message).toMatch(/^resnet8 with --batch 128 needs [\d.]+ MB a worker/);
+    expect(error.message).toMatch(/^resnet8 with batch: 128 needs [\d.]+ MB a worker/);
     expect(error.message).toMatch(/cannot allocate \d+ MB for the programs: \d+ MB are available/);
-    return Number(/at most --batch (\d+) fits/.exec(error.message)?.[1]);
+    return Number(/at most batch: (\d+) fits/.exec(error.message)?.[1]);
   };
   leave(0.6 * large.planned);
   const batch = await refused();

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openDataset } from "../../lib/data/datasets.js";
 import { Sampler } from "../../lib/data/sampler.js";
-import { parseRecipe, type RecipeInput, resolveRecipe } from "../../lib/recipe/recipe.js";
+import { parseRecipe, type RecipeInput } from "../../lib/recipe/fields.js";
+import { resolveRecipe } from "../../lib/recipe/recipe.js";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { train } from "../../lib/train/train.js";
 import { relativeError } from "../../lib/verify/compare.js";
@@ -104,6 +105,6 @@ test("more batches than an epoch has are refused", async () => {
   // The bare flag: 200 are more than there are.
   expect(resolve({ workers: 2, accumulate: 2, preciseBatchNorm: -1 }).preciseBatchNorm).toBe(6);
   expect(() => resolve({ workers: 2, accumulate: 2, preciseBatchNorm: 7 })).toThrow(
-    /--precise-bn: .* 6 batches a worker.*expected at most 6/,
+    /preciseBatchNorm: .* 6 batches a worker.*expected at most 6/,
   );
 });

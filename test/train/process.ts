@@ -2,7 +2,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 
 /** Starts `train(recipe)`, which writes a step's number a line, then its result as JSON. The program
  * lies beside the run's folder and takes the compiled package where the tests do: from its sources the

@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { formatRecipe, readRunRecipe } from "../../lib/recipe/run-recipe.js";
 import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import type { Result, RunEvent } from "../../lib/train/events.js";
@@ -161,7 +161,7 @@ test("a finished run is left as it is", async () => {
   const before = read();
   for (const steps of [undefined, 10]) {
     const { result, events } = await run({ out: whole, steps }, true);
-    expect(messages(events)).toMatch(/nothing is left to do: 20 steps.*more than --steps 20/);
+    expect(messages(events)).toMatch(/nothing is left to do: 20 steps.*more than steps: 20/);
     expect(result).toMatchObject({ status: "finished", steps: 20 });
     expect(read()).toEqual(before);
     expect(events.at(-1)).toMatchObject({ type: "end", status: "finished", result });
@@ -196,7 +196,7 @@ test("what cannot be resumed is refused and left untouched", async () => {
   const out = copyOfHalf("refused");
   const lr = run({ out, lr: 0.2 }, true);
   await expect(lr).rejects.toThrow(/lr is 0\.1 in .*recipe\.json, and 0\.2 was asked for/);
-  await expect(run({ ...common, out })).rejects.toThrow(/holds a run already.*--resume/);
+  await expect(run({ ...common, out })).rejects.toThrow(/holds a run already.*resume: true/);
   await expect(run({ out: join(folder, "nothing") }, true)).rejects.toThrow(/no run to resume/);
 
   copyFileSync(join(whole, "log.jsonl"), join(out, checkpoint));
@@ -221,7 +221,7 @@ test("a recipe.json that is not as it was written is refused, whatever was chang
     expect(readFileSync(join(out, "log.jsonl"))).toEqual(log);
   };
   const changed =
-    /is not as the run wrote it.*steps, .* on the command line.*--recipe RECIPE --init/;
+    /is not as the run wrote it.*steps, .*where it is resumed.*--recipe RECIPE --init/;
   await refused(before.replace('"lr": 0.1', '"lr": 0.5'), changed);
   await refused(JSON.stringify(fields), changed); // without its digest
   await refused(JSON.stringify({ ...fields, digest: [digest] }), changed);
@@ -309,7 +309,7 @@ test("--init begins with the weights of a file", async () => {
     init: join(whole, checkpoint),
     out: `${out}2`,
   });
-  await expect(other).rejects.toThrow(/saved from resnet8; try --model resnet8/);
+  await expect(other).rejects.toThrow(/saved from resnet8; try model: "resnet8"/);
   const missing = run({ ...common, init: join(folder, "no.safetensors"), out: `${out}3` });
   await expect(missing).rejects.toThrow(/cannot read .*no\.safetensors/);
   expect(existsSync(`${out}3`)).toBe(false);

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { connect } from "../../lib/ranks/connect.js";
-import { parseRecipe, type RecipeInput } from "../../lib/recipe/recipe.js";
+import { parseRecipe, type RecipeInput } from "../../lib/recipe/fields.js";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { formatSafetensors } from "../../lib/run-folder/safetensors.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
@@ -103,7 +103,7 @@ test("a script that has met the other ranks trains with them", async () => {
   const result = await train(recipe, { world, output: null });
   expect(result).toMatchObject({ status: "finished", steps: 1 });
   await expect(train({ ...recipe, workers: 2 }, { world, output: null })).rejects.toThrow(
-    /--workers: the launcher started 1 process, not 2/,
+    /workers: the launcher started 1 process, not 2/,
   );
   await world.close();
 });
@@ -180,7 +180,7 @@ test("a run folder that cannot be made says so, and speaks of no space", async (
   const out = join(folder, "learns", "recipe.json", "run");
   const error = await run({ ...common, steps: 1, out }).catch((reason: Error) => reason);
   expect((error as Error).message).toMatch(
-    /cannot write to the run folder .*; name another with --out$/,
+    /cannot write to the run folder .*; name another with out$/,
   );
 });
 
@@ -189,7 +189,7 @@ test("a step that is not finite ends the run, names the layer and keeps the chec
   const recipe = { ...common, batch: 300, lr: 1e18, epochs: 4, milestones: [], out }; // a step an epoch
   const failing = run(recipe);
   await expect(failing).rejects.toThrow(
-    /step 1 is not finite: loss .*; first in the (input|gradient) of \w+.*checkpoint of step 1 is kept.*--lr 500000000000000000\)/s,
+    /step 1 is not finite: loss .*; first in the (input|gradient) of \w+.*checkpoint of step 1 is kept.*lr: 500000000000000000\)/s,
   );
   await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_NOT_FINITE" });
   expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "failed" });
@@ -225,7 +225,7 @@ test("the first bad layer: activations in forward order before gradients in back
 test("a batch that does not fit into the memory is refused with one that does", async () => {
   const large = { dataset: "synthetic:512x512x3:10:1000000", model: "resnet50", batch: 20_000 };
   const refused = run({ ...common, ...large, out: join(folder, "large") });
-  await expect(refused).rejects.toThrow(/needs [\d.]+ TB a worker.*about --batch \d+ fits/);
+  await expect(refused).rejects.toThrow(/needs [\d.]+ TB a worker.*about batch: \d+ fits/);
   expect(readdirSync(folder)).not.toContain("large");
 });
 
@@ -238,7 +238,7 @@ test("evaluation computes in bf16 where it is asked to, and refuses tf32 on the 
   expect(rounded.images).toBe(25);
   expect(rounded.loss).not.toBe(exact.loss);
   expect(Math.abs(rounded.loss - exact.loss)).toBeLessThan(0.02 * exact.loss + 0.02);
-  await expect(evaluate("tf32")).rejects.toThrow(/--precision: tf32 needs a GPU/);
+  await expect(evaluate("tf32")).rejects.toThrow(/precision: tf32 needs a GPU/);
 });
 
 test("weights from elsewhere that nearly fit are told what keeps them from it", async () => {

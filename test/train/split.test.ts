@@ -1,7 +1,7 @@
 // A minibatch gives the same training however it is split into workers and micro-batches.
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { RecipeInput } from "../../lib/recipe/recipe.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { train } from "../../lib/train/train.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";

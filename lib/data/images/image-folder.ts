@@ -3,6 +3,7 @@
 
 import { join, resolve } from "node:path";
 import { OnehourError } from "../../errors.js";
+import { nameOf } from "../../recipe/voice.js";
 import { exists } from "../../system/exists.js";
 import { counted, plural, warning } from "../../text/words.js";
 import type { Dataset, DatasetOptions, DecodedSplit, Request } from "../dataset.js";
@@ -191,7 +192,7 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
   if (!(Number.isInteger(size) && size >= leastSize && size <= mostSize)) {
     throw new OnehourError(
       "ERR_ONEHOUR_RECIPE",
-      `--image-size: expected a whole number of pixels from ${leastSize} to ${mostSize}, got ${size}`,
+      `${nameOf("imageSize")}: expected a whole number of pixels from ${leastSize} to ${mostSize}, got ${size}`,
     );
   }
   const progress = (part: string) => listing(part, say);

@@ -1,6 +1,7 @@
 // What a run meets in its data: images that are not as they should be, and how long reading takes.
 
 import { OnehourError } from "../../errors.js";
+import { setting } from "../../recipe/voice.js";
 import { oneLine } from "../../text/words.js";
 import type { Flaw, Pictures, Timing } from "./pictures.js";
 
@@ -28,8 +29,8 @@ export class Inspection {
     if (this.strict) {
       throw new OnehourError(
         "ERR_ONEHOUR_DATA",
-        `${text}; with --strict that ends the run. Go on with --resume --no-strict, or mend or remove ` +
-          "the file and start another run",
+        `${text}; with ${setting("strict", true)} that ends the run. Go on with ${setting("resume")} ` +
+          `${setting("strict", false)}, or mend or remove the file and start another run`,
       );
     }
     this.known.add(path);

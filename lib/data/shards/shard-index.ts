@@ -3,6 +3,7 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { OnehourError } from "../../errors.js";
+import { setting } from "../../recipe/voice.js";
 import { exists } from "../../system/exists.js";
 import { readText } from "../../system/regular-file.js";
 import { counted, plural } from "../../text/words.js";
@@ -289,7 +290,8 @@ export async function listShards(
     if (incomplete === undefined) continue;
     if (strict)
       throw dataError(
-        `${incomplete}; with --strict that ends the run. Mend the shard, or go on with --no-strict`,
+        `${incomplete}; with ${setting("strict", true)} that ends the run. Mend the shard, or go on ` +
+          `with ${setting("strict", false)}`,
       );
     notes.push(`left out: ${incomplete}`);
   }

@@ -157,7 +157,7 @@ test("incomplete samples are left out and told, or refused where strict", async 
   expect(notes?.[2]).toMatch(
     /left out: 1 sample without image, such as .*train-000000.tar, offset 512: a; 2 samples without label, such as .*: d.jpg/,
   );
-  await expect(open(folder, true)).rejects.toThrow(/1 sample without image.*--strict/s);
+  await expect(open(folder, true)).rejects.toThrow(/1 sample without image.*strict: true/s);
 });
 
 test("an index is used again until a shard's time or size changes", async () => {

@@ -1,0 +1,76 @@
+// The flags of a recipe's fields, made from the table's rows, and what of them was typed.
+import { type Command, Option } from "commander";
+import { defaultText } from "../recipe/documentation.js";
+import type { RecipeInput } from "../recipe/fields.js";
+import { type Field, type FieldName, rows, table } from "../recipe/table.js";
+import { flagName } from "../recipe/voice.js";
+
+/** What a row's values are, and their words where there are only some. */
+function kindOf({ schema }: Field): { type: string; words: string[] } {
+  let { def } = schema as { def: { type: string; innerType?: Field["schema"]; entries?: object } };
+  while (def.innerType) def = (def.innerType as unknown as { def: typeof def }).def;
+  return { type: def.type, words: Object.keys(def.entries ?? {}) };
+}
+
+/** The number of a text, or else the text, which the field's check then refuses. */
+function numberOf(text: string): number | string {
+  const value = Number(text);
+  return text.trim() === "" || Number.isNaN(value) ? text : value;
+}
+
+const readers: Record<string, (text: string) => unknown> = {
+  number: numberOf,
+  array: (text) => (text === "none" ? [] : text.split(",").map(numberOf)),
+};
+
+/** The line of help: what the field is, and what it is without the flag. */
+function helpOf({ flag, help }: Field, otherwise: string | undefined): string {
+  if (flag.startsWith("--no-")) return `without ${help}`;
+  return otherwise === undefined || otherwise === "false" ? help : `${help}; default: ${otherwise}`;
+}
+
+/** The flag of a field, with the default that it has for a command. */
+export function flagOf(name: FieldName, otherwise?: string): Option {
+  const row: Field = table[name];
+  const { type, words } = kindOf(row);
+  const option = new Option(
+    words.length > 0 ? `${row.flag} <${words.join("|")}>` : row.flag,
+    helpOf(row, otherwise ?? defaultText(row)),
+  );
+  const read = readers[type];
+  return read ? option.argParser(read) : option;
+}
+
+/** The flag that sets a field of true and false to the other value; undefined for any other field. */
+function oppositeOf(name: FieldName): Option | undefined {
+  const row: Field = table[name];
+  if (kindOf(row).type !== "boolean") return undefined;
+  const yes = flagName(name);
+  const isNegative = row.flag.startsWith("--no-");
+  const option = new Option(isNegative ? yes : yes.replace("--", "--no-"));
+  option.description = isNegative ? row.help : `do not ${row.help}`;
+  // It is of use where a recipe says otherwise: always, for what may change in a run that is resumed.
+  return option.hideHelp(row.onResume !== true);
+}
+
+const flagged = rows.filter(([, { flag }]) => flag.startsWith("--"));
+
+/** Adds the flags of all fields, in their groups. */
+export function addRecipeFlags(command: Command): Command {
+  for (const [name, { group }] of flagged) {
+    for (const option of [flagOf(name), oppositeOf(name)])
+      if (option) command.addOption(option.helpGroup(`${group}:`));
+  }
+  return command;
+}
+
+/** What was typed, and nothing that commander fills in, as fields of a recipe. */
+export function typedFields(command: Command): RecipeInput {
+  const typed = flagged.flatMap(([name, { bare }]) => {
+    const key = new Option(flagName(name)).attributeName();
+    if (command.getOptionValueSource(key) !== "cli") return [];
+    const value: unknown = command.getOptionValue(key);
+    return [[name, value === true && bare !== undefined ? bare : value]];
+  });
+  return Object.fromEntries(typed);
+}

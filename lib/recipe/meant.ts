@@ -1,0 +1,75 @@
+// What a word means that is no field or flag: a slip of the pen, or a word of another tool.
+import { closestTo, plain } from "../text/nearest.js";
+import { type FieldName, rows } from "./table.js";
+import { flagName, nameOf, type Voice } from "./voice.js";
+
+/** Words of other tools that no field stands for, each with what to do in place of it. */
+const advice: readonly [words: string, answer: (as: Voice) => string][] = [
+  [
+    "nodes nnodes num-nodes node-rank machines hosts hostfile master-addr master-port rdzv-endpoint " +
+      "rdzv-backend dist-url rendezvous init-method rank local-rank",
+    () =>
+      "a run over several machines begins under torchrun, mpirun or srun, which start this command " +
+      "once a worker",
+  ],
+  [
+    "num-workers data-workers loader-workers j dataloader-num-workers prefetch-factor pin-memory",
+    (as) =>
+      `images are decoded by threads that need no number; ${nameOf("workers", as)} is the number of ` +
+      "processes that train",
+  ],
+  [
+    "optimizer optim opt adam adamw rmsprop",
+    (as) =>
+      `the optimizer is SGD with momentum: see ${nameOf("momentum", as)}, ` +
+      `${nameOf("nesterov", as)} and ${nameOf("momentumForm", as)}`,
+  ],
+  [
+    "scheduler sched lr-scheduler schedule lr-decay lr-gamma gamma decay-rate",
+    (as) => `the rate is divided by ten at each of ${nameOf("milestones", as)}`,
+  ],
+  [
+    "eval evaluate evaluate-only test test-only validate",
+    () => "a checkpoint is tested by `onehour evaluate CHECKPOINT`",
+  ],
+  ["num-classes nb-classes classes", () => "the number of classes is the data set's"],
+  [
+    "val-dir val-data test-dir val-split split",
+    () => "a folder has train/CLASS/ and val/CLASS/; name the folder that holds both",
+  ],
+  [
+    "config cfg config-file hparams recipe",
+    (as) => (as === "flags" ? "did you mean --recipe?" : "a recipe is the fields themselves"),
+  ],
+  [
+    "resume continue auto-resume",
+    (as) =>
+      as === "flags"
+        ? "did you mean --resume --out FOLDER?"
+        : "a script continues a run by train({ out: FOLDER }, { resume: true })",
+  ],
+];
+
+/** The field that a word stands for: its own name, its flag's, or what it is called elsewhere. */
+function fieldOf(word: string): FieldName | undefined {
+  return rows.find(([name, { alias = "" }]) =>
+    [name, flagName(name), ...alias.split(" ")].some((known) => plain(known) === word),
+  )?.[0];
+}
+
+/**
+ * What was probably meant by a word that is none of the `known` fields or flags, as the rest of a
+ * sentence; undefined where nobody can tell.
+ */
+export function meaning(given: string, known: readonly string[], as: Voice): string | undefined {
+  const word = plain(given);
+  if (word === "") return undefined;
+  const words = [word, word.replace(/^no/, "")];
+  const field = words.map(fieldOf).find((found) => found !== undefined);
+  if (field && known.includes(nameOf(field, as))) return `did you mean ${nameOf(field, as)}?`;
+  const [, answer] =
+    advice.find(([all]) => all.split(" ").some((one) => plain(one) === word)) ?? [];
+  if (answer) return `${answer(as)}${answer(as).endsWith("?") ? "" : "."}`;
+  const close = closestTo(given, known);
+  return close && `did you mean ${close}?`;
+}

@@ -1,0 +1,295 @@
+// The fields of a recipe, a row each: what follows from a field (its check, default, flag, help,
+// documentation and what may change on resume) follows from its row.
+import type { z } from "zod";
+import { epochList, flag, fraction, notNegative, oneOf, positive, text, whole } from "./kinds.js";
+
+/** Headings of `onehour train --help` and of the documentation, in their order. */
+export const groups = [
+  "Data and network",
+  "Minibatch",
+  "Length",
+  "Learning rate",
+  "Optimizer",
+  "Batch norm",
+  "Device",
+  "Run folder",
+] as const;
+
+/** What a field is, beside its schema. */
+interface Facts {
+  group: (typeof groups)[number];
+  /**
+   * The flag and its placeholder, `--lr <rate>`; named choices are their own placeholder. `--no-NAME`
+   * sets a field to false.
+   */
+  flag: string;
+  /** One line. Of a field whose flag begins with `--no-`, what the flag leaves out. */
+  help: string;
+  /** The default in words, where it depends on the data, the device or another field. */
+  otherwise?: string;
+  /** What the flag stands for where its value, in brackets, is left out. */
+  bare?: number;
+  /** What it is called elsewhere: in PyTorch, torchvision, timm, Keras, Lightning. */
+  alias?: string;
+  /** Whether it may change when a run is resumed; another change would make another run. */
+  onResume?: true;
+  /** Whether the ranks of a run may differ in it. */
+  perRank?: true;
+}
+
+export interface Field<Schema extends z.ZodType = z.ZodType> extends Facts {
+  /** Checks a value; with `default` where the field has one that depends on nothing. */
+  schema: Schema;
+}
+
+function field<Schema extends z.ZodType>(schema: Schema, facts: Facts): Field<Schema> {
+  return { schema, ...facts };
+}
+
+export const table = {
+  dataset: field(text.default("fashion-mnist"), {
+    group: "Data and network",
+    flag: "[dataset]",
+    help: "the images: fashion-mnist[:FOLDER], synthetic[:HxWxC:CLASSES], or a folder with train/ and val/",
+    alias: "data data-dir data-path data-root train-dir root",
+  }),
+  model: field(text.optional(), {
+    group: "Data and network",
+    flag: "--model <name>",
+    help: "the network: resnet8/20/32/56 (small images) or resnet18/34/50/101/152",
+    otherwise: "resnet8 or resnet50, by the images' size",
+    alias: "arch architecture network net backbone model-name",
+  }),
+  imageSize: field(whole(8, 4096).optional(), {
+    group: "Data and network",
+    flag: "--image-size <pixels>",
+    help: "both sides of an image folder's images",
+    otherwise: "224",
+    alias: "img-size input-size crop-size train-crop-size resolution size",
+  }),
+  augment: field(flag.default(true), {
+    group: "Data and network",
+    flag: "--no-augment",
+    help: "random crops and flips of training images",
+    alias: "augmentation data-augmentation no-aug",
+  }),
+  colorJitter: field(fraction.default(0), {
+    group: "Data and network",
+    flag: "--color-jitter <j>",
+    help: "change brightness, contrast and saturation of an image folder's images by up to j",
+    alias: "jitter",
+  }),
+  strict: field(flag.default(false), {
+    group: "Data and network",
+    flag: "--strict",
+    help: "end the run at the first damaged image, in place of replacing it",
+    onResume: true,
+  }),
+  init: field(text.optional(), {
+    group: "Data and network",
+    flag: "--init <file>",
+    help: "start from the weights of a checkpoint, or of torchvision (.safetensors)",
+    alias: "pretrained weights initial-checkpoint load checkpoint finetune",
+  }),
+  seed: field(whole(0).default(0), {
+    group: "Data and network",
+    flag: "--seed <s>",
+    help: "of initial weights, order and augmentation",
+    alias: "random-seed manual-seed seed-everything",
+  }),
+
+  workers: field(whole(1).optional(), {
+    group: "Minibatch",
+    flag: "--workers <k>",
+    help: "worker processes k",
+    otherwise: "one a GPU, or 1",
+    alias: "world-size nproc nproc-per-node num-processes gpus num-gpus ngpus devices n-gpu",
+  }),
+  batch: field(whole(1).default(32), {
+    group: "Minibatch",
+    flag: "--batch <n>",
+    help: "images n per worker and micro-batch",
+    alias: "batch-size bs b train-batch-size per-device-train-batch-size samples-per-gpu",
+  }),
+  accumulate: field(whole(1).optional(), {
+    group: "Minibatch",
+    flag: "--accumulate <a>",
+    help: "micro-batches a of a step, whose gradients are added up",
+    otherwise: "1",
+    alias:
+      "grad-accum-steps grad-accum accumulation-steps accum-steps accum gradient-accumulation-steps " +
+      "accumulate-grad-batches",
+  }),
+  minibatch: field(whole(1).optional(), {
+    group: "Minibatch",
+    flag: "--minibatch <kn>",
+    help: "images of a step, workers × accumulate × batch; chooses the micro-batches",
+    alias: "global-batch-size total-batch-size mini-batch-size effective-batch-size",
+  }),
+
+  epochs: field(positive.optional(), {
+    group: "Length",
+    flag: "--epochs <E>",
+    help: "length of the schedule, fractional or not",
+    otherwise: "the data set's: 90 for a folder, 10 for the others",
+    alias: "max-epochs num-epochs n-epochs nb-epoch num-train-epochs",
+  }),
+  steps: field(whole(1).optional(), {
+    group: "Length",
+    flag: "--steps <S>",
+    help: "end the run after this many steps in all",
+    otherwise: "all of the epochs",
+    alias: "max-steps num-steps iterations iters max-iter max-iters",
+    onResume: true,
+  }),
+
+  lr: field(positive.default(0.1), {
+    group: "Learning rate",
+    flag: "--lr <rate>",
+    help: "learning rate at 256 images; the peak is lr·kn/256",
+    alias: "learning-rate base-lr initial-lr init-lr lr0 eta blr",
+  }),
+  warmup: field(oneOf(["gradual", "constant", "none"]).default("gradual"), {
+    group: "Learning rate",
+    flag: "--warmup",
+    help: "how the rate goes from lr to the peak, where kn > 256",
+    alias: "lr-warmup-method warmup-method lr-warmup",
+  }),
+  warmupEpochs: field(notNegative.default(5), {
+    group: "Learning rate",
+    flag: "--warmup-epochs <E>",
+    help: "length of the warm-up",
+    alias: "lr-warmup-epochs warmup-steps warmup-ratio warmup-t",
+  }),
+  milestones: field(epochList.optional(), {
+    group: "Learning rate",
+    flag: "--milestones <E,...|none>",
+    help: "epochs from which on the rate is ten times smaller",
+    otherwise: "1/3, 2/3 and 8/9 of all",
+    alias: "lr-milestones decay-milestones decay-epochs lr-steps lr-step-size step-size lr-drop",
+  }),
+
+  momentum: field(fraction.default(0.9), {
+    group: "Optimizer",
+    flag: "--momentum <m>",
+    help: "of stochastic gradient descent",
+    alias: "beta mu beta1",
+  }),
+  momentumForm: field(oneOf(["gradient", "velocity"]).default("gradient"), {
+    group: "Optimizer",
+    flag: "--momentum-form",
+    help: "what the momentum adds up: u ← m·u + g, or v ← m·v + η·g",
+  }),
+  momentumCorrection: field(flag.default(true), {
+    group: "Optimizer",
+    flag: "--no-momentum-correction",
+    help: "the velocity form's correction when the rate changes (the paper's remark 2)",
+  }),
+  nesterov: field(flag.default(true), {
+    group: "Optimizer",
+    flag: "--no-nesterov",
+    help: "Nesterov's momentum",
+  }),
+  weightDecay: field(notNegative.default(1e-4), {
+    group: "Optimizer",
+    flag: "--weight-decay <λ>",
+    help: "on every parameter but batch norm's γ and β",
+    alias: "wd l2 decay weight-decay-rate l2-reg",
+  }),
+  labelSmoothing: field(fraction.default(0), {
+    group: "Optimizer",
+    flag: "--label-smoothing <s>",
+    help: "share of the target that all classes have alike",
+    alias: "smoothing label-smooth",
+  }),
+
+  syncBatchNorm: field(whole(-1).default(0), {
+    group: "Batch norm",
+    flag: "--sync-bn [g]",
+    help: "statistics over all ranks, or over groups of g ranks; 0 is off, −1 all ranks",
+    bare: -1,
+    alias: "sync-batchnorm syncbn sync-batch-norm",
+  }),
+  preciseBatchNorm: field(whole(-1).default(0), {
+    group: "Batch norm",
+    flag: "--precise-bn [B]",
+    help:
+      "running statistics from B batches a worker before each evaluation; 0 is off, −1 is 200, or " +
+      "an epoch's",
+    bare: -1,
+    alias: "precise-batchnorm",
+  }),
+
+  device: field(oneOf(["auto", "cpu", "cuda"]).default("auto"), {
+    group: "Device",
+    flag: "--device",
+    help: "where to compute",
+    alias: "accelerator backend gpu cpu cuda no-cuda use-gpu",
+    onResume: true,
+  }),
+  precision: field(oneOf(["fp32", "tf32", "bf16"]).optional(), {
+    group: "Device",
+    flag: "--precision",
+    help: "numbers to compute with; the weights stay fp32",
+    otherwise: "fp32 on the CPU, bf16 on a GPU",
+    alias: "amp mixed-precision dtype amp-dtype half fp16 bf16 fp32 tf32 bfloat16 use-amp",
+  }),
+  threads: field(whole(1).optional(), {
+    group: "Device",
+    flag: "--threads <T>",
+    help: "threads of a worker on the CPU",
+    otherwise: "cores / workers",
+    alias: "num-threads omp-num-threads cpu-threads",
+    onResume: true,
+    perRank: true,
+  }),
+  cudaGraph: field(flag.default(true), {
+    group: "Device",
+    flag: "--no-cuda-graph",
+    help: "replaying each step as one CUDA graph, on a GPU where that works on every rank",
+    alias: "cuda-graphs",
+    onResume: true,
+  }),
+
+  out: field(text.optional(), {
+    group: "Run folder",
+    flag: "--out <folder>",
+    help: "run folder",
+    otherwise: "runs/<dataset>-<model>-<date>",
+    alias:
+      "output output-dir out-dir save-dir log-dir work-dir checkpoint-dir run-dir experiment " +
+      "default-root-dir save",
+    onResume: true,
+    perRank: true,
+  }),
+  checkpointMinutes: field(notNegative.default(10), {
+    group: "Run folder",
+    flag: "--checkpoint-minutes <N>",
+    help: "between two checkpoints within an epoch; 0 for none",
+    alias:
+      "checkpoint-every checkpoint-interval save-interval save-every save-freq checkpoint-hist",
+    onResume: true,
+  }),
+  timeout: field(positive.default(60), {
+    group: "Run folder",
+    flag: "--timeout <seconds>",
+    help: "stop when a worker makes no progress for so long",
+    alias: "dist-timeout ddp-timeout",
+    onResume: true,
+    perRank: true,
+  }),
+};
+
+export type Table = typeof table;
+export type FieldName = keyof Table;
+
+/** The rows, with what all of them have. */
+export const rows = Object.entries(table) as [FieldName, Field][];
+
+/** The fields of rows that fulfil a condition. */
+export function fieldsWhere(is: (row: Field) => boolean): ReadonlySet<FieldName> {
+  return new Set(rows.filter(([, row]) => is(row)).map(([name]) => name));
+}
+
+/** The value that a field has where none is given; undefined where it is chosen later. */
+export const defaultOf = (row: Field): unknown => row.schema.parse(undefined);

@@ -1,0 +1,36 @@
+// How messages name a field: by its flag to users of the command, by itself to users of scripts.
+import { type FieldName, table } from "./table.js";
+
+/** What may be named: the fields, and what `train` is told beside its recipe. */
+export type Named = FieldName | "resume";
+
+export type Voice = "flags" | "fields";
+
+let voice: Voice = "fields";
+
+/** Sets how this process, and the workers that it starts, name fields. */
+export function setVoice(chosen: Voice): void {
+  voice = chosen;
+}
+
+export const currentVoice = (): Voice => voice;
+
+/** The word of the command line for a field: `--lr`, `--nesterov`; `dataset` itself. */
+export function flagName(name: Named): string {
+  if (name === "resume") return "--resume";
+  const { flag } = table[name];
+  return flag.startsWith("--") ? flag.split(" ")[0]!.replace("--no-", "--") : name;
+}
+
+/** A field by its name: `--lr`, or `lr`. */
+export function nameOf(name: Named, as: Voice = voice): string {
+  return as === "flags" ? flagName(name) : name;
+}
+
+/** A field with a value to give it: `--batch 24`, or `batch: 24`. */
+export function setting(name: Named, value: unknown = true): string {
+  if (voice === "fields") return `${name}: ${JSON.stringify(value)}`;
+  if (value === true) return flagName(name);
+  if (value === false) return flagName(name).replace("--", "--no-");
+  return `${flagName(name)} ${Array.isArray(value) ? value.join(",") || "none" : value}`;
+}

@@ -1,0 +1,144 @@
+// The table of a recipe's fields: each row is whole, and what follows from it says the same.
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import ts from "typescript";
+import { describe, expect, test } from "vitest";
+import { documentation, fieldsTable } from "../../lib/recipe/documentation.js";
+import { readFields, withDefaults } from "../../lib/recipe/fields.js";
+import { meaning } from "../../lib/recipe/meant.js";
+import { defaultOf, groups, rows } from "../../lib/recipe/table.js";
+import { flagName, nameOf } from "../../lib/recipe/voice.js";
+import { plain } from "../../lib/text/nearest.js";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const names = rows.map(([name]) => name);
+
+test.each(rows)("%s is a whole row", (name, row) => {
+  expect(groups).toContain(row.group);
+  expect(row.help).toMatch(/^\S.*[^.]$/);
+  expect(row.flag === "[dataset]" || /^--[a-z-]+( [<[]\S+[>\]])?$/.test(row.flag)).toBe(true);
+  const value = defaultOf(row);
+  if (value !== undefined) expect(readFields({ [name]: value })).toEqual({ [name]: value });
+  expect(withDefaults({})[name]).toEqual(value);
+});
+
+test("no word stands for two fields", () => {
+  const words = rows.flatMap(([name, { alias = "" }]) => [
+    ...new Set([name, flagName(name), ...alias.split(" ").filter(Boolean)].map(plain)),
+  ]);
+  expect(words.filter((word, i) => words.indexOf(word) !== i)).toEqual([]);
+});
+
+test("the page of all fields is that of the table; `scripts/test test/recipe -u` writes it", async () => {
+  const page = `# The fields of a recipe
+
+A recipe is what decides a run: the flags of \`onehour train\`, the object that a script gives to \`train\`, a
+file for \`--recipe\`, and \`recipe.json\` in a run folder. All of them have these fields. \`onehour train
+--help\` says the same, and so does an editor where the pointer is on a field.
+
+Each flag beginning with \`--no-\` has an opposite, for recipes that say otherwise: \`--nesterov\`. A run
+that is resumed may change what the last column says and no other field, or it would be another run.
+
+${fieldsTable()}`;
+  await expect(page).toMatchFileSnapshot("../../docs/recipe.md");
+});
+
+describe("in the package's declarations", () => {
+  const file = `${root}hover.ts`;
+  const source = `import type { Recipe, RecipeInput } from "onehour";
+declare const given: RecipeInput;
+declare const resolved: Recipe;
+${names.map((name) => `given.${name};`).join("\n")}
+resolved.lr;
+export const wrong: RecipeInput = { learningRate: 1 };
+export const text: RecipeInput = { lr: "1" };
+`;
+  const read = (path: string) => (path === file ? source : ts.sys.readFile(path));
+  const service = ts.createLanguageService({
+    getScriptFileNames: () => [file],
+    getScriptVersion: () => "1",
+    getScriptSnapshot: (path) => {
+      const text = read(path);
+      return text === undefined ? undefined : ts.ScriptSnapshot.fromString(text);
+    },
+    getCurrentDirectory: () => root,
+    getCompilationSettings: () => ({
+      module: ts.ModuleKind.NodeNext,
+      strict: true,
+      skipLibCheck: true,
+      types: [],
+    }),
+    getDefaultLibFileName: (options) => ts.getDefaultLibFilePath(options),
+    fileExists: (path) => path === file || ts.sys.fileExists(path),
+    readFile: read,
+    directoryExists: ts.sys.directoryExists,
+    getDirectories: ts.sys.getDirectories,
+  });
+  const hover = (text: string) => {
+    const info = service.getQuickInfoAtPosition(file, source.indexOf(text) + text.indexOf(".") + 1);
+    return ts.displayPartsToString(info?.documentation);
+  };
+
+  test.each(names)("an editor shows what %s is", (name) => {
+    expect(hover(`given.${name};`)).toBe(documentation(name));
+  });
+
+  test("of a resolved recipe too, and wrong fields are errors", () => {
+    expect(hover("resolved.lr")).toBe(documentation("lr"));
+    const problems = service
+      .getSemanticDiagnostics(file)
+      .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, "\n"));
+    expect(problems).toHaveLength(2);
+    expect(problems[0]).toMatch("learningRate");
+  });
+});
+
+const flags = [...rows.map(([name]) => flagName(name)), "--recipe", "--resume"];
+test.each([
+  ["learningRate", "lr"],
+  ["learning_rate", "lr"],
+  ["base-lr", "lr"],
+  ["batchSize", "batch"],
+  ["batch_size", "batch"],
+  ["wd", "weightDecay"],
+  ["weight_decay", "weightDecay"],
+  ["arch", "model"],
+  ["nproc_per_node", "workers"],
+  ["gpus", "workers"],
+  ["smoothing", "labelSmoothing"],
+  ["gradAccumSteps", "accumulate"],
+  ["globalBatchSize", "minibatch"],
+  ["syncBatchnorm", "syncBatchNorm"],
+  ["max_epochs", "epochs"],
+  ["amp", "precision"],
+  ["pretrained", "init"],
+  ["outputDir", "out"],
+  ["epoch", "epochs"],
+  ["nestrov", "nesterov"],
+  ["wokers", "workers"],
+] as const)("%s means %s, as a field and as a flag", (word, field) => {
+  expect(meaning(word, names, "fields")).toBe(`did you mean ${field}?`);
+  expect(meaning(`--${word}`, flags, "flags")).toBe(`did you mean ${nameOf(field, "flags")}?`);
+});
+
+test.each([
+  ["nodes", /torchrun, mpirun or srun/],
+  ["node-rank", /torchrun/],
+  ["num-workers", /decoded by threads.*--workers is the number of processes that train/],
+  ["config", /--recipe/],
+  ["resume-from", /--resume/],
+  ["num-classes", /the data set's/],
+])("--%s is answered", (word, answer) => {
+  expect(meaning(`--${word}`, flags, "flags")).toMatch(answer);
+});
+
+test.each(["xyzzy", "--", "-", "", "constructor", "__proto__", "頑張", "x".repeat(1e6)])(
+  "nothing is guessed for %.20s",
+  (word) => expect(meaning(word, names, "fields")).toBeUndefined(),
+);
+
+test("no other list of fields or flags is kept in lib", () => {
+  const cli = readFileSync(`${root}lib/cli/train.ts`, "utf8");
+  for (const [name] of rows.filter(([name]) => name !== "dataset" && name !== "out"))
+    expect(cli).not.toContain(`"${flagName(name)} `);
+});
