@@ -33,8 +33,14 @@ export {
 } from "./graph/compile.js";
 export { evaluate, type TensorData } from "./graph/evaluate.js";
 export { type DataType, Graph, type Value } from "./graph/graph.js";
+export {
+  type ConvolutionOptions,
+  Layers,
+  type NormOptions,
+  network,
+} from "./models/layers.js";
 export type { Model, ModelBuilder } from "./models/model.js";
-export { models, resnet } from "./models/resnet.js";
+export { addModel, models, resnet } from "./models/models.js";
 export * from "./ops/index.js";
 export { optimizers } from "./ops/optimizers/index.js";
 export type { MomentumSettings, Optimizer, OptimizerBuilder } from "./ops/optimizers/optimizer.js";

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { Device, Executor, NativeCommunicator } from "../device/device.js";
 import { type CompiledModel, compile, type Target } from "../graph/compile.js";
-import { resnet } from "../models/resnet.js";
+import { resnet } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
 import { initialWeights } from "../train/initialize.js";
 import { writeWeights } from "../train/state.js";

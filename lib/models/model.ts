@@ -35,7 +35,6 @@ export interface Network {
 }
 
 export interface Model {
-  readonly name: string;
   /** C: channels of an image. */
   readonly channels: number;
   readonly classes: number;
@@ -45,6 +44,6 @@ export interface Model {
 
 export interface ModelBuilder {
   (options: { channels: number; classes: number }): Model;
-  /** Made for images of some 32 pixels, not for 224. */
-  readonly smallImages: boolean;
+  /** Whether it is made for images of some 32 pixels, not for 224; false. */
+  readonly smallImages?: boolean;
 }

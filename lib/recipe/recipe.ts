@@ -4,9 +4,9 @@
 import { resolve } from "node:path";
 import type { Dataset } from "../data/dataset.js";
 import type { DeviceProperties } from "../device/device.js";
+import { modelNamed } from "../models/models.js";
 import { defaultMilestones, stepsOf } from "../schedules/schedule.js";
-import { closestTo } from "../text/nearest.js";
-import { plural, shown } from "../text/words.js";
+import { plural } from "../text/words.js";
 import { type PartialRecipe, type Recipe, type RecipeInput, refuse } from "./fields.js";
 import { microBatches } from "./minibatch.js";
 import { setting } from "./voice.js";
@@ -50,21 +50,12 @@ export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): Recip
 /** What a recipe must fit, whatever its data. */
 export interface Surroundings {
   device: DeviceKind;
-  /** Names of the models there are. */
-  models: readonly string[];
 }
 
 /** Refuses what cannot be, whatever the data: before any is opened. Workers are 1 where none are named. */
-export function requirePossible(recipe: PartialRecipe, { device, models }: Surroundings): void {
+export function requirePossible(recipe: PartialRecipe, { device }: Surroundings): void {
   const { model, workers = 1, syncBatchNorm: group, epochs } = recipe;
-  if (model !== undefined && !models.includes(model)) {
-    const meant = closestTo(model, models);
-    throw refuse(
-      "model",
-      `there is no model ${shown(model)}${meant === undefined ? "" : `; did you mean "${meant}"?`}` +
-        `${meant === undefined ? "." : ""} Models: ${models.join(", ")}`,
-    );
-  }
+  if (model !== undefined) requireModel(model);
   choosePrecision(recipe.precision, device);
   if (group > 0 && workers % group !== 0) {
     throw refuse(
@@ -75,6 +66,14 @@ export function requirePossible(recipe: PartialRecipe, { device, models }: Surro
     );
   }
   if (epochs !== undefined) requireBefore(epochs, recipe.milestones);
+}
+
+function requireModel(name: string): void {
+  try {
+    modelNamed(name);
+  } catch (error) {
+    throw refuse("model", (error as Error).message);
+  }
 }
 
 /** Refuses milestones that a run does not reach. */

@@ -8,7 +8,7 @@ import { Loader } from "../data/loader.js";
 import { openDevice } from "../device/open.js";
 import { OnehourError } from "../errors.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
-import { models, resnet } from "../models/resnet.js";
+import { models, resnet } from "../models/models.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import { type Checkpoint, checkpointName, readCheckpoint } from "../run-folder/checkpoint.js";
 import { requireFit } from "../run-folder/fit.js";

@@ -3,7 +3,7 @@
 import type { Dataset } from "../data/dataset.js";
 import type { Device, Executor } from "../device/device.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
-import { resnet } from "../models/resnet.js";
+import { resnet } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
 import { type Recipe, refuse } from "../recipe/fields.js";
 import { fieldsWhere } from "../recipe/table.js";

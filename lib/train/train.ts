@@ -10,7 +10,6 @@ import type { Device } from "../device/device.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice, openDevice } from "../device/open.js";
 import type { CompiledModel } from "../graph/compile.js";
-import { models } from "../models/resnet.js";
 import { connect, type World } from "../ranks/connect.js";
 import { readEnvironment } from "../ranks/environment.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
@@ -87,7 +86,7 @@ async function open(
     ...(threads === undefined ? {} : { threads }),
   });
   try {
-    requirePossible(recipe, { device: device.properties, models: Object.keys(models) });
+    requirePossible(recipe, { device: device.properties });
     const dataset = await openFor(recipe, localWorkers, onEvent);
     const dispose = () => {
       device.dispose();
@@ -107,7 +106,7 @@ function resolveFor(
   device: ReturnType<typeof expectDevice>,
   workers: number,
 ): Recipe {
-  return resolveRecipe({ ...partial, workers }, { dataset, device, models: Object.keys(models) });
+  return resolveRecipe({ ...partial, workers }, { dataset, device });
 }
 
 /** Opens the recipe's data set; lists of files are kept beside the run folder. */
@@ -199,7 +198,7 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   requireProcesses(workers);
   if (partial.threads !== undefined) requireThreads(partial.threads);
   if (expected.kind === "cuda") requireGpus(workers);
-  requirePossible({ ...partial, workers }, { device: expected, models: Object.keys(models) });
+  requirePossible({ ...partial, workers }, { device: expected });
   const dataset = await openFor(partial, 1, onEvent);
   dataset[Symbol.dispose]?.(); // the workers decode by themselves
   const resolved = resolveFor(partial, dataset, expected, workers);

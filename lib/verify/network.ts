@@ -11,7 +11,7 @@ import {
   type Update,
 } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
-import { resnet } from "../models/resnet.js";
+import { resnet } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
 import { fromStored, toStored } from "../run-folder/layout.js";
 import { relativeError } from "./compare.js";

@@ -7,7 +7,7 @@ import { programOf } from "../graph/evaluate.js";
 import { type DataType, elements, Graph, type Value } from "../graph/graph.js";
 import { parse } from "../graph/parse.js";
 import type { Program } from "../graph/program.js";
-import { resnet } from "../models/resnet.js";
+import { resnet } from "../models/models.js";
 import {
   add,
   batchNorm,

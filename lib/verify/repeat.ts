@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openDataset } from "../data/datasets.js";
 import type { Device } from "../device/device.js";
-import { models } from "../models/resnet.js";
 import { parseRecipe, type RecipeInput } from "../recipe/fields.js";
 import { resolveRecipe } from "../recipe/recipe.js";
 import { readCheckpoint } from "../run-folder/checkpoint.js";
@@ -22,7 +21,7 @@ const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array) =>
 async function train(device: Device, input: RecipeInput & { out: string }, resume: boolean) {
   const partial = parseRecipe(input);
   const dataset = await openDataset(partial.dataset);
-  const facts = { dataset, device: device.properties, models: Object.keys(models) };
+  const facts = { dataset, device: device.properties };
   const recipe = { ...resolveRecipe({ ...partial, workers: 1 }, facts), out: input.out };
   await runRank({ recipe, resume, dataset, device, team: alone, onEvent: () => {} });
 }

@@ -14,7 +14,6 @@ import { type Changes, optionsFor } from "./options.js";
 
 /** A convolution, a batch norm, a classifier. */
 const tiny: Model = {
-  name: "tiny",
   channels: 1,
   classes: 2,
   build(network, x) {

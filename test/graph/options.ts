@@ -6,7 +6,7 @@ import {
   type Update,
 } from "../../lib/graph/compile.js";
 import type { Model } from "../../lib/models/model.js";
-import { models } from "../../lib/models/resnet.js";
+import { models } from "../../lib/models/models.js";
 import { commonOps } from "../../lib/ops/book.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 

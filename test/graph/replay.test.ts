@@ -5,7 +5,7 @@ import { lower } from "../../lib/graph/compile.js";
 import { operandBytes, parse } from "../../lib/graph/parse.js";
 import { plan } from "../../lib/graph/plan.js";
 import { emit, type Program, print } from "../../lib/graph/program.js";
-import { models } from "../../lib/models/resnet.js";
+import { models } from "../../lib/models/models.js";
 import { compileFor, modelOf, optionsFor, update } from "./options.js";
 import { type Replay, replay, Symbols } from "./replay.js";
 

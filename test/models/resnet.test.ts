@@ -1,6 +1,6 @@
 // Residual networks: the parameters of torchvision's, by name, shape, count and start.
 import { describe, expect, it } from "vitest";
-import { models, resnet } from "../../lib/models/resnet.js";
+import { models, resnet } from "../../lib/models/models.js";
 import { compileFor, modelOf } from "../graph/options.js";
 
 function compiled(name: string, changes = {}) {

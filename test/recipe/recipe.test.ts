@@ -9,9 +9,8 @@ afterEach(() => setVoice("fields"));
 
 const dataset = await openDataset("synthetic:8x8x1:4:96");
 const cpu = { kind: "cpu" } as const;
-const models = ["resnet8", "resnet20", "resnet50"];
 const resolve = (input: RecipeInput, device: { kind: "cpu" | "cuda" } = cpu) =>
-  resolveRecipe(parseRecipe(input), { dataset, device, models });
+  resolveRecipe(parseRecipe(input), { dataset, device });
 
 test("defaults", () => {
   expect(resolve({})).toMatchObject({

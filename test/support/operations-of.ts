@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { loadAddon } from "../../lib/device/native.js";
 import { compile, type Precision } from "../../lib/graph/compile.js";
 import { parse } from "../../lib/graph/parse.js";
-import { models } from "../../lib/models/resnet.js";
+import { models } from "../../lib/models/models.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
 import { type Changes, modelOf, optionsFor } from "../graph/options.js";

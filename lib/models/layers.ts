@@ -1,0 +1,128 @@
+// Layers that declare their own parameters, so that a network reads like its paper.
+import type { Value } from "../graph/graph.js";
+import { batchNorm, conv2d, linear } from "../ops/index.js";
+import type { ModelBuilder, Network, ParameterRole } from "./model.js";
+
+export interface ConvolutionOptions {
+  /** K: channels out. */
+  filters: number;
+  /** R = S: height and width of a filter; odd, and the input is padded so that stride 1 keeps its size. */
+  window: number;
+  /** 1. */
+  stride?: number;
+}
+
+export interface NormOptions {
+  /** Whether ReLU follows; false. */
+  relu?: boolean;
+  /** Added before ReLU, of the input's shape. */
+  residual?: Value;
+  /** What γ begins with; 1. */
+  gamma?: number;
+}
+
+/**
+ * The layers of a network. Each declares its parameters under its name and torchvision's endings:
+ * `conv1.weight`, `bn1.weight`, `bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `fc.weight`, `fc.bias`.
+ * Activations are [N, H, W, C].
+ */
+export class Layers {
+  constructor(
+    private readonly network: Network,
+    private readonly input: { x: Value; channels: number },
+  ) {}
+
+  private parameter(
+    name: string,
+    role: ParameterRole,
+    shape: readonly number[],
+    initial: number | { std: number },
+    stored = shape,
+  ): Value {
+    return this.network.parameter({
+      name,
+      role,
+      shape,
+      stored,
+      initial:
+        typeof initial === "number"
+          ? { kind: "constant", value: initial }
+          : { kind: "normal", std: initial.std },
+    });
+  }
+
+  /**
+   * [N, H, W, C] → [N, ⌈H/stride⌉, ⌈W/stride⌉, filters], without bias; He-normal by fan-out. Filters on the
+   * network's input cover its padded channels.
+   */
+  convolution(name: string, x: Value, options: ConvolutionOptions): Value {
+    const { filters, window, stride = 1 } = options;
+    const stored = x.shape[3] ?? 0;
+    const channels = x === this.input.x ? this.input.channels : stored;
+    const std = Math.sqrt(2 / (filters * window * window));
+    const w = this.parameter(
+      `${name}.weight`,
+      "convolution",
+      [filters, channels, window, window],
+      { std },
+      [filters, window, window, stored],
+    );
+    return x.graph.within(name, () => conv2d(x, w, { stride, padding: (window - 1) >> 1 }));
+  }
+
+  /** Batch norm over N, H and W, then the residual's addition and ReLU where asked for; the shape stays. */
+  norm(name: string, x: Value, options: NormOptions = {}): Value {
+    const { training, batchNorm: settings } = this.network;
+    const { relu = false, residual, gamma = 1 } = options;
+    const shape = [x.shape[3] ?? 0];
+    const running = (role: "running-mean" | "running-variance", suffix: string, value: number) =>
+      this.network.statistic({
+        name: `${name}.${suffix}`,
+        role,
+        shape,
+        stored: shape,
+        initial: { kind: "constant", value },
+      });
+    const tensors = {
+      gamma: this.parameter(`${name}.weight`, "gamma", shape, gamma),
+      beta: this.parameter(`${name}.bias`, "beta", shape, 0),
+      runningMean: running("running-mean", "running_mean", 0),
+      runningVariance: running("running-variance", "running_var", 1),
+    };
+    return x.graph.within(name, () =>
+      batchNorm(x, { ...tensors, ...settings, training, residual, relu }),
+    );
+  }
+
+  /** Convolution `NAME.conv`, batch norm `NAME.bn` and ReLU. */
+  convNorm(name: string, x: Value, options: ConvolutionOptions & NormOptions): Value {
+    const { relu = true } = options;
+    return this.norm(`${name}.bn`, this.convolution(`${name}.conv`, x, options), {
+      ...options,
+      relu,
+    });
+  }
+
+  /** [N, C] → [N, features]: x·wᵀ + b; w from N(0, 0.01²), b = 0. */
+  linear(name: string, x: Value, features: number): Value {
+    const w = this.parameter(`${name}.weight`, "linear", [features, x.shape[1] ?? 0], {
+      std: 0.01,
+    });
+    const b = this.parameter(`${name}.bias`, "bias", [features], 0);
+    return x.graph.within(name, () => linear(x, w, b));
+  }
+}
+
+/**
+ * The builder of a network: `build` takes its layers and x, [N, H, W, C] with normalised images, and
+ * returns the logits, [N, classes].
+ */
+export function network(
+  build: (layers: Layers, x: Value, options: { channels: number; classes: number }) => Value,
+): ModelBuilder {
+  return (options) => ({
+    ...options,
+    build: (declares, x) =>
+      build(new Layers(declares, { x, channels: options.channels }), x, options),
+  });
+}
