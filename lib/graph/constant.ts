@@ -1,7 +1,7 @@
 // What a constant of a graph may be made of: the arrays that hold elements of each type.
 import { OnehourError } from "../errors.js";
 import { plural } from "../text/words.js";
-import type { DataType } from "./graph.js";
+import type { DataType } from "./tensor.js";
 
 export type ConstantData = Float32Array | Int32Array | Uint8Array | Uint16Array;
 

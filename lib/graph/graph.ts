@@ -2,34 +2,29 @@
 import { OnehourError } from "../errors.js";
 import { type ConstantData, constantType, requireElements } from "./constant.js";
 import type { Instruction } from "./program.js";
-import { inferTypes, operandNames } from "./signature.js";
+import {
+  type Attributes,
+  inferTypes,
+  operandNames,
+  type Signed,
+  type Wanted,
+} from "./signature.js";
+import {
+  bf16FromFloat32,
+  type DataType,
+  elementBytes,
+  elements,
+  type TensorType,
+} from "./tensor.js";
 
-/** Element types of tensors. */
-export type DataType = "f32" | "bf16" | "f16" | "u8" | "i32";
-
-/** Bytes of one element. */
-export const elementBytes: Readonly<Record<DataType, number>> = {
-  f32: 4,
-  bf16: 2,
-  f16: 2,
-  u8: 1,
-  i32: 4,
-};
+export type { Attribute, Attributes, Bindings } from "./signature.js";
+export * from "./tensor.js";
 
 /** Storage classes of a program; `temp` is planned, the others are laid out by who compiles. */
 export type ArenaName = "param" | "weight" | "grad" | "state" | "input" | "output" | "temp";
 
 /** In-order queues of a program. */
 export type StreamName = "compute" | "comm" | "statistics";
-
-export type Attribute = number | string | readonly number[];
-export type Attributes = Record<string, Attribute>;
-
-/** Shape and element type of a tensor. */
-export interface TensorType {
-  readonly shape: readonly number[];
-  readonly dtype: DataType;
-}
 
 /** Bytes that a value lies in. Values share it where an op overwrites its input. */
 export class Storage {
@@ -63,23 +58,8 @@ export interface Node {
   readonly label: string;
 }
 
-/** Sizes (N, C, …) and element types (T, …) that a signature's letters stand for. */
-export interface Bindings {
-  sizes: Record<string, number>;
-  types: Record<string, DataType>;
-}
-
 /** An op: its operands as one line of text and its rules. */
-export interface Op<Outputs extends string = string> {
-  readonly name: string;
-  /**
-   * `x:T[N,H,W,C] w:T[K,R,S,C] -> y:T[N,P,Q,K]`. A letter has one meaning in a signature; `[...]` is
-   * any one shape; `?` marks an operand that may be absent. An output named like a given input
-   * overwrites it.
-   */
-  readonly signature: string;
-  /** Sizes of the outputs that the inputs do not show; throws where the inputs make no sense. */
-  readonly derive?: (bindings: Bindings, attributes: Attributes) => void;
+export interface Op<Outputs extends string = string> extends Signed {
   /**
    * Gradients of the inputs by name. `d` holds the gradients of the outputs, `wants` tells which
    * inputs need one.
@@ -111,12 +91,7 @@ export interface Op<Outputs extends string = string> {
   readonly outputs?: readonly Outputs[];
 }
 
-export interface ApplyOptions {
-  /** Sizes and types that the inputs do not show. */
-  sizes?: Record<string, number>;
-  types?: Record<string, DataType>;
-  /** Optional outputs that are wanted. */
-  optional?: readonly string[];
+export interface ApplyOptions extends Wanted {
   stream?: StreamName;
   /** Where outputs have to lie. */
   into?: Record<string, Storage>;
@@ -130,31 +105,6 @@ export function defineOp<Outputs extends string>(op: Op<Outputs>): Op<Outputs> {
 /** Rounds up to 64 bytes, where tensors start. */
 export function align(bytes: number, multiple = 64): number {
   return Math.ceil(bytes / multiple) * multiple;
-}
-
-/** Number of elements of a shape. */
-export function elements(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
-}
-
-/** Bits of the nearest bf16, ties to even, as the kernels round. */
-export function bf16FromFloat32(data: Float32Array): Uint16Array {
-  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
-  const result = new Uint16Array(bits.length); // `from` with a function would list all elements first
-  bits.forEach((b, i) => {
-    const nan = Number.isNaN(data[i]);
-    result[i] = nan ? (b >>> 16) | 0x40 : (b + 0x7fff + ((b >>> 16) & 1)) >>> 16;
-  });
-  return result;
-}
-
-/** The exact f32 value of each bf16. */
-export function float32FromBf16(bits: Uint16Array): Float32Array {
-  const result = new Uint32Array(bits.length);
-  bits.forEach((b, i) => {
-    result[i] = b << 16;
-  });
-  return new Float32Array(result.buffer);
 }
 
 function constantBytes(data: ConstantData, dtype: DataType): Uint8Array {

@@ -1,6 +1,37 @@
 // Signatures of ops (`x:T[N,H,W,C] w:T[K,R,S,C] -> y:T[N,P,Q,K]`): matching inputs, inferring outputs.
 import { OnehourError } from "../errors.js";
-import type { ApplyOptions, Attributes, Bindings, DataType, Op, TensorType } from "./graph.js";
+import type { DataType, TensorType } from "./tensor.js";
+
+export type Attribute = number | string | readonly number[];
+export type Attributes = Record<string, Attribute>;
+
+/** Sizes (N, C, …) and element types (T, …) that a signature's letters stand for. */
+export interface Bindings {
+  sizes: Record<string, number>;
+  types: Record<string, DataType>;
+}
+
+/** What of an op its operands follow from. */
+export interface Signed {
+  readonly name: string;
+  /**
+   * `x:T[N,H,W,C] w:T[K,R,S,C] -> y:T[N,P,Q,K]`. A letter has one meaning in a signature; `[...]` is
+   * any one shape; `?` marks an operand that may be absent. An output named like a given input
+   * overwrites it.
+   */
+  readonly signature: string;
+  /** Sizes of the outputs that the inputs do not show; throws where the inputs make no sense. */
+  readonly derive?: (bindings: Bindings, attributes: Attributes) => void;
+}
+
+/** What of an application its operands follow from, beside the inputs. */
+export interface Wanted {
+  /** Sizes and types that the inputs do not show. */
+  sizes?: Record<string, number>;
+  types?: Record<string, DataType>;
+  /** Optional outputs that are wanted. */
+  optional?: readonly string[];
+}
 
 interface Pattern {
   name: string;
@@ -37,7 +68,7 @@ function parsePattern(text: string): Pattern {
   };
 }
 
-function signatureOf(op: Op): Signature {
+function signatureOf(op: Signed): Signature {
   let signature = parsed.get(op.signature);
   if (signature === undefined) {
     const [inputs = "", outputs = ""] = op.signature.split(" -> ");
@@ -49,13 +80,13 @@ function signatureOf(op: Op): Signature {
 }
 
 /** Operand names in the order of the signature, in which the program text lists them. */
-export function operandNames(op: Op): { inputs: string[]; outputs: string[] } {
+export function operandNames(op: Signed): { inputs: string[]; outputs: string[] } {
   const { inputs, outputs } = signatureOf(op);
   return { inputs: inputs.map((p) => p.name), outputs: outputs.map((p) => p.name) };
 }
 
 /** Names of the outputs that a node may leave out. */
-export function optionalOutputs(op: Op): Set<string> {
+export function optionalOutputs(op: Signed): Set<string> {
   const optional = signatureOf(op).outputs.filter((pattern) => pattern.optional);
   return new Set(optional.map((pattern) => pattern.name));
 }
@@ -139,10 +170,10 @@ export function shapeError(op: string, expected: string, got: string): OnehourEr
 
 /** Types of the outputs; throws a shape error that names the first operand that does not fit. */
 export function inferTypes(
-  op: Op,
+  op: Signed,
   inputs: Readonly<Record<string, TensorType>>,
   attributes: Attributes,
-  options: ApplyOptions,
+  options: Wanted,
 ): Record<string, TensorType> {
   const signature = signatureOf(op);
   const match: Match = { sizes: { ...options.sizes }, types: { ...options.types }, any: undefined };

@@ -11,7 +11,7 @@ import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, resnet } from "../models/models.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import { type Checkpoint, checkpointName, readCheckpoint } from "../run-folder/checkpoint.js";
-import { requireFit } from "../run-folder/fit.js";
+import { requireModelWeights } from "../run-folder/model-weights.js";
 import { commandLine } from "../text/command.js";
 import { warning } from "../text/words.js";
 import { inAdvance } from "./in-advance.js";
@@ -177,7 +177,7 @@ export async function evaluateCheckpoint(
     return [...parameters, ...statistics];
   };
   const modelName = options.model ?? checkpoint.model ?? nearestModel(checkpoint, layouts);
-  requireFit(file, checkpoint, layouts(modelName), modelName);
+  requireModelWeights(file, checkpoint, layouts(modelName), modelName);
 
   const model = compiled(modelName);
   const executor = await device.load(model.programs);

@@ -10,16 +10,18 @@ import {
   bestName,
   checkpointName,
   formatCheckpoint,
-  hasCheckpoint,
   type ModelState,
   previousName,
-  type RunState,
   readCheckpoint,
-  readLastCheckpoint,
-  saveCheckpoint,
 } from "../run-folder/checkpoint.js";
 import { isDiskFull, keepAs } from "../run-folder/files.js";
-import { otherHead, requireFit } from "../run-folder/fit.js";
+import {
+  hasCheckpoint,
+  type RunState,
+  readLastCheckpoint,
+  saveCheckpoint,
+} from "../run-folder/last-checkpoint.js";
+import { otherHead, requireModelWeights } from "../run-folder/model-weights.js";
 import { type Course, type Position, requireOnCourse } from "../run-folder/position.js";
 import { resumeCommand } from "../text/command.js";
 import { oneLine, plural, warning } from "../text/words.js";
@@ -133,7 +135,7 @@ export class Saving {
     const { recipe, say } = this.options;
     const given = await readCheckpoint(file);
     const head = otherHead(given.shapes, this.layouts);
-    requireFit(file, given, this.layouts, recipe.model, head);
+    requireModelWeights(file, given, this.layouts, recipe.model, head);
     if (!head) return { weights: given.weights };
     const names = head.tensors.map(({ name }) => name);
     say(

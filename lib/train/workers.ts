@@ -7,7 +7,7 @@ import { launch } from "../ranks/launch.js";
 import { signalOf } from "../ranks/signals.js";
 import { refuse } from "../recipe/fields.js";
 import type { Voice } from "../recipe/voice.js";
-import { hasWholeCheckpoint } from "../run-folder/checkpoint.js";
+import { hasWholeCheckpoint } from "../run-folder/last-checkpoint.js";
 import { commandLine, resumeCommand } from "../text/command.js";
 import type { Result, RunEvent } from "./events.js";
 import type { RunRecipe } from "./prepare.js";

@@ -6,14 +6,10 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Device } from "../device/device.js";
 import { operandBytes } from "../graph/parse.js";
-import { type Instruction, type Operand, print } from "../graph/program.js";
+import { type Operand, print } from "../graph/program.js";
 import { book } from "../ops/book.js";
-import type { OpCase } from "./op-check.js";
+import { bytesOf, comparedOf, type OpCase } from "./op-case.js";
 import { load, outputsOf, type Placement, place, runPlaced } from "./placement.js";
-
-/** The instructions of a program that are compared. */
-export const comparedOf = ({ program }: OpCase): Instruction[] =>
-  program.instructions.filter(({ outputs }) => outputs.length > 0);
 
 /** Each instruction of a case as the CPU computes it, in one part or several. */
 function partsOf(opCase: OpCase): Placement[][] {
@@ -23,10 +19,6 @@ function partsOf(opCase: OpCase): Placement[][] {
     ),
   );
 }
-
-/** The bytes of an operand of a case as they are now. */
-export const bytesOf = ({ arenas }: OpCase, operand: Operand): Uint8Array =>
-  arenas.get(operand.arena)!.subarray(operand.offset, operand.offset + operandBytes(operand));
 
 /** What a case's instructions write, to be asked for one after the other. */
 export interface Expected extends Disposable {

@@ -25,7 +25,7 @@ import {
 import { optimizers } from "../ops/optimizers/index.js";
 import { toStored } from "../run-folder/layout.js";
 import { initialWeights } from "../train/initialize.js";
-import type { OpCase } from "./op-check.js";
+import type { OpCase } from "./op-case.js";
 
 type Pair = readonly [number, number];
 type Type = "f32" | "bf16";

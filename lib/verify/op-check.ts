@@ -3,18 +3,12 @@
 import type { Device } from "../device/device.js";
 import { float32FromBf16 } from "../graph/graph.js";
 import { operandBytes } from "../graph/parse.js";
-import type { Instruction, Operand, Program } from "../graph/program.js";
+import type { Instruction, Operand } from "../graph/program.js";
 import { book } from "../ops/book.js";
 import { relativeError } from "./compare.js";
-import { bytesOf, comparedOf, type Expected } from "./expected.js";
+import type { Expected } from "./expected.js";
+import { bytesOf, comparedOf, type OpCase } from "./op-case.js";
 import { load, outputsOf, type Placement, place, runPlaced, strayWrite } from "./placement.js";
-
-/** A program with the contents of its arenas before it runs. */
-export interface OpCase {
-  name: string;
-  program: Program;
-  arenas: Map<string, Uint8Array>;
-}
 
 /** What is told of a program that was compared. */
 export interface OpFinding {

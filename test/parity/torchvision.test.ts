@@ -7,7 +7,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
-import { requireFit } from "../../lib/run-folder/fit.js";
+import { requireModelWeights } from "../../lib/run-folder/model-weights.js";
 import { parseSafetensors } from "../../lib/run-folder/safetensors.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { writeWeights } from "../../lib/train/state.js";
@@ -66,7 +66,7 @@ it("the logits are those of torch.nn's modules", async () => {
     const checkpoint = await readCheckpoint(file);
     const layouts = [...compiled.parameters, ...compiled.statistics];
     expect(shapes.filter(([name]) => !name.endsWith("tracked")).length).toBe(layouts.length);
-    requireFit(file, checkpoint, layouts, "resnet50");
+    requireModelWeights(file, checkpoint, layouts, "resnet50");
     await writeWeights(executor, compiled, checkpoint);
     await network.run("evaluate", 0);
     const logits = await network.operand("evaluate", "softmax-cross-entropy", "logits");

@@ -19,11 +19,10 @@ import {
   parseCheckpoint,
   previousName,
   readCheckpoint,
-  readLastCheckpoint,
-  saveCheckpoint,
 } from "../../lib/run-folder/checkpoint.js";
 import { keepAs } from "../../lib/run-folder/files.js";
-import { requireFit } from "../../lib/run-folder/fit.js";
+import { readLastCheckpoint, saveCheckpoint } from "../../lib/run-folder/last-checkpoint.js";
+import { requireModelWeights } from "../../lib/run-folder/model-weights.js";
 import { formatSafetensors, parseSafetensors } from "../../lib/run-folder/safetensors.js";
 import { temporaryFolder } from "../support/folder.js";
 import { layout } from "./layout.js";
@@ -90,7 +89,7 @@ test("each rank's own running statistics lie beside the averaged ones", async ()
     "rank.0.bn1.running_mean",
     "rank.1.bn1.running_mean",
   ]);
-  requireFit("file", read, layouts, "resnet8"); // whoever wants weights passes them over
+  requireModelWeights("file", read, layouts, "resnet8"); // whoever wants weights passes them over
   expect(parseCheckpoint("file", await whole()).ranks).toBeUndefined();
 });
 
@@ -251,14 +250,14 @@ test("weights from elsewhere: an average of models counts them beside the prefix
 test("weights of another model are refused, saying what differs", async () => {
   const read = parseCheckpoint("file", await whole());
   const wider = [layout("conv1.weight", [4, 1, 3, 3], "convolution")];
-  expect(() => requireFit("file", read, wider, "resnet8")).toThrow(
+  expect(() => requireModelWeights("file", read, wider, "resnet8")).toThrow(
     /file: .*conv1\.weight is \[2,1,3,3\], not \[4,1,3,3\]/,
   );
   const more = [...layouts, layout("layer9.weight", [1], "bias")];
-  expect(() => requireFit("file", read, more, "resnet20")).toThrow(
+  expect(() => requireModelWeights("file", read, more, "resnet20")).toThrow(
     /no tensor layer9.*saved from resnet8; try model: "resnet8"/,
   );
-  expect(() => requireFit("file", read, parameters, "resnet8")).toThrow(/no tensor bn1/);
+  expect(() => requireModelWeights("file", read, parameters, "resnet8")).toThrow(/no tensor bn1/);
 });
 
 test("the one before is kept, and taken when the last is torn", async () => {
@@ -311,7 +310,8 @@ test("killed at any moment of a save, what was acknowledged is kept", async () =
   writeFileSync(
     program,
     `import { writeSync } from "node:fs";
-     import { bestName, checkpointName, formatCheckpoint, saveCheckpoint } from ${compiled("checkpoint")};
+     import { bestName, checkpointName, formatCheckpoint } from ${compiled("checkpoint")};
+     import { saveCheckpoint } from ${compiled("last-checkpoint")};
      import { keepAs } from ${compiled("files")};
      const layouts = ${JSON.stringify(large)};
      const weights = new Map(layouts.map(({ name, shape }) =>

@@ -12,7 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { hasCheckpoint, saveCheckpoint } from "../../lib/run-folder/checkpoint.js";
+import { hasCheckpoint, saveCheckpoint } from "../../lib/run-folder/last-checkpoint.js";
 import { holdRunFolder } from "../../lib/run-folder/run-folder.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { train } from "../../lib/train/train.js";

@@ -7,9 +7,9 @@ import {
   checksum,
   formatCheckpoint,
   parseCheckpoint,
-  readLastCheckpoint,
 } from "../../lib/run-folder/checkpoint.js";
 import { seal, unsealed } from "../../lib/run-folder/header-checksum.js";
+import { readLastCheckpoint } from "../../lib/run-folder/last-checkpoint.js";
 import { requireOnCourse } from "../../lib/run-folder/position.js";
 import { formatSafetensors, parseSafetensors } from "../../lib/run-folder/safetensors.js";
 import { temporaryFolder } from "../support/folder.js";

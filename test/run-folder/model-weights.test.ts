@@ -1,7 +1,7 @@
 // Whether weights are a model's: heads of other numbers of classes, and what else differs.
 import { expect, test } from "vitest";
 import { elements } from "../../lib/graph/graph.js";
-import { otherHead, requireFit } from "../../lib/run-folder/fit.js";
+import { otherHead, requireModelWeights } from "../../lib/run-folder/model-weights.js";
 import { layout } from "./layout.js";
 
 const layouts = [
@@ -42,21 +42,21 @@ test("a head of another number of classes is told from everything else", () => {
 test("with a new head all other layers must fit", () => {
   const fits = given(thousand);
   const head = otherHead(fits.shapes, layouts)!;
-  expect(() => requireFit("file", fits, layouts, "resnet8", head)).not.toThrow();
+  expect(() => requireModelWeights("file", fits, layouts, "resnet8", head)).not.toThrow();
   const other = given({ ...thousand, "conv1.weight": [16, 1, 3, 3] });
-  expect(() => requireFit("file", other, layouts, "resnet8", head)).toThrow(
+  expect(() => requireModelWeights("file", other, layouts, "resnet8", head)).toThrow(
     /conv1\.weight is \[16,1,3,3\], not \[16,3,3,3\]/,
   );
   expect(() =>
-    requireFit("file", given({ ...thousand, more: [1] }), layouts, "resnet8", head),
+    requireModelWeights("file", given({ ...thousand, more: [1] }), layouts, "resnet8", head),
   ).toThrow(/the model has no tensor more/);
 });
 
 test("without one, the number of classes is told, and what helps", () => {
-  expect(() => requireFit("file", given(thousand), layouts, "resnet8")).toThrow(
+  expect(() => requireModelWeights("file", given(thousand), layouts, "resnet8")).toThrow(
     /fc\.weight is \[1000,64\].*1000 classes apart and not its 10.*data set of 1000 classes.*--init file/,
   );
   // Where more differs, the file is another model's.
   const other = given({ ...thousand, "conv1.weight": [64, 3, 7, 7] });
-  expect(() => requireFit("file", other, layouts, "resnet8")).toThrow(/name another file/);
+  expect(() => requireModelWeights("file", other, layouts, "resnet8")).toThrow(/name another file/);
 });

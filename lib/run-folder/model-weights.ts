@@ -4,12 +4,9 @@ import type { TensorLayout } from "../graph/compile.js";
 import { setting } from "../recipe/voice.js";
 import { commandLine } from "../text/command.js";
 import { plural } from "../text/words.js";
-import type { Checkpoint } from "./checkpoint.js";
+import type { Checkpoint, Shapes } from "./checkpoint.js";
 import { refuseFile } from "./refuse-file.js";
 import { requireSound } from "./soundness.js";
-
-/** Shapes of a file's tensors, by name. */
-export type Shapes = Map<string, readonly number[]>;
 
 /** The layer of the classes: how many a file's weights have, how many the model, and its tensors. */
 export interface OtherHead {
@@ -32,7 +29,7 @@ export function otherHead(shapes: Shapes, layouts: readonly TensorLayout[]): Oth
 }
 
 /** What keeps these weights from being a model's; undefined when they fit. */
-function misfit(
+function mismatch(
   { shapes, weights }: Checkpoint & { shapes: Shapes },
   layouts: readonly TensorLayout[],
 ): string | undefined {
@@ -56,21 +53,21 @@ function withoutHead<T>(tensors: ReadonlyMap<string, T>, { tensors: head }: Othe
  * Throws ERR_ONEHOUR_CHECKPOINT, naming file and model, unless the weights fit and are sound. With
  * `head`, which starts anew, those of all other layers need to.
  */
-export function requireFit(
+export function requireModelWeights(
   file: string,
   checkpoint: Checkpoint & { shapes: Shapes },
   layouts: readonly TensorLayout[],
   model: string,
   head?: OtherHead,
 ): void {
-  const problem = head ? misfitBeside(checkpoint, layouts, head) : misfit(checkpoint, layouts);
+  const problem = head ? mismatchBeside(checkpoint, layouts, head) : mismatch(checkpoint, layouts);
   if (!problem) {
     requireSound(file, head ? withoutHead(checkpoint.weights, head) : checkpoint.weights);
     return;
   }
   const wrong = `these are not weights of ${model} for this data set: ${problem}`;
   const other = otherHead(checkpoint.shapes, layouts);
-  if (other && !head && !misfitBeside(checkpoint, layouts, other)) {
+  if (other && !head && !mismatchBeside(checkpoint, layouts, other)) {
     throw refuseFile(
       file,
       `${wrong}, so they tell ${plural(other.given, "class")} apart and not its ${other.wanted}`,
@@ -88,12 +85,12 @@ export function requireFit(
   );
 }
 
-function misfitBeside(
+function mismatchBeside(
   { shapes, weights }: Checkpoint & { shapes: Shapes },
   layouts: readonly TensorLayout[],
   head: OtherHead,
 ): string | undefined {
-  return misfit(
+  return mismatch(
     { shapes: withoutHead(shapes, head), weights: withoutHead(weights, head) },
     layouts.filter((layout) => !head.tensors.includes(layout)),
   );

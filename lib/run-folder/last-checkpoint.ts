@@ -1,0 +1,157 @@
+// The last checkpoint of a run folder: saved without ever leaving none, and read to go on from.
+
+import { join } from "node:path";
+import { OnehourError } from "../errors.js";
+import type { TensorLayout } from "../graph/compile.js";
+import { elements } from "../graph/graph.js";
+import { setting } from "../recipe/voice.js";
+import { isAbsent, isForbidden } from "../system/exists.js";
+import { commandLine } from "../text/command.js";
+import {
+  type Checkpoint,
+  checkpointName,
+  momentumPrefix,
+  previousName,
+  rankPrefix,
+  readCheckpoint,
+  type Shapes,
+} from "./checkpoint.js";
+import { isThere, keepAs, writeAtomically } from "./files.js";
+import { requireModelWeights } from "./model-weights.js";
+import { refuseFile } from "./refuse-file.js";
+import { requireSound } from "./soundness.js";
+
+/** A checkpoint that a run can continue from. */
+export type RunState = Checkpoint &
+  Required<Pick<Checkpoint, "momentum" | "position" | "recipe" | "data">>;
+
+/** One that was read, and from which file of the run folder. */
+type FoundState = RunState & { name: string };
+
+/**
+ * Throws unless a run of the model can continue from the file: momentum of every parameter, a position,
+ * what it was trained on, and of each rank that has running statistics of its own all of them.
+ */
+function requireRun(
+  file: string,
+  checkpoint: Checkpoint & { shapes: Shapes },
+  parameters: readonly TensorLayout[],
+  statistics: readonly TensorLayout[],
+  model: string,
+): asserts checkpoint is RunState & { shapes: Shapes } {
+  const { shapes, position, ranks = [], isCovered, recipe, data } = checkpoint;
+  const missing = parameters.find(
+    ({ name, shape }) => String(shapes.get(momentumPrefix + name)) !== String(shape),
+  );
+  if (!position || missing) {
+    throw refuseFile(
+      file,
+      "it holds weights but no run to continue",
+      `start a new run from it: ${setting("init", file)}`,
+    );
+  }
+  if (!isCovered || !recipe) {
+    throw refuseFile(
+      file,
+      "no checksums cover all that a run continues from (earlier versions wrote none of the header)",
+      `start a new run from its weights: ${setting("init", file)}`,
+    );
+  }
+  if (checkpoint.model !== model || data === undefined) {
+    throw refuseFile(
+      file,
+      checkpoint.model === model
+        ? "it does not tell which data it was trained on"
+        : `its model is ${JSON.stringify(checkpoint.model)}, and this run's is "${model}"`,
+      `start a new run from its weights: ${setting("init", file)}`,
+    );
+  }
+  for (const [rank, own] of ranks.entries()) {
+    const lacking = statistics.find(({ name, shape }) => own.get(name)?.length !== elements(shape));
+    if (!lacking) continue;
+    throw refuseFile(
+      file,
+      `it has no tensor ${rankPrefix(rank)}${lacking.name} of [${lacking.shape}], but others of ` +
+        "the ranks' own running statistics",
+      `start a new run from it: ${setting("init", file)}`,
+    );
+  }
+}
+
+/** Whether a run folder holds something to continue from. Throws ERR_ONEHOUR_RUN_FOLDER. */
+export function hasCheckpoint(folder: string): boolean {
+  return [checkpointName, previousName].some((name) => isThere(join(folder, name)));
+}
+
+/** Whether one of them can be read, so that --resume will take it. */
+export async function hasWholeCheckpoint(folder: string): Promise<boolean> {
+  for (const name of [checkpointName, previousName]) {
+    const found = await readCheckpoint(join(folder, name)).catch(() => undefined);
+    if (found?.isCovered) return true;
+  }
+  return false;
+}
+
+/**
+ * The state to continue a run folder from: the last checkpoint, or the one before where the last
+ * is torn; `warn` is told so.
+ */
+export async function readLastCheckpoint(
+  folder: string,
+  parameters: readonly TensorLayout[],
+  statistics: readonly TensorLayout[],
+  model: string,
+  warn: (text: string) => void,
+): Promise<FoundState> {
+  const read = async (name: string) => {
+    const file = join(folder, name);
+    const checkpoint = await readCheckpoint(file);
+    const { weights, momentum = [], ranks = [] } = checkpoint;
+    requireSound(file, weights);
+    requireSound(file, momentum, momentumPrefix);
+    for (const [rank, own] of ranks.entries()) requireSound(file, own, rankPrefix(rank));
+    return { name, file, checkpoint };
+  };
+  const found = await read(checkpointName).catch(async (error: OnehourError) => {
+    if (isForbidden(error.cause)) throw error; // it may well be whole
+    const previous = await read(previousName).catch((other: OnehourError) => {
+      throw unreadable(folder, error, other);
+    });
+    warn(`${error.message} Continuing from ${previousName} instead.`);
+    return previous;
+  });
+  requireModelWeights(found.file, found.checkpoint, [...parameters, ...statistics], model);
+  requireRun(found.file, found.checkpoint, parameters, statistics, model);
+  return { ...found.checkpoint, model, name: found.name };
+}
+
+/** The error for a run folder none of whose checkpoints can be read. */
+function unreadable(folder: string, ...errors: OnehourError[]): OnehourError {
+  const there = errors.filter((error) => !isAbsent(error.cause ?? error));
+  const which = there.length === 1 ? "the only checkpoint" : "neither checkpoint";
+  const verb = there.length === 1 ? "cannot" : "can";
+  return new OnehourError(
+    "ERR_ONEHOUR_CHECKPOINT",
+    `${which} of ${folder} ${verb} be read: ${there.map(sentence).join(" ")} Put a whole copy of one ` +
+      `there as ${checkpointName}, or begin the run again elsewhere: ` +
+      commandLine("train", "--recipe", join(folder, "recipe.json"), "--out", "FOLDER"),
+  );
+}
+
+const sentence = ({ message }: Error) => (message.endsWith(".") ? message : `${message}.`);
+
+/**
+ * Saves a checkpoint; the one before is kept as checkpoint.previous.safetensors, unless `isTorn` says
+ * that it is not whole. At every moment at least one complete checkpoint lies in the folder once there
+ * was one.
+ */
+export async function saveCheckpoint(
+  folder: string,
+  pieces: readonly Uint8Array[],
+  isTorn = false,
+): Promise<void> {
+  await writeAtomically(folder, checkpointName, pieces, async () => {
+    if (isTorn || !isThere(join(folder, checkpointName))) return;
+    await keepAs(folder, checkpointName, previousName);
+  });
+}
