@@ -329,6 +329,73 @@ def check_sgd(c, decay, case, gradients, expected):
     assert np.abs(got - expected).max() < 1e-12
 
 
+def norms(case):
+    """Norms of tensors that lie one after the other, before and after PyTorch clips the gradient."""
+    c = case.case
+    count = sum(c["lengths"])
+    w = case.draw("w", [count]).detach().split(c["lengths"])
+    g = case.draw("g", [count]).detach().split(c["lengths"])
+
+    def rows():
+        finite = [[a.square().sum().item(), p.grad.square().sum().item(), 0] for a, p in zip(w, ps)]
+        return np.array(finite)
+
+    ps = [torch.nn.Parameter(tensor.clone()) for tensor in w]
+    for parameter, grad in zip(ps, g):
+        parameter.grad = grad.clone()
+    case.put("norms", rows())
+    torch.nn.utils.clip_grad_norm_(ps, c["limit"])
+    case.put("clipped", torch.cat([parameter.grad for parameter in ps]))
+    case.put("clipped-norms", rows())
+
+
+class Lars(torch.optim.Optimizer):
+    """You et al. 2017, with the rate inside the velocity; `adapts` and `weight_decay` by group."""
+
+    def __init__(self, groups, lr, momentum):
+        super().__init__(groups, dict(lr=lr, momentum=momentum, weight_decay=0.0, adapts=True))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            decay = group["weight_decay"]
+            for parameter in group["params"]:
+                w, g, trust = parameter.norm(), parameter.grad.norm(), 1.0
+                if group["adapts"] and w > 0 and g > 0:
+                    trust = 0.001 * w / (g + decay * w)
+                velocity = self.state[parameter].setdefault("v", torch.zeros_like(parameter))
+                velocity.mul_(group["momentum"])
+                velocity.add_(group["lr"] * trust * (parameter.grad + decay * parameter))
+                parameter.sub_(velocity)
+
+
+def lars(case):
+    c = case.case
+    lengths = [length for length, _, _ in c["tensors"]]
+    scales = np.concatenate([np.full(length, scale) for length, _, scale in c["tensors"]])
+    unit = case.draw("unit", [sum(lengths)]).detach().numpy()
+    w = case.give("w", unit * scales).detach().split(lengths)
+    gradients = case.draw("g", [len(SCHEDULE), sum(lengths)]).detach()
+    case.put("schedule", np.stack([SCHEDULE, np.ones(len(SCHEDULE))], axis=1))
+    parameters = [torch.nn.Parameter(tensor.clone()) for tensor in w]
+    adapts = [role in ("convolution", "linear") for _, role, _ in c["tensors"]]
+    groups = [
+        dict(params=[p], adapts=a, weight_decay=c["decay"] if a else 0.0)
+        for p, a in zip(parameters, adapts)
+    ]
+    optimizer = Lars(groups, 0.1, c["momentum"])
+    history_w, history_v = [], []
+    for rate, grads in zip(SCHEDULE, gradients):
+        for group, grad in zip(optimizer.param_groups, grads.split(lengths)):
+            group["lr"] = rate
+            group["params"][0].grad = grad.clone()
+        optimizer.step()
+        history_w.append(torch.cat([p.detach().clone() for p in parameters]))
+        history_v.append(torch.cat([optimizer.state[p]["v"] for p in parameters]))
+    case.put("new-w", torch.stack(history_w))
+    case.put("new-v", torch.stack(history_v))
+
+
 FAMILIES = {
     "conv": conv,
     "batch-norm": batch_norm,
@@ -340,6 +407,8 @@ FAMILIES = {
     "linear": linear,
     "loss": loss,
     "sgd": sgd,
+    "norms": norms,
+    "lars": lars,
 }
 
 
@@ -500,8 +569,8 @@ def write_resnet8():
     out.update({f"step/gradient/{name}": grad for name, grad in grads.items()})
     out.update({f"step/statistics/{name}": s for name, s in network.statistics.items()})
 
-    for prefix, accumulate in [("train", 1), ("accumulate", 2)]:
-        losses, network = train("resnet8", 10, 32, accumulate)
+    for prefix, options in TRAININGS.items():
+        losses, network = train("resnet8", 10, 32, **options)
         out[f"{prefix}/losses"] = torch.tensor(losses)
         out.update({f"{prefix}/statistics/{name}": s for name, s in network.statistics.items()})
         for name, parameter in network.parameters.items():
@@ -510,19 +579,42 @@ def write_resnet8():
     save(out, "resnet8")
 
 
-def train(name, steps, batch, accumulate=1, dtype=torch.float64):
-    """Two batches in turn, so that the loss falls. η = 0.1, Nesterov momentum 0.9, weight decay
+def sgd_of(decayed, biases, others):
+    groups = [
+        {"params": decayed + biases, "weight_decay": 1e-4},
+        {"params": others, "weight_decay": 0},
+    ]
+    return torch.optim.SGD(groups, lr=0.1, momentum=0.9, nesterov=True)
+
+
+def lars_of(decayed, biases, others):
+    groups = [
+        {"params": decayed, "weight_decay": 1e-4, "adapts": True},
+        {"params": biases + others, "weight_decay": 0, "adapts": False},
+    ]
+    return Lars(groups, lr=2.0, momentum=0.9)
+
+
+# Ten steps of ResNet-8: the paper's SGD, with two micro-batches, with clipped gradients; and LARS.
+TRAININGS = {
+    "train": dict(),
+    "accumulate": dict(accumulate=2),
+    "clip": dict(clip=0.5),
+    "lars": dict(optimizer_of=lars_of, accumulate=2, clip=2.0),
+}
+
+
+def train(name, steps, batch, accumulate=1, dtype=torch.float64, optimizer_of=sgd_of, clip=None):
+    """Two batches in turn, so that the loss falls. SGD: η = 0.1, Nesterov momentum 0.9, weight decay
     1e-4 on everything but batch norm. The running statistics of a step go on from those before it
     by the mean of the micro-batches' statistics."""
     network = Network(name, "paper", dtype)
-    decayed, others = [], []
+    decayed, biases, others = [], [], []
     for key, parameter in network.parameters.items():
-        normalizes = key.rsplit(".", 1)[0] + ".running_mean" in network.statistics
-        (others if normalizes else decayed).append(parameter)
-    optimizer = torch.optim.SGD(
-        [{"params": decayed, "weight_decay": 1e-4}, {"params": others, "weight_decay": 0}],
-        lr=0.1, momentum=0.9, nesterov=True,
-    )  # fmt: skip
+        layer, kind = key.rsplit(".", 1)
+        normalizes = layer + ".running_mean" in network.statistics
+        (others if normalizes else biases if kind == "bias" else decayed).append(parameter)
+    optimizer = optimizer_of(decayed, biases, others)
     losses = []
     for step in range(steps):
         optimizer.zero_grad()
@@ -535,6 +627,8 @@ def train(name, steps, batch, accumulate=1, dtype=torch.float64):
             total += value.item()
             updated.append(network.statistics)
         network.statistics = {key: sum(u[key] for u in updated) / accumulate for key in before}
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(network.parameters.values(), clip)
         optimizer.step()
         losses.append(total)
     return losses, network

@@ -20,7 +20,6 @@ import { type Step, synchronize } from "./overlap.js";
 import { type Plan, plan } from "./plan.js";
 import { type Arena, emit, print } from "./program.js";
 import {
-  addUpdate,
   type Built,
   bindGradients,
   bindLeaves,
@@ -28,6 +27,7 @@ import {
   forward,
   METRICS_BYTES,
 } from "./step.js";
+import { addUpdate } from "./update.js";
 
 export type { Bucket, Slice, TensorLayout } from "./layout.js";
 
@@ -86,6 +86,8 @@ export type Settings = Required<CompileOptions>;
 /** How a training step changes the parameters. */
 export interface Update {
   optimizer: Optimizer;
+  /** The mean gradient's norm is limited to this, by scaling all of it. */
+  clipNorm?: number | undefined;
 }
 
 export interface CompiledModel {

@@ -1,12 +1,11 @@
-// One step as a graph: forward pass, gradients in the order of the arena, all-reduce of the buckets,
-// update; and the forward pass alone for evaluation.
+// A step as a graph up to its update: forward pass and gradients in the order of the arena; and the
+// forward pass alone for evaluation.
 import { OnehourError } from "../errors.js";
 import type { Declaration, Model, Network, ParameterRole } from "../models/model.js";
-import { allReduceOp } from "../ops/collective.js";
-import { copyOp, normalizeInput, scaleOp } from "../ops/elementwise.js";
+import { normalizeInput } from "../ops/elementwise.js";
 import { softmaxCrossEntropy } from "../ops/loss.js";
 import { gradient } from "./autodiff.js";
-import type { CompiledModel, Settings, Update } from "./compile.js";
+import type { CompiledModel, Settings } from "./compile.js";
 import {
   align,
   type DataType,
@@ -17,7 +16,6 @@ import {
   type Value,
 } from "./graph.js";
 import type { Layout, Slice } from "./layout.js";
-import { insertAfterWriters } from "./overlap.js";
 import { operandNames } from "./signature.js";
 
 /** BN momentum of the paper: running = 0.9·running + 0.1·batch. */
@@ -171,69 +169,4 @@ export function bindGradients(
   };
   for (const { parameter, dw } of gradients) bind(dw, offsets.get(parameter.declaration.name)!);
   bind(metrics, layout.parameterBytes);
-}
-
-/** All-reduce of each bucket where it is complete, its update after back-propagation, the metrics. */
-export function addUpdate(
-  built: Built,
-  gradients: { parameter: Parameter; dw: Value }[],
-  layout: Layout,
-  options: Settings,
-  { optimizer }: Update,
-): CompiledModel["output"] {
-  const { g, metrics, schedule } = built;
-  const { accumulate: a, workers: k, precision } = options;
-  const flat = (arena: "param" | "grad" | "state" | "weight", offset: number, count: number) => {
-    const dtype = arena === "weight" ? "bf16" : "f32";
-    const at = (offset * elementBytes[dtype]) / elementBytes.f32;
-    return g.leaf([count], dtype, new Storage(count * elementBytes[dtype], arena, at));
-  };
-  if (k > 1)
-    layout.buckets.forEach(({ offset, bytes, parameters }, i) => {
-      const last = i === layout.buckets.length - 1;
-      const end = last ? layout.parameterBytes + METRICS_BYTES : offset + bytes;
-      const names = new Set(parameters);
-      const written = gradients
-        .filter(({ parameter }) => names.has(parameter.declaration.name))
-        .map(({ dw }) => dw);
-      g.within(`bucket ${i}`, () => {
-        const x = flat("grad", offset, (end - offset) / elementBytes.f32);
-        g.apply(allReduceOp, { x }, { communicator: "gradients" }, { stream: "comm" });
-      });
-      const node = g.nodes.pop()!;
-      insertAfterWriters(g, node, last ? [...written, metrics] : written);
-    });
-
-  const outputMetrics = g.reserve("output", METRICS_BYTES);
-  const finite = g.reserve("output", layout.buckets.length * elementBytes.f32);
-  const tensors = new Map(layout.parameters.map((tensor) => [tensor.name, tensor]));
-  layout.buckets.forEach(({ offset, bytes, parameters }, i) => {
-    const count = bytes / elementBytes.f32;
-    const ends = [...parameters.slice(1).map((name) => tensors.get(name)!.offset), offset + bytes];
-    g.within(`bucket ${i}`, () =>
-      optimizer.update({
-        w: flat("param", offset, count),
-        g: flat("grad", offset, count),
-        v: flat("state", offset, count),
-        schedule,
-        tensors: parameters.map((name, j) => {
-          const { offset: start, role } = tensors.get(name)!;
-          return { length: (ends[j]! - start) / elementBytes.f32, role };
-        }),
-        zero: a > 1,
-        copy: precision === "bf16" ? flat("weight", offset, count).storage : undefined,
-        finite: new Storage(elementBytes.f32, "output", finite.offset + i * elementBytes.f32),
-      }),
-    );
-  });
-  g.within("metrics", () => {
-    const types = { V: "f32" as const };
-    g.apply(copyOp, { x: metrics }, {}, { types, into: { y: outputMetrics } });
-    if (a > 1) g.apply(scaleOp, { x: metrics }, { factor: 0 }, { into: { y: metrics.storage } });
-  });
-  const { offset, bytes } = finite;
-  return {
-    metrics: { offset: outputMetrics.offset, bytes: METRICS_BYTES },
-    finite: { offset, bytes },
-  };
 }

@@ -6,10 +6,12 @@ import * as conv from "./conv.js";
 import * as elementwise from "./elementwise.js";
 import * as linear from "./linear.js";
 import * as loss from "./loss.js";
+import * as norms from "./norms.js";
+import * as lars from "./optimizers/lars.js";
 import * as sgd from "./optimizers/sgd.js";
 import * as pool from "./pool.js";
 
-const files = [batchNorm, collective, conv, elementwise, linear, loss, pool, sgd];
+const files = [batchNorm, collective, conv, elementwise, linear, loss, norms, pool, sgd, lars];
 
 function isOp(exported: unknown): exported is Op {
   return typeof exported === "object" && exported !== null && "signature" in exported;

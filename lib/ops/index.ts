@@ -5,5 +5,7 @@ export { conv2d, type Pair } from "./conv.js";
 export { add, cast, normalizeInput, relu, scale } from "./elementwise.js";
 export { linear } from "./linear.js";
 export { softmaxCrossEntropy } from "./loss.js";
+export { clipNorm, norms } from "./norms.js";
+export { larsTrust } from "./optimizers/lars.js";
 export { type SgdOptions, sgd } from "./optimizers/sgd.js";
 export { globalAveragePool, maxPool } from "./pool.js";

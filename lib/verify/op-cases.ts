@@ -12,11 +12,14 @@ import {
   add,
   batchNorm,
   cast,
+  clipNorm,
   conv2d,
   globalAveragePool,
+  larsTrust,
   linear,
   maxPool,
   normalizeInput,
+  norms,
   relu,
   scale,
   sgd,
@@ -200,6 +203,29 @@ const updated =
     return { w, v, finite, ...(g ? { g } : {}), ...(copy ? { copy } : {}) };
   };
 
+/** Norms, clipped, and an update with LARS's rates. */
+const adapted =
+  (lengths: readonly number[], limit: number) =>
+  (T: Type): Build =>
+  (source) => {
+    const length = lengths.reduce((sum, own) => sum + own, 0);
+    const [w, v] = [source.numbers([length]), source.numbers([length], "f32", 0.01)];
+    const gradient = source.numbers([length]);
+    const clipped = clipNorm(gradient, norms(w, gradient, lengths), limit);
+    const tensors = lengths.map((_, i) => ({ decay: 1e-4, adapts: i !== 1 }));
+    const trust = larsTrust(clipped.norms, { coefficient: 0.001, tensors });
+    const schedule = source.g.constant(Float32Array.of(3, 1), [2]);
+    const segments = lengths.map((own, i) => ({ length: own, decay: tensors[i]!.decay }));
+    const low = T === "bf16";
+    const options = { form: "velocity" as const, nesterov: false, momentum: 0.9, segments };
+    const result = sgd({ w, g: clipped.g, v, schedule, trust }, { ...options, copy: low });
+    const { copy, finite } = result;
+    return {
+      ...{ w: result.w, v: result.v, g: clipped.g, norms: clipped.norms, trust, finite },
+      ...(copy ? { copy } : {}),
+    };
+  };
+
 /** By name; those of `large` run only where there is a GPU. */
 const families: { large?: boolean; name: string; build: (T: Type) => Build }[] = [
   { name: "3×3", build: convolution([2, 7, 9, 16], 16, [3, 3], [1, 1], [1, 1]) },
@@ -273,6 +299,9 @@ const families: { large?: boolean; name: string; build: (T: Type) => Build }[] =
     ),
   },
   { name: "update, 1 element", build: updated([{ length: 1, decay: 0.5 }], "gradient") },
+  { name: "LARS, clipped", build: adapted([37, 11, 8200], 0.5) },
+  { name: "LARS, not clipped", build: adapted([5, 1], 1e3) },
+  { large: true, name: "LARS, many", build: adapted([2_000_003, 64, 300_000], 1) },
   {
     large: true,
     name: "update, many",

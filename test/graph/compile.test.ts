@@ -10,7 +10,7 @@ import { book, commonOps } from "../../lib/ops/book.js";
 import { batchNorm, conv2d, globalAveragePool, linear } from "../../lib/ops/index.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
-import { type Changes, optionsFor } from "./options.js";
+import { type Changes, modelOf, optionsFor } from "./options.js";
 
 /** A convolution, a batch norm, a classifier. */
 const tiny: Model = {
@@ -229,6 +229,45 @@ describe("compile", () => {
     expect(attributes(ops("last", "softmax-cross-entropy"), "smoothing")).toEqual(["0.1"]);
     expect(attributes(ops("last", "softmax-cross-entropy-backward"), "smoothing")).toEqual(["0.1"]);
     expect(attributes(ops("evaluate", "softmax-cross-entropy"), "smoothing")).toEqual(["0"]);
+  });
+
+  it("takes all norms once every bucket is summed, for what needs the whole gradient", () => {
+    const lars = { optimizer: optimizers.lars({ weightDecay: 0.001 }), clipNorm: 2 };
+    const model = modelOf("resnet18");
+    const compiled = compile(model, optionsFor(model, { workers: 2, accumulate: 2 }), lars);
+    const last = compiled.programs.find(({ name }) => name === "last")!;
+    const { instructions } = parse(last.text);
+    const after = instructions.slice(instructions.findIndex(({ op }) => op === "norms"));
+    const count = compiled.buckets.length;
+    expect(count).toBeGreaterThan(2);
+    expect(after.filter(({ op }) => op === "wait" || op === "all-reduce")).toEqual([]);
+    const updates = Array.from({ length: count }, () => ["lars-trust", "sgd"]).flat();
+    expect(after.map(({ op }) => op)).toEqual(["norms", "clip-norm", ...updates, "copy", "scale"]);
+    // A segment a tensor; decay on weights alone, which adapt.
+    const [norms] = after;
+    const lengths = norms!.attributes.lengths!.split(",");
+    expect(lengths).toHaveLength(compiled.parameters.length);
+    const segments = after.filter(({ op }) => op === "sgd").map((i) => i.attributes.segments!);
+    const decays = compiled.parameters.map(({ role }) =>
+      role === "convolution" || role === "linear" ? "0.001" : "0",
+    );
+    expect(segments.join(",").split(",")).toEqual(lengths.map((n, i) => `${n}:${decays[i]}`));
+    expect(
+      attributes(
+        after.filter(({ op }) => op === "sgd"),
+        "form",
+      ),
+    ).toEqual(Array(count).fill("velocity"));
+  });
+
+  it("clips SGD's gradient too, and keeps its segments", () => {
+    const update = { optimizer: optimizers.sgd(), clipNorm: 0.5 };
+    const { programs } = compile(tiny, optionsFor(tiny), update);
+    const { instructions } = parse(programs[0]!.text);
+    const after = instructions.slice(-4);
+    expect(after.map(({ op }) => op)).toEqual(["norms", "clip-norm", "sgd", "copy"]);
+    expect(after[1]!.attributes).toEqual({ limit: "0.5" });
+    expect(after[2]!.attributes.segments).toBe("64:0.0001,64:0,96:0.0001");
   });
 
   it("evaluates with the running statistics, without mirroring or a gradient", () => {

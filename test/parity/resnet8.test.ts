@@ -1,8 +1,14 @@
 // ResNet-8 as a whole against PyTorch in double precision: a step, ten steps, an evaluation.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { CompileOptions, TensorLayout } from "../../lib/graph/compile.js";
+import type { TensorLayout } from "../../lib/graph/compile.js";
+import { optimizers } from "../../lib/ops/optimizers/index.js";
 import { median, norm, relativeError } from "../../lib/verify/compare.js";
-import { errorScale, projectedError, TestNetwork } from "../../lib/verify/network.js";
+import {
+  errorScale,
+  type NetworkOptions,
+  projectedError,
+  TestNetwork,
+} from "../../lib/verify/network.js";
 import { device } from "../support/device.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 
@@ -12,7 +18,7 @@ const fixture = lookup(references);
 /** Runs the tests of `body` on one loaded network. */
 function withNetwork(
   batch: number,
-  options: Partial<CompileOptions>,
+  options: NetworkOptions,
   body: (network: () => TestNetwork) => void,
 ): void {
   let network: TestNetwork;
@@ -81,17 +87,22 @@ describe("a step in bf16", () => {
   });
 });
 
+const sgd = optimizers.sgd();
+const lars = optimizers.lars();
+
 describe.each([
-  { prefix: "train", accumulate: 1 },
-  { prefix: "accumulate", accumulate: 2 },
-])("ten steps of SGD of $accumulate micro-batches", ({ prefix, accumulate }) => {
-  withNetwork(32, { accumulate }, (network) => {
-    it("have the losses, parameters and running statistics of torch.optim.SGD", async () => {
+  { prefix: "train", accumulate: 1, rate: 0.1, update: { optimizer: sgd } },
+  { prefix: "accumulate", accumulate: 2, rate: 0.1, update: { optimizer: sgd } },
+  { prefix: "clip", accumulate: 1, rate: 0.1, update: { optimizer: sgd, clipNorm: 0.5 } },
+  { prefix: "lars", accumulate: 2, rate: 2, update: { optimizer: lars, clipNorm: 2 } },
+])("ten steps: $prefix, $accumulate micro-batches", ({ prefix, accumulate, rate, update }) => {
+  withNetwork(32, { accumulate, update }, (network) => {
+    it("have the losses, parameters and running statistics of PyTorch's", async () => {
       await network().initialize("paper");
       const expected = fixture(`${prefix}/losses`).data;
       for (let step = 0, micro = 0; step < expected.length; step++) {
         for (let j = 1; j < accumulate; j++) await network().run("micro", micro++ % 2);
-        const [loss, , , count] = await network().run("last", micro++ % 2);
+        const [loss, , , count] = await network().run("last", micro++ % 2, { rate });
         expect(Math.abs(loss! / expected[step]! - 1), `step ${step}`).toBeLessThan(1e-5);
         expect(count).toBe(32 * accumulate);
       }

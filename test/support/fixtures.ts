@@ -1,6 +1,7 @@
 // The case list and the references that scripts/oracle.py wrote.
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import type { ParameterRole } from "../../lib/models/model.js";
 import { parseSafetensors } from "../../lib/run-folder/safetensors.js";
 
 type Shape = readonly number[];
@@ -42,6 +43,14 @@ export interface Cases {
     nesterov: number;
     momentum: number;
     segments: [number, number][];
+  }[];
+  norms: { name: string; lengths: number[]; limit: number }[];
+  /** Tensors have a length, a role and a scale. */
+  lars: {
+    name: string;
+    momentum: number;
+    decay: number;
+    tensors: [number, ParameterRole, number][];
   }[];
 }
 

@@ -12,16 +12,23 @@ export interface ParameterRange {
   schedule: Value;
   /** The tensors in order; the lengths, with their padding, sum to L. */
   tensors: readonly { length: number; role: ParameterRole }[];
-  /** Whether the update clears g, to which the next step's micro-batches add. */
-  zero: boolean;
-  /** Where the updated parameters are written in bf16 too. */
-  copy: Storage | undefined;
-  /** Where the number of elements of g that are not finite is written, f32 [1]. */
-  finite: Storage;
+  /** Their norms, f32 [S, 3] as the op `norms` gives them; where the optimiser needs them. */
+  norms: Value | undefined;
+  /** What the update writes beside w and v. */
+  writes: {
+    /** Whether it clears g, to which the next step's micro-batches add. */
+    zero: boolean;
+    /** Whether it writes w in bf16 too. */
+    copy: boolean;
+    /** Where `copy` goes, and `finite`, f32 [1]: the number of elements of g that are not finite. */
+    into: Record<string, Storage>;
+  };
 }
 
 /** How a step changes the parameters. */
 export interface Optimizer {
+  /** Whether it needs the norms of all tensors, and so the whole gradient before the first update. */
+  needsNorms?: boolean;
   /** Adds the update of a range to the graph of its values. */
   update(range: ParameterRange): void;
 }

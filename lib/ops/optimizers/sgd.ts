@@ -7,13 +7,16 @@ import { type OptimizerBuilder, paperMomentum } from "./optimizer.js";
 export const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
   name: "sgd",
   signature:
-    "w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] -> w:f32[L] v:f32[L] g?:f32[L] copy?:bf16[L] finite:f32[1]",
-  derive: ({ sizes: { L } }, { segments }) => {
-    const total = String(segments)
+    "w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] -> w:f32[L] v:f32[L] g?:f32[L] copy?:bf16[L] finite:f32[1]",
+  derive: ({ sizes: { L, S } }, { segments }) => {
+    const lengths = String(segments)
       .split(",")
-      .reduce((sum, segment) => sum + Number(segment.split(":")[0]), 0);
+      .map((segment) => Number(segment.split(":")[0]));
+    const total = lengths.reduce((sum, length) => sum + length, 0);
     if (total !== L)
       throw shapeError("sgd", `segments of ${L} elements in all`, `${segments} (${total})`);
+    if (S !== undefined && S !== lengths.length)
+      throw shapeError("sgd", `trust of ${lengths.length} segments`, `${S}`);
   },
 });
 
@@ -38,13 +41,13 @@ export interface SgdOptions {
  * w ← w − η·u, Nesterov w ← w − η·(g′ + m·u); velocity form v ← m·c·v + η·g′, w ← w − v, Nesterov
  * w ← w − (η·g′ + m·v).
  *
- * @param tensors w, g, v f32 [L]; schedule f32 [2]
+ * @param tensors w, g, v f32 [L]; schedule f32 [2]; trust f32 [S], a factor on η for each segment
  * @returns w and v overwritten, g where it is cleared, copy bf16 [L] where it is asked for, and
  *   finite f32 [1]: the number of elements of g that are not finite (0 is good)
  * @throws OnehourError ERR_ONEHOUR_SHAPE when lengths differ
  */
 export function sgd(
-  tensors: { w: Value; g: Value; v: Value; schedule: Value },
+  tensors: { w: Value; g: Value; v: Value; schedule: Value; trust?: Value },
   options: SgdOptions,
 ): { w: Value; v: Value; g?: Value; copy?: Value; finite: Value } {
   const { form, nesterov, momentum, segments, zero = false, copy = false, into } = options;
@@ -69,7 +72,7 @@ export function sgd(
 export const buildSgd: OptimizerBuilder = (settings) => {
   const { momentum, momentumForm, nesterov, weightDecay } = { ...paperMomentum, ...settings };
   return {
-    update({ w, g, v, schedule, tensors, zero, copy, finite }) {
+    update({ w, g, v, schedule, tensors, writes }) {
       const segments: { length: number; decay: number }[] = [];
       for (const { length, role } of tensors) {
         const decay = role === "gamma" || role === "beta" ? 0 : weightDecay;
@@ -77,9 +80,8 @@ export const buildSgd: OptimizerBuilder = (settings) => {
         if (previous?.decay === decay) previous.length += length;
         else segments.push({ length, decay });
       }
-      const into = { finite, ...(copy ? { copy } : {}) };
-      const options = { form: momentumForm, nesterov, momentum, segments, zero, into };
-      sgd({ w, g, v, schedule }, { ...options, copy: copy !== undefined });
+      const options = { form: momentumForm, nesterov, momentum, segments };
+      sgd({ w, g, v, schedule }, { ...options, ...writes });
     },
   };
 };

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "check.h"
@@ -53,6 +54,7 @@ struct SgdUpdate {
   const Operand& v;
   const Operand& schedule;  // (η, c)
   const Operand& finite;    // the number of gradients that are not finite
+  const Operand* trust;     // a factor on η for each segment, or null
   const Operand* copy;      // w in bf16, or null
   bool velocity;            // the form of the momentum; the other is the gradient form
   bool nesterov;
@@ -82,18 +84,21 @@ inline SgdUpdate sgdOf(const Instruction& instruction) {
     throw Error("ERR_KERNEL", "onehour",
                 "[sgd] expected form=gradient or form=velocity, got " + std::string(form));
   }
+  std::vector<Segment> segments = segmentsOf(instruction, count);
   return {
       .w = w,
       .g = instruction.input("g"),
       .v = instruction.input("v"),
       .schedule = expect(instruction, instruction.input("schedule"), DataType::f32, {2}),
       .finite = expect(instruction, instruction.output("finite"), DataType::f32, {1}),
+      .trust = expectOptional(instruction, instruction.findInput("trust"), DataType::f32,
+                              {static_cast<int64_t>(segments.size())}),
       .copy = expectOptional(instruction, instruction.findOutput("copy"), DataType::bf16, {count}),
       .velocity = form == "velocity",
       .nesterov = flag(instruction, "nesterov"),
       .zero = flag(instruction, "zero"),
       .momentum = static_cast<float>(instruction.number("momentum")),
-      .segments = segmentsOf(instruction, count)};
+      .segments = std::move(segments)};
 }
 
 }  // namespace onehour

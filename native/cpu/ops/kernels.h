@@ -14,7 +14,9 @@ const KernelTable& poolKernels();               // pool.cc
 const KernelTable& elementwiseKernels();        // elementwise.cc
 const KernelTable& linearKernels();             // linear.cc
 const KernelTable& lossKernels();               // loss.cc
+const KernelTable& normsKernels();              // norms.cc
 const KernelTable& sgdKernels();                // sgd.cc
+const KernelTable& larsKernels();               // lars.cc
 const KernelTable& collectiveKernels();         // collective.cc
 
 // Ranks that talk through shared memory or Gloo (collective.cc).

@@ -69,7 +69,7 @@ int64_t update(const Buffers& buffers, const Rates& rates, float decay, int64_t 
 }
 
 template <Form form, bool nesterov, bool zero, bool copies>
-int64_t updateAll(const Buffers& buffers, const Rates& rates,
+int64_t updateAll(const Buffers& buffers, const Rates& rates, const float* trust,
                   const std::vector<Segment>& segments) {
   const int64_t count = segments.back().end;
   int64_t bad = 0;
@@ -79,7 +79,9 @@ int64_t updateAll(const Buffers& buffers, const Rates& rates,
     auto segment = std::upper_bound(segments.begin(), segments.end(), begin,
                                     [](int64_t at, const Segment& s) { return at < s.end; });
     for (; segment != segments.end() && segment->begin < end; ++segment) {
-      found += update<form, nesterov, zero, copies>(buffers, rates, segment->decay,
+      Rates own = rates;
+      if (trust != nullptr) own.rate *= trust[segment - segments.begin()];
+      found += update<form, nesterov, zero, copies>(buffers, own, segment->decay,
                                                     std::max(begin, segment->begin),
                                                     std::min(end, segment->end));
     }
@@ -90,7 +92,8 @@ int64_t updateAll(const Buffers& buffers, const Rates& rates,
   return bad;
 }
 
-using Update = int64_t (*)(const Buffers&, const Rates&, const std::vector<Segment>&);
+using Update = int64_t (*)(const Buffers&, const Rates&, const float* trust,
+                           const std::vector<Segment>&);
 
 template <Form form>
 Update select(bool nesterov, bool zero, bool copies) {
@@ -112,10 +115,12 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext&) {
                         : select<Form::gradient>(operands.nesterov, operands.zero, copy != nullptr);
   const Buffers buffers{operands.w.as<float>(), operands.g.as<float>(), operands.v.as<float>(),
                         copy == nullptr ? nullptr : copy->as<bf16>()};
-  return makeKernel([update, buffers, momentum = operands.momentum, segments = operands.segments,
-                     schedule = operands.schedule.as<float>(),
+  const float* trust = operands.trust == nullptr ? nullptr : operands.trust->as<float>();
+  return makeKernel([update, buffers, trust, momentum = operands.momentum,
+                     segments = operands.segments, schedule = operands.schedule.as<float>(),
                      finite = operands.finite.as<float>()](Stream&) {
-    *finite = static_cast<float>(update(buffers, {schedule[0], momentum, schedule[1]}, segments));
+    *finite =
+        static_cast<float>(update(buffers, {schedule[0], momentum, schedule[1]}, trust, segments));
   });
 }
 

@@ -280,7 +280,7 @@ const KernelTable& cpuKernels() {
     KernelTable all;
     for (const KernelTable* table :
          {&convKernels(), &batchNormKernels(), &batchNormBackwardKernels(), &poolKernels(),
-          &elementwiseKernels(), &linearKernels(), &lossKernels(), &sgdKernels(),
+          &elementwiseKernels(), &linearKernels(), &lossKernels(), &normsKernels(), &sgdKernels(), &larsKernels(),
           &collectiveKernels()}) {
       all.insert(table->begin(), table->end());
     }

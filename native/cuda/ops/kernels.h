@@ -15,7 +15,9 @@ const KernelTable& poolKernels();               // pool.cu
 const KernelTable& elementwiseKernels();        // elementwise.cu
 const KernelTable& linearKernels();             // linear.cc
 const KernelTable& lossKernels();               // loss.cu
+const KernelTable& normsKernels();              // norms.cu
 const KernelTable& sgdKernels();                // sgd.cu
+const KernelTable& larsKernels();               // lars.cu
 const KernelTable& collectiveKernels();         // collective.cc
 
 class Watch;

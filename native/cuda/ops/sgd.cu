@@ -5,6 +5,7 @@
 
 #include "../../core/ops/sgd.h"
 #include "../runtime/cuda.h"
+#include "../runtime/upload.h"
 #include "../tiling/block-reduce.cuh"
 #include "../tiling/lanes.cuh"
 #include "../tiling/sgd-tiling.h"
@@ -53,10 +54,11 @@ __device__ __forceinline__ void writeSome(const Lanes<T, lanes>& pack, T* to, in
   }
 }
 
-template <int lanes>
+template <int lanes, bool trusts>
 __global__ void __launch_bounds__(SgdTiling::threads, blocksPerMultiprocessor)
     sgdKernel(SgdTiling tiling, Rule rule, Tensors tensors, const SegmentEnd* segments,
-              int segmentCount, const float* schedule, float* finite, Tally* tally) {
+              int segmentCount, const float* schedule, const float* trust, float* finite,
+              Tally* tally) {
   using Pack = Lanes<float, lanes>;
   constexpr int packs = SgdTiling::packs;
   const int thread = static_cast<int>(threadIdx.x);
@@ -87,6 +89,11 @@ __global__ void __launch_bounds__(SgdTiling::threads, blocksPerMultiprocessor)
     while (segments[segment].end <= begin) ++segment;
     const SegmentEnd* own = segments + segment;
     SegmentEnd current = *own;
+    float ownPush = push, ownPull = pull;
+    const auto follow = [&] {
+      if constexpr (trusts) (rule.velocity ? ownPush : ownPull) = rate * trust[own - segments];
+    };
+    follow();
 #pragma unroll
     for (int i = 0; i < packs; ++i) {
       const int64_t at = tiling.element(tile, i, thread);
@@ -94,14 +101,17 @@ __global__ void __launch_bounds__(SgdTiling::threads, blocksPerMultiprocessor)
       Lanes<bf16, lanes> copy;
 #pragma unroll
       for (int lane = 0; lane < lanes; ++lane) {
-        while (current.end <= at + lane) current = *++own;
+        while (current.end <= at + lane) {
+          current = *++own;
+          follow();
+        }
         float& weight = w[i].values[lane];
         float& momentum = v[i].values[lane];
         const float raw = g[i].values[lane];
         notFinite += fabsf(raw) <= FLT_MAX ? 0 : 1;
-        const float step = push * (raw + current.decay * weight);
+        const float step = ownPush * (raw + current.decay * weight);
         momentum = kept * momentum + step;
-        weight -= pull * (rule.nesterov ? step + rule.momentum * momentum : momentum);
+        weight -= ownPull * (rule.nesterov ? step + rule.momentum * momentum : momentum);
         copy.values[lane] = store<bf16>(weight);
         g[i].values[lane] = 0;
       }
@@ -122,17 +132,11 @@ __global__ void __launch_bounds__(SgdTiling::threads, blocksPerMultiprocessor)
   }
 }
 
-// The table in device memory.
-std::shared_ptr<void> upload(const std::vector<Segment>& segments, Backend& backend) {
+std::vector<SegmentEnd> tableOf(const std::vector<Segment>& segments) {
   std::vector<SegmentEnd> table;
   for (const Segment& segment : segments) table.push_back({segment.end, segment.decay});
   table.back().end = std::numeric_limits<int64_t>::max();
-  const size_t bytes = table.size() * sizeof(SegmentEnd);
-  std::shared_ptr<void> memory = backend.allocate(bytes, MemoryKind::device);
-  const auto stream = backend.createStream("prepare");
-  backend.copy(*stream, memory.get(), table.data(), bytes);
-  backend.synchronize(*stream);
-  return memory;
+  return table;
 }
 
 std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& context) {
@@ -145,16 +149,20 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& cont
   SgdTiling tiling{update.w.count(), wide ? lanes : 1, 1};
   tiling.blocks = static_cast<int>(std::min<int64_t>(
       tiling.tiles(), int64_t{blocksPerMultiprocessor} * traitsOf(context).multiprocessors));
+  const float* trust = update.trust == nullptr ? nullptr : update.trust->as<float>();
+  const auto kernel = trust == nullptr
+                          ? LoadedKernel(wide ? sgdKernel<lanes, false> : sgdKernel<1, false>)
+                          : LoadedKernel(wide ? sgdKernel<lanes, true> : sgdKernel<1, true>);
   return makeKernel(
-      [tiling, tensors, kernel = LoadedKernel(wide ? sgdKernel<lanes> : sgdKernel<1>),
+      [tiling, tensors, kernel, trust,
        rule = Rule{update.velocity, update.nesterov, update.momentum},
-       segments = upload(update.segments, context.backend),
+       segments = upload(tableOf(update.segments), context.backend),
        segmentCount = static_cast<int>(update.segments.size()),
        schedule = update.schedule.as<float>(), finite = update.finite.as<float>(),
        tally = context.backend.allocate(sizeof(Tally), MemoryKind::device)](Stream& stream) {
         launch(kernel, dim3(static_cast<unsigned>(tiling.blocks)), dim3(SgdTiling::threads), 0,
                stream, tiling, rule, tensors, static_cast<const SegmentEnd*>(segments.get()),
-               segmentCount, schedule, finite, static_cast<Tally*>(tally.get()));
+               segmentCount, schedule, trust, finite, static_cast<Tally*>(tally.get()));
       });
 }
 

@@ -264,7 +264,7 @@ const KernelTable& cudaKernels() {
     KernelTable all;
     for (const KernelTable* table :
          {&convKernels(), &batchNormKernels(), &batchNormBackwardKernels(), &poolKernels(),
-          &elementwiseKernels(), &linearKernels(), &lossKernels(), &sgdKernels(),
+          &elementwiseKernels(), &linearKernels(), &lossKernels(), &normsKernels(), &sgdKernels(), &larsKernels(),
           &collectiveKernels()}) {
       all.insert(table->begin(), table->end());
     }

@@ -17,6 +17,8 @@ const KernelTable& batchNormBackwardKernels() { return noKernels(); }
 const KernelTable& poolKernels() { return noKernels(); }
 const KernelTable& linearKernels() { return noKernels(); }
 const KernelTable& lossKernels() { return noKernels(); }
+const KernelTable& normsKernels() { return noKernels(); }
 const KernelTable& sgdKernels() { return noKernels(); }
+const KernelTable& larsKernels() { return noKernels(); }
 
 }  // namespace onehour::cuda

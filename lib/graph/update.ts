@@ -1,0 +1,126 @@
+// What follows back-propagation in a step: the gradients' sums over the ranks, their norms, the update.
+import { allReduceOp } from "../ops/collective.js";
+import { copyOp, scaleOp } from "../ops/elementwise.js";
+import { clipNorm, norms } from "../ops/norms.js";
+import type { CompiledModel, Settings, Update } from "./compile.js";
+import { elementBytes, type Graph, Storage, type Value } from "./graph.js";
+import type { Layout } from "./layout.js";
+import { insertAfterWriters } from "./overlap.js";
+import { type Built, METRICS_BYTES, type Parameter } from "./step.js";
+
+/** A range of an arena in which parameters lie alike, by bytes of f32, as one tensor. */
+function flat(
+  g: Graph,
+  arena: "param" | "grad" | "state" | "weight",
+  offset: number,
+  bytes: number,
+): Value {
+  const count = bytes / elementBytes.f32;
+  const dtype = arena === "weight" ? "bf16" : "f32";
+  const at = (offset * elementBytes[dtype]) / elementBytes.f32;
+  return g.leaf([count], dtype, new Storage(count * elementBytes[dtype], arena, at));
+}
+
+/** Sums each bucket over the ranks where it is complete; the metrics travel behind the last one. */
+function reduceBuckets(
+  { g, metrics }: Built,
+  gradients: { parameter: Parameter; dw: Value }[],
+  { buckets, parameterBytes }: Layout,
+): void {
+  buckets.forEach(({ offset, bytes, parameters }, i) => {
+    const last = i === buckets.length - 1;
+    const end = last ? parameterBytes + METRICS_BYTES : offset + bytes;
+    const names = new Set(parameters);
+    const written = gradients
+      .filter(({ parameter }) => names.has(parameter.declaration.name))
+      .map(({ dw }) => dw);
+    g.within(`bucket ${i}`, () => {
+      const x = flat(g, "grad", offset, end - offset);
+      g.apply(allReduceOp, { x }, { communicator: "gradients" }, { stream: "comm" });
+    });
+    const node = g.nodes.pop()!;
+    insertAfterWriters(g, node, last ? [...written, metrics] : written);
+  });
+}
+
+/** Elements of each parameter, with its padding. */
+function lengthsOf({ parameters, parameterBytes }: Layout): number[] {
+  return parameters.map(({ offset }, i) => {
+    const end = parameters[i + 1]?.offset ?? parameterBytes;
+    return (end - offset) / elementBytes.f32;
+  });
+}
+
+/**
+ * The norms of all tensors once the whole gradient is there, limited where that is asked for. They lie
+ * in the output slot, where a bucket's can be taken out of them.
+ */
+function takeNorms(g: Graph, layout: Layout, limit: number | undefined): Storage {
+  const lengths = lengthsOf(layout);
+  const storage = g.reserve("output", 3 * lengths.length * elementBytes.f32);
+  g.within("norms", () => {
+    const gradient = flat(g, "grad", 0, layout.parameterBytes);
+    const rows = norms(flat(g, "param", 0, layout.parameterBytes), gradient, lengths, storage);
+    if (limit !== undefined) clipNorm(gradient, rows, limit);
+  });
+  return storage;
+}
+
+/** Adds the all-reduce of the buckets, the update after back-propagation, and the step's results. */
+export function addUpdate(
+  built: Built,
+  gradients: { parameter: Parameter; dw: Value }[],
+  layout: Layout,
+  { accumulate: a, workers: k, precision }: Settings,
+  { optimizer, clipNorm: limit }: Update,
+): CompiledModel["output"] {
+  const { g, metrics, schedule } = built;
+  if (k > 1) reduceBuckets(built, gradients, layout);
+
+  const outputMetrics = g.reserve("output", METRICS_BYTES);
+  const finite = g.reserve("output", layout.buckets.length * elementBytes.f32);
+  const wantsNorms = optimizer.needsNorms || limit !== undefined;
+  const rows = wantsNorms ? takeNorms(g, layout, limit) : undefined;
+  const lengths = lengthsOf(layout);
+  let first = 0;
+  layout.buckets.forEach(({ offset, bytes, parameters }, i) => {
+    const count = parameters.length;
+    const from = first;
+    first += count;
+    const tensors = layout.parameters
+      .slice(from, first)
+      .map(({ role }, j) => ({ length: lengths[from + j]!, role }));
+    const rowBytes = 3 * elementBytes.f32;
+    const own = rows && new Storage(count * rowBytes, "output", rows.offset + from * rowBytes);
+    const part = (arena: "param" | "grad" | "state" | "weight") => flat(g, arena, offset, bytes);
+    const copy = precision === "bf16";
+    g.within(`bucket ${i}`, () =>
+      optimizer.update({
+        w: part("param"),
+        g: part("grad"),
+        v: part("state"),
+        schedule,
+        tensors,
+        norms: own && g.leaf([count, 3], "f32", own),
+        writes: {
+          zero: a > 1,
+          copy,
+          into: {
+            finite: new Storage(elementBytes.f32, "output", finite.offset + i * elementBytes.f32),
+            ...(copy ? { copy: part("weight").storage } : {}),
+          },
+        },
+      }),
+    );
+  });
+  g.within("metrics", () => {
+    const types = { V: "f32" as const };
+    g.apply(copyOp, { x: metrics }, {}, { types, into: { y: outputMetrics } });
+    if (a > 1) g.apply(scaleOp, { x: metrics }, { factor: 0 }, { into: { y: metrics.storage } });
+  });
+  const { offset, bytes } = finite;
+  return {
+    metrics: { offset: outputMetrics.offset, bytes: METRICS_BYTES },
+    finite: { offset, bytes },
+  };
+}

@@ -1,0 +1,67 @@
+// Layer-wise adaptive rate scaling: momentum SGD whose rate follows the norms of each tensor.
+import type { Value } from "../../graph/graph.js";
+import { defineOp } from "../../graph/graph.js";
+import { shapeError } from "../../graph/signature.js";
+import { type OptimizerBuilder, type ParameterRange, paperMomentum } from "./optimizer.js";
+import { sgd } from "./sgd.js";
+
+/** η of You et al., section 4.2. */
+const COEFFICIENT = 0.001;
+
+export const larsTrustOp = defineOp<"trust">({
+  name: "lars-trust",
+  signature: "norms:f32[S,3] -> trust:f32[S]",
+  derive: ({ sizes: { S } }, { decays, adapts }) => {
+    for (const list of [decays, adapts] as (readonly number[])[])
+      if (list.length !== S)
+        throw shapeError("lars-trust", `decays and adapts of ${S} tensors`, `${list.length}`);
+  },
+});
+
+/**
+ * What LARS multiplies the rate of each tensor by: τ = c·‖w‖ / (‖g‖ + λ‖w‖), 1 where a norm is 0 and
+ * for tensors that do not adapt.
+ *
+ * @param norms f32 [S, 3], from the op `norms`
+ * @param options c, and of each tensor λ and whether it adapts
+ * @returns f32 [S]
+ */
+export function larsTrust(
+  norms: Value,
+  options: { coefficient: number; tensors: readonly { decay: number; adapts: boolean }[] },
+): Value {
+  const { coefficient, tensors } = options;
+  const decays = tensors.map(({ decay }) => decay);
+  const adapts = tensors.map((tensor) => Number(tensor.adapts));
+  return norms.graph.apply(larsTrustOp, { norms }, { coefficient, decays, adapts }).trust;
+}
+
+/** Batch norm's parameters and biases keep the plain rate, and do not decay. */
+const adapts = ({ role }: ParameterRange["tensors"][number]) =>
+  role === "convolution" || role === "linear";
+
+/**
+ * v ← m·v + η·τ·(g + λw), w ← w − v.
+ * Source: You, Gitman and Ginsburg, "Large Batch Training of Convolutional Networks", 2017.
+ */
+export const buildLars: OptimizerBuilder = (settings) => {
+  const { momentum, weightDecay } = { ...paperMomentum, ...settings };
+  return {
+    needsNorms: true,
+    update({ w, g, v, schedule, tensors, norms, writes }) {
+      const decayOf = (tensor: (typeof tensors)[number]) => (adapts(tensor) ? weightDecay : 0);
+      const trust = larsTrust(norms!, {
+        coefficient: COEFFICIENT,
+        tensors: tensors.map((tensor) => ({ decay: decayOf(tensor), adapts: adapts(tensor) })),
+      });
+      const segments = tensors.map((tensor) => ({
+        length: tensor.length,
+        decay: decayOf(tensor),
+      }));
+      sgd(
+        { w, g, v, schedule, trust },
+        { form: "velocity", nesterov: false, momentum, segments, ...writes },
+      );
+    },
+  };
+};

@@ -1,0 +1,120 @@
+// The operands of norms and of what follows from them, checked: what every backend reads from the
+// instruction.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "check.h"
+
+namespace onehour {
+
+// Elements of a tensor that are summed by themselves: the sums depend on nothing else, so that they
+// have the same bits for any number of threads or blocks.
+struct NormTile {
+  static constexpr int64_t elements = 8192;
+  int64_t begin, end;
+};
+
+struct Norms {
+  const Operand& w;
+  const Operand& g;
+  const Operand& norms;          // of each tensor Σw², Σg² and how many elements are not finite
+  std::vector<NormTile> tiles;   // of all tensors
+  std::vector<int32_t> tensors;  // the first tile of each, and the number of tiles
+};
+
+inline Norms normsOf(const Instruction& instruction) {
+  const Operand& w = expect(instruction, instruction.input("w"), DataType::f32, {-1});
+  const std::vector<int64_t> lengths = instruction.integers("lengths");
+  Norms result{.w = w,
+               .g = expect(instruction, instruction.input("g"), DataType::f32, w.shape),
+               .norms = expect(instruction, instruction.output("norms"), DataType::f32,
+                               {static_cast<int64_t>(lengths.size()), 3}),
+               .tiles = {},
+               .tensors = {}};
+  const auto refuse = [&] {
+    throw Error("ERR_SHAPE", "onehour",
+                "[norms] expected lengths of at least 1 that sum to " + std::to_string(w.count()) +
+                    ", got " + std::string(instruction.word("lengths").substr(0, 80)));
+  };
+  int64_t at = 0;
+  for (const int64_t length : lengths) {
+    if (length < 1 || length > w.count() - at) refuse();
+    result.tensors.push_back(static_cast<int32_t>(result.tiles.size()));
+    const int64_t end = at + length;
+    for (; at < end; at = result.tiles.back().end) {
+      result.tiles.push_back({at, std::min(end, at + NormTile::elements)});
+    }
+  }
+  if (at != w.count()) refuse();
+  result.tensors.push_back(static_cast<int32_t>(result.tiles.size()));
+  return result;
+}
+
+// Scales g in place, and its norms with it.
+struct ClipNorm {
+  const Operand& g;
+  const Operand& norms;
+  double limit;
+};
+
+inline ClipNorm clipNormOf(const Instruction& instruction) {
+  const Operand& g = expect(instruction, instruction.input("g"), DataType::f32, {-1});
+  const Operand& norms = expect(instruction, instruction.input("norms"), DataType::f32, {-1, 3});
+  for (const Operand* operand : {&g, &norms}) {
+    if (instruction.output(operand->name).data == operand->data) continue;
+    throw Error("ERR_SHAPE", "onehour",
+                "[clip-norm] expected " + operand->name +
+                    " to be scaled in place, got an output at another address");
+  }
+  const double limit = instruction.number("limit");
+  if (!(limit > 0)) {
+    throw Error(
+        "ERR_KERNEL", "onehour",
+        "[clip-norm] expected a limit above 0, got " + std::string(instruction.word("limit")));
+  }
+  return {g, norms, limit};
+}
+
+// What PyTorch's clip_grad_norm_ adds to the norm.
+constexpr double clipEpsilon = 1e-6;
+
+// λ of a tensor, and whether its rate follows its norms.
+struct LarsTensor {
+  float decay;
+  bool adapts;
+};
+
+struct LarsTrust {
+  const Operand& norms;
+  const Operand& trust;
+  double coefficient;
+  std::vector<LarsTensor> tensors;
+};
+
+inline LarsTrust larsTrustOf(const Instruction& instruction) {
+  const Operand& norms = expect(instruction, instruction.input("norms"), DataType::f32, {-1, 3});
+  LarsTrust result{
+      .norms = norms,
+      .trust = expect(instruction, instruction.output("trust"), DataType::f32, {norms.shape[0]}),
+      .coefficient = instruction.number("coefficient"),
+      .tensors = {}};
+  const std::vector<double> decays = instruction.numbers("decays");
+  const std::vector<int64_t> adapts = instruction.integers("adapts");
+  const auto count = static_cast<size_t>(norms.shape[0]);
+  if (decays.size() != count || adapts.size() != count) {
+    throw Error("ERR_SHAPE", "onehour",
+                "[lars-trust] expected decays and adapts of " + std::to_string(count) +
+                    " tensors, got " + std::to_string(decays.size()) + " and " +
+                    std::to_string(adapts.size()));
+  }
+  for (size_t i = 0; i < count; ++i) {
+    result.tensors.push_back({static_cast<float>(decays[i]), adapts[i] != 0});
+  }
+  return result;
+}
+
+}  // namespace onehour
