@@ -1,11 +1,12 @@
 // Build, run and read back a small graph in one call, for scripts and tests.
 import type { Device, NativeCommunicator } from "../device/device.js";
 import { OnehourError } from "../errors.js";
+import { emit } from "./emit.js";
 import { fuse, prune } from "./fuse.js";
 import { type ArenaName, float32FromBf16, Graph, Value } from "./graph.js";
 import { synchronize } from "./overlap.js";
 import { plan } from "./plan.js";
-import { type Arena, emit, print } from "./program.js";
+import { type Arena, print } from "./program.js";
 
 /** f32 and bf16 (converted, exactly) as Float32Array, i32, u8; f16 as its bits. */
 export type TensorData = Float32Array | Int32Array | Uint8Array | Uint16Array;

@@ -1,7 +1,7 @@
 // The op graph: values, nodes in execution order, and the description of an op (signature and rules).
 import { OnehourError } from "../errors.js";
 import { type ConstantData, constantType, requireElements } from "./constant.js";
-import type { Instruction } from "./program.js";
+import type { ArenaName, Instruction, StreamName } from "./program.js";
 import {
   type Attributes,
   inferTypes,
@@ -17,14 +17,9 @@ import {
   type TensorType,
 } from "./tensor.js";
 
+export type { ArenaName, StreamName } from "./program.js";
 export type { Attribute, Attributes, Bindings } from "./signature.js";
 export * from "./tensor.js";
-
-/** Storage classes of a program; `temp` is planned, the others are laid out by who compiles. */
-export type ArenaName = "param" | "weight" | "grad" | "state" | "input" | "output" | "temp";
-
-/** In-order queues of a program. */
-export type StreamName = "compute" | "comm" | "statistics";
 
 /** Bytes that a value lies in. Values share it where an op overwrites its input. */
 export class Storage {

@@ -1,8 +1,11 @@
-// Program text: steps and a plan to instructions, and these to lines.
-import type { ArenaName, Attribute, DataType, Storage, StreamName, Value } from "./graph.js";
-import type { Step } from "./overlap.js";
-import type { Plan } from "./plan.js";
-import { operandNames } from "./signature.js";
+// A program: arenas, instructions and their operands, and the text that the native core loads.
+import type { DataType } from "./tensor.js";
+
+/** Storage classes of a program; `temp` is planned, the others are laid out by who compiles. */
+export type ArenaName = "param" | "weight" | "grad" | "state" | "input" | "output" | "temp";
+
+/** In-order queues of a program. */
+export type StreamName = "compute" | "comm" | "statistics";
 
 export interface Operand {
   name: string;
@@ -36,56 +39,6 @@ export interface Program {
 }
 
 const HEADER = "onehour-program 1";
-
-function attributeText(value: Attribute): string {
-  return typeof value === "object" ? value.join(",") : String(value);
-}
-
-/** The instructions of a program: every value resolved to its bytes. */
-export function emit(
-  name: string,
-  steps: readonly Step[],
-  plan: Pick<Plan, "offsets" | "bytes">,
-  arenas: readonly Arena[],
-): Program {
-  const offsetOf = (storage: Storage) =>
-    storage.arena === "temp" ? plan.offsets.get(storage)! : storage.offset;
-  const operands = (names: string[], values: Record<string, Value>): Operand[] =>
-    names.flatMap((operand) => {
-      const value = values[operand];
-      if (value === undefined) return [];
-      const { dtype, shape, storage } = value;
-      const { arena } = storage;
-      return [{ name: operand, arena, offset: offsetOf(storage), dtype, shape: [...shape] }];
-    });
-  return {
-    name,
-    arenas: [...arenas, { name: "temp", bytes: plan.bytes, slots: 1 }],
-    instructions: steps.map((step) => {
-      if (step.kind !== "node")
-        return {
-          stream: step.stream,
-          op: step.kind,
-          attributes: { event: String(step.event) },
-          inputs: [],
-          outputs: [],
-          comment: "",
-        };
-      const { op, stream, attributes, inputs, outputs, label } = step.node;
-      const names = operandNames(op);
-      return {
-        stream,
-        op: op.name,
-        attributes: Object.fromEntries(
-          Object.entries(attributes).map(([key, value]) => [key, attributeText(value)]),
-        ),
-        inputs: operands(names.inputs, inputs),
-        outputs: operands(names.outputs, outputs),
-        comment: label,
-      };
-    }),
-  };
-}
 
 function operandText({ name, arena, offset, dtype, shape }: Operand): string {
   return `${name}=${arena}+${offset}:${dtype}[${shape.join(",")}]`;

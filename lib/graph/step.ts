@@ -5,7 +5,7 @@ import type { Declaration, Model, Network, ParameterRole } from "../models/model
 import { normalizeInput } from "../ops/elementwise.js";
 import { softmaxCrossEntropy } from "../ops/loss.js";
 import { gradient } from "./autodiff.js";
-import type { CompiledModel, Settings } from "./compile.js";
+import type { CompiledModel, Settings } from "./compiled.js";
 import {
   align,
   type DataType,

@@ -2,7 +2,7 @@
 import { allReduceOp } from "../ops/collective.js";
 import { copyOp, scaleOp } from "../ops/elementwise.js";
 import { clipNorm, norms } from "../ops/norms.js";
-import type { CompiledModel, Settings, Update } from "./compile.js";
+import type { CompiledModel, Settings, Update } from "./compiled.js";
 import { elementBytes, type Graph, Storage, type Value } from "./graph.js";
 import type { Layout } from "./layout.js";
 import { insertAfterWriters } from "./overlap.js";

@@ -8,7 +8,7 @@ import { connect, type World } from "../ranks/connect.js";
 import { introduce } from "../ranks/introduce.js";
 import { median, norm, relativeError } from "./compare.js";
 import { errorScale, TestNetwork } from "./network.js";
-import type { Check } from "./report.js";
+import type { Check } from "./part-result.js";
 
 /** What the part tells its ranks. */
 export interface RankSettings {

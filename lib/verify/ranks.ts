@@ -2,8 +2,9 @@
 // norm against that of one rank, a rank that is killed, and one that does not come.
 import { fileURLToPath } from "node:url";
 import { launch } from "../ranks/launch.js";
+import type { Check } from "./part-result.js";
 import type { RankSettings } from "./rank.js";
-import { type Check, type Report, runPart } from "./report.js";
+import { type Report, runPart } from "./report.js";
 
 const program = fileURLToPath(new URL("./rank.js", import.meta.url));
 

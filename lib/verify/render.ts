@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { median } from "../bench/median.js";
 import type { ContenderResult } from "../bench/throughput.js";
-import type { PartResult } from "./report.js";
+import type { PartResult } from "./part-result.js";
 
 /** A results file, as far as it is rendered; collect.ts writes it. */
 interface Results {

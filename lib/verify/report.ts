@@ -5,6 +5,7 @@ import { dirname } from "node:path";
 import { defaultThreads } from "../device/cores.js";
 import type { Device } from "../device/device.js";
 import { openBackend } from "../device/open.js";
+import type { PartResult } from "./part-result.js";
 import { writeResults, writeWhole } from "./results.js";
 
 /** What scripts/verify-gpu hands to a part, as JSON in its only argument. */
@@ -19,35 +20,6 @@ export interface Settings {
   seconds: number;
   /** Only this much of the ops, for compute-sanitizer: each op's program in memory of its own. */
   sanitizing?: "memory" | "races";
-}
-
-/** One comparison or measurement with a limit. */
-export interface Check {
-  name: string;
-  ok: boolean;
-  /** What was found and what is allowed. */
-  detail: string;
-}
-
-/** A part's JSON file. */
-export interface PartResult {
-  part: string;
-  device: string;
-  /** The device's own name. */
-  deviceName?: string;
-  ok: boolean;
-  /** Whether the part came to its end. */
-  complete: boolean;
-  seconds: number;
-  checks: number;
-  /** The first hundred; all of them would only be long. */
-  failures: Check[];
-  /** What was left out, and why. */
-  skipped: string[];
-  /** What a person reads. */
-  notes: string[];
-  /** Figures for docs and later comparisons. */
-  data: Record<string, unknown>;
 }
 
 const failuresKept = 100;

@@ -4,8 +4,8 @@ import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "
 import { join } from "node:path";
 import { table } from "../bench/table.js";
 import { queryGpu } from "./nvidia-smi.js";
+import type { PartResult } from "./part-result.js";
 import { describeSearches, readPlans, readSearches } from "./plans.js";
-import type { PartResult } from "./report.js";
 
 /** What scripts/verify-gpu tells of a verification, as run.json in the folder of its parts' files. */
 interface Run {

@@ -2,9 +2,10 @@
 // they were written, and no stream touches bytes that another may be using.
 import { describe, expect, it } from "vitest";
 import { lower } from "../../lib/graph/compile.js";
+import { emit } from "../../lib/graph/emit.js";
 import { operandBytes, parse } from "../../lib/graph/parse.js";
 import { plan } from "../../lib/graph/plan.js";
-import { emit, type Program, print } from "../../lib/graph/program.js";
+import { type Program, print } from "../../lib/graph/program.js";
 import { models } from "../../lib/models/models.js";
 import { compileFor, modelOf, optionsFor, update } from "./options.js";
 import { type Replay, replay, Symbols } from "./replay.js";

@@ -28,8 +28,8 @@ import { describeState, GpuWatch } from "../../lib/verify/nvidia-smi.js";
 import type { OpCase } from "../../lib/verify/op-case.js";
 import { opCases } from "../../lib/verify/op-cases.js";
 import { checkOps, type OpFinding } from "../../lib/verify/op-check.js";
+import type { PartResult } from "../../lib/verify/part-result.js";
 import { place, strayWrite } from "../../lib/verify/placement.js";
-import type { PartResult } from "../../lib/verify/report.js";
 import { device } from "../support/device.js";
 
 const script = fileURLToPath(new URL("../../scripts/verify-gpu", import.meta.url));

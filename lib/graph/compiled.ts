@@ -1,0 +1,71 @@
+// What is compiled: what programs are asked to compute, and what comes with them.
+import type { Optimizer } from "../ops/optimizers/optimizer.js";
+import type { Bucket, Slice, TensorLayout } from "./layout.js";
+
+/** What convolutions and products compute in; all else is f32 but for bf16's activations. */
+export type Precision = "fp32" | "tf32" | "bf16";
+
+/** What a backend offers: a `Device`, or what is known of one. */
+export interface Target {
+  /** Ops that it has kernels for; they decide the fusions. */
+  readonly operations: ReadonlySet<string>;
+  readonly properties: {
+    /** Image channels are zero-padded to a multiple of this. */
+    readonly channelMultiple: number;
+  };
+}
+
+/** What the programs compute, for which device. */
+export interface CompileOptions {
+  device: Target;
+  /** Pixels of the images. */
+  image: { height: number; width: number };
+  /** Per image channel, for pixels in [0, 1]. */
+  mean: readonly number[];
+  std: readonly number[];
+  /** n: images per worker and micro-batch. */
+  batch: number;
+  /** a: micro-batches per step; 1. */
+  accumulate?: number;
+  /** k; 1. */
+  workers?: number;
+  /** fp32 unless given. */
+  precision?: Precision;
+  /** Ranks that share batch-norm statistics; 1: each has its own. */
+  syncBatchNorm?: number;
+  /** Batches whose mean statistics the program `statistics` gives; 0: there is no such program. */
+  preciseBatchNorm?: number;
+  /** Share of the target that all classes get alike; 0. */
+  labelSmoothing?: number;
+  /** Steps in flight: copies of the input and output arenas; 2. */
+  slots?: number;
+}
+
+/** Options in which nothing is left to choose. */
+export type Settings = Required<CompileOptions>;
+
+/** How a training step changes the parameters. */
+export interface Update {
+  optimizer: Optimizer;
+  /** The mean gradient's norm is limited to this, by scaling all of it. */
+  clipNorm?: number | undefined;
+}
+
+export interface CompiledModel {
+  programs: { name: string; text: string }[];
+  /** In the order of the arenas; `offset` is in `param`, and alike in `grad` and `state` (momentum). */
+  parameters: TensorLayout[];
+  /** Running statistics; `offset` is in `state`. */
+  statistics: TensorLayout[];
+  /** Ranges in an input slot. */
+  input: { images: Slice; flips: Slice; labels: Slice; schedule: Slice };
+  /** Ranges in an output slot; `finite` has a number a bucket. */
+  output: { metrics: Slice; finite: Slice };
+  /** Momentum is `state` from 0 to here; nowhere, where nothing is trained. */
+  momentum: { bytes: number };
+  /** Ranges of the `grad` arena that are all-reduced and updated together. */
+  buckets: Bucket[];
+  memory: { arenas: Record<string, number>; temporaryLowerBound: number };
+  /** sha256 of the texts; equal on all ranks of a run. */
+  hash: string;
+}
