@@ -1,6 +1,7 @@
 // What the table's rows make of a recipe: its types, the check of each field, and the defaults.
 import type { z } from "zod";
 import { OnehourError } from "../errors.js";
+import type { MomentumRule } from "../ops/optimizers/optimizer.js";
 import { shown } from "../text/words.js";
 import { meaning } from "./meant.js";
 import { defaultOf, type FieldName, rows, type Table, table } from "./table.js";
@@ -13,7 +14,9 @@ type Given<T> = { [F in keyof T]-?: Exclude<T[F], undefined> };
 type WithDefault = {
   [F in FieldName]: undefined extends z.output<Table[F]["schema"]> ? never : F;
 }[FieldName];
-type Chosen = "model" | "workers" | "accumulate" | "epochs" | "milestones" | "precision";
+type Chosen =
+  | ("model" | "workers" | "accumulate" | "epochs" | "milestones" | "precision")
+  | keyof MomentumRule;
 
 /** A recipe with the defaults that need neither data nor device filled in. */
 export type PartialRecipe = Given<Pick<RecipeInput, WithDefault>> &

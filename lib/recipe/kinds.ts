@@ -37,6 +37,10 @@ export const text = z
 /** Numbers of 0 or more. */
 export const epochList = z.array(notNegative, expected("epochs as numbers"));
 
+/** One of a table's keys. */
+export const keyOf = <T extends object>(table: T) =>
+  oneOf(Object.keys(table) as [keyof T & string, ...(keyof T & string)[]]);
+
 export const oneOf = <const T extends readonly [string, ...string[]]>(values: T) =>
   z.enum(values, {
     error: ({ input }) => `expected ${values.join(", ")}; got ${shown(input)}`,

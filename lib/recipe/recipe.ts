@@ -9,6 +9,7 @@ import { defaultMilestones, stepsOf } from "../schedules/schedule.js";
 import { plural } from "../text/words.js";
 import { type PartialRecipe, type Recipe, type RecipeInput, refuse } from "./fields.js";
 import { microBatches } from "./minibatch.js";
+import { followingOptimizer, momentumOf } from "./momentum.js";
 import { setting } from "./voice.js";
 
 /** Milestones in the order that they are kept in. */
@@ -33,7 +34,8 @@ export function choosePrecision(
 
 /**
  * A recipe with some fields changed. Default milestones go with the epochs: where only these are
- * changed, milestones that were the defaults before are left to be chosen again. Of `accumulate` and
+ * changed, milestones that were the defaults before are left to be chosen again; so does what followed
+ * from the optimiser. Of `accumulate` and
  * `minibatch`, which name the same, the change counts.
  */
 export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): RecipeInput {
@@ -42,6 +44,8 @@ export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): Recip
     recipe.epochs !== undefined &&
     JSON.stringify(recipe.milestones) === JSON.stringify(defaultMilestones(recipe.epochs));
   if (isDefault && changes.epochs !== undefined) delete kept.milestones;
+  const isOther = changes.optimizer !== undefined && changes.optimizer !== recipe.optimizer;
+  for (const name of isOther ? followingOptimizer(recipe) : []) delete kept[name];
   if (changes.minibatch !== undefined) delete kept.accumulate;
   if (changes.accumulate !== undefined) delete kept.minibatch;
   return { ...kept, ...changes };
@@ -56,6 +60,7 @@ export interface Surroundings {
 export function requirePossible(recipe: PartialRecipe, { device }: Surroundings): void {
   const { model, workers = 1, syncBatchNorm: group, epochs } = recipe;
   if (model !== undefined) requireModel(model);
+  momentumOf(recipe);
   choosePrecision(recipe.precision, device);
   if (group > 0 && workers % group !== 0) {
     throw refuse(
@@ -141,6 +146,7 @@ export function resolveRecipe(
 
   return {
     ...kept,
+    ...momentumOf(recipe),
     dataset: dataset.name,
     model,
     workers,

@@ -1,7 +1,18 @@
 // The fields of a recipe, a row each: what follows from a field (its check, default, flag, help,
 // documentation and what may change on resume) follows from its row.
 import type { z } from "zod";
-import { epochList, flag, fraction, notNegative, oneOf, positive, text, whole } from "./kinds.js";
+import { optimizers } from "../ops/optimizers/index.js";
+import {
+  epochList,
+  flag,
+  fraction,
+  keyOf,
+  notNegative,
+  oneOf,
+  positive,
+  text,
+  whole,
+} from "./kinds.js";
 
 /** Headings of `onehour train --help` and of the documentation, in their order. */
 export const groups = [
@@ -169,32 +180,50 @@ export const table = {
     alias: "lr-milestones decay-milestones decay-epochs lr-steps lr-step-size step-size lr-drop",
   }),
 
+  optimizer: field(keyOf(optimizers).default("sgd"), {
+    group: "Optimizer",
+    flag: "--optimizer",
+    help: "stochastic gradient descent, or with rates by the norms of each tensor (LARS)",
+    alias: "opt optim optimiser",
+  }),
   momentum: field(fraction.default(0.9), {
     group: "Optimizer",
     flag: "--momentum <m>",
     help: "of stochastic gradient descent",
     alias: "beta mu beta1",
   }),
-  momentumForm: field(oneOf(["gradient", "velocity"]).default("gradient"), {
+  momentumForm: field(oneOf(["gradient", "velocity"]).optional(), {
     group: "Optimizer",
     flag: "--momentum-form",
     help: "what the momentum adds up: u ← m·u + g, or v ← m·v + η·g",
+    otherwise: "gradient; velocity with lars",
   }),
-  momentumCorrection: field(flag.default(true), {
+  momentumCorrection: field(flag.optional(), {
     group: "Optimizer",
     flag: "--no-momentum-correction",
     help: "the velocity form's correction when the rate changes (the paper's remark 2)",
+    otherwise: "true; false with lars",
   }),
-  nesterov: field(flag.default(true), {
+  nesterov: field(flag.optional(), {
     group: "Optimizer",
     flag: "--no-nesterov",
     help: "Nesterov's momentum",
+    otherwise: "true; false with lars",
   }),
   weightDecay: field(notNegative.default(1e-4), {
     group: "Optimizer",
     flag: "--weight-decay <λ>",
     help: "on every parameter but batch norm's γ and β",
     alias: "wd l2 decay weight-decay-rate l2-reg",
+  }),
+  clipNorm: field(positive.optional(), {
+    group: "Optimizer",
+    flag: "--clip-norm <c>",
+    help: "scale a step's gradient down to a norm of at most c, over all parameters",
+    otherwise: "no limit",
+    alias:
+      "clip-grad clip-grad-norm max-grad-norm grad-clip grad-clip-norm gradient-clip-val clipnorm " +
+      "global-clipnorm clip",
   }),
   labelSmoothing: field(fraction.default(0), {
     group: "Optimizer",

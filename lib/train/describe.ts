@@ -59,6 +59,15 @@ export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): str
   );
 }
 
+/** What is done with the gradient, where it is more than the paper's SGD. */
+function describeUpdate({ optimizer, momentum, weightDecay, clipNorm }: Recipe): string[] {
+  const rule =
+    optimizer === "sgd" ? [] : [`${optimizer}, momentum ${momentum}, weight decay ${weightDecay}`];
+  const limit = clipNorm === undefined ? [] : [`gradients scaled to a norm of at most ${clipNorm}`];
+  const parts = [...rule, ...limit];
+  return parts.length === 0 ? [] : [parts.join(", ")];
+}
+
 /** `10 epochs of 468 steps, 4,680 steps`, and what --steps changes of that. */
 export function describeLength(recipe: Recipe, stepsPerEpoch: number): string {
   const { epochs, steps } = recipe;
@@ -133,6 +142,7 @@ export function describeRun(facts: RunFacts): string[] {
       .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`)
       .join(", ")}`,
     describeSchedule(recipe, schedule),
+    ...describeUpdate(recipe),
     describeLength(recipe, sampler.stepsPerEpoch) +
       (sampler.remainder === 0
         ? ""

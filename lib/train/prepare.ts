@@ -48,7 +48,7 @@ export function compileRecipe(
       syncBatchNorm: syncBatchNorm === 0 ? 1 : syncBatchNorm < 0 ? workers : syncBatchNorm,
       slots: slotsFor(ahead),
     },
-    { optimizer: optimizers.sgd(recipe) },
+    { optimizer: optimizers[recipe.optimizer](recipe), clipNorm: recipe.clipNorm },
   );
 }
 

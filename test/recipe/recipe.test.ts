@@ -54,6 +54,37 @@ test("default milestones go with the epochs that override a recipe's, others sta
   expect(overrideRecipe(own, { epochs: 3 })).toEqual({ epochs: 3, milestones: [1] });
 });
 
+test("an optimiser's own rule of momentum is what the resolved recipe says", () => {
+  const lars = resolve({ optimizer: "lars", clipNorm: 2 });
+  const rule = { momentumForm: "velocity", momentumCorrection: false, nesterov: false };
+  expect(lars).toMatchObject({ optimizer: "lars", clipNorm: 2, momentum: 0.9, ...rule });
+  expect(resolve(JSON.parse(JSON.stringify(lars)))).toEqual(lars);
+  expect(resolve({ optimizer: "lars", nesterov: false, momentumForm: "velocity" })).toMatchObject(
+    rule,
+  );
+  for (const [field, value] of [
+    ["nesterov", true],
+    ["momentumForm", "gradient"],
+    ["momentumCorrection", true],
+  ] as const)
+    expect(() => resolve({ optimizer: "lars", [field]: value })).toThrow(
+      new RegExp(`^${field}: lars has a rule of its own, ${field}: .*; leave it out`),
+    );
+});
+
+test("what followed from an optimiser goes with it, what was chosen stays", () => {
+  const [sgd, lars] = [resolve({}), resolve({ optimizer: "lars" })];
+  expect(resolve(overrideRecipe(sgd, { optimizer: "lars" }))).toEqual(lars);
+  expect(resolve(overrideRecipe(lars, { optimizer: "sgd" }))).toEqual(sgd);
+  const plain = overrideRecipe({ nesterov: false }, { optimizer: "sgd" });
+  expect(resolve(plain).nesterov).toBe(false);
+  expect(() => resolve(overrideRecipe(sgd, { optimizer: "lars", nesterov: true }))).toThrow(
+    /^nesterov: lars/,
+  );
+  const chosen = overrideRecipe(resolve({ momentumForm: "velocity" }), { optimizer: "sgd" });
+  expect(resolve(chosen).momentumForm).toBe("velocity");
+});
+
 test("a minibatch is kept as the micro-batches that make it up", () => {
   const kept = resolve({ workers: 2, batch: 8, minibatch: 64 });
   expect(kept).toMatchObject({ workers: 2, accumulate: 4, batch: 8 });
@@ -77,6 +108,9 @@ test.each<[RecipeInput, RegExp]>([
   [{ warmupEpochs: -1 }, /--warmup-epochs/],
   [{ warmup: "linear" as never }, /--warmup: expected gradual, constant, none; got "linear"/],
   [{ momentumForm: "u" as never }, /--momentum-form/],
+  [{ optimizer: "adam" as never }, /--optimizer: expected sgd, lars; got "adam"/],
+  [{ clipNorm: 0 }, /--clip-norm: expected a number above 0, got 0/],
+  [{ optimizer: "lars", nesterov: true }, /--nesterov: .*leave it out, or take --optimizer sgd/],
   [{ syncBatchNorm: -2 }, /--sync-bn/],
   [{ syncBatchNorm: 2 }, /--sync-bn: there is one worker only; try --workers 2/],
   [{ workers: 4, batch: 4, syncBatchNorm: 3 }, /--sync-bn: 4 workers.*groups of 3/],

@@ -2,7 +2,7 @@
 import type { Value } from "../../graph/graph.js";
 import { defineOp } from "../../graph/graph.js";
 import { shapeError } from "../../graph/signature.js";
-import { type OptimizerBuilder, type ParameterRange, paperMomentum } from "./optimizer.js";
+import { optimizerBuilder, type ParameterRange } from "./optimizer.js";
 import { sgd } from "./sgd.js";
 
 /** η of You et al., section 4.2. */
@@ -40,28 +40,22 @@ export function larsTrust(
 const adapts = ({ role }: ParameterRange["tensors"][number]) =>
   role === "convolution" || role === "linear";
 
+const rule = { momentumForm: "velocity", momentumCorrection: false, nesterov: false } as const;
+
 /**
  * v ← m·v + η·τ·(g + λw), w ← w − v.
  * Source: You, Gitman and Ginsburg, "Large Batch Training of Convolutional Networks", 2017.
  */
-export const buildLars: OptimizerBuilder = (settings) => {
-  const { momentum, weightDecay } = { ...paperMomentum, ...settings };
-  return {
-    needsNorms: true,
-    update({ w, g, v, schedule, tensors, norms, writes }) {
-      const decayOf = (tensor: (typeof tensors)[number]) => (adapts(tensor) ? weightDecay : 0);
-      const trust = larsTrust(norms!, {
-        coefficient: COEFFICIENT,
-        tensors: tensors.map((tensor) => ({ decay: decayOf(tensor), adapts: adapts(tensor) })),
-      });
-      const segments = tensors.map((tensor) => ({
-        length: tensor.length,
-        decay: decayOf(tensor),
-      }));
-      sgd(
-        { w, g, v, schedule, trust },
-        { form: "velocity", nesterov: false, momentum, segments, ...writes },
-      );
-    },
-  };
-};
+export const buildLars = optimizerBuilder(rule, ({ momentum, weightDecay }) => ({
+  needsNorms: true,
+  update({ w, g, v, schedule, tensors, norms, writes }) {
+    const segments = tensors.map((tensor) => ({
+      length: tensor.length,
+      decay: adapts(tensor) ? weightDecay : 0,
+      adapts: adapts(tensor),
+    }));
+    const trust = larsTrust(norms!, { coefficient: COEFFICIENT, tensors: segments });
+    const { momentumForm: form, nesterov } = rule;
+    sgd({ w, g, v, schedule, trust }, { form, nesterov, momentum, segments, ...writes });
+  },
+}));

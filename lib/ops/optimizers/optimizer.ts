@@ -52,5 +52,26 @@ export const paperMomentum: MomentumSettings = {
   weightDecay: 1e-4,
 };
 
-/** Builds an optimiser, with the paper's settings where none are given. */
-export type OptimizerBuilder = (settings?: Partial<MomentumSettings>) => Optimizer;
+/** How the momentum is kept: fields of a recipe that an optimiser may leave no choice in. */
+export interface MomentumRule {
+  momentumForm: MomentumSettings["momentumForm"];
+  /** Whether c of the velocity form is η_t/η_{t−1}, and not 1 (paper, remark 2). */
+  momentumCorrection: boolean;
+  nesterov: boolean;
+}
+
+export interface OptimizerBuilder {
+  /** Builds an optimiser, with the paper's settings where none are given. */
+  (settings?: Partial<MomentumSettings>): Optimizer;
+  /** The fields that it leaves no choice in, with their values. */
+  readonly fixed: Readonly<Partial<MomentumRule>>;
+}
+
+export function optimizerBuilder(
+  fixed: OptimizerBuilder["fixed"],
+  build: (settings: MomentumSettings) => Optimizer,
+): OptimizerBuilder {
+  const withDefaults = (settings: Partial<MomentumSettings> = {}) =>
+    build({ ...paperMomentum, ...settings });
+  return Object.assign(withDefaults, { fixed });
+}

@@ -2,7 +2,7 @@
 import type { Storage, Value } from "../../graph/graph.js";
 import { defineOp } from "../../graph/graph.js";
 import { shapeError } from "../../graph/signature.js";
-import { type OptimizerBuilder, paperMomentum } from "./optimizer.js";
+import { optimizerBuilder } from "./optimizer.js";
 
 export const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
   name: "sgd",
@@ -69,19 +69,16 @@ export function sgd(
 }
 
 /** SGD with weight decay on all parameters but batch norm's (paper, section 5.1). */
-export const buildSgd: OptimizerBuilder = (settings) => {
-  const { momentum, momentumForm, nesterov, weightDecay } = { ...paperMomentum, ...settings };
-  return {
-    update({ w, g, v, schedule, tensors, writes }) {
-      const segments: { length: number; decay: number }[] = [];
-      for (const { length, role } of tensors) {
-        const decay = role === "gamma" || role === "beta" ? 0 : weightDecay;
-        const previous = segments.at(-1);
-        if (previous?.decay === decay) previous.length += length;
-        else segments.push({ length, decay });
-      }
-      const options = { form: momentumForm, nesterov, momentum, segments };
-      sgd({ w, g, v, schedule }, { ...options, ...writes });
-    },
-  };
-};
+export const buildSgd = optimizerBuilder({}, (settings) => ({
+  update({ w, g, v, schedule, tensors, writes }) {
+    const { momentum, momentumForm: form, nesterov, weightDecay } = settings;
+    const segments: { length: number; decay: number }[] = [];
+    for (const { length, role } of tensors) {
+      const decay = role === "gamma" || role === "beta" ? 0 : weightDecay;
+      const previous = segments.at(-1);
+      if (previous?.decay === decay) previous.length += length;
+      else segments.push({ length, decay });
+    }
+    sgd({ w, g, v, schedule }, { form, nesterov, momentum, segments, ...writes });
+  },
+}));
