@@ -6,6 +6,8 @@ import { expectDevice, openDevice } from "../device/open.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { parse } from "../graph/parse.js";
 import type { Instruction } from "../graph/program.js";
+import { pinModel } from "../models/models.js";
+import { titleOf } from "../modules/pinned.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import type { StepSettings } from "./contender.js";
 import { median } from "./median.js";
@@ -110,7 +112,8 @@ const channelMultiples = { cpu: 1, cuda: 4 };
  *
  * @throws OnehourError of opening a device, compiling or loading
  */
-export async function ops(options: OpsOptions): Promise<OpsResult> {
+export async function ops(asked: OpsOptions): Promise<OpsResult> {
+  const options = { ...asked, model: await pinModel(asked.model) };
   if (options.repeats === 0) return countOps(options);
   const { threads = usableCores() } = options;
   using device = openDevice({ device: options.device ?? "auto", threads });
@@ -180,7 +183,7 @@ export function opsTable({ settings, device, repeats, lines, ops }: OpsResult): 
   if (repeats > 0) sum.milliseconds = total;
   const byOp = [...ops, sum].map((op) => row(op, op.op, String(op.lines)));
   const parts = [
-    `${settings.model}, ${height}×${width}×${channels}, batch ${settings.batch}, ` +
+    `${titleOf(settings.model)}, ${height}×${width}×${channels}, batch ${settings.batch}, ` +
       `${settings.precision}, ${device}\n`,
     repeats > 0
       ? `each instruction by itself, median of ${repeats} repeats\n\n`

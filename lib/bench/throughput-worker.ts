@@ -2,6 +2,7 @@
 import { connect as connectSocket } from "node:net";
 import { createInterface } from "node:readline";
 import { openDevice } from "../device/open.js";
+import { openModel } from "../models/models.js";
 import { connect } from "../ranks/connect.js";
 import type { Round } from "./contender.js";
 import { compileStep, loadStep } from "./step.js";
@@ -10,6 +11,7 @@ import type { WorkerHello, WorkerSettings } from "./workers.js";
 const settings = JSON.parse(process.argv[2]!) as WorkerSettings;
 const world = await connect();
 const device = openDevice({ device: settings.device, threads: settings.threads });
+await openModel(settings.model);
 const compiled = compileStep(settings, device, world.worldSize);
 const executor = await loadStep(
   device,

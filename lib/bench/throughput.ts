@@ -2,6 +2,9 @@
 import { requireThreads, usableCores } from "../device/cores.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice } from "../device/open.js";
+import { UsageError } from "../errors.js";
+import { pinModel } from "../models/models.js";
+import { isModule, titleOf } from "../modules/pinned.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import { plural } from "../text/words.js";
 import type { Contender, StepSettings } from "./contender.js";
@@ -59,7 +62,13 @@ const secondsOfRound = 3;
  * PyTorch.
  */
 export async function throughput(options: ThroughputOptions): Promise<ThroughputResult> {
-  const { counts, settings } = settingsOf(options);
+  const model = await pinModel(options.model);
+  const { counts, settings } = settingsOf({ ...options, model });
+  if (options.against && isModule(model))
+    throw new UsageError(
+      "ERR_ONEHOUR_USAGE",
+      "--against pytorch needs a model that PyTorch has too, for example --model resnet50",
+    );
   const contenders: Contender[] = [];
   try {
     let device: Device = { name: "", kind: "cpu" };
@@ -163,7 +172,7 @@ export function throughputTable(result: ThroughputResult): string {
   });
   const header = ["", "workers", "images/s", "speed-up", "planned", "peak memory", "of ideal"];
   const lines = [
-    `${settings.model}, ${height}×${width}×${channels}, batch ${settings.batch} a worker, ` +
+    `${titleOf(settings.model)}, ${height}×${width}×${channels}, batch ${settings.batch} a worker, ` +
       `${settings.precision}, threads per worker: ${settings.threads}, ${result.device}\n`,
     `median of ${roundsEach} interleaved rounds of ${plural(result.steps, "step")}\n\n`,
     table([header, ...rows]),

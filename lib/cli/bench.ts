@@ -26,7 +26,7 @@ const counts = (text: string) => text.split(",").map(count);
 /** A command with the flags that say which step is measured. */
 function stepCommand(name: string): Command {
   return new Command(name)
-    .option("--model <name>", "network", "resnet50")
+    .option("--model <name|file>", "network, or a module of one", "resnet50")
     .option("--batch <n>", "images per worker", wholeNumber(1, 16), 16)
     .addOption(
       choice("--precision <p>", "default: fp32 on the CPU, bf16 on a GPU", [

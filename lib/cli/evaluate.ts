@@ -14,9 +14,10 @@ export function evaluateCommand(): Command {
     .description("Test the weights of a checkpoint, each image once.")
     .argument("<checkpoint>", "a run folder, or a .safetensors file, also with torchvision's names")
     .argument("[dataset]", `${table.dataset.help}; default: the checkpoint's own`)
+    .addOption(flagOf("model", "the run's, or by names and shapes"))
     .addOption(flagOf("imageSize", "as trained, or 224"))
     .action(async (checkpoint: string, dataset: string | undefined, options: object) => {
-      const { imageSize } = readFields(options);
+      const { model, imageSize } = readFields(options);
       const { evaluateCheckpoint } = await import("../train/evaluate.js");
       const {
         top1,
@@ -27,6 +28,7 @@ export function evaluateCommand(): Command {
         otherData,
         damaged = [],
       } = await evaluateCheckpoint(checkpoint, dataset, {
+        ...(model === undefined ? {} : { model }),
         ...(imageSize === undefined ? {} : { imageSize }),
         warn: (text) => process.stderr.write(`${oneLine(text)}\n`),
       });

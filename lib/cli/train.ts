@@ -1,6 +1,7 @@
 // `onehour train`: resolves flags and recipe file into one recipe and trains it.
 import { Command } from "commander";
 import { signalStatus } from "../ranks/signals.js";
+import { requireOutsideRuns } from "../recipe/modules.js";
 import { table } from "../recipe/table.js";
 import { exists } from "../system/exists.js";
 import { printResult } from "../system/output.js";
@@ -37,10 +38,10 @@ export function trainCommand(): Command {
     .addHelpText("after", examples)
     .action(async (dataset: string | undefined, options: Extras) => {
       const { overrideRecipe } = await import("../recipe/recipe.js");
-      const recipe = overrideRecipe(
-        options.recipe === undefined ? {} : await readRecipe(options.recipe),
-        { ...typedFields(command), ...(dataset === undefined ? {} : { dataset }) },
-      );
+      const typed = { ...typedFields(command), ...(dataset === undefined ? {} : { dataset }) };
+      const file = options.recipe === undefined ? {} : await readRecipe(options.recipe);
+      requireOutsideRuns(file, typed);
+      const recipe = overrideRecipe(file, typed);
       const resume = options.resume === true;
       if (recipe.dataset === undefined && !resume)
         throw usageError(

@@ -24,6 +24,7 @@ const usageCodes: ReadonlySet<string> = new Set([
   "ERR_ONEHOUR_USAGE",
   "ERR_ONEHOUR_RECIPE",
   "ERR_ONEHOUR_MODEL",
+  "ERR_ONEHOUR_MODULE",
 ]);
 
 /** Whether what was asked for is wrong in itself, so that no run was tried (exit status 2). */

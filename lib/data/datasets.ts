@@ -3,12 +3,15 @@
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { OnehourError } from "../errors.js";
+import { isModule, loadPinned, modulePath } from "../modules/pinned.js";
+import { refuse } from "../recipe/fields.js";
 import { nameOf } from "../recipe/voice.js";
 import { exists, isForbidden } from "../system/exists.js";
 import { closestTo, plain } from "../text/nearest.js";
 import { shown } from "../text/words.js";
 import { openFashionMnist } from "./built-in/fashion-mnist.js";
 import { openSynthetic } from "./built-in/synthetic.js";
+import { openChecked } from "./check.js";
 import type { Dataset, DatasetOpener, DatasetOptions } from "./dataset.js";
 import { openImageFolder } from "./images/image-folder.js";
 
@@ -52,24 +55,34 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
   const opener = openerOf(name);
   if (opener) {
     const colon = name.indexOf(":");
-    const option = ofFolders.find((key) => options[key]);
-    if (option) {
-      const named = nameOf(option);
-      throw new OnehourError(
-        "ERR_ONEHOUR_RECIPE",
-        `${named}: the images of ${name} are as they are; expected a folder of images, or no ${named}`,
-      );
-    }
+    refuseFolderOptions(name, options);
     return opener(colon < 0 ? undefined : name.slice(colon + 1));
   }
   if (exists(name) && (await stat(name)).isDirectory()) return await openImageFolder(name, options);
+  if (isModule(name)) return await openOwn(name, options);
   const hint = await suggestion(name);
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
     `there is no data set ${shown(name)}, nor a folder of that name; ${hint === undefined ? "" : `${hint} `}` +
       `${hint === undefined ? "e" : "E"}xpected fashion-mnist, fashion-mnist:FOLDER (four idx files), ` +
-      "synthetic, synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES, or a folder with train/CLASS/ and val/CLASS/ " +
-      "or train-000000.tar and val-000000.tar",
+      "synthetic, synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES, a folder with train/CLASS/ and val/CLASS/ " +
+      "or train-000000.tar and val-000000.tar, or a module of your own, ./data.ts",
+  );
+}
+
+/** Opens the data set of a user's module. */
+async function openOwn(name: string, options: DatasetOptions): Promise<Dataset> {
+  refuseFolderOptions(modulePath(name), options);
+  const opener = await loadPinned(name, "a function that opens a data set");
+  return await openChecked(name, opener);
+}
+
+function refuseFolderOptions(name: string, options: DatasetOptions): void {
+  const option = ofFolders.find((key) => options[key]);
+  if (option === undefined) return;
+  throw refuse(
+    option,
+    `the images of ${name} are as they are; expected a folder of images, or no ${nameOf(option)}`,
   );
 }
 
@@ -85,7 +98,8 @@ const elsewhere: readonly [names: RegExp, answer: string][] = [
   ],
   [
     /^(cifar|svhn|stl|coco|places|food101|tinyimagenet|caltech|flowers|emnist|kmnist)/,
-    "it is not built in: name a folder that holds its images as train/CLASS/ and val/CLASS/.",
+    "it is not built in: name a folder that holds its images as train/CLASS/ and val/CLASS/, or a module " +
+      "that opens it.",
   ],
   [/^(fake|random|dummy)/, "images that need no download are called synthetic."],
 ];
@@ -113,7 +127,7 @@ async function suggestion(name: string): Promise<string | undefined> {
 
 /** The name that a run keeps, without opening the data set. */
 export function canonicalName(name: string): string {
-  if (!openerOf(name)) return resolve(name);
+  if (!openerOf(name)) return resolve(name); // of a module too, whose name begins with its path
   const prefix = "fashion-mnist:";
   return name.startsWith(prefix) ? prefix + resolve(name.slice(prefix.length)) : name;
 }

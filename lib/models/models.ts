@@ -1,7 +1,9 @@
 // The networks that can be named.
-import { OnehourError } from "../errors.js";
+import { OnehourError, UsageError } from "../errors.js";
+import { isModule, loadPinned, modulePath, pinned } from "../modules/pinned.js";
 import { closestTo } from "../text/nearest.js";
 import { shown } from "../text/words.js";
+import { checked } from "./check.js";
 import type { Model, ModelBuilder } from "./model.js";
 import { resnets } from "./resnet.js";
 
@@ -26,7 +28,33 @@ export function addModel(name: string, builder: ModelBuilder): void {
     throw refuse(`the builder of ${name} is a function, and not ${shown(builder)}`);
   }
   if (Object.hasOwn(table, name)) throw refuse(`there is a network ${name} already`);
-  table[name] = builder;
+  table[name] = checked(name, builder);
+}
+
+const opened = new Map<string, ModelBuilder>(); // modules, by name
+
+/**
+ * Loads the network of a name where that is a module's, such as `./net.ts`, for `modelNamed` to find. Throws
+ * ERR_ONEHOUR_MODULE for a module that cannot be loaded or whose default export builds no network.
+ */
+export async function openModel(name: string): Promise<void> {
+  if (!isModule(name)) return;
+  const builder = await loadPinned(name, "a network, as `network` makes it");
+  if (typeof builder !== "function") {
+    throw new UsageError(
+      "ERR_ONEHOUR_MODULE",
+      `the default export of ${modulePath(name)} is ${shown(builder)}; expected a function that ` +
+        "builds a network, as `network` makes it",
+    );
+  }
+  opened.set(name, checked(name, builder as ModelBuilder));
+}
+
+/** As `openModel`; returns the name that keeps a module's digest, for other processes to open it by. */
+export async function pinModel(name: string): Promise<string> {
+  const kept = isModule(name) ? pinned(name) : name;
+  await openModel(kept);
+  return kept;
 }
 
 /** Whether a process that does not run the user's script builds the same network by this name. */
@@ -36,12 +64,14 @@ export function isBuiltInModel(name: string): boolean {
 
 /** A builder by its name. Throws ERR_ONEHOUR_MODEL, with the nearest name, for one that is not there. */
 export function modelNamed(name: string): ModelBuilder {
+  const own = opened.get(name);
+  if (own) return own;
   if (Object.hasOwn(table, name)) return table[name]!;
   const names = Object.keys(table);
   const meant = closestTo(name, names);
   throw refuse(
     `there is no model ${shown(name)}${meant === undefined ? "." : `; did you mean "${meant}"?`} ` +
-      `Models: ${names.join(", ")}`,
+      `Models: ${names.join(", ")}, and a module of your own, ./net.ts`,
   );
 }
 

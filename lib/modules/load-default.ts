@@ -3,9 +3,6 @@ import { resolve } from "node:path";
 import { UsageError } from "../errors.js";
 import { requireRegular } from "../system/regular-file.js";
 
-/** Endings of the files that Node, with this package's hooks, loads as modules. */
-export const moduleEnding = /\.[cm]?[jt]s$/;
-
 const refuse = (problem: string, cause?: unknown) =>
   new UsageError("ERR_ONEHOUR_MODULE", problem, { cause });
 

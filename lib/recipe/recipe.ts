@@ -5,6 +5,7 @@ import { resolve } from "node:path";
 import type { Dataset } from "../data/dataset.js";
 import type { DeviceProperties } from "../device/device.js";
 import { modelNamed } from "../models/models.js";
+import { isModule } from "../modules/pinned.js";
 import { defaultMilestones, stepsOf } from "../schedules/schedule.js";
 import { plural } from "../text/words.js";
 import { type PartialRecipe, type Recipe, type RecipeInput, refuse } from "./fields.js";
@@ -147,7 +148,7 @@ export function resolveRecipe(
   return {
     ...kept,
     ...momentumOf(recipe),
-    dataset: dataset.name,
+    dataset: isModule(recipe.dataset) ? recipe.dataset : dataset.name,
     model,
     workers,
     batch,

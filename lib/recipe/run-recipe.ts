@@ -9,6 +9,7 @@ import { readText } from "../system/regular-file.js";
 import { commandLine } from "../text/command.js";
 import { shown } from "../text/words.js";
 import { digestField, type Recipe, type RecipeInput, readFields, withoutDigest } from "./fields.js";
+import { areModules, requireOutsideRuns } from "./modules.js";
 import { sortMilestones } from "./recipe.js";
 import { defaultOf, type FieldName, fieldsWhere, table } from "./table.js";
 import { nameOf } from "./voice.js";
@@ -111,7 +112,11 @@ export async function readRunRecipe(folder: string, given: RecipeInput): Promise
   const merged: Record<string, unknown> = { minibatch: workers * accumulate * batch, ...stored };
   for (const [key, value] of Object.entries(given) as [FieldName, unknown][]) {
     const before = merged[key] ?? defaultOf(table[key]);
-    if (changeable.has(key) || (key === "dataset" && areFolders(before, value))) {
+    if (
+      changeable.has(key) ||
+      (key === "dataset" && areFolders(before, value)) ||
+      areModules(before, value)
+    ) {
       merged[key] = value;
     } else if (!(await isSame(key, before, value))) {
       const name = nameOf(key);
@@ -123,6 +128,7 @@ export async function readRunRecipe(folder: string, given: RecipeInput): Promise
       );
     }
   }
+  requireOutsideRuns(merged, given);
   return merged;
 }
 
@@ -138,7 +144,7 @@ export function requireSameRecipe(file: string, kept: Record<string, unknown>, r
     const row = Object.hasOwn(table, key) ? table[key as FieldName] : undefined;
     const [before, after] = [kept[key] ?? (row && defaultOf(row)), now[key]];
     if (JSON.stringify(before) === JSON.stringify(after)) continue;
-    if (key === "dataset" && areFolders(before, after)) continue;
+    if ((key === "dataset" && areFolders(before, after)) || areModules(before, after)) continue;
     throw refuseRecipe(
       `${key} is ${shown(after)} in ${join(folder, recipeName)}, but ` +
         `${shown(before)} in the run that saved ${file}. Put recipe.json back as it was, or ` +

@@ -46,6 +46,8 @@ interface Facts {
   onResume?: true;
   /** Whether the ranks of a run may differ in it. */
   perRank?: true;
+  /** Whether a value may be the path of a module of the user's, which a run keeps with its digest. */
+  isModule?: true;
 }
 
 export interface Field<Schema extends z.ZodType = z.ZodType> extends Facts {
@@ -61,13 +63,15 @@ export const table = {
   dataset: field(text.default("fashion-mnist"), {
     group: "Data and network",
     flag: "[dataset]",
-    help: "the images: fashion-mnist[:FOLDER], synthetic[:HxWxC:CLASSES], or a folder with train/ and val/",
+    help: "the images: fashion-mnist[:FOLDER], synthetic[:HxWxC:CLASSES], a folder with train/ and val/, or a module, ./data.ts",
+    isModule: true,
     alias: "data data-dir data-path data-root train-dir root",
   }),
   model: field(text.optional(), {
     group: "Data and network",
-    flag: "--model <name>",
-    help: "the network: resnet8/20/32/56 (small images) or resnet18/34/50/101/152",
+    flag: "--model <name|file>",
+    help: "the network: resnet8/20/32/56 (small images), resnet18/34/50/101/152, or a module, ./net.ts",
+    isModule: true,
     otherwise: "resnet8 or resnet50, by the images' size",
     alias: "arch architecture network net backbone model-name",
   }),

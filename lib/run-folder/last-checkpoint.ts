@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { OnehourError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
+import { isModule } from "../modules/pinned.js";
 import { setting } from "../recipe/voice.js";
 import { isAbsent, isForbidden } from "../system/exists.js";
 import { commandLine } from "../text/command.js";
@@ -57,10 +58,12 @@ function requireRun(
       `start a new run from its weights: ${setting("init", file)}`,
     );
   }
-  if (checkpoint.model !== model || data === undefined) {
+  // Of a module's name nothing depends; whether it may be another is asked of the recipe.
+  const isOwn = typeof recipe.model === "string" && isModule(recipe.model);
+  if ((checkpoint.model !== model && !isOwn) || data === undefined) {
     throw refuseFile(
       file,
-      checkpoint.model === model
+      data === undefined
         ? "it does not tell which data it was trained on"
         : `its model is ${JSON.stringify(checkpoint.model)}, and this run's is "${model}"`,
       `start a new run from its weights: ${setting("init", file)}`,

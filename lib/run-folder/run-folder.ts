@@ -3,6 +3,7 @@
 import { mkdir, rmdir } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { OnehourError, UsageError } from "../errors.js";
+import { isModule, titleOf } from "../modules/pinned.js";
 import type { Recipe } from "../recipe/fields.js";
 import { formatRecipe, recipeName } from "../recipe/run-recipe.js";
 import { nameOf, setting } from "../recipe/voice.js";
@@ -18,7 +19,7 @@ import { logName, unreadableName } from "./log.js";
  */
 export async function claimRunFolder(dataset: string, model: string): Promise<string> {
   const date = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
-  const name = join("runs", `${shortName(dataset)}-${model}-${date}`);
+  const name = join("runs", `${shortName(dataset)}-${titleOf(model)}-${date}`);
   for (let i = 1; ; i++) {
     const folder = i === 1 ? name : `${name}-${i}`;
     try {
@@ -72,6 +73,7 @@ async function makeFolder(folder: string): Promise<void> {
 
 /** A data set's kind, or the name of its folder. */
 function shortName(dataset: string): string {
+  if (isModule(dataset)) return titleOf(dataset);
   return basename(isAbsolute(dataset) ? dataset : dataset.split(":")[0]!);
 }
 

@@ -1,6 +1,6 @@
 // Files that are named by others are read only where they are regular: a pipe may never end, and some
 // devices never do.
-import type { Stats } from "node:fs";
+import { readFileSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 
 const others: readonly [words: string, is: (stats: Stats) => boolean][] = [
@@ -11,10 +11,19 @@ const others: readonly [words: string, is: (stats: Stats) => boolean][] = [
 
 /** What the system tells of a regular file, links followed; throws its error where nothing is, and for anything else. */
 export async function requireRegular(path: string): Promise<Stats> {
-  const stats = await stat(path);
+  return regular(await stat(path));
+}
+
+function regular(stats: Stats): Stats {
   if (stats.isFile()) return stats;
   const [kind] = others.find(([, is]) => is(stats)) ?? ["a device"];
   throw new Error(`it is ${kind}, not a file`);
+}
+
+/** All bytes of a regular file that is small, at once. */
+export function readSmall(path: string): Buffer {
+  regular(statSync(path));
+  return readFileSync(path);
 }
 
 /** All bytes of a regular file; throws where they are more than `most`. */

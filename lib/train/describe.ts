@@ -5,6 +5,7 @@ import type { Sampler } from "../data/sampler.js";
 import type { DeviceProperties, Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
+import { titleOf } from "../modules/pinned.js";
 import type { Recipe } from "../recipe/fields.js";
 import { nameOf, setting } from "../recipe/voice.js";
 import {
@@ -134,7 +135,7 @@ export function describeRun(facts: RunFacts): string[] {
       ? ""
       : `, precise over ${counted(recipe.preciseBatchNorm, "batch")}`;
   return [
-    `${recipe.model} on ${dataset.name}: ${count(dataset.train.length)} training and ` +
+    `${titleOf(recipe.model)} on ${dataset.name}: ${count(dataset.train.length)} training and ` +
       `${counted(dataset.test.length, "test image")} of ${height} × ${width} × ${channels}, ` +
       plural(dataset.classes, "class"),
     `${counted(parameters, "parameter")}, ${recipe.precision} on ${device.name}${threads}, ${sync}${precise}`,

@@ -8,7 +8,9 @@ import { Loader } from "../data/loader.js";
 import { openDevice } from "../device/open.js";
 import { OnehourError } from "../errors.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
-import { models, resnet } from "../models/models.js";
+import { models, openModel, resnet } from "../models/models.js";
+import { isModule, shortName, titleOf } from "../modules/pinned.js";
+import { pinModules, requireOutsideRuns } from "../recipe/modules.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import { type Checkpoint, checkpointName, readCheckpoint } from "../run-folder/checkpoint.js";
 import { requireModelWeights } from "../run-folder/model-weights.js";
@@ -80,7 +82,10 @@ export async function evaluateSplit(
 }
 
 export interface EvaluateOptions {
-  /** The model whose weights the file holds; found by the names and shapes by default. */
+  /**
+   * The model whose weights the file holds, or the module of one; by default that of the run, or found by
+   * names and shapes.
+   */
   model?: string;
   device?: "auto" | "cpu" | "cuda";
   threads?: number;
@@ -125,10 +130,26 @@ function tellOtherData(file: string, trained: string | undefined, tested: Datase
   return `${file} was trained on ${dataName(trained)}, and is tested on ${tested.name}`;
 }
 
-/** The data set that a checkpoint's run names. Throws ERR_ONEHOUR_RECIPE where there is none. */
-function ownDataset(file: string, { recipe }: Checkpoint): string {
-  if (typeof recipe?.dataset === "string") return recipe.dataset;
-  throw new OnehourError(
+/**
+ * What is tested on what: as given, or as the checkpoint's run names it. Its modules are those of the run,
+ * and none of its folder, unless they are given.
+ */
+function subject(checkpoint: Checkpoint, dataset: string | undefined, model: string | undefined) {
+  const { recipe = {} } = checkpoint;
+  const given = { ...(dataset ? { dataset } : {}), ...(model ? { model } : {}) };
+  const own = typeof recipe.model === "string" && isModule(recipe.model) ? recipe.model : undefined;
+  const stored = {
+    ...(typeof recipe.dataset === "string" ? { dataset: recipe.dataset } : {}),
+    ...(own ? { model: own } : {}),
+  };
+  const whole = { ...stored, ...given };
+  requireOutsideRuns(whole, given);
+  return pinModules(whole);
+}
+
+/** ERR_ONEHOUR_RECIPE for a file that names no data set. */
+function noDataset(file: string): OnehourError {
+  return new OnehourError(
     "ERR_ONEHOUR_RECIPE",
     `${file} does not tell which data set it was trained on; name one to test it on: ` +
       commandLine("evaluate", file, "DATASET"),
@@ -151,8 +172,11 @@ export async function evaluateCheckpoint(
     ? join(path, checkpointName)
     : path;
   const checkpoint = await readCheckpoint(file);
-  const name = datasetName ?? ownDataset(file, checkpoint);
-  if (datasetName === undefined) options.warn?.(`data set: ${name}, as in the run of ${file}`);
+  const { dataset: name, model: ownModel } = subject(checkpoint, datasetName, options.model);
+  if (name === undefined) throw noDataset(file);
+  if (ownModel !== undefined) await openModel(ownModel);
+  if (datasetName === undefined)
+    options.warn?.(`data set: ${shortName(name)}, as in the run of ${file}`);
   const dataset = await openDataset(name, {
     imageSize: options.imageSize,
     defaultSize: checkpoint.imageSize,
@@ -176,8 +200,8 @@ export async function evaluateCheckpoint(
     const { parameters, statistics } = compiled(name);
     return [...parameters, ...statistics];
   };
-  const modelName = options.model ?? checkpoint.model ?? nearestModel(checkpoint, layouts);
-  requireModelWeights(file, checkpoint, layouts(modelName), modelName);
+  const modelName = ownModel ?? checkpoint.model ?? nearestModel(checkpoint, layouts);
+  requireModelWeights(file, checkpoint, layouts(modelName), titleOf(modelName));
 
   const model = compiled(modelName);
   const executor = await device.load(model.programs);

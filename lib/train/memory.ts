@@ -3,6 +3,7 @@
 import type { Executor, NativeCommunicator } from "../device/device.js";
 import { NativeError, OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
+import { titleOf } from "../modules/pinned.js";
 import { nameOf, setting } from "../recipe/voice.js";
 import { formatBytes } from "./describe.js";
 import type { RunOptions } from "./prepare.js";
@@ -19,7 +20,7 @@ export function largestBatch(arenas: Arenas, batch: number, available: number): 
 }
 
 const need = ({ model, batch }: Run["recipe"], arenas: Arenas) =>
-  `${model} with ${setting("batch", batch)} needs ${formatBytes(sum(arenas))} a worker`;
+  `${titleOf(model)} with ${setting("batch", batch)} needs ${formatBytes(sum(arenas))} a worker`;
 
 const advise = (largest: number, most: string) =>
   largest >= 1

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { OnehourError } from "../errors.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
+import { shortName, titleOf } from "../modules/pinned.js";
 import type { Recipe } from "../recipe/fields.js";
 import { fixedFields, requireSameRecipe } from "../recipe/run-recipe.js";
 import { setting } from "../recipe/voice.js";
@@ -99,7 +100,13 @@ export class Saving {
     let state: ModelState & { position?: Position };
     if (continues && hasCheckpoint(recipe.out)) {
       const warn = (text: string) => say(warning(text));
-      const last = await readLastCheckpoint(recipe.out, parameters, statistics, recipe.model, warn);
+      const last = await readLastCheckpoint(
+        recipe.out,
+        parameters,
+        statistics,
+        titleOf(recipe.model),
+        warn,
+      );
       const file = join(recipe.out, last.name);
       requireSameRecipe(file, last.recipe, recipe);
       requireOnCourse(file, last.position, course);
@@ -124,7 +131,7 @@ export class Saving {
     if (data === fingerprint) return;
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
-      `the images of ${recipe.dataset} are not those of the run's first ${plural(step, "step")}: files were ` +
+      `the images of ${shortName(recipe.dataset)} are not those of the run's first ${plural(step, "step")}: files were ` +
         "added, removed or changed. Put them back, or start another run from its weights: " +
         setting("init", join(recipe.out, this.file)),
     );
@@ -135,7 +142,7 @@ export class Saving {
     const { recipe, say } = this.options;
     const given = await readCheckpoint(file);
     const head = otherHead(given.shapes, this.layouts);
-    requireModelWeights(file, given, this.layouts, recipe.model, head);
+    requireModelWeights(file, given, this.layouts, titleOf(recipe.model), head);
     if (!head) return { weights: given.weights };
     const names = head.tensors.map(({ name }) => name);
     say(
@@ -246,7 +253,7 @@ export class Saving {
     const { step } = position;
     try {
       const state = { ...(await stateOf(snapshot, compiled)), ...(ranks ? { ranks } : {}) };
-      const pieces = await formatCheckpoint(this.layouts, state, position, recipe.model, {
+      const pieces = await formatCheckpoint(this.layouts, state, position, titleOf(recipe.model), {
         data: fingerprint,
         recipe: fixedFields(recipe),
         ...(recipe.imageSize === undefined ? {} : { imageSize: recipe.imageSize }),

@@ -10,6 +10,7 @@ import type { Device } from "../device/device.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice, openDevice } from "../device/open.js";
 import type { CompiledModel } from "../graph/compile.js";
+import { openModel } from "../models/models.js";
 import { connect, type World } from "../ranks/connect.js";
 import { readEnvironment } from "../ranks/environment.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
@@ -21,6 +22,7 @@ import {
   refuse,
   withDefaults,
 } from "../recipe/fields.js";
+import { pinModules } from "../recipe/modules.js";
 import { requirePossible, resolveRecipe } from "../recipe/recipe.js";
 import { readRunRecipe } from "../recipe/run-recipe.js";
 import { currentVoice, nameOf } from "../recipe/voice.js";
@@ -52,10 +54,10 @@ async function readInput(input: RecipeInput, resume: boolean): Promise<PartialRe
       throw refuse("resume", `name the run folder with ${nameOf("out")}`);
     }
     checkRunFolder(given.out, true);
-    return withDefaults(await readRunRecipe(given.out, given));
+    return withDefaults(pinModules(await readRunRecipe(given.out, given)));
   }
   await requireInit(given);
-  return withDefaults(given);
+  return withDefaults(pinModules(given));
 }
 
 /** Refuses a file to start from that is not there. */
@@ -86,6 +88,7 @@ async function open(
     ...(threads === undefined ? {} : { threads }),
   });
   try {
+    if (recipe.model !== undefined) await openModel(recipe.model);
     requirePossible(recipe, { device: device.properties });
     const dataset = await openFor(recipe, localWorkers, onEvent);
     const dispose = () => {
@@ -198,6 +201,7 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   requireProcesses(workers);
   if (partial.threads !== undefined) requireThreads(partial.threads);
   if (expected.kind === "cuda") requireGpus(workers);
+  if (partial.model !== undefined) await openModel(partial.model);
   requirePossible({ ...partial, workers }, { device: expected });
   const dataset = await openFor(partial, 1, onEvent);
   dataset[Symbol.dispose]?.(); // the workers decode by themselves

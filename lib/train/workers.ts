@@ -3,6 +3,7 @@
 import { fileURLToPath } from "node:url";
 import { isBuiltIn } from "../data/datasets.js";
 import { OnehourError } from "../errors.js";
+import { isBuiltInModel } from "../models/models.js";
 import { launch } from "../ranks/launch.js";
 import { signalOf } from "../ranks/signals.js";
 import { refuse } from "../recipe/fields.js";
@@ -51,18 +52,24 @@ function workerProgram(): string {
 /**
  * Runs a job in k processes. Resolves with rank 0's result; throws what a worker failed of, with
  * its code or else ERR_ONEHOUR_WORKERS, after the launcher has shown the details. Throws
- * ERR_ONEHOUR_RECIPE for a data set that a script has added, which the processes do not know.
+ * ERR_ONEHOUR_RECIPE for a data set or a model that a script has added, which the processes do not know.
  */
 export async function superviseWorkers(
   job: Job,
   onEvent: (event: RunEvent) => void,
 ): Promise<Result> {
   const { recipe } = job;
-  if (!isBuiltIn(recipe.dataset))
+  const own = !isBuiltIn(recipe.dataset)
+    ? `the data set "${recipe.dataset}"`
+    : !isBuiltInModel(recipe.model)
+      ? `the model "${recipe.model}"`
+      : undefined;
+  if (own !== undefined)
     throw refuse(
       "workers",
-      `the data set "${recipe.dataset}" is the script's own, which worker processes do ` +
-        "not know; train with one worker, or run the script in every process: " +
+      `${own} is the script's own, which worker processes do ` +
+        "not know; make it the default export of a module and name that, train with one worker, or " +
+        "run the script in every process: " +
         commandLine("launch", "--workers", String(recipe.workers), "script.ts"),
     );
   let result: Result | undefined;

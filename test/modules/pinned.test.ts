@@ -1,9 +1,17 @@
 // A user's own module by path and digest.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
-import { isModule, liesIn, loadPinned, modulePath, pinned } from "../../lib/modules/pinned.js";
+import {
+  isModule,
+  loadPinned,
+  modulePath,
+  moduleRest,
+  pinned,
+  runFolderOf,
+  titleOf,
+} from "../../lib/modules/pinned.js";
 
 const folder = mkdtempSync(join(tmpdir(), "onehour-pinned-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -27,17 +35,63 @@ test.each([
   [`/a/b.mts#sha256:${"0".repeat(64)}`, true],
   ["resnet50", false],
   ["cosine", false],
+  ["fashion-mnist:/data/mine.ts", false],
+  [".ts", false],
+  ["folder/.ts", false],
+  ["my folder/net.ts", true],
   ["/data/imagenet", false],
 ])("%s is a module: %s", (name, is) => {
   expect(isModule(name)).toBe(is);
 });
 
-test("knows what lies in a folder", () => {
-  expect(liesIn(folder, file)).toBe(true);
-  expect(liesIn(join(folder, "run"), file)).toBe(false);
-  expect(liesIn(folder, `${folder}-other/own.mjs`)).toBe(false);
+test.each([
+  ["./data.ts:16x16", "16x16"],
+  ["./data.ts", undefined],
+  ["./a:b.ts:c", "c"],
+])("%s has %s behind its path, with a digest too", (name, rest) => {
+  expect(moduleRest(name)).toBe(rest);
+  const whole = `${name}#sha256:${"0".repeat(64)}`;
+  expect(moduleRest(whole)).toBe(rest);
+  expect(modulePath(whole)).toBe(modulePath(name));
+  expect(titleOf(whole)).toMatch(/^(data|a:b)$/);
+});
+
+test.each(["log.jsonl", "checkpoint.safetensors", "recipe.json"])(
+  "a folder with a run's %s is a run folder, whatever lies how deep in it",
+  (name) => {
+    const run = mkdtempSync(join(folder, "run-"));
+    mkdirSync(join(run, "deep", "er"), { recursive: true });
+    const inside = join(run, "deep", "er", "own.ts");
+    writeFileSync(inside, "export default 1;");
+    expect(runFolderOf(inside)).toBeUndefined();
+    writeFileSync(join(run, name), '{"digest": "…"}');
+    expect(runFolderOf(`${inside}:rest`)).toBe(run);
+    symlinkSync(inside, join(folder, `${name}.ts`));
+    expect(runFolderOf(join(folder, `${name}.ts`))).toBe(run);
+  },
+);
+
+test("a recipe.json of a user's own makes no run folder", () => {
+  const own = mkdtempSync(join(folder, "own-"));
+  writeFileSync(join(own, "recipe.json"), '{"lr": 1}');
+  expect(runFolderOf(join(own, "net.ts"))).toBeUndefined();
+});
+
+test("a file that changed since it was loaded is refused: Node has the old one", async () => {
+  const changing = join(folder, "changing.mjs");
+  writeFileSync(changing, "export default 1;");
+  expect(await loadPinned(changing, "a number")).toBe(1);
+  writeFileSync(changing, "export default 2;");
+  await expect(loadPinned(changing, "a number")).rejects.toThrow(/has changed since this process/);
 });
 
 test("names a file that is not there", () => {
   expect(() => pinned(join(folder, "none.ts"))).toThrow(/the module .*none\.ts cannot be read/);
+});
+
+test("names a folder that stands where a module should", () => {
+  mkdirSync(join(folder, "folder.ts"));
+  expect(() => pinned(join(folder, "folder.ts"))).toThrow(
+    /folder\.ts cannot be read \(it is a folder/,
+  );
 });

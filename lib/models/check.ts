@@ -1,0 +1,60 @@
+// What a user's own network must be, checked where it is built: what is wrong is named, with the network.
+import { OnehourError, UsageError } from "../errors.js";
+import { Value } from "../graph/graph.js";
+import { modulePath, titleOf } from "../modules/pinned.js";
+import { shown } from "../text/words.js";
+import type { Model, ModelBuilder, Network } from "./model.js";
+
+/** A builder whose networks are checked while they are built. */
+export function checked(name: string, builder: ModelBuilder): ModelBuilder {
+  const who = titleOf(name) === name ? `the network ${name}` : modulePath(name);
+  const refuse = (problem: string, cause?: unknown) =>
+    new UsageError("ERR_ONEHOUR_MODEL", `${who}: ${problem}`, { cause });
+  const own = <T>(use: () => T): T => {
+    try {
+      return use();
+    } catch (error) {
+      if (error instanceof OnehourError) throw error;
+      throw refuse(error instanceof Error ? error.message : `threw ${shown(error)}`, error);
+    }
+  };
+  const build = (options: { channels: number; classes: number }): Model => {
+    const model = own(() => builder(options));
+    if (typeof model?.build !== "function") {
+      throw refuse(
+        `its builder returned ${shown(model)}; expected { channels, classes, build }, as \`network\` ` +
+          "makes it",
+      );
+    }
+    return {
+      ...options,
+      build(network, x) {
+        const logits = own(() => model.build(withNewNames(network, refuse), x));
+        const wanted = [x.shape[0], options.classes];
+        if (!(logits instanceof Value) || String(logits.shape) !== String(wanted)) {
+          const found = logits instanceof Value ? `[${logits.shape}]` : shown(logits);
+          throw refuse(`it returned ${found}; expected logits, a value of shape [${wanted}]`);
+        }
+        return logits;
+      },
+    };
+  };
+  return Object.assign(build, { smallImages: builder.smallImages === true });
+}
+
+/** Refuses two tensors of one name, of which a checkpoint could hold one. */
+function withNewNames(network: Network, refuse: (problem: string) => Error): Network {
+  const names = new Set<string>();
+  const declare = <D extends { name: string }>(declaration: D): D => {
+    const { name } = declaration;
+    if (names.has(name))
+      throw refuse(`two of its tensors are called ${name}; name each layer once`);
+    names.add(name);
+    return declaration;
+  };
+  return {
+    ...network,
+    parameter: (declaration) => network.parameter(declare(declaration)),
+    statistic: (declaration) => network.statistic(declare(declaration)),
+  };
+}

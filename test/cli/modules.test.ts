@@ -1,0 +1,220 @@
+// A user's own network and data set, named by their modules: trained by several workers, tested, measured and
+// resumed; and what is wrong with a module, which is named with its path.
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { onehour, temporaryFolder } from "./command.js";
+
+const examples = fileURLToPath(new URL("../../examples/", import.meta.url));
+const net = readFileSync(join(examples, "net.ts"), "utf8");
+const data = readFileSync(join(examples, "data.ts"), "utf8");
+const folder = join(temporaryFolder(), "with spaces & ümlauts");
+mkdirSync(folder);
+const write = (name: string, source: string) => {
+  writeFileSync(join(folder, name), source);
+  return `./${name}`;
+};
+const here = (...args: string[]) => onehour(args, { cwd: folder });
+const small = ["--batch", "8", "--threads", "1"];
+
+describe("the examples", () => {
+  const out = join(folder, "run");
+  write("net.ts", net);
+  write("data.ts", `${data}console.log("a module may print");\n`);
+  const train = ["train", "./data.ts", "--model", "./net.ts", ...small];
+
+  test("train on two workers, and the recipe keeps their paths and digests", async () => {
+    const { status, stderr, stdout } = await here(
+      ...train,
+      "--workers",
+      "2",
+      "--steps",
+      "3",
+      "--out",
+      out,
+    );
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^net on stripes: 1,536 training and 96 test images of 16 × 16 × 1/m);
+    const recipe = JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"));
+    for (const [field, name] of [
+      ["model", "net.ts"],
+      ["dataset", "data.ts"],
+    ] as const) {
+      expect(recipe[field]).toMatch(/#sha256:[0-9a-f]{64}$/);
+      expect(recipe[field].startsWith(join(folder, name))).toBe(true);
+    }
+  });
+
+  test("are known to evaluate, bench and --resume", async () => {
+    expect(await here("evaluate", out)).toMatchObject({ status: 0 });
+    const args = ["--model", "./net.ts", "--batch", "1", "--threads", "1"];
+    const counted = await here("bench", "ops", "--traffic", "--json", ...args);
+    expect(JSON.parse(counted.stdout).settings.model).toMatch(/net\.ts#sha256/);
+    const timed = await here(
+      "bench",
+      "throughput",
+      "--workers",
+      "1",
+      "--steps",
+      "1",
+      "--json",
+      ...args,
+    );
+    expect(JSON.parse(timed.stdout).results).toHaveLength(1);
+    const resumed = await here("train", "--resume", "--out", out, "--steps", "4");
+    expect(resumed.stderr).toBe("");
+    expect(resumed.status).toBe(0);
+  });
+
+  test("that were changed go on only where the command line names them", async () => {
+    write("net.ts", `${net}// changed\n`);
+    const resume = ["train", "--resume", "--out", out, "--steps", "5"];
+    for (const args of [resume, ["evaluate", out]]) {
+      const { status, stderr } = await here(...args);
+      expect(stderr).toMatch(
+        /net\.ts is not the module that the run began with.*or name the module/,
+      );
+      expect(status).toBe(2);
+    }
+    const named = ["--model", "./net.ts"];
+    expect(await here("evaluate", out, ...named)).toMatchObject({ status: 0 });
+    expect(await here(...resume, ...named)).toMatchObject({ status: 0, stderr: "" });
+    // From now on they are those of the run.
+    expect(await here("train", "--resume", "--out", out, "--steps", "6")).toMatchObject({
+      status: 0,
+    });
+  });
+
+  test("cannot become others than modules, nor moved ones go unnamed", async () => {
+    const other = await here("train", "--resume", "--out", out, "--model", "resnet8");
+    expect(other.stderr).toMatch(/--model is .*net\.ts.* and "resnet8" was asked for/);
+    expect(other.status).toBe(2);
+    cpSync(join(folder, "net.ts"), join(folder, "renamed.ts"));
+    const moved = ["train", "--resume", "--out", out, "--steps", "7", "--model", "./renamed.ts"];
+    expect(await here(...moved)).toMatchObject({ status: 0, stderr: "" });
+  });
+});
+
+test("no code of a run folder is run because a file there names it", async () => {
+  const out = join(folder, "sent");
+  const first = ["train", "synthetic:16x16x1", "--steps", "1", ...small, "--out", out];
+  expect(await here(...first, "--model", write("mine.ts", net))).toMatchObject({ status: 0 });
+  const inside = join(out, "net.ts");
+  writeFileSync(inside, 'throw new Error("it ran");');
+  writeFileSync(join(out, "other.json"), JSON.stringify({ dataset: "synthetic", model: inside }));
+  const recipe = ["train", "--recipe", join(out, "other.json"), "--out", join(folder, "next")];
+  const refused = await here(...recipe);
+  expect(refused.stderr).toMatch(
+    /--model: the module .* lies in the run folder .*name it: --model /,
+  );
+  expect(refused.stderr).not.toMatch("it ran");
+  expect(refused.status).toBe(2);
+  const named = await here(...recipe, "--model", inside);
+  expect(named.stderr).toMatch("it ran");
+});
+
+const dataset = (changes: string) =>
+  `import open from "./data.ts"; export default async () => ({ ...(await open()), ${changes} });`;
+
+test.concurrent.each<[name: string, source: string, says: RegExp]>([
+  ["missing", "export const net = 1;", /has no default export, only net; expected a module whose/],
+  ["empty", "export {};", /has no default export; expected/],
+  [
+    "text",
+    'export default "resnet8";',
+    /the default export of .* is "resnet8"; expected a function/,
+  ],
+  ["throws", 'throw new Error("no luck today");', /could not be loaded: no luck today/],
+  ["syntax", "export default (", /could not be loaded: .*:1:/],
+  ["imports", 'import "./nowhere.js"; export default 1;', /could not be loaded: .*nowhere\.js/],
+  ["builds", "export default () => { throw new Error('no luck'); };", /: no luck$/m],
+  ["nothing", "export default () => ({});", /its builder returned \{\}; expected \{ channels,/],
+  ["undefined", "export default () => undefined;", /its builder returned undefined/],
+  [
+    "logits",
+    'import { network } from "onehour"; export default network((_, x) => x);',
+    /it returned \[\d+,16,16,\d+\]; expected logits, a value of shape \[8,10\]/,
+  ],
+  [
+    "twice",
+    `import { globalAveragePool, network } from "onehour"; export default network((layers, x, { classes }) => {
+      const y = layers.convNorm("a", layers.convNorm("a", x, { filters: 4, window: 3 }), { filters: 4, window: 3 });
+      return layers.linear("fc", globalAveragePool(y), classes);
+    });`,
+    /two of its tensors are called a\.conv\.weight/,
+  ],
+])("a network that is wrong: %s", async (name, source, says) => {
+  const file = write(`wrong-${name}.ts`, source);
+  const { status, stdout, stderr } = await here(
+    "train",
+    "synthetic:16x16x1",
+    "--model",
+    file,
+    ...small,
+  );
+  expect(stderr).toMatch(says);
+  expect(stderr).toMatch(join(folder, file));
+  expect(stderr).toMatch(/^onehour: [^\n]*\n$/);
+  expect(stdout).toBe("");
+  expect(status).toBe(2);
+});
+
+test.concurrent.each<[name: string, source: string, says: RegExp, status: number]>([
+  ["missing", "export {};", /has no default export/, 2],
+  ["object", "export default { classes: 2 };", /its default export is .*; expected a function/, 2],
+  ["nothing", "export default () => undefined;", /it opened undefined; expected a data set/, 2],
+  [
+    "throws",
+    "export default () => { throw new Error('no luck'); };",
+    /cannot be opened \(no luck\)/,
+    1,
+  ],
+  ["classes", dataset("classes: 2.5"), /classes is 2\.5; expected a whole number of 2 or more/, 2],
+  ["mean", dataset("mean: [0.5, 0.5]"), /mean is \[ 0\.5, 0\.5 \]; expected a number a channel/, 2],
+  [
+    "train",
+    dataset("train: { length: 5 }"),
+    /train is \{ length: 5 \}; expected \{ length, read \}/,
+    2,
+  ],
+  [
+    "label",
+    dataset("classes: 2"),
+    /the label of image \d+ is 2; expected a whole number below 2/,
+    1,
+  ],
+  [
+    "read",
+    dataset("train: { length: 99, read() { throw new Error('no luck'); } }"),
+    /image \d+ cannot be read \(no luck\)/,
+    1,
+  ],
+])("a data set that is wrong: %s", async (name, source, says, wanted) => {
+  write("data.ts", data);
+  const file = write(`data-${name}.ts`, source);
+  const { status, stderr } = await here("train", file, "--model", "resnet8", ...small);
+  expect(stderr).toMatch(says);
+  expect(stderr).toMatch(join(folder, file));
+  expect(stderr).not.toMatch("bug in onehour");
+  expect(status).toBe(wanted);
+});
+
+test("a module that is not there, or is a folder, is named", async () => {
+  mkdirSync(join(folder, "folder.ts"));
+  for (const [args, says] of [
+    [["train", "synthetic", "--model", "./nowhere.ts"], /module .*nowhere\.ts cannot be read/],
+    [
+      ["train", "synthetic", "--model", "./folder.ts"],
+      /folder\.ts cannot be read \(it is a folder/,
+    ],
+    [["train", "./nowhere.ts"], /nowhere\.ts cannot be read/],
+    [["evaluate", "x", "--model", "./nowhere.ts"], /cannot read x/],
+    [["bench", "ops", "--model", "./nowhere.ts"], /nowhere\.ts cannot be read/],
+  ] as const) {
+    const { status, stderr } = await here(...args);
+    expect(stderr).toMatch(says);
+    expect(status).toBe(2);
+  }
+});
