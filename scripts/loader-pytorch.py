@@ -1,4 +1,4 @@
-"""What `onehour bench loader` measures, in PyTorch: a DataLoader whose processes open pictures with
+"""What `onehour bench loader` measures, in PyTorch: a DataLoader whose processes open images with
 Pillow, crop and resize them, and collate uint8 tensors [batch, height, width, 3].
 
 Reads one JSON object a line from standard input, {"crop": "training" | "evaluation", "batches": B},
@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-PICTURES = tuple(".jpg .jpeg .jpe .jfif .png .ppm .bmp .pgm .tif .tiff .webp .gif".split())
+IMAGES = tuple(".jpg .jpeg .jpe .jfif .png .ppm .bmp .pgm .tif .tiff .webp .gif".split())
 
 
 def training_crop(image, size):
@@ -61,13 +61,13 @@ def evaluation_crop(image, size):
     return resized.crop((left, top, left + size, top + size))
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, folder, crop, size):
         self.paths = sorted(
             os.path.join(place, name)
             for place, _, names in os.walk(folder, followlinks=True)
             for name in names
-            if name.lower().endswith(PICTURES) and not name.startswith(".")
+            if name.lower().endswith(IMAGES) and not name.startswith(".")
         )
         self.crop = crop
         self.size = size
@@ -123,10 +123,10 @@ def main():
         ("training", "train", training_crop),
         ("evaluation", "val", evaluation_crop),
     ):
-        pictures = Pictures(os.path.join(options.folder, part), crop, options.size)
+        images = Images(os.path.join(options.folder, part), crop, options.size)
         loaders[name] = DataLoader(
-            pictures,
-            batch_sampler=Batches(len(pictures), options.batch, name == "training"),
+            images,
+            batch_sampler=Batches(len(images), options.batch, name == "training"),
             num_workers=options.threads,
             persistent_workers=True,
             worker_init_fn=seed_process,

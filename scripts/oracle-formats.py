@@ -1,4 +1,4 @@
-"""The Pillow oracle of formats: writes test/fixtures/pictures/formats/, small pictures in every variant of
+"""The Pillow oracle of formats: writes test/fixtures/images/formats/, small images in every variant of
 the formats that are not JPEG, and the values that Pillow's convert("RGB") gives for them, which the
 decoder has to give exactly.
 
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "test" / "fixtures" / "pictures" / "formats"
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "test" / "fixtures" / "images" / "formats"
 SIDE = 13  # pixels; rows end within a word, a byte and a group of bits
 
 

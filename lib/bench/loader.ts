@@ -11,7 +11,7 @@ import { exists } from "../system/exists.js";
 import { plural } from "../text/words.js";
 import { median } from "./median.js";
 import { startPython } from "./python.js";
-import { makePictures } from "./sample-pictures.js";
+import { makeImages } from "./sample-images.js";
 import { table } from "./table.js";
 
 /** Random crops of training images, and the centres of test images. */
@@ -19,10 +19,10 @@ const crops = ["training", "evaluation"] as const;
 export type Crop = (typeof crops)[number];
 
 export interface LoaderBenchOptions {
-  /** In ImageNet's layout; without it pictures are made, and removed afterwards. */
+  /** In ImageNet's layout; without it images are made, and removed afterwards. */
   folder?: string;
-  /** Pictures to make where there is no folder; 64. */
-  pictures?: number;
+  /** Images to make where there is no folder; 64. */
+  images?: number;
   /** Pixels of both sides of a crop. */
   size: number;
   /** Threads that decode, and processes of PyTorch; by default one a core. */
@@ -38,7 +38,7 @@ export interface LoaderBenchOptions {
 }
 
 export interface LoaderBenchSettings {
-  /** Absent where the pictures were made. */
+  /** Absent where the images were made. */
   folder?: string;
   trainingImages: number;
   testImages: number;
@@ -89,7 +89,7 @@ interface Contender {
   close(): Promise<void>;
 }
 
-const picturesMade = 64;
+const imagesMade = 64;
 const secondsOfRound = 2;
 
 /** Images, flips and labels of a batch, behind the schedule that a step would have. */
@@ -180,7 +180,7 @@ async function startDataLoader(
   if (!exists(join(folder, "train"))) {
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
-      `--against pytorch reads pictures from train/CLASS/ and val/CLASS/, which ${folder} lacks; ` +
+      `--against pytorch reads images from train/CLASS/ and val/CLASS/, which ${folder} lacks; ` +
         "name a folder that has them, or leave --against out to time tar shards",
     );
   }
@@ -271,7 +271,7 @@ export async function benchLoader(options: LoaderBenchOptions): Promise<LoaderBe
   const remove = () => rmSync(made, { recursive: true, force: true });
   process.once("exit", remove);
   try {
-    await makePictures(made, options.pictures ?? picturesMade);
+    await makeImages(made, options.images ?? imagesMade);
     return await measure(options, made, made);
   } finally {
     process.off("exit", remove);
@@ -328,7 +328,7 @@ export function loaderTable({
   const header = ["", "crops", "images/s", "a core", "reading", "decoding"];
   const lines = [
     folder === undefined
-      ? `${count(trainingImages)} pictures of 500×375 pixels, made for this\n`
+      ? `${count(trainingImages)} images of 500×375 pixels, made for this\n`
       : `${folder}: ${count(trainingImages)} training and ${count(testImages)} test images\n`,
     `crops of ${size}×${size}, batch ${batch}, ${plural(threads, "thread")} on ${plural(cores, "core")}, ${processor}\n`,
     `median of ${results[0]!.rounds.length} interleaved rounds of ${plural(batches, "batch")}\n\n`,

@@ -81,12 +81,12 @@ function opsCommand(): Command {
     });
 }
 
-type LoaderFlags = Omit<LoaderBenchOptions, "folder" | "pictures" | "warn"> & { json?: true };
+type LoaderFlags = Omit<LoaderBenchOptions, "folder" | "images" | "warn"> & { json?: true };
 
 function loaderCommand(): Command {
   return new Command("loader")
     .description("Images per second of reading and decoding crops, in all and a core.")
-    .argument("[folder]", "train/CLASS/* and val/CLASS/*; without it pictures are made for this")
+    .argument("[folder]", "train/CLASS/* and val/CLASS/*; without it images are made for this")
     .option("--size <pixels>", "both sides of a crop", wholeNumber(8, 224), 224)
     .option("--threads <t>", "threads that decode; default: one a core", wholeNumber(1, 2))
     .option("--batch <n>", "images of a batch", wholeNumber(1, 32), 32)
@@ -102,7 +102,7 @@ function loaderCommand(): Command {
     .option("--json", "print one JSON object instead of a table")
     .action(async (folder: string | undefined, { json, ...options }: LoaderFlags) => {
       const { benchLoader, loaderTable } = await import("../bench/loader.js");
-      // At the exit the pictures that were made are removed.
+      // At the exit the images that were made are removed.
       listenForEnd((signal) => process.exit(signalStatus(signal)));
       const result = await benchLoader({
         ...options,

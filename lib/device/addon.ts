@@ -81,10 +81,10 @@ export interface Addon {
   shutDown(): void;
 }
 
-/** Pictures asked of the module `data` at once; see native/data/decoders.h. */
-export interface PictureRequest {
+/** Images asked of the module `data` at once; see native/data/decoders.h. */
+export interface ImageRequest {
   files: readonly string[];
-  /** Where each picture's bytes lie in its file; all of the file by default. */
+  /** Where each image's bytes lie in its file; all of the file by default. */
   offsets?: Float64Array;
   lengths?: Float64Array;
   /** u8[files, size, size, 3]. */
@@ -100,10 +100,10 @@ export interface PictureRequest {
 }
 
 /** What came of them. */
-export interface PictureOutcome {
+export interface ImageOutcome {
   problems: {
     /** Index in the request. */
-    picture: number;
+    image: number;
     /**
      * Partly made up; not decoded, its place being unchanged or spoilt; in a format of another
      * decoder's; or the file not readable.
@@ -116,22 +116,22 @@ export interface PictureOutcome {
   decodeSeconds: number;
 }
 
-/** Threads of the module `data` that decode pictures. */
-export interface PictureDecoder {
-  decode(request: PictureRequest): Promise<PictureOutcome>;
-  /** The same for one picture, u8[height, width, 3], that was decoded elsewhere. */
+/** Threads of the module `data` that decode images. */
+export interface AddonDecoder {
+  decode(request: ImageRequest): Promise<ImageOutcome>;
+  /** The same for one image, u8[height, width, 3], that was decoded elsewhere. */
   resample(
-    request: Omit<PictureRequest, "files" | "offsets" | "lengths"> & {
+    request: Omit<ImageRequest, "files" | "offsets" | "lengths"> & {
       pixels: Uint8Array;
       width: number;
       height: number;
     },
-  ): Promise<PictureOutcome>;
+  ): Promise<ImageOutcome>;
   dispose(): void;
 }
 
-/** What a picture may have at most (native/data/limits.h). */
-export interface PictureLimits {
+/** What an image may have at most (native/data/limits.h). */
+export interface ImageLimits {
   /** Of its pixels as they are stored. */
   bytes: number;
   pixels: number;
@@ -140,8 +140,8 @@ export interface PictureLimits {
 }
 
 export interface DataModule {
-  readonly Decoder: new (options: { threads: number }) => PictureDecoder;
-  readonly limits: PictureLimits;
+  readonly Decoder: new (options: { threads: number }) => AddonDecoder;
+  readonly limits: ImageLimits;
   advanceProgress(): void;
   shareProgress(counters: unknown): void;
   shutDown(): void;

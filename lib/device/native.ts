@@ -8,7 +8,7 @@ import bindings from "bindings";
 import { OnehourError } from "../errors.js";
 import { filesLimit } from "../system/system-errors.js";
 import { commandLine } from "../text/command.js";
-import type { Addon, DataModule, PictureDecoder } from "./addon.js";
+import type { Addon, AddonDecoder, DataModule } from "./addon.js";
 import { call } from "./call.js";
 
 /**
@@ -174,13 +174,13 @@ function loadDataModule(): DataModule {
   return dataModule;
 }
 
-/** Threads that decode pictures. Throws OnehourError: ERR_ONEHOUR_NOT_BUILT or ERR_ONEHOUR_LOAD. */
-export function createDecoder(threads: number): PictureDecoder {
+/** Threads that decode images. Throws OnehourError: ERR_ONEHOUR_NOT_BUILT or ERR_ONEHOUR_LOAD. */
+export function createDecoder(threads: number): AddonDecoder {
   return new (loadDataModule().Decoder)({ threads });
 }
 
-/** The limits of a picture, whoever decodes it. */
-export const pictureLimits = () => loadDataModule().limits;
+/** The limits of an image, whoever decodes it. */
+export const imageLimits = () => loadDataModule().limits;
 
 /** Backends whose module may serve the process, the first that loads. */
 const BACKENDS = ["cpu", "cuda"];

@@ -1,7 +1,7 @@
 // What an epoch tells about the data: damaged images by name, and why steps waited for input.
 
-import type { FlawedPicture, Inspection } from "../data/images/inspection.js";
-import type { Timing } from "../data/images/pictures.js";
+import type { Timing } from "../data/images/image-decoder.js";
+import type { FlawedImage, Inspection } from "../data/images/inspection.js";
 import { warning } from "../text/words.js";
 import type { Team } from "./team.js";
 
@@ -11,21 +11,21 @@ const mostNamed = 10; // images
 
 /** What one rank met since the last report. */
 interface Observation {
-  flawed: FlawedPicture[];
+  flawed: FlawedImage[];
   /** Share of the time in which the device had nothing to do. */
   wait: number;
   timing: Timing;
 }
 
-const milliseconds = (seconds: number, pictures: number) =>
-  `${((1000 * seconds) / Math.max(1, pictures)).toFixed(1)} ms`;
+const milliseconds = (seconds: number, images: number) =>
+  `${((1000 * seconds) / Math.max(1, images)).toFixed(1)} ms`;
 
 /** Why the steps of the rank that waited longest waited, and what helps. */
 function explainWait(rank: number, { wait, timing }: Observation): string {
-  const { pictures, readSeconds, decodeSeconds } = timing;
+  const { images, readSeconds, decodeSeconds } = timing;
   const times =
-    `reading an image takes ${milliseconds(readSeconds, pictures)} and decoding it ` +
-    milliseconds(decodeSeconds, pictures);
+    `reading an image takes ${milliseconds(readSeconds, images)} and decoding it ` +
+    milliseconds(decodeSeconds, images);
   const advice =
     readSeconds > decodeSeconds
       ? "the disk or the network is slow: put the images on a local SSD, or where they fit into RAM"

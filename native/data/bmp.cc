@@ -161,7 +161,7 @@ void unpack(File file, const Header& header, Raster& raster) {
     } else if (value == 0) {  // the row's end
       ++row;
       column = 0;
-    } else if (value == 1) {  // the picture's
+    } else if (value == 1) {  // the image's
       return;
     } else if (value == 2) {  // further on
       column = std::min(raster.width, column + static_cast<int>(number(file, at, 1)));

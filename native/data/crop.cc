@@ -50,7 +50,7 @@ View trainingView(int width, int height, int size, const CropDraws& draws) {
 }
 
 View evaluationView(int width, int height, int size, int shortSide) {
-  // The longer side is rounded down, and the centre lies on a whole pixel of the resized picture.
+  // The longer side is rounded down, and the centre lies on a whole pixel of the resized image.
   const auto resized = [&](int side, int other) {
     return side <= other ? shortSide
                          : static_cast<int>(static_cast<int64_t>(shortSide) * side / other);

@@ -1,12 +1,12 @@
-// Which part of a picture is wanted: the crops of training and of evaluation, as places where the
-// pixels of a square output lie in the picture.
+// Which part of an image is wanted: the crops of training and of evaluation, as places where the
+// pixels of a square output lie in the image.
 #pragma once
 
 #include <cstdint>
 
 namespace onehour::data {
 
-// One direction, in the picture's pixels: output i is centred at offset + (i + 1/2) · scale, and
+// One direction, in the image's pixels: output i is centred at offset + (i + 1/2) · scale, and
 // only pixels low … high − 1 may count.
 struct Span {
   double offset;
@@ -20,10 +20,10 @@ struct View {
   Span down;
 };
 
-// What was drawn for one picture; the picture's size is known only when its header was read.
+// What was drawn for one image; the image's size is known only when its header was read.
 struct CropDraws {
   static constexpr int kAttempts = 10;
-  double area[kAttempts];    // fraction of the picture's area
+  double area[kAttempts];    // fraction of the image's area
   double aspect[kAttempts];  // width / height
   double right;              // place of the crop among those possible, in [0, 1)
   double down;

@@ -102,7 +102,7 @@ void resamplePixels(const Pixels& pixels, const View& view, int size, uint8_t* t
   }
 }
 
-// What one thread keeps between pictures.
+// What one thread keeps between images.
 struct Scratch {
   std::vector<uint8_t> file;
   JpegDecoder decoder;
@@ -125,17 +125,15 @@ struct Batch {
   std::mutex mutex;             // of the outcome
   Outcome outcome;
 
-  void report(size_t picture, Trouble trouble, const std::string& message) {
+  void report(size_t image, Trouble trouble, const std::string& message) {
     const std::lock_guard lock(mutex);
-    outcome.problems.push_back({picture, trouble, message});
+    outcome.problems.push_back({image, trouble, message});
   }
 
-  // Returns what is made up of the picture; empty where nothing is. Throws where nothing is
+  // Returns what is made up of the image; empty where nothing is. Throws where nothing is
   // decoded.
-  std::string decode(Scratch& own, size_t picture, uint8_t* place) {
-    const auto viewOf = [&](int width, int height) {
-      return treatment.view(picture, width, height);
-    };
+  std::string decode(Scratch& own, size_t image, uint8_t* place) {
+    const auto viewOf = [&](int width, int height) { return treatment.view(image, width, height); };
     if (isJpeg(own.file)) return own.decoder.decode(own.file, treatment.size, viewOf, place);
     for (const auto& format : kWholeFormats) {
       if (!format.matches(own.file)) continue;
@@ -147,43 +145,43 @@ struct Batch {
     throw Foreign("its format is not known here");
   }
 
-  void decodeOne(size_t picture, double& readSeconds, double& decodeSeconds) {
+  void decodeOne(size_t image, double& readSeconds, double& decodeSeconds) {
     Scratch& own = scratch();
     const auto start = Clock::now();
     try {
-      readSource(sources[picture], own.file);
+      readSource(sources[image], own.file);
     } catch (const std::exception& error) {
-      report(picture, Trouble::unreadable, error.what());
+      report(image, Trouble::unreadable, error.what());
       return;
     }
     readSeconds += secondsSince(start);
     const auto decoding = Clock::now();
     const int64_t pixels = int64_t{treatment.size} * treatment.size;
-    uint8_t* place = target + static_cast<int64_t>(picture) * pixels * kColors;
+    uint8_t* place = target + static_cast<int64_t>(image) * pixels * kColors;
     try {
       if (std::ssize(own.file) > kMostBytes) {
         throw std::runtime_error("its file has more than " + std::to_string(kMostBytes >> 20) +
                                  " MiB");
       }
-      const std::string damage = decode(own, picture, place);
-      if (!damage.empty()) report(picture, Trouble::damaged, damage);
-      if (!treatment.jitters.empty()) applyJitter(treatment.jitters[picture], place, pixels);
+      const std::string damage = decode(own, image, place);
+      if (!damage.empty()) report(image, Trouble::damaged, damage);
+      if (!treatment.jitters.empty()) applyJitter(treatment.jitters[image], place, pixels);
     } catch (const Foreign& error) {
-      report(picture, Trouble::foreign, error.what());
+      report(image, Trouble::foreign, error.what());
     } catch (const std::exception& error) {
-      report(picture, Trouble::undecoded, error.what());
+      report(image, Trouble::undecoded, error.what());
     }
     decodeSeconds += secondsSince(decoding);
     progress::advance();  // a batch may take longer than a run waits for a sign of life
   }
 
-  // Takes pictures as long as there are; the last thread tells the outcome.
+  // Takes images as long as there are; the last thread tells the outcome.
   void work() {
     double readSeconds = 0;
     double decodeSeconds = 0;
-    for (size_t picture = next++; picture < sources.size(); picture = next++) {
+    for (size_t image = next++; image < sources.size(); image = next++) {
       if (aborted->load()) break;
-      decodeOne(picture, readSeconds, decodeSeconds);
+      decodeOne(image, readSeconds, decodeSeconds);
     }
     {
       const std::lock_guard lock(mutex);
@@ -191,16 +189,16 @@ struct Batch {
       outcome.decodeSeconds += decodeSeconds;
     }
     if (--left > 0) return;
-    std::ranges::sort(outcome.problems, {}, &Problem::picture);
+    std::ranges::sort(outcome.problems, {}, &Problem::image);
     done(std::move(outcome));
   }
 };
 
 }  // namespace
 
-View Treatment::view(size_t picture, int width, int height) const {
+View Treatment::view(size_t image, int width, int height) const {
   return crops.empty() ? evaluationView(width, height, size, shortSide)
-                       : trainingView(width, height, size, crops[picture]);
+                       : trainingView(width, height, size, crops[image]);
 }
 
 Decoders::Decoders(int threads) {

@@ -1,4 +1,4 @@
-// Threads that read and decode batches of pictures: batches in order, the pictures of one in any.
+// Threads that read and decode batches of images: batches in order, the images of one in any.
 #pragma once
 
 #include <atomic>
@@ -22,38 +22,38 @@ struct Source {
   int64_t bytes = -1;  // to the end
 };
 
-// A picture that somebody else decoded: u8[height, width, 3].
+// An image that somebody else decoded: u8[height, width, 3].
 struct Pixels {
   const uint8_t* data;
   int width;
   int height;
 };
 
-// What to make of each picture.
+// What to make of each image.
 struct Treatment {
   int size;                      // pixels, of both sides of the output
   int shortSide;                 // pixels before the centre is cut out, without draws
-  std::vector<CropDraws> crops;  // one a picture, or none for evaluation
-  std::vector<Jitter> jitters;   // one a picture, or none
+  std::vector<CropDraws> crops;  // one an image, or none for evaluation
+  std::vector<Jitter> jitters;   // one an image, or none
 
-  View view(size_t picture, int width, int height) const;
+  View view(size_t image, int width, int height) const;
 };
 
 enum class Trouble {
-  damaged,     // some of the picture was made up
-  undecoded,   // nothing can be decoded; the picture's place is unchanged or spoilt
+  damaged,     // some of the image was made up
+  undecoded,   // nothing can be decoded; the image's place is unchanged or spoilt
   foreign,     // another decoder may take it; its place is unchanged
   unreadable,  // the file cannot be read
 };
 
 struct Problem {
-  size_t picture;
+  size_t image;
   Trouble trouble;
   std::string message;
 };
 
 struct Outcome {
-  std::vector<Problem> problems;  // by picture
+  std::vector<Problem> problems;  // by image
   double readSeconds = 0;         // of all threads together
   double decodeSeconds = 0;
 };
@@ -67,7 +67,7 @@ class Decoders {
   // Writes u8[sources.size(), size, size, 3] to `target`, which lives until `done` is called, on
   // one of the threads.
   void decode(std::vector<Source> sources, Treatment treatment, uint8_t* target, Done done);
-  // The same for one picture that was decoded already; the treatment is of that one.
+  // The same for one image that was decoded already; the treatment is of that one.
   void resample(const Pixels& pixels, Treatment treatment, uint8_t* target, Done done);
 
   // What is queued ends soon, undone.

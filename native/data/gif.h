@@ -1,4 +1,4 @@
-// The first frame of a GIF picture, on its screen.
+// The first frame of a GIF image, on its screen.
 #pragma once
 
 #include <cstdint>

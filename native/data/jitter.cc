@@ -19,15 +19,15 @@ double greyOf(const uint8_t* pixel) {
 
 }  // namespace
 
-void applyJitter(const Jitter& jitter, uint8_t* picture, int64_t pixels) {
-  uint8_t* const end = picture + pixels * kColors;
+void applyJitter(const Jitter& jitter, uint8_t* image, int64_t pixels) {
+  uint8_t* const end = image + pixels * kColors;
   double greys = 0;
-  for (uint8_t* pixel = picture; pixel < end; pixel += kColors) {
+  for (uint8_t* pixel = image; pixel < end; pixel += kColors) {
     for (int c = 0; c < kColors; ++c) pixel[c] = toByte(pixel[c] * jitter.brightness);
     greys += greyOf(pixel);
   }
   const double mean = greys / static_cast<double>(pixels);
-  for (uint8_t* pixel = picture; pixel < end; pixel += kColors) {
+  for (uint8_t* pixel = image; pixel < end; pixel += kColors) {
     for (int c = 0; c < kColors; ++c) pixel[c] = toByte(mean + (pixel[c] - mean) * jitter.contrast);
     const double grey = greyOf(pixel);
     for (int c = 0; c < kColors; ++c) {

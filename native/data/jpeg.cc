@@ -18,17 +18,17 @@
 namespace onehour::data {
 namespace {
 
-// Warnings after which the rest of the picture is made up.
+// Warnings after which the rest of the image is made up.
 constexpr int kFatalWarnings[] = {JWRN_JPEG_EOF, JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE,
                                   JWRN_MUST_RESYNC, JWRN_BOGUS_PROGRESSION};
 
-// Pixels of the shrunk picture for each of the output: with fewer, that libjpeg shrinks otherwise
+// Pixels of the shrunk image for each of the output: with fewer, that libjpeg shrinks otherwise
 // than the filter does is seen.
 constexpr double kLeastScale = 2;
 
-// The largest sampling factor of a picture that is decoded at a smaller size. With larger ones
-// libjpeg loses colors there that a whole picture has, and libjpeg-turbo 2.1 takes them from
-// elsewhere in the picture where it also crops.
+// The largest sampling factor of an image that is decoded at a smaller size. With larger ones
+// libjpeg loses colors there that a whole image has, and libjpeg-turbo 2.1 takes them from
+// elsewhere in the image where it also crops.
 constexpr int kMostFactor = 2;
 
 // The largest of 8, 4, 2 and 1 by which both directions can shrink before they are resized.
@@ -56,7 +56,7 @@ struct JpegDecoder::State {
   char message[JMSG_LENGTH_MAX]{};
   char warning[JMSG_LENGTH_MAX]{};
   jpeg_progress_mgr progress{};
-  int64_t blocks = 0;  // decoded of the picture so far
+  int64_t blocks = 0;  // decoded of the image so far
   Resampler resampler;
 
   State() {
@@ -106,7 +106,7 @@ struct JpegDecoder::State {
   int64_t cost() const { return info.arith_code != FALSE ? kArithmeticCost : 1; }
 
   // Of all components.
-  int64_t blocksOfPicture() const {
+  int64_t blocksOfImage() const {
     int64_t sum = 0;
     for (int c = 0; c < info.num_components; ++c) {
       sum += int64_t{info.comp_info[c].width_in_blocks} * info.comp_info[c].height_in_blocks;
@@ -117,15 +117,15 @@ struct JpegDecoder::State {
   // What the header alone tells. Throws.
   void requireAffordable() const {
     requireSize(info.image_width, info.image_height);
-    const int64_t held = blocksOfPicture() * DCTSIZE2 * int64_t{sizeof(JCOEF)};
+    const int64_t held = blocksOfImage() * DCTSIZE2 * int64_t{sizeof(JCOEF)};
     if (jpeg_has_multiple_scans(const_cast<j_decompress_ptr>(&info)) != FALSE &&
         held > kMostBytes) {
       throw std::runtime_error("its scans need " + std::to_string(held >> 20) +
                                " MiB of coefficients; expected at most " +
                                std::to_string(kMostBytes >> 20));
     }
-    if (blocksOfPicture() * cost() > kMostBlocks) {
-      throw std::runtime_error("its arithmetic coding is of " + std::to_string(blocksOfPicture()) +
+    if (blocksOfImage() * cost() > kMostBlocks) {
+      throw std::runtime_error("its arithmetic coding is of " + std::to_string(blocksOfImage()) +
                                " blocks; expected at most " +
                                std::to_string(kMostBlocks / kArithmeticCost));
     }
@@ -143,7 +143,7 @@ struct JpegDecoder::State {
     std::longjmp(failed, 1);
   }
 
-  // Reads all scans of a picture that another decoder is to take, so that none is left to find too
+  // Reads all scans of an image that another decoder is to take, so that none is left to find too
   // many of them there.
   void readScans() {
     info.buffered_image = TRUE;
@@ -173,7 +173,7 @@ std::string JpegDecoder::decode(std::span<const uint8_t> file, int size, const V
   jpeg_decompress_struct& info = state.info;
   state.warning[0] = 0;
   state.blocks = 0;
-  jpeg_abort_decompress(&info);  // whatever an earlier picture left behind
+  jpeg_abort_decompress(&info);  // whatever an earlier image left behind
   if (!state.attempt([&] {
         jpeg_mem_src(&info, file.data(), file.size());
         jpeg_read_header(&info, TRUE);

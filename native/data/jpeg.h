@@ -1,4 +1,4 @@
-// One JPEG picture: as much of it as a view needs, resized, by libjpeg-turbo.
+// One JPEG image: as much of it as a view needs, resized, by libjpeg-turbo.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace onehour::data {
 
-// Decodes pictures one after the other; one a thread. Working memory is kept.
+// Decodes images one after the other; one a thread. Working memory is kept.
 class JpegDecoder {
  public:
   JpegDecoder();
@@ -20,12 +20,12 @@ class JpegDecoder {
   JpegDecoder(const JpegDecoder&) = delete;
   JpegDecoder& operator=(const JpegDecoder&) = delete;
 
-  // Makes the view of a picture of that width and height, in pixels.
+  // Makes the view of an image of that width and height, in pixels.
   using ViewOf = std::function<View(int width, int height)>;
 
-  // Writes the view as u8[size, size, 3] to `target`. The picture is decoded at 1/2, 1/4 or 1/8 of
+  // Writes the view as u8[size, size, 3] to `target`. The image is decoded at 1/2, 1/4 or 1/8 of
   // its size where the view still has two pixels for each of the output, and only rows and columns
-  // that count are. A picture that is cut short is grey where it ends: the result is then what is
+  // that count are. An image that is cut short is grey where it ends: the result is then what is
   // wrong with it, and empty otherwise. Throws std::runtime_error when nothing can be decoded, or
   // it would cost more than limits.h allows, and Foreign where its colors are CMYK.
   std::string decode(std::span<const uint8_t> file, int size, const ViewOf& viewOf,

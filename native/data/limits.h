@@ -1,5 +1,5 @@
-// What one picture may cost, whatever its file says: more than that counts as damage. Nothing here
-// is a matter of time, so that a picture is taken on every machine or on none.
+// What one image may cost, whatever its file says: more than that counts as damage. Nothing here
+// is a matter of time, so that an image is taken on every machine or on none.
 #pragma once
 
 #include <cstdint>
@@ -8,18 +8,18 @@
 
 namespace onehour::data {
 
-// Of a picture's file, of its pixels in RGB, and of its coefficients where they are kept, each.
+// Of an image's file, of its pixels in RGB, and of its coefficients where they are kept, each.
 constexpr int64_t kMostBytes = int64_t{1} << 28;
 constexpr int64_t kMostPixels = kMostBytes / 3;
 constexpr int64_t kMostSide = 65535;  // pixels
 // Scans of a JPEG file. Encoders write about ten, and cannot need more than some dozens.
 constexpr int kMostScans = 100;
-// Blocks of 8 × 8 coefficients decoded for a picture, over all of its scans, where those of
+// Blocks of 8 × 8 coefficients decoded for an image, over all of its scans, where those of
 // arithmetic coding count for more: they take as long, and may do so without a byte of the file.
 constexpr int64_t kMostBlocks = int64_t{1} << 25;
 constexpr int64_t kArithmeticCost = 16;
 
-// Throws where a picture of that size is too large.
+// Throws where an image of that size is too large.
 inline void requireSize(int64_t width, int64_t height) {
   if (width >= 1 && height >= 1 && width <= kMostSide && height <= kMostSide &&
       width * height <= kMostPixels) {
@@ -30,7 +30,7 @@ inline void requireSize(int64_t width, int64_t height) {
                            " on each side and at most " + std::to_string(kMostPixels) + " in all");
 }
 
-// A picture that this module does not decode, but another may.
+// An image that this module does not decode, but another may.
 struct Foreign : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

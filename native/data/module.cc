@@ -1,4 +1,4 @@
-// The module that Node loads to decode pictures: its one class, and the environment's end.
+// The module that Node loads to decode images: its one class, and the environment's end.
 #include <napi.h>
 
 #include <cmath>
@@ -27,7 +27,7 @@ using data::Treatment;
 
 constexpr int64_t kMostSide = 1 << 14;  // pixels
 constexpr int64_t kColors = 3;
-// Draws of a picture: areas, aspects, and the crop's place; then the factors of the jitter.
+// Draws of an image: areas, aspects, and the crop's place; then the factors of the jitter.
 constexpr size_t kDraws = 2 * CropDraws::kAttempts + 2;
 constexpr size_t kFactors = 3;
 
@@ -45,14 +45,14 @@ const char* nameOf(data::Trouble trouble) {
   return "";
 }
 
-// f64 values of an argument, `count` a picture, in [least, most]; none when it is undefined.
-std::vector<double> numbers(const Napi::Value& value, const std::string& what, size_t pictures,
+// f64 values of an argument, `count` an image, in [least, most]; none when it is undefined.
+std::vector<double> numbers(const Napi::Value& value, const std::string& what, size_t images,
                             size_t count, double least, double most) {
   if (value.IsUndefined()) return {};
   if (!value.IsTypedArray() ||
       value.As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
-      value.As<Napi::TypedArray>().ElementLength() != pictures * count) {
-    refuse(what + " must be a Float64Array of " + std::to_string(pictures) + " × " +
+      value.As<Napi::TypedArray>().ElementLength() != images * count) {
+    refuse(what + " must be a Float64Array of " + std::to_string(images) + " × " +
            std::to_string(count));
   }
   const auto array = value.As<Napi::Float64Array>();
@@ -77,14 +77,14 @@ CropDraws cropDraws(const double* draws) {
 }
 
 // { size, shortSide, crops?, jitters? }
-Treatment treatmentOf(const Napi::Object& object, size_t pictures) {
+Treatment treatmentOf(const Napi::Object& object, size_t images) {
   Treatment result;
   result.size = static_cast<int>(integerArgument(object.Get("size"), "size", 1, kMostSide));
   result.shortSide = static_cast<int>(
       integerArgument(object.Get("shortSide"), "shortSide", result.size, kMostSide));
-  const auto draws = numbers(object.Get("crops"), "crops", pictures, kDraws, 0, 1e6);
+  const auto draws = numbers(object.Get("crops"), "crops", images, kDraws, 0, 1e6);
   for (size_t i = 0; i < draws.size(); i += kDraws) result.crops.push_back(cropDraws(&draws[i]));
-  const auto factors = numbers(object.Get("jitters"), "jitters", pictures, kFactors, 0, 1e6);
+  const auto factors = numbers(object.Get("jitters"), "jitters", images, kFactors, 0, 1e6);
   for (size_t i = 0; i < factors.size(); i += kFactors) {
     result.jitters.push_back({factors[i], factors[i + 1], factors[i + 2]});
   }
@@ -107,7 +107,7 @@ Napi::Value toJavaScript(Napi::Env env, const Outcome& outcome) {
   for (uint32_t i = 0; i < outcome.problems.size(); ++i) {
     const data::Problem& problem = outcome.problems[i];
     auto object = Napi::Object::New(env);
-    object.Set("picture", static_cast<double>(problem.picture));
+    object.Set("image", static_cast<double>(problem.image));
     object.Set("trouble", nameOf(problem.trouble));
     object.Set("message", problem.message);
     problems.Set(i, object);
@@ -219,10 +219,10 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
         environment.release(pixels);
         throw;
       }
-      const data::Pixels picture{pixels->data, static_cast<int>(width), static_cast<int>(height)};
+      const data::Pixels image{pixels->data, static_cast<int>(width), static_cast<int>(height)};
       uint8_t* place = target->data;
       auto [promise, done] = pendingOutcome(info.Env(), {std::move(pixels), std::move(target)});
-      decoders.resample(picture, std::move(treatment), place, std::move(done));
+      decoders.resample(image, std::move(treatment), place, std::move(done));
       return promise;
     });
   }

@@ -1,4 +1,4 @@
-// A picture that is decoded whole, before the part that is wanted is resized.
+// An image that is decoded whole, before the part that is wanted is resized.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Resizes a view of a picture to a square in one pass over its rows, with a triangle filter that is
-// widened where the picture shrinks, so that nothing aliases ("bilinear" in Pillow).
+// Resizes a view of an image to a square in one pass over its rows, with a triangle filter that is
+// widened where the image shrinks, so that nothing aliases ("bilinear" in Pillow).
 #pragma once
 
 #include <cstddef>
@@ -27,14 +27,14 @@ struct Filter {
   int most = 0;   // pixels that one output needs
 };
 
-// Takes the rows of a picture one after the other and writes output rows as soon as they can be.
-// Working memory is kept for the next picture.
+// Takes the rows of an image one after the other and writes output rows as soon as they can be.
+// Working memory is kept for the next image.
 class Resampler {
  public:
   // `target`: u8[size, size, 3], the output.
   void begin(const View& view, int size, uint8_t* target);
 
-  // What is needed of the picture; ends are one behind.
+  // What is needed of the image; ends are one behind.
   int firstRow() const { return down_.first; }
   int lastRow() const { return down_.last; }
   int firstColumn() const { return across_.first; }
@@ -56,7 +56,7 @@ class Resampler {
   Filter across_;
   Filter down_;
   int left_ = 0;
-  int next_ = 0;      // row of the picture
+  int next_ = 0;      // row of the image
   int produced_ = 0;  // rows of the output
   size_t pitch_ = 0;  // bytes of a row in the ring
   std::vector<uint8_t> ring_;

@@ -1,30 +1,30 @@
-// `onehour bench loader` on pictures few enough to take seconds.
+// `onehour bench loader` on images few enough to take seconds.
 import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { benchLoader, type LoaderBenchResult, loaderTable } from "../../lib/bench/loader.js";
-import { makePictures } from "../../lib/bench/sample-pictures.js";
+import { makeImages } from "../../lib/bench/sample-images.js";
 import { onehour, temporaryFolder } from "../cli/command.js";
 
 const folder = temporaryFolder();
-const pictures = join(folder, "pictures");
+const images = join(folder, "images");
 const env = { XDG_CACHE_HOME: join(folder, "cache"), TMPDIR: folder };
 const small = ["--size", "32", "--batch", "4", "--threads", "1", "--rounds", "1"];
 
-beforeAll(() => makePictures(pictures, 8));
+beforeAll(() => makeImages(images, 8));
 
 describe("the command", () => {
   test("--json tells both kinds of crop of a folder", async () => {
     const { status, stdout, stderr } = await onehour(
-      ["bench", "loader", pictures, ...small, "--batches", "3", "--json"],
+      ["bench", "loader", images, ...small, "--batches", "3", "--json"],
       { env },
     );
     expect(stderr).toBe("");
     expect(status).toBe(0);
     const result: LoaderBenchResult = JSON.parse(stdout);
     const counts = { trainingImages: 8, testImages: 8 };
-    const settings = { folder: pictures, ...counts, size: 32, threads: 1, cores: 1, batch: 4 };
+    const settings = { folder: images, ...counts, size: 32, threads: 1, cores: 1, batch: 4 };
     expect(result).toMatchObject({ settings, batches: 3 });
     expect(result).not.toHaveProperty("ratios");
     expect(result.results.map(({ name, crop }) => [name, crop])).toEqual([
@@ -50,7 +50,7 @@ describe("the command", () => {
     [["--against", "pytorch"], "pip install torch==.* numpy pillow", 1],
   ])("refuses %j", async (flags, says, expected) => {
     const { status, stdout, stderr } = await onehour(
-      ["bench", "loader", pictures, ...small, ...flags],
+      ["bench", "loader", images, ...small, ...flags],
       { env: { ...env, ONEHOUR_PYTHON: "/nowhere/python3" } },
     );
     expect(stderr).toMatch(new RegExp(says));
@@ -61,7 +61,7 @@ describe("the command", () => {
 
   test("tells what the folder holds beside images", async () => {
     const odd = join(folder, "odd");
-    cpSync(pictures, odd, { recursive: true });
+    cpSync(images, odd, { recursive: true });
     const [label] = readdirSync(join(odd, "train"));
     writeFileSync(join(odd, "train", label!, "notes.txt"), "");
     const { status, stderr } = await onehour(
@@ -73,14 +73,14 @@ describe("the command", () => {
   });
 
   test("refuses a folder without train/", async () => {
-    const { status, stderr } = await onehour(["bench", "loader", join(pictures, "val"), ...small], {
+    const { status, stderr } = await onehour(["bench", "loader", join(images, "val"), ...small], {
       env,
     });
     expect(stderr).toMatch("holds no train/");
     expect(status).toBe(1);
   });
 
-  test("a signal removes the pictures that it made", async () => {
+  test("a signal removes the images that it made", async () => {
     const made = () => readdirSync(folder).filter((name) => name.startsWith("onehour-bench-"));
     const { status } = await onehour(["bench", "loader", ...small], {
       env,
@@ -103,8 +103,8 @@ describe("without a folder", () => {
     rmSync(own, { recursive: true });
   });
 
-  test("pictures are made and removed", async () => {
-    const options = { pictures: 8, size: 32, threads: 1, batch: 4, rounds: 1, batches: 2 };
+  test("images are made and removed", async () => {
+    const options = { images: 8, size: 32, threads: 1, batch: 4, rounds: 1, batches: 2 };
     const result = await benchLoader(options);
     expect(result.settings).toEqual({
       ...{ trainingImages: 8, testImages: 8 },
@@ -136,7 +136,7 @@ test("the table compares with PyTorch", () => {
     ],
     ratios: { training: 2, evaluation: 3 },
   });
-  expect(text).toMatch(/^1,234 pictures .* made for this$/m);
+  expect(text).toMatch(/^1,234 images .* made for this$/m);
   expect(text).toMatch(/onehour +training +1200 +600 +1\.5 % +90\.0 % +2\.00×$/m);
   expect(text).toMatch(/PyTorch 2 +evaluation +500 +250$/m);
   expect(text).toMatch("4 threads shared 2 cores");

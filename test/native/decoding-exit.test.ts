@@ -1,4 +1,4 @@
-// A Worker that is terminated while pictures are decoded for it takes nothing else with it.
+// A Worker that is terminated while images are decoded for it takes nothing else with it.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,8 +10,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const script = `
 import { Worker, isMainThread, parentPort } from "node:worker_threads";
-import { Pictures } from ${JSON.stringify(new URL("../../dist/data/images/pictures.js", import.meta.url))};
-const files = [${JSON.stringify(join(import.meta.dirname, "../fixtures/pictures/small.jpg"))}];
+import { ImageDecoder } from ${JSON.stringify(new URL("../../dist/data/images/image-decoder.js", import.meta.url))};
+const files = [${JSON.stringify(join(import.meta.dirname, "../fixtures/images/small.jpg"))}];
 const request = () => ({ files, target: new Uint8Array(16 * 16 * 3), size: 16, shortSide: 18 });
 if (isMainThread) {
   for (let round = 0; round < 8; round++) {
@@ -20,12 +20,12 @@ if (isMainThread) {
     await new Promise((resolve) => setTimeout(resolve, 5 * round));
     await worker.terminate();
   }
-  const pictures = new Pictures(1);
-  console.log("flaws", (await pictures.decode(request())).length);
+  const images = new ImageDecoder(1);
+  console.log("flaws", (await images.decode(request())).length);
 } else {
-  const pictures = new Pictures(2);
+  const images = new ImageDecoder(2);
   parentPort.postMessage("begun");
-  const again = () => pictures.decode(request()).then(again);
+  const again = () => images.decode(request()).then(again);
   for (let i = 0; i < 64; i++) again();
 }
 `;

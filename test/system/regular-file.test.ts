@@ -51,7 +51,7 @@ const put: Record<string, (path: string) => void | Promise<void>> = {
 };
 const kinds = Object.keys(put);
 
-const image = join(import.meta.dirname, "../fixtures/pictures/small.jpg");
+const image = join(import.meta.dirname, "../fixtures/images/small.jpg");
 /** Makes a data set of image folders, one image a class and part, whose test images may lie `flat`. */
 function makeImages(flat = false): void {
   for (const place of ["train/a", "train/b", ...(flat ? ["val"] : ["val/a", "val/b"])]) {

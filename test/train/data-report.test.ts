@@ -1,14 +1,14 @@
 // What is said of the data at an epoch's end: damaged images of all ranks, and why steps waited.
 import { expect, test } from "vitest";
+import type { ImageDecoder, Timing } from "../../lib/data/images/image-decoder.js";
 import { Inspection } from "../../lib/data/images/inspection.js";
-import type { Pictures, Timing } from "../../lib/data/images/pictures.js";
 import { DataReport } from "../../lib/train/data-report.js";
 import { alone, type Team } from "../../lib/train/team.js";
 
 const inspection = (timing: Partial<Timing> = {}) =>
   new Inspection(false, {
-    timing: { pictures: 1000, readSeconds: 0.1, decodeSeconds: 1.5, ...timing },
-  } as Pictures);
+    timing: { images: 1000, readSeconds: 0.1, decodeSeconds: 1.5, ...timing },
+  } as ImageDecoder);
 
 const gather = async (met: Inspection, wait: number, team: Team = alone) =>
   (await new DataReport(met, team).gather(wait)).lines;
@@ -19,7 +19,7 @@ test("nothing is said of data that is whole and fast", async () => {
 
 test("damaged images are named once, ten of them, and counted", async () => {
   const met = inspection();
-  const flaw = { picture: 0, lost: true, reason: "no" };
+  const flaw = { image: 0, lost: true, reason: "no" };
   for (let i = 0; i < 12; i++) met.note(`a/${i}.jpg`, flaw);
   const report = new DataReport(met, alone);
   const { lines } = await report.gather(0);

@@ -12,7 +12,7 @@ import { onehour } from "../cli/command.js";
 import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
-const data = join(folder, "pictures");
+const data = join(folder, "images");
 const script = join(import.meta.dirname, "../../scripts/make-imagefolder");
 const checkpoint = "checkpoint.safetensors";
 const common: RecipeInput = {
@@ -51,7 +51,7 @@ test("the same run gives the same losses", async () => {
 
 test("it learns", async () => {
   const out = join(folder, "learnt");
-  // So few small pictures are not learnt from crops of 8 % of them.
+  // So few small images are not learnt from crops of 8 % of them.
   await run({ ...common, augment: false, epochs: 10, lr: 2, out });
   const epoch = logOf(out).findLast((line) => line.type === "epoch")!;
   expect(epoch.top1).toBeGreaterThan(0.5);
@@ -93,7 +93,7 @@ test("a checkpoint is evaluated on the folder's validation images, each once", a
 });
 
 test("damaged images are replaced alike whatever k, counted and named at the epoch's end", async () => {
-  const fixtures = join(import.meta.dirname, "../fixtures/pictures");
+  const fixtures = join(import.meta.dirname, "../fixtures/images");
   const damaged = join(folder, "damaged");
   execFileSync(script, [damaged, "--images", "64"]);
   const victim = join(damaged, "train/n00-t-shirt/train_00000001.JPEG");
@@ -157,7 +157,7 @@ test("a run does not go on with other images than it began with", async () => {
   execFileSync(script, [grown, "--images", "64"]);
   await run({ ...common, dataset: grown, batch: 8, steps: 3, out });
   copyFileSync(
-    join(import.meta.dirname, "../fixtures/pictures/small.jpg"),
+    join(import.meta.dirname, "../fixtures/images/small.jpg"),
     join(grown, "train/n00-t-shirt/more.jpg"),
   );
   await expect(run({ out, steps: 6 }, true)).rejects.toMatchObject({

@@ -7,7 +7,7 @@ import { isAbsent } from "../../system/exists.js";
 import { readRegular, readText } from "../../system/regular-file.js";
 import { plural } from "../../text/words.js";
 import { mostBytes, readSynsets } from "./devkit.js";
-import { byBytes, isPicture } from "./picture-files.js";
+import { byBytes, isImage } from "./image-files.js";
 
 /** Where the development kit has its labels. */
 const devkit = "ILSVRC2012_devkit_t12/data";
@@ -146,7 +146,7 @@ async function namesIn(folder: string): Promise<string[]> {
 async function flatImages(folder: string): Promise<{ images: string[]; place: string }> {
   for (const inner of ["", "images"]) {
     const path = join(folder, inner);
-    const names = (await namesIn(path)).filter(isPicture).sort(byBytes);
+    const names = (await namesIn(path)).filter(isImage).sort(byBytes);
     if (names.length > 0) return { images: names.map((name) => join(inner, name)), place: path };
   }
   return { images: [], place: folder };

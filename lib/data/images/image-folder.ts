@@ -9,10 +9,10 @@ import { counted, plural, warning } from "../../text/words.js";
 import type { Dataset, DatasetOptions, DecodedSplit, Request } from "../dataset.js";
 import { findShards, listShards } from "../shards/shard-index.js";
 import { cropNumbers, drawCrop, jitterNumbers } from "./crop.js";
+import { type Flaw, ImageDecoder, startDecoder } from "./image-decoder.js";
 import { indexPart, type Progress } from "./image-index.js";
+import type { ImageList, ImageParts } from "./image-list.js";
 import { Inspection } from "./inspection.js";
-import type { PictureList, PictureParts } from "./picture-list.js";
-import { type Flaw, Pictures, startPictures } from "./pictures.js";
 
 const usualSize = 224; // pixels
 const leastSize = 8;
@@ -31,7 +31,7 @@ const mostAhead = 8; // batches
 interface Source {
   size: number;
   jitter: number;
-  pictures: Pictures;
+  decoder: ImageDecoder;
   inspection: Inspection;
 }
 
@@ -39,7 +39,7 @@ class FolderSplit implements DecodedSplit {
   readonly length: number;
 
   constructor(
-    private readonly list: PictureList,
+    private readonly list: ImageList,
     private readonly source: Source,
     /** Whether an image of which nothing can be decoded is replaced. */
     private readonly replaces: boolean,
@@ -56,27 +56,27 @@ class FolderSplit implements DecodedSplit {
     for (const [i, index] of indices.entries()) labels[i] = this.list.labels[index]!;
     const flaws = await this.decode(request);
     for (const flaw of flaws) {
-      this.source.inspection.note(this.list.name(indices[flaw.picture]!), flaw);
+      this.source.inspection.note(this.list.name(indices[flaw.image]!), flaw);
       if (!flaw.lost) continue;
-      if (this.replaces) await this.replace(request, flaw.picture);
-      else place(images, flaw.picture, indices.length).fill(grey);
+      if (this.replaces) await this.replace(request, flaw.image);
+      else place(images, flaw.image, indices.length).fill(grey);
     }
   }
 
-  private async replace(request: Request, picture: number): Promise<void> {
+  private async replace(request: Request, image: number): Promise<void> {
     const { indices, images, labels, flips } = request;
-    const lost = indices[picture]!;
+    const lost = indices[image]!;
     for (let next = 1; next <= Math.min(mostLost, this.length - 1); next++) {
       const index = (lost + next) % this.length;
       const [flaw] = await this.decode({
         ...request,
         indices: Uint32Array.of(index),
-        images: place(images, picture, indices.length),
-        flips: flips.subarray(picture, picture + 1),
+        images: place(images, image, indices.length),
+        flips: flips.subarray(image, image + 1),
       });
       if (flaw) this.source.inspection.note(this.list.name(index), flaw);
       if (flaw?.lost) continue;
-      labels[picture] = this.list.labels[index]!;
+      labels[image] = this.list.labels[index]!;
       return;
     }
     throw new OnehourError(
@@ -87,11 +87,11 @@ class FolderSplit implements DecodedSplit {
   }
 
   private async decode({ indices, augment, images, flips }: Request): Promise<Flaw[]> {
-    const { size, jitter, pictures } = this.source;
+    const { size, jitter, decoder } = this.source;
     const shortSide = Math.round(size * evaluationScale);
     const view = { ...this.list.sources(indices), target: images, size, shortSide };
     flips.fill(0);
-    if (!augment) return await pictures.decode(view);
+    if (!augment) return await decoder.decode(view);
     const crops = new Float64Array(indices.length * cropNumbers);
     const jitters = new Float64Array(indices.length * jitterNumbers);
     for (const [i, index] of indices.entries()) {
@@ -100,14 +100,14 @@ class FolderSplit implements DecodedSplit {
       const { seed, epoch } = augment;
       flips[i] = drawCrop(seed, epoch, index, crop, jitter, factors) ? 1 : 0;
     }
-    return await pictures.decode({ ...view, crops, ...(jitter > 0 ? { jitters } : {}) });
+    return await decoder.decode({ ...view, crops, ...(jitter > 0 ? { jitters } : {}) });
   }
 }
 
-/** The part of u8[n, size, size, 3] that is one picture's. */
-function place(images: Uint8Array, picture: number, of: number): Uint8Array {
+/** The part of u8[n, size, size, 3] that is one image's. */
+function place(images: Uint8Array, image: number, of: number): Uint8Array {
   const bytes = images.length / of;
-  return images.subarray(picture * bytes, (picture + 1) * bytes);
+  return images.subarray(image * bytes, (image + 1) * bytes);
 }
 
 /** Where lists of files are kept by default: beside runs for a user without a home. */
@@ -140,7 +140,7 @@ function spread(length: number): Uint32Array {
 }
 
 /** Says which classes the validation images lack. */
-function lackingNotes(classes: readonly string[], tested: PictureList): string[] {
+function lackingNotes(classes: readonly string[], tested: ImageList): string[] {
   const present = new Set(tested.labels);
   const lacking = classes.filter((_, label) => !present.has(label));
   return lacking.length === 0
@@ -158,7 +158,7 @@ async function listFolders(
   cache: string,
   progress: (part: string) => Progress,
   warn: (text: string) => void,
-): Promise<PictureParts> {
+): Promise<ImageParts> {
   if (!exists(join(root, "train"))) {
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
@@ -201,9 +201,9 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
     ? await listShards(root, shards, indexFolder, progress, warn, strict)
     : await listFolders(root, indexFolder, progress, warn);
   const sample = spread(train.labels.length);
-  const pictures = options.threads
-    ? new Pictures(options.threads)
-    : await startPictures(
+  const decoder = options.threads
+    ? new ImageDecoder(options.threads)
+    : await startDecoder(
         {
           ...train.sources(sample),
           target: new Uint8Array(sample.length * size * size * 3),
@@ -212,8 +212,8 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
         },
         localWorkers,
       );
-  const inspection = new Inspection(strict, pictures);
-  const source = { size, jitter, pictures, inspection };
+  const inspection = new Inspection(strict, decoder);
+  const source = { size, jitter, decoder, inspection };
   return {
     name: root,
     images: { height: size, width: size, channels: 3 },
@@ -225,9 +225,9 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
     test: new FolderSplit(test, source, false),
     defaultEpochs: 90,
     fingerprint: `folder:${size}:${jitter}:${digest}`,
-    ahead: (batch) => batchesAhead(pictures.threads, batch),
+    ahead: (batch) => batchesAhead(decoder.threads, batch),
     inspection,
-    [Symbol.dispose]: () => pictures.dispose(),
+    [Symbol.dispose]: () => decoder.dispose(),
     ...order,
   };
 }

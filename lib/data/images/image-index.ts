@@ -7,25 +7,25 @@ import { OnehourError } from "../../errors.js";
 import { exists } from "../../system/exists.js";
 import { inParallel } from "../in-parallel.js";
 import { type FlatLabels, readFlatLabels } from "./flat-validation.js";
-import { cachedIndex, type IndexHeader } from "./index-cache.js";
-import type { Lines } from "./lines.js";
 import {
   byBytes,
   describeLeftOut,
-  findPictures,
+  findImages,
+  imageEndings,
   isFolder,
-  isPicture,
+  isImage,
   type LeftOut,
   leaveOut,
   named,
-  pictureEndings,
   type Seen,
   see,
-} from "./picture-files.js";
-import type { PictureList, PictureSources } from "./picture-list.js";
+} from "./image-files.js";
+import type { ImageList, ImageSources } from "./image-list.js";
+import { cachedIndex, type IndexHeader } from "./index-cache.js";
+import type { Lines } from "./lines.js";
 
 /** Files of the training or the validation part. */
-export class FileList implements PictureList {
+export class FileList implements ImageList {
   readonly labels: Int32Array;
 
   /** Lines `bytes TAB label TAB path`, the path being relative to `folder`. */
@@ -40,7 +40,7 @@ export class FileList implements PictureList {
     return join(this.folder, this.lines.fields(index)[2]!);
   }
 
-  sources(indices: Uint32Array): PictureSources {
+  sources(indices: Uint32Array): ImageSources {
     return { files: Array.from(indices, (index) => this.name(index)) };
   }
 }
@@ -121,7 +121,7 @@ async function listFlat(folder: string, flat: FlatLabels): Promise<Listed> {
   for (const name of absent) leaveOut(leftOut, "absent", name);
   const seen = await inParallel([folder, source.folder], see);
   const names = await readdir(source.folder);
-  for (const name of names.filter((each) => !isPicture(each) && each !== basename(source.file))) {
+  for (const name of names.filter((each) => !isImage(each) && each !== basename(source.file))) {
     leaveOut(leftOut, name.startsWith(".") ? "hidden" : "otherName", name);
   }
   const lines = await inParallel([...labels], async ([file, label]) =>
@@ -134,7 +134,7 @@ async function listFlat(folder: string, flat: FlatLabels): Promise<Listed> {
 async function leaveOutside(folder: string, leftOut: LeftOut): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     if (entry.name.startsWith(".")) leaveOut(leftOut, "hidden", entry.name);
-    else if (isPicture(entry.name) && !(await isFolder(join(folder, entry.name), entry))) {
+    else if (isImage(entry.name) && !(await isFolder(join(folder, entry.name), entry))) {
       leaveOut(leftOut, "outside", entry.name);
     }
   }
@@ -152,11 +152,11 @@ async function listClasses(
   await leaveOutside(folder, leftOut);
   const names = await subfolders(folder);
   for (const [done, name] of names.entries()) {
-    const { files, folders } = await findPictures(folder, name, leftOut);
+    const { files, folders } = await findImages(folder, name, leftOut);
     const listed = await linesOf(folder, files, classes.indexOf(name), leftOut);
     if (listed.length === 0 && needsAll) {
       throw dataError(
-        `the class folder ${join(folder, name)} holds no image; expected ${pictureEndings} files, in it ` +
+        `the class folder ${join(folder, name)} holds no image; expected ${imageEndings} files, in it ` +
           "or in folders in it. Fill it, or remove it (classes are numbered by the folders that are there)",
       );
     }

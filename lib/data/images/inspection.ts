@@ -3,10 +3,10 @@
 import { OnehourError } from "../../errors.js";
 import { setting } from "../../recipe/voice.js";
 import { oneLine } from "../../text/words.js";
-import type { Flaw, Pictures, Timing } from "./pictures.js";
+import type { Flaw, ImageDecoder, Timing } from "./image-decoder.js";
 
-/** A picture that was damaged or lost. */
-export interface FlawedPicture {
+/** An image that was damaged or lost. */
+export interface FlawedImage {
   path: string;
   /** The path, and what is wrong. */
   text: string;
@@ -14,12 +14,12 @@ export interface FlawedPicture {
 
 export class Inspection {
   private readonly known = new Set<string>();
-  private fresh: FlawedPicture[] = [];
+  private fresh: FlawedImage[] = [];
 
   /** Where `strict`, the first flaw ends the run. */
   constructor(
     private readonly strict: boolean,
-    private readonly pictures: Pictures,
+    private readonly decoder: ImageDecoder,
   ) {}
 
   /** Throws ERR_ONEHOUR_DATA where strict. */
@@ -37,12 +37,12 @@ export class Inspection {
     this.fresh.push({ path, text });
   }
 
-  /** What was met since the last call, each picture once. */
-  takeNew(): FlawedPicture[] {
+  /** What was met since the last call, each image once. */
+  takeNew(): FlawedImage[] {
     return this.fresh.splice(0);
   }
 
   get timing(): Timing {
-    return this.pictures.timing;
+    return this.decoder.timing;
   }
 }

@@ -7,11 +7,11 @@ import { setting } from "../../recipe/voice.js";
 import { exists } from "../../system/exists.js";
 import { readText } from "../../system/regular-file.js";
 import { counted, plural } from "../../text/words.js";
+import { byBytes, imageEndings } from "../images/image-files.js";
 import { type Progress, subfolders } from "../images/image-index.js";
+import type { ImageList, ImageParts, ImageSources } from "../images/image-list.js";
 import { cachedIndex, type IndexHeader } from "../images/index-cache.js";
 import { Lines } from "../images/lines.js";
-import { byBytes, pictureEndings } from "../images/picture-files.js";
-import type { PictureList, PictureParts, PictureSources } from "../images/picture-list.js";
 import { inParallel } from "../in-parallel.js";
 import { hashName } from "../random.js";
 import { windowShards } from "../sampler.js";
@@ -79,7 +79,7 @@ const fieldsOf = (lines: Lines, line: number) => {
 };
 
 /** The complete samples of a part, each shard's together. */
-class ShardList implements PictureList {
+class ShardList implements ImageList {
   readonly labels: Int32Array;
   /** Of each shard. */
   readonly sizes: number[];
@@ -115,7 +115,7 @@ class ShardList implements PictureList {
     return this.lineName(this.lineOf[index]!);
   }
 
-  sources(indices: Uint32Array): PictureSources {
+  sources(indices: Uint32Array): ImageSources {
     const offsets = new Float64Array(indices.length);
     const lengths = new Float64Array(indices.length);
     const files = Array.from(indices, (index, i) => {
@@ -216,7 +216,7 @@ async function indexShards(
   throw dataError(
     `${shards[0]}${shards.length > 1 ? ` and the ${shards.length - 1} behind it` : ""}: no sample ` +
       `has an image and a label (${found.describeIncomplete() ?? "there is none"}); expected members ` +
-      `NAME.jpg (or ${pictureEndings}) and NAME.cls with a number, or NAME.json with it as label`,
+      `NAME.jpg (or ${imageEndings}) and NAME.cls with a number, or NAME.json with it as label`,
   );
 }
 
@@ -267,7 +267,7 @@ export async function listShards(
   progress: (part: Part) => Progress,
   warn: (text: string) => void,
   strict: boolean,
-): Promise<PictureParts> {
+): Promise<ImageParts> {
   const index = (part: Part) =>
     indexShards(join(root, part), shards[part], cache, progress(part), warn);
   const train = await index("train");

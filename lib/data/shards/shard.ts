@@ -2,7 +2,7 @@
 
 import { basename } from "node:path";
 import { plural } from "../../text/words.js";
-import { isPicture } from "../images/picture-files.js";
+import { isImage } from "../images/image-files.js";
 import { type Member, Tar } from "./tar.js";
 
 /** A sample, as far as it is there. */
@@ -56,7 +56,7 @@ async function readLabel(tar: Tar, member: Member, ending: string): Promise<numb
 
 /**
  * The samples of the tar `path`, in the order of their first members. An image is a member whose name
- * `isPicture` takes; its label is the number in `.cls`, or else in the field `label` or `cls` of `.json`.
+ * `isImage` takes; its label is the number in `.cls`, or else in the field `label` or `cls` of `.json`.
  * Members of other kinds are passed over. Throws ERR_ONEHOUR_DATA with the offset of what is wrong.
  */
 export async function readShard(path: string): Promise<Sample[]> {
@@ -76,7 +76,7 @@ export async function readShard(path: string): Promise<Sample[]> {
     const sample = samples.get(key) ?? { key, extension: "", offset, bytes: 0, label: -1 };
     samples.set(key, sample);
     const ending = extension.toLowerCase();
-    if (isPicture(basename(name)) && !extension.includes(".")) {
+    if (isImage(basename(name)) && !extension.includes(".")) {
       if (sample.bytes > 0) {
         throw tar.error(
           offset,

@@ -32,7 +32,7 @@ void survivesDamage() {
   std::mt19937 random(1);
   int decoded = 0;
   int refused = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(ONEHOUR_PICTURES "/formats")) {
+  for (const auto& entry : std::filesystem::directory_iterator(ONEHOUR_IMAGES "/formats")) {
     const auto found = kDecoders.find(entry.path().extension());
     if (found == kDecoders.end()) continue;
     std::ifstream stream(entry.path(), std::ios::binary);
@@ -60,7 +60,7 @@ void survivesDamage() {
 // A file that is cut anywhere is refused, or has all of its pixels; but for numbers in letters, of
 // which nobody can tell whether the last one goes on.
 void refusesEveryCut() {
-  for (const auto& entry : std::filesystem::directory_iterator(ONEHOUR_PICTURES "/formats")) {
+  for (const auto& entry : std::filesystem::directory_iterator(ONEHOUR_IMAGES "/formats")) {
     const auto found = kDecoders.find(entry.path().extension());
     if (found == kDecoders.end()) continue;
     if (entry.path().filename().string().starts_with("plain")) continue;
@@ -107,7 +107,7 @@ void unpacksBitmaps() {
   // A copy of three nibbles takes two bytes, of which one is padded; then the row's end.
   CHECK(redOf(data::decodeBmp(packed(2, 4, {0, 3, 0x12, 0x30, 0, 0, 4, 0x56, 0, 1}))) ==
         (Bytes{5, 6, 5, 6, 1, 2, 3, 0}));
-  // A run ends with the row; the picture may end before its pixels, which are then of color 0.
+  // A run ends with the row; the image may end before its pixels, which are then of color 0.
   CHECK(redOf(data::decodeBmp(packed(1, 8, {200, 7, 0, 0, 0, 1}))) ==
         (Bytes{0, 0, 0, 0, 7, 7, 7, 7}));
   // A move to the right and up, past the last row.

@@ -1,5 +1,5 @@
 // Tests of JPEG's sampling factors: whatever they are, a part that is decoded at a smaller size is
-// that of the whole picture, decoded as it is.
+// that of the whole image, decoded as it is.
 
 // jpeglib.h needs FILE and size_t to be there.
 #include <cstdio>
@@ -124,7 +124,7 @@ Bytes encode(const Factors& factors) {
   return result;
 }
 
-// All of the picture as it is; empty where libjpeg does not decode it.
+// All of the image as it is; empty where libjpeg does not decode it.
 Bytes decodeWhole(const Bytes& file) {
   Bytes pixels(static_cast<size_t>(kWidth) * kHeight * kColors);
   Failing failing;
@@ -185,7 +185,7 @@ data::View viewAt(int left, int top, int side) {
           {static_cast<double>(top), scale, top, top + side}};
 }
 
-// The largest differences of parts of each scale and place from those of the whole picture; nothing
+// The largest differences of parts of each scale and place from those of the whole image; nothing
 // where libjpeg decodes neither, as where a factor does not divide the largest.
 std::optional<Difference> largestDifference(const Factors& factors) {
   const Bytes file = encode(factors);

@@ -1,4 +1,4 @@
-// Pictures that cost more than they may: small files that ask for hours or gigabytes are lost, by name.
+// Images that cost more than they may: small files that ask for hours or gigabytes are lost, by name.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
@@ -6,20 +6,20 @@ import sharp from "sharp";
 import { afterAll, describe, expect, test } from "vitest";
 import type { DecodedSplit } from "../../../lib/data/dataset.js";
 import { openDataset } from "../../../lib/data/datasets.js";
-import { Pictures } from "../../../lib/data/images/pictures.js";
+import { ImageDecoder } from "../../../lib/data/images/image-decoder.js";
 import { temporaryFolder } from "../../support/folder.js";
 
 const folder = temporaryFolder();
 const size = 16;
-const pictures = new Pictures(1);
-afterAll(() => pictures.dispose());
+const images = new ImageDecoder(1);
+afterAll(() => images.dispose());
 
-/** What is wrong with a picture; undefined where nothing is. */
+/** What is wrong with an image; undefined where nothing is. */
 async function flawOf(name: string, bytes: Buffer) {
   const file = join(folder, name);
   writeFileSync(file, bytes);
   const target = new Uint8Array(size * size * 3);
-  const [flaw] = await pictures.decode({ files: [file], target, size, shortSide: 18 });
+  const [flaw] = await images.decode({ files: [file], target, size, shortSide: 18 });
   return flaw;
 }
 
@@ -142,7 +142,7 @@ const huge = {
   bmp: claimingBitmap(11584),
 };
 
-describe("a picture that costs too much is lost", () => {
+describe("an image that costs too much is lost", () => {
   test.each<[string, Buffer, RegExp]>([
     ["4,000 scans", withScans(progressive, 4000), /more than 100 scans/],
     ["101 scans", withScans(progressive, 92), /more than 100 scans/],
@@ -195,7 +195,7 @@ describe("a picture that costs too much is lost", () => {
     }
   });
 
-  test("a text that sharp would draw is no picture", async () => {
+  test("a text that sharp would draw is no image", async () => {
     const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40"></svg>';
     expect(await flawOf("svg.png", Buffer.from(svg))).toMatchObject({
       lost: true,
@@ -204,7 +204,7 @@ describe("a picture that costs too much is lost", () => {
   });
 });
 
-test("in training it is replaced by the next picture and named", async () => {
+test("in training it is replaced by the next image and named", async () => {
   const root = join(folder, "set");
   for (const part of ["train/a", "val/a"]) mkdirSync(join(root, part), { recursive: true });
   writeFileSync(join(root, "train/a/1.jpg"), withScans(progressive, 4000));

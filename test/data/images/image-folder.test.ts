@@ -19,7 +19,7 @@ import { openDataset } from "../../../lib/data/datasets.js";
 import { temporaryFolder } from "../../support/folder.js";
 
 const parent = temporaryFolder();
-const fixtures = join(import.meta.dirname, "../../fixtures/pictures");
+const fixtures = join(import.meta.dirname, "../../fixtures/images");
 const size = 16;
 let root: string;
 let made = 0;

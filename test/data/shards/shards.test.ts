@@ -11,15 +11,18 @@ import { member, type Packed, paxRecord, tarOf } from "../tar-file.js";
 const root = temporaryFolder();
 const size = 16;
 
-/** A picture that no other number has. */
-async function picture(number: number, format: "jpeg" | "png" | "webp" = "jpeg"): Promise<Buffer> {
+/** An image that no other number has. */
+async function makeImage(
+  number: number,
+  format: "jpeg" | "png" | "webp" = "jpeg",
+): Promise<Buffer> {
   const pixels = Uint8Array.from({ length: 24 * 20 * 3 }, (_, i) => (i * (3 + number)) % 251);
   return await sharp(pixels, { raw: { width: 24, height: 20, channels: 3 } })
     .toFormat(format)
     .toBuffer();
 }
 
-const image = await picture(1);
+const image = await makeImage(1);
 const pair = (key: string, label: number | string, bytes: Buffer = image): Packed[] => [
   { name: `${key}.cls`, bytes: String(label) },
   { name: `${key}.jpg`, bytes },
@@ -94,11 +97,11 @@ test("labels come from .cls, or else from .json; images are of any format", asyn
     "train/a.tar": tarOf([
       { name: "a.json", bytes: '{"label": 4, "caption": "x"}' },
       { name: "a.JPEG", bytes: image },
-      { name: "b.png", bytes: await picture(2, "png") },
+      { name: "b.png", bytes: await makeImage(2, "png") },
       { name: "b.json", bytes: '{"label": "cat", "cls": 2}' },
       { name: "b.seg.png", bytes: "not the image" },
       { name: "c.json", bytes: '{"label": 1}' },
-      { name: "c.webp", bytes: await picture(3, "webp") },
+      { name: "c.webp", bytes: await makeImage(3, "webp") },
       { name: "c.cls", bytes: "3" },
     ]),
     "val/a.tar": tarOf(pair("v", 4)),
@@ -183,12 +186,12 @@ test("an index is used again until a shard's time or size changes", async () => 
   expect((await fill(later.train, [0, 1])).labels).toEqual([0, 1]);
 });
 
-test("pixels, labels and augmentation are those of the same pictures in a folder", async () => {
+test("pixels, labels and augmentation are those of the same images in a folder", async () => {
   const keys = range(12).map((i) => ({ i, label: i >> 2, key: `p${String(i).padStart(2, "0")}` }));
   const files: Record<string, Buffer> = {};
   const shards: Packed[][] = [[], [], []];
   for (const { i, label, key } of keys) {
-    const bytes = await picture(i, i % 5 === 4 ? "png" : "jpeg");
+    const bytes = await makeImage(i, i % 5 === 4 ? "png" : "jpeg");
     const extension = i % 5 === 4 ? "png" : "jpg";
     // One that is lost, and one that is damaged: both are dealt with as in a folder.
     const kept = i === 7 ? Buffer.from("none") : i === 10 ? bytes.subarray(0, -200) : bytes;

@@ -1,11 +1,11 @@
-// Decoding: every kind of picture against what Pillow makes of it (scripts/oracle-pictures.py).
+// Decoding: every kind of image against what Pillow makes of it (scripts/oracle-images.py).
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { Pictures } from "../../../lib/data/images/pictures.js";
+import { ImageDecoder } from "../../../lib/data/images/image-decoder.js";
 import { parseSafetensors } from "../../../lib/run-folder/safetensors.js";
 
-const folder = join(import.meta.dirname, "../../fixtures/pictures");
+const folder = join(import.meta.dirname, "../../fixtures/images");
 const { tensors } = parseSafetensors(
   "crops.safetensors",
   readFileSync(join(folder, "crops.safetensors")),
@@ -13,8 +13,8 @@ const { tensors } = parseSafetensors(
 const size = 48;
 const shortSide = 55;
 const bytes = size * size * 3;
-const pictures = new Pictures(2);
-afterAll(() => pictures.dispose());
+const images = new ImageDecoder(2);
+afterAll(() => images.dispose());
 
 const floats = (name: string) => new Float64Array(new Uint8Array(tensors.get(name)!.bytes).buffer);
 
@@ -35,11 +35,11 @@ const cases = [...tensors.keys()]
   .filter((name) => !name.endsWith("/draws"))
   .map((name) => ({ name, file: name.split("/")[0]!, draws: name.replace(/crop$/, "draws") }));
 
-describe("a picture is what Pillow makes of it, within two grey levels on average", () => {
+describe("an image is what Pillow makes of it, within two grey levels on average", () => {
   test.each(cases)("$name", async ({ name, file, draws }) => {
     const target = new Uint8Array(bytes);
     const crops = name.endsWith("/crop") ? { crops: floats(draws) } : {};
-    const flaws = await pictures.decode({
+    const flaws = await images.decode({
       files: [join(folder, file)],
       target,
       size,
@@ -59,7 +59,7 @@ test("without a scale of libjpeg's own, every value is within one grey level", a
   for (const { name, draws } of small) {
     const target = new Uint8Array(bytes);
     const crops = name.endsWith("/crop") ? { crops: floats(draws) } : {};
-    await pictures.decode({
+    await images.decode({
       files: [join(folder, "small.jpg")],
       target,
       size,
@@ -70,19 +70,19 @@ test("without a scale of libjpeg's own, every value is within one grey level", a
   }
 });
 
-test("a picture's place in the batch and the number of threads change nothing", async () => {
+test("an image's place in the batch and the number of threads change nothing", async () => {
   const files = ["wide.jpg", "palette.png", "tall.jpg", "grey.jpg"].map((name) =>
     join(folder, name),
   );
   const draws = ["0", "1", "2", "3"].map((i) => floats(`wide.jpg/${i}/draws`));
-  const decode = async (order: number[], by: Pictures) => {
+  const decode = async (order: number[], by: ImageDecoder) => {
     const target = new Uint8Array(4 * bytes);
     const crops = Float64Array.from(order.flatMap((i) => [...draws[i]!]));
     await by.decode({ files: order.map((i) => files[i]!), target, size, shortSide, crops });
     return order.map((_, i) => target.slice(i * bytes, (i + 1) * bytes));
   };
-  const forwards = await decode([0, 1, 2, 3], pictures);
-  const single = new Pictures(1);
+  const forwards = await decode([0, 1, 2, 3], images);
+  const single = new ImageDecoder(1);
   const backwards = await decode([3, 2, 1, 0], single);
   single.dispose();
   expect(backwards.reverse()).toEqual(forwards);
@@ -92,16 +92,16 @@ test("what cannot be decoded is told, and what is cut short is decoded as far as
   const names = ["header-only.jpg", "cut.jpg", "text.jpg", "tall.jpg", "cmyk.jpg"];
   const target = new Uint8Array(names.length * bytes);
   const files = names.map((name) => join(folder, name));
-  const flaws = await pictures.decode({ files, target, size, shortSide });
-  expect(flaws.map(({ picture, lost }) => [names[picture], lost])).toEqual(
+  const flaws = await images.decode({ files, target, size, shortSide });
+  expect(flaws.map(({ image, lost }) => [names[image], lost])).toEqual(
     [
       ["cut.jpg", false],
       ["header-only.jpg", true],
       ["text.jpg", true],
     ].sort((a, b) => names.indexOf(a[0] as string) - names.indexOf(b[0] as string)),
   );
-  expect(flaws.find(({ picture }) => picture === 1)!.reason).toMatch(/premature end/i);
-  // The upper half of the cut picture is that of the whole one.
+  expect(flaws.find(({ image }) => image === 1)!.reason).toMatch(/premature end/i);
+  // The upper half of the cut image is that of the whole one.
   const upper = (of: Uint8Array) => of.subarray(0, bytes / 4);
   const whole = tensors.get("wide.jpg/evaluation")!.bytes;
   expect(differences(upper(target.subarray(bytes, 2 * bytes)), upper(whole)).mean).toBeLessThan(2);
@@ -109,7 +109,7 @@ test("what cannot be decoded is told, and what is cut short is decoded as far as
 
 test("a file that is not there ends it, by its name", async () => {
   const request = { files: [join(folder, "none.jpg")], target: new Uint8Array(bytes) };
-  await expect(pictures.decode({ ...request, size, shortSide })).rejects.toMatchObject({
+  await expect(images.decode({ ...request, size, shortSide })).rejects.toMatchObject({
     code: "ERR_ONEHOUR_DATA",
     message: expect.stringMatching(/none\.jpg \(No such file/),
   });
@@ -118,7 +118,7 @@ test("a file that is not there ends it, by its name", async () => {
 test("a crop and a jitter of one change nothing that jitter does not", async () => {
   const decode = async (jitters: number[]) => {
     const target = new Uint8Array(bytes);
-    await pictures.decode({
+    await images.decode({
       files: [join(folder, "tall.jpg")],
       target,
       size,

@@ -1,4 +1,4 @@
-// Pictures to decode where there are none: JPEGs with the statistics of photographs, in ImageNet's
+// Images to decode where there are none: JPEGs with the statistics of photographs, in ImageNet's
 // layout.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,7 +11,7 @@ const classes = 4;
 const shapes = 12;
 
 const octaves = 9; // cells of 256 pixels to 1
-/** Standard deviation of the grey noise of one octave, of 255, in the smoothest and roughest picture. */
+/** Standard deviation of the grey noise of one octave, of 255, in the smoothest and roughest image. */
 const smoothest = 3;
 const roughest = 15;
 /** What each octave has of color, in parts of its grey. */
@@ -26,7 +26,7 @@ function addOctave(plane: Float32Array, level: number, deviation: number, random
   let noise = random.uint32() | 1;
   const grid = new Float32Array(columns * rows);
   for (let i = 0; i < grid.length; i++) {
-    noise ^= noise << 13; // xorshift32 (Marsaglia 2003): a million numbers a picture
+    noise ^= noise << 13; // xorshift32 (Marsaglia 2003): a million numbers an image
     noise ^= noise >>> 17;
     noise ^= noise << 5;
     grid[i] = (noise / 2 ** 32) * reach;
@@ -72,7 +72,7 @@ function addShape(planes: readonly Float32Array[], random: Random): void {
   }
 }
 
-/** u8[375, 500, 3] of picture `index`: the same on every machine but for the last bit of a sine. */
+/** u8[375, 500, 3] of image `index`: the same on every machine but for the last bit of a sine. */
 function draw(index: number): Uint8Array {
   const random = new Random(0, Purpose.synthetic, 3, index);
   const deviation = smoothest + (roughest - smoothest) * random.uniform();
@@ -88,8 +88,8 @@ function draw(index: number): Uint8Array {
   return pixels;
 }
 
-/** Writes `count` pictures to train/CLASS/ and the same ones to val/CLASS/ of `folder`. */
-export async function makePictures(folder: string, count: number): Promise<void> {
+/** Writes `count` images to train/CLASS/ and the same ones to val/CLASS/ of `folder`. */
+export async function makeImages(folder: string, count: number): Promise<void> {
   const { default: sharp } = await import("sharp");
   for (let index = 0; index < count; index++) {
     const raw = { width, height, channels: 3 as const };

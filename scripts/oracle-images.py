@@ -1,11 +1,11 @@
-"""The Pillow oracle: writes test/fixtures/pictures/, pictures of every kind and the crops of them that
+"""The Pillow oracle: writes test/fixtures/images/, images of every kind and the crops of them that
 Pillow makes, against which the decoder's tests compare.
 
     pip install pillow numpy safetensors
-    python3 scripts/oracle-pictures.py
+    python3 scripts/oracle-images.py
 
 Crops follow the rule of native/data/crop.cc; they are resized with Pillow's bilinear filter, which
-widens where the picture shrinks. Colors of CMYK pictures depend on the profile, so that only their
+widens where the image shrinks. Colors of CMYK images depend on the profile, so that only their
 shapes are compared by the tests.
 """
 
@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "test" / "fixtures" / "pictures"
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "test" / "fixtures" / "images"
 SIZE = 48  # pixels of an output's sides
 SHORT_SIDE = 55  # round(48 * 8 / 7)
 
 
-def picture(width, height, seed):
+def image(width, height, seed):
     """Noise of the spectrum 1/f^1.1, as photographs have it, alike in the three colors, and edges."""
     random = np.random.default_rng(seed)
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(width), np.fft.fftfreq(height)))
@@ -67,8 +67,8 @@ def centre(image):
 
 def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
-    wide, tall = picture(400, 300, 1), picture(150, 230, 2)
-    small = picture(40, 31, 3)
+    wide, tall = image(400, 300, 1), image(150, 230, 2)
+    small = image(40, 31, 3)
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter, which is ignored
     alpha = tall.copy()

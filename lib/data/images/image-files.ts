@@ -6,21 +6,21 @@ import { OnehourError } from "../../errors.js";
 
 const endings = ["jpg", "jpeg", "jpe", "jfif", "png", "ppm", "bmp", "pgm", "tif", "tiff"];
 const allEndings = [...endings, "webp", "gif"];
-const pictureName = new RegExp(`\\.(${allEndings.join("|")})$`, "i");
+const imageName = new RegExp(`\\.(${allEndings.join("|")})$`, "i");
 
 /** `.jpg, .jpeg, …`, for messages. */
-export const pictureEndings = allEndings.map((ending) => `.${ending}`).join(", ");
+export const imageEndings = allEndings.map((ending) => `.${ending}`).join(", ");
 
 const isHidden = (name: string) => name.startsWith(".");
 
 /** Whether a file's name is that of an image. */
-export const isPicture = (name: string) => !isHidden(name) && pictureName.test(name);
+export const isImage = (name: string) => !isHidden(name) && imageName.test(name);
 
 export const byBytes = (a: string, b: string) => Buffer.compare(Buffer.from(a), Buffer.from(b));
 
 /** Why something is left out, in the words of a message. */
 const reasons = {
-  otherName: `whose names do not end in ${pictureEndings}`,
+  otherName: `whose names do not end in ${imageEndings}`,
   hidden: "whose names begin with a dot",
   outside: "outside of class folders",
   again: "that lead to a folder listed already",
@@ -83,7 +83,7 @@ export interface Found {
  * The images in the folder `start` below `root` and in all folders in it, links followed. A folder that
  * is reached again, as by a link to one that holds it, is left out there; `leftOut` counts that and what else is no image. Throws ERR_ONEHOUR_DATA.
  */
-export async function findPictures(root: string, start: string, leftOut: LeftOut): Promise<Found> {
+export async function findImages(root: string, start: string, leftOut: LeftOut): Promise<Found> {
   const found: Found = { files: [], folders: [] };
   const known = new Set<string>();
   const pending = [start];
@@ -105,7 +105,7 @@ export async function findPictures(root: string, start: string, leftOut: LeftOut
       const place = `${folder}/${entry.name}`;
       if (isHidden(entry.name)) leaveOut(leftOut, "hidden", place);
       else if (await isFolder(join(root, place), entry)) inner.push(place);
-      else if (isPicture(entry.name)) found.files.push(place);
+      else if (isImage(entry.name)) found.files.push(place);
       else leaveOut(leftOut, "otherName", place);
     }
     pending.unshift(...inner);
@@ -123,7 +123,7 @@ interface Entry {
 export async function isFolder(path: string, entry: Entry): Promise<boolean> {
   if (!entry.isSymbolicLink()) return entry.isDirectory();
   const reached = stat(path).then((target) => target.isDirectory());
-  return isPicture(basename(path))
+  return isImage(basename(path))
     ? await named(path, () => reached)
     : await reached.catch(() => false);
 }

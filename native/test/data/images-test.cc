@@ -33,7 +33,7 @@ using Bytes = std::vector<uint8_t>;
 
 constexpr int kColors = 3;
 
-std::string folder() { return ONEHOUR_PICTURES; }
+std::string folder() { return ONEHOUR_IMAGES; }
 
 Bytes read(const std::string& name) {
   std::ifstream file(folder() + "/" + name, std::ios::binary);
@@ -54,7 +54,7 @@ CropDraws draws(double area, double aspect) {
 bool isSpan(const Span& span, int low, int high) { return span.low == low && span.high == high; }
 
 void cropsInside() {
-  // A quarter of 400 × 300 pixels at the picture's own aspect: 200 × 150.
+  // A quarter of 400 × 300 pixels at the image's own aspect: 200 × 150.
   const View quarter = data::trainingView(400, 300, 10, draws(0.25, 4.0 / 3));
   CHECK(isSpan(quarter.across, 200, 400) && isSpan(quarter.down, 0, 150));
   CHECK(quarter.across.scale == 20 && quarter.down.scale == 15);
@@ -116,13 +116,13 @@ void resamplesExactly() {
                      {0, height / static_cast<double>(size), 0, height}};
     for (const uint8_t value : resample(flat, width, whole, size)) CHECK(value == 201);
   }
-  // To half its size with a triangle of four pixels: (1, 3, 3, 1) / 8 within the picture.
+  // To half its size with a triangle of four pixels: (1, 3, 3, 1) / 8 within the image.
   const Bytes step{0, 0, 0, 0, 0, 0, 80, 80, 80, 80, 80, 80};
   const Bytes halved = resample(step, 4, {{0, 2, 0, 4}, {0, 0.5, 0, 1}}, 2);
   CHECK(halved[0] == 11 && halved[3] == 69);  // 80 · 1/7 and 80 · 6/7, the weights inside adding up
 }
 
-// A part decoded by itself has the pixels of the whole picture.
+// A part decoded by itself has the pixels of the whole image.
 void decodesPartsLikeTheWhole() {
   for (const char* name : {"wide.jpg", "tall.jpg", "progressive.jpg", "grey.jpg"}) {
     const Bytes file = read(name);
@@ -195,14 +195,14 @@ void survivesDamage() {
   CHECK(decoded > 20);
 }
 
-void tellsOfEachPicture() {
+void tellsOfEachImage() {
   data::Decoders decoders(2);
   constexpr int size = 16;
   std::vector<data::Source> sources;
   for (const char* name : {"wide.jpg", "none.jpg", "text.jpg", "cut.jpg"}) {
     sources.push_back({folder() + "/" + name});
   }
-  // The same picture, in the middle of a file.
+  // The same image, in the middle of a file.
   const auto bytes = static_cast<int64_t>(read("small.jpg").size());
   sources.push_back({folder() + "/small.jpg", 0, bytes});
   // What is no file is not waited for, and does not fill the memory.
@@ -219,12 +219,11 @@ void tellsOfEachPicture() {
   const data::Outcome outcome = promise.get_future().get();
   std::filesystem::remove(pipe);
   CHECK(outcome.problems.size() == 6);
-  CHECK(outcome.problems[0].picture == 1 &&
-        outcome.problems[0].trouble == data::Trouble::unreadable);
-  CHECK(outcome.problems[1].picture == 2 && outcome.problems[1].trouble == data::Trouble::foreign);
-  CHECK(outcome.problems[2].picture == 3 && outcome.problems[2].trouble == data::Trouble::damaged);
+  CHECK(outcome.problems[0].image == 1 && outcome.problems[0].trouble == data::Trouble::unreadable);
+  CHECK(outcome.problems[1].image == 2 && outcome.problems[1].trouble == data::Trouble::foreign);
+  CHECK(outcome.problems[2].image == 3 && outcome.problems[2].trouble == data::Trouble::damaged);
   for (size_t i = 3; i < 6; ++i) {
-    CHECK(outcome.problems[i].picture == i + 2 &&
+    CHECK(outcome.problems[i].image == i + 2 &&
           outcome.problems[i].trouble == data::Trouble::unreadable &&
           outcome.problems[i].message == "it is not a regular file");
   }
@@ -246,5 +245,5 @@ int main() {
               {"resamples exactly", resamplesExactly},
               {"decodes parts like the whole", decodesPartsLikeTheWhole},
               {"survives damage", survivesDamage},
-              {"tells of each picture", tellsOfEachPicture}});
+              {"tells of each image", tellsOfEachImage}});
 }

@@ -1,10 +1,10 @@
-// Pictures that sharp decodes: what costs more than it may, and colors that it would take for others.
+// Images that sharp decodes: what costs more than it may, and colors that it would take for others.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import sharp from "sharp";
 import { describe, expect, test } from "vitest";
-import { decodeForeign } from "../../../lib/data/images/foreign-picture.js";
+import { decodeForeign } from "../../../lib/data/images/foreign-image.js";
 
 const colors = { r: 200, g: 90, b: 30 };
 const flat = (width: number, height: number) =>
@@ -68,7 +68,7 @@ async function withScans(more: number): Promise<Buffer> {
 const stripsOf = (file: Buffer) =>
   tiffOf({ ...tags([640, 480], jpeg, ycbcr, 16), 530: [1, 1] }, file, 30);
 
-describe("a picture that costs too much is refused before it is decoded", () => {
+describe("an image that costs too much is refused before it is decoded", () => {
   test.each<[string, () => Promise<Buffer>, RegExp]>([
     [
       "many scans in each strip of a TIFF file",
@@ -89,8 +89,8 @@ describe("a picture that costs too much is refused before it is decoded", () => 
     [
       "16 bits a color in interlaced PNG",
       async () => {
-        const picture = flat(40, 40).ensureAlpha(0.5).toColourspace("rgb16");
-        const file = await picture.png({ progressive: true }).toBuffer();
+        const image = flat(40, 40).ensureAlpha(0.5).toColourspace("rgb16");
+        const file = await image.png({ progressive: true }).toBuffer();
         file.writeUInt32BE(9000, 16);
         file.writeUInt32BE(9000, 20);
         file.writeUInt32BE(crc32(file.subarray(12, 29)), 29);
@@ -144,9 +144,7 @@ test("YCbCr outside of JPEG is refused, not taken for red, green and blue", asyn
 });
 
 test("a TIFF file cut within its palette is refused, not taken for grey", async () => {
-  const file = readFileSync(
-    join(import.meta.dirname, "../../fixtures/pictures/formats/palette.tif"),
-  );
+  const file = readFileSync(join(import.meta.dirname, "../../fixtures/images/formats/palette.tif"));
   expect((await decodeForeign(file)).width).toBe(13);
   const end =
     file.readUInt32LE(file.indexOf(Buffer.of(0x40, 1, 3, 0, 0, 3, 0, 0)) + 8) + 3 * 2 * 256;

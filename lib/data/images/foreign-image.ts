@@ -1,7 +1,7 @@
-// Decodes by sharp the formats that the native module leaves to it, within the limits of a picture.
+// Decodes by sharp the formats that the native module leaves to it, within the limits of an image.
 
 import type { Metadata, Sharp } from "sharp";
-import { pictureLimits } from "../../device/native.js";
+import { imageLimits } from "../../device/native.js";
 
 /** What files of sharp's formats begin with, in hexadecimal; sharp would read others too, such as SVG. */
 const signatures: Readonly<Record<string, RegExp>> = {
@@ -25,8 +25,8 @@ const mostScans = 20;
 // libtiff asks for it whenever it opens a file.
 process.env.LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER ??= String(mostScans);
 
-/** A picture that was decoded whole. */
-export interface ForeignPicture {
+/** An image that was decoded whole. */
+export interface ForeignImage {
   /** u8[height, width, 3]. */
   pixels: Uint8Array;
   width: number;
@@ -35,17 +35,17 @@ export interface ForeignPicture {
   damage?: string;
 }
 
-/** libwebp holds a picture whole, and libvips a copy of it, in four bytes a pixel each. */
+/** libwebp holds an image whole, and libvips a copy of it, in four bytes a pixel each. */
 const webpWidth = 8;
 /** What a PNG file may hold besides its pixels: text, profiles. Data beyond the pixels is inflated too. */
 const mostBesides = 4 * 2 ** 20;
 
-/** Refuses what would take more memory or time than a picture may, by its head and the file's bytes. */
+/** Refuses what would take more memory or time than an image may, by its head and the file's bytes. */
 function requireAffordable(
   { format, width, height, channels, depth }: Metadata,
   fileBytes: number,
 ): void {
-  const { bytes, side } = pictureLimits();
+  const { bytes, side } = imageLimits();
   if (Math.max(width, height) > side) {
     throw new Error(`it has ${width} × ${height} pixels; expected from 1 to ${side} on each side`);
   }
@@ -65,7 +65,7 @@ function requireAffordable(
   }
 }
 
-/** Numbers in the tags of a TIFF file's first picture, or where they lie if there are several; of BigTIFF none. */
+/** Numbers in the tags of a TIFF file's first image, or where they lie if there are several; of BigTIFF none. */
 function tiffTags(bytes: Buffer): Map<number, number> {
   const isLittle = bytes[0] === 0x49;
   const read = (at: number, width: 2 | 4): number => {
@@ -101,8 +101,8 @@ function requireColors(bytes: Buffer): void {
   throw new Error("its colors are YCbCr outside of JPEG, which is not read here");
 }
 
-async function decodeAs(picture: Sharp): Promise<ForeignPicture> {
-  const { data, info } = await picture
+async function decodeAs(image: Sharp): Promise<ForeignImage> {
+  const { data, info } = await image
     .toColourspace("srgb")
     .removeAlpha()
     .raw({ depth: "uchar" })
@@ -117,10 +117,10 @@ async function decodeAs(picture: Sharp): Promise<ForeignPicture> {
 }
 
 /**
- * Decodes JPEG, PNG, WebP and TIFF, of several pictures the first. Throws what is wrong where nothing can
+ * Decodes JPEG, PNG, WebP and TIFF, of several images the first. Throws what is wrong where nothing can
  * be decoded or a limit is passed.
  */
-export async function decodeForeign(bytes: Buffer): Promise<ForeignPicture> {
+export async function decodeForeign(bytes: Buffer): Promise<ForeignImage> {
   const start = bytes.toString("hex", 0, 12);
   const is = (format: string) => signatures[format]!.test(start);
   if (!Object.keys(signatures).some(is)) {
@@ -136,7 +136,7 @@ export async function decodeForeign(bytes: Buffer): Promise<ForeignPicture> {
       autoOrient: is("TIFF"),
       animated: false,
       ignoreIcc: !is("JPEG"),
-      limitInputPixels: pictureLimits().pixels,
+      limitInputPixels: imageLimits().pixels,
     });
   if (is("TIFF")) requireColors(bytes);
   requireAffordable(await open("none").metadata(), bytes.length);

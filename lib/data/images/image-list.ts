@@ -1,0 +1,26 @@
+// What lists of images are, be they files or members of archives.
+
+import type { ImageRequest } from "../../device/addon.js";
+
+/** Where the bytes of some images lie. */
+export type ImageSources = Pick<ImageRequest, "files" | "offsets" | "lengths">;
+
+export interface ImageList {
+  /** i32[images]. */
+  readonly labels: Int32Array;
+  /** What the user finds image `index` by. */
+  name(index: number): string;
+  sources(indices: Uint32Array): ImageSources;
+}
+
+/** The training and the validation images of a folder. */
+export interface ImageParts {
+  classes: number;
+  train: ImageList;
+  test: ImageList;
+  /** Changes when the lists do. */
+  digest: string;
+  /** See `Dataset`. */
+  shards?: readonly number[];
+  notes?: readonly string[];
+}
