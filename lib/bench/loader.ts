@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { median } from "../arrays/median.js";
 import { openImageFolder } from "../data/images/image-folder.js";
 import { type InputLayout, Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
@@ -9,7 +10,6 @@ import { requireThreads, usableCores } from "../device/cores.js";
 import { OnehourError } from "../errors.js";
 import { exists } from "../system/exists.js";
 import { plural } from "../text/words.js";
-import { median } from "./median.js";
 import { startPython } from "./python.js";
 import { makeImages } from "./sample-images.js";
 import { table } from "./table.js";

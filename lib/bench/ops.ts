@@ -1,4 +1,6 @@
 // Where a training step spends its time and bytes, instruction by instruction.
+
+import { median } from "../arrays/median.js";
 import { usableCores } from "../device/cores.js";
 import type { Device, DeviceProperties } from "../device/device.js";
 import { loadAddon } from "../device/native.js";
@@ -10,7 +12,6 @@ import { pinModel } from "../models/models.js";
 import { titleOf } from "../modules/pinned.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import type { StepSettings } from "./contender.js";
-import { median } from "./median.js";
 import { stepSettings } from "./settings.js";
 import { compileStep, loadStep } from "./step.js";
 import { table } from "./table.js";

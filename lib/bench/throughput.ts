@@ -1,4 +1,6 @@
 // Images per second of the training step, per number of workers and against PyTorch.
+
+import { median } from "../arrays/median.js";
 import { requireThreads, usableCores } from "../device/cores.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice } from "../device/open.js";
@@ -8,7 +10,6 @@ import { isModule, titleOf } from "../modules/pinned.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import { plural } from "../text/words.js";
 import type { Contender, StepSettings } from "./contender.js";
-import { median } from "./median.js";
 import { startPyTorch } from "./pytorch.js";
 import { stepSettings } from "./settings.js";
 import { bar, table } from "./table.js";

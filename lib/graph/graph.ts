@@ -1,4 +1,5 @@
 // The op graph: values, nodes in execution order, and the description of an op (signature and rules).
+import { bytesOf } from "../arrays/bytes-of.js";
 import { OnehourError } from "../errors.js";
 import { type ConstantData, constantType, requireElements } from "./constant.js";
 import type { ArenaName, Instruction, StreamName } from "./program.js";
@@ -104,7 +105,7 @@ export function align(bytes: number, multiple = 64): number {
 
 function constantBytes(data: ConstantData, dtype: DataType): Uint8Array {
   const converted = dtype === "bf16" && data instanceof Float32Array ? bf16FromFloat32(data) : data;
-  return new Uint8Array(converted.buffer, converted.byteOffset, converted.byteLength).slice();
+  return bytesOf(converted).slice();
 }
 
 /** A list of nodes in the order in which they run, and the leaves that they start from. */

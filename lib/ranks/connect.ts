@@ -1,7 +1,9 @@
 // `connect()`: the public way into a run of several ranks, for scripts and for training.
+
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { bytesOf } from "../arrays/bytes-of.js";
 import { isDeviceArray } from "../device/communicator.js";
 import type { Device, DeviceArray, NativeCommunicator } from "../device/device.js";
 import { isBuilt, native } from "../device/native.js";
@@ -367,10 +369,6 @@ function differ(
 
 function isTypedArray(data: unknown): data is NodeJS.TypedArray {
   return ArrayBuffer.isView(data) && !(data instanceof DataView);
-}
-
-function bytesOf(data: NodeJS.TypedArray): Uint8Array {
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 /** "Float32Array[10]", or "f32[10] on cuda". */

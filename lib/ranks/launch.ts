@@ -66,7 +66,7 @@ export async function launch(options: LaunchOptions): Promise<number> {
   const token = randomBytes(32).toString("hex");
   const server = await RendezvousServer.listen({ worldSize: options.workers, token });
   try {
-    return await new Team(options, server, token).run();
+    return await new Launch(options, server, token).run();
   } finally {
     await server.close();
   }
@@ -88,7 +88,8 @@ function preloads(): string[] {
   return process.allowedNodeEnvironmentFlags.has(flag) ? [flag, ...imports] : imports;
 }
 
-class Team {
+/** The workers of one launch, from their start to their end. */
+class Launch {
   private readonly workers: Worker[] = [];
   private readonly watch: Watch;
   private readonly failures: Failure[] = [];

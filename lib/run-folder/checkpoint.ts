@@ -2,6 +2,7 @@
 
 import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
+import { bytesOf } from "../arrays/bytes-of.js";
 import { OnehourError, UsageError } from "../errors.js";
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
@@ -63,8 +64,7 @@ export interface Checkpoint extends ModelState, Origin {
 
 /** CRC-32 of a tensor's bytes, in hexadecimal. */
 export function checksum(data: Float32Array): string {
-  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return crc32(bytes).toString(16).padStart(8, "0");
+  return crc32(bytesOf(data)).toString(16).padStart(8, "0");
 }
 
 /**

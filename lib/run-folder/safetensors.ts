@@ -1,5 +1,6 @@
 // The safetensors file format: an 8-byte header length, a JSON header, and the tensors' bytes.
 
+import { bytesOf } from "../arrays/bytes-of.js";
 import { OnehourError } from "../errors.js";
 import { plural, shown } from "../text/words.js";
 import { hasIntactSeal, isSealed, seal } from "./header-checksum.js";
@@ -147,10 +148,7 @@ export function formatSafetensors(
   head.writeBigUInt64LE(BigInt(padded - 8), 0);
   head.write(json, 8);
   if (isSealed(metadata)) seal(head);
-  return [
-    head,
-    ...tensors.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),
-  ];
+  return [head, ...tensors.map(({ data }) => bytesOf(data))];
 }
 
 const scratch = new DataView(new ArrayBuffer(4));

@@ -2,6 +2,7 @@
 
 import { statSync } from "node:fs";
 import { join } from "node:path";
+import { inAdvance } from "../arrays/in-advance.js";
 import type { Dataset } from "../data/dataset.js";
 import { openDataset } from "../data/datasets.js";
 import { Loader } from "../data/loader.js";
@@ -16,7 +17,6 @@ import { type Checkpoint, checkpointName, readCheckpoint } from "../run-folder/c
 import { requireModelWeights } from "../run-folder/model-weights.js";
 import { commandLine } from "../text/command.js";
 import { warning } from "../text/words.js";
-import { inAdvance } from "./in-advance.js";
 import { batchesAhead, slotsFor } from "./prepare.js";
 import { writeWeights } from "./state.js";
 import { alone, type Team } from "./team.js";

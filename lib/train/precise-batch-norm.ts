@@ -1,11 +1,11 @@
 // Precise batch norm: running statistics anew as the mean over batches, with the weights as they are.
 
+import { inAdvance } from "../arrays/in-advance.js";
 import type { Dataset } from "../data/dataset.js";
 import type { Loader } from "../data/loader.js";
 import type { Sampler } from "../data/sampler.js";
 import type { CompiledModel } from "../graph/compile.js";
 import type { Recipe } from "../recipe/fields.js";
-import { inAdvance } from "./in-advance.js";
 import { batchesAhead } from "./prepare.js";
 import type { Queue } from "./trainer.js";
 

@@ -1,6 +1,6 @@
 // What a run ended with, from the epochs that it logged.
 
-import { median } from "../bench/median.js";
+import { median } from "../arrays/median.js";
 import type { LogLine } from "../run-folder/log-lines.js";
 import type { Result } from "./events.js";
 

@@ -1,15 +1,12 @@
 // Moves parameters, momentum and running statistics between a device's arenas and host tensors.
 
 import { setImmediate } from "node:timers/promises";
+import { bytesOf } from "../arrays/bytes-of.js";
 import type { Executor } from "../device/device.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import type { ModelState } from "../run-folder/checkpoint.js";
 import { fromStored, toStored } from "../run-folder/layout.js";
-
-export function bytesOf(values: Float32Array): Uint8Array {
-  return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-}
 
 /** The tensors in one array as long as their arena, zero between them. */
 export function assemble(

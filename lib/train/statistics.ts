@@ -1,8 +1,9 @@
 // Each rank's own running statistics: gathered for a checkpoint within an epoch, and given back.
 
+import { bytesOf } from "../arrays/bytes-of.js";
 import type { Executor } from "../device/device.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
-import { assemble, bytesOf, readFloats, split } from "./state.js";
+import { assemble, readFloats, split } from "./state.js";
 import type { Team } from "./team.js";
 
 /** Running statistics of one rank, in torchvision's layout. */

@@ -25,8 +25,3 @@ export function relativeError(got: Numbers, expected: Numbers, scale = norm(expe
   const error = Math.sqrt(sum) / (scale || 1);
   return Number.isFinite(error) ? error : Number.POSITIVE_INFINITY;
 }
-
-/** The middle of a list, the higher one of two. */
-export function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}

@@ -8,7 +8,7 @@ import type { Device } from "../device/device.js";
 import { operandBytes } from "../graph/parse.js";
 import { type Operand, print } from "../graph/program.js";
 import { book } from "../ops/book.js";
-import { bytesOf, comparedOf, type OpCase } from "./op-case.js";
+import { comparedOf, contentsOf, type OpCase } from "./op-case.js";
 import { load, outputsOf, type Placement, place, runPlaced } from "./placement.js";
 
 /** Each instruction of a case as the CPU computes it, in one part or several. */
@@ -38,7 +38,7 @@ function following(
     for (const part of parts[next++]!) {
       const results = await outputs(part);
       for (const [i, operand] of part.instruction.outputs.entries())
-        bytesOf(opCase, operand).set(results[i]!);
+        contentsOf(opCase, operand).set(results[i]!);
     }
   };
 }
@@ -47,7 +47,7 @@ function following(
 export async function computed(opCase: OpCase, reference: Device): Promise<Expected> {
   const parts = partsOf(opCase);
   const executor = await load(reference, parts.flat());
-  const contents = (operand: Operand) => bytesOf(opCase, operand);
+  const contents = (operand: Operand) => contentsOf(opCase, operand);
   const outputs: PartOutputs = async (part) =>
     outputsOf(part, (await runPlaced(executor, part, contents)).after);
   return {
@@ -86,7 +86,7 @@ export async function resultsOf(opCase: OpCase, reference: Device): Promise<Uint
   for (const parts of partsOf(opCase)) {
     await expected.advance();
     for (const { instruction } of parts)
-      results.push(...instruction.outputs.map((operand) => bytesOf(opCase, operand).slice()));
+      results.push(...instruction.outputs.map((operand) => contentsOf(opCase, operand).slice()));
   }
   return Buffer.concat(results);
 }

@@ -1,5 +1,6 @@
 // Networks with the weights, images and labels of scripts/oracle.py, from the same generator, for tests
 // and for the verification on a GPU.
+import { bytesOf } from "../arrays/bytes-of.js";
 import type { ImageShape } from "../data/dataset.js";
 import { hashName, threefry2x32 } from "../data/random.js";
 import type { Device, Executor, NativeCommunicator } from "../device/device.js";
@@ -136,10 +137,6 @@ function batch({ height, width, channels }: ImageShape, classes: number, index: 
         for (let c = 0; c < channels; c++, i++) pixels[i] = (pixels[i]! >> 1) + stripe;
       }
   return { pixels, flips, labels };
-}
-
-function bytesOf(data: NodeJS.TypedArray): Uint8Array {
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 /** How a network differs from the oracle's, and its place among several ranks. */

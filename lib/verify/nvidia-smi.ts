@@ -1,7 +1,7 @@
 // What nvidia-smi tells of the GPU that is verified: by a query, and while something runs.
 import { execFileSync, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { median } from "../bench/median.js";
+import { median } from "../arrays/median.js";
 
 /**
  * CUDA's first GPU as nvidia-smi names it, by index or UUID. scripts/verify-gpu lets both count along

@@ -14,5 +14,5 @@ export const comparedOf = ({ program }: OpCase): Instruction[] =>
   program.instructions.filter(({ outputs }) => outputs.length > 0);
 
 /** The bytes of an operand of a case as they are now. */
-export const bytesOf = ({ arenas }: OpCase, operand: Operand): Uint8Array =>
+export const contentsOf = ({ arenas }: OpCase, operand: Operand): Uint8Array =>
   arenas.get(operand.arena)!.subarray(operand.offset, operand.offset + operandBytes(operand));

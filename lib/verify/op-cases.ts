@@ -1,5 +1,6 @@
 // The programs whose instructions are compared: families of ops with odd and large sizes, with their
 // gradients, and whole training steps, so that every fused form occurs as fusion makes it.
+import { bytesOf } from "../arrays/bytes-of.js";
 import { hashName, Purpose, Random } from "../data/random.js";
 import { gradient } from "../graph/autodiff.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
@@ -368,7 +369,6 @@ function* networkCases(
   for (const program of programs.values())
     for (const [name, bytes] of arenasOf(program))
       if (bytes.length > (arenas.get(name)?.length ?? -1)) arenas.set(name, bytes);
-  const bytesOf = (data: Float32Array) => new Uint8Array(data.buffer);
   const { parameters, statistics } = compiled;
   const drawnWeights = weightsOf(model, [...parameters, ...statistics]);
   const put = (arena: string, layouts: readonly TensorLayout[]) => {

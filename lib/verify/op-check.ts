@@ -7,7 +7,7 @@ import type { Instruction, Operand } from "../graph/program.js";
 import { book } from "../ops/book.js";
 import { relativeError } from "./compare.js";
 import type { Expected } from "./expected.js";
-import { bytesOf, comparedOf, type OpCase } from "./op-case.js";
+import { comparedOf, contentsOf, type OpCase } from "./op-case.js";
 import { load, outputsOf, type Placement, place, runPlaced, strayWrite } from "./placement.js";
 
 /** What is told of a program that was compared. */
@@ -112,7 +112,7 @@ export async function checkOps(
 
   for (const [i, instruction] of instructions.entries()) {
     const before = new Map(
-      instruction.inputs.map((operand) => [operand, bytesOf(opCase, operand).slice()] as const),
+      instruction.inputs.map((operand) => [operand, contentsOf(opCase, operand).slice()] as const),
     );
     await expected.advance();
     let apartFromInputs: Uint8Array[] | undefined;
@@ -124,7 +124,7 @@ export async function checkOps(
       const results = outputsOf(placement, run.after);
       const [, sharing] = placement.name.split("-in-");
       instruction.outputs.forEach((output, j) => {
-        const comparison = compare(instruction, output, results[j]!, bytesOf(opCase, output));
+        const comparison = compare(instruction, output, results[j]!, contentsOf(opCase, output));
         const alike = apartFromInputs === undefined || identical(apartFromInputs[j]!, results[j]!);
         const problem =
           stray ??

@@ -1,9 +1,10 @@
 // Proves that a network learns on the device what it learns on the CPU: loss and gradients of a step of
 // ResNet-8 and of ResNet-50 from the parity tests' weights, and the losses of ten steps.
+import { median } from "../arrays/median.js";
 import { defaultThreads } from "../device/cores.js";
 import type { Device } from "../device/device.js";
 import { openBackend } from "../device/open.js";
-import { median, norm, relativeError } from "./compare.js";
+import { norm, relativeError } from "./compare.js";
 import { errorScale, type NetworkOptions, TestNetwork } from "./network.js";
 import { type Report, runPart } from "./report.js";
 

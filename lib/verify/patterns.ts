@@ -2,8 +2,8 @@
 // alone, with the statistics of batch norm from its epilogue or from a pass of their own, both gradients,
 // and 1×1 filters as matrix products. From this it is decided what to fuse.
 import { randomFillSync } from "node:crypto";
+import { median } from "../arrays/median.js";
 import type { StepSettings } from "../bench/contender.js";
-import { median } from "../bench/median.js";
 import { stepSettings } from "../bench/settings.js";
 import { workOf } from "../bench/traffic.js";
 import type { Device, Executor } from "../device/device.js";

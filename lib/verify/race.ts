@@ -1,6 +1,7 @@
 // Images a second of ResNet-50's training step, beside PyTorch's on the same card in the same minutes.
+
+import { median } from "../arrays/median.js";
 import type { Contender, StepSettings } from "../bench/contender.js";
-import { median } from "../bench/median.js";
 import { startPyTorch } from "../bench/pytorch.js";
 import { stepSettings } from "../bench/settings.js";
 import { type ContenderResult, race, ratioOf } from "../bench/throughput.js";

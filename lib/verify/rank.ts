@@ -1,12 +1,15 @@
 // One rank of the part `ranks`, started by it: meets the others, plays one scene and prints each finding
 // as a line of JSON.
+
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { bytesOf } from "../arrays/bytes-of.js";
+import { median } from "../arrays/median.js";
 import type { Device, NativeCommunicator } from "../device/device.js";
 import { openBackend } from "../device/open.js";
 import { connect, type World } from "../ranks/connect.js";
 import { introduce } from "../ranks/introduce.js";
-import { median, norm, relativeError } from "./compare.js";
+import { norm, relativeError } from "./compare.js";
 import { errorScale, TestNetwork } from "./network.js";
 import type { Check } from "./part-result.js";
 
@@ -44,8 +47,6 @@ async function join(
 }
 
 const hashOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
-const bytesOf = (data: NodeJS.TypedArray) =>
-  new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 /** Whether all ranks hold the same bytes. */
 async function agree(world: World, name: string, bytes: Uint8Array): Promise<boolean> {

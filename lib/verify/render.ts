@@ -2,7 +2,7 @@
 //   node dist/verify/render.js docs/benchmarks.md bench/results
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { median } from "../bench/median.js";
+import { median } from "../arrays/median.js";
 import type { ContenderResult } from "../bench/throughput.js";
 import type { PartResult } from "./part-result.js";
 

@@ -1,8 +1,10 @@
 // Proves that results repeat bit for bit: with programs recorded and replayed whole as without, and
 // with a run that was saved and resumed as with one that was not.
+
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { bytesOf } from "../arrays/bytes-of.js";
 import { openDataset } from "../data/datasets.js";
 import type { Device } from "../device/device.js";
 import { parseRecipe, type RecipeInput } from "../recipe/fields.js";
@@ -13,9 +15,6 @@ import { runRank } from "../train/run.js";
 import { alone } from "../train/team.js";
 import { checkReplay } from "./replay.js";
 import { type Report, runPart } from "./report.js";
-
-const bytesOf = ({ buffer, byteOffset, byteLength }: Float32Array) =>
-  new Uint8Array(buffer, byteOffset, byteLength);
 
 /** Trains in a folder with the device at hand. */
 async function train(device: Device, input: RecipeInput & { out: string }, resume: boolean) {

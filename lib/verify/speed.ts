@@ -1,7 +1,8 @@
 // Measures ResNet-50's training step beside PyTorch's on the same card in the same minutes, what its ops
 // move per second beside a plain copy, and the update of all parameters.
+
+import { median } from "../arrays/median.js";
 import type { StepSettings } from "../bench/contender.js";
-import { median } from "../bench/median.js";
 import { measureOps } from "../bench/ops.js";
 import { stepSettings } from "../bench/settings.js";
 import type { Device } from "../device/device.js";

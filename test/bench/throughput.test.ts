@@ -1,6 +1,6 @@
 // `onehour bench throughput` on a model small enough to take seconds.
 import { describe, expect, test } from "vitest";
-import { median } from "../../lib/bench/median.js";
+import { median } from "../../lib/arrays/median.js";
 import { throughputTable } from "../../lib/bench/throughput.js";
 import { onehour } from "../cli/command.js";
 

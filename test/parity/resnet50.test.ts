@@ -1,7 +1,7 @@
 // A step of ResNet-50 on 224×224 images against PyTorch in double precision. The fixture holds the
 // norm and eight random projections of each gradient; weights and images come from the generator.
 import { expect, it } from "vitest";
-import { median } from "../../lib/verify/compare.js";
+import { median } from "../../lib/arrays/median.js";
 import { errorScale, projectedError, TestNetwork } from "../../lib/verify/network.js";
 import { device } from "../support/device.js";
 import { lookup, readFixture } from "../support/fixtures.js";

@@ -1,8 +1,9 @@
 // ResNet-8 as a whole against PyTorch in double precision: a step, ten steps, an evaluation.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { median } from "../../lib/arrays/median.js";
 import type { TensorLayout } from "../../lib/graph/compile.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
-import { median, norm, relativeError } from "../../lib/verify/compare.js";
+import { norm, relativeError } from "../../lib/verify/compare.js";
 import {
   errorScale,
   type NetworkOptions,

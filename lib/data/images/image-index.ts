@@ -3,9 +3,9 @@
 import { createHash } from "node:crypto";
 import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { inParallel } from "../../arrays/in-parallel.js";
 import { OnehourError } from "../../errors.js";
 import { exists } from "../../system/exists.js";
-import { inParallel } from "../in-parallel.js";
 import { type FlatLabels, readFlatLabels } from "./flat-validation.js";
 import {
   byBytes,

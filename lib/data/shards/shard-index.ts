@@ -2,6 +2,7 @@
 
 import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { inParallel } from "../../arrays/in-parallel.js";
 import { OnehourError } from "../../errors.js";
 import { setting } from "../../recipe/voice.js";
 import { exists } from "../../system/exists.js";
@@ -12,7 +13,6 @@ import { type Progress, subfolders } from "../images/image-index.js";
 import type { ImageList, ImageParts, ImageSources } from "../images/image-list.js";
 import { cachedIndex, type IndexHeader } from "../images/index-cache.js";
 import { Lines } from "../images/lines.js";
-import { inParallel } from "../in-parallel.js";
 import { hashName } from "../random.js";
 import { windowShards } from "../sampler.js";
 import { readShard } from "./shard.js";

@@ -1,4 +1,4 @@
-// The median, which benchmarks and runs report.
+// The median of numbers.
 
 /** Middle of the sorted values, mean of the two middle ones. */
 export function median(values: readonly number[]): number {
