@@ -19,8 +19,8 @@ import { commandLine } from "../text/command.js";
 import { warning } from "../text/words.js";
 import { batchesAhead, slotsFor } from "./prepare.js";
 import { writeWeights } from "./state.js";
+import { Queue } from "./step-queue.js";
 import { alone, type Team } from "./team.js";
-import { Queue } from "./trainer.js";
 
 /** Result on a test set. */
 export interface Evaluation {

@@ -7,7 +7,7 @@ import type { Sampler } from "../data/sampler.js";
 import type { CompiledModel } from "../graph/compile.js";
 import type { Recipe } from "../recipe/fields.js";
 import { batchesAhead } from "./prepare.js";
-import type { Queue } from "./trainer.js";
+import type { Queue } from "./step-queue.js";
 
 export interface PreciseBatchNormOptions {
   recipe: Recipe;

@@ -3,7 +3,7 @@
 import type { Position } from "../run-folder/position.js";
 import type { Evaluation } from "./evaluate.js";
 import type { EpochLine } from "./result.js";
-import type { StepResult } from "./trainer.js";
+import type { StepResult } from "./step-queue.js";
 
 export class Progress {
   /** The finished epochs, as they were logged. */

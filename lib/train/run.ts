@@ -14,40 +14,29 @@ import {
   stepsOf,
 } from "../schedules/schedule.js";
 import { plural } from "../text/words.js";
-import { requireSameFacts } from "./agreement.js";
 import { Autosave } from "./autosave.js";
 import { DataReport } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
+import { loadRun } from "./load-run.js";
 import { LostOutput } from "./lost-output.js";
-import { loadPrograms, requireMemory } from "./memory.js";
 import { openRun, type Start } from "./open-run.js";
 import { recomputeStatistics } from "./precise-batch-norm.js";
-import { agreedAhead, compileRecipe, factsOf, type RunOptions, recordPrograms } from "./prepare.js";
+import type { RunOptions } from "./prepare.js";
 import { Progress } from "./progress.js";
 import { requireSameReplicas } from "./replicas.js";
 import { endLine, runResult } from "./result.js";
 import { Saving, startOf } from "./saving.js";
+import { Queue, StepQueue, type StepResult } from "./step-queue.js";
 import { Stop } from "./stop.js";
 import { explainTestLoss } from "./test-loss.js";
 import { notFinite } from "./trace.js";
-import { Queue, type StepResult, Trainer } from "./trainer.js";
 
 /** Runs to the end, or to a signal. Throws when it cannot go on; the last checkpoint stays. */
 export async function runRank(options: RunOptions): Promise<Result> {
-  const ahead = await agreedAhead(options);
-  const compiled = compileRecipe(options.recipe, options.dataset, options.device, ahead);
-  requireMemory(options, compiled);
-  await requireSameFacts(options.team, factsOf(options, compiled));
-  const { syncBatchNorm, workers } = options.recipe;
-  const communicators = await options.team.communicators(
-    syncBatchNorm < 0 ? workers : syncBatchNorm,
-    options.device,
-  );
-  const executor = await loadPrograms(options, compiled, communicators);
+  const { compiled, executor, ahead } = await loadRun(options);
   try {
-    await recordPrograms(options, executor);
     return await new Run(options, compiled, executor, ahead).train();
   } finally {
     executor.dispose();
@@ -194,10 +183,10 @@ class Run {
   private trainer(
     lastLearningRate: number | undefined,
     onStep: (result: StepResult) => void,
-  ): Trainer {
+  ): StepQueue {
     const { recipe, team } = this.options;
     const { queue, loader, sampler, schedule } = this;
-    return new Trainer({
+    return new StepQueue({
       queue,
       loader,
       sampler,
@@ -292,7 +281,7 @@ class Run {
   }
 
   /** Waits for the queued steps, and makes sure that the ranks still agree. */
-  private async settle(trainer: Trainer): Promise<void> {
+  private async settle(trainer: StepQueue): Promise<void> {
     const fault = await trainer.drain();
     if (fault) await this.fail(fault, trainer);
     const { team, recipe } = this.options;
@@ -347,7 +336,7 @@ class Run {
   }
 
   /** Throws, naming the layer in which a step first was not finite. All ranks come here alike. */
-  private async fail(fault: StepResult, trainer: Trainer): Promise<never> {
+  private async fail(fault: StepResult, trainer: StepQueue): Promise<never> {
     const { recipe, team } = this.options;
     const { compiled, queue, saving } = this;
     await queue.drain();

@@ -35,8 +35,8 @@ import {
   type Statistics,
   scatterStatistics,
 } from "./statistics.js";
+import type { Queue } from "./step-queue.js";
 import type { Team } from "./team.js";
-import type { Queue } from "./trainer.js";
 
 export interface SavingOptions {
   recipe: RunRecipe;

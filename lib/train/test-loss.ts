@@ -6,8 +6,8 @@ import { nameOf } from "../recipe/voice.js";
 import { plural } from "../text/words.js";
 import { type BadLayer, firstBad } from "./fault.js";
 import { readSnapshot, stateOf } from "./state.js";
+import type { Queue } from "./step-queue.js";
 import type { Team } from "./team.js";
-import type { Queue } from "./trainer.js";
 
 /**
  * A warning for a loss of finite weights and running statistics; all ranks call it alike. Throws

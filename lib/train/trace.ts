@@ -9,8 +9,8 @@ import { lossText } from "../text/words.js";
 import { type BadLayer, firstBad } from "./fault.js";
 import { type Saving, startOf } from "./saving.js";
 import { readSnapshot, stateOf } from "./state.js";
+import { isBroken, type Queue, type StepQueue, type StepResult } from "./step-queue.js";
 import type { Team } from "./team.js";
-import { isBroken, type Queue, type StepResult, type Trainer } from "./trainer.js";
 
 const tracingLimit = 60_000; // ms of repeated steps
 
@@ -21,7 +21,10 @@ export interface TraceOptions {
   team: Team;
   saving: Saving;
   /** A trainer that goes on behind a step of that rate. */
-  trainer: (lastLearningRate: number | undefined, onStep: (result: StepResult) => void) => Trainer;
+  trainer: (
+    lastLearningRate: number | undefined,
+    onStep: (result: StepResult) => void,
+  ) => StepQueue;
   /** Milliseconds that a step has taken. */
   perStep: number;
   /** Tells the user, on rank 0 only. */

@@ -33,7 +33,7 @@ import { plural, shown } from "../text/words.js";
 import { Reporter, type Result, type RunEvent } from "./events.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
-import { alone, teamOf } from "./team.js";
+import { alone, type Team, teamOf } from "./team.js";
 
 export interface TrainOptions {
   /** The ranks to train with, where the script has met them with connect() already. */
@@ -265,6 +265,24 @@ export async function trainAsWorker(
 ): Promise<Result> {
   using parts = await open(recipe, world.localWorldSize, onceAMachine(world, options));
   return await runRank({ ...parts, ...options, recipe, team: teamOf(world) });
+}
+
+/** What a script's own loop is made of: the recipe resolved for one rank, and what it names, opened. */
+export async function prepareLoop(
+  input: RecipeInput,
+  world: World | undefined,
+): Promise<Parts & { recipe: Recipe; team: Team }> {
+  const partial = await readInput(input, false);
+  const workers = world?.worldSize ?? 1;
+  requireWorkers(partial, workers);
+  const parts = await open({ ...partial, workers }, world?.localWorldSize ?? 1);
+  try {
+    const recipe = resolveFor(partial, parts.dataset, parts.device.properties, workers);
+    return { ...parts, recipe, team: world ? teamOf(world) : alone };
+  } catch (error) {
+    parts[Symbol.dispose]();
+    throw error;
+  }
 }
 
 /** The programs of a run, without running it; also what they are compiled for. */

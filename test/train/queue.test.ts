@@ -2,7 +2,7 @@
 import { setTimeout } from "node:timers/promises";
 import { expect, test } from "vitest";
 import type { Executor } from "../../lib/device/device.js";
-import { Queue, Rate } from "../../lib/train/trainer.js";
+import { Queue, Rate } from "../../lib/train/step-queue.js";
 
 const outputs = { metrics: { offset: 0, bytes: 16 }, finite: { offset: 64, bytes: 8 } };
 

@@ -131,7 +131,7 @@ export class Rate {
   }
 }
 
-export interface TrainerOptions {
+export interface StepQueueOptions {
   queue: Queue;
   loader: Loader;
   sampler: Sampler;
@@ -152,13 +152,18 @@ export interface TrainerOptions {
   onStep: (result: StepResult) => void;
 }
 
+/** Writes (η, c) for the update into an input slot, where `rate` is. */
+export function writeRate(input: Uint8Array, rate: Slice, lr: number, factor: number): void {
+  new Float32Array(input.buffer, input.byteOffset + rate.offset, 2).set([lr, factor]);
+}
+
 /** Whether anything in a step's result is NaN or infinite. */
 export function isBroken(result: StepResult): boolean {
   return !Number.isFinite(result.loss) || result.bad.some((count) => count !== 0);
 }
 
 /** Queues steps; never more than the slots hold. The batches of the next are filled meanwhile. */
-export class Trainer {
+export class StepQueue {
   private readonly results = new Map<number, Promise<void>>();
   private broken: StepResult | undefined;
   private readonly rate = new Rate(rateWindow);
@@ -171,7 +176,7 @@ export class Trainer {
   /** η of the last step that was queued. */
   lastLearningRate: number | undefined;
 
-  constructor(private readonly options: TrainerOptions) {
+  constructor(private readonly options: StepQueueOptions) {
     const slots = options.queue.executor.slots;
     this.lag = Math.ceil((slots + options.accumulate - 1) / options.accumulate);
     this.lastLearningRate = options.lastLearningRate;
@@ -194,7 +199,7 @@ export class Trainer {
     for (let micro = 0; micro < accumulate; micro++) {
       this.fillUpTo(step * accumulate + micro + 1);
       const slot = await this.filling.shift()!;
-      this.writeRate(slot, lr, factor);
+      writeRate(queue.executor.input(slot), this.options.rate, lr, factor);
       if (micro < accumulate - 1) {
         queue.submit("micro", slot);
       } else {
@@ -206,13 +211,6 @@ export class Trainer {
     }
     this.lastLearningRate = lr;
     return undefined;
-  }
-
-  /** Writes (η, c) for the update into a slot. */
-  private writeRate(slot: number, lr: number, factor: number): void {
-    const { queue, rate } = this.options;
-    const input = queue.executor.input(slot);
-    new Float32Array(input.buffer, input.byteOffset + rate.offset, 2).set([lr, factor]);
   }
 
   /** Begins to fill the batches before micro-batch `end` of the run. */

@@ -1,0 +1,35 @@
+// What a rank does before its first step: compiles, agrees with the others, loads and records.
+import type { Executor } from "../device/device.js";
+import type { CompiledModel } from "../graph/compile.js";
+import { requireSameFacts } from "./agreement.js";
+import { loadPrograms, requireMemory } from "./memory.js";
+import { agreedAhead, compileRecipe, factsOf, type RunOptions, recordPrograms } from "./prepare.js";
+
+/** The programs of a run in place on a device. */
+export interface LoadedRun {
+  compiled: CompiledModel;
+  executor: Executor;
+  /** Batches that are being filled at once. */
+  ahead: number;
+}
+
+/** Loads a run's programs. Throws where they need too much memory, or the ranks' differ. */
+export async function loadRun(options: RunOptions): Promise<LoadedRun> {
+  const ahead = await agreedAhead(options);
+  const compiled = compileRecipe(options.recipe, options.dataset, options.device, ahead);
+  requireMemory(options, compiled);
+  await requireSameFacts(options.team, factsOf(options, compiled));
+  const { syncBatchNorm, workers } = options.recipe;
+  const communicators = await options.team.communicators(
+    syncBatchNorm < 0 ? workers : syncBatchNorm,
+    options.device,
+  );
+  const executor = await loadPrograms(options, compiled, communicators);
+  try {
+    await recordPrograms(options, executor);
+    return { compiled, executor, ahead };
+  } catch (error) {
+    executor.dispose();
+    throw error;
+  }
+}
