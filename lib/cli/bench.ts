@@ -4,6 +4,7 @@
 import { Command } from "commander";
 import type { LoaderBenchOptions } from "../bench/loader.js";
 import { listenForEnd, signalStatus } from "../ranks/signals.js";
+import { exists } from "../system/exists.js";
 import { printResult } from "../system/output.js";
 import { oneLine } from "../text/words.js";
 import { choice, usageError, wholeNumber } from "./values.js";
@@ -101,6 +102,8 @@ function loaderCommand(): Command {
     )
     .option("--json", "print one JSON object instead of a table")
     .action(async (folder: string | undefined, { json, ...options }: LoaderFlags) => {
+      if (folder !== undefined && !exists(folder))
+        throw usageError(`There is no folder ${folder}. Name one of images, or none.`);
       const { benchLoader, loaderTable } = await import("../bench/loader.js");
       // At the exit the images that were made are removed.
       listenForEnd((signal) => process.exit(signalStatus(signal)));

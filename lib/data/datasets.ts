@@ -87,21 +87,27 @@ function refuseFolderOptions(name: string, options: DatasetOptions): void {
 }
 
 /** Data sets that other tools know by name, and how to have them here. */
-const elsewhere: readonly [names: RegExp, answer: string][] = [
+const elsewhere: readonly [names: RegExp, answer: () => string][] = [
   [
     /^mnist$/,
-    "MNIST's four idx files are read as fashion-mnist's are: name their folder, fashion-mnist:FOLDER.",
+    () =>
+      "MNIST's four idx files are read as fashion-mnist's are: name their folder, fashion-mnist:FOLDER.",
   ],
   [
     /^(imagenet|ilsvrc)/,
-    "ImageNet is the folder that holds its images: name that, with train/ and val/ in it.",
+    () => "ImageNet is the folder that holds its images: name that, with train/ and val/ in it.",
   ],
   [
     /^(cifar|svhn|stl|coco|places|food101|tinyimagenet|caltech|flowers|emnist|kmnist)/,
-    "it is not built in: name a folder that holds its images as train/CLASS/ and val/CLASS/, or a module " +
+    () =>
+      "it is not built in: name a folder that holds its images as train/CLASS/ and val/CLASS/, or a module " +
       "that opens it.",
   ],
-  [/^(fake|random|dummy)/, "images that need no download are called synthetic."],
+  [
+    /^(wide|res|dense|mobile|efficient)(res)?ne(x)?t|^vgg|^vit/,
+    () => `that is a network: name it with ${nameOf("model")}, and first the images.`,
+  ],
+  [/^(fake|random|dummy)/, () => "images that need no download are called synthetic."],
 ];
 
 /** What a name that means nothing was probably to be: a path's neighbour, or a data set. */
@@ -110,7 +116,7 @@ async function suggestion(name: string): Promise<string | undefined> {
     const kind = kindOf(name);
     const [, answer] = elsewhere.find(([names]) => names.test(plain(kind))) ?? [];
     const meant = closestTo(kind, Object.keys(datasets));
-    return answer ?? (meant && `did you mean ${shown(meant + name.slice(kind.length))}?`);
+    return answer?.() ?? (meant && `did you mean ${shown(meant + name.slice(kind.length))}?`);
   }
   const parent = dirname(name);
   const entries = await readdir(parent, { withFileTypes: true }).catch((error) => {

@@ -1,4 +1,5 @@
 // What a word means that is no field or flag: a slip of the pen, or a word of another tool.
+import { optimizers } from "../ops/optimizers/index.js";
 import { closestTo, plain } from "../text/nearest.js";
 import { type FieldName, rows } from "./table.js";
 import { flagName, nameOf, type Voice } from "./voice.js";
@@ -19,10 +20,9 @@ const advice: readonly [words: string, answer: (as: Voice) => string][] = [
       "processes that train",
   ],
   [
-    "optimizer optim opt adam adamw rmsprop",
+    "adam adamw rmsprop adagrad",
     (as) =>
-      `the optimizer is SGD with momentum: see ${nameOf("momentum", as)}, ` +
-      `${nameOf("nesterov", as)} and ${nameOf("momentumForm", as)}`,
+      `the optimizers are those of ${nameOf("optimizer", as)}: ${Object.keys(optimizers).join(", ")}`,
   ],
   [
     "scheduler sched lr-scheduler schedule lr-decay lr-gamma gamma decay-rate",

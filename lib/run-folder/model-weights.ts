@@ -1,6 +1,7 @@
 // Whether the weights of a file are a model's, but for a head of another number of classes.
 
 import type { TensorLayout } from "../graph/compile.js";
+import { isModule, modulePath } from "../modules/pinned.js";
 import { setting } from "../recipe/voice.js";
 import { commandLine } from "../text/command.js";
 import { plural } from "../text/words.js";
@@ -80,9 +81,15 @@ export function requireModelWeights(
     file,
     wrong,
     foreign
-      ? `it was saved from ${checkpoint.model}; try ${setting("model", checkpoint.model)}`
+      ? `it was saved from ${checkpoint.model}; try ${setting("model", modelOf(checkpoint))}`
       : "name another file",
   );
+}
+
+/** What names the model that a checkpoint was saved from: its module, where it is a user's own. */
+function modelOf({ model, recipe }: Checkpoint): string | undefined {
+  const own = recipe?.model;
+  return typeof own === "string" && isModule(own) ? modulePath(own) : model;
 }
 
 function mismatchBeside(

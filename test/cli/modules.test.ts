@@ -88,6 +88,9 @@ describe("the examples", () => {
   });
 
   test("cannot become others than modules, nor moved ones go unnamed", async () => {
+    const misfit = await here("evaluate", out, "./data.ts", "--model", "resnet8");
+    expect(misfit.stderr).toMatch(`it was saved from net; try --model ${join(folder, "net.ts")}`);
+    expect(misfit.status).toBe(1);
     const other = await here("train", "--resume", "--out", out, "--model", "resnet8");
     expect(other.stderr).toMatch(/--model is .*net\.ts.* and "resnet8" was asked for/);
     expect(other.status).toBe(2);
