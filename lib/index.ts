@@ -47,11 +47,13 @@ export type { MomentumSettings, Optimizer, OptimizerBuilder } from "./ops/optimi
 export { type ConnectOptions, connect, type World } from "./ranks/connect.js";
 export { type LaunchOptions, launch } from "./ranks/launch.js";
 export type { Recipe, RecipeInput } from "./recipe/fields.js";
+export { schedules } from "./schedules/index.js";
 export {
   momentumFactor,
   type Schedule,
+  type ScheduleBuilder,
   type ScheduleOptions,
-  schedules,
+  type StepInfo,
 } from "./schedules/schedule.js";
 export { type EvaluateOptions, type Evaluation, evaluateCheckpoint } from "./train/evaluate.js";
 export type { Result, RunEvent } from "./train/events.js";

@@ -9,6 +9,7 @@ import { isModule } from "../modules/pinned.js";
 import { defaultMilestones, stepsOf } from "../schedules/schedule.js";
 import { plural } from "../text/words.js";
 import { type PartialRecipe, type Recipe, type RecipeInput, refuse } from "./fields.js";
+import { hasNoMilestones, requireSchedule } from "./lr-schedule.js";
 import { microBatches } from "./minibatch.js";
 import { followingOptimizer, momentumOf } from "./momentum.js";
 import { setting } from "./voice.js";
@@ -36,7 +37,7 @@ export function choosePrecision(
 /**
  * A recipe with some fields changed. Default milestones go with the epochs: where only these are
  * changed, milestones that were the defaults before are left to be chosen again; so does what followed
- * from the optimiser. Of `accumulate` and
+ * from the optimiser or the schedule. Of `accumulate` and
  * `minibatch`, which name the same, the change counts.
  */
 export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): RecipeInput {
@@ -44,7 +45,9 @@ export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): Recip
   const isDefault =
     recipe.epochs !== undefined &&
     JSON.stringify(recipe.milestones) === JSON.stringify(defaultMilestones(recipe.epochs));
-  if (isDefault && changes.epochs !== undefined) delete kept.milestones;
+  const { epochs, lrSchedule } = changes;
+  if (isDefault && (epochs !== undefined || lrSchedule !== undefined)) delete kept.milestones;
+  if (lrSchedule !== undefined && hasNoMilestones(recipe)) delete kept.milestones;
   const isOther = changes.optimizer !== undefined && changes.optimizer !== recipe.optimizer;
   for (const name of isOther ? followingOptimizer(recipe) : []) delete kept[name];
   if (changes.minibatch !== undefined) delete kept.accumulate;
@@ -62,6 +65,7 @@ export function requirePossible(recipe: PartialRecipe, { device }: Surroundings)
   const { model, workers = 1, syncBatchNorm: group, epochs } = recipe;
   if (model !== undefined) requireModel(model);
   momentumOf(recipe);
+  requireSchedule(recipe);
   choosePrecision(recipe.precision, device);
   if (group > 0 && workers % group !== 0) {
     throw refuse(
@@ -155,7 +159,9 @@ export function resolveRecipe(
     accumulate,
     epochs,
     preciseBatchNorm,
-    milestones: sortMilestones(recipe.milestones ?? defaultMilestones(epochs)),
+    milestones: sortMilestones(
+      recipe.milestones ?? (recipe.lrSchedule === "step" ? defaultMilestones(epochs) : []),
+    ),
     ...(recipe.init === undefined ? {} : { init: resolve(recipe.init) }),
     precision: choosePrecision(recipe.precision, surroundings.device),
     device: surroundings.device.kind,

@@ -2,6 +2,7 @@
 // documentation and what may change on resume) follows from its row.
 import type { z } from "zod";
 import { optimizers } from "../ops/optimizers/index.js";
+import { schedules } from "../schedules/index.js";
 import {
   epochList,
   flag,
@@ -164,6 +165,15 @@ export const table = {
     help: "learning rate at 256 images; the peak is lr·kn/256",
     alias: "learning-rate base-lr initial-lr init-lr lr0 eta blr",
   }),
+  lrSchedule: field(text.default("step"), {
+    group: "Learning rate",
+    flag: "--lr-schedule <name|file>",
+    help:
+      `how the rate goes on from the peak: ${Object.keys(schedules).join(", ")}, or a module of yours ` +
+      "(./schedule.ts)",
+    isModule: true,
+    alias: "scheduler lr-scheduler sched lr-policy lr-scheduler-type lr-decay",
+  }),
   warmup: field(oneOf(["gradual", "constant", "none"]).default("gradual"), {
     group: "Learning rate",
     flag: "--warmup",
@@ -180,7 +190,7 @@ export const table = {
     group: "Learning rate",
     flag: "--milestones <E,...|none>",
     help: "epochs from which on the rate is ten times smaller",
-    otherwise: "1/3, 2/3 and 8/9 of all",
+    otherwise: "1/3, 2/3 and 8/9 of all; none but with the schedule step",
     alias: "lr-milestones decay-milestones decay-epochs lr-steps lr-step-size step-size lr-drop",
   }),
 

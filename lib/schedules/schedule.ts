@@ -8,20 +8,22 @@ export interface ScheduleOptions {
   minibatch: number;
   /** Steps of an epoch, floor(images / kn). */
   stepsPerEpoch: number;
+  /** Length of the schedule, fractional or not. */
+  epochs: number;
   warmup: "gradual" | "constant" | "none";
   /** Epochs of warm-up, fractional or not. */
   warmupEpochs: number;
-  /** Epochs from whose first step on the rate is ten times smaller. */
+  /** Epochs from whose first step on the rate of the schedule `step` is ten times smaller. */
   milestones: readonly number[];
 }
 
 /** The schedule of a run with these recipe fields, minibatch and steps of an epoch. */
 export function scheduleOf(
-  recipe: Pick<ScheduleOptions, "lr" | "warmup" | "warmupEpochs" | "milestones">,
+  recipe: Omit<ScheduleOptions, "minibatch" | "stepsPerEpoch">,
   { minibatch, stepsPerEpoch }: Pick<ScheduleOptions, "minibatch" | "stepsPerEpoch">,
 ): ScheduleOptions {
-  const { lr, warmup, warmupEpochs, milestones } = recipe;
-  return { lr, minibatch, stepsPerEpoch, warmup, warmupEpochs, milestones };
+  const { lr, epochs, warmup, warmupEpochs, milestones } = recipe;
+  return { lr, minibatch, stepsPerEpoch, epochs, warmup, warmupEpochs, milestones };
 }
 
 /** Learning rate of step i, from 0. */
@@ -61,22 +63,58 @@ export const warmups: Record<ScheduleOptions["warmup"], Warmup> = {
   none: (_, peak) => peak,
 };
 
-/** Linear scaling, warm-up per step, and a division by ten at each milestone (paper, section 5.1). */
-export function stepSchedule(options: ScheduleOptions): Schedule {
-  const { lr, minibatch, stepsPerEpoch, milestones } = options;
+/** The rate that the warm-up has come to at a step; the peak from its end on. */
+export function warmedUp(options: ScheduleOptions): Schedule {
+  const { lr, minibatch } = options;
   const peak = peakLearningRate(lr, minibatch);
   const steps = warmupSteps(options);
-  const drops = milestones.map((epoch) => stepsOf(epoch, stepsPerEpoch));
-  return (step) => {
-    const rate = step < steps ? warmups[options.warmup](lr, peak, step / steps) : peak;
-    return rate / 10 ** drops.filter((drop) => step >= drop).length;
+  return (step) => (step < steps ? warmups[options.warmup](lr, peak, step / steps) : peak);
+}
+
+/** A step behind the warm-up, and what its rate may follow from. */
+export interface StepInfo {
+  /** i, from 0 at the start of the run. */
+  step: number;
+  /** Epochs done before it, fractional. */
+  epoch: number;
+  /** T: steps of all epochs, and W: those of the warm-up. */
+  steps: number;
+  warmupSteps: number;
+  /** Share of the steps behind the warm-up that are done, (i − W)/(T − W): from 0 to less than 1. */
+  done: number;
+  stepsPerEpoch: number;
+  epochs: number;
+  /** The rate at the warm-up's end, lr·kn/256. */
+  peak: number;
+  /** Reference learning rate at 256 images. */
+  lr: number;
+  /** Images kn of a step. */
+  minibatch: number;
+}
+
+/** Makes the schedule of a run. */
+export type ScheduleBuilder = (options: ScheduleOptions) => Schedule;
+
+/** A schedule that follows `rate` from the end of the warm-up on. */
+export function afterWarmup(rate: (info: StepInfo) => number): ScheduleBuilder {
+  return (options) => {
+    const { lr, minibatch, stepsPerEpoch, epochs } = options;
+    const warm = warmedUp(options);
+    const W = warmupSteps(options);
+    const T = stepsOf(epochs, stepsPerEpoch);
+    const peak = peakLearningRate(lr, minibatch);
+    const run = { steps: T, warmupSteps: W, stepsPerEpoch, epochs, peak, lr, minibatch };
+    return (step) =>
+      step < W
+        ? warm(step)
+        : rate({ ...run, step, epoch: step / stepsPerEpoch, done: (step - W) / (T - W) });
   };
 }
 
 /**
  * The factor c_t on the old velocity: η_t / η_{t−1} in the velocity form with momentum correction
- * (paper, remark 2), 1 at step 0, in the gradient form, and without correction. `previous` is
- * η_{t−1}, undefined at step 0.
+ * (paper, remark 2), 1 at step 0, in the gradient form, without correction, and behind a rate of 0.
+ * `previous` is η_{t−1}, undefined at step 0.
  */
 export function momentumFactor(
   options: { momentumForm: "gradient" | "velocity"; momentumCorrection: boolean },
@@ -84,8 +122,5 @@ export function momentumFactor(
   previous: number | undefined,
 ): number {
   if (options.momentumForm === "gradient" || !options.momentumCorrection) return 1;
-  return previous === undefined ? 1 : learningRate / previous;
+  return previous ? learningRate / previous : 1;
 }
-
-/** The schedules a script may use. */
-export const schedules = { step: stepSchedule };

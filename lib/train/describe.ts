@@ -5,7 +5,7 @@ import type { Sampler } from "../data/sampler.js";
 import type { DeviceProperties, Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
-import { titleOf } from "../modules/pinned.js";
+import { isModule, modulePath, titleOf } from "../modules/pinned.js";
 import type { Recipe } from "../recipe/fields.js";
 import { nameOf, setting } from "../recipe/voice.js";
 import {
@@ -49,10 +49,16 @@ export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): str
       : "",
   ].filter((note) => note !== "");
   const dropSteps = milestones.map((epoch) => count(stepsOf(epoch, stepsPerEpoch)));
+  const { lrSchedule } = recipe;
+  const own = isModule(lrSchedule)
+    ? `then as ${modulePath(lrSchedule)} says`
+    : `${lrSchedule} decay to 0 at step ${count(stepsOf(recipe.epochs, stepsPerEpoch))}`;
   const drops =
-    milestones.length === 0
-      ? "no drops"
-      : `÷ 10 at epoch ${milestones.map(short).join(", ")} (step ${dropSteps.join(", ")})`;
+    lrSchedule !== "step"
+      ? own
+      : milestones.length === 0
+        ? "no drops"
+        : `÷ 10 at epoch ${milestones.map(short).join(", ")} (step ${dropSteps.join(", ")})`;
   return (
     `minibatch ${workers} × ${accumulate} × ${batch} = ${minibatch}, ` +
     `lr ${lr} × ${minibatch}/${referenceMinibatch} = ${short(peak)}, ${warm}, ${drops}` +

@@ -1,6 +1,8 @@
 // What a rank does before its first step: compiles, agrees with the others, loads and records.
 import type { Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
+import { openSchedule } from "../schedules/open.js";
+import type { ScheduleBuilder } from "../schedules/schedule.js";
 import { requireSameFacts } from "./agreement.js";
 import { loadPrograms, requireMemory } from "./memory.js";
 import { agreedAhead, compileRecipe, factsOf, type RunOptions, recordPrograms } from "./prepare.js";
@@ -11,10 +13,12 @@ export interface LoadedRun {
   executor: Executor;
   /** Batches that are being filled at once. */
   ahead: number;
+  buildSchedule: ScheduleBuilder;
 }
 
 /** Loads a run's programs. Throws where they need too much memory, or the ranks' differ. */
 export async function loadRun(options: RunOptions): Promise<LoadedRun> {
+  const buildSchedule = await openSchedule(options.recipe.lrSchedule);
   const ahead = await agreedAhead(options);
   const compiled = compileRecipe(options.recipe, options.dataset, options.device, ahead);
   requireMemory(options, compiled);
@@ -27,7 +31,7 @@ export async function loadRun(options: RunOptions): Promise<LoadedRun> {
   const executor = await loadPrograms(options, compiled, communicators);
   try {
     await recordPrograms(options, executor);
-    return { compiled, executor, ahead };
+    return { compiled, executor, ahead, buildSchedule };
   } catch (error) {
     executor.dispose();
     throw error;

@@ -7,7 +7,7 @@ import type { World } from "../ranks/connect.js";
 import type { Recipe, RecipeInput } from "../recipe/fields.js";
 import { readCheckpoint } from "../run-folder/checkpoint.js";
 import { requireModelWeights } from "../run-folder/model-weights.js";
-import { momentumFactor, type Schedule, scheduleOf, stepSchedule } from "../schedules/schedule.js";
+import { momentumFactor, type Schedule, scheduleOf } from "../schedules/schedule.js";
 import { totalSteps } from "./describe.js";
 import { type Evaluation, evaluateSplit } from "./evaluate.js";
 import { initialWeights } from "./initialize.js";
@@ -60,7 +60,7 @@ export class Trainer implements Disposable {
     this.queue = new Queue(executor, compiled.output);
     this.sampler = new Sampler({ images: train.length, workers, accumulate, batch, seed, shards });
     this.loader = new Loader({ dataset, layout: compiled.input, batch, seed, augment });
-    this.schedule = stepSchedule(scheduleOf(recipe, this.sampler));
+    this.schedule = loaded.buildSchedule(scheduleOf(recipe, this.sampler));
     this.stepsPerEpoch = this.sampler.stepsPerEpoch;
     this.steps = totalSteps(recipe, this.stepsPerEpoch);
   }

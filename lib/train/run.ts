@@ -8,9 +8,9 @@ import type { RunLock } from "../run-folder/lock.js";
 import type { Log } from "../run-folder/log.js";
 import {
   type Schedule,
+  type ScheduleBuilder,
   type ScheduleOptions,
   scheduleOf,
-  stepSchedule,
   stepsOf,
 } from "../schedules/schedule.js";
 import { plural } from "../text/words.js";
@@ -35,9 +35,9 @@ import { notFinite } from "./trace.js";
 
 /** Runs to the end, or to a signal. Throws when it cannot go on; the last checkpoint stays. */
 export async function runRank(options: RunOptions): Promise<Result> {
-  const { compiled, executor, ahead } = await loadRun(options);
+  const { compiled, executor, ahead, buildSchedule } = await loadRun(options);
   try {
-    return await new Run(options, compiled, executor, ahead).train();
+    return await new Run(options, compiled, executor, ahead, buildSchedule).train();
   } finally {
     executor.dispose();
   }
@@ -69,6 +69,7 @@ class Run {
     private readonly executor: Executor,
     /** Batches that are being filled at once. */
     private readonly ahead: number,
+    buildSchedule: ScheduleBuilder,
   ) {
     const { recipe, dataset, team } = options;
     const { workers, accumulate, batch, seed, augment } = recipe;
@@ -78,7 +79,7 @@ class Run {
     this.sampler = new Sampler({ images, workers, accumulate, batch, seed, shards });
     this.loader = new Loader({ dataset, layout: compiled.input, batch, seed, augment });
     this.scheduleOptions = scheduleOf(recipe, this.sampler);
-    this.schedule = stepSchedule(this.scheduleOptions);
+    this.schedule = buildSchedule(this.scheduleOptions);
     this.total = totalSteps(recipe, this.sampler.stepsPerEpoch);
     this.leads = team.rank === 0;
     this.stop = new Stop(team, () => this.committed);

@@ -151,7 +151,7 @@ test("help has each flag in its group, and ends in two examples", async () => {
 test("every flag of the contract is one that train takes", async () => {
   const { stdout } = await onehour(["train", "--help"]);
   const flags =
-    "model workers batch accumulate minibatch epochs steps lr warmup warmup-epochs milestones " +
+    "model workers batch accumulate minibatch epochs steps lr lr-schedule warmup warmup-epochs milestones " +
     "optimizer clip-norm momentum momentum-form no-momentum-correction no-nesterov weight-decay label-smoothing sync-bn " +
     "precise-bn precision device threads seed no-augment image-size color-jitter strict no-strict " +
     "no-cuda-graph init recipe checkpoint-minutes out resume timeout dump-program help";

@@ -72,6 +72,19 @@ test("an optimiser's own rule of momentum is what the resolved recipe says", () 
     );
 });
 
+test("milestones belong to the schedule step, and come and go with it", () => {
+  const cosine = resolve({ lrSchedule: "cosine" });
+  expect(cosine).toMatchObject({ lrSchedule: "cosine", milestones: [] });
+  expect(resolve(JSON.parse(JSON.stringify(cosine)))).toEqual(cosine);
+  expect(resolve(overrideRecipe(cosine, { lrSchedule: "step" }))).toEqual(resolve({}));
+  expect(resolve(overrideRecipe(resolve({}), { lrSchedule: "cosine" }))).toEqual(cosine);
+  expect(() => resolve({ lrSchedule: "linear", milestones: [2] })).toThrow(
+    /^milestones: they belong to the schedule step, and the rate follows "linear"; leave them out/,
+  );
+  const chosen = overrideRecipe({ epochs: 10, milestones: [4] }, { lrSchedule: "polynomial" });
+  expect(() => resolve(chosen)).toThrow(/^milestones: /);
+});
+
 test("what followed from an optimiser goes with it, what was chosen stays", () => {
   const [sgd, lars] = [resolve({}), resolve({ optimizer: "lars" })];
   expect(resolve(overrideRecipe(sgd, { optimizer: "lars" }))).toEqual(lars);
@@ -109,6 +122,8 @@ test.each<[RecipeInput, RegExp]>([
   [{ warmup: "linear" as never }, /--warmup: expected gradual, constant, none; got "linear"/],
   [{ momentumForm: "u" as never }, /--momentum-form/],
   [{ optimizer: "adam" as never }, /--optimizer: expected sgd, lars; got "adam"/],
+  [{ lrSchedule: "cosin" }, /--lr-schedule: there is no schedule "cosin"; did you mean "cosine"\?/],
+  [{ lrSchedule: "wave" }, /no schedule "wave"\. Schedules: step, .*, or a module such as/],
   [{ clipNorm: 0 }, /--clip-norm: expected a number above 0, got 0/],
   [{ optimizer: "lars", nesterov: true }, /--nesterov: .*leave it out, or take --optimizer sgd/],
   [{ syncBatchNorm: -2 }, /--sync-bn/],

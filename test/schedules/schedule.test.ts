@@ -1,14 +1,15 @@
 // Learning rates at chosen steps, as the paper's schedule gives them.
 import { expect, test } from "vitest";
+import { schedules } from "../../lib/schedules/index.js";
 import {
   defaultMilestones,
   momentumFactor,
   peakLearningRate,
   type ScheduleOptions,
-  stepSchedule,
   stepsOf,
   warmupSteps,
 } from "../../lib/schedules/schedule.js";
+import { stepSchedule } from "../../lib/schedules/step.js";
 
 const imagenet = 1_281_167; // training images
 
@@ -17,6 +18,7 @@ function paper(minibatch: number, changes: Partial<ScheduleOptions> = {}): Sched
     lr: 0.1,
     minibatch,
     stepsPerEpoch: Math.floor(imagenet / minibatch),
+    epochs: 90,
     warmup: "gradual",
     warmupEpochs: 5,
     milestones: defaultMilestones(90),
@@ -86,4 +88,31 @@ test("the momentum factor is the ratio of rates, in the corrected velocity form 
   expect(momentumFactor(velocity, 0.3, 0.1)).toBeCloseTo(3, 12);
   expect(momentumFactor({ ...velocity, momentumCorrection: false }, 0.3, 0.1)).toBe(1);
   expect(momentumFactor({ ...velocity, momentumForm: "gradient" }, 0.3, 0.1)).toBe(1);
+});
+
+test.each([
+  ["cosine", (done: number) => (1 + Math.cos(Math.PI * done)) / 2],
+  ["linear", (done: number) => 1 - done],
+  ["polynomial", (done: number) => (1 - done) ** 2],
+] as const)("%s: after W of T steps of warm-up from the peak down to 0", (name, fall) => {
+  const options = paper(8192, { milestones: [] });
+  const [W, T] = [5 * 156, 90 * 156];
+  expect(warmupSteps(options)).toBe(W);
+  const at = schedules[name](options);
+  expect(at(0)).toBe(0.1);
+  expect(at(W - 1)).toBe(stepSchedule(options)(W - 1));
+  expect(at(W)).toBe(3.2);
+  for (const step of [W + 1, 2000, (W + T) / 2, T - 1])
+    expect(at(step)).toBeCloseTo(3.2 * fall((step - W) / (T - W)), 12);
+  expect(at(T - 1)).toBeGreaterThan(0);
+  expect(at(T - 1)).toBeLessThan(3.2 / 1000);
+  const unwarmed = schedules[name]({ ...options, warmup: "none" });
+  expect(unwarmed(0)).toBe(3.2);
+  expect(unwarmed(T / 2)).toBeCloseTo(3.2 * fall(1 / 2), 12);
+});
+
+test("a rate of 0 needs no correction of the velocity behind it", () => {
+  const velocity = { momentumForm: "velocity", momentumCorrection: true } as const;
+  expect(momentumFactor(velocity, 0, 0.1)).toBe(0);
+  expect(momentumFactor(velocity, 0.1, 0)).toBe(1);
 });

@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { Purpose, Random } from "../../lib/data/random.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import { sgd } from "../../lib/ops/optimizers/sgd.js";
-import { momentumFactor, stepSchedule } from "../../lib/schedules/schedule.js";
+import { momentumFactor } from "../../lib/schedules/schedule.js";
+import { stepSchedule } from "../../lib/schedules/step.js";
 import { device } from "../support/device.js";
 
 const length = 32;
@@ -14,6 +15,7 @@ const learningRate = stepSchedule({
   lr: 0.1,
   minibatch: 2048,
   stepsPerEpoch: 8,
+  epochs: 3,
   warmup: "gradual",
   warmupEpochs: 1,
   milestones: [2],

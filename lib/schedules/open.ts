@@ -1,0 +1,41 @@
+// The schedule that a recipe names: one of the table's, or a module of the user's.
+import { UsageError } from "../errors.js";
+import { loadPinned, modulePath } from "../modules/pinned.js";
+import { shown } from "../text/words.js";
+import { isSchedule, schedules } from "./index.js";
+import {
+  afterWarmup,
+  type ScheduleBuilder,
+  type StepInfo,
+  stepsOf,
+  warmupSteps,
+} from "./schedule.js";
+
+const expected = "a function of a step to its learning rate, ({ peak, done }) => peak * (1 - done)";
+
+/**
+ * Loads the user's module where the recipe names one. Throws ERR_ONEHOUR_MODULE where it cannot, and for
+ * a rate that is none.
+ */
+export async function openSchedule(name: string): Promise<ScheduleBuilder> {
+  if (isSchedule(name)) return schedules[name];
+  const rate = await loadPinned(name, expected);
+  const refuse = (problem: string) => {
+    throw new UsageError("ERR_ONEHOUR_MODULE", `${modulePath(name)} ${problem}`);
+  };
+  if (typeof rate !== "function") refuse(`exports ${shown(rate)}; expected ${expected}`);
+  const build = afterWarmup((info) => {
+    const value: unknown = (rate as (info: StepInfo) => unknown)(info);
+    if (typeof value === "number" && Number.isFinite(value) && value >= 0) return value;
+    return refuse(
+      `gives ${shown(value)} as the rate of step ${info.step}; expected a number of 0 or more`,
+    ) as never;
+  });
+  return (options) => {
+    const schedule = build(options);
+    // The first and the last rate, so that a mistake shows before the run begins.
+    const last = stepsOf(options.epochs, options.stepsPerEpoch) - 1;
+    for (const step of [warmupSteps(options), last]) schedule(step);
+    return schedule;
+  };
+}
