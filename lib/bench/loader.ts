@@ -16,7 +16,7 @@ import { table } from "./table.js";
 
 /** Random crops of training images, and the centres of test images. */
 const crops = ["training", "evaluation"] as const;
-export type Crop = (typeof crops)[number];
+type Crop = (typeof crops)[number];
 
 export interface LoaderBenchOptions {
   /** In ImageNet's layout; without it images are made, and removed afterwards. */
@@ -37,7 +37,7 @@ export interface LoaderBenchOptions {
   warn?: (text: string) => void;
 }
 
-export interface LoaderBenchSettings {
+interface LoaderBenchSettings {
   /** Absent where the images were made. */
   folder?: string;
   trainingImages: number;
@@ -49,7 +49,7 @@ export interface LoaderBenchSettings {
   batch: number;
 }
 
-export interface LoaderBenchRow {
+interface LoaderBenchRow {
   name: string;
   crop: Crop;
   /** Images of all rounds. */

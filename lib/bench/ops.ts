@@ -18,7 +18,7 @@ import { table } from "./table.js";
 import { type Work, workOf } from "./traffic.js";
 
 /** An instruction, or all of one op together. */
-export interface OpResult extends Work {
+interface OpResult extends Work {
   op: string;
   /** Number of instructions. */
   lines: number;
@@ -92,7 +92,7 @@ function readProgram({ programs }: CompiledModel): Listing {
   return { instructions, first: arenas.length + 3 };
 }
 
-export interface OpsOptions {
+interface OpsOptions {
   model: string;
   batch: number;
   /** By default bf16 on a GPU, fp32 on the CPU. */

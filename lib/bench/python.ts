@@ -24,7 +24,7 @@ function missing(python: string, what: string, packages: string): OnehourError {
   );
 }
 
-export interface PythonOptions {
+interface PythonOptions {
   /** What the script needs beside torch. */
   packages?: readonly string[];
   /** When the process is ended, in seconds. */

@@ -15,7 +15,7 @@ import { stepSettings } from "./settings.js";
 import { bar, table } from "./table.js";
 import { type Device, startWorkers } from "./workers.js";
 
-export interface ThroughputOptions {
+interface ThroughputOptions {
   model: string;
   /** Images per worker. */
   batch: number;
@@ -42,7 +42,7 @@ export interface ContenderResult {
   peakBytes: number;
 }
 
-export interface ThroughputResult {
+interface ThroughputResult {
   settings: StepSettings;
   device: string;
   steps: number;

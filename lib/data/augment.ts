@@ -9,7 +9,7 @@ export interface Augmentation {
 }
 
 /** The draw for one image: its offset in pixels (down, right) and whether it is mirrored. */
-export interface AugmentationDraw {
+interface AugmentationDraw {
   down: number;
   right: number;
   flip: boolean;

@@ -17,7 +17,7 @@ export interface InputLayout {
   labels: Slice;
 }
 
-export interface LoaderOptions {
+interface LoaderOptions {
   dataset: Dataset;
   layout: InputLayout;
   /** Images n of a slot. */

@@ -100,7 +100,7 @@ export interface ImageRequest {
 }
 
 /** What came of them. */
-export interface ImageOutcome {
+interface ImageOutcome {
   problems: {
     /** Index in the request. */
     image: number;

@@ -5,7 +5,7 @@ import { type TransformFailure, transformSync } from "esbuild";
 type Format = "module" | "commonjs";
 
 /** JavaScript, and how Node is to load it. */
-export interface Transpiled {
+interface Transpiled {
   code: string;
   format: Format;
 }

@@ -20,7 +20,7 @@ import { hasLauncher } from "./report.js";
 import { Solitude } from "./solitude.js";
 
 /** Arrays that are summed over ranks: of the host, or of a device. */
-export type Summable = Float32Array | Float64Array | Int32Array | DeviceArray;
+type Summable = Float32Array | Float64Array | Int32Array | DeviceArray;
 
 export interface ConnectOptions {
   /**

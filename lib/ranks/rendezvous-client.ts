@@ -18,7 +18,7 @@ import {
 
 const retryMilliseconds = 100;
 
-export interface ClientOptions {
+interface ClientOptions {
   rank: number;
   worldSize: number;
   token: string;

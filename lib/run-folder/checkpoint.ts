@@ -45,7 +45,7 @@ export interface ModelState {
 export type Shapes = Map<string, readonly number[]>;
 
 /** What weights were trained on. */
-export interface Origin {
+interface Origin {
   /** Fingerprint of the data set. */
   data?: string;
   /** Pixels of both sides of an image folder's images, where they are not the usual. */

@@ -10,7 +10,7 @@ import { refuseFile } from "./refuse-file.js";
 import { requireSound } from "./soundness.js";
 
 /** The layer of the classes: how many a file's weights have, how many the model, and its tensors. */
-export interface OtherHead {
+interface OtherHead {
   given: number;
   wanted: number;
   tensors: TensorLayout[];

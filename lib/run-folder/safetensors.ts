@@ -27,7 +27,7 @@ export interface StoredTensor {
   bytes: Uint8Array;
 }
 
-export interface SafetensorsFile {
+interface SafetensorsFile {
   tensors: Map<string, StoredTensor>;
   metadata: Record<string, string>;
 }

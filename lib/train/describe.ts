@@ -112,7 +112,7 @@ export function describeDriver(
 }
 
 /** What the lines before the first step follow from. */
-export interface RunFacts {
+interface RunFacts {
   recipe: Recipe;
   dataset: Dataset;
   device: DeviceProperties;

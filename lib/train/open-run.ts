@@ -23,13 +23,13 @@ export interface Start {
 }
 
 /** What rank 0 holds until the run's end. */
-export interface OpenRun {
+interface OpenRun {
   start: Start;
   lock: RunLock | undefined;
   log: Log | undefined;
 }
 
-export interface OpenRunOptions {
+interface OpenRunOptions {
   recipe: RunRecipe;
   resume: boolean;
   saving: Saving;

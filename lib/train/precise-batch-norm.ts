@@ -9,7 +9,7 @@ import type { Recipe } from "../recipe/fields.js";
 import { batchesAhead } from "./prepare.js";
 import type { Queue } from "./step-queue.js";
 
-export interface PreciseBatchNormOptions {
+interface PreciseBatchNormOptions {
   recipe: Recipe;
   dataset: Dataset;
   compiled: CompiledModel;

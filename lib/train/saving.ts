@@ -38,7 +38,7 @@ import {
 import type { Queue } from "./step-queue.js";
 import type { Team } from "./team.js";
 
-export interface SavingOptions {
+interface SavingOptions {
   recipe: RunRecipe;
   compiled: CompiledModel;
   queue: Queue;

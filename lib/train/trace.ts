@@ -14,7 +14,7 @@ import type { Team } from "./team.js";
 
 const tracingLimit = 60_000; // ms of repeated steps
 
-export interface TraceOptions {
+interface TraceOptions {
   recipe: Recipe;
   compiled: CompiledModel;
   queue: Queue;

@@ -44,7 +44,7 @@ function randomBytes(name: string, count: number): Uint8Array {
 }
 
 /** How batch norm starts: see the oracle's Network. */
-export type Initialization = "robust" | "paper";
+type Initialization = "robust" | "paper";
 
 /** The initial value of a parameter or running statistic, in torchvision's layout. */
 function initialValue(layout: TensorLayout, init: Initialization): Float32Array {

@@ -35,7 +35,7 @@ type Pair = readonly [number, number];
 type Type = "f32" | "bf16";
 
 /** Which programs to make. */
-export interface OpCaseOptions {
+interface OpCaseOptions {
   /** Kernels of the device; they decide the fusions. */
   operations: ReadonlySet<string>;
   /** Image channels are padded to a multiple of this. */

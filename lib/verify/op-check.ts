@@ -89,7 +89,7 @@ function variantsOf(name: string, instruction: Instruction): Placement[] {
 }
 
 /** Where to run the instructions of a case, and how. */
-export interface OpCheckOptions {
+interface OpCheckOptions {
   expected: Expected;
   device: Device;
   /** Loads every instruction by itself, into memory that ends with its last operand. */

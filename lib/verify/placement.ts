@@ -7,7 +7,7 @@ import { type Instruction, type Operand, print } from "../graph/program.js";
  * The byte that outputs hold beforehand and that lies between operands: NaN in every floating-point
  * type, −1 as an integer. What is read beyond an operand, or never written, then shows in the result.
  */
-export const POISON = 0xff;
+const POISON = 0xff;
 
 /** Bytes between operands. */
 const GUARD = 256;
@@ -96,7 +96,7 @@ export function outputsOf({ instruction, outputs }: Placement, after: Uint8Array
 }
 
 /** The arena before the program runs: inputs from `contents`, poison everywhere else. */
-export function imageOf(
+function imageOf(
   { places, bytes }: Placement,
   contents: (operand: Operand) => Uint8Array,
 ): Uint8Array {

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** A way to compute a graph that was tried. */
-export interface PlanTrial {
+interface PlanTrial {
   /** cuDNN's engine in words, or what computes the graph in several kernels. */
   engine: string;
   /** Whether one plan computes all of it, where several kernels could. */
@@ -13,7 +13,7 @@ export interface PlanTrial {
 }
 
 /** The search for the fastest way to compute a graph. */
-export interface PlanSearch {
+interface PlanSearch {
   /** Pattern, arithmetic, shapes, device and cuDNN's version. */
   name: string;
   /** What making and trying the plans took. */

@@ -26,7 +26,7 @@ function damaged(file: string, problem: string): OnehourError {
  * The unsigned bytes of an idx file with the given dimensions (0: any number there); the first
  * dimension is returned as `count`. Throws ERR_ONEHOUR_DATA naming `file` when anything is off.
  */
-export function parseIdx(
+function parseIdx(
   bytes: Buffer,
   dimensions: readonly number[],
   file: string,

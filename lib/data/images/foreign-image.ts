@@ -26,7 +26,7 @@ const mostScans = 20;
 process.env.LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER ??= String(mostScans);
 
 /** An image that was decoded whole. */
-export interface ForeignImage {
+interface ForeignImage {
   /** u8[height, width, 3]. */
   pixels: Uint8Array;
   width: number;

@@ -25,7 +25,7 @@ import { cachedIndex, type IndexHeader } from "./index-cache.js";
 import type { Lines } from "./lines.js";
 
 /** Files of the training or the validation part. */
-export class FileList implements ImageList {
+class FileList implements ImageList {
   readonly labels: Int32Array;
 
   /** Lines `bytes TAB label TAB path`, the path being relative to `folder`. */
@@ -46,7 +46,7 @@ export class FileList implements ImageList {
 }
 
 /** A part of a folder: its files, and what tells whether it has changed since. */
-export interface IndexedPart {
+interface IndexedPart {
   classes: string[];
   files: FileList;
   /** SHA-256 of classes, paths and sizes in bytes. */

@@ -28,7 +28,7 @@ export interface Index<Found> {
 }
 
 /** How an index is made, and told to be out of date. */
-export interface IndexSource<Header extends IndexHeader, Found> {
+interface IndexSource<Header extends IndexHeader, Found> {
   /** Where indexes are kept. */
   cache: string;
   header: Header;

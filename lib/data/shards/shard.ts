@@ -6,7 +6,7 @@ import { isImage } from "../images/image-files.js";
 import { type Member, Tar } from "./tar.js";
 
 /** A sample, as far as it is there. */
-export interface Sample {
+interface Sample {
   /** What the names of its members begin with, folders included. */
   key: string;
   /** What the image's name ends in, without the dot; "" where there is no image, or an empty one. */
