@@ -15,15 +15,7 @@ Napi::Error toJavaScript(Napi::Env env, const Error& error) {
 }
 
 Napi::Error toJavaScript(Napi::Env env, const std::exception_ptr& thrown) {
-  try {
-    std::rethrow_exception(thrown);
-  } catch (const Error& error) {
-    return toJavaScript(env, error);
-  } catch (const std::exception& error) {
-    return toJavaScript(env, Error("ERR_NATIVE", "onehour", error.what()));
-  } catch (...) {
-    return toJavaScript(env, Error("ERR_NATIVE", "onehour", "an unknown exception"));
-  }
+  return toJavaScript(env, toError(thrown));
 }
 
 void refuse(const std::string& message) { throw Error("ERR_USAGE", "onehour", message); }

@@ -16,13 +16,15 @@ Napi::Error toJavaScript(Napi::Env env, const std::exception_ptr& thrown);
 // Throws ERR_USAGE.
 [[noreturn]] void refuse(const std::string& message);
 
-// Runs a method's body; a native Error becomes a JavaScript one with its code.
+// Runs a method's body; what it throws natively becomes a JavaScript error with its code.
 template <typename Body>
 auto guarded(Napi::Env env, Body body) {
   try {
     return body();
-  } catch (const Error& error) {
-    throw toJavaScript(env, error);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (...) {
+    throw toJavaScript(env, std::current_exception());
   }
 }
 

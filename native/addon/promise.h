@@ -27,13 +27,15 @@ struct Pending {
 Napi::Value undefinedResult(Napi::Env env);
 Napi::Value rejected(Napi::Env env, const Error& error);
 
-// Runs an asynchronous method's body; whatever it throws becomes a rejection.
+// Runs an asynchronous method's body; whatever it throws natively becomes a rejection.
 template <typename Body>
 Napi::Value promised(Napi::Env env, Body body) {
   try {
     return body();
-  } catch (const Error& error) {
-    return rejected(env, error);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (...) {
+    return rejected(env, toError(std::current_exception()));
   }
 }
 
