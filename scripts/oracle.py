@@ -3,8 +3,8 @@
     pip install torch==2.13.0 numpy safetensors
     python3 scripts/oracle.py
 
-Every reference is computed in double precision and stored as f32. The cases of the ops come from
-test/fixtures/cases.json, which the tests read too. The inputs of an op are stored with its results;
+Every reference is computed in double precision and stored as f32. The cases of the ops are those of
+the op book, which the tests run too: `npm run compile` first. The inputs of an op are stored with its results;
 a network's weights, images and labels are not: both sides draw them from the same counter-based
 generator (`words` here, lib/data/random.ts and lib/verify/network.ts there). Images are NHWC and
 filters KRSC in the ops' fixtures; networks keep PyTorch's layouts (OIHW), as checkpoints do.
@@ -13,6 +13,7 @@ filters KRSC in the ops' fixtures; networks keep PyTorch's layouts (OIHW), as ch
 import json
 import math
 import pathlib
+import subprocess
 
 import numpy as np
 import torch
@@ -114,6 +115,19 @@ class Case:
         self.put(name, tensor)
         return tensor.requires_grad_()
 
+    def inputs(self):
+        """The inputs that the op book says, drawn in its order."""
+        return {
+            name: self.draw(
+                name,
+                given["shape"],
+                given.get("deviation", 1.0),
+                given.get("mean", 0.0),
+                False if given.get("f32") else None,
+            )
+            for name, given in self.case["inputs"].items()
+        }
+
     def draw(self, name, shape, scale=1.0, offset=0.0, low_precision=None):
         """Uniform with the given standard deviation and mean."""
         u = uniform(1, f"{self.family}/{self.case['name']}/{name}", shape)
@@ -142,13 +156,25 @@ def nhwc(x):
     return x.permute(0, 2, 3, 1)
 
 
-def conv(case):
-    c = case.case
-    x = case.draw("x", c["x"])
-    w = case.draw("w", [c["filters"], *c["window"], c["x"][3]], scale=0.5)
-    y = nhwc(F.conv2d(nchw(x), nchw(w), stride=c["stride"], padding=c["padding"]))
-    case.put("y", y)
-    case.backward(y, {"x": x, "w": w})
+def forward(compute):
+    """An op with random inputs: what it computes of the case's row and them, differentiated by all."""
+
+    def write(case):
+        leaves = case.inputs()
+        y = compute(case.case, **leaves)
+        case.put("y", y)
+        case.backward(y, leaves)
+
+    return write
+
+
+def conv(c, x, w):
+    options = {key: c[key] for key in ("stride", "padding", "dilation", "groups") if key in c}
+    return nhwc(F.conv2d(nchw(x), nchw(w), **options))
+
+
+def average_pool(c, x):
+    return nhwc(F.avg_pool2d(nchw(x), c["window"], c["stride"], c["padding"]))
 
 
 def batch_norm(case):
@@ -197,13 +223,6 @@ def max_pool(case):
     case.backward(y, {"x": x})
 
 
-def global_average_pool(case):
-    x = case.draw("x", case.case["x"])
-    y = x.mean((1, 2))
-    case.put("y", y)
-    case.backward(y, {"x": x})
-
-
 def relu(case):
     x = case.give("x", case.permutation("x", case.case["x"]) / 4)
     y = F.relu(x)
@@ -236,16 +255,6 @@ def normalize_input(case):
     case.put("x", pixels)
     case.put("flip", flip)
     case.put("y", padded)
-
-
-def linear(case):
-    c = case.case
-    x = case.draw("x", c["x"])
-    w = case.draw("w", [c["classes"], c["x"][1]], scale=0.5)
-    b = case.draw("b", [c["classes"]], low_precision=False)
-    y = F.linear(x, w, b)
-    case.put("y", y)
-    case.backward(y, {"x": x, "w": w, "b": b})
 
 
 def metrics(logits, labels, smoothing, scale):
@@ -397,14 +406,20 @@ def lars(case):
 
 
 FAMILIES = {
-    "conv": conv,
+    "conv": forward(conv),
     "batch-norm": batch_norm,
     "max-pool": max_pool,
-    "global-average-pool": global_average_pool,
+    "global-average-pool": forward(lambda c, x: x.mean((1, 2))),
     "relu": relu,
     "add": add,
     "normalize-input": normalize_input,
-    "linear": linear,
+    "average-pool": forward(average_pool),
+    "add-bias": forward(lambda c, x, b: x + b),
+    "multiply": forward(lambda c, a, b: a * b[:, None, None]),
+    "concatenate": forward(lambda c, a, b: torch.cat([a, b], 3)),
+    "sigmoid": forward(lambda c, x: torch.sigmoid(x)),
+    "flatten": forward(lambda c, x: x.flatten(1)),
+    "linear": forward(lambda c, x, w, b: F.linear(x, w, b)),
     "loss": loss,
     "sgd": sgd,
     "norms": norms,
@@ -412,8 +427,14 @@ FAMILIES = {
 }
 
 
+def op_cases():
+    """The rows of the op book by the names of FAMILIES."""
+    script = 'import("./dist/ops/book.js").then((b) => console.log(JSON.stringify(b.oracleRows())))'
+    return json.loads(subprocess.check_output(["node", "-e", script], cwd=ROOT))
+
+
 def write_ops():
-    cases = json.loads((FIXTURES / "cases.json").read_text())
+    cases = op_cases()
     assert cases.keys() == FAMILIES.keys()
     for family, write in FAMILIES.items():
         out = {}

@@ -135,7 +135,7 @@ function countOps(options: OpsOptions): OpsResult {
   const { device = "auto" } = options;
   const kind = device === "auto" ? expectDevice(device).kind : device;
   const settings = settingsOf(options, { kind });
-  const operations = new Set(loadAddon(kind).operations());
+  const operations = new Set(Object.keys(loadAddon(kind).operations()));
   const properties = { channelMultiple: channelMultiples[kind] };
   const compiled = compileStep(settings, { operations, properties }, 1);
   return { settings, device: kind, repeats: 0, ...resultsOf(readProgram(compiled)) };

@@ -61,8 +61,8 @@ export interface Addon {
   listDevices(): DeviceListing[];
   /** Versions of the libraries that compute and communicate, by name. */
   libraryVersions(): Record<string, string>;
-  /** Names of the operations that the module has kernels for. */
-  operations(): string[];
+  /** The signature of each operation that the module has a kernel for, by name. */
+  operations(): Record<string, string>;
   parseProgram(text: string): {
     name: string;
     arenas: Record<string, number>;

@@ -152,7 +152,7 @@ class OpenDevice implements Device {
 export function openBackend(backend: string, threads: number, ordinal = 0): Device {
   const addon = loadAddon(backend);
   const device = call(() => new addon.Device({ threads, ordinal }));
-  return new OpenDevice(device, addon.operations());
+  return new OpenDevice(device, Object.keys(addon.operations()));
 }
 
 /**

@@ -5,6 +5,7 @@ import { OnehourError } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
 import { nameOf, setting } from "../recipe/voice.js";
+import { type CaseRow, defineCases } from "./cases.js";
 import { allGatherOp, allReduceOp } from "./collective.js";
 import { add, relu } from "./elementwise.js";
 
@@ -149,3 +150,82 @@ export function batchNorm(x: Value, options: BatchNormOptions): Value {
   const sum = residual === undefined ? y : add(y, residual);
   return options.relu ? relu(sum) : sum;
 }
+
+interface BatchNormRow extends CaseRow {
+  x: readonly number[];
+  relu: 0 | 1;
+  residual: 0 | 1;
+  /** Mean of x. */
+  offset: number;
+}
+
+/** Cases of batch normalisation in training, with what may follow it. */
+export const batchNormCases = defineCases<BatchNormRow>({
+  family: "batch-norm",
+  rows: [
+    { name: "plain", x: [4, 5, 3, 16], relu: 0, residual: 0, offset: 0, dtype: "f32" },
+    { name: "relu", x: [3, 5, 7, 3], relu: 1, residual: 0, offset: 0, dtype: "f32" },
+    { name: "relu and residual", x: [4, 5, 5, 16], relu: 1, residual: 1, offset: 0, dtype: "f32" },
+    {
+      name: "residual without relu",
+      x: [2, 3, 3, 17],
+      relu: 0,
+      residual: 1,
+      offset: 0,
+      dtype: "f32",
+    },
+    { name: "one channel", x: [2, 9, 7, 1], relu: 1, residual: 0, offset: 0, dtype: "f32" },
+    {
+      name: "many channels, few pixels",
+      x: [2, 1, 2, 67],
+      relu: 1,
+      residual: 0,
+      offset: 0,
+      dtype: "f32",
+    },
+    { name: "many pixels", x: [4, 23, 29, 5], relu: 0, residual: 0, offset: 0, dtype: "f32" },
+    {
+      name: "mean far from zero",
+      x: [4, 9, 9, 3],
+      relu: 0,
+      residual: 0,
+      offset: 1000,
+      dtype: "f32",
+    },
+    { name: "relu bf16", x: [3, 5, 7, 16], relu: 1, residual: 0, offset: 0, dtype: "bf16" },
+    {
+      name: "relu and residual bf16",
+      x: [3, 5, 7, 19],
+      relu: 1,
+      residual: 1,
+      offset: 0,
+      dtype: "bf16",
+    },
+  ],
+  inputs: ({ x, offset, residual }) => {
+    const shape = [x[3]!];
+    return {
+      x: { shape: x, deviation: 1.5, mean: offset },
+      gamma: { shape, f32: true, deviation: 0.3, mean: 1 },
+      beta: { shape, f32: true, deviation: 0.5 },
+      ...(residual ? { residual: { shape: x } } : {}),
+    };
+  },
+  build: ({ x, gamma, beta, residual }, row) => {
+    const { graph, shape } = x!;
+    const C = shape[3]!;
+    // Running statistics are asked for but do not matter.
+    const runningMean = graph.constant(new Float32Array(C), [C]);
+    const runningVariance = graph.constant(new Float32Array(C).fill(1), [C]);
+    const options = { gamma: gamma!, beta: beta!, runningMean, runningVariance };
+    return batchNorm(x!, { ...options, residual, relu: row.relu === 1 });
+  },
+  // A mean of 1000 is rounded to 3e-5, which is 2e-5 of the standard deviation. In bf16 y and dx are
+  // rounded once, dz where it is stored once more.
+  tolerance: ({ dtype, offset }) => (dtype === "bf16" ? 2 ** -8 : offset ? 1e-4 : 5e-6),
+  // Truncation: the square of step / standard deviation, 4e-4 where four pixels make a small one.
+  // ReLU: an element whose kink lies within the step has a derivative that is half wrong, so that the
+  // step is smaller: about one element in 2000. Mean 1000: its rounding is divided by the step.
+  difference: ({ relu, offset }) =>
+    relu ? { step: 2 ** -11, tolerance: 2e-2 } : { step: 2 ** -8, tolerance: offset ? 1e-2 : 2e-3 },
+});

@@ -4,6 +4,7 @@ import { defineOp, elements } from "../graph/graph.js";
 import type { Operand } from "../graph/program.js";
 import { shapeError } from "../graph/signature.js";
 import { batchNormStatistics } from "./batch-norm.js";
+import { type CaseRow, defineCases, linearDifference } from "./cases.js";
 
 /** One number for both axes, or [vertical, horizontal]. */
 export type Pair = number | readonly [number, number];
@@ -19,18 +20,42 @@ export function slide(op: string) {
     const [windowR = sizes.R, windowS = sizes.S] = (attributes.window ?? []) as number[];
     const stride = attributes.stride as readonly number[];
     const padding = attributes.padding as readonly number[];
+    const dilation = (attributes.dilation ?? [1, 1]) as readonly number[];
+    const spread = (window = 0, axis = 0) => (window - 1) * (dilation[axis] ?? 1) + 1;
     const along = (size = 0, window = 0, axis = 0) =>
       Math.floor((size + 2 * (padding[axis] ?? 0) - window) / (stride[axis] ?? 1)) + 1;
-    sizes.P = along(sizes.H, windowR, 0);
-    sizes.Q = along(sizes.W, windowS, 1);
+    const [rows, columns] = [spread(windowR, 0), spread(windowS, 1)];
+    sizes.P = along(sizes.H, rows, 0);
+    sizes.Q = along(sizes.W, columns, 1);
     if (sizes.P < 1 || sizes.Q < 1)
       throw shapeError(
         op,
-        `an image of at least the window's ${windowR}×${windowS} with padding ${padding}`,
+        `an image of at least the window's ${rows}×${columns} with padding ${padding}`,
         `${sizes.H}×${sizes.W}`,
       );
   };
 }
+
+const groupsOf = ({ groups = 1 }: Attributes) => groups as number;
+
+/** Checks the filters' channels D against the image's, then slides them. */
+const convolve = (op: string) => {
+  const slideFilters = slide(op);
+  return (bindings: Bindings, attributes: Attributes): void => {
+    const { N, H, W, C = 0, K = 0, R, S, D } = bindings.sizes;
+    const { T } = bindings.types;
+    const groups = groupsOf(attributes);
+    if (C % groups !== 0 || K % groups !== 0)
+      throw shapeError(op, `groups that divide ${C} channels and ${K} filters`, `${groups}`);
+    if (D !== C / groups)
+      throw shapeError(
+        op,
+        `w:${T}[K,R,S,${C / groups}]`,
+        `w:${T}[${[K, R, S, D]}] (with x:${T}[${[N, H, W, C]}])`,
+      );
+    slideFilters(bindings, attributes);
+  };
+};
 
 /** A product for each element of `result`, the output or its gradient, and of one of the filters. */
 const products =
@@ -40,20 +65,26 @@ const products =
 
 export const conv2dBackwardWeight = defineOp<"dw">({
   name: "conv2d-backward-weight",
-  signature: "x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,C] -> dw:f32[K,R,S,C]",
+  signature: "x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,D] -> dw:f32[K,R,S,D]",
+  derive: ({ sizes }, attributes) => {
+    sizes.D = (sizes.C ?? 0) / groupsOf(attributes);
+  },
   products: products("dy", "dw"),
 });
 
 export const conv2dBackwardData = defineOp<"dx">({
   name: "conv2d-backward-data",
-  signature: "dy:T[N,P,Q,K] w:T[K,R,S,C] -> dx:T[N,H,W,C]",
+  signature: "dy:T[N,P,Q,K] w:T[K,R,S,D] -> dx:T[N,H,W,C]",
+  derive: ({ sizes }, attributes) => {
+    sizes.C = (sizes.D ?? 0) * groupsOf(attributes);
+  },
   products: products("dy", "w"),
 });
 
 export const conv2dOp = defineOp<"y">({
   name: "conv2d",
-  signature: "x:T[N,H,W,C] w:T[K,R,S,C] -> y:T[N,P,Q,K]",
-  derive: slide("conv2d"),
+  signature: "x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K]",
+  derive: convolve("conv2d"),
   products: products("y", "w"),
   // The weight's gradient first: x is free afterwards, before dx takes its room.
   gradient: ({ inputs, attributes }, { y: dy }, wants) => {
@@ -75,8 +106,8 @@ export const conv2dOp = defineOp<"y">({
 /** A convolution that also yields the batch-norm statistics of its output; made by fusion. */
 export const conv2dStatistics = defineOp<"y" | "statistics">({
   name: "conv2d-statistics",
-  signature: "x:T[N,H,W,C] w:T[K,R,S,C] -> y:T[N,P,Q,K] statistics:f32[1,2K+1]",
-  derive: slide("conv2d-statistics"),
+  signature: "x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K] statistics:f32[1,2K+1]",
+  derive: convolve("conv2d-statistics"),
   products: products("y", "w"),
   expand: (fused) => {
     const [y, statistics] = fused.outputs as [Operand, Operand];
@@ -93,16 +124,124 @@ export const conv2dStatistics = defineOp<"y" | "statistics">({
   },
 });
 
+/** How filters move over an image: one number for both axes, or [vertical, horizontal]. */
+export interface ConvolutionOptions {
+  /** Pixels from one place to the next. */
+  stride?: Pair;
+  /** Zeros around the image. */
+  padding?: Pair;
+  /** Pixels from one of a filter's rows or columns to the next. */
+  dilation?: Pair;
+  /** Groups of channels and filters, each convolved by itself; a divisor of both counts. */
+  groups?: number;
+}
+
+/** The attributes of a convolution and its gradients; those of one group without dilation are left out. */
+export function convolutionAttributes(options: ConvolutionOptions): Attributes {
+  const { stride = 1, padding = 0, dilation = 1, groups = 1 } = options;
+  const isDilated = pair(dilation).some((step) => step !== 1);
+  return {
+    stride: pair(stride),
+    padding: pair(padding),
+    ...(isDilated ? { dilation: pair(dilation) } : {}),
+    ...(groups === 1 ? {} : { groups }),
+  };
+}
+
 /**
  * Convolution (cross-correlation, no bias).
  *
  * @param x images [N, H, W, C], f32 or bf16
- * @param w filters [K, R, S, C] of the same type
- * @param options stride and zero padding in pixels, one number or [vertical, horizontal]
- * @returns y [N, P, Q, K] with P = ⌊(H + 2·padding − R) / stride⌋ + 1, Q alike
- * @throws OnehourError ERR_ONEHOUR_SHAPE when the channels or types differ or the image is too small
+ * @param w filters [K, R, S, C / groups] of the same type
+ * @returns y [N, P, Q, K] with P = ⌊(H + 2·padding − dilation·(R − 1) − 1) / stride⌋ + 1, Q alike
+ * @throws OnehourError ERR_ONEHOUR_SHAPE when the channels, groups or types do not agree or the image
+ *   is too small
  */
-export function conv2d(x: Value, w: Value, options: { stride?: Pair; padding?: Pair } = {}): Value {
-  const { stride = 1, padding = 0 } = options;
-  return x.graph.apply(conv2dOp, { x, w }, { stride: pair(stride), padding: pair(padding) }).y;
+export function conv2d(x: Value, w: Value, options: ConvolutionOptions = {}): Value {
+  return x.graph.apply(conv2dOp, { x, w }, convolutionAttributes(options)).y;
 }
+
+interface ConvRow extends CaseRow {
+  x: readonly number[];
+  filters: number;
+  window: readonly [number, number];
+  stride: readonly [number, number];
+  padding: readonly [number, number];
+  dilation: readonly [number, number];
+  groups: number;
+}
+
+function row(
+  name: string,
+  x: readonly number[],
+  filters: number,
+  window: Pair,
+  options: ConvolutionOptions & { dtype?: "bf16" } = {},
+): ConvRow {
+  const { stride = 1, padding = 0, dilation = 1, groups = 1, dtype = "f32" } = options;
+  const pairs = { stride: pair(stride), padding: pair(padding), dilation: pair(dilation) };
+  return { name, x, filters, window: pair(window), ...pairs, groups, dtype };
+}
+
+/** Cases of convolution and its gradients. */
+export const convCases = defineCases<ConvRow>({
+  family: "conv",
+  rows: [
+    row("3x3 one channel", [2, 7, 9, 1], 16, 3, { padding: 1 }),
+    row("7x7 stem", [2, 15, 13, 3], 5, 7, { stride: 2, padding: 3 }),
+    row("3x3 sixteen channels", [2, 6, 5, 16], 16, 3, { padding: 1 }),
+    row("3x3 stride 2, odd channels", [2, 9, 8, 13], 21, 3, { stride: 2, padding: 1 }),
+    row("1x1 odd channels", [3, 5, 7, 17], 19, 1),
+    row("1x1 stride 2 leaves pixels out", [2, 8, 7, 16], 32, 1, { stride: 2 }),
+    row("1x3 unequal stride and padding", [1, 6, 11, 3], 4, [1, 3], {
+      stride: [1, 2],
+      padding: [0, 1],
+    }),
+    row("5x5 stride 3 drops a border", [1, 13, 12, 3], 8, 5, { stride: 3 }),
+    row("one pixel", [1, 1, 1, 3], 2, 3, { padding: 1 }),
+    row("3x3 sixteen channels bf16", [2, 6, 5, 16], 32, 3, { padding: 1, dtype: "bf16" }),
+    row("3x3 one channel bf16", [2, 7, 9, 1], 16, 3, { padding: 1, dtype: "bf16" }),
+    row("7x7 stem bf16", [2, 15, 13, 3], 16, 7, { stride: 2, padding: 3, dtype: "bf16" }),
+    row("1x1 stride 2 bf16", [2, 8, 7, 16], 19, 1, { stride: 2, dtype: "bf16" }),
+    row("32 groups of 4 channels", [2, 7, 6, 128], 128, 3, { padding: 1, groups: 32 }),
+    row("3 groups, stride 2, unequal counts", [2, 8, 9, 6], 15, 3, {
+      stride: 2,
+      padding: 1,
+      groups: 3,
+    }),
+    row("a filter a channel", [1, 6, 7, 8], 8, 3, { padding: 1, groups: 8 }),
+    row("1x1 in groups", [2, 5, 4, 16], 32, 1, { groups: 4 }),
+    row("dilation 2", [2, 9, 8, 32], 32, 3, { padding: 2, dilation: 2 }),
+    row("unequal dilation, stride 2", [1, 11, 13, 3], 4, [3, 2], {
+      stride: [2, 1],
+      padding: [1, 0],
+      dilation: [2, 3],
+    }),
+    row("dilated in groups", [2, 9, 8, 8], 16, 3, { padding: 2, dilation: 2, groups: 2 }),
+    row("32 groups bf16", [2, 7, 6, 128], 128, 3, {
+      stride: 2,
+      padding: 1,
+      groups: 32,
+      dtype: "bf16",
+    }),
+    row("dilation 2 bf16", [2, 9, 8, 16], 16, 3, { padding: 2, dilation: 2, dtype: "bf16" }),
+  ],
+  sizes: [
+    row("3×3", [2, 7, 9, 16], 16, 3, { padding: 1 }),
+    row("stem of 4 channels", [1, 31, 29, 4], 64, 7, { stride: 2, padding: 3 }),
+    row("1×1 stride 2, one image", [1, 8, 7, 16], 32, 1, { stride: 2 }),
+    row("one pixel, 8 channels", [1, 1, 1, 8], 8, 3, { padding: 1 }),
+  ],
+  large: [
+    row("64 filters", [4, 56, 56, 64], 64, 3, { padding: 1 }),
+    row("2048 filters", [4, 7, 7, 512], 2048, 1),
+    row("32 groups, 256 filters", [4, 28, 28, 256], 256, 3, { padding: 1, groups: 32 }),
+  ],
+  inputs: ({ x, filters, window, groups }) => ({
+    x: { shape: x },
+    w: { shape: [filters, ...window, x[3]! / groups], deviation: 0.5 },
+  }),
+  build: ({ x, w }, { stride, padding, dilation, groups }) =>
+    conv2d(x!, w!, { stride, padding, dilation, groups }),
+  difference: linearDifference,
+});

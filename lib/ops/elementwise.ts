@@ -1,7 +1,9 @@
-// Ops that work element by element: input normalisation, addition, ReLU, conversion, scaling.
+// Ops that work element by element: input normalisation, addition, activations, conversion, scaling;
+// and flattening, which leaves every element as it is.
 import type { DataType, Op, Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
 import { shapeError } from "../graph/signature.js";
+import { type CaseRow, defineCases, linearDifference } from "./cases.js";
 
 export const normalizeInputOp = defineOp<"y">({
   name: "normalize-input",
@@ -34,6 +36,39 @@ export const reluOp = defineOp<"y">({
     x: inputs.x!.graph.apply(reluBackward, { dy, y: outputs.y }).dx,
   }),
   replaces: { y: ["x"] },
+});
+
+export const sigmoidBackward = defineOp<"dx">({
+  name: "sigmoid-backward",
+  signature: "dy:T[...] y:T[...] -> dx:T[...]",
+  replaces: { dx: ["dy", "y"] },
+});
+
+export const sigmoidOp = defineOp<"y">({
+  name: "sigmoid",
+  signature: "x:T[...] -> y:T[...]",
+  gradient: ({ inputs, outputs }, { y: dy }) => ({
+    x: inputs.x!.graph.apply(sigmoidBackward, { dy, y: outputs.y }).dx,
+  }),
+  replaces: { y: ["x"] },
+});
+
+export const flattenBackward = defineOp<"dx">({
+  name: "flatten-backward",
+  signature: "dy:T[N,F] -> dx:T[N,H,W,C]",
+});
+
+export const flattenOp = defineOp<"y">({
+  name: "flatten",
+  signature: "x:T[N,H,W,C] -> y:T[N,F]",
+  derive: ({ sizes }) => {
+    const { H = 0, W = 0, C = 0 } = sizes;
+    sizes.F = H * W * C;
+  },
+  gradient: ({ inputs }, { y: dy }) => {
+    const [, H = 0, W = 0, C = 0] = inputs.x!.shape;
+    return { x: inputs.x!.graph.apply(flattenBackward, { dy }, {}, { sizes: { H, W, C } }).dx };
+  },
 });
 
 export const copyOp = defineOp<"y">({
@@ -89,6 +124,16 @@ export function relu(x: Value): Value {
   return x.graph.apply(reluOp, { x }).y;
 }
 
+/** 1 / (1 + exp(−x)), any shape, f32 or bf16. */
+export function sigmoid(x: Value): Value {
+  return x.graph.apply(sigmoidOp, { x }).y;
+}
+
+/** The elements of each image in a row, as they lie in memory: x [N, H, W, C] to y [N, H·W·C]. */
+export function flatten(x: Value): Value {
+  return x.graph.apply(flattenOp, { x }).y;
+}
+
 /** The same numbers in another element type, f32 to bf16 rounded to nearest even. */
 export function cast(x: Value, dtype: DataType): Value {
   return x.graph.apply(copyOp, { x }, {}, { types: { V: dtype } }).y;
@@ -98,3 +143,105 @@ export function cast(x: Value, dtype: DataType): Value {
 export function scale(x: Value, factor: number): Value {
   return x.graph.apply(scaleOp, { x }, { factor }).y;
 }
+
+/** Cases of ReLU; no value is nearer to zero than 1/128. */
+export const reluCases = defineCases<CaseRow & { x: readonly number[] }>({
+  family: "relu",
+  rows: [
+    { name: "odd size", x: [2, 3, 5, 7], dtype: "f32" },
+    { name: "bf16", x: [2, 3, 5, 16], dtype: "bf16" },
+  ],
+  inputs: ({ x }) => ({ x: { shape: x } }),
+  build: ({ x }) => relu(x!),
+  tolerance: () => 3e-6, // exact in every type
+  difference: () => ({ step: 1 / 256, tolerance: 1e-4 }),
+});
+
+/** Cases of addition, with ReLU after it or not; no sum is nearer to zero than 1/128. */
+export const addCases = defineCases<CaseRow & { x: readonly number[]; relu: 0 | 1 }>({
+  family: "add",
+  rows: [
+    { name: "plain", x: [2, 3, 5, 7], relu: 0, dtype: "f32" },
+    { name: "relu", x: [2, 3, 5, 16], relu: 1, dtype: "f32" },
+    { name: "relu bf16", x: [1, 3, 5, 17], relu: 1, dtype: "bf16" },
+  ],
+  inputs: ({ x }) => ({ a: { shape: x }, b: { shape: x } }),
+  build: ({ a, b }, row) => (row.relu ? relu(add(a!, b!)) : add(a!, b!)),
+  difference: () => ({ step: 1 / 256, tolerance: 1e-4 }),
+});
+
+interface NormalizeRow extends CaseRow {
+  x: readonly number[];
+  channels: number;
+  flip: 0 | 1;
+  mean: readonly number[];
+  std: readonly number[];
+}
+
+/** Rows of input normalisation, which has no gradient; its test builds them. */
+export const normalizeInputRows: readonly NormalizeRow[] = [
+  {
+    name: "one channel",
+    x: [3, 5, 7, 1],
+    channels: 1,
+    flip: 0,
+    mean: [0.286],
+    std: [0.353],
+    dtype: "f32",
+  },
+  {
+    name: "three channels, flipped",
+    x: [4, 3, 5, 3],
+    channels: 3,
+    flip: 1,
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+    dtype: "f32",
+  },
+  {
+    name: "padded to four channels",
+    x: [3, 4, 6, 3],
+    channels: 4,
+    flip: 1,
+    mean: [0.485, 0.456, 0.406],
+    std: [0.229, 0.224, 0.225],
+    dtype: "f32",
+  },
+  {
+    name: "bf16, flipped",
+    x: [3, 5, 8, 1],
+    channels: 1,
+    flip: 1,
+    mean: [0.286],
+    std: [0.353],
+    dtype: "bf16",
+  },
+];
+
+/** Cases of the sigmoid. */
+export const sigmoidCases = defineCases<CaseRow & { x: readonly number[] }>({
+  family: "sigmoid",
+  rows: [
+    { name: "odd size", x: [2, 3, 5, 7], dtype: "f32" },
+    { name: "a row", x: [9, 16], dtype: "f32" },
+    { name: "bf16", x: [2, 3, 5, 16], dtype: "bf16" },
+  ],
+  inputs: ({ x }) => ({ x: { shape: x, deviation: 3 } }),
+  build: ({ x }) => sigmoid(x!),
+  // y of bf16 is rounded before its gradient is computed from it, relative to 1 − y too.
+  tolerance: ({ dtype }) => (dtype === "bf16" ? 2 ** -6 : 3e-6),
+  // Truncation: a sixth of the square of the step, times the third derivative, an eighth at most.
+  difference: () => ({ step: 2 ** -6, tolerance: 2e-3 }),
+});
+
+/** Cases of flattening. */
+export const flattenCases = defineCases<CaseRow & { x: readonly number[] }>({
+  family: "flatten",
+  rows: [
+    { name: "odd size", x: [2, 3, 5, 7], dtype: "f32" },
+    { name: "bf16", x: [2, 2, 3, 16], dtype: "bf16" },
+  ],
+  inputs: ({ x }) => ({ x: { shape: x } }),
+  build: ({ x }) => flatten(x!),
+  difference: linearDifference,
+});

@@ -1,6 +1,7 @@
 // The fully connected layer and its gradients.
 import type { Value } from "../graph/graph.js";
 import { defineOp, elements } from "../graph/graph.js";
+import { type CaseRow, defineCases, linearDifference } from "./cases.js";
 import { cast } from "./elementwise.js";
 
 export const linearBackwardWeight = defineOp<"dw" | "db">({
@@ -44,3 +45,21 @@ export const linearOp = defineOp<"y">({
 export function linear(x: Value, w: Value, b: Value): Value {
   return x.graph.apply(linearOp, { x, w, b }).y;
 }
+
+/** Cases of the fully connected layer. */
+export const linearCases = defineCases<CaseRow & { x: readonly number[]; classes: number }>({
+  family: "linear",
+  rows: [
+    { name: "odd", x: [3, 17], classes: 5, dtype: "f32" },
+    { name: "ten classes", x: [8, 64], classes: 10, dtype: "f32" },
+    { name: "one image, one feature", x: [1, 1], classes: 2, dtype: "f32" },
+    { name: "bf16", x: [9, 64], classes: 10, dtype: "bf16" },
+  ],
+  inputs: ({ x, classes }) => ({
+    x: { shape: x },
+    w: { shape: [classes, x[1]!], deviation: 0.5 },
+    b: { shape: [classes], f32: true },
+  }),
+  build: ({ x, w, b }) => linear(x!, w!, b!),
+  difference: linearDifference,
+});

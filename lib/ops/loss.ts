@@ -1,6 +1,7 @@
 // Softmax cross-entropy with label smoothing, top-1 and top-5 counts, and its gradient.
 import type { Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
+import type { CaseRow } from "./cases.js";
 import { cast } from "./elementwise.js";
 
 export const softmaxCrossEntropyBackward = defineOp<"dlogits">({
@@ -53,3 +54,89 @@ export function softmaxCrossEntropy(
   const f32 = logits.dtype === "f32" ? logits : cast(logits, "f32");
   return logits.graph.apply(softmaxCrossEntropyOp, { logits: f32, labels }, { smoothing, scale });
 }
+
+interface LossRow extends CaseRow {
+  logits: readonly number[];
+  smoothing: number;
+  scale: number;
+  /** Logits lie in ± this. */
+  range: number;
+  /** Images whose label is −1. */
+  ignored: readonly number[];
+}
+
+/** Rows of softmax cross-entropy, which starts back-propagation itself; its test builds them. */
+export const lossRows: readonly LossRow[] = [
+  {
+    name: "plain",
+    logits: [6, 10],
+    smoothing: 0,
+    scale: 0.015625,
+    range: 2,
+    ignored: [],
+    dtype: "f32",
+  },
+  {
+    name: "label smoothing",
+    logits: [5, 7],
+    smoothing: 0.1,
+    scale: 0.2,
+    range: 2,
+    ignored: [],
+    dtype: "f32",
+  },
+  {
+    name: "ignored labels",
+    logits: [7, 10],
+    smoothing: 0.1,
+    scale: 0.5,
+    range: 2,
+    ignored: [0, 4],
+    dtype: "f32",
+  },
+  {
+    name: "all labels ignored",
+    logits: [2, 3],
+    smoothing: 0,
+    scale: 1,
+    range: 2,
+    ignored: [0, 1],
+    dtype: "f32",
+  },
+  {
+    name: "fewer than five classes",
+    logits: [4, 3],
+    smoothing: 0,
+    scale: 1,
+    range: 2,
+    ignored: [],
+    dtype: "f32",
+  },
+  {
+    name: "huge logits",
+    logits: [5, 11],
+    smoothing: 0,
+    scale: 1,
+    range: 1000,
+    ignored: [],
+    dtype: "f32",
+  },
+  {
+    name: "a thousand classes",
+    logits: [3, 1000],
+    smoothing: 0.1,
+    scale: 0.001,
+    range: 3,
+    ignored: [1],
+    dtype: "f32",
+  },
+  {
+    name: "bf16 gradient",
+    logits: [6, 10],
+    smoothing: 0,
+    scale: 0.25,
+    range: 2,
+    ignored: [3],
+    dtype: "bf16",
+  },
+];

@@ -46,3 +46,10 @@ export const clipNormOp = defineOp<"g" | "norms">({
 export function clipNorm(g: Value, norms: Value, limit: number): { g: Value; norms: Value } {
   return g.graph.apply(clipNormOp, { g, norms }, { limit });
 }
+
+/** Rows of the norms of flat tensors, before and after their gradient is clipped; its test builds them. */
+export const normsRows: readonly { name: string; lengths: readonly number[]; limit: number }[] = [
+  { name: "tensors of all sizes", lengths: [37, 1, 300, 11], limit: 5 },
+  { name: "a tensor of two tiles", lengths: [8200, 30], limit: 0.001 },
+  { name: "within the limit", lengths: [20, 40], limit: 100 },
+];

@@ -8,7 +8,11 @@ import { programOf } from "../graph/evaluate.js";
 import { type DataType, elements, Graph, type Value } from "../graph/graph.js";
 import { parse } from "../graph/parse.js";
 import type { Program } from "../graph/program.js";
+
 import { resnet } from "../models/models.js";
+import { caseFamilies } from "../ops/book.js";
+import { type CaseFamily, type CaseRow, typeOfInput } from "../ops/cases.js";
+
 import {
   add,
   batchNorm,
@@ -18,7 +22,6 @@ import {
   globalAveragePool,
   larsTrust,
   linear,
-  maxPool,
   normalizeInput,
   norms,
   relu,
@@ -31,7 +34,6 @@ import { toStored } from "../run-folder/layout.js";
 import { initialWeights } from "../train/initialize.js";
 import type { OpCase } from "./op-case.js";
 
-type Pair = readonly [number, number];
 type Type = "f32" | "bf16";
 
 /** Which programs to make. */
@@ -95,18 +97,20 @@ function withGradients(source: Source, y: Value, inputs: Record<string, Value>) 
 
 type Build = (source: Source) => Record<string, Value>;
 
-const convolution = (x: number[], filters: number, window: Pair, stride: Pair, padding: Pair) => {
-  const [, , , C = 0] = x;
-  return (T: Type): Build =>
-    (source) => {
-      const inputs = {
-        x: source.numbers(x, T),
-        w: source.numbers([filters, ...window, C], T, 0.1),
-      };
-      const y = conv2d(inputs.x, inputs.w, { stride, padding });
-      return withGradients(source, y, inputs);
-    };
-};
+/** A case of the op book with its gradients, on random inputs. */
+const ofBook =
+  ({ inputs, build }: CaseFamily, row: CaseRow) =>
+  (T: Type): Build =>
+  (source) => {
+    const typed = { ...row, dtype: T };
+    const values = Object.fromEntries(
+      Object.entries(inputs(typed)).map(([name, input]) => {
+        const { shape, deviation, mean } = input;
+        return [name, source.numbers(shape, typeOfInput(input, typed), deviation, mean)];
+      }),
+    );
+    return withGradients(source, build(values, typed), values);
+  };
 
 /** A convolution with batch norm, as fusion finds it: with or without residual, ReLU, training. */
 const normalized =
@@ -134,14 +138,6 @@ const normalized =
       training: options.training !== false,
     });
     return options.training === false ? { y } : { ...withGradients(source, y, inputs), ...running };
-  };
-
-const pooled =
-  (x: number[], window: Pair, stride: Pair, padding: Pair) =>
-  (T: Type): Build =>
-  (source) => {
-    const inputs = { x: source.numbers(x, T) };
-    return withGradients(source, maxPool(inputs.x, { window, stride, padding }), inputs);
   };
 
 const classified =
@@ -227,27 +223,34 @@ const adapted =
     };
   };
 
-/** By name; those of `large` run only where there is a GPU. */
-const families: { large?: boolean; name: string; build: (T: Type) => Build }[] = [
-  { name: "3×3", build: convolution([2, 7, 9, 16], 16, [3, 3], [1, 1], [1, 1]) },
-  { name: "3×3 stride 2, odd", build: convolution([2, 9, 8, 13], 21, [3, 3], [2, 2], [1, 1]) },
-  { name: "1×1 stride 2", build: convolution([1, 8, 7, 16], 32, [1, 1], [2, 2], [0, 0]) },
-  { name: "1×1, 17 channels", build: convolution([3, 5, 7, 17], 19, [1, 1], [1, 1], [0, 0]) },
-  { name: "stem of 3 channels", build: convolution([2, 15, 13, 3], 5, [7, 7], [2, 2], [3, 3]) },
-  { name: "stem of 4 channels", build: convolution([1, 31, 29, 4], 64, [7, 7], [2, 2], [3, 3]) },
-  { name: "one channel", build: convolution([2, 7, 9, 1], 16, [3, 3], [1, 1], [1, 1]) },
-  { name: "unequal stride", build: convolution([1, 6, 11, 3], 4, [1, 3], [1, 2], [0, 1]) },
-  { name: "one pixel", build: convolution([1, 1, 1, 8], 8, [3, 3], [1, 1], [1, 1]) },
-  {
-    large: true,
-    name: "64 filters",
-    build: convolution([4, 56, 56, 64], 64, [3, 3], [1, 1], [1, 1]),
-  },
-  {
-    large: true,
-    name: "2048 filters",
-    build: convolution([4, 7, 7, 512], 2048, [1, 1], [1, 1], [0, 0]),
-  },
+interface Family {
+  name: string;
+  /** Whether it runs only where there is a GPU. */
+  large?: boolean;
+  /** The types that it runs in; both. */
+  types?: readonly Type[];
+  build: (T: Type) => Build;
+}
+
+const bothTypes: readonly Type[] = ["bf16", "f32"];
+
+/** The op book's cases, those of f32 in bf16 too. */
+const bookFamilies: Family[] = caseFamilies.flatMap((family) => {
+  const { family: op, rows, sizes = [], large = [] } = family;
+  const named = (row: CaseRow) => ({
+    name: `${op}: ${row.name}`,
+    types: row.dtype === "bf16" ? (["bf16"] as const) : bothTypes,
+    build: ofBook(family, row),
+  });
+  return [
+    ...[...rows, ...sizes].map(named),
+    ...large.map((row) => ({ ...named(row), large: true })),
+  ];
+});
+
+/** Ops as fusion joins them, and those that no gradient follows. */
+const families: Family[] = [
+  ...bookFamilies,
   { name: "BN", build: normalized([3, 5, 7, 16], {}) },
   { name: "BN + ReLU", build: normalized([3, 5, 7, 19], { relu: true }) },
   { name: "BN + add + ReLU", build: normalized([2, 9, 5, 24], { relu: true, residual: true }) },
@@ -264,10 +267,6 @@ const families: { large?: boolean; name: string; build: (T: Type) => Build }[] =
     name: "BN, many channels",
     build: normalized([5, 7, 7, 2048], { relu: true, residual: true }),
   },
-  { name: "3×3 pool", build: pooled([2, 9, 7, 16], [3, 3], [2, 2], [1, 1]) },
-  { name: "2×2 pool, odd", build: pooled([1, 7, 6, 3], [2, 2], [2, 2], [0, 0]) },
-  { name: "3×2 pool", build: pooled([1, 5, 5, 5], [3, 2], [1, 1], [1, 0]) },
-  { large: true, name: "stem's pool", build: pooled([4, 112, 111, 64], [3, 3], [2, 2], [1, 1]) },
   { name: "7 classes", build: classified([5, 3, 5, 17], 7, 0.1) },
   { name: "1 feature, 3 classes", build: classified([1, 1, 1, 1], 3, 0) },
   { name: "1000 classes", build: classified([9, 7, 7, 33], 1000, 0.1) },
@@ -402,13 +401,13 @@ function* networkCases(
  */
 export function* opCases(options: OpCaseOptions): Generator<OpCase> {
   const { operations, small, tf32 } = options;
-  const types = ["bf16", "f32"] as const;
   const exact = ["fp32", ...(tf32 ? (["tf32"] as const) : [])] as const;
   const [shallow, ...deep] = networks;
   function* familyCases(ofSize: boolean): Generator<OpCase> {
-    for (const T of types)
-      for (const { name, build, large = false } of families)
-        if (large === ofSize) yield familyCase(`${name}, ${T}`, build(T), operations);
+    for (const T of bothTypes)
+      for (const { name, build, large = false, types = bothTypes } of families)
+        if (large === ofSize && types.includes(T))
+          yield familyCase(`${name}, ${T}`, build(T), operations);
   }
   yield* networkCases(shallow, "bf16", options);
   yield* familyCases(false);

@@ -59,12 +59,12 @@ Napi::Value versions(const Napi::CallbackInfo& info) {
   });
 }
 
-// Names of the operations that the module has kernels for.
+// The signature of each operation that the module has a kernel for, by name.
 Napi::Value operations(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
-    auto result = Napi::Array::New(info.Env());
-    for (const auto& [name, factory] : kernelTable()) {
-      result.Set(result.Length(), std::string(name));
+    auto result = Napi::Object::New(info.Env());
+    for (const auto& [name, entry] : kernelTable()) {
+      result.Set(std::string(name), std::string(entry.signature));
     }
     return result;
   });

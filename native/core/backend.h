@@ -15,6 +15,7 @@
 
 #include "program.h"
 #include "search-budget.h"
+#include "signature.h"
 
 namespace onehour {
 
@@ -88,7 +89,19 @@ struct PrepareContext {
 };
 
 using KernelFactory = std::unique_ptr<Kernel> (*)(const Instruction&, PrepareContext&);
-using KernelTable = std::unordered_map<std::string_view, KernelFactory>;
+
+// What a backend has for an op.
+struct KernelEntry {
+  std::string_view signature;  // see signature.h
+  KernelFactory factory;       // gets operands that fit the signature
+
+  // The kernel of an instruction, once its operands were checked.
+  std::unique_ptr<Kernel> prepare(const Instruction& instruction, PrepareContext& context) const {
+    expectOperands(instruction, signature);
+    return factory(instruction, context);
+  }
+};
+using KernelTable = std::unordered_map<std::string_view, KernelEntry>;
 
 // An event of the program text: signalled by one stream, awaited by others. Reset between steps by
 // generation: `signal` and `wait` carry the number of the submission they belong to.

@@ -29,8 +29,8 @@ class Executor::PreparedKernel final : public Kernel {
   PreparedKernel(Executor& executor, std::string program, Instruction instruction)
       : executor_(executor), program_(std::move(program)), instruction_(std::move(instruction)) {}
 
-  void prepare(const KernelFactory& factory, PrepareContext& context) {
-    kernel_ = factory(instruction_, context);
+  void prepare(const KernelEntry& entry, PrepareContext& context) {
+    kernel_ = entry.prepare(instruction_, context);
   }
 
   void run(Stream& stream) override;

@@ -10,7 +10,7 @@ import { parse } from "../../lib/graph/parse.js";
 import { onehour } from "../cli/command.js";
 
 const tiny = { model: "resnet8", batch: 2, precision: "fp32", device: "cpu", threads: 1 } as const;
-const operations = new Set(loadAddon("cpu").operations());
+const operations = new Set(Object.keys(loadAddon("cpu").operations()));
 
 /** The step that `tiny` says, as text and as lines. */
 function tinyStep() {

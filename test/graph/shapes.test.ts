@@ -142,7 +142,7 @@ const errors: [string, (t: Make, g: Graph) => unknown, RegExp][] = [
   [
     "other types",
     (t) => conv2d(t("bf16", 2, 8, 8, 3), t("f32", 16, 3, 3, 3)),
-    /\[conv2d\] expected w:bf16\[K,R,S,3\], got w:f32\[16,3,3,3\]/,
+    /\[conv2d\] expected w:bf16\[K,R,S,D\], got w:f32\[16,3,3,3\]/,
   ],
   [
     "too few axes",

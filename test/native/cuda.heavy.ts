@@ -16,7 +16,7 @@ const built = withoutCuda === undefined;
 
 describe.runIf(built)("the CUDA module", () => {
   it("loads without a driver and knows its operations", () => {
-    expect(loadAddon("cuda").operations()).toContain("conv2d");
+    expect(loadAddon("cuda").operations()).toHaveProperty("conv2d");
   });
 
   const hasGpus = built && findGpus().usable.length > 0;

@@ -1,4 +1,7 @@
-// The CPU's module has a kernel for each op of each program of each model.
+// The modules of the CPU and of the emulated GPU have a kernel for each op of each program of each model.
+import { describe } from "vitest";
 import { testOperationsOf } from "../support/operations-of.js";
 
-testOperationsOf("cpu", ["fp32", "bf16"], 1);
+describe.each(["cpu", "emulated"])("%s", (backend) => {
+  testOperationsOf(backend, ["fp32", "bf16"], 1);
+});

@@ -5,6 +5,7 @@ import type { Graph, Value } from "../../lib/graph/graph.js";
 import {
   batchNormApply,
   batchNormBackward,
+  batchNormCases,
   batchNormFinalize,
   batchNormInference,
   batchNormReduce,
@@ -13,14 +14,10 @@ import {
 import { batchNorm } from "../../lib/ops/index.js";
 import { relativeError } from "../../lib/verify/compare.js";
 import { connectAll } from "../support/communicators.js";
-import { cases, lookup, readFixture } from "../support/fixtures.js";
-import { constant, type Results, run, testFamily } from "../support/op-cases.js";
+import { lookup, readFixture } from "../support/fixtures.js";
+import { constant, type Results, run } from "../support/op-cases.js";
 
-type Case = (typeof cases)["batch-norm"][number];
-
-// A mean of 1000 is rounded to 3e-5, which is 2e-5 of the standard deviation. In bf16 y and dx are
-// rounded once, dz where it is stored once more.
-const tolerance = (c: Case) => (c.dtype === "bf16" ? 2 ** -8 : c.offset ? 1e-4 : 5e-6);
+const tolerance = batchNormCases.tolerance!;
 
 /** Zeros and ones where running statistics are asked for but do not matter. */
 function unused(g: Graph, channels: number) {
@@ -30,32 +27,7 @@ function unused(g: Graph, channels: number) {
   };
 }
 
-testFamily("batch-norm", {
-  inputs: (c) => ({
-    x: "T",
-    gamma: "f32",
-    beta: "f32",
-    ...(c.residual ? { residual: "T" } : {}),
-  }),
-  build: (g, { x, gamma, beta, residual }, c) =>
-    batchNorm(x!, {
-      gamma: gamma!,
-      beta: beta!,
-      residual,
-      relu: c.relu === 1,
-      ...unused(g, c.x[3]!),
-    }),
-  tolerance,
-  // Truncation: the square of step / standard deviation, 4e-4 where four pixels make a small one.
-  // ReLU: an element whose kink lies within the step has a derivative that is half wrong, so that the
-  // step is smaller: about one element in 2000. Mean 1000: its rounding is divided by the step.
-  finiteDifference: (c) =>
-    c.relu
-      ? { step: 2 ** -11, tolerance: 2e-2 }
-      : { step: 2 ** -8, tolerance: c.offset ? 1e-2 : 2e-3 },
-});
-
-describe.each(cases["batch-norm"])("batch-norm instructions: $name", (c) => {
+describe.each(batchNormCases.rows)("batch-norm instructions: $name", (c) => {
   const fixture = lookup(readFixture("batch-norm", `${c.name}/`));
   const [N = 0, H = 0, W = 0, C = 0] = c.x;
   const { relu } = c;

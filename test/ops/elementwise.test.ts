@@ -2,39 +2,23 @@
 import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { bf16FromFloat32, float32FromBf16, type Value } from "../../lib/graph/graph.js";
-import { addOp } from "../../lib/ops/elementwise.js";
+import { addCases, addOp, normalizeInputRows } from "../../lib/ops/elementwise.js";
 import { add, cast, normalizeInput, relu, scale } from "../../lib/ops/index.js";
 import { relativeError } from "../../lib/verify/compare.js";
-import { cases, lookup, readFixture } from "../support/fixtures.js";
-import { BF16_TOLERANCE, constant, F32_TOLERANCE, run, testFamily } from "../support/op-cases.js";
+import { lookup, readFixture } from "../support/fixtures.js";
+import { constant, run, toleranceOf } from "../support/op-cases.js";
 
-testFamily("relu", {
-  inputs: () => ({ x: "T" }),
-  build: (_, { x }) => relu(x!),
-  tolerance: () => F32_TOLERANCE, // exact in every type
-  // No value is nearer to zero than 1/128.
-  finiteDifference: () => ({ step: 1 / 256, tolerance: 1e-4 }),
-});
-
-testFamily("add", {
-  inputs: () => ({ a: "T", b: "T" }),
-  build: (_, { a, b }, c) => (c.relu ? relu(add(a!, b!)) : add(a!, b!)),
-  tolerance: ({ dtype }) => (dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE),
-  // No sum is nearer to zero than 1/128.
-  finiteDifference: () => ({ step: 1 / 256, tolerance: 1e-4 }),
-});
-
-it.each(cases.add)("add $name as one instruction", async (c) => {
+it.each(addCases.rows)("add $name as one instruction", async (c) => {
   const fixture = lookup(readFixture("add", `${c.name}/`));
   const { y } = await run((g) => {
     const a = constant(g, fixture("a"), c.dtype);
     return g.apply(addOp, { a, b: constant(g, fixture("b"), c.dtype) }, { relu: c.relu });
   });
-  const tolerance = c.dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE;
+  const tolerance = toleranceOf(c);
   expect(relativeError(y!, fixture("y").data)).toBeLessThan(tolerance);
 });
 
-describe.each(cases["normalize-input"])("normalize-input: $name", (c) => {
+describe.each(normalizeInputRows)("normalize-input: $name", (c) => {
   it("forward", async () => {
     const fixture = lookup(readFixture("normalize-input", `${c.name}/`));
     const { y } = await run((g) => {
@@ -44,7 +28,7 @@ describe.each(cases["normalize-input"])("normalize-input: $name", (c) => {
         y: normalizeInput(constant(g, fixture("x")), { mean, std, dtype, channels, flip }),
       };
     });
-    const tolerance = c.dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE;
+    const tolerance = toleranceOf(c);
     expect(relativeError(y!, fixture("y").data)).toBeLessThan(tolerance);
     const padding = y!.filter((_, i) => i % c.channels >= c.mean.length);
     expect(padding.every((value) => value === 0)).toBe(true);

@@ -2,11 +2,12 @@
 import { describe, expect, it } from "vitest";
 import { larsTrust, norms } from "../../lib/ops/index.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
+import { larsRows } from "../../lib/ops/optimizers/lars.js";
 import { relativeError } from "../../lib/verify/compare.js";
-import { cases, lookup, readFixture } from "../support/fixtures.js";
+import { lookup, readFixture } from "../support/fixtures.js";
 import { run } from "../support/op-cases.js";
 
-describe.each(cases.lars)("lars: $name", ({ name, momentum, decay, tensors: rows }) => {
+describe.each(larsRows)("lars: $name", ({ name, momentum, decay, tensors: rows }) => {
   it("four steps in which the rate rises and falls", async () => {
     const fixture = lookup(readFixture("lars", `${name}/`));
     const steps = fixture("schedule").shape[0]!;

@@ -1,19 +1,11 @@
 // The fully connected layer against PyTorch.
 import { expect, it } from "vitest";
-import { linear } from "../../lib/ops/index.js";
-import { linearBackwardWeight } from "../../lib/ops/linear.js";
+import { linearBackwardWeight, linearCases } from "../../lib/ops/linear.js";
 import { relativeError } from "../../lib/verify/compare.js";
-import { cases, lookup, readFixture } from "../support/fixtures.js";
-import { BF16_TOLERANCE, constant, F32_TOLERANCE, run, testFamily } from "../support/op-cases.js";
+import { lookup, readFixture } from "../support/fixtures.js";
+import { constant, F32_TOLERANCE, run } from "../support/op-cases.js";
 
-testFamily("linear", {
-  inputs: () => ({ x: "T", w: "T", b: "f32" }),
-  build: (_, { x, w, b }) => linear(x!, w!, b!),
-  tolerance: ({ dtype }) => (dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE),
-  finiteDifference: () => ({ step: 1, tolerance: 1e-5 }), // linear in each input
-});
-
-it.each(cases.linear)("$name: gradients are added to what is there", async (c) => {
+it.each(linearCases.rows)("$name: gradients are added to what is there", async (c) => {
   const fixture = lookup(readFixture("linear", `${c.name}/`));
   const results = await run((g) => {
     const filled = (name: string) => {

@@ -4,13 +4,14 @@ import { openBackend } from "../../lib/device/open.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import type { Graph } from "../../lib/graph/graph.js";
 import { clipNorm, norms } from "../../lib/ops/index.js";
+import { normsRows } from "../../lib/ops/norms.js";
 import { relativeError } from "../../lib/verify/compare.js";
-import { cases, lookup, readFixture } from "../support/fixtures.js";
+import { lookup, readFixture } from "../support/fixtures.js";
 import { F32_TOLERANCE, run } from "../support/op-cases.js";
 
 const sum = (lengths: readonly number[]) => lengths.reduce((a, b) => a + b, 0);
 
-describe.each(cases.norms)("norms: $name", ({ name, lengths, limit }) => {
+describe.each(normsRows)("norms: $name", ({ name, lengths, limit }) => {
   const fixture = lookup(readFixture("norms", `${name}/`));
   const place = (g: Graph) => {
     const w = g.constant(fixture("w").data, [sum(lengths)]);

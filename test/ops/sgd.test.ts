@@ -2,11 +2,12 @@
 import { describe, expect, it } from "vitest";
 import { bf16FromFloat32, float32FromBf16 } from "../../lib/graph/graph.js";
 import { sgd } from "../../lib/ops/index.js";
+import { sgdRows } from "../../lib/ops/optimizers/sgd.js";
 import { relativeError } from "../../lib/verify/compare.js";
-import { cases, lookup, readFixture } from "../support/fixtures.js";
+import { lookup, readFixture } from "../support/fixtures.js";
 import { run } from "../support/op-cases.js";
 
-describe.each(cases.sgd)("sgd: $name", (c) => {
+describe.each(sgdRows)("sgd: $name", (c) => {
   it("four steps in which the rate rises and falls", async () => {
     const fixture = lookup(readFixture("sgd", `${c.name}/`));
     const steps = fixture("schedule").shape[0]!;

@@ -1,13 +1,14 @@
-// Runs one family of ops over its rows of the case list: forward and gradients against the oracle,
-// and each gradient against a finite difference of the forward pass.
+// Runs a family of cases of the op book: forward and gradients against the oracle, and each gradient
+// against a finite difference of the forward pass.
 import { describe, expect, it } from "vitest";
 import type { NativeCommunicator } from "../../lib/device/device.js";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import type { DataType, Graph, Value } from "../../lib/graph/graph.js";
+import { type CaseFamily, type CaseRow, typeOfInput } from "../../lib/ops/cases.js";
 import { dot, norm, relativeError } from "../../lib/verify/compare.js";
 import { device } from "./device.js";
-import { type Cases, cases, lookup, type Reference, readFixture } from "./fixtures.js";
+import { lookup, type Reference, readFixture } from "./fixtures.js";
 
 /** Numbers read back from the device. */
 export type Results = Record<string, Float32Array>;
@@ -19,21 +20,6 @@ export type Results = Record<string, Float32Array>;
 export const F32_TOLERANCE = 3e-6;
 /** One rounding to bf16: 2⁻⁸ at most. Results are rounded once, sums are accumulated in f32. */
 export const BF16_TOLERANCE = 2 ** -8;
-
-export interface Family<C> {
-  /** Inputs by their names in the fixture, f32 ones as `f32` and those of the case's type as `T`. */
-  inputs: (c: C) => Record<string, "f32" | "T">;
-  build: (g: Graph, inputs: Record<string, Value>, c: C) => Value;
-  /** Allowed error relative to the norm of the reference. */
-  tolerance: (c: C) => number;
-  /**
-   * Half the distance of the two points, and the allowed error relative to the gradient's norm;
-   * undefined for a case that is not differentiable where it is.
-   */
-  finiteDifference: (c: C) => { step: number; tolerance: number } | undefined;
-}
-
-type Row = { name: string; dtype: "f32" | "bf16" };
 
 /** Values of a graph as f32 numbers. */
 export async function run(
@@ -54,58 +40,55 @@ export function sign(index: number): number {
   return Math.imul(index + 1, 0x9e3779b1) & 0x10000 ? -1 : 1;
 }
 
-export function testFamily<F extends keyof Cases>(
-  name: F,
-  family: Family<Cases[F][number] & Row>,
-): void {
-  describe.each(cases[name] as (Cases[F][number] & Row)[])(`${name}: $name`, (c) => {
-    const fixture = lookup(readFixture(name, `${c.name}/`));
-    const types = family.inputs(c);
-    const leaves = Object.keys(types);
+/** The tolerance of results that are rounded once. */
+export const toleranceOf = ({ dtype }: Pick<CaseRow, "dtype">) =>
+  dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE;
+
+export function testFamily(family: CaseFamily): void {
+  const { family: name, rows, build, tolerance = toleranceOf } = family;
+  describe.each(rows)(`${name}: $name`, (row) => {
+    const fixture = lookup(readFixture(name, `${row.name}/`));
+    const inputs = family.inputs(row);
+    const leaves = Object.keys(inputs);
     // bf16 is left out: its roundings are larger than a step.
-    const difference = c.dtype === "bf16" ? undefined : family.finiteDifference(c);
+    const difference = row.dtype === "bf16" ? undefined : family.difference(row);
 
     const place = (g: Graph, changed: Record<string, Float32Array> = {}) =>
       Object.fromEntries(
         leaves.map((leaf) => {
           const { data, shape } = fixture(leaf);
-          const dtype = types[leaf] === "T" ? c.dtype : "f32";
-          return [leaf, g.constant(changed[leaf] ?? data, shape, dtype)];
+          expect(shape, leaf).toEqual(inputs[leaf]!.shape);
+          return [leaf, g.constant(changed[leaf] ?? data, shape, typeOfInput(inputs[leaf]!, row))];
         }),
       );
     const forward = (changed?: Record<string, Float32Array>) =>
-      run((g) => ({ y: family.build(g, place(g, changed), c) }));
+      run((g) => ({ y: build(place(g, changed), row) }));
     const backward = () =>
       run((g) => {
-        const inputs = place(g);
-        const y = family.build(g, inputs, c);
+        const placed = place(g);
+        const y = build(placed, row);
         const dy = constant(g, fixture("dy"), y.dtype);
-        const gradients = gradient(
-          g,
-          y,
-          dy,
-          leaves.map((leaf) => inputs[leaf]!),
-        );
+        const gradients = gradient(g, y, dy, Object.values(placed));
         return Object.fromEntries(leaves.map((leaf, i) => [leaf, gradients[i]!]));
       });
 
     it("forward", async () => {
       const { y } = await forward();
-      expect(relativeError(y!, fixture("y").data)).toBeLessThan(family.tolerance(c));
+      expect(relativeError(y!, fixture("y").data)).toBeLessThan(tolerance(row));
     });
 
     it("gradients", async () => {
       const gradients = await backward();
       for (const leaf of leaves)
         expect(relativeError(gradients[leaf]!, fixture(`d${leaf}`).data), leaf).toBeLessThan(
-          family.tolerance(c),
+          tolerance(row),
         );
     });
 
     // Along a direction of ±1 in every element the derivative of Σ y·dy is Σ gradient·direction, a
     // sum whose size is the gradient's norm.
     it.runIf(difference)("gradients against a finite difference", async () => {
-      const { step, tolerance } = difference!;
+      const { step, tolerance: allowed } = difference!;
       const gradients = await backward();
       const dy = fixture("dy").data;
       for (const leaf of leaves) {
@@ -116,7 +99,7 @@ export function testFamily<F extends keyof Cases>(
         const measured = (dot(up.y!, dy) - dot(down.y!, dy)) / (2 * step);
         const expected = gradients[leaf]!.reduce((sum, d, i) => sum + d * sign(i), 0);
         const error = Math.abs(measured - expected) / norm(gradients[leaf]!);
-        expect(error, leaf).toBeLessThan(tolerance);
+        expect(error, leaf).toBeLessThan(allowed);
       }
     });
   });

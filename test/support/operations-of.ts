@@ -1,9 +1,10 @@
-// Whether a backend has a kernel for each op of each program of each model.
+// Whether a backend has a kernel for each op of each program of each model, with the op book's operands.
 import { expect, it } from "vitest";
 import { loadAddon } from "../../lib/device/native.js";
 import { compile, type Precision } from "../../lib/graph/compile.js";
 import { parse } from "../../lib/graph/parse.js";
 import { models } from "../../lib/models/models.js";
+import { book, commonOps } from "../../lib/ops/book.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
 import { type Changes, modelOf, optionsFor } from "../graph/options.js";
@@ -17,8 +18,18 @@ export function testOperationsOf(
   precisions: readonly Precision[],
   channelMultiple: number,
 ): void {
+  it("takes the operands that the op book says, and lacks no op that fusion does not replace", () => {
+    const operations = loadAddon(backend).operations();
+    const expected = [...book.values()].filter(
+      ({ name }) => commonOps.has(name) || Object.hasOwn(operations, name),
+    );
+    expect(operations).toEqual(
+      Object.fromEntries(expected.map(({ name, signature }) => [name, signature])),
+    );
+  });
+
   it.each(Object.keys(models))("has every op of %s", (name) => {
-    const operations = new Set(loadAddon(backend).operations());
+    const operations = new Set(Object.keys(loadAddon(backend).operations()));
     const model = modelOf(name);
     const lacking = new Set<string>();
     const programs = new Set<string>();

@@ -2,6 +2,7 @@
 import type { Value } from "../../graph/graph.js";
 import { defineOp } from "../../graph/graph.js";
 import { shapeError } from "../../graph/signature.js";
+import type { ParameterRole } from "../../models/model.js";
 import { optimizerBuilder, type ParameterRange } from "./optimizer.js";
 import { sgd } from "./sgd.js";
 
@@ -59,3 +60,34 @@ export const buildLars = optimizerBuilder(rule, ({ momentum, weightDecay }) => (
     sgd({ w, g, v, schedule, trust }, { form, nesterov, momentum, segments, ...writes });
   },
 }));
+
+interface LarsRow {
+  name: string;
+  momentum: number;
+  decay: number;
+  /** Length, role and scale. */
+  tensors: readonly (readonly [number, ParameterRole, number])[];
+}
+
+/** Rows of LARS, of four steps each; its test builds them. */
+export const larsRows: readonly LarsRow[] = [
+  {
+    name: "each kind of tensor",
+    momentum: 0.9,
+    decay: 0.01,
+    tensors: [
+      [40, "convolution", 1],
+      [11, "gamma", 1],
+      [11, "beta", 0.1],
+      [33, "linear", 0.3],
+      [5, "bias", 1],
+      [8, "convolution", 0],
+    ],
+  },
+  {
+    name: "neither momentum nor decay",
+    momentum: 0,
+    decay: 0,
+    tensors: [[65, "convolution", 2]],
+  },
+];

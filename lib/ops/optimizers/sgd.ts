@@ -82,3 +82,60 @@ export const buildSgd = optimizerBuilder({}, (settings) => ({
     sgd({ w, g, v, schedule }, { form, nesterov, momentum, segments, ...writes });
   },
 }));
+
+interface SgdRow {
+  name: string;
+  form: "gradient" | "velocity";
+  nesterov: 0 | 1;
+  momentum: number;
+  /** Length and weight decay. */
+  segments: readonly (readonly [number, number])[];
+}
+
+/** Rows of the update, of four steps each; its test builds them. */
+export const sgdRows: readonly SgdRow[] = [
+  {
+    name: "gradient form",
+    form: "gradient",
+    nesterov: 0,
+    momentum: 0.9,
+    segments: [
+      [37, 0.0001],
+      [11, 0],
+      [16, 0.01],
+    ],
+  },
+  {
+    name: "gradient form, Nesterov",
+    form: "gradient",
+    nesterov: 1,
+    momentum: 0.9,
+    segments: [
+      [37, 0.0001],
+      [11, 0],
+      [16, 0.01],
+    ],
+  },
+  {
+    name: "velocity form",
+    form: "velocity",
+    nesterov: 0,
+    momentum: 0.9,
+    segments: [
+      [5, 0],
+      [122, 0.001],
+    ],
+  },
+  {
+    name: "velocity form, Nesterov",
+    form: "velocity",
+    nesterov: 1,
+    momentum: 0.9,
+    segments: [
+      [5, 0],
+      [122, 0.001],
+    ],
+  },
+  { name: "no momentum", form: "gradient", nesterov: 0, momentum: 0, segments: [[33, 0.05]] },
+  { name: "one element", form: "gradient", nesterov: 1, momentum: 0.5, segments: [[1, 0.5]] },
+];

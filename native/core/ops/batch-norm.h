@@ -1,5 +1,4 @@
-// Operands and attributes of the batch norm ops, checked: the contract that every backend's kernels
-// start from.
+// Operands and attributes of the batch norm ops, as every backend's kernels start from them.
 #pragma once
 
 #include <cstdint>
@@ -9,16 +8,8 @@
 
 namespace onehour {
 
-// An f32 vector of one value a channel of x.
-inline float* channelVector(const Instruction& instruction, const Operand& x,
-                            const Operand& operand) {
-  return expect(instruction, operand, DataType::f32, {x.shape.back()}).as<float>();
-}
-
-inline const float* optionalVector(const Instruction& instruction, const Operand& x,
-                                   const char* name) {
-  const Operand* operand = instruction.findInput(name);
-  return operand == nullptr ? nullptr : channelVector(instruction, x, *operand);
+inline const float* vectorOf(const Operand* operand) {
+  return operand == nullptr ? nullptr : operand->as<float>();
 }
 
 struct BatchNormStatistics {
@@ -26,10 +17,7 @@ struct BatchNormStatistics {
   float* statistics;  // mean [C], M2 [C], count
 
   explicit BatchNormStatistics(const Instruction& instruction)
-      : x(expectTensor(instruction, instruction.input("x"), 4)),
-        statistics(expect(instruction, instruction.output("statistics"), DataType::f32,
-                          {1, 2 * x.shape.back() + 1})
-                       .as<float>()) {}
+      : x(instruction.input("x")), statistics(instruction.output("statistics").as<float>()) {}
 };
 
 struct BatchNormFinalize {
@@ -44,19 +32,16 @@ struct BatchNormFinalize {
   double epsilon, decay, gain;
 
   explicit BatchNormFinalize(const Instruction& instruction) {
-    const Operand& all =
-        expect(instruction, instruction.input("statistics"), DataType::f32, {-1, -1});
-    const Operand& first = expect(instruction, instruction.output("mean"), DataType::f32, {-1});
-    channels = first.count();
+    const Operand& all = instruction.input("statistics");
     ranks = all.shape[0];
-    expect(instruction, all, DataType::f32, {ranks, 2 * channels + 1});
+    channels = instruction.output("mean").count();
     statistics = all.as<float>();
-    mean = first.as<float>();
-    inverseStd = channelVector(instruction, first, instruction.output("inverse-std"));
-    oldMean = channelVector(instruction, first, instruction.input("running-mean"));
-    oldVariance = channelVector(instruction, first, instruction.input("running-variance"));
-    newMean = channelVector(instruction, first, instruction.output("running-mean"));
-    newVariance = channelVector(instruction, first, instruction.output("running-variance"));
+    mean = instruction.output("mean").as<float>();
+    inverseStd = instruction.output("inverse-std").as<float>();
+    oldMean = instruction.input("running-mean").as<float>();
+    oldVariance = instruction.input("running-variance").as<float>();
+    newMean = instruction.output("running-mean").as<float>();
+    newVariance = instruction.output("running-variance").as<float>();
     epsilon = instruction.number("epsilon");
     decay = instruction.number("decay");
     gain = instruction.number("gain");
@@ -77,13 +62,11 @@ struct BatchNormApply {
   const float* beta;
 
   BatchNormApply(const Instruction& instruction, bool inference)
-      : x(expectTensor(instruction, instruction.input("x"), 4)),
-        residual(expectOptional(instruction, instruction.findInput("residual"), x.type, x.shape)),
-        y(expect(instruction, instruction.output("y"), x.type, x.shape)),
+      : x(instruction.input("x")),
+        residual(instruction.findInput("residual")),
+        y(instruction.output("y")),
         relu(flag(instruction, "relu")) {
-    const auto vector = [&](const char* name) {
-      return channelVector(instruction, x, instruction.input(name));
-    };
+    const auto vector = [&](const char* name) { return instruction.input(name).as<float>(); };
     mean = vector(inference ? "running-mean" : "mean");
     (inference ? variance : inverseStd) = vector(inference ? "running-variance" : "inverse-std");
     gamma = vector("gamma");
@@ -112,28 +95,23 @@ struct BatchNormReduce {
   bool accumulate;
 
   explicit BatchNormReduce(const Instruction& instruction)
-      : x(expectTensor(instruction, instruction.input("x"), 4)),
-        dy(expect(instruction, instruction.input("dy"), x.type, x.shape)) {
-    const auto tensor = [&](const Operand* operand) {
-      return expectOptional(instruction, operand, x.type, x.shape);
-    };
+      : x(instruction.input("x")), dy(instruction.input("dy")) {
     const bool relu = flag(instruction, "relu");
-    dy2 = tensor(instruction.findInput("dy2"));
-    dz = tensor(instruction.findOutput("dz"));
-    y = relu ? tensor(instruction.findInput("y")) : nullptr;
+    dy2 = instruction.findInput("dy2");
+    dz = instruction.findOutput("dz");
+    y = relu ? instruction.findInput("y") : nullptr;
     mask = !relu ? Mask::none : y != nullptr ? Mask::output : Mask::recomputed;
-    mean = channelVector(instruction, x, instruction.input("mean"));
-    inverseStd = channelVector(instruction, x, instruction.input("inverse-std"));
-    gamma = optionalVector(instruction, x, "gamma");
-    beta = optionalVector(instruction, x, "beta");
-    if (mask == Mask::recomputed) {
-      channelVector(instruction, x, instruction.input("gamma"));
-      channelVector(instruction, x, instruction.input("beta"));
-    }
-    sums = expect(instruction, instruction.output("sums"), DataType::f32, {2 * x.shape.back()})
-               .as<float>();
-    dgamma = channelVector(instruction, x, instruction.output("dgamma"));
-    dbeta = channelVector(instruction, x, instruction.output("dbeta"));
+    mean = instruction.input("mean").as<float>();
+    inverseStd = instruction.input("inverse-std").as<float>();
+    const auto vector = [&](const char* name) {
+      return vectorOf(mask == Mask::recomputed ? &instruction.input(name)
+                                               : instruction.findInput(name));
+    };
+    gamma = vector("gamma");
+    beta = vector("beta");
+    sums = instruction.output("sums").as<float>();
+    dgamma = instruction.output("dgamma").as<float>();
+    dbeta = instruction.output("dbeta").as<float>();
     accumulate = flag(instruction, "accumulate");
   }
 };
@@ -151,17 +129,15 @@ struct BatchNormBackward {
   double count;       // M of the whole group of ranks
 
   explicit BatchNormBackward(const Instruction& instruction)
-      : x(expectTensor(instruction, instruction.input("x"), 4)),
-        dz(expect(instruction, instruction.input("dz"), x.type, x.shape)),
-        dx(expect(instruction, instruction.output("dx"), x.type, x.shape)),
+      : x(instruction.input("x")),
+        dz(instruction.input("dz")),
+        dx(instruction.output("dx")),
         relu(flag(instruction, "relu")),
-        mean(channelVector(instruction, x, instruction.input("mean"))),
-        inverseStd(channelVector(instruction, x, instruction.input("inverse-std"))),
-        gamma(channelVector(instruction, x, instruction.input("gamma"))),
-        beta(relu ? channelVector(instruction, x, instruction.input("beta"))
-                  : optionalVector(instruction, x, "beta")),
-        sums(expect(instruction, instruction.input("sums"), DataType::f32, {2 * x.shape.back()})
-                 .as<float>()),
+        mean(instruction.input("mean").as<float>()),
+        inverseStd(instruction.input("inverse-std").as<float>()),
+        gamma(instruction.input("gamma").as<float>()),
+        beta(vectorOf(relu ? &instruction.input("beta") : instruction.findInput("beta"))),
+        sums(instruction.input("sums").as<float>()),
         count(instruction.number("count")) {}
 };
 

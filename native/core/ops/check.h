@@ -1,5 +1,5 @@
-// Checks of operands while a kernel is prepared; every failure is an ERR_SHAPE that says what was
-// expected.
+// Checks of what an op's signature does not say, sizes that depend on attributes and the attributes
+// themselves; every failure is an ERR_SHAPE that says what was expected.
 #pragma once
 
 #include <cstdint>
@@ -31,20 +31,10 @@ inline std::string describe(std::string_view name, std::string_view type, const 
                   describe(got.name, nameOf(got.type), got.shape));
 }
 
-// The operand has this type and shape; −1 stands for any extent.
-inline const Operand& expect(const Instruction& instruction, const Operand& operand, DataType type,
-                             const Shape& shape) {
-  bool fits = operand.type == type && operand.shape.size() == shape.size();
-  for (size_t i = 0; fits && i < shape.size(); ++i) {
-    fits = shape[i] < 0 || shape[i] == operand.shape[i];
-  }
-  if (!fits) shapeError(instruction, describe(operand.name, nameOf(type), shape), operand);
-  return operand;
-}
-
-inline const Operand* expectOptional(const Instruction& instruction, const Operand* operand,
-                                     DataType type, const Shape& shape) {
-  return operand == nullptr ? nullptr : &expect(instruction, *operand, type, shape);
+inline void expectShape(const Instruction& instruction, const Operand& operand,
+                        const Shape& shape) {
+  if (operand.shape == shape) return;
+  shapeError(instruction, describe(operand.name, nameOf(operand.type), shape), operand);
 }
 
 // The operand's type when it is one of the compute types.
@@ -53,21 +43,6 @@ inline DataType computeType(const Instruction& instruction, const Operand& opera
     shapeError(instruction, operand.name + " as f32 or bf16", operand);
   }
   return operand.type;
-}
-
-// A tensor of rank `rank` and a compute type, no extent of which is zero.
-inline const Operand& expectTensor(const Instruction& instruction, const Operand& operand,
-                                   size_t rank) {
-  computeType(instruction, operand);
-  bool fits = operand.shape.size() == rank;
-  for (int64_t extent : operand.shape) fits = fits && extent > 0;
-  if (!fits) {
-    shapeError(instruction,
-               describe(operand.name, nameOf(operand.type), Shape(rank, -1)) +
-                   " with extents of at least 1",
-               operand);
-  }
-  return operand;
 }
 
 inline bool flag(const Instruction& instruction, std::string_view key) {
@@ -90,6 +65,14 @@ inline Pair pairOf(const Instruction& instruction, std::string_view key, int64_t
                     ", height first, got " + std::string(instruction.word(key)));
   }
   return {values[0], values[1]};
+}
+
+// The same, 1 along both axes where the instruction does not say.
+inline Pair pairOrOnes(const Instruction& instruction, std::string_view key) {
+  for (const auto& [name, value] : instruction.attributes) {
+    if (name == key) return pairOf(instruction, key, 1);
+  }
+  return {1, 1};
 }
 
 // Rows or columns of the output of a window that moves over a padded extent; throws when the

@@ -11,7 +11,7 @@ struct AllReduce {
   Communicator& communicator;
   void* data;  // in place
   size_t count;
-  DataType type;  // f32 or i32
+  DataType type;
 };
 
 struct AllGather {

@@ -27,14 +27,14 @@ struct Norms {
 };
 
 inline Norms normsOf(const Instruction& instruction) {
-  const Operand& w = expect(instruction, instruction.input("w"), DataType::f32, {-1});
+  const Operand& w = instruction.input("w");
   const std::vector<int64_t> lengths = instruction.integers("lengths");
   Norms result{.w = w,
-               .g = expect(instruction, instruction.input("g"), DataType::f32, w.shape),
-               .norms = expect(instruction, instruction.output("norms"), DataType::f32,
-                               {static_cast<int64_t>(lengths.size()), 3}),
+               .g = instruction.input("g"),
+               .norms = instruction.output("norms"),
                .tiles = {},
                .tensors = {}};
+  expectShape(instruction, result.norms, {static_cast<int64_t>(lengths.size()), 3});
   const auto refuse = [&] {
     throw Error("ERR_SHAPE", "onehour",
                 "[norms] expected lengths of at least 1 that sum to " + std::to_string(w.count()) +
@@ -62,8 +62,8 @@ struct ClipNorm {
 };
 
 inline ClipNorm clipNormOf(const Instruction& instruction) {
-  const Operand& g = expect(instruction, instruction.input("g"), DataType::f32, {-1});
-  const Operand& norms = expect(instruction, instruction.input("norms"), DataType::f32, {-1, 3});
+  const Operand& g = instruction.input("g");
+  const Operand& norms = instruction.input("norms");
   for (const Operand* operand : {&g, &norms}) {
     if (instruction.output(operand->name).data == operand->data) continue;
     throw Error("ERR_SHAPE", "onehour",
@@ -96,12 +96,11 @@ struct LarsTrust {
 };
 
 inline LarsTrust larsTrustOf(const Instruction& instruction) {
-  const Operand& norms = expect(instruction, instruction.input("norms"), DataType::f32, {-1, 3});
-  LarsTrust result{
-      .norms = norms,
-      .trust = expect(instruction, instruction.output("trust"), DataType::f32, {norms.shape[0]}),
-      .coefficient = instruction.number("coefficient"),
-      .tensors = {}};
+  const Operand& norms = instruction.input("norms");
+  LarsTrust result{.norms = norms,
+                   .trust = instruction.output("trust"),
+                   .coefficient = instruction.number("coefficient"),
+                   .tensors = {}};
   const std::vector<double> decays = instruction.numbers("decays");
   const std::vector<int64_t> adapts = instruction.integers("adapts");
   const auto count = static_cast<size_t>(norms.shape[0]);

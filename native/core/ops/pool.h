@@ -8,14 +8,14 @@
 namespace onehour {
 
 // A window that moves over the padded x[N,H,W,C] and yields y[N,P,Q,C].
-struct MaxPooling {
+struct WindowPooling {
   Shape x, y;
   DataType type;
   Pair window, stride, padding;
 };
 
-inline MaxPooling maxPoolingOf(const Instruction& instruction, const Operand& x, const Operand& y) {
-  expectTensor(instruction, x, 4);
+inline WindowPooling windowPoolingOf(const Instruction& instruction, const Operand& x,
+                                     const Operand& y) {
   const Pair window = pairOf(instruction, "window", 1);
   const Pair stride = pairOf(instruction, "stride", 1);
   const Pair padding = pairOf(instruction, "padding", 0);
@@ -24,18 +24,12 @@ inline MaxPooling maxPoolingOf(const Instruction& instruction, const Operand& x,
                 "[" + instruction.op + "] expected a padding smaller than the window, got " +
                     std::string(instruction.word("padding")));
   }
-  expect(instruction, y, x.type,
-         {x.shape[0],
-          windowOutput(instruction, x.shape[1], window.height, stride.height, padding.height),
-          windowOutput(instruction, x.shape[2], window.width, stride.width, padding.width),
-          x.shape[3]});
+  expectShape(instruction, y,
+              {x.shape[0],
+               windowOutput(instruction, x.shape[1], window.height, stride.height, padding.height),
+               windowOutput(instruction, x.shape[2], window.width, stride.width, padding.width),
+               x.shape[3]});
   return {x.shape, y.shape, x.type, window, stride, padding};
-}
-
-// x[N,H,W,C] and its mean over H and W, y[N,C].
-inline void expectAverage(const Instruction& instruction, const Operand& x, const Operand& y) {
-  expectTensor(instruction, x, 4);
-  expect(instruction, y, x.type, {x.shape[0], x.shape[3]});
 }
 
 }  // namespace onehour

@@ -64,11 +64,7 @@ struct SgdUpdate {
 };
 
 inline SgdUpdate sgdOf(const Instruction& instruction) {
-  const Operand& w = expect(instruction, instruction.input("w"), DataType::f32, {-1});
-  const int64_t count = w.count();
-  for (const char* name : {"g", "v"}) {
-    expect(instruction, instruction.input(name), DataType::f32, {count});
-  }
+  const Operand& w = instruction.input("w");
   for (const char* name : {"w", "v", "g"}) {
     const Operand* output = instruction.findOutput(name);
     if (output != nullptr && output->data != instruction.input(name).data) {
@@ -77,28 +73,28 @@ inline SgdUpdate sgdOf(const Instruction& instruction) {
                       " to be updated in place, got an output at another address");
     }
   }
-  instruction.output("w");
-  instruction.output("v");
   const std::string_view form = instruction.word("form");
   if (form != "gradient" && form != "velocity") {
     throw Error("ERR_KERNEL", "onehour",
                 "[sgd] expected form=gradient or form=velocity, got " + std::string(form));
   }
-  std::vector<Segment> segments = segmentsOf(instruction, count);
-  return {
-      .w = w,
-      .g = instruction.input("g"),
-      .v = instruction.input("v"),
-      .schedule = expect(instruction, instruction.input("schedule"), DataType::f32, {2}),
-      .finite = expect(instruction, instruction.output("finite"), DataType::f32, {1}),
-      .trust = expectOptional(instruction, instruction.findInput("trust"), DataType::f32,
-                              {static_cast<int64_t>(segments.size())}),
-      .copy = expectOptional(instruction, instruction.findOutput("copy"), DataType::bf16, {count}),
-      .velocity = form == "velocity",
-      .nesterov = flag(instruction, "nesterov"),
-      .zero = flag(instruction, "zero"),
-      .momentum = static_cast<float>(instruction.number("momentum")),
-      .segments = std::move(segments)};
+  const Operand* trust = instruction.findInput("trust");
+  std::vector<Segment> segments = segmentsOf(instruction, w.count());
+  if (trust != nullptr) {
+    expectShape(instruction, *trust, {static_cast<int64_t>(segments.size())});
+  }
+  return {.w = w,
+          .g = instruction.input("g"),
+          .v = instruction.input("v"),
+          .schedule = instruction.input("schedule"),
+          .finite = instruction.output("finite"),
+          .trust = trust,
+          .copy = instruction.findOutput("copy"),
+          .velocity = form == "velocity",
+          .nesterov = flag(instruction, "nesterov"),
+          .zero = flag(instruction, "zero"),
+          .momentum = static_cast<float>(instruction.number("momentum")),
+          .segments = std::move(segments)};
 }
 
 }  // namespace onehour

@@ -15,21 +15,29 @@ using namespace onednn;
 struct Problem : Convolution {
   Descriptor input() const { return {{n, c, h, w}, typeOf(type), Tag::nhwc}; }
   Descriptor output() const { return {{n, k, p, q}, typeOf(type), Tag::nhwc}; }
-  Descriptor filter(DataType stored) const { return {{k, c, r, s}, typeOf(stored), Tag::ohwi}; }
-  Descriptor anyFilter(DataType stored) const { return {{k, c, r, s}, typeOf(stored), Tag::any}; }
+  Dims filterSizes() const {
+    if (groups == 1) return {k, c, r, s};
+    return {groups, k / groups, filterChannels(), r, s};
+  }
+  Descriptor filter(DataType stored) const {
+    return {filterSizes(), typeOf(stored), groups == 1 ? Tag::ohwi : Tag::gohwi};
+  }
+  Descriptor anyFilter(DataType stored) const { return {filterSizes(), typeOf(stored), Tag::any}; }
   Dims strides() const { return {stride.height, stride.width}; }
   Dims paddings() const { return {padding.height, padding.width}; }
+  // Pixels between those under a filter: oneDNN counts them from 0.
+  Dims dilations() const { return {dilation.height - 1, dilation.width - 1}; }
 
   // Every output pixel is a product of the same input pixel alone.
   bool isProduct() const {
-    return r == 1 && s == 1 && stride.height == 1 && stride.width == 1 && padding.height == 0 &&
-           padding.width == 0;
+    return groups == 1 && r == 1 && s == 1 && stride.height == 1 && stride.width == 1 &&
+           padding.height == 0 && padding.width == 0;
   }
 
   // 3×3 filters that leave the size as it is, in fp32.
   bool fitsWinograd() const {
-    return type == DataType::f32 && r == 3 && s == 3 && stride.height == 1 && stride.width == 1 &&
-           padding.height == 1 && padding.width == 1;
+    return isPlain() && type == DataType::f32 && r == 3 && s == 3 && stride.height == 1 &&
+           stride.width == 1 && padding.height == 1 && padding.width == 1;
   }
 
   WinogradProblem winograd() const { return {n, h, w, c, k}; }
@@ -37,7 +45,7 @@ struct Problem : Convolution {
   dnnl::convolution_forward::primitive_desc forward(const PrimitiveKernel& kernel) const {
     return kernel.describe<dnnl::convolution_forward>(
         dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, input(),
-        anyFilter(type), output(), strides(), paddings(), paddings());
+        anyFilter(type), output(), strides(), dilations(), paddings(), paddings());
   }
 };
 
@@ -45,7 +53,7 @@ std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext& c
   const Operand& x = instruction.input("x");
   const Operand& w = instruction.input("w");
   const Operand& y = instruction.output("y");
-  const Problem problem{convolutionOf(instruction, x, w, y, computeType(instruction, x))};
+  const Problem problem{convolutionOf(instruction, x, w, y)};
   if (problem.fitsWinograd() && prefersWinograd(problem.winograd())) {
     return winogradForward(problem.winograd(), x.as<float>(), w.as<float>(), y.as<float>(),
                            context.backend.properties().threads);
@@ -85,7 +93,7 @@ std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
   const Operand& dy = instruction.input("dy");
   const Operand& w = instruction.input("w");
   const Operand& dx = instruction.output("dx");
-  const Problem problem{convolutionOf(instruction, dx, w, dy, computeType(instruction, dx))};
+  const Problem problem{convolutionOf(instruction, dx, w, dy)};
   if (problem.fitsWinograd() && prefersWinograd(problem.winograd())) {
     return winogradBackwardData(problem.winograd(), dy.as<float>(), w.as<float>(), dx.as<float>(),
                                 context.backend.properties().threads);
@@ -96,8 +104,8 @@ std::unique_ptr<Kernel> conv2dBackwardData(const Instruction& instruction,
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = kernel.describeBackward<dnnl::convolution_backward_data>(
         problem.forward(kernel), dnnl::algorithm::convolution_direct, problem.input(),
-        problem.anyFilter(dx.type), problem.output(), problem.strides(), problem.paddings(),
-        problem.paddings());
+        problem.anyFilter(dx.type), problem.output(), problem.strides(), problem.dilations(),
+        problem.paddings(), problem.paddings());
     kernel.add<dnnl::convolution_backward_data>(
         descriptor, {{DNNL_ARG_DIFF_DST, kernel.operand(problem.output(), dy.data)},
                      {DNNL_ARG_WEIGHTS, kernel.operand(problem.filter(dx.type), w.data)},
@@ -132,7 +140,7 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
   const Operand& x = instruction.input("x");
   const Operand& dy = instruction.input("dy");
   const Operand& dw = instruction.output("dw");
-  const Problem problem{convolutionOf(instruction, x, dw, dy, DataType::f32)};
+  const Problem problem{convolutionOf(instruction, x, dw, dy)};
   const bool accumulate = flag(instruction, "accumulate");
   if (problem.isProduct() &&
       (problem.type == DataType::f32 || problem.pixels() <= mostProductPixels)) {
@@ -146,8 +154,8 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     const auto descriptor = kernel.describeBackward<dnnl::convolution_backward_weights>(
         problem.forward(kernel), dnnl::algorithm::convolution_direct, problem.input(),
-        problem.anyFilter(DataType::f32), problem.output(), problem.strides(), problem.paddings(),
-        problem.paddings());
+        problem.anyFilter(DataType::f32), problem.output(), problem.strides(), problem.dilations(),
+        problem.paddings(), problem.paddings());
     kernel.add<dnnl::convolution_backward_weights>(
         descriptor,
         {{DNNL_ARG_SRC, kernel.operand(problem.input(), x.data)},
@@ -161,9 +169,10 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
 
 const KernelTable& convKernels() {
   static const KernelTable table{
-      {"conv2d", conv2d},
-      {"conv2d-backward-data", conv2dBackwardData},
-      {"conv2d-backward-weight", conv2dBackwardWeight},
+      {"conv2d", {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K]", conv2d}},
+      {"conv2d-backward-data", {"dy:T[N,P,Q,K] w:T[K,R,S,D] -> dx:T[N,H,W,C]", conv2dBackwardData}},
+      {"conv2d-backward-weight",
+       {"x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,D] -> dw:f32[K,R,S,D]", conv2dBackwardWeight}},
   };
   return table;
 }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "../../core/ops/channels.h"
 #include "../../core/ops/dispatch.h"
 #include "../runtime/parallel.h"
 #include "../runtime/simd.h"
@@ -25,16 +26,16 @@ void addRange(const T* a, const T* b, T* y, int64_t count) {
 }
 
 std::unique_ptr<Kernel> add(const Instruction& instruction, PrepareContext&) {
-  const Add op(instruction);
-  return withType(op.a.type, [&](auto tag) {
+  const Operand& a = instruction.input("a");
+  return withType(a.type, [&](auto tag) {
     using T = decltype(tag);
-    return withFlag(op.relu, [&](auto relu) {
-      return makeKernel(
-          [a = op.a.as<T>(), b = op.b.as<T>(), y = op.y.as<T>(), n = op.a.count()](Stream&) {
-            parallelElements(n, [=](int64_t begin, int64_t end) {
-              addRange<T, decltype(relu)::value>(a + begin, b + begin, y + begin, end - begin);
-            });
-          });
+    return withFlag(flag(instruction, "relu"), [&](auto relu) {
+      return makeKernel([a = a.as<T>(), b = instruction.input("b").as<T>(),
+                         y = instruction.output("y").as<T>(), n = a.count()](Stream&) {
+        parallelElements(n, [=](int64_t begin, int64_t end) {
+          addRange<T, decltype(relu)::value>(a + begin, b + begin, y + begin, end - begin);
+        });
+      });
     });
   });
 }
@@ -52,10 +53,10 @@ void reluRange(const T* x, T* y, int64_t count) {
 }
 
 std::unique_ptr<Kernel> relu(const Instruction& instruction, PrepareContext&) {
-  const Relu op(instruction);
-  return withType(op.x.type, [&](auto tag) {
+  const Operand& x = instruction.input("x");
+  return withType(x.type, [&](auto tag) {
     using T = decltype(tag);
-    return makeKernel([x = op.x.as<T>(), y = op.y.as<T>(), n = op.x.count()](Stream&) {
+    return makeKernel([x = x.as<T>(), y = instruction.output("y").as<T>(), n = x.count()](Stream&) {
       parallelElements(
           n, [=](int64_t begin, int64_t end) { reluRange<T>(x + begin, y + begin, end - begin); });
     });
@@ -73,15 +74,43 @@ void reluBackwardRange(const T* dy, const T* y, T* dx, int64_t count) {
 }
 
 std::unique_ptr<Kernel> reluBackward(const Instruction& instruction, PrepareContext&) {
-  const ReluBackward op(instruction);
-  return withType(op.dy.type, [&](auto tag) {
+  const Operand& dy = instruction.input("dy");
+  return withType(dy.type, [&](auto tag) {
     using T = decltype(tag);
-    return makeKernel(
-        [dy = op.dy.as<T>(), y = op.y.as<T>(), dx = op.dx.as<T>(), n = op.dy.count()](Stream&) {
-          parallelElements(n, [=](int64_t begin, int64_t end) {
-            reluBackwardRange<T>(dy + begin, y + begin, dx + begin, end - begin);
-          });
-        });
+    return makeKernel([dy = dy.as<T>(), y = instruction.input("y").as<T>(),
+                       dx = instruction.output("dx").as<T>(), n = dy.count()](Stream&) {
+      parallelElements(n, [=](int64_t begin, int64_t end) {
+        reluBackwardRange<T>(dy + begin, y + begin, dx + begin, end - begin);
+      });
+    });
+  });
+}
+
+std::unique_ptr<Kernel> sigmoid(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  return withType(x.type, [&](auto tag) {
+    using T = decltype(tag);
+    return makeKernel([x = x.as<T>(), y = instruction.output("y").as<T>(), n = x.count()](Stream&) {
+      parallelElements(n, [=](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) y[i] = store<T>(1 / (1 + std::exp(-load(x[i]))));
+      });
+    });
+  });
+}
+
+std::unique_ptr<Kernel> sigmoidBackward(const Instruction& instruction, PrepareContext&) {
+  const Operand& dy = instruction.input("dy");
+  return withType(dy.type, [&](auto tag) {
+    using T = decltype(tag);
+    return makeKernel([dy = dy.as<T>(), y = instruction.input("y").as<T>(),
+                       dx = instruction.output("dx").as<T>(), n = dy.count()](Stream&) {
+      parallelElements(n, [=](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const float value = load(y[i]);
+          dx[i] = store<T>(load(dy[i]) * value * (1 - value));
+        }
+      });
+    });
   });
 }
 
@@ -101,15 +130,31 @@ std::unique_ptr<Kernel> convert(const Operand& x, const Operand& y) {
   });
 }
 
+std::unique_ptr<Kernel> copyBytes(const Operand& x, const Operand& y) {
+  return makeKernel([from = x.as<char>(), to = y.as<char>(), n = int64_t(x.bytes())](Stream&) {
+    parallelElements(n, [=](int64_t begin, int64_t end) {
+      std::memmove(to + begin, from + begin, static_cast<size_t>(end - begin));
+    });
+  });
+}
+
+std::unique_ptr<Kernel> flatten(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const Operand& y = instruction.output("y");
+  expectFlat(instruction, x, y);
+  return copyBytes(x, y);
+}
+
+std::unique_ptr<Kernel> flattenBackward(const Instruction& instruction, PrepareContext&) {
+  const Operand& dy = instruction.input("dy");
+  const Operand& dx = instruction.output("dx");
+  expectFlat(instruction, dx, dy);
+  return copyBytes(dy, dx);
+}
+
 std::unique_ptr<Kernel> copy(const Instruction& instruction, PrepareContext&) {
   const auto& [x, y] = Copy(instruction);
-  if (x.type == y.type) {
-    return makeKernel([from = x.as<char>(), to = y.as<char>(), n = int64_t(x.bytes())](Stream&) {
-      parallelElements(n, [=](int64_t begin, int64_t end) {
-        std::memmove(to + begin, from + begin, static_cast<size_t>(end - begin));
-      });
-    });
-  }
+  if (x.type == y.type) return copyBytes(x, y);
   return y.type == DataType::bf16 ? convert<float, bf16>(x, y) : convert<bf16, float>(x, y);
 }
 
@@ -121,13 +166,13 @@ void scaleRange(const float* x, float factor, float* y, int64_t count) {
 }
 
 std::unique_ptr<Kernel> scale(const Instruction& instruction, PrepareContext&) {
-  const Scale op(instruction);
-  return makeKernel(
-      [x = op.x.as<float>(), y = op.y.as<float>(), n = op.x.count(), factor = op.factor](Stream&) {
-        parallelElements(n, [=](int64_t begin, int64_t end) {
-          scaleRange(x + begin, factor, y + begin, end - begin);
-        });
-      });
+  const Operand& x = instruction.input("x");
+  return makeKernel([x = x.as<float>(), y = instruction.output("y").as<float>(), n = x.count(),
+                     factor = static_cast<float>(instruction.number("factor"))](Stream&) {
+    parallelElements(n, [=](int64_t begin, int64_t end) {
+      scaleRange(x + begin, factor, y + begin, end - begin);
+    });
+  });
 }
 
 // (pixel / 255 − mean) / std by table: one row of 256 values a channel.
@@ -186,12 +231,16 @@ std::unique_ptr<Kernel> normalizeInput(const Instruction& instruction, PrepareCo
 
 const KernelTable& elementwiseKernels() {
   static const KernelTable table{
-      {"add", add},
-      {"copy", copy},
-      {"normalize-input", normalizeInput},
-      {"relu", relu},
-      {"relu-backward", reluBackward},
-      {"scale", scale},
+      {"add", {"a:T[...] b:T[...] -> y:T[...]", add}},
+      {"copy", {"x:U[...] -> y:V[...]", copy}},
+      {"flatten", {"x:T[N,H,W,C] -> y:T[N,F]", flatten}},
+      {"flatten-backward", {"dy:T[N,F] -> dx:T[N,H,W,C]", flattenBackward}},
+      {"normalize-input", {"x:u8[N,H,W,C] flip?:u8[N] -> y:T[N,H,W,D]", normalizeInput}},
+      {"relu", {"x:T[...] -> y:T[...]", relu}},
+      {"relu-backward", {"dy:T[...] y:T[...] -> dx:T[...]", reluBackward}},
+      {"scale", {"x:f32[...] -> y:f32[...]", scale}},
+      {"sigmoid", {"x:T[...] -> y:T[...]", sigmoid}},
+      {"sigmoid-backward", {"dy:T[...] y:T[...] -> dx:T[...]", sigmoidBackward}},
   };
   return table;
 }

@@ -11,6 +11,7 @@ const KernelTable& convKernels();               // conv.cc
 const KernelTable& batchNormKernels();          // batch-norm.cc
 const KernelTable& batchNormBackwardKernels();  // batch-norm-backward.cc
 const KernelTable& poolKernels();               // pool.cc
+const KernelTable& channelKernels();            // channels.cc
 const KernelTable& elementwiseKernels();        // elementwise.cc
 const KernelTable& linearKernels();             // linear.cc
 const KernelTable& lossKernels();               // loss.cc

@@ -26,7 +26,7 @@ std::unique_ptr<Kernel> larsTrust(const Instruction& instruction, PrepareContext
 }  // namespace
 
 const KernelTable& larsKernels() {
-  static const KernelTable table{{"lars-trust", larsTrust}};
+  static const KernelTable table{{"lars-trust", {"norms:f32[S,3] -> trust:f32[S]", larsTrust}}};
   return table;
 }
 

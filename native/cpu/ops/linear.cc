@@ -27,10 +27,9 @@ struct Product : Linear {
 std::unique_ptr<Kernel> linear(const Instruction& instruction, PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& y = instruction.output("y");
-  const Product product{linearOf(instruction, x, y)};
-  expect(instruction, y, DataType::f32, y.shape);
-  const Operand& w = expect(instruction, instruction.input("w"), x.type, {product.k, product.c});
-  const Operand& b = expect(instruction, instruction.input("b"), DataType::f32, {product.k});
+  const Product product{linearOf(x, y)};
+  const Operand& w = instruction.input("w");
+  const Operand& b = instruction.input("b");
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     kernel.add<dnnl::inner_product_forward>(
         product.forward(kernel, DataType::f32),
@@ -45,9 +44,8 @@ std::unique_ptr<Kernel> linearBackwardData(const Instruction& instruction,
                                            PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
   const Operand& dx = instruction.output("dx");
-  const Product product{linearOf(instruction, dx, dy)};
-  expect(instruction, dy, dx.type, dy.shape);
-  const Operand& w = expect(instruction, instruction.input("w"), dx.type, {product.k, product.c});
+  const Product product{linearOf(dx, dy)};
+  const Operand& w = instruction.input("w");
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     kernel.add<dnnl::inner_product_backward_data>(
         kernel.describeBackward<dnnl::inner_product_backward_data>(
@@ -63,11 +61,9 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
                                              PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& dy = instruction.input("dy");
-  const Product product{linearOf(instruction, x, dy)};
-  expect(instruction, dy, x.type, dy.shape);
-  const Operand& dw =
-      expect(instruction, instruction.output("dw"), DataType::f32, {product.k, product.c});
-  const Operand& db = expect(instruction, instruction.output("db"), DataType::f32, {product.k});
+  const Product product{linearOf(x, dy)};
+  const Operand& dw = instruction.output("dw");
+  const Operand& db = instruction.output("db");
   const bool accumulate = flag(instruction, "accumulate");
   return prepare(instruction, context, [&](PrimitiveKernel& kernel) {
     kernel.add<dnnl::inner_product_backward_weights>(
@@ -86,9 +82,11 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
 
 const KernelTable& linearKernels() {
   static const KernelTable table{
-      {"linear", linear},
-      {"linear-backward-data", linearBackwardData},
-      {"linear-backward-weight", linearBackwardWeight},
+      {"linear", {"x:T[N,C] w:T[K,C] b:f32[K] -> y:f32[N,K]", linear}},
+      {"linear-backward-data", {"dy:T[N,K] w:T[K,C] -> dx:T[N,C]", linearBackwardData}},
+      {"linear-backward-weight",
+       {"x:T[N,C] dy:T[N,K] dw?:f32[K,C] db?:f32[K] -> dw:f32[K,C] db:f32[K]",
+        linearBackwardWeight}},
   };
   return table;
 }

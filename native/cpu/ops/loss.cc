@@ -61,9 +61,8 @@ int64_t rankOf(const float* logits, int32_t label, int64_t classes) {
 std::unique_ptr<Kernel> crossEntropy(const Instruction& instruction, PrepareContext&) {
   const Operand& logits = instruction.input("logits");
   const CrossEntropy problem = crossEntropyOf(instruction, logits);
-  const Operand& metrics = expect(instruction, instruction.output("metrics"), DataType::f32, {4});
-  const Operand& probabilities =
-      expect(instruction, instruction.output("probabilities"), DataType::f32, logits.shape);
+  const Operand& metrics = instruction.output("metrics");
+  const Operand& probabilities = instruction.output("probabilities");
   return makeKernel([problem, z = logits.as<float>(),
                      labels = instruction.input("labels").as<int32_t>(),
                      metrics = metrics.as<float>(), p = probabilities.as<float>(),
@@ -105,10 +104,8 @@ void backward(const CrossEntropy& problem, const float* p, const int32_t* labels
 std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction, PrepareContext&) {
   const Operand& probabilities = instruction.input("probabilities");
   const CrossEntropy problem = crossEntropyOf(instruction, probabilities);
-  const DataType type = computeType(instruction, instruction.output("dlogits"));
-  const Operand& dlogits =
-      expect(instruction, instruction.output("dlogits"), type, probabilities.shape);
-  return withType(type, [&](auto tag) {
+  const Operand& dlogits = instruction.output("dlogits");
+  return withType(dlogits.type, [&](auto tag) {
     using T = decltype(tag);
     return makeKernel(
         [problem, p = probabilities.as<float>(), labels = instruction.input("labels").as<int32_t>(),
@@ -120,8 +117,11 @@ std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction, Pre
 
 const KernelTable& lossKernels() {
   static const KernelTable table{
-      {"softmax-cross-entropy", crossEntropy},
-      {"softmax-cross-entropy-backward", crossEntropyBackward},
+      {"softmax-cross-entropy",
+       {"logits:f32[N,K] labels:i32[N] metrics?:f32[4] -> metrics:f32[4] probabilities:f32[N,K]",
+        crossEntropy}},
+      {"softmax-cross-entropy-backward",
+       {"probabilities:f32[N,K] labels:i32[N] -> dlogits:T[N,K]", crossEntropyBackward}},
   };
   return table;
 }

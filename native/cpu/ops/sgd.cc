@@ -127,7 +127,10 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext&) {
 }  // namespace
 
 const KernelTable& sgdKernels() {
-  static const KernelTable table{{"sgd", sgd}};
+  static const KernelTable table{{"sgd",
+                                  {"w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] -> "
+                                   "w:f32[L] v:f32[L] g?:f32[L] copy?:bf16[L] finite:f32[1]",
+                                   sgd}}};
   return table;
 }
 

@@ -72,7 +72,7 @@ const Names& namesOf(Pattern pattern) {
 Descriptor convolution(const Convolution& problem) {
   const std::array<int64_t, 2> strides{problem.stride.height, problem.stride.width};
   const std::array<int64_t, 2> paddings{problem.padding.height, problem.padding.width};
-  const std::array<int64_t, 2> dilations{1, 1};
+  const std::array<int64_t, 2> dilations{problem.dilation.height, problem.dilation.width};
   Descriptor descriptor(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
   descriptor.set(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS, int64_t{2})
       .set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_CROSS_CORRELATION)
@@ -157,10 +157,15 @@ std::string familyOf(Pattern pattern, Arithmetic arithmetic) {
 }  // namespace
 
 std::string nameOf(Pattern pattern, Arithmetic arithmetic, const Convolution& problem) {
-  const auto& [n, h, w, c, k, r, s, p, q, stride, padding, type] = problem;
-  return familyOf(pattern, arithmetic) + " x " + extents({n, h, w, c}) + " w " +
-         extents({k, r, s, c}) + " stride " + extents({stride.height, stride.width}) + " padding " +
-         extents({padding.height, padding.width});
+  const auto& [n, h, w, c, k, r, s, p, q, stride, padding, dilation, groups, type] = problem;
+  std::string name = familyOf(pattern, arithmetic) + " x " + extents({n, h, w, c}) + " w " +
+                     extents({k, r, s, problem.filterChannels()}) + " stride " +
+                     extents({stride.height, stride.width}) + " padding " +
+                     extents({padding.height, padding.width});
+  if (dilation.height != 1 || dilation.width != 1) {
+    name += " dilation " + extents({dilation.height, dilation.width});
+  }
+  return name;
 }
 
 OperationGraph describe(const Target& target, Pattern pattern, Arithmetic arithmetic,
@@ -168,10 +173,12 @@ OperationGraph describe(const Target& target, Pattern pattern, Arithmetic arithm
   OperationGraph result{
       nameOf(pattern, arithmetic, problem), familyOf(pattern, arithmetic), arithmetic, {}};
   Builder build(result);
-  const auto& [n, h, w, c, k, r, s, p, q, stride, padding, type] = problem;
+  const auto& [n, h, w, c, k, r, s, p, q, stride, padding, dilation, groups, type] = problem;
   const cudnnDataType_t element = typeOf(type);
   const Descriptor& x = build.add(tensor(xTensor, element, {n, c, h, w}));
-  const Descriptor& filter = build.add(tensor(wTensor, element, {k, c, r, s}));
+  // cuDNN takes the number of groups from the channels of images and filters.
+  const Descriptor& filter =
+      build.add(tensor(wTensor, element, {k, problem.filterChannels(), r, s}));
   const Descriptor& y = build.add(tensor(yTensor, element, {n, k, p, q}));
 
   const Names& names = namesOf(pattern);

@@ -33,10 +33,7 @@ const Operand& yOf(const Instruction& instruction) {
 }
 
 Convolution convolutionOf(const Instruction& instruction) {
-  const Operand& x = xOf(instruction);
-  const bool masterGradient = patternOf(instruction.op) == Pattern::backwardWeight;
-  return onehour::convolutionOf(instruction, x, wOf(instruction), yOf(instruction),
-                                masterGradient ? DataType::f32 : computeType(instruction, x));
+  return onehour::convolutionOf(instruction, xOf(instruction), wOf(instruction), yOf(instruction));
 }
 
 Arithmetic arithmeticOf(const Instruction& instruction, DataType type) {
@@ -68,7 +65,7 @@ ConvProblem::ConvProblem(const Instruction& instruction)
       w(addressOf(instruction, wOf(instruction))),
       y(addressOf(instruction, yOf(instruction))) {
   if (instruction.op == "conv2d-statistics" && arithmetic != Arithmetic::fp32 &&
-      hasRepeatableSums) {
+      hasRepeatableSums && convolution.isPlain()) {
     patterns.push_back(Pattern::forwardStatistics);
   }
 }

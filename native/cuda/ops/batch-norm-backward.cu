@@ -208,8 +208,15 @@ std::unique_ptr<Kernel> backward(const Instruction& instruction, PrepareContext&
 
 const KernelTable& batchNormBackwardKernels() {
   static const KernelTable table{
-      {"batch-norm-backward", backward},
-      {"batch-norm-reduce", reduce},
+      {"batch-norm-backward",
+       {"dz:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta?:f32[C] "
+        "sums:f32[2C] -> dx:T[N,H,W,C]",
+        backward}},
+      {"batch-norm-reduce",
+       {"dy:T[N,H,W,C] dy2?:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma?:f32[C] "
+        "beta?:f32[C] y?:T[N,H,W,C] dgamma?:f32[C] dbeta?:f32[C] -> sums:f32[2C] dgamma:f32[C] "
+        "dbeta:f32[C] dz?:T[N,H,W,C]",
+        reduce}},
   };
   return table;
 }

@@ -186,10 +186,19 @@ std::unique_ptr<Kernel> inference(const Instruction& instruction, PrepareContext
 
 const KernelTable& batchNormKernels() {
   static const KernelTable table{
-      {"batch-norm-apply", apply},
-      {"batch-norm-finalize", finalize},
-      {"batch-norm-inference", inference},
-      {"batch-norm-statistics", statistics},
+      {"batch-norm-apply",
+       {"x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] "
+        "-> y:T[N,H,W,C]",
+        apply}},
+      {"batch-norm-finalize",
+       {"statistics:f32[G,2C+1] running-mean:f32[C] running-variance:f32[C] -> mean:f32[C] "
+        "inverse-std:f32[C] running-mean:f32[C] running-variance:f32[C]",
+        finalize}},
+      {"batch-norm-inference",
+       {"x:T[N,H,W,C] running-mean:f32[C] running-variance:f32[C] gamma:f32[C] beta:f32[C] "
+        "residual?:T[N,H,W,C] -> y:T[N,H,W,C]",
+        inference}},
+      {"batch-norm-statistics", {"x:T[N,H,W,C] -> statistics:f32[1,2C+1]", statistics}},
   };
   return table;
 }

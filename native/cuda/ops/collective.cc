@@ -38,9 +38,9 @@ std::unique_ptr<Kernel> prepareBroadcast(const Instruction& instruction, Prepare
 
 const KernelTable& collectiveKernels() {
   static const KernelTable table{
-      {"all-reduce", prepareAllReduce},
-      {"all-gather", prepareAllGather},
-      {"broadcast", prepareBroadcast},
+      {"all-reduce", {"x:f32[...] -> x:f32[...]", prepareAllReduce}},
+      {"all-gather", {"x:f32[1,L] -> y:f32[G,L]", prepareAllGather}},
+      {"broadcast", {"x:f32[...] -> x:f32[...]", prepareBroadcast}},
   };
   return table;
 }

@@ -81,7 +81,7 @@ std::unique_ptr<Kernel> inTwoSteps(const Instruction& instruction, PrepareContex
   kernel->second.inputs[0].name = "x";
   kernel->second.outputs = {instruction.output("statistics")};
   kernel->convolution = planned(instruction, problem);
-  kernel->statistics = batchNormKernels().at(kernel->second.op)(kernel->second, context);
+  kernel->statistics = batchNormKernels().at(kernel->second.op).prepare(kernel->second, context);
   return kernel;
 }
 
@@ -112,15 +112,14 @@ std::unique_ptr<Kernel> inOneStep(const ConvProblem& problem, float* statistics,
 
 std::unique_ptr<Kernel> conv2dStatistics(const Instruction& instruction, PrepareContext& context) {
   const ConvProblem problem(instruction);
-  const Operand& statistics = expect(instruction, instruction.output("statistics"), DataType::f32,
-                                     {1, 2 * problem.convolution.k + 1});
+  float* const statistics = instruction.output("statistics").as<float>();
   if (problem.patterns.size() == 1) return inTwoSteps(instruction, context, problem);
   Target& target = Target::current();
   return chooseKernel(
       target, describe(target, Pattern::forwardStatistics, problem.arithmetic, problem.convolution),
       instruction,
       [&](const Choice& plan) {
-        return plan ? inOneStep(problem, statistics.as<float>(), plan)
+        return plan ? inOneStep(problem, statistics, plan)
                     : inTwoSteps(instruction, context, problem);
       },
       context.searches.get());
@@ -130,10 +129,12 @@ std::unique_ptr<Kernel> conv2dStatistics(const Instruction& instruction, Prepare
 
 const KernelTable& convKernels() {
   static const KernelTable table{
-      {"conv2d", conv2d},
-      {"conv2d-backward-data", conv2d},
-      {"conv2d-backward-weight", conv2dBackwardWeight},
-      {"conv2d-statistics", conv2dStatistics},
+      {"conv2d", {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K]", conv2d}},
+      {"conv2d-backward-data", {"dy:T[N,P,Q,K] w:T[K,R,S,D] -> dx:T[N,H,W,C]", conv2d}},
+      {"conv2d-backward-weight",
+       {"x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,D] -> dw:f32[K,R,S,D]", conv2dBackwardWeight}},
+      {"conv2d-statistics",
+       {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K] statistics:f32[1,2K+1]", conv2dStatistics}},
   };
   return table;
 }

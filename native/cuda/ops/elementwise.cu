@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "../../core/ops/channels.h"
 #include "../../core/ops/dispatch.h"
 #include "../../core/ops/elementwise.h"
 #include "../tiling/element-tiling.h"
@@ -62,6 +63,14 @@ struct Masked {
   __device__ float operator()(float dy, float y) const { return y > 0 ? dy : 0.0f; }
 };
 
+struct Squashed {
+  __device__ float operator()(float x, float) const { return 1 / (1 + expf(-x)); }
+};
+
+struct SquashedGradient {
+  __device__ float operator()(float dy, float y) const { return dy * y * (1 - y); }
+};
+
 struct Scaled {
   float factor;
   __device__ float operator()(float x, float) const { return factor * x; }
@@ -93,36 +102,40 @@ std::unique_ptr<Kernel> elementwise(int64_t count, const From* a, const From* b,
 }
 
 std::unique_ptr<Kernel> add(const Instruction& instruction, PrepareContext&) {
-  const Add op(instruction);
-  return withType(op.a.type, [&](auto tag) {
+  const Operand& a = instruction.input("a");
+  return withType(a.type, [&](auto tag) {
     using T = decltype(tag);
-    return elementwise<2>(op.a.count(), op.a.as<const T>(), op.b.as<const T>(), op.y.as<T>(),
-                          Sum{op.relu});
+    return elementwise<2>(a.count(), a.as<const T>(), instruction.input("b").as<const T>(),
+                          instruction.output("y").as<T>(), Sum{flag(instruction, "relu")});
   });
 }
 
-std::unique_ptr<Kernel> relu(const Instruction& instruction, PrepareContext&) {
-  const Relu op(instruction);
-  return withType(op.x.type, [&](auto tag) {
+template <typename Function>
+std::unique_ptr<Kernel> activation(const Instruction& instruction, PrepareContext&) {
+  const Operand& operand = instruction.input("x");
+  return withType(operand.type, [&](auto tag) {
     using T = decltype(tag);
-    const T* x = op.x.as<T>();
-    return elementwise<1>(op.x.count(), x, x, op.y.as<T>(), Rectified{});
+    const T* x = operand.as<T>();
+    return elementwise<1>(operand.count(), x, x, instruction.output("y").as<T>(), Function{});
   });
 }
 
-std::unique_ptr<Kernel> reluBackward(const Instruction& instruction, PrepareContext&) {
-  const ReluBackward op(instruction);
-  return withType(op.dy.type, [&](auto tag) {
+// dx from dy and y.
+template <typename Function>
+std::unique_ptr<Kernel> activationBackward(const Instruction& instruction, PrepareContext&) {
+  const Operand& dy = instruction.input("dy");
+  return withType(dy.type, [&](auto tag) {
     using T = decltype(tag);
-    return elementwise<2>(op.dy.count(), op.dy.as<const T>(), op.y.as<const T>(), op.dx.as<T>(),
-                          Masked{});
+    return elementwise<2>(dy.count(), dy.as<const T>(), instruction.input("y").as<const T>(),
+                          instruction.output("dx").as<T>(), Function{});
   });
 }
 
 std::unique_ptr<Kernel> scale(const Instruction& instruction, PrepareContext&) {
-  const Scale op(instruction);
-  const float* x = op.x.as<float>();
-  return elementwise<1>(op.x.count(), x, x, op.y.as<float>(), Scaled{op.factor});
+  const Operand& operand = instruction.input("x");
+  const float* x = operand.as<float>();
+  return elementwise<1>(operand.count(), x, x, instruction.output("y").as<float>(),
+                        Scaled{static_cast<float>(instruction.number("factor"))});
 }
 
 // ------------------------------------------------------------------------------------------- copy
@@ -158,6 +171,20 @@ std::unique_ptr<Kernel> copyBytes(const Operand& x, const Operand& y) {
              tiling, from, to);
     });
   });
+}
+
+std::unique_ptr<Kernel> flatten(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  const Operand& y = instruction.output("y");
+  expectFlat(instruction, x, y);
+  return copyBytes(x, y);
+}
+
+std::unique_ptr<Kernel> flattenBackward(const Instruction& instruction, PrepareContext&) {
+  const Operand& dy = instruction.input("dy");
+  const Operand& dx = instruction.output("dx");
+  expectFlat(instruction, dx, dy);
+  return copyBytes(dy, dx);
 }
 
 std::unique_ptr<Kernel> copy(const Instruction& instruction, PrepareContext&) {
@@ -285,12 +312,17 @@ std::unique_ptr<Kernel> normalizeInput(const Instruction& instruction, PrepareCo
 
 const KernelTable& elementwiseKernels() {
   static const KernelTable table{
-      {"add", add},
-      {"copy", copy},
-      {"normalize-input", normalizeInput},
-      {"relu", relu},
-      {"relu-backward", reluBackward},
-      {"scale", scale},
+      {"add", {"a:T[...] b:T[...] -> y:T[...]", add}},
+      {"copy", {"x:U[...] -> y:V[...]", copy}},
+      {"flatten", {"x:T[N,H,W,C] -> y:T[N,F]", flatten}},
+      {"flatten-backward", {"dy:T[N,F] -> dx:T[N,H,W,C]", flattenBackward}},
+      {"normalize-input", {"x:u8[N,H,W,C] flip?:u8[N] -> y:T[N,H,W,D]", normalizeInput}},
+      {"relu", {"x:T[...] -> y:T[...]", activation<Rectified>}},
+      {"relu-backward", {"dy:T[...] y:T[...] -> dx:T[...]", activationBackward<Masked>}},
+      {"scale", {"x:f32[...] -> y:f32[...]", scale}},
+      {"sigmoid", {"x:T[...] -> y:T[...]", activation<Squashed>}},
+      {"sigmoid-backward",
+       {"dy:T[...] y:T[...] -> dx:T[...]", activationBackward<SquashedGradient>}},
   };
   return table;
 }

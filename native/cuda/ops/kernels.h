@@ -12,6 +12,7 @@ const KernelTable& convKernels();               // conv.cc
 const KernelTable& batchNormKernels();          // batch-norm.cu
 const KernelTable& batchNormBackwardKernels();  // batch-norm-backward.cu
 const KernelTable& poolKernels();               // pool.cu
+const KernelTable& channelKernels();            // channels.cu
 const KernelTable& elementwiseKernels();        // elementwise.cu
 const KernelTable& linearKernels();             // linear.cc
 const KernelTable& lossKernels();               // loss.cu

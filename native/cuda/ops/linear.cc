@@ -1,14 +1,14 @@
 // The fully connected layer and its gradients, by cuBLASLt, which orders matrices by columns: what
 // the program calls x[N,C] is C×N to it.
-#include "../../core/ops/linear.h"
+#include "linear.h"
 
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "../../core/ops/check.h"
 #include "../runtime/cublas.h"
 #include "kernels.h"
-#include "linear.h"
 
 namespace onehour::cuda {
 namespace {
@@ -40,10 +40,8 @@ std::unique_ptr<Kernel> kernelOf(Product product) {
 std::unique_ptr<Kernel> linear(const Instruction& instruction, PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& y = instruction.output("y");
-  const Linear problem = linearOf(instruction, x, y);
-  expect(instruction, y, DataType::f32, y.shape);
-  const Operand& w = expect(instruction, instruction.input("w"), x.type, {problem.k, problem.c});
-  const Operand& b = expect(instruction, instruction.input("b"), DataType::f32, {problem.k});
+  const Operand& w = instruction.input("w");
+  const Operand& b = instruction.input("b");
   return kernelOf(
       productOf(context, w, x, y,
                 {.transposeA = true, .tf32 = allowsTf32(instruction), .bias = b.as<float>()}));
@@ -53,9 +51,7 @@ std::unique_ptr<Kernel> linearBackwardData(const Instruction& instruction,
                                            PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
   const Operand& dx = instruction.output("dx");
-  const Linear problem = linearOf(instruction, dx, dy);
-  expect(instruction, dy, dx.type, dy.shape);
-  const Operand& w = expect(instruction, instruction.input("w"), dx.type, {problem.k, problem.c});
+  const Operand& w = instruction.input("w");
   return kernelOf(productOf(context, w, dy, dx, {.tf32 = allowsTf32(instruction)}));
 }
 
@@ -64,11 +60,8 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
                                              PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& dy = instruction.input("dy");
-  const Linear problem = linearOf(instruction, x, dy);
-  expect(instruction, dy, x.type, dy.shape);
-  const Operand& dw =
-      expect(instruction, instruction.output("dw"), DataType::f32, {problem.k, problem.c});
-  const Operand& db = expect(instruction, instruction.output("db"), DataType::f32, {problem.k});
+  const Operand& dw = instruction.output("dw");
+  const Operand& db = instruction.output("db");
   const bool accumulate = flag(instruction, "accumulate");
   Product weight =
       productOf(context, x, dy, dw,
@@ -87,9 +80,11 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
 
 const KernelTable& linearKernels() {
   static const KernelTable table{
-      {"linear", linear},
-      {"linear-backward-data", linearBackwardData},
-      {"linear-backward-weight", linearBackwardWeight},
+      {"linear", {"x:T[N,C] w:T[K,C] b:f32[K] -> y:f32[N,K]", linear}},
+      {"linear-backward-data", {"dy:T[N,K] w:T[K,C] -> dx:T[N,C]", linearBackwardData}},
+      {"linear-backward-weight",
+       {"x:T[N,C] dy:T[N,K] dw?:f32[K,C] db?:f32[K] -> dw:f32[K,C] db:f32[K]",
+        linearBackwardWeight}},
   };
   return table;
 }

@@ -1,5 +1,6 @@
 // Softmax cross-entropy with label smoothing and top-k counts: one block an image, whose sums over
 // classes are kept in fp64 as on the CPU.
+#include "../../core/ops/check.h"
 #include "../../core/ops/loss.h"
 #include "../runtime/cuda.h"
 #include "../tiling/block-reduce.cuh"
@@ -171,9 +172,8 @@ Launch launchFor(const CrossEntropy& problem, int width, const PrepareContext& c
 std::unique_ptr<Kernel> crossEntropy(const Instruction& instruction, PrepareContext& context) {
   const Operand& logits = instruction.input("logits");
   const CrossEntropy problem = crossEntropyOf(instruction, logits);
-  const Operand& metrics = expect(instruction, instruction.output("metrics"), DataType::f32, {4});
-  const Operand& probabilities =
-      expect(instruction, instruction.output("probabilities"), DataType::f32, logits.shape);
+  const Operand& metrics = instruction.output("metrics");
+  const Operand& probabilities = instruction.output("probabilities");
   const float* z = logits.as<float>();
   float* p = probabilities.as<float>();
   const bool wide =
@@ -196,10 +196,8 @@ std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction,
                                              PrepareContext& context) {
   const Operand& probabilities = instruction.input("probabilities");
   const CrossEntropy problem = crossEntropyOf(instruction, probabilities);
-  const DataType type = computeType(instruction, instruction.output("dlogits"));
-  const Operand& dlogits =
-      expect(instruction, instruction.output("dlogits"), type, probabilities.shape);
-  return withType(type, [&](auto tag) {
+  const Operand& dlogits = instruction.output("dlogits");
+  return withType(dlogits.type, [&](auto tag) {
     using T = decltype(tag);
     const float* p = probabilities.as<float>();
     T* d = dlogits.as<T>();
@@ -220,8 +218,11 @@ std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction,
 
 const KernelTable& lossKernels() {
   static const KernelTable table{
-      {"softmax-cross-entropy", crossEntropy},
-      {"softmax-cross-entropy-backward", crossEntropyBackward},
+      {"softmax-cross-entropy",
+       {"logits:f32[N,K] labels:i32[N] metrics?:f32[4] -> metrics:f32[4] probabilities:f32[N,K]",
+        crossEntropy}},
+      {"softmax-cross-entropy-backward",
+       {"probabilities:f32[N,K] labels:i32[N] -> dlogits:T[N,K]", crossEntropyBackward}},
   };
   return table;
 }

@@ -1,23 +1,10 @@
-// Maximum and global average pooling. The maximum's place in its window is kept as one byte an
-// output; its gradient is gathered, each pixel from the windows over it, so that nothing is added
-// in memory.
-#include <initializer_list>
-#include <string>
-#include <type_traits>
-
-#include "../../core/ops/pool.h"
-#include "../runtime/cuda.h"
-#include "../tiling/column-sum.cuh"
-#include "../tiling/lanes.cuh"
-#include "../tiling/pool-tiling.h"
-#include "kernels.h"
+// Maximum pooling, and the table of all pooling. The maximum's place in its window is kept as one
+// byte an output; its gradient is gathered, each pixel from the windows over it, so that nothing is
+// added in memory.
+#include "pool.cuh"
 
 namespace onehour::cuda {
 namespace {
-
-constexpr int threads = 256;  // of a block, at most
-// Blocks that a multiprocessor holds at least: enough loads in flight, and registers for them.
-constexpr int residentBlocks = 3;
 
 __device__ __forceinline__ int clamp(int value, int end) {
   return value < 0 ? 0 : value < end ? value : end - 1;
@@ -52,7 +39,7 @@ struct Maxima {
 // `side` is the window's side where it is known at compile time: its loads are then all in flight
 // at once, those in the padding from the nearest pixel. 0 stands for any window.
 template <typename T, int lanes, int side>
-__global__ void __launch_bounds__(threads, residentBlocks)
+__global__ void __launch_bounds__(poolThreads, residentPoolBlocks)
     maxPoolKernel(PoolTiling tiling, const T* x, T* y, uint8_t* index) {
   const WindowAxis& height = tiling.height;
   const WindowAxis& width = tiling.width;
@@ -109,7 +96,7 @@ __global__ void __launch_bounds__(threads, residentBlocks)
 // `most` is the largest number of windows over a pixel along each axis where it is known at compile
 // time, or 0.
 template <typename T, int lanes, int most>
-__global__ void __launch_bounds__(threads, residentBlocks)
+__global__ void __launch_bounds__(poolThreads, residentPoolBlocks)
     maxPoolBackwardKernel(PoolTiling tiling, const T* dy, const uint8_t* index, T* dx) {
   const WindowAxis& height = tiling.height;
   const WindowAxis& width = tiling.width;
@@ -171,59 +158,7 @@ __global__ void __launch_bounds__(threads, residentBlocks)
   }
 }
 
-template <typename T, int lanes>
-__global__ void __launch_bounds__(ColumnTiling::threads)
-    averageKernel(ColumnTiling tiling, const T* x, T* y) {
-  const float count = static_cast<float>(tiling.rows);
-  sumColumns<lanes>(tiling, x, [&](int64_t image, int64_t channel, float sum) {
-    y[image * tiling.columns + channel] = store<T>(sum / count);
-  });
-}
-
-template <typename T, int lanes>
-__global__ void __launch_bounds__(ColumnTiling::threads)
-    averageBackwardKernel(ColumnTiling tiling, const T* dy, T* dx) {
-  const float count = static_cast<float>(tiling.rows);
-  for (int64_t block = blockIdx.x; block < tiling.blocks(); block += gridDim.x) {
-    const int64_t image = tiling.groupOf(block);
-    const int64_t channel = tiling.columnOf(block, static_cast<int>(threadIdx.x));
-    if (channel >= tiling.columns) continue;
-    auto pack = Lanes<T, lanes>::read(dy + image * tiling.columns + channel);
-#pragma unroll
-    for (int lane = 0; lane < lanes; ++lane) {
-      pack.values[lane] = store<T>(load(pack.values[lane]) / count);
-    }
-    for (int64_t pixel = threadIdx.y; pixel < tiling.rows; pixel += tiling.slices) {
-      pack.write(dx + tiling.elementOf(image, pixel, channel));
-    }
-  }
-}
-
-WindowAxis axisOf(int64_t extent, int64_t outputs, int64_t window, int64_t stride,
-                  int64_t padding) {
-  return {static_cast<int>(extent), static_cast<int>(outputs), static_cast<int>(window),
-          static_cast<int>(stride), static_cast<int>(padding)};
-}
-
-PoolTiling tilingOf(const Instruction& instruction, const MaxPooling& pooling, int lanes) {
-  constexpr int64_t most = 1 << 30;
-  for (const Shape& shape : {pooling.x, pooling.y}) {
-    if (shape[0] > most / shape[1] || shape[2] > most / shape[3]) {
-      throw Error("ERR_SHAPE", "onehour",
-                  "[" + instruction.op +
-                      "] expected at most 2³⁰ rows, and as many values in each, " + "got " +
-                      describe("a tensor", nameOf(pooling.type), shape) + "; try a smaller batch");
-    }
-  }
-  return {static_cast<int>(pooling.x[0]), static_cast<int>(pooling.x[3]), lanes,
-          axisOf(pooling.x[1], pooling.y[1], pooling.window.height, pooling.stride.height,
-                 pooling.padding.height),
-          axisOf(pooling.x[2], pooling.y[2], pooling.window.width, pooling.stride.width,
-                 pooling.padding.width)};
-}
-
-const Operand& indexOf(const Instruction& instruction, const MaxPooling& pooling,
-                       const Operand& index) {
+void checkIndex(const Instruction& instruction, const WindowPooling& pooling) {
   if (pooling.window.height * pooling.window.width > 255) {
     throw Error("ERR_KERNEL", "onehour",
                 "[" + instruction.op + "] expected a record of one byte a maximum, a window of " +
@@ -231,31 +166,15 @@ const Operand& indexOf(const Instruction& instruction, const MaxPooling& pooling
                     std::to_string(pooling.window.width) +
                     " has too many places; try a window of fewer than 256 values");
   }
-  return expect(instruction, index, DataType::u8, pooling.y);
-}
-
-// Calls `body` with the element type and the widest number of lanes that all rows allow.
-template <typename Body>
-auto withLanes(DataType type, int64_t channels, std::initializer_list<const void*> values,
-               const void* index, Body&& body) {
-  return withType(type, [&](auto tag) {
-    using T = decltype(tag);
-    constexpr int most = static_cast<int>(lanesOf<T>);
-    bool wide = dividesInto(most, channels, static_cast<const uint8_t*>(index));
-    for (const void* data : values) {
-      wide = wide && dividesInto(most, channels, static_cast<const T*>(data));
-    }
-    return wide ? body(tag, std::integral_constant<int, most>{})
-                : body(tag, std::integral_constant<int, 1>{});
-  });
 }
 
 std::unique_ptr<Kernel> maxPool(const Instruction& instruction, PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& y = instruction.output("y");
   const Operand* index = instruction.findOutput("index");
-  const MaxPooling pooling = maxPoolingOf(instruction, x, y);
-  void* places = index == nullptr ? nullptr : indexOf(instruction, pooling, *index).data;
+  const WindowPooling pooling = windowPoolingOf(instruction, x, y);
+  if (index != nullptr) checkIndex(instruction, pooling);
+  void* places = index == nullptr ? nullptr : index->data;
   return withLanes(x.type, x.shape[3], {x.data, y.data}, places, [&](auto tag, auto lanes) {
     using T = decltype(tag);
     const PoolTiling tiling = tilingOf(instruction, pooling, lanes);
@@ -265,7 +184,7 @@ std::unique_ptr<Kernel> maxPool(const Instruction& instruction, PrepareContext& 
     return makeKernel(
         [=, grid = gridFor(tiling.outputRows(), traitsOf(context)),
          block = dim3(
-             static_cast<unsigned>(threadsFor(tiling.width.outputs * tiling.packs(), threads))),
+             static_cast<unsigned>(threadsFor(tiling.width.outputs * tiling.packs(), poolThreads))),
          x = x.as<T>(), y = y.as<T>(), index = static_cast<uint8_t*>(places)](Stream& stream) {
           launch(kernel, grid, block, 0, stream, tiling, x, y, index);
         });
@@ -275,8 +194,9 @@ std::unique_ptr<Kernel> maxPool(const Instruction& instruction, PrepareContext& 
 std::unique_ptr<Kernel> maxPoolBackward(const Instruction& instruction, PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
   const Operand& dx = instruction.output("dx");
-  const MaxPooling pooling = maxPoolingOf(instruction, dx, dy);
-  const Operand& index = indexOf(instruction, pooling, instruction.input("index"));
+  const WindowPooling pooling = windowPoolingOf(instruction, dx, dy);
+  const Operand& index = instruction.input("index");
+  checkIndex(instruction, pooling);
   return withLanes(dx.type, dx.shape[3], {dy.data, dx.data}, index.data, [&](auto tag, auto lanes) {
     using T = decltype(tag);
     const PoolTiling tiling = tilingOf(instruction, pooling, lanes);
@@ -285,46 +205,11 @@ std::unique_ptr<Kernel> maxPoolBackward(const Instruction& instruction, PrepareC
                                   : maxPoolBackwardKernel<T, lanes, 0>);
     return makeKernel(
         [=, grid = gridFor(tiling.inputRows(), traitsOf(context)),
-         block =
-             dim3(static_cast<unsigned>(threadsFor(tiling.width.extent * tiling.packs(), threads))),
+         block = dim3(
+             static_cast<unsigned>(threadsFor(tiling.width.extent * tiling.packs(), poolThreads))),
          dy = dy.as<T>(), index = index.as<uint8_t>(), dx = dx.as<T>()](Stream& stream) {
           launch(kernel, grid, block, 0, stream, tiling, dy, index, dx);
         });
-  });
-}
-
-// `image` is x or its gradient, `mean` y or its gradient.
-ColumnTiling averageTiling(const Operand& image, int lanes) {
-  return columnTiling(image.shape[0], image.shape[1] * image.shape[2], image.shape[3], lanes);
-}
-
-std::unique_ptr<Kernel> globalAveragePool(const Instruction& instruction, PrepareContext& context) {
-  const Operand& x = instruction.input("x");
-  const Operand& y = instruction.output("y");
-  expectAverage(instruction, x, y);
-  return withLanes(x.type, x.shape[3], {x.data}, nullptr, [&](auto tag, auto lanes) {
-    using T = decltype(tag);
-    const ColumnTiling tiling = averageTiling(x, lanes);
-    return makeKernel(
-        [tiling, grid = gridFor(tiling.blocks(), traitsOf(context)), x = x.as<T>(), y = y.as<T>(),
-         kernel = LoadedKernel(averageKernel<T, decltype(lanes)::value>)](Stream& stream) {
-          launch(kernel, grid, blockOf(tiling), 0, stream, tiling, x, y);
-        });
-  });
-}
-
-std::unique_ptr<Kernel> globalAveragePoolBackward(const Instruction& instruction,
-                                                  PrepareContext& context) {
-  const Operand& dy = instruction.input("dy");
-  const Operand& dx = instruction.output("dx");
-  expectAverage(instruction, dx, dy);
-  return withLanes(dx.type, dx.shape[3], {dy.data, dx.data}, nullptr, [&](auto tag, auto lanes) {
-    using T = decltype(tag);
-    const ColumnTiling tiling = averageTiling(dx, lanes);
-    return makeKernel(
-        [tiling, grid = gridFor(tiling.blocks(), traitsOf(context)), dy = dy.as<T>(),
-         dx = dx.as<T>(), kernel = LoadedKernel(averageBackwardKernel<T, decltype(lanes)::value>)](
-            Stream& stream) { launch(kernel, grid, blockOf(tiling), 0, stream, tiling, dy, dx); });
   });
 }
 
@@ -332,10 +217,12 @@ std::unique_ptr<Kernel> globalAveragePoolBackward(const Instruction& instruction
 
 const KernelTable& poolKernels() {
   static const KernelTable table{
-      {"global-average-pool", globalAveragePool},
-      {"global-average-pool-backward", globalAveragePoolBackward},
-      {"max-pool", maxPool},
-      {"max-pool-backward", maxPoolBackward},
+      {"average-pool", {"x:T[N,H,W,C] -> y:T[N,P,Q,C]", averagePool}},
+      {"average-pool-backward", {"dy:T[N,P,Q,C] -> dx:T[N,H,W,C]", averagePoolBackward}},
+      {"global-average-pool", {"x:T[N,H,W,C] -> y:T[N,C]", globalAveragePool}},
+      {"global-average-pool-backward", {"dy:T[N,C] -> dx:T[N,H,W,C]", globalAveragePoolBackward}},
+      {"max-pool", {"x:T[N,H,W,C] -> y:T[N,P,Q,C] index?:u8[N,P,Q,C]", maxPool}},
+      {"max-pool-backward", {"dy:T[N,P,Q,C] index:u8[N,P,Q,C] -> dx:T[N,H,W,C]", maxPoolBackward}},
   };
   return table;
 }

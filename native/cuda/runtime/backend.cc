@@ -264,8 +264,8 @@ const KernelTable& cudaKernels() {
     KernelTable all;
     for (const KernelTable* table :
          {&convKernels(), &batchNormKernels(), &batchNormBackwardKernels(), &poolKernels(),
-          &elementwiseKernels(), &linearKernels(), &lossKernels(), &normsKernels(), &sgdKernels(), &larsKernels(),
-          &collectiveKernels()}) {
+          &channelKernels(), &elementwiseKernels(), &linearKernels(), &lossKernels(),
+          &normsKernels(), &sgdKernels(), &larsKernels(), &collectiveKernels()}) {
       all.insert(table->begin(), table->end());
     }
     return all;

@@ -6,10 +6,11 @@
 
 namespace onehour::cuda {
 
-// Calls `write(group, column, sum)` once for every column of every group. `blockDim` is
-// (tiling.width, tiling.slices).
-template <int lanes, typename T, typename Write>
-__device__ __forceinline__ void sumColumns(const ColumnTiling& tiling, const T* x, Write write) {
+// Calls `write(group, column, sum)` once for every column of every group, with the sum of what
+// `add(element, sums)` adds for the elements from there on. `blockDim` is (tiling.width,
+// tiling.slices).
+template <int lanes, typename Add, typename Write>
+__device__ __forceinline__ void sumColumnsOf(const ColumnTiling& tiling, Add add, Write write) {
   __shared__ float parts[ColumnTiling::threads * lanes];
   const int thread = static_cast<int>(threadIdx.x);
   const int slice = static_cast<int>(threadIdx.y);
@@ -19,12 +20,10 @@ __device__ __forceinline__ void sumColumns(const ColumnTiling& tiling, const T* 
     const int64_t column = tiling.columnOf(block, thread);
     float sums[lanes] = {};
     if (column < tiling.columns) {
-      const T* from = x + tiling.elementOf(group, 0, column);
+      const int64_t from = tiling.elementOf(group, 0, column);
 #pragma unroll 4
       for (int64_t row = slice; row < tiling.rows; row += tiling.slices) {
-        const auto pack = Lanes<T, lanes>::readOnce(from + row * tiling.columns);
-#pragma unroll
-        for (int lane = 0; lane < lanes; ++lane) sums[lane] += load(pack.values[lane]);
+        add(from + row * tiling.columns, sums);
       }
     }
 #pragma unroll
@@ -41,6 +40,19 @@ __device__ __forceinline__ void sumColumns(const ColumnTiling& tiling, const T* 
     }
     __syncthreads();
   }
+}
+
+// The sums of the elements of `x`.
+template <int lanes, typename T, typename Write>
+__device__ __forceinline__ void sumColumns(const ColumnTiling& tiling, const T* x, Write write) {
+  sumColumnsOf<lanes>(
+      tiling,
+      [&](int64_t at, float(&sums)[lanes]) {
+        const auto pack = Lanes<T, lanes>::readOnce(x + at);
+#pragma unroll
+        for (int lane = 0; lane < lanes; ++lane) sums[lane] += load(pack.values[lane]);
+      },
+      write);
 }
 
 inline dim3 blockOf(const ColumnTiling& tiling) {

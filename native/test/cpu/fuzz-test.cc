@@ -1,5 +1,5 @@
-// Lines of real programs, mutated: whatever the parser and a kernel's factory accept must run
-// inside its operands and its workspace, and whatever they refuse must be an Error.
+// Lines made from the signatures of all ops, mutated: whatever the parser and a kernel's factory
+// accept must run inside its operands and its workspace, and whatever they refuse must be an Error.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -28,60 +28,6 @@ constexpr const char* kHeader =
     "arena grad 99999999\narena state 99999999\narena input 99999999\narena output 99999999\n"
     "arena temp 99999999\n";
 
-const std::vector<std::string> kLines{
-    "conv2d stride=1,1 padding=1,1 | x=temp+0:f32[2,8,8,3] w=param+0:f32[16,3,3,3] -> "
-    "y=temp+8192:f32[2,8,8,16]",
-    "conv2d stride=2,2 padding=0,0 | x=temp+0:bf16[2,8,8,16] w=weight+0:bf16[32,1,1,16] -> "
-    "y=temp+8192:bf16[2,4,4,32]",
-    "conv2d-backward-data stride=1,1 padding=1,1 | dy=temp+0:f32[2,2,2,16] "
-    "w=param+0:f32[16,3,3,8] -> dx=temp+8192:f32[2,2,2,8]",
-    "conv2d-backward-weight stride=2,2 padding=3,3 | x=temp+0:f32[1,16,16,3] "
-    "dy=temp+8192:f32[1,8,8,16] -> dw=grad+0:f32[16,7,7,3]",
-    "batch-norm-statistics | x=temp+0:f32[2,4,4,16] -> statistics=temp+4096:f32[1,33]",
-    "batch-norm-finalize epsilon=0.00001 decay=0.9 gain=0.1 | statistics=temp+0:f32[2,33] "
-    "running-mean=state+0:f32[16] running-variance=state+64:f32[16] -> mean=temp+512:f32[16] "
-    "inverse-std=temp+576:f32[16] running-mean=state+0:f32[16] running-variance=state+64:f32[16]",
-    "batch-norm-apply relu=1 | x=temp+0:bf16[2,4,4,16] mean=temp+2048:f32[16] "
-    "inverse-std=temp+2112:f32[16] gamma=param+0:f32[16] beta=param+64:f32[16] "
-    "residual=temp+4096:bf16[2,4,4,16] -> y=temp+8192:bf16[2,4,4,16]",
-    "batch-norm-reduce relu=1 | dy=temp+0:f32[2,4,4,16] dy2=temp+4096:f32[2,4,4,16] "
-    "x=temp+8192:f32[2,4,4,16] mean=temp+12288:f32[16] inverse-std=temp+12352:f32[16] "
-    "gamma=param+0:f32[16] beta=param+64:f32[16] -> sums=temp+12416:f32[32] dgamma=grad+0:f32[16] "
-    "dbeta=grad+64:f32[16] dz=temp+0:f32[2,4,4,16]",
-    "batch-norm-backward relu=0 count=32 | dz=temp+0:f32[2,4,4,16] x=temp+4096:f32[2,4,4,16] "
-    "mean=temp+8192:f32[16] inverse-std=temp+8256:f32[16] gamma=param+0:f32[16] "
-    "sums=temp+8320:f32[32] -> dx=temp+0:f32[2,4,4,16]",
-    "batch-norm-inference relu=1 epsilon=0.00001 | x=temp+0:f32[2,4,4,16] "
-    "running-mean=state+0:f32[16] running-variance=state+64:f32[16] gamma=param+0:f32[16] "
-    "beta=param+64:f32[16] -> y=temp+0:f32[2,4,4,16]",
-    "max-pool window=3,3 stride=2,2 padding=1,1 | x=temp+0:f32[1,8,8,16] -> "
-    "y=temp+4096:f32[1,4,4,16] index=temp+8192:u8[1,4,4,16]",
-    "max-pool-backward window=3,3 stride=2,2 padding=1,1 | dy=temp+0:f32[1,4,4,16] "
-    "index=temp+4096:u8[1,4,4,16] -> dx=temp+8192:f32[1,8,8,16]",
-    "global-average-pool | x=temp+0:f32[2,2,2,16] -> y=temp+1024:f32[2,16]",
-    "global-average-pool-backward | dy=temp+0:bf16[2,16] -> dx=temp+1024:bf16[2,2,2,16]",
-    "normalize-input mean=0.5,0.5,0.5 std=0.2,0.2,0.2 | x=input+0:u8[2,8,8,3] "
-    "flip=input+384:u8[2] -> y=temp+0:f32[2,8,8,4]",
-    "add relu=1 | a=temp+0:f32[2,4,4,16] b=temp+4096:f32[2,4,4,16] -> y=temp+0:f32[2,4,4,16]",
-    "relu | x=temp+0:bf16[2,4,4,16] -> y=temp+4096:bf16[2,4,4,16]",
-    "relu-backward | dy=temp+0:f32[2,4,4,16] y=temp+4096:f32[2,4,4,16] -> "
-    "dx=temp+8192:f32[2,4,4,16]",
-    "copy | x=param+0:f32[100] -> y=weight+0:bf16[100]",
-    "scale factor=0.5 | x=grad+0:f32[100] -> y=grad+0:f32[100]",
-    "linear | x=temp+0:f32[2,64] w=param+0:f32[10,64] b=param+2560:f32[10] -> "
-    "y=temp+1024:f32[2,10]",
-    "linear-backward-data | dy=temp+0:bf16[2,10] w=weight+0:bf16[10,64] -> "
-    "dx=temp+1024:bf16[2,64]",
-    "linear-backward-weight | x=temp+0:f32[2,64] dy=temp+1024:f32[2,10] -> dw=grad+0:f32[10,64] "
-    "db=grad+2560:f32[10]",
-    "softmax-cross-entropy smoothing=0 scale=1 | logits=temp+0:f32[2,10] labels=input+0:i32[2] -> "
-    "metrics=output+0:f32[4] probabilities=temp+128:f32[2,10]",
-    "softmax-cross-entropy-backward smoothing=0.1 scale=0.5 | probabilities=temp+0:f32[2,10] "
-    "labels=input+0:i32[2] -> dlogits=temp+128:f32[2,10]",
-    "sgd form=velocity nesterov=1 momentum=0.9 segments=64:0.0001,32:0 zero=0 | w=param+0:f32[96] "
-    "g=grad+0:f32[96] v=state+0:f32[96] schedule=input+0:f32[2] -> w=param+0:f32[96] "
-    "v=state+0:f32[96] copy=weight+0:bf16[96] finite=output+0:f32[1]",
-};
 const std::vector<std::string> kNumbers{"0",  "1",  "2",  "3",   "4",       "5",
                                         "7",  "8",  "16", "17",  "32",      "33",
                                         "64", "-1", "99", "0.5", "1048576", "9223372036854775807"};
@@ -111,8 +57,103 @@ std::string join(const std::vector<std::string>& parts, char separator) {
   return text;
 }
 
+// How a window of `size` slides over 8 pixels.
+struct Window {
+  int64_t size, stride, padding;
+  int64_t outputs() const { return (8 + 2 * padding - size) / stride + 1; }
+};
+
+std::string repeated(const std::string& value, int64_t times) {
+  return join(std::vector<std::string>(static_cast<size_t>(times), value), ',');
+}
+
+// A line of an op that its kernel takes, made from its signature; it has every attribute that any
+// op reads. `whole` has the optional operands too.
+std::string lineOf(std::string_view op, std::string_view signature, const Window& window,
+                   const std::string& type, bool whole) {
+  const std::map<char, int64_t> sizes{{'N', 2},
+                                      {'H', 8},
+                                      {'W', 8},
+                                      {'C', 16},
+                                      {'D', 16},
+                                      {'E', 32},          // C + D
+                                      {'F', 8 * 8 * 16},  // H·W·C
+                                      {'K', 16},
+                                      {'R', window.size},
+                                      {'S', window.size},
+                                      {'P', window.outputs()},
+                                      {'Q', window.outputs()},
+                                      {'L', 96},
+                                      {'G', 2}};
+  const auto extent = [&](const std::string& text) {
+    const size_t letter = text.find_first_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    if (letter == std::string::npos) return text;
+    const int64_t factor = letter == 0 ? 1 : std::stoll(text);
+    const int64_t add = letter + 1 == text.size() ? 0 : std::stoll(text.substr(letter + 2));
+    return std::to_string(factor * sizes.at(text[letter]) + add);
+  };
+  const auto pair = [](int64_t value) { return repeated(std::to_string(value), 2); };
+  // S tensors that make up L elements.
+  const int64_t tensors = sizes.at('S');
+  const std::string first = std::to_string(sizes.at('L') - tensors + 1);
+  const auto rest = [&](const char* text) {
+    std::string others;
+    for (int64_t i = 1; i < tensors; ++i) others.append(",").append(text);
+    return others;
+  };
+  std::string line(op);
+  line += " stride=" + pair(window.stride) + " padding=" + pair(window.padding) +
+          " window=" + pair(window.size) + " relu=" + (whole ? "1" : "0") +
+          " epsilon=0.00001 decay=0.9 gain=0.1 count=256 factor=0.5 smoothing=0.1 scale=0.5" +
+          " communicator=gradients form=velocity nesterov=1 momentum=0.9 zero=0 offset=0 limit=1 "
+          "coefficient=0.001" +
+          " segments=" + first + ":0.0001" + rest("1:0") + " lengths=" + first + rest("1") +
+          " decays=" + repeated("0.1", tensors) + " adapts=" + repeated("1", tensors) +
+          " mean=" + repeated("0.5", sizes.at('C')) + " std=" + repeated("0.2", sizes.at('C')) +
+          " |";
+  std::map<std::string, size_t> places;
+  for (const std::string& word : split(std::string(signature), ' ')) {
+    if (word == "->") {
+      line += " ->";
+      continue;
+    }
+    const size_t colon = word.find(':');
+    const size_t open = word.find('[');
+    const bool optional = word[colon - 1] == '?';
+    if (optional && !whole) continue;
+    const std::string name = word.substr(0, optional ? colon - 1 : colon);
+    const size_t place = places.try_emplace(name, places.size() * 65536).first->second;
+    std::string letters = word.substr(colon + 1, open - colon - 1);
+    if (letters == "T" || letters == "U") letters = type;
+    if (letters == "V") letters = "bf16";
+    std::string shape = word.substr(open + 1, word.size() - open - 2);
+    if (shape == "...") shape = "N,4,4,C";
+    auto extents = split(shape, ',');
+    for (std::string& text : extents) text = extent(text);
+    line += " " + name + "=temp+" + std::to_string(place) + ":" + letters + "[" +
+            join(extents, ',') + "]";
+  }
+  return line;
+}
+
+std::vector<std::string> linesOf(const KernelTable& kernels) {
+  std::map<std::string_view, std::string_view> signatures;  // in an order that repeats
+  for (const auto& [op, entry] : kernels) signatures.emplace(op, entry.signature);
+  std::vector<std::string> lines;
+  for (const auto& [op, signature] : signatures) {
+    for (const Window& window : {Window{3, 1, 1}, Window{1, 2, 0}, Window{7, 2, 3}}) {
+      for (const char* type : {"f32", "bf16"}) {
+        for (const bool whole : {true, false}) {
+          lines.push_back(lineOf(op, signature, window, type, whole));
+        }
+      }
+    }
+  }
+  return lines;
+}
+
 // An operand, an attribute or the op with something else in one place.
-std::string mutated(const std::string& token) {
+std::string mutated(const std::string& token, const std::vector<std::string>& lines) {
   const size_t colon = token.find(':');
   const size_t open = token.find('[');
   const size_t equals = token.find('=');
@@ -133,7 +174,7 @@ std::string mutated(const std::string& token) {
     return token.substr(0, equals + 1) + join(values, ',');
   }
   if (token == "|" || token == "->") return token;
-  return split(any(kLines), ' ')[0];
+  return split(any(lines), ' ')[0];
 }
 
 // One size everywhere in the line replaced by another: often a valid line again.
@@ -224,7 +265,7 @@ bool attempt(Device& device, const std::string& line) {
                            throw Error("ERR_COLLECTIVE", "onehour", "no communicator");
                          }};
   std::unique_ptr<Kernel> kernel;
-  device.run([&] { kernel = factory->second(instruction, context); });
+  device.run([&] { kernel = factory->second.prepare(instruction, context); });
   if (kernel->workspaceBytes() > 64 * kLargest) return false;
   const Guarded workspace(kernel->workspaceBytes());
   device.stream->bindWorkspace(workspace.data());
@@ -245,7 +286,7 @@ int fuzz() {
       if (attempt(device, line)) ++ran;
     } catch (const Error& error) {
       ++refused;
-      if (!whole) return;
+      if (!whole || error.code == "ERR_COLLECTIVE") return;  // there is nobody to talk with
       std::fprintf(stderr, "refused: %s\n  %s\n", line.c_str(), error.what());
       ++failures;
     } catch (const std::exception& error) {
@@ -253,10 +294,11 @@ int fuzz() {
       ++failures;
     }
   };
-  for (const std::string& line : kLines) check(line, true);
+  const std::vector<std::string> lines = linesOf(device.backend->kernels());
+  for (const std::string& line : lines) check(line, true);
   for (int round = 0; round < kRounds; ++round) {
     generator.seed(static_cast<uint64_t>(round));
-    std::string line = any(kLines);
+    std::string line = any(lines);
     if (below(2) == 0) line = resized(line);
     for (size_t changes = below(3); changes > 0; --changes) {
       auto tokens = split(line, ' ');
@@ -264,7 +306,7 @@ int fuzz() {
       if (below(12) == 0 && tokens.size() > 1) {
         tokens.erase(tokens.begin() + static_cast<std::ptrdiff_t>(place));
       } else {
-        tokens[place] = mutated(tokens[place]);
+        tokens[place] = mutated(tokens[place], lines);
       }
       line = join(tokens, ' ');
     }

@@ -1,6 +1,7 @@
 // What stands in for cuDNN, cuBLASLt and NCCL where there is no GPU: the CPU backend's kernels and
 // communicators, since the emulated device's memory is the host's.
 #include <memory>
+#include <stdexcept>
 #include <utility>
 
 #include "../../cpu/ops/kernels.h"
@@ -33,11 +34,12 @@ template <const KernelTable& (*table)()>
 const KernelTable& standIns() {
   static const KernelTable result = [] {
     KernelTable kernels;
-    for (const auto& [name, factory] : table()) {
-      kernels.emplace(name, [](const Instruction& instruction, PrepareContext& context) {
+    for (const auto& [name, entry] : table()) {
+      const auto factory = [](const Instruction& instruction, PrepareContext& context) {
         return std::unique_ptr<Kernel>(
-            std::make_unique<StandIn>(table().at(instruction.op)(instruction, context)));
-      });
+            std::make_unique<StandIn>(table().at(instruction.op).factory(instruction, context)));
+      };
+      kernels.emplace(name, KernelEntry{entry.signature, factory});
     }
     return kernels;
   }();
@@ -53,7 +55,7 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
     auto unused = context.backend.allocate(output.bytes(), MemoryKind::device);
     output.data = unused.get();
     const bool accumulate = instruction.integer("accumulate", 0) != 0;
-    auto kernel = cpu::linearKernels().at(instruction.op)(product, context);
+    auto kernel = cpu::linearKernels().at(instruction.op).factory(product, context);
     const size_t bytes = kernel->workspaceBytes();
     return makeKernel(
         [unused, weight = std::make_unique<StandIn>(std::move(kernel)),
@@ -64,7 +66,7 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
         },
         bytes);
   }
-  return cpu::linearKernels().at(instruction.op)(product, context);  // refuses
+  throw std::logic_error("db is an operand of every " + instruction.op);
 }
 
 }  // namespace
@@ -73,7 +75,7 @@ const KernelTable& convKernels() { return standIns<cpu::convKernels>(); }
 const KernelTable& linearKernels() {
   static const KernelTable table = [] {
     KernelTable kernels = standIns<cpu::linearKernels>();
-    kernels.insert_or_assign("linear-backward-weight", linearBackwardWeight);
+    kernels.at("linear-backward-weight").factory = linearBackwardWeight;
     return kernels;
   }();
   return table;

@@ -86,7 +86,6 @@ class FakeCommunicator final : public Communicator {
 std::unique_ptr<Kernel> affine(const Instruction& instruction, PrepareContext&) {
   const Operand& x = instruction.input("x");
   const Operand& y = instruction.output("y");
-  if (x.shape != y.shape) throw Error("ERR_SHAPE", "fake", "[affine] expected y of x's shape");
   const auto a = static_cast<float>(instruction.number("a", 1));
   const auto b = static_cast<float>(instruction.number("b", 0));
   const float* from = x.as<float>();
@@ -169,10 +168,14 @@ class FakeBackend final : public Backend {
 
   const KernelTable& kernels() const override {
     static const auto* table =
-        new KernelTable{{"affine", affine},   {"sum", sum},
-                        {"sleep", sleepFor},  {"fail", failAlways},
-                        {"scratch", scratch}, {"foreign", throwForeign},
-                        {"barrier", barrier}, {"check-positive", checkPositive}};
+        new KernelTable{{"affine", {"x:f32[...] -> x?:f32[...] y:f32[...]", affine}},
+                        {"sum", {"a:f32[...] b:f32[...] -> y:f32[...]", sum}},
+                        {"sleep", {"->", sleepFor}},
+                        {"fail", {"->", failAlways}},
+                        {"scratch", {"->", scratch}},
+                        {"foreign", {"->", throwForeign}},
+                        {"barrier", {"->", barrier}},
+                        {"check-positive", {"x:f32[L] ->", checkPositive}}};
     return *table;
   }
 

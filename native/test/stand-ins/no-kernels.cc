@@ -14,6 +14,7 @@ const KernelTable& noKernels() {
 const KernelTable& convKernels() { return noKernels(); }
 const KernelTable& batchNormKernels() { return noKernels(); }
 const KernelTable& batchNormBackwardKernels() { return noKernels(); }
+const KernelTable& channelKernels() { return noKernels(); }
 const KernelTable& poolKernels() { return noKernels(); }
 const KernelTable& linearKernels() { return noKernels(); }
 const KernelTable& lossKernels() { return noKernels(); }

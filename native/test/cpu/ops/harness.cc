@@ -66,7 +66,7 @@ std::unique_ptr<Kernel> prepare(const std::string& op, const Attributes& attribu
   if (factory == device->backend->kernels().end()) {
     throw Error("ERR_KERNEL", "test", "no kernel for " + op);
   }
-  return factory->second(instruction, context);
+  return factory->second.prepare(instruction, context);
 }
 
 void run(Kernel& kernel, const std::vector<Tensor>& inputs, const std::vector<Tensor>& outputs) {

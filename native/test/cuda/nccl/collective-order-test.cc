@@ -33,7 +33,7 @@ std::unique_ptr<Kernel> stall(const Instruction& instruction, PrepareContext& co
 }  // namespace
 
 const KernelTable& elementwiseKernels() {
-  static const KernelTable table{{"stall", stall}};
+  static const KernelTable table{{"stall", {"->", stall}}};
   return table;
 }
 

@@ -27,11 +27,11 @@ std::shared_future<void> release;
 }  // namespace
 
 const KernelTable& elementwiseKernels() {
-  static const KernelTable table{{"hold", [](const Instruction&, PrepareContext&) {
-                                    return makeKernel([](Stream& stream) {
-                                      stub::post(handleOf(stream), [] { release.wait(); });
-                                    });
-                                  }}};
+  static const KernelTable table{
+      {"hold", {"x:f32[L] -> y:f32[L]", [](const Instruction&, PrepareContext&) {
+                  return makeKernel(
+                      [](Stream& stream) { stub::post(handleOf(stream), [] { release.wait(); }); });
+                }}}};
   return table;
 }
 const KernelTable& collectiveKernels() {
