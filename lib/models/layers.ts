@@ -1,6 +1,6 @@
 // Layers that declare their own parameters, so that a network reads like its paper.
 import type { Value } from "../graph/graph.js";
-import { batchNorm, conv2d, linear } from "../ops/index.js";
+import { addBias, batchNorm, cast, conv2d, flatten, linear } from "../ops/index.js";
 import type { ModelBuilder, Network, ParameterRole } from "./model.js";
 
 export interface ConvolutionOptions {
@@ -10,6 +10,10 @@ export interface ConvolutionOptions {
   window: number;
   /** 1. */
   stride?: number;
+  /** Groups of channels and filters, each convolved by itself; 1. */
+  groups?: number;
+  /** Whether a number of its own is added to each channel; false. */
+  bias?: boolean;
 }
 
 export interface NormOptions {
@@ -52,12 +56,12 @@ export class Layers {
   }
 
   /**
-   * [N, H, W, C] → [N, ⌈H/stride⌉, ⌈W/stride⌉, filters], without bias; He-normal by fan-out. Filters on the
+   * [N, H, W, C] → [N, ⌈H/stride⌉, ⌈W/stride⌉, filters]; He-normal by fan-out, biases from 0. Filters on the
    * network's input cover its padded channels.
    */
   convolution(name: string, x: Value, options: ConvolutionOptions): Value {
-    const { filters, window, stride = 1 } = options;
-    const stored = x.shape[3] ?? 0;
+    const { filters, window, stride = 1, groups = 1, bias = false } = options;
+    const stored = (x.shape[3] ?? 0) / groups;
     const channels = x === this.input.x ? this.input.channels : stored;
     const std = Math.sqrt(2 / (filters * window * window));
     const w = this.parameter(
@@ -67,7 +71,11 @@ export class Layers {
       { std },
       [filters, window, window, stored],
     );
-    return x.graph.within(name, () => conv2d(x, w, { stride, padding: (window - 1) >> 1 }));
+    const b = bias ? this.parameter(`${name}.bias`, "bias", [filters], 0) : undefined;
+    return x.graph.within(name, () => {
+      const y = conv2d(x, w, { stride, padding: (window - 1) >> 1, groups });
+      return b ? addBias(y, b) : y;
+    });
   }
 
   /** Batch norm over N, H and W, then the residual's addition and ReLU where asked for; the shape stays. */
@@ -109,7 +117,20 @@ export class Layers {
       std: 0.01,
     });
     const b = this.parameter(`${name}.bias`, "bias", [features], 0);
-    return x.graph.within(name, () => linear(x, w, b));
+    return x.graph.within(name, () => linear(x.dtype === w.dtype ? x : cast(x, w.dtype), w, b));
+  }
+
+  /**
+   * [N, H, W, C] → [N, features]: a linear layer on all numbers of an image, whose weights are in
+   * PyTorch's order, by channel first; w from N(0, 0.01²), b = 0.
+   */
+  linearOfImage(name: string, x: Value, features: number): Value {
+    const [, H = 0, W = 0, C = 0] = x.shape;
+    const shape = [features, C * H * W];
+    const stored = [features, H, W, C];
+    const w = this.parameter(`${name}.weight`, "linear", shape, { std: 0.01 }, stored);
+    const b = this.parameter(`${name}.bias`, "bias", [features], 0);
+    return x.graph.within(name, () => flatten(addBias(conv2d(x, w), b)));
   }
 }
 

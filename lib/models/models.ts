@@ -6,8 +6,9 @@ import { shown } from "../text/words.js";
 import { checked } from "./check.js";
 import type { Model, ModelBuilder } from "./model.js";
 import { resnets } from "./resnet.js";
+import { vggs } from "./vgg.js";
 
-const builtIn: Readonly<Record<string, ModelBuilder>> = { ...resnets };
+const builtIn: Readonly<Record<string, ModelBuilder>> = { ...resnets, ...vggs };
 const table: Record<string, ModelBuilder> = { ...builtIn };
 
 /** Builders by name; `addModel` adds a script's own. */

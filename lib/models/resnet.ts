@@ -8,21 +8,33 @@ import type { ModelBuilder } from "./model.js";
 interface Architecture {
   stem: "imagenet" | "small";
   block: "basic" | "bottleneck";
-  /** Blocks of each stage and filters of its 3×3 convolutions. */
-  stages: readonly { blocks: number; filters: number }[];
+  /** Blocks of each stage, a quarter of their channels out, and filters of their 3×3 convolutions. */
+  stages: readonly { blocks: number; filters: number; width: number }[];
+  /** Of the 3×3 convolutions. */
+  groups: number;
 }
 
-const imagenet = (block: Architecture["block"], blocks: readonly number[]): Architecture => ({
+/** `widthPerGroup` filters a group in the first stage, as torchvision counts them. */
+const imagenet = (
+  block: Architecture["block"],
+  blocks: readonly number[],
+  { groups = 1, widthPerGroup = 64 } = {},
+): Architecture => ({
   stem: "imagenet",
   block,
-  stages: blocks.map((count, i) => ({ blocks: count, filters: 64 << i })),
+  stages: blocks.map((count, i) => {
+    const filters = 64 << i;
+    return { blocks: count, filters, width: (filters * widthPerGroup * groups) / 64 };
+  }),
+  groups,
 });
 
 /** Depth 6b + 2: a 3×3 stem and three stages of b basic blocks. */
 const small = (b: number): Architecture => ({
   stem: "small",
   block: "basic",
-  stages: [16, 32, 64].map((filters) => ({ blocks: b, filters })),
+  stages: [16, 32, 64].map((filters) => ({ blocks: b, filters, width: filters })),
+  groups: 1,
 });
 
 const architectures: Readonly<Record<string, Architecture>> = {
@@ -35,15 +47,17 @@ const architectures: Readonly<Record<string, Architecture>> = {
   resnet50: imagenet("bottleneck", [3, 4, 6, 3]),
   resnet101: imagenet("bottleneck", [3, 4, 23, 3]),
   resnet152: imagenet("bottleneck", [3, 8, 36, 3]),
+  resnext50_32x4d: imagenet("bottleneck", [3, 4, 6, 3], { groups: 32, widthPerGroup: 4 }),
+  wide_resnet50_2: imagenet("bottleneck", [3, 4, 6, 3], { widthPerGroup: 128 }),
 };
 
 /** The last batch norm of each block starts with γ = 0, so that the block starts as identity. */
 function block(
   layers: Layers,
-  kind: Architecture["block"],
+  { block: kind, groups }: Architecture,
   name: string,
   x: Value,
-  { filters, stride }: { filters: number; stride: number },
+  { filters, width, stride }: { filters: number; width: number; stride: number },
 ): Value {
   const out = kind === "bottleneck" ? 4 * filters : filters;
   // The shortcut comes first, so that its gradient comes last and its input's gradient, larger
@@ -56,8 +70,8 @@ function block(
   const convolutions =
     kind === "bottleneck"
       ? [
-          { filters, window: 1 },
-          { filters, window: 3, stride },
+          { filters: width, window: 1 },
+          { filters: width, window: 3, stride, groups },
           { filters: out, window: 1 },
         ]
       : [
@@ -74,7 +88,8 @@ function block(
   return y;
 }
 
-function builder({ stem, block: kind, stages }: Architecture): ModelBuilder {
+function builder(architecture: Architecture): ModelBuilder {
+  const { stem, stages } = architecture;
   const build = network((layers, input, { classes }) => {
     const filters = stages[0]?.filters ?? 0;
     let x = layers.convolution(
@@ -86,10 +101,10 @@ function builder({ stem, block: kind, stages }: Architecture): ModelBuilder {
     const g = x.graph;
     if (stem === "imagenet")
       x = g.within("maxpool", () => maxPool(x, { window: 3, stride: 2, padding: 1 }));
-    stages.forEach(({ blocks, filters }, stage) => {
+    stages.forEach(({ blocks, filters, width }, stage) => {
       for (let i = 0; i < blocks; i++) {
         const stride = stage > 0 && i === 0 ? 2 : 1;
-        x = block(layers, kind, `layer${stage + 1}.${i}`, x, { filters, stride });
+        x = block(layers, architecture, `layer${stage + 1}.${i}`, x, { filters, width, stride });
       }
     });
     return layers.linear(
@@ -102,8 +117,8 @@ function builder({ stem, block: kind, stages }: Architecture): ModelBuilder {
 }
 
 /**
- * Builders by name: resnet18, 34, 50, 101, 152 for ImageNet-sized images, resnet8, 20, 32, 56 for
- * small ones.
+ * Builders by name: resnet18, 34, 50, 101, 152, resnext50_32x4d and wide_resnet50_2 for ImageNet-sized
+ * images, resnet8, 20, 32, 56 for small ones.
  */
 export const resnets: Readonly<Record<string, ModelBuilder>> = Object.fromEntries(
   Object.entries(architectures).map(([name, architecture]) => [name, builder(architecture)]),

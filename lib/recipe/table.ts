@@ -71,7 +71,7 @@ export const table = {
   model: field(text.optional(), {
     group: "Data and network",
     flag: "--model <name|file>",
-    help: "the network: resnet8/20/32/56 (small images), resnet18/34/50/101/152, or a module, ./net.ts",
+    help: "the network: resnet8/20/32/56 (small images), resnet18/34/50/101/152, resnext50_32x4d, wide_resnet50_2, vgg11/13/16/19_bn, or a module, ./net.ts",
     isModule: true,
     otherwise: "resnet8 or resnet50, by the images' size",
     alias: "arch architecture network net backbone model-name",

@@ -3,10 +3,14 @@
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 
-/** Elements of a filter's window and channels: as they are, and as they are stored. */
+/**
+ * Elements of a filter's window and channels: as they are, and as they are stored. A matrix may be stored
+ * as filters of a whole image, whose channels come last.
+ */
 function sizesOf({ shape, stored }: TensorLayout) {
-  const [outputs = 1, channels = 1, rows = 1, columns = 1] = shape;
   const padded = stored.length > 1 ? stored.at(-1)! : 1;
+  const [outputs = 1, channels = 1, rows = 1, columns = 1] =
+    shape.length === 2 && stored.length === 4 ? [shape[0], padded, stored[1], stored[2]] : shape;
   return { outputs, channels, window: rows * columns, padded };
 }
 

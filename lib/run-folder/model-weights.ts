@@ -18,7 +18,9 @@ interface OtherHead {
 
 /** The head, where a file's differs from the model's in the number of classes and in nothing else. */
 export function otherHead(shapes: Shapes, layouts: readonly TensorLayout[]): OtherHead | undefined {
-  const tensors = layouts.filter(({ role }) => role === "linear" || role === "bias");
+  // Layouts are in the order in which backward produces gradients, so the last layer comes first.
+  const layer = layouts.find(({ role }) => role === "linear")?.name.replace(/weight$/, "");
+  const tensors = layouts.filter(({ name }) => layer !== undefined && name.startsWith(layer));
   const given = new Set(tensors.map(({ name }) => shapes.get(name)?.[0]));
   const alike = tensors.every(
     ({ name, shape }) => String(shapes.get(name)?.slice(1)) === String(shape.slice(1)),

@@ -98,13 +98,27 @@ export interface EvaluateOptions {
   warn?: (text: string) => void;
 }
 
+/** Undefined for a model that cannot take the data set's images. */
+function layoutsFor(
+  model: string,
+  layouts: (model: string) => readonly TensorLayout[],
+): readonly TensorLayout[] | undefined {
+  try {
+    return layouts(model);
+  } catch (error) {
+    if (error instanceof OnehourError && error.code === "ERR_ONEHOUR_SHAPE") return undefined;
+    throw error;
+  }
+}
+
 /** The model with which the file shares most tensors, by name and shape, of all it has or needs. */
 function nearestModel(
   { shapes }: { shapes: ReadonlyMap<string, readonly number[]> },
   layouts: (model: string) => readonly TensorLayout[],
 ): string {
   const share = (model: string) => {
-    const wanted = layouts(model);
+    const wanted = layoutsFor(model, layouts);
+    if (wanted === undefined) return 0;
     const found = wanted.filter(({ name, shape }) => String(shapes.get(name)) === String(shape));
     return found.length / (wanted.length + shapes.size - found.length);
   };

@@ -107,6 +107,13 @@ export function errorScale({ name, role }: TensorLayout, normOf: (name: string) 
   return Math.hypot(normOf(name), normOf(name.replace(/bias$/, "weight")));
 }
 
+const imagenet = {
+  images: { height: 224, width: 224, channels: 3 },
+  classes: 1000,
+  mean: [0.485, 0.456, 0.406],
+  std: [0.229, 0.224, 0.225],
+};
+
 const networks = {
   resnet8: {
     images: { height: 28, width: 28, channels: 1 },
@@ -114,12 +121,10 @@ const networks = {
     mean: [0.286],
     std: [0.353],
   },
-  resnet50: {
-    images: { height: 224, width: 224, channels: 3 },
-    classes: 1000,
-    mean: [0.485, 0.456, 0.406],
-    std: [0.229, 0.224, 0.225],
-  },
+  resnet50: imagenet,
+  resnext50_32x4d: imagenet,
+  wide_resnet50_2: imagenet,
+  vgg11_bn: imagenet,
 };
 
 type NetworkName = keyof typeof networks;

@@ -36,7 +36,7 @@ function expectGradients(program: Program, { layout }: Lowered, workers: number)
         : [],
     );
     const expected = [
-      /backward-weight|batch-norm-reduce/,
+      /backward-weight|batch-norm-reduce|add-bias-backward/,
       ...(program.name === "last" && workers > 1 ? [/all-reduce/] : []),
       ...(instructions.some((i) => i.op === "sgd" && i.attributes.zero === "1") ? [/sgd/] : []),
     ];

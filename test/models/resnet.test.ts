@@ -19,6 +19,12 @@ describe("torchvision's", () => {
     { name: "resnet50", parameters: 25_557_032, tensors: 161 },
     { name: "resnet101", parameters: 44_549_160, tensors: 314 },
     { name: "resnet152", parameters: 60_192_808, tensors: 467 },
+    { name: "resnext50_32x4d", parameters: 25_028_904, tensors: 161 },
+    { name: "wide_resnet50_2", parameters: 68_883_240, tensors: 161 },
+    { name: "vgg11_bn", parameters: 132_868_840, tensors: 38 },
+    { name: "vgg13_bn", parameters: 133_053_736, tensors: 46 },
+    { name: "vgg16_bn", parameters: 138_365_992, tensors: 58 },
+    { name: "vgg19_bn", parameters: 143_678_248, tensors: 70 },
   ])("$name has $parameters parameters in $tensors tensors", ({ name, parameters, tensors }) => {
     const result = compiled(name);
     expect(count(result.parameters)).toBe(parameters);
@@ -161,6 +167,6 @@ describe("the builder", () => {
     const sizes = { channels: 1, classes: 10 };
     expect(() => resnet("resnet9", sizes)).toThrow(/"resnet9".*resnet8, /);
     expect(() => resnet("toString", sizes)).toThrow(/no model/);
-    expect(Object.keys(models)).toHaveLength(9);
+    expect(Object.keys(models)).toHaveLength(15);
   });
 });

@@ -31,7 +31,7 @@ function valuesOf(name: string, shape: readonly number[]): Float32Array {
   const fill = (f: (u: number) => number) => draw(name, elements(shape), f);
   if (name.endsWith("running_mean")) return fill((u) => 0.2 * (u - 0.5));
   if (name.endsWith("running_var")) return fill((u) => 0.5 + u);
-  if (name.startsWith("fc.") || shape.length === 4) {
+  if (/^(fc|classifier)\./.test(name) || shape.length === 4) {
     const bound = Math.sqrt(6 / (shape.length > 1 ? elements(shape.slice(1)) : 1000));
     return fill((u) => (2 * u - 1) * bound);
   }
@@ -78,6 +78,35 @@ it("the logits are those of torch.nn's modules", async () => {
     network.dispose();
   }
 });
+
+it.each(["resnext50_32x4d", "wide_resnet50_2", "vgg11_bn"] as const)(
+  "the logits of %s are those of torch.nn's modules",
+  async (name) => {
+    const fixture = new URL(`../fixtures/torchvision-${name}.safetensors`, import.meta.url)
+      .pathname;
+    const { metadata } = parseSafetensors(fixture, readFileSync(fixture));
+    const shapes = JSON.parse(metadata.shapes!) as Record<string, number[]>;
+    const network = await TestNetwork.load(device, name, 2);
+    try {
+      const { compiled, executor } = network;
+      const layouts = [...compiled.parameters, ...compiled.statistics];
+      const stored = Object.entries(shapes).filter(([key]) => !key.endsWith("tracked"));
+      expect(Object.fromEntries(layouts.map((layout) => [layout.name, layout.shape]))).toEqual(
+        Object.fromEntries(stored),
+      );
+      const weights = new Map(stored.map(([key, shape]) => [key, valuesOf(key, shape)]));
+      await writeWeights(executor, compiled, { weights });
+      await network.run("evaluate", 0);
+      const logits = await network.operand("evaluate", "softmax-cross-entropy", "logits");
+      const { data } = lookup(readFixture(`torchvision-${name}`))("logits");
+      expect(logits.length).toBe(2000);
+      const farthest = logits.reduce((most, x, i) => Math.max(most, Math.abs(x - data[i]!)), 0);
+      expect(farthest).toBeLessThan(1e-3);
+    } finally {
+      network.dispose();
+    }
+  },
+);
 
 it("evaluation finds the model by itself, and refuses another number of classes", async () => {
   const options = { device: "cpu", threads: 1 } as const;
