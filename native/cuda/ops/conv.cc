@@ -77,8 +77,9 @@ std::unique_ptr<Kernel> inTwoSteps(const Instruction& instruction, PrepareContex
   auto kernel = std::make_unique<TwoSteps>();
   kernel->second = instruction;
   kernel->second.op = "batch-norm-statistics";
-  kernel->second.inputs = {instruction.output("y")};
-  kernel->second.inputs[0].name = "x";
+  Operand x = instruction.output("y");
+  x.name = std::string("x");  // GCC 12 warns of an overlap where the text is assigned by itself
+  kernel->second.inputs = {std::move(x)};
   kernel->second.outputs = {instruction.output("statistics")};
   kernel->convolution = planned(instruction, problem);
   kernel->statistics = batchNormKernels().at(kernel->second.op).prepare(kernel->second, context);
