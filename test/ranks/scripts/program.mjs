@@ -14,7 +14,7 @@ arena grad 64
 arena temp 64
 arena state 64
 comm all-reduce communicator=gradients | x=grad+0:f32[4] -> x=grad+0:f32[4]
-statistics all-gather communicator=statistics | x=state+0:f32[2] -> y=temp+0:f32[2,2]
+statistics all-gather communicator=statistics | x=state+0:f32[1,2] -> y=temp+0:f32[2,2]
 comm broadcast communicator=gradients root=1 | x=grad+16:f32[2] -> x=grad+16:f32[2]
 `;
 const executor = await device.load([{ name: "collectives", text }], { communicators });
