@@ -8,6 +8,7 @@ import type { Recipe, RecipeInput } from "../recipe/fields.js";
 import { readCheckpoint } from "../run-folder/checkpoint.js";
 import { requireModelWeights } from "../run-folder/model-weights.js";
 import { momentumFactor, type Schedule, scheduleOf } from "../schedules/schedule.js";
+import { shown } from "../text/words.js";
 import { totalSteps } from "./describe.js";
 import { type Evaluation, evaluateSplit } from "./evaluate.js";
 import { initialWeights } from "./initialize.js";
@@ -42,6 +43,7 @@ export class Trainer implements Disposable {
   private readonly loader: Loader;
   private readonly schedule: Schedule;
   private lastLearningRate: number | undefined;
+  private stepping = false;
   /** Steps of the schedule, or those of the recipe's `steps`; a script may take more or fewer. */
   readonly steps: number;
   readonly stepsPerEpoch: number;
@@ -72,6 +74,11 @@ export class Trainer implements Disposable {
    */
   static async open(recipe: RecipeInput, options: { world?: World } = {}): Promise<Trainer> {
     const parts = await prepareLoop(recipe, options.world);
+    let loaded: LoadedRun | undefined;
+    const dispose = () => {
+      loaded?.executor.dispose();
+      parts[Symbol.dispose]();
+    };
     try {
       const run: RunOptions = {
         ...parts,
@@ -79,15 +86,12 @@ export class Trainer implements Disposable {
         resume: false,
         onEvent: () => {},
       };
-      const loaded = await loadRun(run);
-      const trainer = new Trainer(run, loaded, () => {
-        loaded.executor.dispose();
-        parts[Symbol.dispose]();
-      });
+      loaded = await loadRun(run);
+      const trainer = new Trainer(run, loaded, dispose);
       await trainer.begin();
       return trainer;
     } catch (error) {
-      parts[Symbol.dispose]();
+      dispose();
       throw error;
     }
   }
@@ -117,9 +121,31 @@ export class Trainer implements Disposable {
 
   /**
    * Takes the next step: the images that `train` would take, forward, backward, the sum over the workers, the
-   * update. Resolves once it is done. A loss that is not finite is the script's to notice.
+   * update. Resolves once it is done. A loss that is not finite is the script's to notice. Throws
+   * ERR_ONEHOUR_USAGE for a rate that is not a number of 0 or more, and while the step before is on its way.
    */
   async step({ lr = this.rate() }: StepOptions = {}): Promise<TakenStep> {
+    if (typeof lr !== "number" || !Number.isFinite(lr) || lr < 0) {
+      throw new OnehourError(
+        "ERR_ONEHOUR_USAGE",
+        `expected a learning rate of 0 or more, got ${shown(lr)}`,
+      );
+    }
+    if (this.stepping) {
+      throw new OnehourError(
+        "ERR_ONEHOUR_USAGE",
+        "a step begins when the one before has ended; await trainer.step()",
+      );
+    }
+    this.stepping = true;
+    try {
+      return await this.take(lr);
+    } finally {
+      this.stepping = false;
+    }
+  }
+
+  private async take(lr: number): Promise<TakenStep> {
     const { queue, sampler, recipe } = this;
     const { accumulate } = recipe;
     const step = this.done;

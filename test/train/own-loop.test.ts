@@ -103,3 +103,15 @@ test("the example runs, in less than 40 lines", async () => {
   expect(stdout).toMatch(/^step 0: loss 2\.\d+, rate 0\.\d+, gradients \d/m);
   expect(stdout).toMatch(/^(\d+) of 512 correct/m);
 });
+
+test("a rate that is none is refused, and so is a step beside another", async () => {
+  using trainer = await Trainer.open(common);
+  for (const lr of [Number.NaN, -1, Number.POSITIVE_INFINITY, "0.1" as never])
+    await expect(trainer.step({ lr })).rejects.toThrow(
+      /expected a learning rate of 0 or more, got/,
+    );
+  const first = trainer.step();
+  await expect(trainer.step()).rejects.toThrow(/await trainer\.step\(\)/);
+  expect(await first).toMatchObject({ step: 0 });
+  expect(await trainer.step()).toMatchObject({ step: 1 });
+});
