@@ -71,6 +71,7 @@ const recipe = {
   batch: 64,
   lr: 0.1,
   epochs: 10,
+  lrSchedule: "step",
   warmup: "gradual",
   warmupEpochs: 5,
   milestones: [10 / 3],
