@@ -150,6 +150,8 @@ class Run {
   /** Puts weights, position and log in place. Tells how the run ends where it does not go on. */
   private async begin(): Promise<Result["status"] | undefined> {
     const { recipe, resume, team } = this.options;
+    // Rank 0 may wait for the folder: only when every rank listens for signals, for one may end the wait.
+    if (resume) await team.gather("listening", "");
     const own = this.leads ? await this.open() : null;
     const [shared] = await team.gather("begin", JSON.stringify(own));
     const { position, epochs, end } = JSON.parse(shared!) as Start;
