@@ -51,7 +51,7 @@ const std::string kProgram = program(
     "comm all-reduce communicator=gradients | x=param+0:f32[4] -> x=param+0:f32[4]\n"
     "statistics stall rank=1\n"
     "statistics all-reduce communicator=statistics | x=temp+0:f32[4] -> x=temp+0:f32[4]\n"
-    "statistics all-gather communicator=statistics | x=temp+0:f32[4] -> y=temp+64:f32[8]\n"
+    "statistics all-gather communicator=statistics | x=temp+0:f32[1,4] -> y=temp+64:f32[2,4]\n"
     "comm all-reduce communicator=gradients | x=param+16:f32[4] -> x=param+16:f32[4]\n"
     "comm stall rank=1\n"
     "statistics all-reduce communicator=statistics | x=temp+0:f32[4] -> x=temp+0:f32[4]");
