@@ -87,7 +87,7 @@ it("runs the second stage where it was unpacked", { timeout: 60 * minute }, asyn
   expect(results.notProven).toEqual([expect.stringMatching(/dry run/)]);
   // Those cases whose fusions are the same on a GPU and on the emulated device.
   const { notes } = results.parts.find(({ part }) => part === "ops")!;
-  expect(notes.join()).toMatch(/ [1-9]\d of them with the bundle's data/);
+  expect(notes.join()).toMatch(/ [1-9]\d+ of them with the bundle's data/);
 });
 
 it("holds every part, and PyTorch's side of the race", () => {
@@ -96,7 +96,7 @@ it("holds every part, and PyTorch's side of the race", () => {
   expect(existsSync(join(unpacked, "scripts/throughput-pytorch.py"))).toBe(true);
 });
 
-it("holds what the build is made from", { timeout: minute }, () => {
+it("holds what the build is made from", () => {
   const options = ["-S", unpacked, "-B", join(folder, "cmake"), "-DONEHOUR_CPU=OFF"];
   const cmake = spawnSync("cmake", [...options, "-DONEHOUR_CUDA=OFF"], { encoding: "utf8" });
   expect(cmake.status, cmake.stderr).toBe(0);
