@@ -1,3 +1,4 @@
+// Reads signatures, once each, and matches an instruction's operands to them in their order.
 #include "signature.h"
 
 #include <cctype>

@@ -69,7 +69,7 @@ describe("the end of a process", () => {
       "executor.submit('sleep', 0); await pause(50); process.exit(3);",
       3,
     ],
-    ["queued work", "for (let i = 0; i < 99; i++) executor.submit('nap', 0); process.exit(5);", 5],
+    ["queued work", "for (let i = 0; i < 99; i++) executor.submit('doze', 0); process.exit(5);", 5],
     ["a blocked host collective", "peers.barrier(); await pause(50); process.exit(4);", 4],
     ["a load in progress", "device.load([{ name: 'p', text: text('') }]); process.exit(6);", 6],
   ])("process.exit during %s", async (_, body, status) => {
@@ -107,7 +107,7 @@ const lines = Array(2000).fill(
   "compute add relu=1 | a=temp+0:f32[1000000] b=temp+4000000:f32[1000000] -> y=temp+8000000:f32[1000000]");
 const busy = await cpu.load([{ name: "p",
   text: "onehour-program 1\\nname p\\narena temp 12000000\\n" + lines.join("\\n") + "\\n" }]);
-busy.submit("p", 0).catch(() => {});
+for (let i = 0; i < 200; i++) busy.submit("p", 0).catch(() => {}); // some seconds each
 await pause(30);
 process.exit(9);`);
     expect(outcome).toMatchObject({ status: 9, signal: null, error: "" });
