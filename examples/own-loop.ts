@@ -1,8 +1,14 @@
-// A training loop of your own: it lets the rate follow the size of the gradients.
-//   npx onehour launch --workers 1 examples/own-loop.ts
+// A training loop of your own: the rate follows the size of the gradients. A second call goes on from
+// what the first one saved.
+//   npx onehour launch --workers 1 examples/own-loop.ts [run folder]
+import { existsSync } from "node:fs";
 import { Trainer } from "onehour";
 
-using trainer = await Trainer.open({ dataset: "synthetic:16x16x1", batch: 64, epochs: 1, lr: 0.8 });
+const out = process.argv[2] ?? "runs/own-loop";
+using trainer = await Trainer.open(
+  existsSync(out) ? { out } : { dataset: "synthetic:16x16x1", batch: 64, epochs: 1, lr: 0.8, out },
+  { resume: existsSync(out) },
+);
 
 const norm = (gradients: Map<string, Float32Array>) => {
   let sum = 0;
@@ -10,20 +16,19 @@ const norm = (gradients: Map<string, Float32Array>) => {
   return Math.sqrt(sum);
 };
 
-let largest = 0;
 let scale = 1;
-for (let step = 0; step < trainer.steps; step++) {
-  const { loss, lr } = await trainer.step({ lr: trainer.rate() * scale });
+while (trainer.done < trainer.steps) {
+  const { step, loss, lr } = await trainer.step({ lr: trainer.rate() * scale });
   const length = norm(await trainer.gradients());
-  largest = Math.max(largest, length);
   scale = Math.min(1, 0.5 / length); // no step is longer than half its rate
-  if (step % 32 === 0)
+  if (step % 32 === 0) {
     console.log(
       `step ${step}: loss ${loss.toFixed(4)}, rate ${lr.toFixed(3)}, gradients ${length.toFixed(2)}`,
     );
+    await trainer.save();
+  }
 }
+await trainer.save();
 
 const { top1, correct, images } = await trainer.evaluate();
-console.log(
-  `${correct} of ${images} correct (${(100 * top1).toFixed(2)}%), gradients up to ${largest.toFixed(2)}`,
-);
+console.log(`${correct} of ${images} correct (${(100 * top1).toFixed(2)}%)`);

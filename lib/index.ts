@@ -57,5 +57,6 @@ export {
 } from "./schedules/schedule.js";
 export { type EvaluateOptions, type Evaluation, evaluateCheckpoint } from "./train/evaluate.js";
 export type { Result, RunEvent } from "./train/events.js";
+export type { TrainOptions } from "./train/options.js";
 export { type StepOptions, type TakenStep, Trainer } from "./train/own-loop.js";
-export { compileRun, type TrainOptions, train } from "./train/train.js";
+export { compileRun, train } from "./train/train.js";

@@ -49,6 +49,11 @@ export interface Update {
   optimizer: Optimizer;
   /** The mean gradient's norm is limited to this, by scaling all of it. */
   clipNorm?: number | undefined;
+  /**
+   * Whether the gradients stay in `grad` after a step, for its caller to read. With micro-batches, which add
+   * to them, the caller then clears them before each step.
+   */
+  keepsGradients?: boolean | undefined;
 }
 
 export interface CompiledModel {

@@ -72,7 +72,7 @@ export function addUpdate(
   gradients: { parameter: Parameter; dw: Value }[],
   layout: Layout,
   { accumulate: a, workers: k, precision }: Settings,
-  { optimizer, clipNorm: limit }: Update,
+  { optimizer, clipNorm: limit, keepsGradients = false }: Update,
 ): CompiledModel["output"] {
   const { g, metrics, schedule } = built;
   if (k > 1) reduceBuckets(built, gradients, layout);
@@ -103,7 +103,7 @@ export function addUpdate(
         tensors,
         norms: own && g.leaf([count, 3], "f32", own),
         writes: {
-          zero: a > 1,
+          zero: a > 1 && !keepsGradients,
           copy,
           into: {
             finite: new Storage(elementBytes.f32, "output", finite.offset + i * elementBytes.f32),

@@ -61,9 +61,10 @@ export function parsePosition(file: string, metadata: Readonly<Record<string, st
 /** What a position follows from. */
 export interface Course {
   stepsPerEpoch: number;
-  /** Steps of all epochs of the schedule. */
+  /** Steps of all epochs of the schedule; infinite where a script takes as many as it likes. */
   steps: number;
-  schedule: Schedule;
+  /** Undefined where a script chooses the rates. */
+  schedule: Schedule | undefined;
   seed: number;
 }
 
@@ -76,7 +77,7 @@ export function requireOnCourse(
   const last = Math.max(0, step - 1);
   const expected = {
     epoch: Math.floor(last / stepsPerEpoch),
-    "last learning rate": step === 0 ? undefined : schedule(last),
+    "last learning rate": schedule && step > 0 ? schedule(last) : lastLearningRate,
     seed,
   };
   const found = { epoch, "last learning rate": lastLearningRate, seed: ownSeed };

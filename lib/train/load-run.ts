@@ -20,13 +20,14 @@ export interface LoadedRun {
 export async function loadRun(options: RunOptions): Promise<LoadedRun> {
   const buildSchedule = await openSchedule(options.recipe.lrSchedule);
   const ahead = await agreedAhead(options);
-  const compiled = compileRecipe(options.recipe, options.dataset, options.device, ahead);
+  const { recipe, dataset, device, keepsGradients } = options;
+  const compiled = compileRecipe(recipe, dataset, device, ahead, keepsGradients);
   requireMemory(options, compiled);
   await requireSameFacts(options.team, factsOf(options, compiled));
-  const { syncBatchNorm, workers } = options.recipe;
+  const { syncBatchNorm, workers } = recipe;
   const communicators = await options.team.communicators(
     syncBatchNorm < 0 ? workers : syncBatchNorm,
-    options.device,
+    device,
   );
   const executor = await loadPrograms(options, compiled, communicators);
   try {

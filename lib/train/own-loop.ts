@@ -2,19 +2,20 @@
 import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import { OnehourError } from "../errors.js";
-import { titleOf } from "../modules/pinned.js";
-import type { World } from "../ranks/connect.js";
-import type { Recipe, RecipeInput } from "../recipe/fields.js";
-import { readCheckpoint } from "../run-folder/checkpoint.js";
-import { requireModelWeights } from "../run-folder/model-weights.js";
+import { type Recipe, type RecipeInput, refuse } from "../recipe/fields.js";
+import type { RunLock } from "../run-folder/lock.js";
+import type { Position } from "../run-folder/position.js";
+import { holdRunFolder, writeRecipe } from "../run-folder/run-folder.js";
 import { momentumFactor, type Schedule, scheduleOf } from "../schedules/schedule.js";
 import { shown } from "../text/words.js";
 import { totalSteps } from "./describe.js";
 import { type Evaluation, evaluateSplit } from "./evaluate.js";
-import { initialWeights } from "./initialize.js";
 import { type LoadedRun, loadRun } from "./load-run.js";
+import { listenerOf, requireOptions, type TrainOptions } from "./options.js";
 import type { RunOptions } from "./prepare.js";
-import { readFloats, readSnapshot, split, stateOf, writeWeights } from "./state.js";
+import { Progress } from "./progress.js";
+import { Saving, startOf } from "./saving.js";
+import { clearGradients, readFloats, readSnapshot, split, stateOf } from "./state.js";
 import { Queue, writeRate } from "./step-queue.js";
 import { prepareLoop } from "./train.js";
 
@@ -35,27 +36,27 @@ export interface TakenStep {
 
 /**
  * Trains step by step: the same steps that `train` takes, with the rate, the loss and the gradients at hand
- * between them. It writes no run folder and no log, and the fields that are about them do nothing.
+ * between them. It writes no log, and a checkpoint only where `save` is called.
  */
 export class Trainer implements Disposable {
   private readonly queue: Queue;
   private readonly sampler: Sampler;
   private readonly loader: Loader;
   private readonly schedule: Schedule;
-  private lastLearningRate: number | undefined;
-  private stepping = false;
+  private readonly progress: Progress;
+  private readonly saving: Saving;
+  private lock: RunLock | undefined;
+  private isBusy = false;
   /** Steps of the schedule, or those of the recipe's `steps`; a script may take more or fewer. */
   readonly steps: number;
   readonly stepsPerEpoch: number;
-  /** Steps taken. */
-  done = 0;
 
   private constructor(
     private readonly options: RunOptions,
     private readonly loaded: LoadedRun,
-    private readonly dispose: () => void,
+    private readonly parts: Disposable,
   ) {
-    const { recipe, dataset } = options;
+    const { recipe, dataset, team } = options;
     const { workers, accumulate, batch, seed, augment } = recipe;
     const { compiled, executor } = loaded;
     const { train, shards } = dataset;
@@ -65,53 +66,61 @@ export class Trainer implements Disposable {
     this.schedule = loaded.buildSchedule(scheduleOf(recipe, this.sampler));
     this.stepsPerEpoch = this.sampler.stepsPerEpoch;
     this.steps = totalSteps(recipe, this.stepsPerEpoch);
+    this.progress = new Progress(startOf(recipe), this.stepsPerEpoch);
+    // A script's own steps are as many as it takes, at any rate.
+    const total = Number.POSITIVE_INFINITY;
+    const course = {
+      ...{ stepsPerEpoch: this.stepsPerEpoch, steps: total, schedule: undefined },
+      seed: recipe.seed,
+    };
+    this.saving = new Saving({
+      ...{ recipe, compiled, team, queue: this.queue, total, course, say: this.say },
+      fingerprint: dataset.fingerprint,
+      position: () => this.progress.position,
+      syncLog: async () => {},
+    });
   }
 
   /**
-   * Opens the recipe's data set and device, and puts the weights in place: those that it begins with, or
-   * of `init`. With `world` this process is one rank of several, all of which make the same calls. Throws
-   * as `train` does.
+   * Opens the recipe's data set and device, and puts the weights in place: those that it begins with, those
+   * of `init`, or, with `resume`, all that was saved in `out`. With `world` this process is one rank of
+   * several, all of which make the same calls. Throws as `train` does.
    */
-  static async open(recipe: RecipeInput, options: { world?: World } = {}): Promise<Trainer> {
-    const parts = await prepareLoop(recipe, options.world);
-    let loaded: LoadedRun | undefined;
-    const dispose = () => {
-      loaded?.executor.dispose();
-      parts[Symbol.dispose]();
+  static async open(recipe: RecipeInput, options: TrainOptions = {}): Promise<Trainer> {
+    const onEvent = listenerOf(options, "Trainer.open");
+    const { world, resume = false } = options;
+    const parts = await prepareLoop(recipe, world, { resume, onEvent });
+    const run: RunOptions = {
+      ...parts,
+      recipe: { ...parts.recipe, out: parts.recipe.out ?? "" },
+      ...{ resume, onEvent, keepsGradients: true },
     };
+    let opened: Disposable = parts;
     try {
-      const run: RunOptions = {
-        ...parts,
-        recipe: { ...parts.recipe, out: parts.recipe.out ?? "" },
-        resume: false,
-        onEvent: () => {},
-      };
-      loaded = await loadRun(run);
-      const trainer = new Trainer(run, loaded, dispose);
+      const loaded = await loadRun(run);
+      const trainer = new Trainer(run, loaded, parts);
+      opened = trainer;
       await trainer.begin();
       return trainer;
     } catch (error) {
-      dispose();
+      opened[Symbol.dispose]();
       throw error;
     }
   }
+
+  private readonly say = (text: string): void => {
+    const { team, onEvent } = this.options;
+    if (team.rank === 0) onEvent({ type: "message", text });
+  };
 
   /** The recipe with nothing left to choose. */
   get recipe(): Recipe {
     return this.options.recipe;
   }
 
-  private async begin(): Promise<void> {
-    const { init, model, seed } = this.recipe;
-    const { compiled, executor } = this.loaded;
-    const layouts = [...compiled.parameters, ...compiled.statistics];
-    if (init === undefined) {
-      await writeWeights(executor, compiled, { weights: initialWeights(layouts, seed) });
-      return;
-    }
-    const given = await readCheckpoint(init);
-    requireModelWeights(init, given, layouts, titleOf(model));
-    await writeWeights(executor, compiled, { weights: given.weights });
+  /** Steps taken. */
+  get done(): number {
+    return this.progress.step;
   }
 
   /** The schedule's learning rate η of a step; of the next one by default. */
@@ -119,39 +128,69 @@ export class Trainer implements Disposable {
     return this.schedule(step);
   }
 
+  /** Rank 0 opens the folder and puts the weights in place; the others get them from it. */
+  private async begin(): Promise<void> {
+    const { team } = this.options;
+    const own = team.rank === 0 ? await this.restore() : undefined;
+    const [shared] = await team.gather("begin", JSON.stringify(own ?? null));
+    this.progress.continue(JSON.parse(shared!) as Position, []);
+    await this.saving.share();
+    this.progress.startSteps();
+  }
+
+  private async restore(): Promise<Position> {
+    const { recipe, resume } = this.options;
+    const { out, timeout } = recipe;
+    const hold = (seconds: number) => holdRunFolder(out, resume, { seconds, say: this.say });
+    if (resume) this.lock = await hold(timeout);
+    const position = await this.saving.restore(resume);
+    if (out === "") return position;
+    this.lock ??= await hold(0);
+    await writeRecipe(out, recipe);
+    return position;
+  }
+
+  /** One thing at a time works on the device's slots. */
+  private async alone<T>(work: () => Promise<T>): Promise<T> {
+    if (this.isBusy) {
+      throw new OnehourError(
+        "ERR_ONEHOUR_USAGE",
+        "a step begins when what came before has ended; await trainer.step()",
+      );
+    }
+    this.isBusy = true;
+    try {
+      return await work();
+    } finally {
+      this.isBusy = false;
+    }
+  }
+
   /**
    * Takes the next step: the images that `train` would take, forward, backward, the sum over the workers, the
    * update. Resolves once it is done. A loss that is not finite is the script's to notice. Throws
    * ERR_ONEHOUR_USAGE for a rate that is not a number of 0 or more, and while the step before is on its way.
    */
-  async step({ lr = this.rate() }: StepOptions = {}): Promise<TakenStep> {
+  async step(options: StepOptions = {}): Promise<TakenStep> {
+    requireOptions(options, "step", ["lr"]);
+    const { lr = this.rate() } = options;
     if (typeof lr !== "number" || !Number.isFinite(lr) || lr < 0) {
       throw new OnehourError(
         "ERR_ONEHOUR_USAGE",
         `expected a learning rate of 0 or more, got ${shown(lr)}`,
       );
     }
-    if (this.stepping) {
-      throw new OnehourError(
-        "ERR_ONEHOUR_USAGE",
-        "a step begins when the one before has ended; await trainer.step()",
-      );
-    }
-    this.stepping = true;
-    try {
-      return await this.take(lr);
-    } finally {
-      this.stepping = false;
-    }
+    return await this.alone(() => this.take(lr));
   }
 
   private async take(lr: number): Promise<TakenStep> {
-    const { queue, sampler, recipe } = this;
+    const { queue, sampler, recipe, progress } = this;
     const { accumulate } = recipe;
-    const step = this.done;
+    const { step, lastLearningRate } = progress;
+    const factor = momentumFactor(recipe, lr, lastLearningRate);
     const epoch = Math.floor(step / this.stepsPerEpoch);
-    const factor = momentumFactor(recipe, lr, this.lastLearningRate);
     let loss = Number.NaN;
+    if (accumulate > 1) await clearGradients(queue.executor);
     for (let micro = 0; micro < accumulate; micro++) {
       const slot = await this.fill(sampler.group(step, this.options.team.rank, micro), epoch);
       writeRate(queue.executor.input(slot), this.loaded.compiled.input.schedule, lr, factor);
@@ -161,8 +200,7 @@ export class Trainer implements Disposable {
           loss = queue.metrics(ended).loss;
         });
     }
-    this.lastLearningRate = lr;
-    this.done++;
+    progress.finishStep({ step, lr, loss });
     return { step, epoch, lr, loss };
   }
 
@@ -178,18 +216,11 @@ export class Trainer implements Disposable {
   }
 
   /**
-   * The gradients of the last step, of the loss averaged over the minibatch and all workers, weight decay not
-   * in them: under the parameters' names, in torchvision's layout (OIHW). Throws ERR_ONEHOUR_USAGE with
-   * `accumulate` above 1, where each step leaves zeros to add to.
+   * The gradients of the last step, of the loss averaged over the minibatch and all workers, scaled where
+   * `clipNorm` limits them, weight decay not in them: under the parameters' names, in torchvision's layout
+   * (OIHW). Zeros before the first step.
    */
   async gradients(): Promise<Map<string, Float32Array>> {
-    const { accumulate } = this.recipe;
-    if (accumulate > 1) {
-      throw new OnehourError(
-        "ERR_ONEHOUR_USAGE",
-        `a step of ${accumulate} micro-batches leaves no gradients; expected accumulate: 1`,
-      );
-    }
     const { executor, compiled } = this.loaded;
     return new Map(split(await readFloats(executor, "grad"), compiled.parameters));
   }
@@ -203,11 +234,25 @@ export class Trainer implements Disposable {
   /** Tests on the whole test set, each image once, with the mean of the workers' running statistics. */
   async evaluate(): Promise<Evaluation> {
     const { dataset, team } = this.options;
-    if (team.size > 1) await this.queue.submit("average", await this.queue.acquire());
-    return (await evaluateSplit(this.queue, this.loader, dataset, this.recipe.batch, team))!;
+    return await this.alone(async () => {
+      if (team.size > 1) await this.queue.submit("average", await this.queue.acquire());
+      return (await evaluateSplit(this.queue, this.loader, dataset, this.recipe.batch, team))!;
+    });
+  }
+
+  /**
+   * Saves a checkpoint in `out`, as `train` does; the one before is kept beside it. `Trainer.open({ out },
+   * { resume: true })` goes on from it, bit for bit. Throws ERR_ONEHOUR_RECIPE without `out`, and the
+   * system's error where nothing can be written; then the checkpoint before stays.
+   */
+  async save(): Promise<void> {
+    if (this.options.recipe.out === "") throw refuse("out", "name the folder to save in");
+    await this.alone(() => this.saving.saveNow());
   }
 
   [Symbol.dispose](): void {
-    this.dispose();
+    this.lock?.release();
+    this.loaded.executor.dispose();
+    this.parts[Symbol.dispose]();
   }
 }

@@ -36,6 +36,7 @@ export function compileRecipe(
   dataset: Dataset,
   device: Device,
   ahead = batchesAhead(dataset, recipe.batch),
+  keepsGradients = false,
 ): CompiledModel {
   const { syncBatchNorm, workers } = recipe;
   const { images, classes, mean, std } = dataset;
@@ -48,7 +49,7 @@ export function compileRecipe(
       syncBatchNorm: syncBatchNorm === 0 ? 1 : syncBatchNorm < 0 ? workers : syncBatchNorm,
       slots: slotsFor(ahead),
     },
-    { optimizer: optimizers[recipe.optimizer](recipe), clipNorm: recipe.clipNorm },
+    { optimizer: optimizers[recipe.optimizer](recipe), clipNorm: recipe.clipNorm, keepsGradients },
   );
 }
 
@@ -63,7 +64,9 @@ export interface RunOptions {
   dataset: Dataset;
   device: Device;
   team: Team;
-  /** Told on rank 0 only. */
+  /** Whether a step's gradients are to be read after it. */
+  keepsGradients?: boolean;
+  /** Called on rank 0 only. */
   onEvent: (event: RunEvent) => void;
 }
 

@@ -65,12 +65,12 @@ export class Progress {
   }
 
   /** Counts a step; returns its epoch. */
-  finishStep({ step, lr, loss }: StepResult): number {
+  finishStep({ step, lr, loss }: Pick<StepResult, "step" | "lr" | "loss">): number {
     const epoch = Math.floor(step / this.stepsPerEpoch);
     if (epoch !== this.at.epoch) {
       this.at.lossSum = 0;
       this.earlier.epoch = 0;
-      this.epochStarted = this.epochEnded;
+      this.epochStarted = this.isEvaluated ? this.epochEnded : performance.now();
     }
     this.at = { ...this.at, epoch, step: step + 1, lastLearningRate: lr };
     this.at.lossSum += loss;

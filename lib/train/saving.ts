@@ -185,14 +185,22 @@ export class Saving {
    * file's average is the device's, as that of an epoch's end is: another way to compute it would
    * round otherwise.
    */
-  async saveWithin(): Promise<void> {
+  async saveWithin(write = () => this.write()): Promise<void> {
     const { queue, compiled, team } = this.options;
-    if (team.size === 1) return await this.write();
+    if (team.size === 1) return await write();
     this.ranks = await gatherStatistics(queue.executor, compiled, team);
     const own = this.ranks[team.rank]!;
     await this.runOnce("average");
-    await this.write();
+    await write();
     await putStatistics(queue.executor, compiled, own);
+  }
+
+  /** As `saveWithin`, but waits for the disk, and throws where it takes none. */
+  async saveNow(): Promise<void> {
+    const { queue, team, position } = this.options;
+    await this.saveWithin(async () => {
+      if (team.rank === 0) await this.put(await readSnapshot(queue.executor), position());
+    });
   }
 
   /** Throws ERR_ONEHOUR_CHECKPOINT unless the checkpoint of the run's last step was saved. */
@@ -246,22 +254,26 @@ export class Saving {
     this.writing = writing;
   }
 
-  /** Writes a checkpoint; a disk that takes none is warned of, and training goes on. */
-  private async store(snapshot: Snapshot, position: Position): Promise<void> {
+  private async put(snapshot: Snapshot, position: Position): Promise<void> {
     const { recipe, fingerprint, compiled } = this.options;
     const { ranks } = this;
+    const state = { ...(await stateOf(snapshot, compiled)), ...(ranks ? { ranks } : {}) };
+    const pieces = await formatCheckpoint(this.layouts, state, position, titleOf(recipe.model), {
+      data: fingerprint,
+      recipe: fixedFields(recipe),
+      ...(recipe.imageSize === undefined ? {} : { imageSize: recipe.imageSize }),
+    });
+    await this.options.syncLog();
+    await saveCheckpoint(recipe.out, pieces, this.file === previousName);
+    this.saved = position.step;
+    this.file = checkpointName;
+  }
+
+  /** Writes a checkpoint; a disk that takes none is warned of, and training goes on. */
+  private async store(snapshot: Snapshot, position: Position): Promise<void> {
     const { step } = position;
     try {
-      const state = { ...(await stateOf(snapshot, compiled)), ...(ranks ? { ranks } : {}) };
-      const pieces = await formatCheckpoint(this.layouts, state, position, titleOf(recipe.model), {
-        data: fingerprint,
-        recipe: fixedFields(recipe),
-        ...(recipe.imageSize === undefined ? {} : { imageSize: recipe.imageSize }),
-      });
-      await this.options.syncLog();
-      await saveCheckpoint(recipe.out, pieces, this.file === previousName);
-      this.saved = step;
-      this.file = checkpointName;
+      await this.put(snapshot, position);
     } catch (error) {
       const kept =
         this.saved === undefined ? "there is none yet" : `the one of step ${this.saved} is kept`;

@@ -2,7 +2,6 @@
 // worker processes and follows them.
 
 import { dirname, join } from "node:path";
-import type { Writable } from "node:stream";
 import type { Dataset } from "../data/dataset.js";
 import { openDataset } from "../data/datasets.js";
 import { requireProcesses, requireThreads } from "../device/cores.js";
@@ -30,21 +29,11 @@ import { checkRunFolder, claimRunFolder, releaseRunFolder } from "../run-folder/
 import { exists } from "../system/exists.js";
 import { guardOutput } from "../system/output.js";
 import { plural, shown } from "../text/words.js";
-import { Reporter, type Result, type RunEvent } from "./events.js";
+import type { Result, RunEvent } from "./events.js";
+import { listenerOf, type TrainOptions } from "./options.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
 import { alone, type Team, teamOf } from "./team.js";
-
-export interface TrainOptions {
-  /** The ranks to train with, where the script has met them with connect() already. */
-  world?: World;
-  /** Continue the run in the recipe's `out` from its last checkpoint. */
-  resume?: boolean;
-  /** Where lines and progress go; standard output by default, null for nowhere. */
-  output?: (Writable & { isTTY?: boolean }) | null;
-  /** Told what happens: every step, epoch and message, and the end. Only where rank 0 is seen. */
-  onEvent?: (event: RunEvent) => void;
-}
 
 /** Reads the recipe, of the run folder where the run is resumed, and checks each field. */
 async function readInput(input: RecipeInput, resume: boolean): Promise<PartialRecipe> {
@@ -165,14 +154,9 @@ export async function train(input: RecipeInput, options: TrainOptions = {}): Pro
 
 async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Result> {
   guardOutput();
-  const partial = await readInput(input, options.resume === true);
-  const reporter =
-    options.output === null ? undefined : new Reporter(options.output ?? process.stdout);
-  const onEvent = (event: RunEvent) => {
-    reporter?.show(event);
-    options.onEvent?.(event);
-  };
+  const onEvent = listenerOf(options, "train");
   const resume = options.resume === true;
+  const partial = await readInput(input, resume);
   if (options.world) return await trainAsRank(partial, options.world, { resume, onEvent });
   const { worldSize, note } = readEnvironment();
   if (note !== undefined) onEvent({ type: "message", text: note });
@@ -271,11 +255,14 @@ export async function trainAsWorker(
 export async function prepareLoop(
   input: RecipeInput,
   world: World | undefined,
+  options: RankOptions,
 ): Promise<Parts & { recipe: Recipe; team: Team }> {
-  const partial = await readInput(input, false);
-  const workers = world?.worldSize ?? 1;
+  const partial = await readInput(input, options.resume);
+  const { worldSize: workers = 1, localWorldSize = 1, rank = 0 } = world ?? {};
   requireWorkers(partial, workers);
-  const parts = await open({ ...partial, workers }, world?.localWorldSize ?? 1);
+  if (partial.out !== undefined && rank === 0) checkRunFolder(partial.out, options.resume);
+  const onEvent = world ? onceAMachine(world, options) : options.onEvent;
+  const parts = await open({ ...partial, workers }, localWorldSize, onEvent);
   try {
     const recipe = resolveFor(partial, parts.dataset, parts.device.properties, workers);
     return { ...parts, recipe, team: world ? teamOf(world) : alone };
