@@ -3,10 +3,13 @@ import { defineConfig } from "vitest/config";
 
 // scripts/test runs the tests on what scripts/setup has just compiled, as users get it; there workers
 // start in half the time that TypeScript takes to be loaded.
-const compiled = {
-  find: /^(?:\.\.\/)+lib\/(.*\.js)$/,
-  replacement: fileURLToPath(new URL("dist/$1", import.meta.url)),
-};
+const isCompiled = process.env.ONEHOUR_TEST_COMPILED === "1";
+const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+const compiled = [
+  { find: /^(?:\.\.\/)+lib\/(.*\.js)$/, replacement: at("dist/$1") },
+  { find: /^(?:\.\.\/)+(proof\/.*\.js)$/, replacement: at("dist/$1") },
+];
+const sources = [{ find: /^#lib\/(.*)\.js$/, replacement: at("lib/$1.ts") }];
 
 // What takes minutes: scripts/test sets this where it is asked for such a file.
 const heavy = process.env.ONEHOUR_TEST_HEAVY === "1";
@@ -14,7 +17,7 @@ const heavy = process.env.ONEHOUR_TEST_HEAVY === "1";
 // Test files run in processes of their own (a native addon owns threads), one at a time: two cores
 // are the machine the timings of the supervision tests were chosen for.
 export default defineConfig({
-  resolve: { alias: process.env.ONEHOUR_TEST_COMPILED === "1" ? [compiled] : [] },
+  resolve: { alias: isCompiled ? compiled : sources },
   test: {
     include: ["test/**/*.test.ts", ...(heavy ? ["test/**/*.heavy.ts"] : [])],
     pool: "forks",

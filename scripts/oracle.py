@@ -6,7 +6,7 @@
 Every reference is computed in double precision and stored as f32. The cases of the ops are those of
 the op book, which the tests run too: `npm run compile` first. The inputs of an op are stored with its results;
 a network's weights, images and labels are not: both sides draw them from the same counter-based
-generator (`words` here, lib/data/random.ts and lib/verify/network.ts there). Images are NHWC and
+generator (`words` here, lib/data/random.ts and proof/network.ts there). Images are NHWC and
 filters KRSC in the ops' fixtures; networks keep PyTorch's layouts (OIHW), as checkpoints do.
 """
 

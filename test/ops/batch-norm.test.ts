@@ -12,7 +12,7 @@ import {
   batchNormStatistics,
 } from "../../lib/ops/batch-norm.js";
 import { batchNorm } from "../../lib/ops/index.js";
-import { relativeError } from "../../lib/verify/compare.js";
+import { relativeError } from "../../proof/compare.js";
 import { connectAll } from "../support/communicators.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 import { constant, type Results, run } from "../support/op-cases.js";

@@ -7,7 +7,7 @@ import {
   convCases,
   convolutionAttributes,
 } from "../../lib/ops/conv.js";
-import { relativeError } from "../../lib/verify/compare.js";
+import { relativeError } from "../../proof/compare.js";
 import { device } from "../support/device.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 import { constant, F32_TOLERANCE, run, toleranceOf } from "../support/op-cases.js";

@@ -4,7 +4,7 @@ import { gradient } from "../../lib/graph/autodiff.js";
 import { bf16FromFloat32, float32FromBf16, type Value } from "../../lib/graph/graph.js";
 import { addCases, addOp, normalizeInputRows } from "../../lib/ops/elementwise.js";
 import { add, cast, normalizeInput, relu, scale } from "../../lib/ops/index.js";
-import { relativeError } from "../../lib/verify/compare.js";
+import { relativeError } from "../../proof/compare.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 import { constant, run, toleranceOf } from "../support/op-cases.js";
 

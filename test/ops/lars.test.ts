@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { larsTrust, norms } from "../../lib/ops/index.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 import { larsRows } from "../../lib/ops/optimizers/lars.js";
-import { relativeError } from "../../lib/verify/compare.js";
+import { relativeError } from "../../proof/compare.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 import { run } from "../support/op-cases.js";
 

@@ -1,7 +1,7 @@
 // The fully connected layer against PyTorch.
 import { expect, it } from "vitest";
 import { linearBackwardWeight, linearCases } from "../../lib/ops/linear.js";
-import { relativeError } from "../../lib/verify/compare.js";
+import { relativeError } from "../../proof/compare.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 import { constant, F32_TOLERANCE, run } from "../support/op-cases.js";
 

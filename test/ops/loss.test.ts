@@ -7,7 +7,7 @@ import {
   softmaxCrossEntropyBackward,
   softmaxCrossEntropyOp,
 } from "../../lib/ops/loss.js";
-import { dot, norm, relativeError } from "../../lib/verify/compare.js";
+import { dot, norm, relativeError } from "../../proof/compare.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 import { BF16_TOLERANCE, constant, run, sign } from "../support/op-cases.js";
 

@@ -5,7 +5,7 @@ import { evaluate } from "../../lib/graph/evaluate.js";
 import type { Graph } from "../../lib/graph/graph.js";
 import { clipNorm, norms } from "../../lib/ops/index.js";
 import { normsRows } from "../../lib/ops/norms.js";
-import { relativeError } from "../../lib/verify/compare.js";
+import { relativeError } from "../../proof/compare.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 import { F32_TOLERANCE, run } from "../support/op-cases.js";
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { bf16FromFloat32, float32FromBf16 } from "../../lib/graph/graph.js";
 import { sgd } from "../../lib/ops/index.js";
 import { sgdRows } from "../../lib/ops/optimizers/sgd.js";
-import { relativeError } from "../../lib/verify/compare.js";
+import { relativeError } from "../../proof/compare.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 import { run } from "../support/op-cases.js";
 

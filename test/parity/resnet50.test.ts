@@ -2,7 +2,7 @@
 // norm and eight random projections of each gradient; weights and images come from the generator.
 import { expect, it } from "vitest";
 import { median } from "../../lib/arrays/median.js";
-import { errorScale, projectedError, TestNetwork } from "../../lib/verify/network.js";
+import { errorScale, projectedError, TestNetwork } from "../../proof/network.js";
 import { device } from "../support/device.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 

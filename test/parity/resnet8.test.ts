@@ -3,13 +3,13 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { median } from "../../lib/arrays/median.js";
 import type { TensorLayout } from "../../lib/graph/compile.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
-import { norm, relativeError } from "../../lib/verify/compare.js";
+import { norm, relativeError } from "../../proof/compare.js";
 import {
   errorScale,
   type NetworkOptions,
   projectedError,
   TestNetwork,
-} from "../../lib/verify/network.js";
+} from "../../proof/network.js";
 import { device } from "../support/device.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 

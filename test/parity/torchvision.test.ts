@@ -12,8 +12,8 @@ import { parseSafetensors } from "../../lib/run-folder/safetensors.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { writeWeights } from "../../lib/train/state.js";
 import { train } from "../../lib/train/train.js";
-import { dot, norm } from "../../lib/verify/compare.js";
-import { draw, TestNetwork } from "../../lib/verify/network.js";
+import { dot, norm } from "../../proof/compare.js";
+import { draw, TestNetwork } from "../../proof/network.js";
 import { device } from "../support/device.js";
 import { lookup, readFixture } from "../support/fixtures.js";
 

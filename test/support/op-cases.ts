@@ -6,7 +6,7 @@ import { gradient } from "../../lib/graph/autodiff.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import type { DataType, Graph, Value } from "../../lib/graph/graph.js";
 import { type CaseFamily, type CaseRow, typeOfInput } from "../../lib/ops/cases.js";
-import { dot, norm, relativeError } from "../../lib/verify/compare.js";
+import { dot, norm, relativeError } from "../../proof/compare.js";
 import { device } from "./device.js";
 import { lookup, type Reference, readFixture } from "./fixtures.js";
 

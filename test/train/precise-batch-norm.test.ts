@@ -7,7 +7,7 @@ import { parseRecipe, type RecipeInput } from "../../lib/recipe/fields.js";
 import { resolveRecipe } from "../../lib/recipe/recipe.js";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { train } from "../../lib/train/train.js";
-import { relativeError } from "../../lib/verify/compare.js";
+import { relativeError } from "../../proof/compare.js";
 import { openStored } from "../data/stored.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
 

@@ -1,0 +1,54 @@
+// The command `npm run proof`, and what scripts/verify-gpu runs: see docs/gpu-verification.md.
+import { parseArgs } from "node:util";
+import { parts, type Stage } from "./parts.js";
+import type { Settings } from "./results/report.js";
+import { runStages } from "./stages.js";
+
+const usage = `usage: npm run proof -- [--device cpu|emulated|cuda] [--stage 1|2] [--parts a,b] [--out DIR] [--small]
+       scripts/verify-gpu, with the same flags and --bundle DIR, on cuda`;
+
+/** Ends the command, which was called wrongly. */
+function refuse(problem: string): never {
+  process.stderr.write(`verify-gpu: ${problem}\n${usage}\n`);
+  process.exit(2);
+}
+
+const options = {
+  device: { type: "string", default: "cpu" },
+  stage: { type: "string" },
+  parts: { type: "string" },
+  out: { type: "string" },
+  small: { type: "boolean", default: false },
+  elapsed: { type: "string", default: "0" }, // seconds that scripts/verify-gpu took to get here
+} as const;
+
+function parse() {
+  try {
+    return parseArgs({ options }).values;
+  } catch (error) {
+    return refuse((error as Error).message);
+  }
+}
+
+/** Whether a text is one of some words. */
+const isOneOf = <T extends string>(text: string, words: readonly T[]): text is T =>
+  (words as readonly string[]).includes(text);
+
+const { device, stage, out, small, elapsed, ...given } = parse();
+if (!isOneOf(device, ["cpu", "emulated", "cuda"] satisfies Settings["device"][]))
+  refuse(`there is no device ${device}; expected cpu, emulated or cuda`);
+if (stage !== undefined && !isOneOf(stage, ["1", "2"]))
+  refuse(`there is no stage ${stage}; expected 1 or 2`);
+const wanted = given.parts?.split(",");
+for (const name of wanted ?? [])
+  if (!parts.some((part) => part.name === name)) refuse(`there is no part ${name}`);
+
+process.exitCode = await runStages({
+  device,
+  // A dry run is for any machine.
+  small: small || device !== "cuda",
+  stage: stage === undefined ? undefined : (Number(stage) as Stage),
+  wanted,
+  out,
+  elapsed: Number(elapsed),
+});

@@ -1,0 +1,18 @@
+// A program whose instructions are compared one by one, and the bytes that they work on.
+import { operandBytes } from "#lib/graph/parse.js";
+import type { Instruction, Operand, Program } from "#lib/graph/program.js";
+
+/** A program with the contents of its arenas before it runs. */
+export interface OpCase {
+  name: string;
+  program: Program;
+  arenas: Map<string, Uint8Array>;
+}
+
+/** The instructions of a program that are compared. */
+export const comparedOf = ({ program }: OpCase): Instruction[] =>
+  program.instructions.filter(({ outputs }) => outputs.length > 0);
+
+/** The bytes of an operand of a case as they are now. */
+export const contentsOf = ({ arenas }: OpCase, operand: Operand): Uint8Array =>
+  arenas.get(operand.arena)!.subarray(operand.offset, operand.offset + operandBytes(operand));

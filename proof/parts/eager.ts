@@ -1,0 +1,14 @@
+// Measures ResNet-50's training step beside eager PyTorch's with plans that need no compilation, which
+// are found in seconds: a safe figure, before anything that takes longer is tried.
+import { stepSettings } from "#lib/bench/settings.js";
+import { dryRun, throughput } from "../race.js";
+import { runPart } from "../results/report.js";
+
+await runPart("eager", async (report) => {
+  if (report.settings.device !== "cuda") {
+    await dryRun(report);
+    return;
+  }
+  const common = { model: "resnet50", precision: "bf16", device: "cuda", threads: 1 } as const;
+  await throughput(report, stepSettings({ ...common, batch: 256 }), ["eager"]);
+});
