@@ -180,10 +180,8 @@ std::unique_ptr<Kernel> backward(const Instruction& instruction, PrepareContext&
   });
 }
 
-}  // namespace
-
-const KernelTable& batchNormBackwardKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"batch-norm-backward",
        {"dz:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta?:f32[C] "
         "sums:f32[2C] -> dx:T[N,H,W,C]",
@@ -194,7 +192,8 @@ const KernelTable& batchNormBackwardKernels() {
         "dbeta:f32[C] dz?:T[N,H,W,C]",
         reduce}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cpu

@@ -165,16 +165,15 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
   });
 }
 
-}  // namespace
-
-const KernelTable& convKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"conv2d", {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K]", conv2d}},
       {"conv2d-backward-data", {"dy:T[N,P,Q,K] w:T[K,R,S,D] -> dx:T[N,H,W,C]", conv2dBackwardData}},
       {"conv2d-backward-weight",
        {"x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,D] -> dw:f32[K,R,S,D]", conv2dBackwardWeight}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cpu

@@ -227,10 +227,8 @@ std::unique_ptr<Kernel> normalizeInput(const Instruction& instruction, PrepareCo
   });
 }
 
-}  // namespace
-
-const KernelTable& elementwiseKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"add", {"a:T[...] b:T[...] -> y:T[...]", add}},
       {"copy", {"x:U[...] -> y:V[...]", copy}},
       {"flatten", {"x:T[N,H,W,C] -> y:T[N,F]", flatten}},
@@ -242,7 +240,8 @@ const KernelTable& elementwiseKernels() {
       {"sigmoid", {"x:T[...] -> y:T[...]", sigmoid}},
       {"sigmoid-backward", {"dy:T[...] y:T[...] -> dx:T[...]", sigmoidBackward}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cpu

@@ -23,11 +23,10 @@ std::unique_ptr<Kernel> larsTrust(const Instruction& instruction, PrepareContext
   });
 }
 
-}  // namespace
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {{"lars-trust", {"norms:f32[S,3] -> trust:f32[S]", larsTrust}}};
+});
 
-const KernelTable& larsKernels() {
-  static const KernelTable table{{"lars-trust", {"norms:f32[S,3] -> trust:f32[S]", larsTrust}}};
-  return table;
-}
+}  // namespace
 
 }  // namespace onehour::cpu

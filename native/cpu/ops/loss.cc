@@ -113,17 +113,16 @@ std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction, Pre
   });
 }
 
-}  // namespace
-
-const KernelTable& lossKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"softmax-cross-entropy",
        {"logits:f32[N,K] labels:i32[N] metrics?:f32[4] -> metrics:f32[4] probabilities:f32[N,K]",
         crossEntropy}},
       {"softmax-cross-entropy-backward",
        {"probabilities:f32[N,K] labels:i32[N] -> dlogits:T[N,K]", crossEntropyBackward}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cpu

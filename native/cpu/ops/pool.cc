@@ -167,10 +167,8 @@ std::unique_ptr<Kernel> globalAveragePoolBackward(const Instruction& instruction
   return averageBackward(instruction, context, wholeImages(instruction.output("dx")));
 }
 
-}  // namespace
-
-const KernelTable& poolKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"average-pool", {"x:T[N,H,W,C] -> y:T[N,P,Q,C]", averagePool}},
       {"average-pool-backward", {"dy:T[N,P,Q,C] -> dx:T[N,H,W,C]", averagePoolBackward}},
       {"global-average-pool", {"x:T[N,H,W,C] -> y:T[N,C]", globalAveragePool}},
@@ -178,7 +176,8 @@ const KernelTable& poolKernels() {
       {"max-pool", {"x:T[N,H,W,C] -> y:T[N,P,Q,C] index?:u8[N,P,Q,C]", maxPool}},
       {"max-pool-backward", {"dy:T[N,P,Q,C] index:u8[N,P,Q,C] -> dx:T[N,H,W,C]", maxPoolBackward}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cpu

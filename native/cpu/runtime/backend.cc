@@ -21,6 +21,7 @@
 #include "../../core/progress.h"
 #include "../../core/worker.h"
 #include "../ops/kernels.h"
+#include "../transport/communicator.h"
 
 namespace onehour::cpu {
 namespace {
@@ -192,7 +193,7 @@ class CpuBackend final : public Backend {
 
   DeviceProperties properties() const override { return properties_; }
 
-  const KernelTable& kernels() const override { return cpuKernels(); }
+  const KernelTable& kernels() const override { return kernelRegistry().kernels(); }
 
   std::shared_ptr<void> allocate(size_t bytes, MemoryKind) override {
     constexpr size_t hugePage = size_t{2} << 20;
@@ -274,20 +275,6 @@ class CpuBackend final : public Backend {
 };
 
 }  // namespace
-
-const KernelTable& cpuKernels() {
-  static const KernelTable kernels = [] {
-    KernelTable all;
-    for (const KernelTable* table :
-         {&convKernels(), &batchNormKernels(), &batchNormBackwardKernels(), &poolKernels(),
-          &channelKernels(), &elementwiseKernels(), &linearKernels(), &lossKernels(),
-          &normsKernels(), &sgdKernels(), &larsKernels(), &collectiveKernels()}) {
-      all.insert(table->begin(), table->end());
-    }
-    return all;
-  }();
-  return kernels;
-}
 
 std::shared_ptr<Backend> createCpuBackend(int threads) {
   if (threads < 1) {

@@ -11,7 +11,4 @@ namespace onehour::cpu {
 // Kernels and events must outlive the streams that they were queued on.
 std::shared_ptr<Backend> createCpuBackend(int threads);
 
-// All kernels of ../ops.
-const KernelTable& cpuKernels();
-
 }  // namespace onehour::cpu

@@ -1,6 +1,7 @@
 // What the module onehour_cpu.node opens and offers.
 #include <dnnl.hpp>
 
+#include "../ops/kernels.h"
 #include "backend.h"
 
 namespace onehour {
@@ -24,6 +25,6 @@ LibraryVersions libraryVersions() {
                          std::to_string(version.patch)}};
 }
 
-const KernelTable& kernelTable() { return cpu::cpuKernels(); }
+const KernelTable& kernelTable() { return cpu::kernelRegistry().kernels(); }
 
 }  // namespace onehour

@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "../ops/kernels.h"
 #include "../runtime/cuda.h"
 
 namespace onehour::cuda {

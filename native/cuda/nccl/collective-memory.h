@@ -1,12 +1,16 @@
-// Device memory that NCCL can register whole (see allocateForCollectives), and what must happen
-// before it is freed.
+// Device memory that NCCL can register whole, and what must happen before it is freed.
 #pragma once
 
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <optional>
 
 namespace onehour::cuda {
+
+// Memory that NCCL can register whole, or plain memory where NCCL has none to give or nothing is
+// registered.
+std::shared_ptr<void> allocateForCollectives(size_t bytes);
 
 // An allocation of NCCL's.
 struct CollectiveMemory {

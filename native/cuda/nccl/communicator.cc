@@ -9,10 +9,11 @@
 #include <utility>
 
 #include "../../core/words.h"
-#include "../ops/kernels.h"
 #include "../runtime/cuda.h"
 #include "../runtime/watch.h"
 #include "collective-memory.h"
+#include "connection.h"
+#include "rules.h"
 #include "staging.h"
 
 namespace onehour::cuda {
@@ -137,6 +138,10 @@ NcclCommunicator::NcclCommunicator(int ordinal, int rank, int size, double timeo
 
 // The watch may hold the connection for a moment longer.
 NcclCommunicator::~NcclCommunicator() { connection_->close(); }
+
+int NcclCommunicator::rank() const { return connection_->rank(); }
+int NcclCommunicator::size() const { return connection_->size(); }
+void NcclCommunicator::abort() noexcept { connection_->abort(); }
 
 std::vector<uint8_t> NcclCommunicator::address() const {
   if (size() == 1) return {};

@@ -1,5 +1,5 @@
 // NCCL behind the Communicator interface: collectives that block, on host or device memory, and
-// those that only go on a stream of a program.
+// those that only go on a stream of a program. Free of NCCL's headers, so that tests need none.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -11,10 +11,10 @@
 #include <vector>
 
 #include "../../core/backend.h"
-#include "connection.h"
 
 namespace onehour::cuda {
 
+class NcclConnection;
 class Watch;
 
 class NcclCommunicator final : public Communicator {
@@ -23,15 +23,15 @@ class NcclCommunicator final : public Communicator {
                    Watch& watch);
   ~NcclCommunicator() override;
 
-  int rank() const override { return connection_->rank(); }
-  int size() const override { return connection_->size(); }
+  int rank() const override;
+  int size() const override;
   std::vector<uint8_t> address() const override;
   bool connect(const std::vector<std::vector<uint8_t>>& addresses) override;
   void allReduce(void* data, size_t count, DataType type) override;
   void broadcast(void* data, size_t bytes, int root) override;
   void allGather(const void* input, void* output, size_t bytes) override;
   void barrier() override;
-  void abort() noexcept override { connection_->abort(); }
+  void abort() noexcept override;
   std::string remark() const override { return remark_; }
 
   // Put a collective on device memory on a stream, without waiting for it.
@@ -64,5 +64,13 @@ class NcclCommunicator final : public Communicator {
   std::unique_ptr<Staging> staging_;
   const std::shared_ptr<NcclConnection> connection_;
 };
+
+// A communicator on GPU `ordinal`, which `watch` looks after.
+std::unique_ptr<Communicator> createNcclCommunicator(int ordinal, int rank, int size,
+                                                     double timeoutSeconds, bool acrossHosts,
+                                                     Watch& watch);
+
+// Whether NCCL keeps collectives of several communicators in the order of their calls.
+bool ncclOrdersCollectives();
 
 }  // namespace onehour::cuda

@@ -182,10 +182,8 @@ std::unique_ptr<Kernel> inference(const Instruction& instruction, PrepareContext
   return makeApply(BatchNormApply(instruction, true), context);
 }
 
-}  // namespace
-
-const KernelTable& batchNormKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"batch-norm-apply",
        {"x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] "
         "-> y:T[N,H,W,C]",
@@ -200,7 +198,8 @@ const KernelTable& batchNormKernels() {
         inference}},
       {"batch-norm-statistics", {"x:T[N,H,W,C] -> statistics:f32[1,2C+1]", statistics}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cuda

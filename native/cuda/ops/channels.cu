@@ -250,10 +250,8 @@ std::unique_ptr<Kernel> slice(const Instruction& instruction, PrepareContext& co
   return copyChannels(instruction.input("x"), sliceOffset(instruction), y, 0, y.shape[3], context);
 }
 
-}  // namespace
-
-const KernelTable& channelKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"add-bias", {"x:T[N,H,W,C] b:f32[C] -> y:T[N,H,W,C]", addBias}},
       {"add-bias-backward", {"dy:T[N,H,W,C] db?:f32[C] -> db:f32[C]", addBiasBackward}},
       {"concatenate", {"a:T[N,H,W,C] b:T[N,H,W,D] -> y:T[N,H,W,E]", concatenate}},
@@ -261,7 +259,8 @@ const KernelTable& channelKernels() {
       {"multiply-backward", {"dy:T[N,H,W,C] a:T[N,H,W,C] -> db:T[N,C]", multiplyBackward}},
       {"slice", {"x:T[N,H,W,C] -> y:T[N,H,W,D]", slice}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cuda

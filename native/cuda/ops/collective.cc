@@ -34,15 +34,14 @@ std::unique_ptr<Kernel> prepareBroadcast(const Instruction& instruction, Prepare
   });
 }
 
-}  // namespace
-
-const KernelTable& collectiveKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"all-reduce", {"x:f32[...] -> x:f32[...]", prepareAllReduce}},
       {"all-gather", {"x:f32[1,L] -> y:f32[G,L]", prepareAllGather}},
       {"broadcast", {"x:f32[...] -> x:f32[...]", prepareBroadcast}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cuda

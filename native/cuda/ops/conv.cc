@@ -82,7 +82,8 @@ std::unique_ptr<Kernel> inTwoSteps(const Instruction& instruction, PrepareContex
   kernel->second.inputs = {std::move(x)};
   kernel->second.outputs = {instruction.output("statistics")};
   kernel->convolution = planned(instruction, problem);
-  kernel->statistics = batchNormKernels().at(kernel->second.op).prepare(kernel->second, context);
+  kernel->statistics =
+      kernelRegistry().kernels().at(kernel->second.op).prepare(kernel->second, context);
   return kernel;
 }
 
@@ -126,10 +127,8 @@ std::unique_ptr<Kernel> conv2dStatistics(const Instruction& instruction, Prepare
       context.searches.get());
 }
 
-}  // namespace
-
-const KernelTable& convKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"conv2d", {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K]", conv2d}},
       {"conv2d-backward-data", {"dy:T[N,P,Q,K] w:T[K,R,S,D] -> dx:T[N,H,W,C]", conv2d}},
       {"conv2d-backward-weight",
@@ -137,7 +136,8 @@ const KernelTable& convKernels() {
       {"conv2d-statistics",
        {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K] statistics:f32[1,2K+1]", conv2dStatistics}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cuda

@@ -308,10 +308,8 @@ std::unique_ptr<Kernel> normalizeInput(const Instruction& instruction, PrepareCo
   });
 }
 
-}  // namespace
-
-const KernelTable& elementwiseKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"add", {"a:T[...] b:T[...] -> y:T[...]", add}},
       {"copy", {"x:U[...] -> y:V[...]", copy}},
       {"flatten", {"x:T[N,H,W,C] -> y:T[N,F]", flatten}},
@@ -324,7 +322,8 @@ const KernelTable& elementwiseKernels() {
       {"sigmoid-backward",
        {"dy:T[...] y:T[...] -> dx:T[...]", activationBackward<SquashedGradient>}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cuda

@@ -126,14 +126,13 @@ std::unique_ptr<Kernel> clipNorm(const Instruction& instruction, PrepareContext&
       });
 }
 
-}  // namespace
-
-const KernelTable& normsKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"clip-norm", {"g:f32[L] norms:f32[S,3] -> g:f32[L] norms:f32[S,3]", clipNorm}},
       {"norms", {"w:f32[L] g:f32[L] -> norms:f32[S,3]", norms}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cuda

@@ -213,10 +213,8 @@ std::unique_ptr<Kernel> maxPoolBackward(const Instruction& instruction, PrepareC
   });
 }
 
-}  // namespace
-
-const KernelTable& poolKernels() {
-  static const KernelTable table{
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {
       {"average-pool", {"x:T[N,H,W,C] -> y:T[N,P,Q,C]", averagePool}},
       {"average-pool-backward", {"dy:T[N,P,Q,C] -> dx:T[N,H,W,C]", averagePoolBackward}},
       {"global-average-pool", {"x:T[N,H,W,C] -> y:T[N,C]", globalAveragePool}},
@@ -224,7 +222,8 @@ const KernelTable& poolKernels() {
       {"max-pool", {"x:T[N,H,W,C] -> y:T[N,P,Q,C] index?:u8[N,P,Q,C]", maxPool}},
       {"max-pool-backward", {"dy:T[N,P,Q,C] index:u8[N,P,Q,C] -> dx:T[N,H,W,C]", maxPoolBackward}},
   };
-  return table;
-}
+});
+
+}  // namespace
 
 }  // namespace onehour::cuda

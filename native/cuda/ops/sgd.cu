@@ -166,14 +166,13 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& cont
       });
 }
 
-}  // namespace
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {{"sgd",
+           {"w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] -> "
+            "w:f32[L] v:f32[L] g?:f32[L] copy?:bf16[L] finite:f32[1]",
+            sgd}}};
+});
 
-const KernelTable& sgdKernels() {
-  static const KernelTable table{{"sgd",
-                                  {"w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] -> "
-                                   "w:f32[L] v:f32[L] g?:f32[L] copy?:bf16[L] finite:f32[1]",
-                                   sgd}}};
-  return table;
-}
+}  // namespace
 
 }  // namespace onehour::cuda

@@ -10,6 +10,8 @@
 #include <string>
 #include <utility>
 
+#include "../nccl/collective-memory.h"
+#include "../nccl/communicator.h"
 #include "../ops/kernels.h"
 #include "cuda.h"
 #include "devices.h"
@@ -97,7 +99,7 @@ class CudaBackend final : public Backend {
   }
 
   DeviceProperties properties() const override { return properties_; }
-  const KernelTable& kernels() const override { return cudaKernels(); }
+  const KernelTable& kernels() const override { return kernelRegistry().kernels(); }
   const DeviceTraits& traits() const { return traits_; }
   Fault* fault() const { return faults_.device(); }
 
@@ -257,20 +259,6 @@ const DeviceTraits& traitsOf(const PrepareContext& context) {
 
 Fault* faultOf(const PrepareContext& context) {
   return static_cast<const CudaBackend&>(context.backend).fault();
-}
-
-const KernelTable& cudaKernels() {
-  static const KernelTable kernels = [] {
-    KernelTable all;
-    for (const KernelTable* table :
-         {&convKernels(), &batchNormKernels(), &batchNormBackwardKernels(), &poolKernels(),
-          &channelKernels(), &elementwiseKernels(), &linearKernels(), &lossKernels(),
-          &normsKernels(), &sgdKernels(), &larsKernels(), &collectiveKernels()}) {
-      all.insert(table->begin(), table->end());
-    }
-    return all;
-  }();
-  return kernels;
 }
 
 std::shared_ptr<Backend> createCudaBackend(int ordinal) {

@@ -12,7 +12,4 @@ namespace onehour::cuda {
 // capability is below 8.0.
 std::shared_ptr<Backend> createCudaBackend(int ordinal);
 
-// All kernels of ../ops.
-const KernelTable& cudaKernels();
-
 }  // namespace onehour::cuda

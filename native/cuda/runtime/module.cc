@@ -1,4 +1,5 @@
 // What the module onehour_cuda.node opens and offers.
+#include "../ops/kernels.h"
 #include "backend.h"
 #include "devices.h"
 
@@ -10,6 +11,6 @@ std::shared_ptr<Backend> createBackend(const BackendOptions& options) {
 
 std::vector<DeviceListing> listDevices() { return cuda::listGpus(); }
 
-const KernelTable& kernelTable() { return cuda::cudaKernels(); }
+const KernelTable& kernelTable() { return cuda::kernelRegistry().kernels(); }
 
 }  // namespace onehour

@@ -2,9 +2,13 @@
 // communicators, since the emulated device's memory is the host's.
 #include <memory>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 
 #include "../../cpu/ops/kernels.h"
+#include "../../cpu/transport/communicator.h"
+#include "../../cuda/nccl/collective-memory.h"
+#include "../../cuda/nccl/communicator.h"
 #include "../../cuda/ops/kernels.h"
 #include "../../cuda/ops/linear.h"
 
@@ -30,20 +34,9 @@ class StandIn final : public Kernel {
   std::unique_ptr<Kernel> kernel_;
 };
 
-template <const KernelTable& (*table)()>
-const KernelTable& standIns() {
-  static const KernelTable result = [] {
-    KernelTable kernels;
-    for (const auto& [name, entry] : table()) {
-      const auto factory = [](const Instruction& instruction, PrepareContext& context) {
-        return std::unique_ptr<Kernel>(
-            std::make_unique<StandIn>(table().at(instruction.op).factory(instruction, context)));
-      };
-      kernels.emplace(name, KernelEntry{entry.signature, factory});
-    }
-    return kernels;
-  }();
-  return result;
+std::unique_ptr<Kernel> standIn(const Instruction& instruction, PrepareContext& context) {
+  const KernelTable& cpus = cpu::kernelRegistry().kernels();
+  return std::make_unique<StandIn>(cpus.at(instruction.op).factory(instruction, context));
 }
 
 // The CPU's product with the bias's gradient by this backend's own kernel.
@@ -55,10 +48,10 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
     auto unused = context.backend.allocate(output.bytes(), MemoryKind::device);
     output.data = unused.get();
     const bool accumulate = instruction.integer("accumulate", 0) != 0;
-    auto kernel = cpu::linearKernels().at(instruction.op).factory(product, context);
-    const size_t bytes = kernel->workspaceBytes();
+    auto weight = standIn(product, context);
+    const size_t bytes = weight->workspaceBytes();
     return makeKernel(
-        [unused, weight = std::make_unique<StandIn>(std::move(kernel)),
+        [unused, weight = std::move(weight),
          bias = prepareBiasGradient(instruction.input("dy"), instruction.output("db"), accumulate,
                                     context)](Stream& stream) {
           weight->run(stream);
@@ -69,18 +62,21 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
   throw std::logic_error("db is an operand of every " + instruction.op);
 }
 
-}  // namespace
+// What NVIDIA's libraries compute, by the beginnings of the ops' names.
+constexpr std::string_view kOfLibraries[] = {"all-", "broadcast", "conv2d", "linear"};
 
-const KernelTable& convKernels() { return standIns<cpu::convKernels>(); }
-const KernelTable& linearKernels() {
-  static const KernelTable table = [] {
-    KernelTable kernels = standIns<cpu::linearKernels>();
-    kernels.at("linear-backward-weight").factory = linearBackwardWeight;
-    return kernels;
-  }();
+const RegisteredKernels kernels(kernelRegistry(), [] {
+  KernelTable table;
+  for (const auto& [op, entry] : cpu::kernelRegistry().kernels()) {
+    for (const std::string_view beginning : kOfLibraries) {
+      if (op.starts_with(beginning)) table.emplace(op, KernelEntry{entry.signature, standIn});
+    }
+  }
+  table.at("linear-backward-weight").factory = linearBackwardWeight;
   return table;
-}
-const KernelTable& collectiveKernels() { return standIns<cpu::collectiveKernels>(); }
+});
+
+}  // namespace
 
 std::unique_ptr<Communicator> createNcclCommunicator(int, int rank, int size, double timeoutSeconds,
                                                      bool, Watch&) {

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "../../../cpu/ops/kernels.h"
+#include "../../../cpu/transport/communicator.h"
 #include "../../check.h"
 
 namespace onehour::test {

@@ -30,12 +30,11 @@ std::unique_ptr<Kernel> stall(const Instruction& instruction, PrepareContext& co
   });
 }
 
-}  // namespace
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {{"stall", {"->", stall}}};
+});
 
-const KernelTable& elementwiseKernels() {
-  static const KernelTable table{{"stall", {"->", stall}}};
-  return table;
-}
+}  // namespace
 
 }  // namespace onehour::cuda
 

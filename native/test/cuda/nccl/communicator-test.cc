@@ -15,7 +15,6 @@
 #include <vector>
 
 #include "../../../cuda/nccl/collective-memory.h"
-#include "../../../cuda/ops/kernels.h"
 #include "../../../cuda/runtime/cuda.h"
 #include "../../../cuda/runtime/watch.h"
 #include "../../check.h"

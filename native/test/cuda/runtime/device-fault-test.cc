@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "../../../core/executor.h"
+#include "../../../cuda/nccl/collective-memory.h"
+#include "../../../cuda/nccl/communicator.h"
 #include "../../../cuda/ops/kernels.h"
 #include "../../../cuda/runtime/backend.h"
 #include "../../check.h"
@@ -24,20 +26,15 @@ namespace {
 // Until then a step stays on the device.
 std::shared_future<void> release;
 
-}  // namespace
+const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
+  return {{"hold", {"x:f32[L] -> y:f32[L]", [](const Instruction&, PrepareContext&) {
+                      return makeKernel([](Stream& stream) {
+                        stub::post(handleOf(stream), [] { release.wait(); });
+                      });
+                    }}}};
+});
 
-const KernelTable& elementwiseKernels() {
-  static const KernelTable table{
-      {"hold", {"x:f32[L] -> y:f32[L]", [](const Instruction&, PrepareContext&) {
-                  return makeKernel(
-                      [](Stream& stream) { stub::post(handleOf(stream), [] { release.wait(); }); });
-                }}}};
-  return table;
-}
-const KernelTable& collectiveKernels() {
-  static const KernelTable none;
-  return none;
-}
+}  // namespace
 
 std::unique_ptr<Communicator> createNcclCommunicator(int, int, int, double, bool, Watch&) {
   return nullptr;
