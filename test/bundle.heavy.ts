@@ -25,9 +25,7 @@ const unpacked = join(folder, `onehour-verify-${process.getuid!()}`);
 const minute = 60_000;
 
 /** All that a dry run calls. */
-const tools = "bash cat chmod dirname find id mkdir sh sha256sum tar timeout xz".split(
-  " ",
-);
+const tools = "bash cat chmod dirname find id mkdir sh sha256sum tar timeout xz".split(" ");
 
 interface Results {
   ok: boolean;
