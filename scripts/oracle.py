@@ -1,7 +1,8 @@
 """The PyTorch oracle: writes test/fixtures/*.safetensors, against which the tests compare.
 
     pip install torch==2.13.0 numpy safetensors
-    python3 scripts/oracle.py
+    python3 scripts/oracle.py           # all of them, some minutes
+    python3 scripts/oracle.py relu add  # those of these ops
 
 Every reference is computed in double precision and stored as f32. The cases of the ops are those of
 the op book, which the tests run too: `npm run compile` first. The inputs of an op are stored with its results;
@@ -14,6 +15,7 @@ import json
 import math
 import pathlib
 import subprocess
+import sys
 
 import numpy as np
 import torch
@@ -433,13 +435,18 @@ def op_cases():
     return json.loads(subprocess.check_output(["node", "-e", script], cwd=ROOT))
 
 
-def write_ops():
+def write_ops(families):
     cases = op_cases()
-    assert cases.keys() == FAMILIES.keys()
-    for family, write in FAMILIES.items():
+    assert cases.keys() == FAMILIES.keys(), (
+        f"the op book and FAMILIES differ in {sorted(cases.keys() ^ FAMILIES.keys())}"
+    )
+    unknown = sorted(set(families) - FAMILIES.keys())
+    if unknown:
+        sys.exit(f"there is no op {', '.join(unknown)}; expected {', '.join(FAMILIES)}")
+    for family in families:
         out = {}
         for case in cases[family]:
-            write(Case(family, case, out))
+            FAMILIES[family](Case(family, case, out))
         save_file(out, FIXTURES / f"{family}.safetensors")
 
 
@@ -677,6 +684,8 @@ def save(tensors, name):
 if __name__ == "__main__":
     check_generator()
     FIXTURES.mkdir(parents=True, exist_ok=True)
-    write_ops()
-    write_resnet8()
-    write_resnet50()
+    wanted = sys.argv[1:]
+    write_ops(wanted or FAMILIES)
+    if not wanted:
+        write_resnet8()
+        write_resnet50()
