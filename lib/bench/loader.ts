@@ -1,15 +1,20 @@
-// Images per second of decoding an image folder's crops, against PyTorch's DataLoader with Pillow.
+// Images per second of a data set: of a folder's crops, against PyTorch's DataLoader with Pillow, or of a
+// user's own module.
 import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { median } from "../arrays/median.js";
+import type { Dataset, ImageShape } from "../data/dataset.js";
+import { openDataset } from "../data/datasets.js";
 import { openImageFolder } from "../data/images/image-folder.js";
 import { type InputLayout, Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import { requireThreads, usableCores } from "../device/cores.js";
-import { OnehourError } from "../errors.js";
+import { OnehourError, UsageError } from "../errors.js";
+import { isModule } from "../modules/pinned.js";
 import { exists } from "../system/exists.js";
 import { plural } from "../text/words.js";
+import { batchesAhead } from "../train/prepare.js";
 import { startPython } from "./python.js";
 import { makeImages } from "./sample-images.js";
 import { table } from "./table.js";
@@ -19,13 +24,13 @@ const crops = ["training", "evaluation"] as const;
 type Crop = (typeof crops)[number];
 
 export interface LoaderBenchOptions {
-  /** In ImageNet's layout; without it images are made, and removed afterwards. */
+  /** In ImageNet's layout, or a module that opens a data set; without it images are made, and removed afterwards. */
   folder?: string;
   /** Images to make where there is no folder; 64. */
   images?: number;
-  /** Pixels of both sides of a crop. */
-  size: number;
-  /** Threads that decode, and processes of PyTorch; by default one a core. */
+  /** Pixels of both sides of a crop; 224. A module's images are as they are. */
+  size?: number;
+  /** Threads that decode, and processes of PyTorch; by default one a core. A module knows its own. */
   threads?: number;
   /** Images of a batch. */
   batch: number;
@@ -42,10 +47,13 @@ interface LoaderBenchSettings {
   folder?: string;
   trainingImages: number;
   testImages: number;
-  size: number;
-  threads: number;
+  /** Pixels of both sides of a crop; absent for a module, as `threads` and `cores` are. */
+  size?: number;
+  /** Of a module's images. */
+  images?: ImageShape;
+  threads?: number;
   /** What the threads shared: as many cores, or all that this process may use if they are fewer. */
-  cores: number;
+  cores?: number;
   batch: number;
 }
 
@@ -56,9 +64,10 @@ interface LoaderBenchRow {
   images: number;
   /** Medians of the rounds. */
   imagesPerSecond: number;
-  imagesPerSecondPerCore: number;
+  /** Unknown of a module, which may have threads of its own. */
+  imagesPerSecondPerCore?: number;
   rounds: number[];
-  /** Shares of the threads' time in all rounds; unknown to PyTorch. */
+  /** Shares of the threads' time in all rounds; known of this package's own threads only. */
   reading?: number;
   decoding?: number;
 }
@@ -90,6 +99,7 @@ interface Contender {
 }
 
 const imagesMade = 64;
+const usualSize = 224;
 const secondsOfRound = 2;
 
 /** Images, flips and labels of a batch, behind the schedule that a step would have. */
@@ -101,15 +111,29 @@ function inputLayout(batch: number, imageBytes: number): InputLayout {
   };
 }
 
-/** Opens the folder as a run does, and fills slots as its trainer and its evaluation do. */
-async function startOnehour(
+/** Opens the folder or module as a run does. */
+async function openAs(
   folder: string,
   indexFolder: string | undefined,
-  { size, threads, batch }: { size: number; threads: number; batch: number },
+  { size, threads }: LoaderBenchOptions,
   warn?: (text: string) => void,
-): Promise<Contender & { trainingImages: number; testImages: number }> {
-  const dataset = await openImageFolder(folder, { imageSize: size, threads, indexFolder, warn });
-  for (const note of dataset.notes ?? []) warn?.(note);
+): Promise<Dataset> {
+  if (!isModule(folder)) {
+    const given = { imageSize: size ?? usualSize, threads: threads ?? usableCores() };
+    return await openImageFolder(folder, { ...given, indexFolder, warn });
+  }
+  for (const [flag, value] of Object.entries({ size, threads })) {
+    if (value === undefined) continue;
+    throw new UsageError(
+      "ERR_ONEHOUR_USAGE",
+      `--${flag} is for folders of images; ${folder} is a module, which decides it. Leave --${flag} out`,
+    );
+  }
+  return await openDataset(folder, { warn });
+}
+
+/** Fills slots as the trainer and the evaluation of a run do. */
+function startOnehour(dataset: Dataset, folder: string, batch: number): Contender {
   const images = dataset.train.length;
   if (batch > images) {
     throw new OnehourError(
@@ -118,12 +142,13 @@ async function startOnehour(
         `expected at most ${images}`,
     );
   }
-  const layout = inputLayout(batch, size * size * 3);
+  const { height, width, channels } = dataset.images;
+  const layout = inputLayout(batch, height * width * channels);
   const loader = new Loader({ dataset, layout, batch, seed: 0, augment: true });
   const { shards } = dataset;
   const sampler = new Sampler({ images, workers: 1, accumulate: 1, batch, seed: 0, shards });
   const slots = Array.from(
-    { length: dataset.ahead!(batch) },
+    { length: batchesAhead(dataset, batch) },
     () => new Uint8Array(layout.images.offset + layout.images.bytes),
   );
   let step = 0;
@@ -145,10 +170,8 @@ async function startOnehour(
 
   return {
     name: "onehour",
-    trainingImages: images,
-    testImages: dataset.test.length,
     async run(crop, batches) {
-      const before = { ...dataset.inspection!.timing };
+      const before = dataset.inspection && { ...dataset.inspection.timing };
       const start = performance.now();
       const filling: Promise<void>[] = [];
       let filled = 0;
@@ -160,15 +183,16 @@ async function startOnehour(
         filled += count;
       }
       await Promise.all(filling);
+      const round = { images: filled, seconds: (performance.now() - start) / 1000 };
+      if (!before) return round;
       const { readSeconds, decodeSeconds } = dataset.inspection!.timing;
       return {
-        images: filled,
-        seconds: (performance.now() - start) / 1000,
+        ...round,
         readSeconds: readSeconds - before.readSeconds,
         decodeSeconds: decodeSeconds - before.decodeSeconds,
       };
     },
-    close: async () => {},
+    close: async () => dataset[Symbol.dispose]?.(),
   };
 }
 
@@ -181,7 +205,7 @@ async function startDataLoader(
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
       `--against pytorch reads images from train/CLASS/ and val/CLASS/, which ${folder} lacks; ` +
-        "name a folder that has them, or leave --against out to time tar shards",
+        "name a folder that has them, or leave --against out",
     );
   }
   const python = await startPython(
@@ -210,7 +234,7 @@ async function choose(contenders: readonly Contender[], threads: number): Promis
 /** Rounds of every contender and crop, one after the other in turn. */
 async function race(
   contenders: readonly Contender[],
-  { threads, cores }: LoaderBenchSettings,
+  { threads = 1, cores }: LoaderBenchSettings,
   rounds: number,
   asked?: number,
 ): Promise<{ batches: number; results: LoaderBenchRow[] }> {
@@ -235,7 +259,7 @@ async function race(
       crop,
       images: sum(({ images }) => images),
       imagesPerSecond: median(rates),
-      imagesPerSecondPerCore: median(rates) / cores,
+      ...(cores === undefined ? {} : { imagesPerSecondPerCore: median(rates) / cores }),
       rounds: rates,
       ...(rounds[0]!.readSeconds === undefined
         ? {}
@@ -284,16 +308,21 @@ async function measure(
   folder: string,
   indexFolder?: string,
 ): Promise<LoaderBenchResult> {
-  const { size, batch, threads = usableCores(), rounds, against } = options;
+  const { size = usualSize, batch, threads = usableCores(), rounds, against, warn } = options;
   const contenders: Contender[] = [];
   try {
-    const ours = await startOnehour(folder, indexFolder, { size, threads, batch }, options.warn);
-    contenders.push(ours);
+    const dataset = await openAs(folder, indexFolder, options, warn);
+    for (const note of dataset.notes ?? []) warn?.(note);
+    contenders.push(startOnehour(dataset, folder, batch));
     if (against) contenders.push(await startDataLoader(folder, { size, threads, batch }));
-    const { trainingImages, testImages } = ours;
-    const cores = Math.min(threads, usableCores());
-    const named = options.folder === undefined ? {} : { folder };
-    const settings = { ...named, trainingImages, testImages, size, threads, cores, batch };
+    const { train, test, images } = dataset;
+    const settings = {
+      ...(options.folder === undefined ? {} : { folder }),
+      ...{ trainingImages: train.length, testImages: test.length, batch },
+      ...(isModule(folder)
+        ? { images }
+        : { size, threads, cores: Math.min(threads, usableCores()) }),
+    };
     const raced = await race(contenders, settings, rounds, options.batches);
     const ratios = ratiosOf(raced.results);
     const processor = cpus()[0]?.model.trim() ?? "unknown processor";
@@ -306,6 +335,15 @@ async function measure(
 const percent = (share: number | undefined) =>
   share === undefined ? "" : `${(100 * share).toFixed(1)} %`;
 
+/** What was filled with, in words. */
+function conditions({ size, images, threads, cores, batch }: LoaderBenchSettings): string {
+  if (images) {
+    const { height, width, channels } = images;
+    return `images of ${height}×${width}×${channels}, batch ${batch}`;
+  }
+  return `crops of ${size}×${size}, batch ${batch}, ${plural(threads!, "thread")} on ${plural(cores!, "core")}`;
+}
+
 /** The result as a person reads it. */
 export function loaderTable({
   settings,
@@ -314,13 +352,13 @@ export function loaderTable({
   results,
   ratios,
 }: LoaderBenchResult): string {
-  const { folder, trainingImages, testImages, size, threads, cores, batch } = settings;
+  const { folder, trainingImages, testImages, threads = 1, cores = 1 } = settings;
   const count = (images: number) => images.toLocaleString("en-US");
   const rows = results.map((row) => [
     row.name,
     row.crop,
     row.imagesPerSecond.toFixed(0),
-    row.imagesPerSecondPerCore.toFixed(0),
+    row.imagesPerSecondPerCore?.toFixed(0) ?? "",
     percent(row.reading),
     percent(row.decoding),
     ratios && row.name === "onehour" ? `${ratios[row.crop].toFixed(2)}×` : "",
@@ -330,7 +368,7 @@ export function loaderTable({
     folder === undefined
       ? `${count(trainingImages)} images of 500×375 pixels, made for this\n`
       : `${folder}: ${count(trainingImages)} training and ${count(testImages)} test images\n`,
-    `crops of ${size}×${size}, batch ${batch}, ${plural(threads, "thread")} on ${plural(cores, "core")}, ${processor}\n`,
+    `${conditions(settings)}, ${processor}\n`,
     `median of ${results[0]!.rounds.length} interleaved rounds of ${plural(batches, "batch")}\n\n`,
     table([[...header, ratios ? "of PyTorch's" : ""], ...rows]),
   ];

@@ -3,6 +3,7 @@
 
 import { Command } from "commander";
 import type { LoaderBenchOptions } from "../bench/loader.js";
+import { isModule } from "../modules/pinned.js";
 import { listenForEnd, signalStatus } from "../ranks/signals.js";
 import { exists } from "../system/exists.js";
 import { printResult } from "../system/output.js";
@@ -87,8 +88,11 @@ type LoaderFlags = Omit<LoaderBenchOptions, "folder" | "images" | "warn"> & { js
 function loaderCommand(): Command {
   return new Command("loader")
     .description("Images per second of reading and decoding crops, in all and a core.")
-    .argument("[folder]", "train/CLASS/* and val/CLASS/*; without it images are made for this")
-    .option("--size <pixels>", "both sides of a crop", wholeNumber(8, 224), 224)
+    .argument(
+      "[folder|module]",
+      "train/CLASS/* and val/CLASS/*, or ./data.ts; without it images are made for this",
+    )
+    .option("--size <pixels>", "both sides of a crop; default: 224", wholeNumber(8, 224))
     .option("--threads <t>", "threads that decode; default: one a core", wholeNumber(1, 2))
     .option("--batch <n>", "images of a batch", wholeNumber(1, 32), 32)
     .option("--rounds <r>", "rounds of each kind of crop", wholeNumber(1, 5), 5)
@@ -102,8 +106,8 @@ function loaderCommand(): Command {
     )
     .option("--json", "print one JSON object instead of a table")
     .action(async (folder: string | undefined, { json, ...options }: LoaderFlags) => {
-      if (folder !== undefined && !exists(folder))
-        throw usageError(`There is no folder ${folder}. Name one of images, or none.`);
+      if (folder !== undefined && !exists(folder) && !isModule(folder))
+        throw usageError(`There is no folder ${folder}. Name one of images, a module, or none.`);
       const { benchLoader, loaderTable } = await import("../bench/loader.js");
       // At the exit the images that were made are removed.
       listenForEnd((signal) => process.exit(signalStatus(signal)));

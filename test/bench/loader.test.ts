@@ -80,6 +80,30 @@ describe("the command", () => {
     expect(status).toBe(1);
   });
 
+  test("times a user's own data set", async () => {
+    const run = (...args: string[]) =>
+      onehour(["bench", "loader", "examples/data.ts", "--batch", "4", "--rounds", "1", ...args]);
+    const { status, stdout, stderr } = await run("--batches", "3", "--json");
+    expect(stderr).toBe("");
+    expect(status).toBe(0);
+    const { settings, results }: LoaderBenchResult = JSON.parse(stdout);
+    expect(settings).toMatchObject({
+      ...{ trainingImages: 1536, testImages: 96, batch: 4 },
+      images: { height: 16, width: 16, channels: 1 },
+    });
+    expect(results.map(({ crop, images }) => [crop, images])).toEqual([
+      ["training", 12],
+      ["evaluation", 12],
+    ]);
+    for (const row of results) expect(row).not.toHaveProperty("decoding");
+    expect((await run("--batches", "1")).stdout).toMatch(/^images of 16×16×1, batch 4, /m);
+    for (const flag of ["--size", "--threads"]) {
+      const refused = await run(flag, "8");
+      expect(refused.stderr).toMatch(`${flag} is for folders of images; `);
+      expect(refused.status).toBe(2);
+    }
+  });
+
   test("a signal removes the images that it made", async () => {
     const made = () => readdirSync(folder).filter((name) => name.startsWith("onehour-bench-"));
     const { status } = await onehour(["bench", "loader", ...small], {
