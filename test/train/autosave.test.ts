@@ -50,28 +50,38 @@ async function signalWithin(
   await exit;
 }
 
-test.each([1, 2])("saving at every moment, %d workers train as without", async (workers) => {
-  const recipe = { ...common, workers, batch: 8 / workers };
-  const without = await run(`without-${workers}`, { ...recipe, checkpointMinutes: 0 });
-  const often = await run(`often-${workers}`, { ...recipe, checkpointMinutes: 1e-7 });
+const kinds = {
+  "one worker": common,
+  "two workers": { ...common, workers: 2, batch: 4 },
+  "two workers of LARS": {
+    ...{ ...common, workers: 2, batch: 4 },
+    ...{ optimizer: "lars", lr: 8, clipNorm: 0.5 },
+  },
+} satisfies Record<string, RecipeInput>;
+const cases = Object.entries<RecipeInput>(kinds);
+/** The run of a kind that is never interrupted. */
+const unbroken = (kind: string) => join(folder, `without ${kind}`);
+
+test.each(cases)("saving at every moment, %s train as without", async (kind, recipe) => {
+  const without = await run(`without ${kind}`, { ...recipe, checkpointMinutes: 0 });
+  const often = await run(`often ${kind}`, { ...recipe, checkpointMinutes: 1e-7 });
   expect(stepsOf(often)).toEqual(stepsOf(without));
   expect(await ended(often)).toEqual(await ended(without));
 });
 
-test.each([1, 2])("killed within an epoch, %d workers go on from there", async (workers) => {
-  const recipe = { ...common, workers, batch: 8 / workers, checkpointMinutes: 1e-4 };
-  const out = join(folder, `killed-${workers}`);
-  await signalWithin(recipe, out, "SIGKILL");
+test.each(cases)("killed within an epoch, %s go on from there", async (kind, recipe) => {
+  const out = join(folder, `killed ${kind}`);
+  await signalWithin({ ...recipe, checkpointMinutes: 1e-4 }, out, "SIGKILL");
   const { position, ranks, weights } = await readCheckpoint(join(out, checkpointName));
   expect(position!.step % 200).not.toBe(0);
-  expect(ranks?.length).toBe(workers === 1 ? undefined : 2);
+  expect(ranks?.length).toBe(recipe.workers);
   if (ranks) {
     const [a, b] = ranks.map((own) => own.get("bn1.running_mean")!);
     expect(weights.get("bn1.running_mean")).toEqual(a!.map((mean, i) => (mean + b![i]!) / 2));
   }
   await train({ out, checkpointMinutes: 0 }, { output: null, resume: true });
-  expect(stepsOf(out)).toEqual(stepsOf(join(folder, `without-${workers}`)));
-  expect(await ended(out)).toEqual(await ended(join(folder, `without-${workers}`)));
+  expect(stepsOf(out)).toEqual(stepsOf(unbroken(kind)));
+  expect(await ended(out)).toEqual(await ended(unbroken(kind)));
 });
 
 test.each([1, 2, 3])(
@@ -87,7 +97,7 @@ test.each([1, 2, 3])(
 );
 
 test("the best epoch's checkpoint is kept beside the last", async () => {
-  const out = join(folder, "without-1");
+  const out = unbroken("one worker");
   const epochs = logOf(out).filter((line) => line.type === "epoch");
   const best = epochs.reduce((most, line) => (line.top1 > most.top1 ? line : most));
   const { position } = await readCheckpoint(join(out, bestName));

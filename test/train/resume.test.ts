@@ -13,9 +13,10 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import type { RecipeInput } from "../../lib/recipe/fields.js";
+import type { TensorLayout } from "../../lib/graph/compile.js";
+import type { Recipe, RecipeInput } from "../../lib/recipe/fields.js";
 import { formatRecipe, readRunRecipe } from "../../lib/recipe/run-recipe.js";
-import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
+import { formatCheckpoint, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import type { Result, RunEvent } from "../../lib/train/events.js";
 import { train } from "../../lib/train/train.js";
 import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
@@ -251,6 +252,37 @@ test("a recipe.json that is not as it was written is refused, whatever was chang
     JSON.stringify({ digest, ...Object.fromEntries(Object.entries(fields).reverse()) }),
   );
   expect((await run({ out, steps: 11 }, true)).result.steps).toBe(11);
+});
+
+/** The fields that recipe.json and a checkpoint had before there was a choice of optimiser and schedule. */
+const earlierFields = [
+  ...["dataset", "model", "workers", "batch", "accumulate", "epochs", "steps", "lr", "warmup"],
+  ...["warmupEpochs", "milestones", "momentum", "momentumForm", "momentumCorrection", "nesterov"],
+  ...["weightDecay", "labelSmoothing", "syncBatchNorm", "preciseBatchNorm", "precision", "device"],
+  ...["cudaGraph", "threads", "seed", "augment", "imageSize", "colorJitter", "strict", "init"],
+  ...["checkpointMinutes", "timeout"],
+];
+
+test("a run of an earlier version, whose recipe had fewer fields, goes on bit for bit", async () => {
+  const out = copyOfHalf("earlier");
+  const earlier = (fields: object) =>
+    Object.fromEntries(Object.entries(fields).filter(([name]) => earlierFields.includes(name)));
+  const recipe = JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"));
+  expect(recipe).toMatchObject({ optimizer: "sgd", lrSchedule: "step" });
+  writeFileSync(join(out, "recipe.json"), formatRecipe(earlier(recipe) as Recipe));
+  const saved = await readCheckpoint(join(out, checkpoint));
+  const layouts = [...saved.weights].map(([name, { length }]) => {
+    const shape = [...(saved.shapes.get(name) ?? [length])];
+    return { name, shape } as TensorLayout;
+  });
+  const origin = { data: saved.data!, recipe: earlier(saved.recipe!) };
+  const pieces = await formatCheckpoint(layouts, saved, saved.position!, saved.model!, origin);
+  writeFileSync(join(out, checkpoint), Buffer.concat(pieces));
+  rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
+
+  await run({ out, steps: 20 }, true);
+  await expectSameRun(whole, out);
+  expect((await readCheckpoint(join(out, checkpoint))).recipe).toHaveProperty("optimizer", "sgd");
 });
 
 test("recipe.json of a run begins another one, with what is changed in it", async () => {
