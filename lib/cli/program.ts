@@ -4,6 +4,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { OnehourError } from "../errors.js";
+import { begun } from "../modules/load-default.js";
 import { setVoice } from "../recipe/voice.js";
 import { explainSystemError } from "../system/system-errors.js";
 import { commandLine } from "../text/command.js";
@@ -80,9 +81,21 @@ function exitStatus(error: unknown): number {
   return 1;
 }
 
+/**
+ * Rejects where everything awaits a promise that nothing will settle, for example at the top of a user's
+ * module: Node would end with status 13 and no word.
+ */
+const stuck = new Promise<never>((_, reject) => {
+  process.once("beforeExit", () => {
+    const who = begun.size === 0 ? "The command" : [...begun].join(" or ");
+    const problem = `${who} awaits a promise that never settles; nothing is left to do in this process`;
+    reject(new OnehourError("ERR_ONEHOUR_STUCK", `${problem}. Look for an await without an end`));
+  });
+});
+
 setVoice("flags");
 try {
-  await program().parseAsync();
+  await Promise.race([program().parseAsync(), stuck]);
 } catch (error) {
   process.exitCode = exitStatus(error);
 }

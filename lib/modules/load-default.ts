@@ -6,6 +6,9 @@ import { requireRegular } from "../system/regular-file.js";
 const refuse = (problem: string, cause?: unknown) =>
   new UsageError("ERR_ONEHOUR_MODULE", problem, { cause });
 
+/** The files of modules that this process has begun to load. */
+export const begun = new Set<string>();
+
 /** What a module throws, as one line. */
 const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error));
 
@@ -20,6 +23,7 @@ export async function loadDefault(path: string, expected: string): Promise<unkno
   let loaded: Record<string, unknown>;
   try {
     await requireRegular(file);
+    begun.add(file);
     const { loadModule } = await import("./load-module.js");
     loaded = await loadModule(file);
   } catch (error) {

@@ -204,6 +204,19 @@ test.concurrent.each<[name: string, source: string, says: RegExp, status: number
   expect(status).toBe(wanted);
 });
 
+test.each([
+  ["--model", "await new Promise(() => {}); export default 1;"],
+  ["dataset", "export default () => new Promise(() => {});"],
+])("a module that awaits for ever is named: %s", async (field, source) => {
+  const file = write(`endless-${field}.ts`, source);
+  const args = field === "--model" ? ["synthetic:16x16x1", "--model", file] : [file];
+  const { status, stdout, stderr } = await here("train", ...args, ...small);
+  expect(stderr).toMatch(/^onehour: [^\n]* awaits a promise that never settles; [^\n]*\n$/);
+  expect(stderr).toMatch(join(folder, file));
+  expect(stdout).toBe("");
+  expect(status).toBe(1);
+});
+
 test("a module that is not there, or is a folder, is named", async () => {
   mkdirSync(join(folder, "folder.ts"));
   for (const [args, says] of [
