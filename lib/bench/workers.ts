@@ -79,6 +79,7 @@ export async function startWorkers(
     workers,
     command: () => [program, argument],
     timeoutSeconds: 600,
+    remedy: "measure a smaller --batch",
     onLine: (_rank, line) => process.stderr.write(`${line}\n`),
     onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
       failure = new OnehourError(code, cause);

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { exists } from "../system/exists.js";
 import { requireRegular } from "../system/regular-file.js";
+import { readSetting } from "../system/variables.js";
 import { commandLine } from "../text/command.js";
 import { usageError, wholeNumber } from "./values.js";
 
@@ -32,7 +33,8 @@ export function launchCommand(): Command {
       process.exitCode = await launch({
         workers: options.workers ?? defaultWorkers(),
         command: () => [runner, path, ...args],
-        timeoutSeconds: 60,
+        timeoutSeconds: readSetting("ONEHOUR_TIMEOUT") ?? 60,
+        remedy: "set ONEHOUR_TIMEOUT to more seconds",
       });
     });
 }

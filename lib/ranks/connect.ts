@@ -25,7 +25,8 @@ type Summable = Float32Array | Float64Array | Int32Array | DeviceArray;
 export interface ConnectOptions {
   /**
    * Seconds to wait for ranks that do not come; ONEHOUR_TIMEOUT, else 60, by default. Under
-   * `onehour launch` and `onehour train` the launcher watches over progress instead.
+   * `onehour launch` and `onehour train` the launcher watches over progress instead: it ends a run in which
+   * a rank makes none for as long.
    */
   timeoutSeconds?: number;
 }

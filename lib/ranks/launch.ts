@@ -32,6 +32,8 @@ export interface LaunchOptions {
   command: (rank: number) => string[];
   /** Seconds without progress after which a rank that others wait for counts as hung. */
   timeoutSeconds: number;
+  /** What a user does whose steps take longer; "raise timeoutSeconds" by default. */
+  remedy?: string;
   /** Added to this process' environment. */
   env?: Record<string, string>;
   /** Takes a worker's line of output; by default it goes where the worker wrote it. */
@@ -109,7 +111,8 @@ class Launch {
     private readonly server: RendezvousServer,
     private readonly token: string,
   ) {
-    this.watch = new Watch(options.workers, options.timeoutSeconds, seconds());
+    const { workers, timeoutSeconds, remedy } = options;
+    this.watch = new Watch(workers, timeoutSeconds, seconds(), remedy);
   }
 
   async run(): Promise<number> {

@@ -1,6 +1,5 @@
 // Who makes progress and who waits: finds the rank that holds up the others, and tells the cause of
 // a failed run from its consequences.
-import { nameOf } from "../recipe/voice.js";
 import { nameRanks } from "./rendezvous.js";
 
 /** What a worker's native thread reports. */
@@ -58,6 +57,8 @@ export class Watch {
     workers: number,
     private readonly timeoutSeconds: number,
     now: number,
+    /** What a user does whose steps take longer. */
+    private readonly remedy = "raise timeoutSeconds",
   ) {
     this.staleSeconds = Math.min(2, timeoutSeconds / 2);
     this.lastCheck = now;
@@ -111,7 +112,7 @@ export class Watch {
     const hint =
       silent.length === culprits.length
         ? "It sends no heartbeats: was it stopped, or is the machine out of memory?"
-        : `If its steps take that long, raise ${nameOf("timeout")}`;
+        : `If its steps take that long, ${this.remedy}`;
     return {
       culprits,
       table,

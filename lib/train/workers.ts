@@ -7,7 +7,7 @@ import { isBuiltInModel } from "../models/models.js";
 import { launch } from "../ranks/launch.js";
 import { signalOf } from "../ranks/signals.js";
 import { refuse } from "../recipe/fields.js";
-import type { Voice } from "../recipe/voice.js";
+import { nameOf, type Voice } from "../recipe/voice.js";
 import { hasWholeCheckpoint } from "../run-folder/last-checkpoint.js";
 import { commandLine, resumeCommand } from "../text/command.js";
 import type { Result, RunEvent } from "./events.js";
@@ -80,6 +80,7 @@ export async function superviseWorkers(
     workers: recipe.workers,
     command: () => [workerProgram()],
     timeoutSeconds: recipe.timeout,
+    remedy: `raise ${nameOf("timeout")}`,
     env: { [jobVariable]: JSON.stringify(job) },
     onLine: (rank, line, stream) => {
       const event = parseEvent(line);
