@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, expect, test } from "vitest";
+import { linksOf } from "./docs/pages.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "onehour-types-"));
@@ -43,7 +44,7 @@ export const share = (world: World) => world.broadcast(new Float32Array(device.p
 });
 
 /** Pages about the repository itself, and what others call it: a user's project has other files. */
-const repository = ["docs/internals.md", "docs/gpu-verification.md"];
+const repository = ["docs/add-your-own.md", "docs/gpu-verification.md", "docs/internals.md"];
 const aboutRepository = /\b(clone|checkout|repository)\b/;
 
 test("its pages point only to files that it holds", () => {
@@ -60,10 +61,10 @@ test("its pages point only to files that it holds", () => {
 
   const lacking = pages.flatMap((page) => {
     const text = readFileSync(join(root, page), "utf8");
-    const links = [...text.matchAll(/\]\(([^)#\s]+)[^)]*\)/g)]
-      .map(([, target]) => target!)
-      .filter((target) => !/^[a-z]+:/.test(target))
-      .map((target) => normalize(join(dirname(page), target)));
+    const links = linksOf(text)
+      .map((target) => target.split("#")[0]!)
+      .filter((path) => path !== "")
+      .map((path) => normalize(join(dirname(page), path)));
     // What a sentence or a command names, but where it speaks of a clone.
     const named = repository.includes(page)
       ? []
