@@ -318,7 +318,9 @@ async function measure(
     const { train, test, images } = dataset;
     const settings = {
       ...(options.folder === undefined ? {} : { folder }),
-      ...{ trainingImages: train.length, testImages: test.length, batch },
+      trainingImages: train.length,
+      testImages: test.length,
+      batch,
       ...(isModule(folder)
         ? { images }
         : { size, threads, cores: Math.min(threads, usableCores()) }),

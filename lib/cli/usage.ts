@@ -9,10 +9,19 @@ import { usageError } from "./values.js";
 
 /** Commands as other tools call them. */
 const commandWords: Readonly<Record<string, string>> = {
-  ...{ fit: "train", run: "train", resume: "train --resume --out FOLDER" },
-  ...{ eval: "evaluate", val: "evaluate", validate: "evaluate", test: "evaluate" },
-  ...{ predict: "evaluate", benchmark: "bench", torchrun: "launch", spawn: "launch" },
-  ...{ compile: "build", install: "build" },
+  fit: "train",
+  run: "train",
+  resume: "train --resume --out FOLDER",
+  eval: "evaluate",
+  val: "evaluate",
+  validate: "evaluate",
+  test: "evaluate",
+  predict: "evaluate",
+  benchmark: "bench",
+  torchrun: "launch",
+  spawn: "launch",
+  compile: "build",
+  install: "build",
 };
 
 const didYouMean = (name: string | undefined) => (name ? `; did you mean ${name}?` : "");

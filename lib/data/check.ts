@@ -61,7 +61,14 @@ export async function openChecked(name: string, opener: unknown): Promise<Datase
   const { images, classes, mean, std, augmentation, defaultEpochs, fingerprint } = dataset;
   const { ahead, shards, inspection, notes } = dataset;
   return {
-    ...{ name: dataset.name, images, classes, mean, std, augmentation, defaultEpochs, fingerprint },
+    name: dataset.name,
+    images,
+    classes,
+    mean,
+    std,
+    augmentation,
+    defaultEpochs,
+    fingerprint,
     train: checkedSplit(path, classes, dataset.train),
     test: checkedSplit(path, classes, dataset.test),
     ...(ahead ? { ahead: (batch: number) => ahead.call(dataset, batch) } : {}),

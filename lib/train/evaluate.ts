@@ -208,7 +208,13 @@ export async function evaluateCheckpoint(
   const slots = slotsFor(batchesAhead(dataset, batch));
   const compiled = (name: string) =>
     compile(resnet(name, { channels: images.channels, classes }), {
-      ...{ device, image: images, mean, std, batch, precision, slots },
+      device,
+      image: images,
+      mean,
+      std,
+      batch,
+      precision,
+      slots,
     });
   const layouts = (name: string) => {
     const { parameters, statistics } = compiled(name);

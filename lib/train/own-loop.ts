@@ -70,11 +70,19 @@ export class Trainer implements Disposable {
     // A script's own steps are as many as it takes, at any rate.
     const total = Number.POSITIVE_INFINITY;
     const course = {
-      ...{ stepsPerEpoch: this.stepsPerEpoch, steps: total, schedule: undefined },
+      stepsPerEpoch: this.stepsPerEpoch,
+      steps: total,
+      schedule: undefined,
       seed: recipe.seed,
     };
     this.saving = new Saving({
-      ...{ recipe, compiled, team, queue: this.queue, total, course, say: this.say },
+      recipe,
+      compiled,
+      team,
+      queue: this.queue,
+      total,
+      course,
+      say: this.say,
       fingerprint: dataset.fingerprint,
       position: () => this.progress.position,
       syncLog: async () => {},
@@ -93,7 +101,9 @@ export class Trainer implements Disposable {
     const run: RunOptions = {
       ...parts,
       recipe: { ...parts.recipe, out: parts.recipe.out ?? "" },
-      ...{ resume, onEvent, keepsGradients: true },
+      resume,
+      onEvent,
+      keepsGradients: true,
     };
     let opened: Disposable = parts;
     try {

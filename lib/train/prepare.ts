@@ -44,8 +44,16 @@ export function compileRecipe(
   return compile(
     resnet(recipe.model, { channels: images.channels, classes }),
     {
-      ...{ device, image: images, mean, std },
-      ...{ batch, accumulate, workers, precision, labelSmoothing, preciseBatchNorm },
+      device,
+      image: images,
+      mean,
+      std,
+      batch,
+      accumulate,
+      workers,
+      precision,
+      labelSmoothing,
+      preciseBatchNorm,
       syncBatchNorm: syncBatchNorm === 0 ? 1 : syncBatchNorm < 0 ? workers : syncBatchNorm,
       slots: slotsFor(ahead),
     },

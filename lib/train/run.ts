@@ -175,7 +175,12 @@ class Run {
     const { recipe, resume } = this.options;
     const { saving, total, say, sampler } = this;
     const { start, lock, log } = await openRun({
-      ...{ recipe, resume, saving, total, say, stepsPerEpoch: sampler.stepsPerEpoch },
+      recipe,
+      resume,
+      saving,
+      total,
+      say,
+      stepsPerEpoch: sampler.stepsPerEpoch,
       stopped: () => this.stop.requested,
     });
     this.lock = lock;

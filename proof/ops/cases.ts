@@ -218,7 +218,12 @@ const adapted =
     const result = sgd({ w, g: clipped.g, v, schedule, trust }, { ...options, copy: low });
     const { copy, finite } = result;
     return {
-      ...{ w: result.w, v: result.v, g: clipped.g, norms: clipped.norms, trust, finite },
+      w: result.w,
+      v: result.v,
+      g: clipped.g,
+      norms: clipped.norms,
+      trust,
+      finite,
       ...(copy ? { copy } : {}),
     };
   };
@@ -358,7 +363,13 @@ function* networkCases(
     resnet(model, { channels, classes: 10 }),
     {
       device: { operations, properties: { channelMultiple } },
-      ...{ image: images, mean, std, batch, accumulate, precision, slots: 1 },
+      image: images,
+      mean,
+      std,
+      batch,
+      accumulate,
+      precision,
+      slots: 1,
       labelSmoothing: 0.1,
     },
     { optimizer: optimizers.sgd() },

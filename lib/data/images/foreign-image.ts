@@ -13,8 +13,16 @@ const signatures: Readonly<Record<string, RegExp>> = {
 
 /** Bytes of a value, by the name that sharp has for its type. */
 const widths: Readonly<Record<string, number>> = {
-  ...{ uchar: 1, char: 1, ushort: 2, short: 2, uint: 4, int: 4 },
-  ...{ float: 4, double: 8, complex: 8, dpcomplex: 16 },
+  uchar: 1,
+  char: 1,
+  ushort: 2,
+  short: 2,
+  uint: 4,
+  int: 4,
+  float: 4,
+  double: 8,
+  complex: 8,
+  dpcomplex: 16,
 };
 
 /**
