@@ -32,12 +32,12 @@ test("no word stands for two fields", () => {
 test("the page of all fields is that of the table; `scripts/test test/recipe -u` writes it", async () => {
   const page = `# The fields of a recipe
 
-A recipe is what decides a run: the flags of \`onehour train\`, the object that a script gives to \`train\`, a
-file for \`--recipe\`, and \`recipe.json\` in a run folder. All of them have these fields. \`onehour train
---help\` says the same, and so does an editor where the pointer is on a field.
+A recipe says all that decides a run. The flags of \`onehour train\`, the object that a script passes to \`train\`, a file
+for \`--recipe\` and \`recipe.json\` in a run folder have the same fields, those of this page. \`onehour train --help\`
+lists them too, and an editor shows the text of a field.
 
-Each flag beginning with \`--no-\` has an opposite, for recipes that say otherwise: \`--nesterov\`. A run
-that is resumed may change what the last column says and no other field, or it would be another run.
+Each flag that begins with \`--no-\` has an opposite, to override a recipe: \`--nesterov\`. A resumed run may change
+the fields with a yes in the last column. A change of any other field would make it another run.
 
 ${fieldsTable()}`;
   await expect(page).toMatchFileSnapshot("../../docs/recipe.md");
