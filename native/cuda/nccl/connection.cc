@@ -258,7 +258,8 @@ void NcclConnection::registerMemory(const void* address) {
   if (!memory) return;
   const std::lock_guard turn(state_->turn);
   const std::lock_guard lock(state_->calls);
-  if (state_->communicator == nullptr || state_->registered.contains(memory->base)) return;
+  if (state_->failed || state_->communicator == nullptr) return;
+  if (state_->registered.contains(memory->base)) return;
   void* handle = nullptr;
   // Where NCCL cannot register memory it copies.
   if (ncclCommRegister(state_->communicator, memory->base, memory->bytes, &handle) != ncclSuccess ||

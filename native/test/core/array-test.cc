@@ -11,7 +11,7 @@
 
 #include "../../core/worker.h"
 #include "../check.h"
-#include "../stand-ins/fake-backend.h"
+#include "../fakes/fake-backend.h"
 
 namespace onehour::test {
 namespace {

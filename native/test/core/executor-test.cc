@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "../check.h"
+#include "../fakes/fake-backend.h"
 #include "../programs.h"
-#include "../stand-ins/fake-backend.h"
 
 namespace onehour::test {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "../../core/executor.h"
 #include "../check.h"
-#include "../emulator/cuda_runtime_api.h"
+#include "../fakes/cuda-runtime.h"
 #include "../programs.h"
 
 namespace onehour::test {
@@ -93,7 +93,7 @@ void keepsPriorities() {
   Session session;
   CHECK(result<std::string>([&](auto done) { session.executor->record(std::move(done)); }).empty());
   session.step(0, 2);
-  CHECK((emulator::replayedPriorities() == std::vector<int>{0, -1, 0}));
+  CHECK((fake::replayedPriorities() == std::vector<int>{0, -1, 0}));
 }
 
 __global__ void neverLoaded() {}

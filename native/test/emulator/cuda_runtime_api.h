@@ -1,5 +1,5 @@
-// CUDA's runtime and its C++ dialect on the host, as far as this project's kernels use them: memory
-// is the host's, a launch runs at once, a capture keeps closures. For tests without a GPU.
+// CUDA's C++ dialect on the host and its runtime's interface, as far as this project uses them. For
+// tests without a GPU; the runtime itself is ../fakes/cuda-runtime.cc.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,6 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "fibers.h"
 
@@ -226,7 +225,12 @@ cudaError_t cudaGetDevice(int* ordinal);
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest);
 
-enum cudaMemcpyKind { cudaMemcpyDefault };
+enum cudaMemcpyKind {
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice,
+  cudaMemcpyDefault
+};
 enum : unsigned {
   cudaHostAllocDefault = 0,
   cudaHostAllocMapped = 2,
@@ -237,7 +241,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes);
 cudaError_t cudaFree(void* memory);
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned flags);
 cudaError_t cudaFreeHost(void* memory);
-enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeDevice };
+enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
 struct cudaPointerAttributes {
   cudaMemoryType type;
   int device;
@@ -289,16 +293,10 @@ struct cudaLaunchConfig_t {
 
 namespace onehour::emulator {
 
-// Runs a kernel at once, or keeps it for the graph that is being captured.
-cudaError_t perform(cudaStream_t stream, std::function<void()> work);
-
-// Runs a kernel's thread for every thread of every block, likewise. Throws where the kernel was not
-// loaded.
+// Puts a kernel on its stream: a call of `thread` for every thread of every block. Throws where the
+// kernel was not loaded.
 cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config,
                    std::function<void()> thread);
-
-// The priority of each kernel of the graph that was launched last.
-std::vector<int> replayedPriorities();
 
 }  // namespace onehour::emulator
 

@@ -1,16 +1,14 @@
-// What stands in for cuDNN, cuBLASLt and NCCL where there is no GPU: the CPU backend's kernels and
-// communicators, since the emulated device's memory is the host's.
+// The CPU backend's kernels in place of cuDNN's and cuBLASLt's: the emulated device's memory is the
+// host's.
 #include <memory>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
 
 #include "../../cpu/ops/kernels.h"
-#include "../../cpu/transport/communicator.h"
-#include "../../cuda/nccl/collective-memory.h"
-#include "../../cuda/nccl/communicator.h"
 #include "../../cuda/ops/kernels.h"
 #include "../../cuda/ops/linear.h"
+#include "../fakes/cuda-runtime.h"
 
 namespace onehour {
 
@@ -26,7 +24,7 @@ class StandIn final : public Kernel {
  public:
   explicit StandIn(std::unique_ptr<Kernel> kernel) : kernel_(std::move(kernel)) {}
   void run(Stream& stream) override {
-    emulator::perform(handleOf(stream), [this, &stream] { kernel_->run(stream); });
+    fake::post(handleOf(stream), [this, &stream] { kernel_->run(stream); });
   }
   size_t workspaceBytes() const override { return kernel_->workspaceBytes(); }
 
@@ -63,7 +61,7 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
 }
 
 // What NVIDIA's libraries compute, by the beginnings of the ops' names.
-constexpr std::string_view kOfLibraries[] = {"all-", "broadcast", "conv2d", "linear"};
+constexpr std::string_view kOfLibraries[] = {"conv2d", "linear"};
 
 const RegisteredKernels kernels(kernelRegistry(), [] {
   KernelTable table;
@@ -77,18 +75,5 @@ const RegisteredKernels kernels(kernelRegistry(), [] {
 });
 
 }  // namespace
-
-std::unique_ptr<Communicator> createNcclCommunicator(int, int rank, int size, double timeoutSeconds,
-                                                     bool, Watch&) {
-  return cpu::createHostCommunicator(rank, size, timeoutSeconds);
-}
-
-bool ncclOrdersCollectives() { return true; }
-
-std::shared_ptr<void> allocateForCollectives(size_t bytes) {
-  void* memory = nullptr;
-  ONEHOUR_CUDA(cudaMalloc(&memory, bytes));
-  return {memory, [](void* address) { cudaFree(address); }};
-}
 
 }  // namespace onehour::cuda

@@ -1,5 +1,5 @@
-// Tests of the order in which collectives of two communicators come onto the device, on stand-ins
-// for NCCL and CUDA's runtime: where NCCL keeps no order, it is that of the text on every rank.
+// Tests of the order in which collectives of two communicators come onto the device, on the fakes
+// of NCCL and CUDA's runtime: where NCCL keeps no order, it is that of the text on every rank.
 #include <chrono>
 #include <cstdlib>
 #include <future>
@@ -13,9 +13,9 @@
 #include "../../../cuda/ops/kernels.h"
 #include "../../../cuda/runtime/backend.h"
 #include "../../check.h"
+#include "../../fakes/cuda-runtime.h"
+#include "../../fakes/nccl.h"
 #include "../../programs.h"
-#include "../../stand-ins/nccl-stub.h"
-#include "../../stand-ins/runtime-stub.h"
 
 namespace onehour::cuda {
 namespace {
@@ -25,7 +25,7 @@ std::unique_ptr<Kernel> stall(const Instruction& instruction, PrepareContext& co
   const bool here = context.communicator("gradients").rank() == instruction.integer("rank");
   return makeKernel([here](Stream& stream) {
     if (!here) return;
-    stub::post(handleOf(stream),
+    fake::post(handleOf(stream),
                [] { std::this_thread::sleep_for(std::chrono::milliseconds(20)); });
   });
 }
@@ -100,7 +100,7 @@ int waitsOfARun() {
       ranks[static_cast<size_t>(rank)].communicators[name]->connect(addresses);
     });
   }
-  const int before = stub::waits();
+  const int before = fake::waits();
   onEachRank([&](int rank) {
     Rank& own = ranks[static_cast<size_t>(rank)];
     own.executor = Executor::create(own.backend, own.communicators);
@@ -112,14 +112,14 @@ int waitsOfARun() {
     executor.dispose();
     CHECK(executor.worker()->join(Worker::Clock::now() + std::chrono::seconds(10)));
   });
-  return (stub::waits() - before) / kRanks;
+  return (fake::waits() - before) / kRanks;
 }
 
 void keepsTheOrderOfTheText() {
   setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "0", 1);
   const int waits = waitsOfARun();
   for (int rank = 0; rank < kRanks; ++rank) {
-    std::vector<std::string> journal = stub::journal(rank);
+    std::vector<std::string> journal = fake::journal(rank);
     // What connecting did is before that.
     const size_t entries = 2 * kOrder.size() * kSteps;
     CHECK(journal.size() > entries);

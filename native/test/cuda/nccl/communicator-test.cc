@@ -1,6 +1,8 @@
-// Tests of the NCCL communicator on a stand-in for NCCL and CUDA: what collectives compute, and
+// Tests of the NCCL communicator on the fakes of NCCL and CUDA: what collectives compute, and
 // that a rank that waits in vain ends, whoever notices.
 #include "../../../cuda/nccl/communicator.h"
+
+#include <nccl.h>
 
 #include <atomic>
 #include <chrono>
@@ -18,7 +20,7 @@
 #include "../../../cuda/runtime/cuda.h"
 #include "../../../cuda/runtime/watch.h"
 #include "../../check.h"
-#include "../../stand-ins/nccl-stub.h"
+#include "../../fakes/nccl.h"
 
 namespace onehour::test {
 namespace {
@@ -204,10 +206,10 @@ void abortsFromAnotherThread(bool connected) {
   rank.abort();
   CHECK(contains(thrown([&] { rank.barrier(); }).what(), "aborted by this process"));
   // Nor is the communicator called again, whose init wrote its handle once more when it ended.
-  const int before = stub::misuses();
+  const int before = fake::misuses();
   const std::shared_ptr<void> memory = allocateForCollectives(64);
   rank.prepare(memory.get());
-  CHECK(stub::misuses() == before && stub::registrations() == 0);
+  CHECK(fake::misuses() == before && fake::registrations() == 0);
 }
 
 // A program's collectives on one thread, a script's on another, each on a communicator of its own.
@@ -216,7 +218,7 @@ void launchesOneAtATime() {
   Ranks scripts(2, kNever);
   programs.connect();
   scripts.connect();
-  const int before = stub::misuses();
+  const int before = fake::misuses();
   auto script = std::async(std::launch::async, [&] {
     scripts.each([](NcclCommunicator& rank) {
       const DeviceMemory memory(64);
@@ -232,17 +234,17 @@ void launchesOneAtATime() {
     ONEHOUR_CUDA(cudaStreamSynchronize(stream.handle()));
   });
   script.get();
-  CHECK(stub::misuses() == before);
+  CHECK(fake::misuses() == before);
 }
 
 void tellsAPeersEnd() {
   Ranks ranks(2, kNever);
   ranks.connect();
-  stub::failRank(0);
+  fake::failRank(0);
   const Error error = thrown([&] { ranks.all[0]->barrier(); });
   CHECK(contains(error.what(), "remote process exited"));
   CHECK(contains(error.what(), "another rank has ended"));
-  stub::mend();
+  fake::mend();
 }
 
 // A program's collective, which only the watch waits for.
@@ -252,10 +254,10 @@ void watchesPrograms(bool fault) {
   const DeviceMemory memory(64);
   const CudaStream stream(0);
   ranks.all[0]->enqueueAllReduce(memory.data, 1, DataType::f32, stream.handle());
-  if (fault) stub::failRank(0);
+  if (fault) fake::failRank(0);
   const Error error = thrown([&] { ranks.watch.wait(stream.handle()); });
   CHECK(contains(error.what(), fault ? "remote process exited" : "--timeout is 3 s"));
-  stub::mend();
+  fake::mend();
   // Aborted by the watch, so the stream is free.
   CHECK(contains(thrown([&] {
                    ranks.all[0]->enqueueAllReduce(memory.data, 1, DataType::f32, stream.handle());
@@ -268,7 +270,7 @@ void registersMemory() {
   ranks.connect();
   std::shared_ptr<void> gradients = allocateForCollectives(1 << 20);
   const std::shared_ptr<void> others = allocateForCollectives(1 << 10);
-  CHECK(stub::collectiveAllocations() == 2);
+  CHECK(fake::collectiveAllocations() == 2);
   for (const auto& rank : ranks.all) {
     rank->prepare(gradients.get());
     rank->prepare(static_cast<uint8_t*>(gradients.get()) + 4096);
@@ -276,11 +278,11 @@ void registersMemory() {
     const DeviceMemory plain(64);
     rank->prepare(plain.data);
   }
-  CHECK(stub::registrations() == 4);
+  CHECK(fake::registrations() == 4);
   gradients.reset();
-  CHECK(stub::registrations() == 2 && stub::collectiveAllocations() == 1);
+  CHECK(fake::registrations() == 2 && fake::collectiveAllocations() == 1);
   ranks.all.clear();
-  CHECK(stub::registrations() == 0);
+  CHECK(fake::registrations() == 0);
   CHECK(!collectiveMemoryAt(gradients.get()));
   CHECK(collectiveMemoryAt(static_cast<uint8_t*>(others.get()) + 1023)->base == others.get());
   CHECK(!collectiveMemoryAt(static_cast<uint8_t*>(others.get()) + 1024));
@@ -291,14 +293,14 @@ void registersMemory() {
 void leavesMemoryUnregistered() {
   unsetenv("NCCL_GRAPH_REGISTER");
   {
-    stub::setVersion(23103);
+    fake::setVersion(23103);
     Ranks ranks(2, kNever, true);
     CHECK(ranks.all[0]->remark().empty() && std::getenv("NCCL_GRAPH_REGISTER") == nullptr);
-    stub::setVersion(NCCL_VERSION_CODE);
+    fake::setVersion(NCCL_VERSION_CODE);
     CHECK(Ranks(2, kNever).all[0]->remark().empty());
   }
   for (const char* setting : {"0", "1"}) {
-    stub::setVersion(23102);
+    fake::setVersion(23102);
     Ranks ranks(2, kNever, true);
     CHECK(contains(ranks.all[1]->remark(), "NCCL 2.31.2 can stop for good"));
     CHECK(contains(ranks.all[1]->remark(), "GRAPH_REGISTER=1") == (*setting == '1'));
@@ -306,25 +308,25 @@ void leavesMemoryUnregistered() {
     ranks.connect();
     const std::shared_ptr<void> gradients = allocateForCollectives(1 << 20);
     ranks.each([&](NcclCommunicator& rank) { rank.prepare(gradients.get()); });
-    CHECK(stub::registrations() == 0 && stub::collectiveAllocations() == 0);
+    CHECK(fake::registrations() == 0 && fake::collectiveAllocations() == 0);
     setenv("NCCL_GRAPH_REGISTER", "1", 1);
   }
   unsetenv("NCCL_GRAPH_REGISTER");
-  stub::setVersion(NCCL_VERSION_CODE);
+  fake::setVersion(NCCL_VERSION_CODE);
 }
 
 void leavesInPeace() {
-  const int before = stub::destroyed();
-  const int abortedBefore = stub::aborted();
+  const int before = fake::destroyed();
+  const int abortedBefore = fake::aborted();
   {
     Ranks ranks(3, kNever);
     ranks.connect();
   }
-  CHECK(stub::destroyed() == before + 3 && stub::aborted() == abortedBefore);
-  CHECK(stub::communicators() == 0);
+  CHECK(fake::destroyed() == before + 3 && fake::aborted() == abortedBefore);
+  CHECK(fake::communicators() == 0);
 }
 
-void followsTheRules() { CHECK(stub::misuses() == 0); }
+void followsTheRules() { CHECK(fake::misuses() == 0); }
 
 }  // namespace
 }  // namespace onehour::test

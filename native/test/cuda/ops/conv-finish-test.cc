@@ -70,6 +70,7 @@ void finishesGradients(DataType type, Convert convert) {
       const DeviceArray<float> to(std::vector<float>(count, before));
       cuda::filterGradientFinish(type, to.data(), static_cast<int64_t>(count), accumulate)(
           stream, from.data());
+      ONEHOUR_CUDA(cudaStreamSynchronize(stream.handle()));
       bool right = to.keptItsEnd();
       for (size_t i = 0; i < count; ++i) {
         right = right && to.data()[i] == valueOf(i) + (accumulate ? 0.5f : 0.0f);
@@ -103,6 +104,7 @@ void turnsSumsIntoStatistics() {
     const DeviceArray<float> from(sums), fromSquares(squares);
     const DeviceArray<float> to(std::vector<float>(static_cast<size_t>(2 * channels + 1)));
     cuda::statisticsFinish(channels, rows, to.data())(stream, from.data(), fromSquares.data());
+    ONEHOUR_CUDA(cudaStreamSynchronize(stream.handle()));
     CHECK(to.keptItsEnd() && to.data()[2 * channels] == rows);
     for (int64_t c = 0; c < channels; ++c) {
       CHECK(std::abs(to.data()[c] - valueOf(static_cast<size_t>(c))) < 1e-6f);

@@ -1,4 +1,4 @@
-// Tests of the executor on the CUDA backend, over a stand-in for CUDA's runtime: what comes of
+// Tests of the executor on the CUDA backend, over the fake of CUDA's runtime: what comes of
 // steps in flight when the device breaks, and of programs when its memory is taken.
 #include <array>
 #include <atomic>
@@ -12,13 +12,11 @@
 #include <vector>
 
 #include "../../../core/executor.h"
-#include "../../../cuda/nccl/collective-memory.h"
-#include "../../../cuda/nccl/communicator.h"
 #include "../../../cuda/ops/kernels.h"
 #include "../../../cuda/runtime/backend.h"
 #include "../../check.h"
+#include "../../fakes/cuda-runtime.h"
 #include "../../programs.h"
-#include "../../stand-ins/runtime-stub.h"
 
 namespace onehour::cuda {
 namespace {
@@ -29,18 +27,12 @@ std::shared_future<void> release;
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
   return {{"hold", {"x:f32[L] -> y:f32[L]", [](const Instruction&, PrepareContext&) {
                       return makeKernel([](Stream& stream) {
-                        stub::post(handleOf(stream), [] { release.wait(); });
+                        fake::post(handleOf(stream), [] { release.wait(); });
                       });
                     }}}};
 });
 
 }  // namespace
-
-std::unique_ptr<Communicator> createNcclCommunicator(int, int, int, double, bool, Watch&) {
-  return nullptr;
-}
-bool ncclOrdersCollectives() { return true; }
-std::shared_ptr<void> allocateForCollectives(size_t) { return nullptr; }
 
 }  // namespace onehour::cuda
 
@@ -74,7 +66,7 @@ struct End {
 // the executor is gone, which is before the others' turn; `disposed` and `alone` say who frees the
 // executor and whether the backend goes with it.
 void endsEachOnce(bool disposed, bool alone) {
-  stub::mendDevice();
+  fake::start();
   std::promise<void> gate;
   cuda::release = gate.get_future().share();
   std::shared_ptr<Backend> backend = cuda::createCudaBackend(0);
@@ -109,7 +101,7 @@ void endsEachOnce(bool disposed, bool alone) {
   CHECK(within([&] { return queued.calls == 1; }));
 
   // An error of the GPU's memory that was contained ends a process's use of it too.
-  stub::breakDevice(alone ? cudaErrorContained : cudaErrorIllegalAddress);
+  fake::breakDevice(alone ? cudaErrorContained : cudaErrorIllegalAddress);
   gate.set_value();
   CHECK(within([&] { return begun.load(); }));
   if (disposed) executor->dispose();
@@ -134,7 +126,10 @@ void endsEachOnce(bool disposed, bool alone) {
 
 // 512 MiB are kept for the driver and the libraries.
 void refusesWhatIsNotFree() {
-  stub::mendDevice();
+  const auto leave = [](size_t bytes) {
+    fake::start({.gpus = {{.freeBytes = (size_t{512} << 20) + bytes}}});
+  };
+  leave(10'000'000);
   const std::shared_ptr<Backend> backend = cuda::createCudaBackend(0);
   const auto load = [&] {
     auto executor = Executor::create(backend, {});
@@ -152,12 +147,11 @@ void refusesWhatIsNotFree() {
     CHECK(worker->join(Clock::now() + kLimit));
     promise.get_future().get();
   };
-  stub::leaveFree((size_t{512} << 20) + 10'000'000);
   CHECK(backend->availableBytes() == 10'000'000);
   const Error error = thrown(load);
   CHECK(error.code == "ERR_MEMORY");
   CHECK(contains(error.what(), "20 MB for the programs: 10 MB are available"));
-  stub::leaveFree((size_t{512} << 20) + 30'000'000);
+  leave(30'000'000);
   load();
 }
 

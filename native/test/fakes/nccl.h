@@ -1,10 +1,10 @@
-// How the stand-in for NCCL is steered and asked; it is linked in its place.
+// How tests steer and ask the fake of NCCL, which is linked in its place.
 #pragma once
 
 #include <string>
 #include <vector>
 
-namespace onehour::stub {
+namespace onehour::fake {
 
 // Communicators, registrations and allocations of NCCL's that exist now.
 int communicators();
@@ -25,4 +25,4 @@ void setVersion(int version);
 void failRank(int rank);
 void mend();
 
-}  // namespace onehour::stub
+}  // namespace onehour::fake

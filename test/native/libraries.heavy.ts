@@ -1,27 +1,23 @@
-// Native tests that need the headers of CUDA's libraries and no GPU: NCCL's communicator on a stand-in
-// for NCCL, the backend on an emulated GPU, the search for cuDNN's plans on one that is described, and
-// the versions of cuDNN and cuBLASLt.
+// Native tests that need cuDNN and cuBLASLt and no GPU: the search for cuDNN's plans on a GPU that is
+// described, and the versions of both libraries.
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 
-tellWithoutCuda("test/native/stand-ins.heavy.ts");
+tellWithoutCuda("test/native/libraries.heavy.ts");
 
 const build = join(root, "build/cmake");
 const run = promisify(execFile);
 const minutes = 60_000;
 
 const tests = [
-  { name: "communicator_test", options: [] },
-  { name: "collective-order_test", options: [] },
-  { name: "emulated_test", options: [] },
   { name: "library-versions_test", options: [] },
   { name: "tuning_test", options: [join(root, "test/fixtures/devices/h100.json")] },
 ];
 
-describe.runIf(withoutCuda === undefined)("on stand-ins", () => {
+describe.runIf(withoutCuda === undefined)("with the libraries", () => {
   beforeAll(async () => {
     await run("cmake", ["--build", build, "--target", ...tests.map(({ name }) => name)]);
   }, 5 * minutes);
