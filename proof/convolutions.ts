@@ -6,7 +6,15 @@ import type { Target } from "#lib/graph/compile.js";
 import { elements } from "#lib/graph/graph.js";
 import { parse } from "#lib/graph/parse.js";
 import type { Instruction, Operand } from "#lib/graph/program.js";
-import { book, convolutions } from "#lib/ops/book.js";
+import { book } from "#lib/ops/book.js";
+import * as conv from "#lib/ops/conv.js";
+
+/** Convolutions and their gradients: the ops of one file. */
+const convolutions: ReadonlySet<string> = new Set(
+  Object.values(conv).flatMap((value) =>
+    typeof value === "object" && "signature" in value ? value.name : [],
+  ),
+);
 
 /** A convolution of the model, with its lines of the step, each kind once. */
 export interface ConvolutionShape {

@@ -1,4 +1,10 @@
-// The folder of the repository, or of an unpacked bundle: the proof runs from dist/proof.
+// The folder of the repository, or of an unpacked bundle.
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-export const root = fileURLToPath(new URL("../..", import.meta.url));
+function rootAbove(folder: string): string {
+  return existsSync(join(folder, "package.json")) ? folder : rootAbove(dirname(folder));
+}
+
+export const root = rootAbove(dirname(fileURLToPath(import.meta.url)));

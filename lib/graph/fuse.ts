@@ -255,7 +255,7 @@ const copyBeforeOverwrite: Rewrite = {
 };
 
 /** In the order in which they are tried; later ones build on what earlier ones made. */
-export const rewrites: readonly Rewrite[] = [
+const rewrites: readonly Rewrite[] = [
   ...[...normalizing].map(addIntoBatchNorm),
   ...[...normalizing, "add"].map(reluInto),
   reluBackwardIntoReduce,

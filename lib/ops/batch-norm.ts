@@ -10,7 +10,7 @@ import { allGatherOp, allReduceOp } from "./collective.js";
 import { add, relu } from "./elementwise.js";
 
 /** Added to the variance before the root. The paper does not state it; torchvision's value. */
-export const EPSILON = 1e-5;
+const EPSILON = 1e-5;
 
 export const batchNormStatistics = defineOp<"statistics">({
   name: "batch-norm-statistics",

@@ -1,6 +1,6 @@
 // What a test case of an op is: the inputs and what to build of them. The PyTorch oracle, the CPU, the
 // emulated GPU and a real one compute the same cases.
-import type { DataType, Value } from "../graph/graph.js";
+import { type DataType, Value } from "../graph/graph.js";
 
 /** A row of a family: its name, the type that the op computes in, and what the family says of it. */
 export interface CaseRow {
@@ -8,13 +8,18 @@ export interface CaseRow {
   readonly dtype: "f32" | "bf16";
 }
 
-/** An input of a case, and how its elements are drawn: uniform with this standard deviation and mean. */
+/** An input of a case, and how its elements are drawn: uniformly. */
 export interface CaseInput {
   readonly shape: readonly number[];
   /** f32 in every case; otherwise the case's type. */
   readonly f32?: true;
+  /** Standard deviation of the numbers (1) and their mean (0). */
   readonly deviation?: number;
   readonly mean?: number;
+  /** u8 below this instead. */
+  readonly bytes?: number;
+  /** Labels instead: i32 below this, or −1, which counts in no sum. */
+  readonly classes?: number;
 }
 
 /** Cases that are built alike and differ in their rows. */
@@ -28,14 +33,20 @@ export interface CaseFamily<Row extends CaseRow = CaseRow> {
   /** Sizes that only a GPU computes in a short time. */
   readonly large?: readonly Row[];
   readonly inputs: (row: Row) => Readonly<Record<string, CaseInput>>;
-  readonly build: (inputs: Readonly<Record<string, Value>>, row: Row) => Value;
+  /** y, differentiated by all inputs; or what is not differentiated, by its names in the fixture. */
+  readonly build: (
+    inputs: Readonly<Record<string, Value>>,
+    row: Row,
+  ) => Value | Readonly<Record<string, Value>>;
   /** Allowed error relative to the norm of the reference, where it is not that of one rounding. */
-  readonly tolerance?: (row: Row) => number;
+  readonly tolerance?: (row: Row, output: string) => number;
+  /** Outputs whose elements are compared one by one, for they are of different sizes. */
+  readonly elementwise?: readonly string[];
   /**
    * Half the distance of the two points of a finite difference, and its allowed error relative to the
-   * gradient's norm; undefined for a case that is not differentiable where it is.
+   * gradient's norm; undefined where there is no gradient.
    */
-  readonly difference: (row: Row) => { step: number; tolerance: number } | undefined;
+  readonly difference?: (row: Row) => { step: number; tolerance: number } | undefined;
 }
 
 /** Declares a family, checked with the type of its rows. */
@@ -49,7 +60,19 @@ export function defineCases<Row extends CaseRow>(family: CaseFamily<Row>): CaseF
  */
 export const linearDifference = () => ({ step: 1, tolerance: 1e-5 });
 
-/** The element type of an input of a case. */
-export function typeOfInput({ f32 }: CaseInput, { dtype }: CaseRow): DataType {
+/** The element type of an input of a case that computes in the type `dtype`. */
+export function typeOfInput({ f32, bytes, classes }: CaseInput, dtype: CaseRow["dtype"]): DataType {
+  if (bytes !== undefined) return "u8";
+  if (classes !== undefined) return "i32";
   return f32 ? "f32" : dtype;
+}
+
+/** What a case computes, by the names in its fixture. */
+export function outputsOf(
+  family: CaseFamily,
+  inputs: Readonly<Record<string, Value>>,
+  row: CaseRow,
+): Readonly<Record<string, Value>> {
+  const built = family.build(inputs, row);
+  return built instanceof Value ? { y: built } : built;
 }

@@ -144,6 +144,13 @@ export function scale(x: Value, factor: number): Value {
   return x.graph.apply(scaleOp, { x }, { factor }).y;
 }
 
+/** Sizes of ops that work element by element. */
+const sizes: (CaseRow & { x: readonly number[] })[] = [
+  { name: "1 element", x: [1], dtype: "f32" },
+  { name: "odd elements", x: [3, 5, 7, 11], dtype: "f32" },
+];
+const large: typeof sizes = [{ name: "many elements", x: [1_000_003], dtype: "f32" }];
+
 /** Cases of ReLU; no value is nearer to zero than 1/128. */
 export const reluCases = defineCases<CaseRow & { x: readonly number[] }>({
   family: "relu",
@@ -151,6 +158,8 @@ export const reluCases = defineCases<CaseRow & { x: readonly number[] }>({
     { name: "odd size", x: [2, 3, 5, 7], dtype: "f32" },
     { name: "bf16", x: [2, 3, 5, 16], dtype: "bf16" },
   ],
+  sizes,
+  large,
   inputs: ({ x }) => ({ x: { shape: x } }),
   build: ({ x }) => relu(x!),
   tolerance: () => 3e-6, // exact in every type
@@ -165,6 +174,8 @@ export const addCases = defineCases<CaseRow & { x: readonly number[]; relu: 0 | 
     { name: "relu", x: [2, 3, 5, 16], relu: 1, dtype: "f32" },
     { name: "relu bf16", x: [1, 3, 5, 17], relu: 1, dtype: "bf16" },
   ],
+  sizes: sizes.map((row) => ({ ...row, relu: 1 })),
+  large: large.map((row) => ({ ...row, relu: 1 })),
   inputs: ({ x }) => ({ a: { shape: x }, b: { shape: x } }),
   build: ({ a, b }, row) => (row.relu ? relu(add(a!, b!)) : add(a!, b!)),
   difference: () => ({ step: 1 / 256, tolerance: 1e-4 }),
@@ -178,45 +189,61 @@ interface NormalizeRow extends CaseRow {
   std: readonly number[];
 }
 
-/** Rows of input normalisation, which has no gradient; its test builds them. */
-export const normalizeInputRows: readonly NormalizeRow[] = [
-  {
-    name: "one channel",
-    x: [3, 5, 7, 1],
-    channels: 1,
-    flip: 0,
-    mean: [0.286],
-    std: [0.353],
-    dtype: "f32",
-  },
-  {
-    name: "three channels, flipped",
-    x: [4, 3, 5, 3],
-    channels: 3,
-    flip: 1,
-    mean: [0.485, 0.456, 0.406],
-    std: [0.229, 0.224, 0.225],
-    dtype: "f32",
-  },
-  {
-    name: "padded to four channels",
-    x: [3, 4, 6, 3],
-    channels: 4,
-    flip: 1,
-    mean: [0.485, 0.456, 0.406],
-    std: [0.229, 0.224, 0.225],
-    dtype: "f32",
-  },
-  {
-    name: "bf16, flipped",
-    x: [3, 5, 8, 1],
-    channels: 1,
-    flip: 1,
-    mean: [0.286],
-    std: [0.353],
-    dtype: "bf16",
-  },
-];
+function pixels(
+  name: string,
+  x: readonly number[],
+  options: Partial<Omit<NormalizeRow, "name" | "x">> = {},
+): NormalizeRow {
+  const { channels = x[3]!, flip = 1, dtype = "f32" } = options;
+  const isGray = x[3] === 1;
+  const mean = isGray ? [0.286] : [0.485, 0.456, 0.406];
+  const std = isGray ? [0.353] : [0.229, 0.224, 0.225];
+  return { name, x, channels, flip, mean, std, dtype };
+}
+
+/** Cases of input normalisation. */
+export const normalizeInputCases = defineCases<NormalizeRow>({
+  family: "normalize-input",
+  rows: [
+    pixels("one channel", [3, 5, 7, 1], { flip: 0 }),
+    pixels("three channels, flipped", [4, 3, 5, 3]),
+    pixels("padded to four channels", [3, 4, 6, 3], { channels: 4 }),
+    pixels("bf16, flipped", [3, 5, 8, 1], { dtype: "bf16" }),
+  ],
+  sizes: [
+    pixels("one channel, flipped", [3, 5, 7, 1]),
+    pixels("padded to four channels, odd", [3, 4, 5, 3], { channels: 4 }),
+    pixels("one image of three channels", [1, 3, 5, 3], { flip: 0 }),
+  ],
+  large: [pixels("photographs", [8, 224, 223, 3], { channels: 4 })],
+  inputs: ({ x, flip }) => ({
+    x: { shape: x, bytes: 256 },
+    ...(flip ? { flip: { shape: [x[0]!], bytes: 2 } } : {}),
+  }),
+  build: ({ x, flip }, { mean, std, dtype, channels }) => ({
+    y: normalizeInput(x!, { mean, std, flip, dtype, channels }),
+  }),
+});
+
+/** Cases of conversion, to bf16 and back; its test says what it rounds to. */
+export const castCases = defineCases<CaseRow & { x: readonly number[] }>({
+  family: "cast",
+  rows: [],
+  sizes,
+  large,
+  inputs: ({ x }) => ({ x: { shape: x } }),
+  build: ({ x }, { dtype }) => cast(x!, dtype === "f32" ? "bf16" : "f32"),
+});
+
+/** Cases of scaling. */
+export const scaleCases = defineCases<CaseRow & { x: readonly number[] }>({
+  family: "scale",
+  rows: [],
+  sizes,
+  large,
+  inputs: ({ x }) => ({ x: { shape: x, f32: true } }),
+  build: ({ x }) => scale(x!, -0.375),
+});
 
 /** Cases of the sigmoid. */
 export const sigmoidCases = defineCases<CaseRow & { x: readonly number[] }>({

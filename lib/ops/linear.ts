@@ -55,6 +55,12 @@ export const linearCases = defineCases<CaseRow & { x: readonly number[]; classes
     { name: "one image, one feature", x: [1, 1], classes: 2, dtype: "f32" },
     { name: "bf16", x: [9, 64], classes: 10, dtype: "bf16" },
   ],
+  sizes: [
+    { name: "7 classes", x: [5, 17], classes: 7, dtype: "f32" },
+    { name: "1 feature, 3 classes", x: [1, 1], classes: 3, dtype: "f32" },
+    { name: "1000 classes", x: [9, 33], classes: 1000, dtype: "f32" },
+  ],
+  large: [{ name: "a minibatch's classes", x: [257, 512], classes: 1000, dtype: "f32" }],
   inputs: ({ x, classes }) => ({
     x: { shape: x },
     w: { shape: [classes, x[1]!], deviation: 0.5 },

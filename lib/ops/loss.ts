@@ -1,7 +1,7 @@
 // Softmax cross-entropy with label smoothing, top-1 and top-5 counts, and its gradient.
 import type { Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
-import type { CaseRow } from "./cases.js";
+import { type CaseRow, defineCases } from "./cases.js";
 import { cast } from "./elementwise.js";
 
 export const softmaxCrossEntropyBackward = defineOp<"dlogits">({
@@ -65,78 +65,49 @@ interface LossRow extends CaseRow {
   ignored: readonly number[];
 }
 
-/** Rows of softmax cross-entropy, which starts back-propagation itself; its test builds them. */
-export const lossRows: readonly LossRow[] = [
-  {
-    name: "plain",
-    logits: [6, 10],
-    smoothing: 0,
-    scale: 0.015625,
-    range: 2,
-    ignored: [],
-    dtype: "f32",
+function row(
+  name: string,
+  logits: readonly number[],
+  options: Partial<Omit<LossRow, "name" | "logits">> = {},
+): LossRow {
+  const { smoothing = 0, scale = 1, range = 2, ignored = [], dtype = "f32" } = options;
+  return { name, logits, smoothing, scale, range, ignored, dtype };
+}
+
+/** Cases of softmax cross-entropy, which starts back-propagation itself: its gradient is an output. */
+export const lossCases = defineCases<LossRow>({
+  family: "loss",
+  rows: [
+    row("plain", [6, 10], { scale: 0.015625 }),
+    row("label smoothing", [5, 7], { smoothing: 0.1, scale: 0.2 }),
+    row("ignored labels", [7, 10], { smoothing: 0.1, scale: 0.5, ignored: [0, 4] }),
+    row("all labels ignored", [2, 3], { ignored: [0, 1] }),
+    row("fewer than five classes", [4, 3]),
+    row("huge logits", [5, 11], { range: 1000 }),
+    row("a thousand classes", [3, 1000], { smoothing: 0.1, scale: 0.001, range: 3, ignored: [1] }),
+    row("bf16 gradient", [6, 10], { scale: 0.25, ignored: [3], dtype: "bf16" }),
+  ],
+  sizes: [
+    row("one image, 3 classes", [1, 3]),
+    row("9 images, 1000 classes", [9, 1000], { smoothing: 0.1, scale: 1 / 9 }),
+  ],
+  large: [row("a minibatch's classes", [257, 1000], { scale: 1 / 257 })],
+  inputs: ({ logits, range }) => ({
+    logits: { shape: logits, f32: true, deviation: range / Math.sqrt(3) },
+    labels: { shape: [logits[0]!], classes: logits[1]! },
+  }),
+  build: (inputs, { smoothing, scale, dtype }) => {
+    const { logits, labels } = inputs as { logits: Value; labels: Value };
+    const { metrics, probabilities } = softmaxCrossEntropy(logits, labels, { smoothing, scale });
+    const { dlogits } = logits.graph.apply(
+      softmaxCrossEntropyBackward,
+      { probabilities, labels },
+      { smoothing, scale },
+      { types: { T: dtype } },
+    );
+    return { metrics, probabilities, dlogits };
   },
-  {
-    name: "label smoothing",
-    logits: [5, 7],
-    smoothing: 0.1,
-    scale: 0.2,
-    range: 2,
-    ignored: [],
-    dtype: "f32",
-  },
-  {
-    name: "ignored labels",
-    logits: [7, 10],
-    smoothing: 0.1,
-    scale: 0.5,
-    range: 2,
-    ignored: [0, 4],
-    dtype: "f32",
-  },
-  {
-    name: "all labels ignored",
-    logits: [2, 3],
-    smoothing: 0,
-    scale: 1,
-    range: 2,
-    ignored: [0, 1],
-    dtype: "f32",
-  },
-  {
-    name: "fewer than five classes",
-    logits: [4, 3],
-    smoothing: 0,
-    scale: 1,
-    range: 2,
-    ignored: [],
-    dtype: "f32",
-  },
-  {
-    name: "huge logits",
-    logits: [5, 11],
-    smoothing: 0,
-    scale: 1,
-    range: 1000,
-    ignored: [],
-    dtype: "f32",
-  },
-  {
-    name: "a thousand classes",
-    logits: [3, 1000],
-    smoothing: 0.1,
-    scale: 0.001,
-    range: 3,
-    ignored: [1],
-    dtype: "f32",
-  },
-  {
-    name: "bf16 gradient",
-    logits: [6, 10],
-    smoothing: 0,
-    scale: 0.25,
-    range: 2,
-    ignored: [3],
-    dtype: "bf16",
-  },
-];
+  elementwise: ["metrics"],
+  // exp and log of f32, and logits up to 1000 whose ulp is 6e-5; one rounding of a gradient in bf16.
+  tolerance: ({ dtype }, output) => (output === "dlogits" && dtype === "bf16" ? 2 ** -8 : 1e-5),
+});

@@ -2,6 +2,7 @@
 import type { Storage, Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
 import { shapeError } from "../graph/signature.js";
+import { type CaseRow, defineCases } from "./cases.js";
 
 export const normsOp = defineOp<"norms">({
   name: "norms",
@@ -47,9 +48,38 @@ export function clipNorm(g: Value, norms: Value, limit: number): { g: Value; nor
   return g.graph.apply(clipNormOp, { g, norms }, { limit });
 }
 
-/** Rows of the norms of flat tensors, before and after their gradient is clipped; its test builds them. */
-export const normsRows: readonly { name: string; lengths: readonly number[]; limit: number }[] = [
-  { name: "tensors of all sizes", lengths: [37, 1, 300, 11], limit: 5 },
-  { name: "a tensor of two tiles", lengths: [8200, 30], limit: 0.001 },
-  { name: "within the limit", lengths: [20, 40], limit: 100 },
-];
+interface NormsRow extends CaseRow {
+  lengths: readonly number[];
+  limit: number;
+}
+
+const row = (name: string, lengths: readonly number[], limit: number): NormsRow => ({
+  name,
+  lengths,
+  limit,
+  dtype: "f32",
+});
+
+/** Cases of the norms of flat tensors, before and after their gradient is clipped. */
+export const normsCases = defineCases<NormsRow>({
+  family: "norms",
+  rows: [
+    row("tensors of all sizes", [37, 1, 300, 11], 5),
+    row("a tensor of two tiles", [8200, 30], 0.001),
+    row("within the limit", [20, 40], 100),
+  ],
+  sizes: [row("two tiles of three tensors", [37, 11, 8200], 0.5), row("one number", [5, 1], 1e3)],
+  large: [row("large tensors", [2_000_003, 64, 300_000], 1)],
+  inputs: ({ lengths }) => {
+    const shape = [lengths.reduce((sum, length) => sum + length, 0)];
+    return { w: { shape, f32: true }, g: { shape, f32: true } };
+  },
+  build: ({ w, g }, { lengths, limit }) => {
+    const before = norms(w!, g!, lengths);
+    // Clipping overwrites the norms that it is given.
+    const clipped = clipNorm(g!, norms(w!, g!, lengths), limit);
+    return { norms: before, clipped: clipped.g, "clipped-norms": clipped.norms };
+  },
+  elementwise: ["norms"],
+  tolerance: (_, output) => ({ norms: 2 ** -23, clipped: 2 ** -22 })[output] ?? 3e-6,
+});

@@ -165,6 +165,12 @@ export const globalAveragePoolCases = defineCases<CaseRow & { x: readonly number
     { name: "odd, one channel", x: [1, 5, 3, 1], dtype: "f32" },
     { name: "bf16", x: [2, 7, 7, 16], dtype: "bf16" },
   ],
+  sizes: [
+    { name: "odd pixels", x: [5, 3, 5, 17], dtype: "f32" },
+    { name: "1 element", x: [1, 1, 1, 1], dtype: "f32" },
+    { name: "9 images", x: [9, 7, 7, 33], dtype: "f32" },
+  ],
+  large: [{ name: "a minibatch", x: [257, 7, 7, 512], dtype: "f32" }],
   inputs: ({ x }) => ({ x: { shape: x } }),
   build: ({ x }) => globalAveragePool(x!),
   difference: linearDifference,

@@ -9,6 +9,11 @@ export interface OpCase {
   arenas: Map<string, Uint8Array>;
 }
 
+/** Empty arenas of a program. */
+export function arenasOf(program: Program): Map<string, Uint8Array> {
+  return new Map(program.arenas.map(({ name, bytes }) => [name, new Uint8Array(bytes)]));
+}
+
 /** The instructions of a program that are compared. */
 export const comparedOf = ({ program }: OpCase): Instruction[] =>
   program.instructions.filter(({ outputs }) => outputs.length > 0);

@@ -6,10 +6,11 @@ import type { Value } from "../../lib/graph/graph.js";
 import { operandBytes, parse } from "../../lib/graph/parse.js";
 import type { Instruction } from "../../lib/graph/program.js";
 import type { Model, Network, ParameterRole } from "../../lib/models/model.js";
-import { book, commonOps } from "../../lib/ops/book.js";
+import { book } from "../../lib/ops/book.js";
 import { batchNorm, conv2d, globalAveragePool, linear } from "../../lib/ops/index.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
+import { commonOps } from "../support/common-ops.js";
 import { type Changes, modelOf, optionsFor } from "./options.js";
 
 /** A convolution, a batch norm, a classifier. */

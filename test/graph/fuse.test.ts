@@ -3,8 +3,9 @@ import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { fuse, prune } from "../../lib/graph/fuse.js";
 import { Graph, Storage, type Value } from "../../lib/graph/graph.js";
-import { book, commonOps } from "../../lib/ops/book.js";
+import { book } from "../../lib/ops/book.js";
 import { add, allReduce, batchNorm, conv2d, maxPool, relu } from "../../lib/ops/index.js";
+import { commonOps } from "../support/common-ops.js";
 
 const names = (g: Graph) => g.nodes.map(({ op }) => op.name);
 const node = (g: Graph, op: string, which = 0) => g.nodes.filter((n) => n.op.name === op)[which]!;

@@ -7,8 +7,8 @@ import {
 } from "../../lib/graph/compile.js";
 import type { Model } from "../../lib/models/model.js";
 import { models } from "../../lib/models/models.js";
-import { commonOps } from "../../lib/ops/book.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
+import { commonOps } from "../support/common-ops.js";
 
 export const imagenetMean = [0.485, 0.456, 0.406];
 

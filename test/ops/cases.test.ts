@@ -1,5 +1,21 @@
-// Every case of the op book against PyTorch.
-import { caseFamilies } from "../../lib/ops/book.js";
-import { testFamily } from "../support/op-cases.js";
+// Every case of the op book against PyTorch, on the device that is tested.
+import { expect, it } from "vitest";
+import { caseFamilies, updateFamilies } from "../../lib/ops/book.js";
+import { compareCase, compareUpdate, type OracleFinding } from "../../proof/ops/oracle.js";
+import { device } from "../support/device.js";
 
-for (const family of caseFamilies) testFamily(family);
+function expectGood(findings: readonly OracleFinding[]): void {
+  expect(findings.length).toBeGreaterThan(0);
+  for (const { name, error, tolerance } of findings)
+    expect(error, name).toBeLessThanOrEqual(tolerance);
+}
+
+for (const family of caseFamilies)
+  it.each(family.rows)(`${family.family}: $name`, async (row) =>
+    expectGood(await compareCase(device, family, row)),
+  );
+
+for (const family of updateFamilies)
+  it.each(family.rows)(`${family.family}: $name`, async (row) =>
+    expectGood(await compareUpdate(device, family, row)),
+  );

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import type { Graph, Value } from "../../lib/graph/graph.js";
 import { allGather, allReduce, broadcast } from "../../lib/ops/index.js";
 import { connectAll } from "../support/communicators.js";
-import { type Results, run } from "../support/op-cases.js";
+import { type Results, run } from "../support/run.js";
 
 /** Bitwise; `toEqual` is slow on long arrays. */
 function same(a: Float32Array, b: Float32Array): boolean {

@@ -8,9 +8,10 @@ import {
   convolutionAttributes,
 } from "../../lib/ops/conv.js";
 import { relativeError } from "../../proof/compare.js";
+import { lookup, readFixture } from "../../proof/ops/fixtures.js";
+import { F32_TOLERANCE, toleranceOf } from "../../proof/ops/oracle.js";
 import { device } from "../support/device.js";
-import { lookup, readFixture } from "../support/fixtures.js";
-import { constant, F32_TOLERANCE, run, toleranceOf } from "../support/op-cases.js";
+import { constant, run } from "../support/run.js";
 
 describe.each(convCases.rows)("conv2d instructions: $name", (c) => {
   const fixture = lookup(readFixture("conv", `${c.name}/`));

@@ -2,8 +2,9 @@
 import { expect, it } from "vitest";
 import { linearBackwardWeight, linearCases } from "../../lib/ops/linear.js";
 import { relativeError } from "../../proof/compare.js";
-import { lookup, readFixture } from "../support/fixtures.js";
-import { constant, F32_TOLERANCE, run } from "../support/op-cases.js";
+import { lookup, readFixture } from "../../proof/ops/fixtures.js";
+import { F32_TOLERANCE } from "../../proof/ops/oracle.js";
+import { constant, run } from "../support/run.js";
 
 it.each(linearCases.rows)("$name: gradients are added to what is there", async (c) => {
   const fixture = lookup(readFixture("linear", `${c.name}/`));

@@ -2,9 +2,9 @@
 import { expect, it } from "vitest";
 import { maxPool } from "../../lib/ops/index.js";
 import { maxPoolCases, maxPoolOp } from "../../lib/ops/pool.js";
+import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { device } from "../support/device.js";
-import { lookup, readFixture } from "../support/fixtures.js";
-import { constant, run } from "../support/op-cases.js";
+import { constant, run } from "../support/run.js";
 
 it.each(maxPoolCases.rows)("max-pool without index: $name", async (c) => {
   const fixture = lookup(readFixture("max-pool", `${c.name}/`));

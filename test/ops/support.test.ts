@@ -1,6 +1,6 @@
 // Which instructions the device has kernels for.
 import { expect, it } from "vitest";
-import { commonOps } from "../../lib/ops/book.js";
+import { commonOps } from "../support/common-ops.js";
 import { device } from "../support/device.js";
 
 it.each([...commonOps])("%s", (name) => expect([...device.operations]).toContain(name));

@@ -3,8 +3,8 @@
 import { expect, it } from "vitest";
 import { median } from "../../lib/arrays/median.js";
 import { errorScale, projectedError, TestNetwork } from "../../proof/network.js";
+import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { device } from "../support/device.js";
-import { lookup, readFixture } from "../support/fixtures.js";
 
 const fixture = lookup(readFixture("resnet50", "step/"));
 const normOf = (name: string) => fixture(`norm/${name}`).data[0]!;

@@ -10,8 +10,8 @@ import {
   projectedError,
   TestNetwork,
 } from "../../proof/network.js";
+import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { device } from "../support/device.js";
-import { lookup, readFixture } from "../support/fixtures.js";
 
 const references = readFixture("resnet8");
 const fixture = lookup(references);

@@ -14,8 +14,8 @@ import { writeWeights } from "../../lib/train/state.js";
 import { train } from "../../lib/train/train.js";
 import { dot, norm } from "../../proof/compare.js";
 import { draw, TestNetwork } from "../../proof/network.js";
+import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { device } from "../support/device.js";
-import { lookup, readFixture } from "../support/fixtures.js";
 
 const fixture = new URL("../fixtures/torchvision-resnet50.safetensors", import.meta.url).pathname;
 const { metadata } = parseSafetensors(fixture, readFileSync(fixture));

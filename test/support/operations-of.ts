@@ -4,10 +4,11 @@ import { loadAddon } from "../../lib/device/native.js";
 import { compile, type Precision } from "../../lib/graph/compile.js";
 import { parse } from "../../lib/graph/parse.js";
 import { models } from "../../lib/models/models.js";
-import { book, commonOps } from "../../lib/ops/book.js";
+import { book } from "../../lib/ops/book.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
 import { type Changes, modelOf, optionsFor } from "../graph/options.js";
+import { commonOps } from "./common-ops.js";
 
 /** What the executor does itself. */
 const own: ReadonlySet<string> = new Set(["signal", "wait"]);

@@ -3,6 +3,8 @@ import type { Value } from "../../graph/graph.js";
 import { defineOp } from "../../graph/graph.js";
 import { shapeError } from "../../graph/signature.js";
 import type { ParameterRole } from "../../models/model.js";
+import { norms } from "../norms.js";
+import { defineUpdates } from "./cases.js";
 import { optimizerBuilder, type ParameterRange } from "./optimizer.js";
 import { sgd } from "./sgd.js";
 
@@ -69,25 +71,71 @@ interface LarsRow {
   tensors: readonly (readonly [number, ParameterRole, number])[];
 }
 
-/** Rows of LARS, of four steps each; its test builds them. */
-export const larsRows: readonly LarsRow[] = [
-  {
-    name: "each kind of tensor",
-    momentum: 0.9,
-    decay: 0.01,
-    tensors: [
-      [40, "convolution", 1],
-      [11, "gamma", 1],
-      [11, "beta", 0.1],
-      [33, "linear", 0.3],
-      [5, "bias", 1],
-      [8, "convolution", 0],
-    ],
+/** Cases of the update with its trust ratios. */
+export const larsCases = defineUpdates<LarsRow>({
+  family: "lars",
+  rows: [
+    {
+      name: "each kind of tensor",
+      momentum: 0.9,
+      decay: 0.01,
+      tensors: [
+        [40, "convolution", 1],
+        [11, "gamma", 1],
+        [11, "beta", 0.1],
+        [33, "linear", 0.3],
+        [5, "bias", 1],
+        [8, "convolution", 0],
+      ],
+    },
+    {
+      name: "neither momentum nor decay",
+      momentum: 0,
+      decay: 0,
+      tensors: [[65, "convolution", 2]],
+    },
+  ],
+  sizes: [
+    {
+      name: "a tensor of two tiles",
+      momentum: 0.9,
+      decay: 1e-4,
+      tensors: [
+        [37, "convolution", 1],
+        [11, "gamma", 1],
+        [8200, "convolution", 1],
+      ],
+    },
+    {
+      name: "one number",
+      momentum: 0.9,
+      decay: 1e-4,
+      tensors: [
+        [5, "convolution", 1],
+        [1, "gamma", 1],
+      ],
+    },
+  ],
+  large: [
+    {
+      name: "large update",
+      momentum: 0.9,
+      decay: 1e-4,
+      tensors: [
+        [2_000_003, "convolution", 1],
+        [64, "gamma", 1],
+        [300_000, "linear", 1],
+      ],
+    },
+  ],
+  lengths: ({ tensors }) => tensors.map(([length]) => length),
+  update(range, { momentum, decay, tensors }) {
+    const { w, g } = range;
+    const lengths = tensors.map(([length]) => length);
+    buildLars({ momentum, weightDecay: decay }).update({
+      ...range,
+      tensors: tensors.map(([length, role]) => ({ length, role })),
+      norms: norms(w, g, lengths),
+    });
   },
-  {
-    name: "neither momentum nor decay",
-    momentum: 0,
-    decay: 0,
-    tensors: [[65, "convolution", 2]],
-  },
-];
+});

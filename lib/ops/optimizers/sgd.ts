@@ -2,6 +2,7 @@
 import type { Storage, Value } from "../../graph/graph.js";
 import { defineOp } from "../../graph/graph.js";
 import { shapeError } from "../../graph/signature.js";
+import { defineUpdates } from "./cases.js";
 import { optimizerBuilder } from "./optimizer.js";
 
 export const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
@@ -92,50 +93,50 @@ interface SgdRow {
   segments: readonly (readonly [number, number])[];
 }
 
-/** Rows of the update, of four steps each; its test builds them. */
-export const sgdRows: readonly SgdRow[] = [
-  {
-    name: "gradient form",
-    form: "gradient",
-    nesterov: 0,
-    momentum: 0.9,
-    segments: [
-      [37, 0.0001],
-      [11, 0],
-      [16, 0.01],
-    ],
+const three = [
+  [37, 0.0001],
+  [11, 0],
+  [16, 0.01],
+] as const;
+const two = [
+  [5, 0],
+  [122, 0.001],
+] as const;
+const many = [
+  [2_000_003, 1e-4],
+  [64, 0],
+] as const;
+
+/** Cases of the update, in both forms. */
+export const sgdCases = defineUpdates<SgdRow>({
+  family: "sgd",
+  rows: [
+    { name: "gradient form", form: "gradient", nesterov: 0, momentum: 0.9, segments: three },
+    {
+      name: "gradient form, Nesterov",
+      form: "gradient",
+      nesterov: 1,
+      momentum: 0.9,
+      segments: three,
+    },
+    { name: "velocity form", form: "velocity", nesterov: 0, momentum: 0.9, segments: two },
+    {
+      name: "velocity form, Nesterov",
+      form: "velocity",
+      nesterov: 1,
+      momentum: 0.9,
+      segments: two,
+    },
+    { name: "no momentum", form: "gradient", nesterov: 0, momentum: 0, segments: [[33, 0.05]] },
+    { name: "one element", form: "gradient", nesterov: 1, momentum: 0.5, segments: [[1, 0.5]] },
+  ],
+  large: [{ name: "large update", form: "gradient", nesterov: 1, momentum: 0.9, segments: many }],
+  lengths: ({ segments }) => segments.map(([length]) => length),
+  update({ w, g, v, schedule, writes }, { form, nesterov, momentum, segments }) {
+    const options = { form, nesterov: nesterov === 1, momentum, ...writes };
+    sgd(
+      { w, g, v, schedule },
+      { ...options, segments: segments.map(([length, decay]) => ({ length, decay })) },
+    );
   },
-  {
-    name: "gradient form, Nesterov",
-    form: "gradient",
-    nesterov: 1,
-    momentum: 0.9,
-    segments: [
-      [37, 0.0001],
-      [11, 0],
-      [16, 0.01],
-    ],
-  },
-  {
-    name: "velocity form",
-    form: "velocity",
-    nesterov: 0,
-    momentum: 0.9,
-    segments: [
-      [5, 0],
-      [122, 0.001],
-    ],
-  },
-  {
-    name: "velocity form, Nesterov",
-    form: "velocity",
-    nesterov: 1,
-    momentum: 0.9,
-    segments: [
-      [5, 0],
-      [122, 0.001],
-    ],
-  },
-  { name: "no momentum", form: "gradient", nesterov: 0, momentum: 0, segments: [[33, 0.05]] },
-  { name: "one element", form: "gradient", nesterov: 1, momentum: 0.5, segments: [[1, 0.5]] },
-];
+});

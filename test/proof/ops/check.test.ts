@@ -93,7 +93,7 @@ describe("the comparison of ops", () => {
       arena[Number(match[1]) + operandBytes({ shape, dtype: "bf16" })] = 0;
     });
     const problems = async (wrong: Device) =>
-      (await findings("odd elements, bf16", wrong)).map(({ problem }) => problem ?? "");
+      (await findings("relu: odd elements, bf16", wrong)).map(({ problem }) => problem ?? "");
     expect((await problems(unwritten)).some((text) => /element 1 is NaN/.test(text))).toBe(true);
     expect((await problems(behind)).some((text) => /byte 0 after the last/.test(text))).toBe(true);
   });

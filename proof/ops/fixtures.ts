@@ -1,7 +1,8 @@
 // The references that scripts/oracle.py wrote.
-import { readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import { parseSafetensors } from "../../lib/run-folder/safetensors.js";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseSafetensors } from "#lib/run-folder/safetensors.js";
+import { root } from "../root.js";
 
 /** A tensor of a fixture; f32 unless it holds labels (i32) or pixels (u8). */
 export interface Reference {
@@ -9,13 +10,14 @@ export interface Reference {
   data: Float32Array | Int32Array | Uint8Array;
 }
 
-function path(name: string): string {
-  return fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
-}
+const folder = join(root, "test/fixtures");
+
+/** Whether they are here: a bundle has none. */
+export const hasFixtures = existsSync(folder);
 
 /** The tensors of `test/fixtures/<name>.safetensors` whose names begin with `prefix`, without it. */
 export function readFixture(name: string, prefix = ""): Map<string, Reference> {
-  const file = path(`${name}.safetensors`);
+  const file = join(folder, `${name}.safetensors`);
   const result = new Map<string, Reference>();
   for (const [key, { dtype, shape, bytes }] of parseSafetensors(file, readFileSync(file)).tensors) {
     if (!key.startsWith(prefix)) continue;

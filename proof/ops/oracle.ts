@@ -1,0 +1,146 @@
+// Compares a case of the op book with what PyTorch computed of it, and its gradients with finite
+// differences of the forward pass too.
+import type { Device } from "#lib/device/device.js";
+import { gradient } from "#lib/graph/autodiff.js";
+import { evaluate } from "#lib/graph/evaluate.js";
+import type { Graph, Value } from "#lib/graph/graph.js";
+import { type CaseFamily, type CaseRow, outputsOf, typeOfInput } from "#lib/ops/cases.js";
+import type { UpdateFamily } from "#lib/ops/optimizers/cases.js";
+import { dot, norm, relativeError } from "../compare.js";
+import { lookup, readFixture } from "./fixtures.js";
+
+/** One number that was compared. */
+export interface OracleFinding {
+  /** The output, or the input whose gradient it is. */
+  name: string;
+  error: number;
+  tolerance: number;
+}
+
+/**
+ * One rounding to f32 has a relative error of at most 2⁻²⁴ = 6e-8. The sums here have up to 3000
+ * terms of both signs, whose errors add up to some ten of those.
+ */
+export const F32_TOLERANCE = 3e-6;
+/** One rounding to bf16: 2⁻⁸ at most. Results are rounded once, sums are accumulated in f32. */
+export const BF16_TOLERANCE = 2 ** -8;
+
+/** The tolerance of results that are rounded once. */
+export const toleranceOf = ({ dtype }: Pick<CaseRow, "dtype">) =>
+  dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE;
+
+/** ±1 by a bit of a multiplicative hash of the index: the direction of a finite difference. */
+export function sign(index: number): number {
+  return Math.imul(index + 1, 0x9e3779b1) & 0x10000 ? -1 : 1;
+}
+
+type Results = Record<string, Float32Array>;
+
+async function run(device: Device, build: (g: Graph) => Record<string, Value>): Promise<Results> {
+  return (await evaluate(device, build)) as Results;
+}
+
+/** The largest error of an element relative to it; absolute where it is 0. */
+function largestError(got: Float32Array, expected: ArrayLike<number>): number {
+  return Math.max(...got.map((x, i) => Math.abs(x - expected[i]!) / (Math.abs(expected[i]!) || 1)));
+}
+
+/** Compares a row of a family: outputs, gradients, finite differences. */
+export async function compareCase(
+  device: Device,
+  family: CaseFamily,
+  row: CaseRow,
+): Promise<OracleFinding[]> {
+  const { family: name, tolerance = toleranceOf, elementwise = [], difference } = family;
+  const fixture = lookup(readFixture(name, `${row.name}/`));
+  const inputs = family.inputs(row);
+  const leaves = Object.keys(inputs);
+  const place = (g: Graph, changed: Results = {}) =>
+    Object.fromEntries(
+      leaves.map((leaf) => {
+        const { data, shape } = fixture(leaf);
+        if (`${shape}` !== `${inputs[leaf]!.shape}`)
+          throw new Error(
+            `the fixture's ${leaf} is [${shape}], expected [${inputs[leaf]!.shape}]; ` +
+              "run scripts/oracle.py",
+          );
+        const type = typeOfInput(inputs[leaf]!, row.dtype);
+        return [leaf, g.constant(changed[leaf] ?? data, shape, type)];
+      }),
+    );
+  const forward = (changed?: Results) =>
+    run(device, (g) => ({ ...outputsOf(family, place(g, changed), row) }));
+
+  const findings: OracleFinding[] = [];
+  const compare = (label: string, got: Float32Array, output: string) => {
+    const { data } = fixture(output);
+    const error = elementwise.includes(output) ? largestError(got, data) : relativeError(got, data);
+    findings.push({ name: label, error, tolerance: tolerance(row, output) });
+  };
+  for (const [output, got] of Object.entries(await forward())) compare(output, got, output);
+  if (difference === undefined) return findings;
+
+  const gradients = await run(device, (g) => {
+    const placed = place(g);
+    const { y } = outputsOf(family, placed, row) as { y: Value };
+    const { data, shape } = fixture("dy");
+    const all = gradient(g, y, g.constant(data, shape, y.dtype), Object.values(placed));
+    return Object.fromEntries(leaves.map((leaf, i) => [leaf, all[i]!]));
+  });
+  for (const leaf of leaves) compare(`gradient of ${leaf}`, gradients[leaf]!, `d${leaf}`);
+
+  // In bf16 roundings are larger than a step.
+  const step = row.dtype === "bf16" ? undefined : difference(row);
+  if (step === undefined) return findings;
+  const dy = fixture("dy").data;
+  for (const leaf of leaves) {
+    const { data } = fixture(leaf);
+    const moved = async (by: number) => {
+      const { y } = await forward({ [leaf]: Float32Array.from(data, (x, i) => x + by * sign(i)) });
+      return dot(y!, dy);
+    };
+    // Along a direction of ±1 in every element the derivative of Σ y·dy is Σ gradient·direction, a
+    // sum whose size is the gradient's norm.
+    const measured = ((await moved(step.step)) - (await moved(-step.step))) / (2 * step.step);
+    const expected = gradients[leaf]!.reduce((sum, d, i) => sum + d * sign(i), 0);
+    findings.push({
+      name: `finite difference by ${leaf}`,
+      error: Math.abs(measured - expected) / norm(gradients[leaf]!),
+      tolerance: step.tolerance,
+    });
+  }
+  return findings;
+}
+
+/** Allowed error of parameters and momentum after a step. */
+const UPDATE_TOLERANCE = 1e-6;
+
+/** Compares a row of updates: steps in which the rate rises and falls, each from the one before. */
+export async function compareUpdate(
+  device: Device,
+  family: UpdateFamily,
+  row: { name: string },
+): Promise<OracleFinding[]> {
+  const fixture = lookup(readFixture(family.family, `${row.name}/`));
+  const [steps] = fixture("schedule").shape as [number];
+  const length = family.lengths(row).reduce((sum, own) => sum + own, 0);
+  const ofStep = (name: string, step: number, width = length) =>
+    fixture(name).data.slice(step * width, (step + 1) * width) as Float32Array;
+  const findings: OracleFinding[] = [];
+  let state: Results = { w: fixture("w").data as Float32Array, v: new Float32Array(length) };
+  for (let step = 0; step < steps; step++) {
+    state = await run(device, (g) => {
+      const constant = (data: Float32Array) => g.constant(data, [data.length]);
+      const [w, v] = [constant(state.w!), constant(state.v!)];
+      const schedule = constant(ofStep("schedule", step, 2));
+      const writes = { zero: false, copy: false, into: {} };
+      family.update({ w, v, schedule, writes, g: constant(ofStep("g", step)) }, row);
+      return { w, v };
+    });
+    for (const name of ["w", "v"]) {
+      const error = relativeError(state[name]!, ofStep(`new-${name}`, step));
+      findings.push({ name: `${name} after step ${step}`, error, tolerance: UPDATE_TOLERANCE });
+    }
+  }
+  return findings;
+}
