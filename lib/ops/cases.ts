@@ -33,7 +33,7 @@ export interface CaseFamily<Row extends CaseRow = CaseRow> {
   /** Sizes that only a GPU computes in a short time. */
   readonly large?: readonly Row[];
   readonly inputs: (row: Row) => Readonly<Record<string, CaseInput>>;
-  /** y, differentiated by all inputs; or what is not differentiated, by its names in the fixture. */
+  /** y, or several outputs by their names in the fixture. */
   readonly build: (
     inputs: Readonly<Record<string, Value>>,
     row: Row,
@@ -44,7 +44,8 @@ export interface CaseFamily<Row extends CaseRow = CaseRow> {
   readonly elementwise?: readonly string[];
   /**
    * Half the distance of the two points of a finite difference, and its allowed error relative to the
-   * gradient's norm; undefined where there is no gradient.
+   * gradient's norm; undefined for a row that is not differentiable where it is. A family without it has
+   * outputs that are not differentiated.
    */
   readonly difference?: (row: Row) => { step: number; tolerance: number } | undefined;
 }

@@ -220,9 +220,8 @@ export const normalizeInputCases = defineCases<NormalizeRow>({
     x: { shape: x, bytes: 256 },
     ...(flip ? { flip: { shape: [x[0]!], bytes: 2 } } : {}),
   }),
-  build: ({ x, flip }, { mean, std, dtype, channels }) => ({
-    y: normalizeInput(x!, { mean, std, flip, dtype, channels }),
-  }),
+  build: ({ x, flip }, { mean, std, dtype, channels }) =>
+    normalizeInput(x!, { mean, std, flip, dtype, channels }),
 });
 
 /** Cases of conversion, to bf16 and back; its test says what it rounds to. */
@@ -233,6 +232,7 @@ export const castCases = defineCases<CaseRow & { x: readonly number[] }>({
   large,
   inputs: ({ x }) => ({ x: { shape: x } }),
   build: ({ x }, { dtype }) => cast(x!, dtype === "f32" ? "bf16" : "f32"),
+  difference: linearDifference,
 });
 
 /** Cases of scaling. */
@@ -243,6 +243,7 @@ export const scaleCases = defineCases<CaseRow & { x: readonly number[] }>({
   large,
   inputs: ({ x }) => ({ x: { shape: x, f32: true } }),
   build: ({ x }) => scale(x!, -0.375),
+  difference: linearDifference,
 });
 
 /** Cases of the sigmoid. */
