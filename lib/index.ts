@@ -44,8 +44,9 @@ export { addModel, models, resnet } from "./models/models.js";
 export * from "./ops/index.js";
 export { optimizers } from "./ops/optimizers/index.js";
 export type { MomentumSettings, Optimizer, OptimizerBuilder } from "./ops/optimizers/optimizer.js";
-export { type ConnectOptions, connect, type World } from "./ranks/connect.js";
+export { type ConnectOptions, connect } from "./ranks/connect.js";
 export { type LaunchOptions, launch } from "./ranks/launch.js";
+export type { World } from "./ranks/world.js";
 export type { Recipe, RecipeInput } from "./recipe/fields.js";
 export { schedules } from "./schedules/index.js";
 export {

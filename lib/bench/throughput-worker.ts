@@ -23,7 +23,7 @@ const executor = await loadStep(
 );
 if (device.properties.kind === "cuda") {
   // All ranks replay graphs, or none does.
-  const reasons = await world.rendezvous.gather("record", (await executor.record()) ?? "");
+  const reasons = await world.gather("record", (await executor.record()) ?? "");
   if (reasons.some(({ length }) => length > 0)) await executor.forget();
 }
 

@@ -1,22 +1,21 @@
 // How the ranks of a communicator get to know each other: what they tell goes over the rendezvous.
 import type { NativeCommunicator } from "../device/device.js";
-import type { Rendezvous } from "./rendezvous.js";
 
 /**
- * Connects a communicator of consecutive ranks, from `first` on. Every rank of the rendezvous calls
+ * Connects a communicator of consecutive ranks, from `first` on. Every rank of the world calls
  * it with the same key, for a group of its own or for the same one; it resolves when all groups are
  * connected. One group may have more to tell than another: on one machine memory is enough.
  */
 export async function introduce(
   communicator: NativeCommunicator,
-  rendezvous: Rendezvous,
+  world: { exchange(key: string, value: Uint8Array): Promise<Uint8Array[]> },
   key: string,
   first = 0,
 ): Promise<void> {
   let connected = false;
   for (;;) {
     const own = connected ? new Uint8Array() : communicator.address();
-    const told = await rendezvous.exchange(key, own);
+    const told = await world.exchange(key, own);
     if (told.every(({ length }) => length === 0)) return;
     if (!connected)
       connected = await communicator.connect(told.slice(first, first + communicator.size));

@@ -11,7 +11,6 @@ import {
   matches,
   plainAddress,
   proof,
-  type Rendezvous,
   seal,
   unseal,
 } from "./rendezvous.js";
@@ -34,7 +33,7 @@ interface Pending {
 }
 
 /** One rank's connection to the server. Keeps the process alive only while it waits. */
-class RendezvousClient implements Rendezvous {
+export class RendezvousClient {
   private readonly pending = new Map<string, Pending>();
   private readonly listeners = new Map<string, (value: string) => void>();
   /** Announcements that nobody has listened to yet. */
@@ -57,6 +56,7 @@ class RendezvousClient implements Rendezvous {
     });
   }
 
+  /** The address of this machine on the way to the other ranks, as they can reach it. */
   get localAddress(): string {
     return plainAddress(this.socket.localAddress);
   }
@@ -76,6 +76,7 @@ class RendezvousClient implements Rendezvous {
     else waiting.reject(failure(`rank ${this.rank}: ${message ?? "malformed answer"}`));
   }
 
+  /** All ranks' values in rank order; see `World.gather`. */
   async gather(key: string, value: Uint8Array | string): Promise<Buffer[]> {
     if (this.gone !== undefined) throw this.gone;
     if (this.pending.has(key))
@@ -93,6 +94,7 @@ class RendezvousClient implements Rendezvous {
     });
   }
 
+  /** All ranks' values, sealed on their way; see `World.exchange`. */
   async exchange(key: string, value: Uint8Array): Promise<Uint8Array[]> {
     const context = (rank: number) => JSON.stringify([key, rank, this.worldSize]);
     const sealed = await this.gather(key, seal(this.token, context(this.rank), value));
@@ -137,7 +139,7 @@ class RendezvousClient implements Rendezvous {
  * @throws OnehourError ERR_ONEHOUR_RENDEZVOUS when nobody answers in time, the token differs, or the
  * server refuses this rank.
  */
-export async function joinRendezvous(options: ClientOptions): Promise<Rendezvous> {
+export async function joinRendezvous(options: ClientOptions): Promise<RendezvousClient> {
   const { rank, worldSize, host, port, timeoutSeconds } = options;
   const deadline = performance.now() + timeoutSeconds * 1000;
   let last = "no answer";
@@ -157,7 +159,7 @@ export async function joinRendezvous(options: ClientOptions): Promise<Rendezvous
   );
 }
 
-function attempt(options: ClientOptions, milliseconds: number): Promise<Rendezvous> {
+function attempt(options: ClientOptions, milliseconds: number): Promise<RendezvousClient> {
   const { rank, worldSize, token, host, port } = options;
   const nonce = randomBytes(32).toString("hex");
   const reader = new FrameReader(greetingLimit);

@@ -1,5 +1,5 @@
-// Where ranks meet, as one of them sees it, and what server and clients agree on: a small TCP server
-// gathers values by key. Nobody says anything else before both sides proved that they know the token.
+// What the server of a rendezvous, where ranks meet, and its clients agree on. The server gathers values by key.
+// Neither side says anything else before both proved that they know the token.
 import {
   createCipheriv,
   createDecipheriv,
@@ -11,36 +11,6 @@ import { OnehourError } from "../errors.js";
 
 export const greetingLimit = 1024; // bytes of a frame before a peer is known
 export const frameLimit = 64 * 1024 * 1024; // bytes of a frame after that
-
-/** A meeting of all ranks of a run. */
-export interface Rendezvous {
-  readonly rank: number;
-  readonly worldSize: number;
-  /**
-   * All ranks' values in rank order; resolves when every rank has called with this key. A key may
-   * be used again afterwards.
-   * @throws OnehourError ERR_ONEHOUR_RENDEZVOUS naming the ranks that are missing.
-   */
-  gather(key: string, value: Uint8Array | string): Promise<Buffer[]>;
-  /**
-   * As `gather`, for what nobody else may learn on its way: only who knows the token can read it,
-   * or put something in its place.
-   */
-  exchange(key: string, value: Uint8Array): Promise<Uint8Array[]>;
-  /**
-   * Tells every rank, this one too, without waiting for any. All ranks hear it before the end of
-   * whatever they gather next with this one.
-   */
-  announce(key: string, value: string): void;
-  /**
-   * Hands over what is announced with this key, once each, also what came while nobody listened.
-   * Returns a function that ends it. One listener a key at a time.
-   */
-  listen(key: string, listener: (value: string) => void): () => void;
-  /** The address of this machine on the way to the other ranks, as they can reach it. */
-  readonly localAddress: string;
-  close(): Promise<void>;
-}
 
 /** That whoever sends it knows the token, for these parts of one conversation. */
 export function proof(token: string, ...parts: readonly (string | number)[]): string {

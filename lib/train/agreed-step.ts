@@ -1,7 +1,7 @@
 // A step after which all ranks do something together, whichever of them asked for it: the furthest that
 // any has committed to.
 
-import type { Team } from "./team.js";
+import type { World } from "../ranks/world.js";
 
 export class AgreedStep {
   /** Steps done when it is to happen; undefined until the ranks have agreed. */
@@ -13,7 +13,7 @@ export class AgreedStep {
    * ranks must run too. No rank goes beyond it while the agreement is pending.
    */
   constructor(
-    private readonly team: Team,
+    private readonly world: World,
     private readonly key: string,
     private readonly committed: () => number,
   ) {}
@@ -28,7 +28,7 @@ export class AgreedStep {
 
   /** Resolves with the step once every rank has called this. */
   agree(): Promise<number> {
-    this.agreement ??= this.team.gather(this.key, String(this.committed())).then((steps) => {
+    this.agreement ??= this.world.gather(this.key, String(this.committed())).then((steps) => {
       this.at = Math.max(...steps.map(Number));
       return this.at;
     });

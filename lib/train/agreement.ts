@@ -2,9 +2,9 @@
 
 import { OnehourError } from "../errors.js";
 import { nameRanks } from "../ranks/rendezvous.js";
+import type { World } from "../ranks/world.js";
 import { resumeCommand } from "../text/command.js";
 import { plural } from "../text/words.js";
-import type { Team } from "./team.js";
 
 /** Two texts; of two objects in JSON only the fields that differ. */
 function differences(...texts: [string, string]): string[] {
@@ -22,8 +22,8 @@ function differences(...texts: [string, string]): string[] {
 }
 
 /** Throws ERR_ONEHOUR_RANKS_DIFFER, showing both values, unless all ranks give the same facts. */
-export async function requireSameFacts(team: Team, facts: Record<string, string>): Promise<void> {
-  const all = (await team.gather("start", JSON.stringify(facts))).map(
+export async function requireSameFacts(world: World, facts: Record<string, string>): Promise<void> {
+  const all = (await world.gather("start", JSON.stringify(facts))).map(
     (text) => JSON.parse(text) as Record<string, string>,
   );
   for (const [rank, theirs] of all.entries()) {
@@ -64,13 +64,13 @@ function whoDiffers(values: readonly unknown[]): string {
  * another, or the ranks that have done another number of steps.
  */
 export async function requireSameTensors(
-  team: Team,
+  world: World,
   { step, out }: { step: number; out: string },
   checksums: Record<string, string>,
 ): Promise<void> {
   // The steps are no part of the key: ranks that differ in them would wait for each other.
   const own = JSON.stringify({ step, checksums });
-  const all = (await team.gather("replicas", own)).map(
+  const all = (await world.gather("replicas", own)).map(
     (text) => JSON.parse(text) as { step: number; checksums: Record<string, string> },
   );
   requireAlike(

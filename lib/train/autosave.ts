@@ -1,7 +1,7 @@
 // When a run saves within an epoch: rank 0's clock decides, and all ranks save after the same step.
 
+import type { World } from "../ranks/world.js";
 import { AgreedStep } from "./agreed-step.js";
-import type { Team } from "./team.js";
 
 export class Autosave {
   private agreed: AgreedStep | undefined;
@@ -11,12 +11,12 @@ export class Autosave {
 
   /** `minutes` between two saves, 0 for none; `committed` as an AgreedStep takes it. */
   constructor(
-    private readonly team: Team,
+    private readonly world: World,
     private readonly minutes: number,
     private readonly committed: () => number,
   ) {
-    this.unlisten = team.listen("checkpoint", () => {
-      if (team.rank !== 0) this.ask(); // rank 0 hears itself too
+    this.unlisten = world.listen("checkpoint", () => {
+      if (world.rank !== 0) this.ask(); // rank 0 hears itself too
     });
   }
 
@@ -24,12 +24,12 @@ export class Autosave {
   askIfDue(): void {
     const { minutes } = this;
     if (minutes === 0 || this.agreed || performance.now() - this.since < 60_000 * minutes) return;
-    this.team.announce("checkpoint", "");
+    this.world.announce("checkpoint", "");
     this.ask();
   }
 
   private ask(): void {
-    this.agreed = new AgreedStep(this.team, `checkpoint-${this.count++}`, this.committed);
+    this.agreed = new AgreedStep(this.world, `checkpoint-${this.count++}`, this.committed);
     this.agreed.agree();
   }
 

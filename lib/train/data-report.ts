@@ -2,8 +2,8 @@
 
 import type { Timing } from "../data/images/image-decoder.js";
 import type { FlawedImage, Inspection } from "../data/images/inspection.js";
+import type { World } from "../ranks/world.js";
 import { warning } from "../text/words.js";
-import type { Team } from "./team.js";
 
 /** Share of an epoch's time from which on waiting for input is worth a word. */
 const noticeable = 0.05;
@@ -40,7 +40,7 @@ export class DataReport {
 
   constructor(
     private readonly inspection: Inspection,
-    private readonly team: Team,
+    private readonly world: World,
   ) {}
 
   /**
@@ -48,9 +48,9 @@ export class DataReport {
    * rank's device waited for input. Resolves with the largest share, and the lines to say.
    */
   async gather(wait: number): Promise<{ wait: number; lines: string[] }> {
-    const { inspection, team, damaged } = this;
+    const { inspection, world, damaged } = this;
     const own: Observation = { flawed: inspection.takeNew(), wait, timing: inspection.timing };
-    const all = (await team.gather("data", JSON.stringify(own))).map(
+    const all = (await world.gather("data", JSON.stringify(own))).map(
       (text) => JSON.parse(text) as Observation,
     );
     const lines: string[] = [];

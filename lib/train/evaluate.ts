@@ -11,6 +11,7 @@ import { OnehourError } from "../errors.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
 import { models, openModel, resnet } from "../models/models.js";
 import { isModule, shortName, titleOf } from "../modules/pinned.js";
+import { alone, type World } from "../ranks/world.js";
 import { pinModules, requireOutsideRuns } from "../recipe/modules.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import { type Checkpoint, checkpointName, readCheckpoint } from "../run-folder/checkpoint.js";
@@ -20,7 +21,6 @@ import { warning } from "../text/words.js";
 import { batchesAhead, slotsFor } from "./prepare.js";
 import { writeWeights } from "./state.js";
 import { Queue } from "./step-queue.js";
-import { alone, type Team } from "./team.js";
 
 /** Result on a test set. */
 export interface Evaluation {
@@ -47,11 +47,11 @@ export async function evaluateSplit(
   loader: Loader,
   dataset: Dataset,
   batch: number,
-  team: Team = alone,
+  world: World = alone,
   stopped: () => boolean = () => false,
 ): Promise<Evaluation | undefined> {
   const { length } = dataset.test;
-  const end = Math.floor(((team.rank + 1) * length) / team.size);
+  const end = Math.floor(((world.rank + 1) * length) / world.worldSize);
   const totals = new Float64Array(4);
   const fill = async (first: number) => {
     const slot = await queue.acquire();
@@ -59,7 +59,7 @@ export async function evaluateSplit(
     await loader.fillEvaluation(queue.executor.input(slot), first, count);
     return slot;
   };
-  let next = Math.floor((team.rank * length) / team.size);
+  let next = Math.floor((world.rank * length) / world.worldSize);
   const slots = inAdvance(batchesAhead(dataset, batch), () => {
     if (next >= end || stopped()) return undefined;
     const slot = fill(next);
@@ -75,7 +75,7 @@ export async function evaluateSplit(
     });
   }
   await queue.drain();
-  await team.sum(totals);
+  await world.allReduce(totals);
   const [loss, top1, top5, images] = totals as unknown as [number, number, number, number];
   if (images < length) return undefined;
   return { top1: top1 / images, top5: top5 / images, loss: loss / images, correct: top1, images };

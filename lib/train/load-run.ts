@@ -1,6 +1,7 @@
 // What a rank does before its first step: compiles, agrees with the others, loads and records.
-import type { Executor } from "../device/device.js";
+import type { Device, Executor, NativeCommunicator } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
+import type { World } from "../ranks/world.js";
 import { openSchedule } from "../schedules/open.js";
 import type { ScheduleBuilder } from "../schedules/schedule.js";
 import { requireSameFacts } from "./agreement.js";
@@ -23,12 +24,10 @@ export async function loadRun(options: RunOptions): Promise<LoadedRun> {
   const { recipe, dataset, device, keepsGradients } = options;
   const compiled = compileRecipe(recipe, dataset, device, ahead, keepsGradients);
   requireMemory(options, compiled);
-  await requireSameFacts(options.team, factsOf(options, compiled));
+  await requireSameFacts(options.world, factsOf(options, compiled));
   const { syncBatchNorm, workers } = recipe;
-  const communicators = await options.team.communicators(
-    syncBatchNorm < 0 ? workers : syncBatchNorm,
-    device,
-  );
+  const groupSize = syncBatchNorm < 0 ? workers : syncBatchNorm;
+  const communicators = await communicatorsOf(options.world, groupSize, device);
   const executor = await loadPrograms(options, compiled, communicators);
   try {
     await recordPrograms(options, executor);
@@ -37,4 +36,16 @@ export async function loadRun(options: RunOptions): Promise<LoadedRun> {
     executor.dispose();
     throw error;
   }
+}
+
+/** The communicators that programs on `device` name; "statistics" joins groups of `groupSize`. */
+async function communicatorsOf(
+  world: World,
+  groupSize: number,
+  device: Device,
+): Promise<Record<string, NativeCommunicator>> {
+  if (world.worldSize === 1) return {};
+  const gradients = await world.communicator("gradients", world.worldSize, device);
+  if (groupSize <= 1) return { gradients };
+  return { gradients, statistics: await world.communicator("statistics", groupSize, device) };
 }

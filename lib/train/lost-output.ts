@@ -1,8 +1,8 @@
 // Output that is lost, on any rank and in the launcher, as warnings in the run's log.
 
+import type { World } from "../ranks/world.js";
 import type { Log } from "../run-folder/log.js";
 import { listenForLosses } from "../system/output.js";
-import type { Team } from "./team.js";
 
 export class LostOutput {
   private log: Log | undefined;
@@ -12,11 +12,11 @@ export class LostOutput {
   private readonly unlisten: (() => void)[];
 
   /** Listens until `dispose`; rank 0 is told of the others' losses. */
-  constructor(team: Team) {
+  constructor(world: World) {
     const own = (text: string) =>
-      team.rank === 0 ? this.write(text) : team.announce("output", `rank ${team.rank}: ${text}`);
+      world.rank === 0 ? this.write(text) : world.announce("output", `rank ${world.rank}: ${text}`);
     this.unlisten = [listenForLosses(own)];
-    if (team.rank === 0) this.unlisten.push(team.listen("output", (text) => this.write(text)));
+    if (world.rank === 0) this.unlisten.push(world.listen("output", (text) => this.write(text)));
   }
 
   /** Writes to a log from here on, with the steps done. */

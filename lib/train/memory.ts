@@ -8,7 +8,7 @@ import { nameOf, setting } from "../recipe/voice.js";
 import { formatBytes } from "./describe.js";
 import type { RunOptions } from "./prepare.js";
 
-type Run = Pick<RunOptions, "recipe" | "device" | "team">;
+type Run = Pick<RunOptions, "recipe" | "device" | "world">;
 type Arenas = CompiledModel["memory"]["arenas"];
 
 const sum = (arenas: Arenas) => Object.values(arenas).reduce((total, bytes) => total + bytes, 0);
@@ -28,10 +28,10 @@ const advise = (largest: number, most: string) =>
     : "try a smaller model";
 
 /** Bytes for a worker's plan, and where they are, in words. */
-function roomFor({ device, team }: Run): { bytes: number; words: string } {
+function roomFor({ device, world }: Run): { bytes: number; words: string } {
   const { name, kind, memoryBytes } = device.properties;
   if (kind === "cpu") {
-    const bytes = memoryBytes / team.localSize;
+    const bytes = memoryBytes / world.localWorldSize;
     return { bytes, words: `${name} has ${formatBytes(bytes)} for each` };
   }
   const bytes = Math.min(memoryBytes, device.availableBytes ?? memoryBytes);

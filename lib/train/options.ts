@@ -2,7 +2,7 @@
 
 import type { Writable } from "node:stream";
 import { UsageError } from "../errors.js";
-import type { World } from "../ranks/connect.js";
+import type { World } from "../ranks/world.js";
 import { meaning } from "../recipe/meant.js";
 import { table } from "../recipe/table.js";
 import { shown } from "../text/words.js";

@@ -2,6 +2,7 @@
 import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import { OnehourError } from "../errors.js";
+import { alone } from "../ranks/world.js";
 import { type Recipe, type RecipeInput, refuse } from "../recipe/fields.js";
 import type { RunLock } from "../run-folder/lock.js";
 import type { Position } from "../run-folder/position.js";
@@ -56,7 +57,7 @@ export class Trainer implements Disposable {
     private readonly loaded: LoadedRun,
     private readonly parts: Disposable,
   ) {
-    const { recipe, dataset, team } = options;
+    const { recipe, dataset, world } = options;
     const { workers, accumulate, batch, seed, augment } = recipe;
     const { compiled, executor } = loaded;
     const { train, shards } = dataset;
@@ -78,7 +79,7 @@ export class Trainer implements Disposable {
     this.saving = new Saving({
       recipe,
       compiled,
-      team,
+      world,
       queue: this.queue,
       total,
       course,
@@ -96,10 +97,11 @@ export class Trainer implements Disposable {
    */
   static async open(recipe: RecipeInput, options: TrainOptions = {}): Promise<Trainer> {
     const onEvent = listenerOf(options, "Trainer.open");
-    const { world, resume = false } = options;
+    const { world = alone, resume = false } = options;
     const parts = await prepareLoop(recipe, world, { resume, onEvent });
     const run: RunOptions = {
       ...parts,
+      world,
       recipe: { ...parts.recipe, out: parts.recipe.out ?? "" },
       resume,
       onEvent,
@@ -119,8 +121,8 @@ export class Trainer implements Disposable {
   }
 
   private readonly say = (text: string): void => {
-    const { team, onEvent } = this.options;
-    if (team.rank === 0) onEvent({ type: "message", text });
+    const { world, onEvent } = this.options;
+    if (world.rank === 0) onEvent({ type: "message", text });
   };
 
   /** The recipe with nothing left to choose. */
@@ -140,9 +142,9 @@ export class Trainer implements Disposable {
 
   /** Rank 0 opens the folder and puts the weights in place; the others get them from it. */
   private async begin(): Promise<void> {
-    const { team } = this.options;
-    const own = team.rank === 0 ? await this.restore() : undefined;
-    const [shared] = await team.gather("begin", JSON.stringify(own ?? null));
+    const { world } = this.options;
+    const own = world.rank === 0 ? await this.restore() : undefined;
+    const [shared] = await world.gather("begin", JSON.stringify(own ?? null));
     this.progress.continue(JSON.parse(shared!) as Position, []);
     await this.saving.share();
     this.progress.startSteps();
@@ -202,7 +204,7 @@ export class Trainer implements Disposable {
     let loss = Number.NaN;
     if (accumulate > 1) await clearGradients(queue.executor);
     for (let micro = 0; micro < accumulate; micro++) {
-      const slot = await this.fill(sampler.group(step, this.options.team.rank, micro), epoch);
+      const slot = await this.fill(sampler.group(step, this.options.world.rank, micro), epoch);
       writeRate(queue.executor.input(slot), this.loaded.compiled.input.schedule, lr, factor);
       if (micro < accumulate - 1) queue.submit("micro", slot);
       else
@@ -243,10 +245,10 @@ export class Trainer implements Disposable {
 
   /** Tests on the whole test set, each image once, with the mean of the workers' running statistics. */
   async evaluate(): Promise<Evaluation> {
-    const { dataset, team } = this.options;
+    const { dataset, world } = this.options;
     return await this.alone(async () => {
-      if (team.size > 1) await this.queue.submit("average", await this.queue.acquire());
-      return (await evaluateSplit(this.queue, this.loader, dataset, this.recipe.batch, team))!;
+      if (world.worldSize > 1) await this.queue.submit("average", await this.queue.acquire());
+      return (await evaluateSplit(this.queue, this.loader, dataset, this.recipe.batch, world))!;
     });
   }
 

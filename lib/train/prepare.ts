@@ -5,11 +5,11 @@ import type { Device, Executor } from "../device/device.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
 import { resnet } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
+import type { World } from "../ranks/world.js";
 import { type Recipe, refuse } from "../recipe/fields.js";
 import { fieldsWhere } from "../recipe/table.js";
 import { plural } from "../text/words.js";
 import type { RunEvent } from "./events.js";
-import type { Team } from "./team.js";
 
 /** Input slots: two steps are queued while others are being filled. */
 export function slotsFor(ahead: number): number {
@@ -25,8 +25,8 @@ export function batchesAhead(dataset: Dataset, batch: number): number {
  * The most batches ahead that a rank wants. Each measures how fast it reads, but the slots are a part
  * of the programs, and a step that went wrong is noticed as many steps later on every rank.
  */
-export async function agreedAhead({ recipe, dataset, team }: RunOptions): Promise<number> {
-  const wanted = await team.gather("ahead", String(batchesAhead(dataset, recipe.batch)));
+export async function agreedAhead({ recipe, dataset, world }: RunOptions): Promise<number> {
+  const wanted = await world.gather("ahead", String(batchesAhead(dataset, recipe.batch)));
   return Math.max(...wanted.map(Number));
 }
 
@@ -71,7 +71,7 @@ export interface RunOptions {
   resume: boolean;
   dataset: Dataset;
   device: Device;
-  team: Team;
+  world: World;
   /** Whether a step's gradients are to be read after it. */
   keepsGradients?: boolean;
   /** Called on rank 0 only. */
@@ -93,15 +93,15 @@ export function factsOf({ recipe, dataset }: RunOptions, compiled: CompiledModel
 
 /** Has a GPU replay each submission as one graph, on all ranks or on none. */
 export async function recordPrograms(
-  { recipe, device, team, onEvent }: RunOptions,
+  { recipe, device, world, onEvent }: RunOptions,
   executor: Executor,
 ): Promise<void> {
   if (device.properties.kind !== "cuda" || !recipe.cudaGraph) return;
-  const reasons = await team.gather("record", (await executor.record()) ?? "");
+  const reasons = await world.gather("record", (await executor.record()) ?? "");
   const rank = reasons.findIndex((reason) => reason !== "");
   if (rank < 0) return;
   await executor.forget();
-  if (team.rank === 0)
+  if (world.rank === 0)
     onEvent({
       type: "message",
       text: `no CUDA graph is used, since rank ${rank} cannot record one: ${reasons[rank]}`,

@@ -5,8 +5,8 @@ import { crc32 } from "node:zlib";
 import type { Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
+import type { World } from "../ranks/world.js";
 import { requireSameTensors } from "./agreement.js";
-import type { Team } from "./team.js";
 
 /** Where there is a value a parameter's element, at the parameters' offsets, and bytes a value. */
 const copies = [
@@ -39,9 +39,9 @@ async function checksums(
 export async function requireSameReplicas(
   executor: Executor,
   compiled: CompiledModel,
-  team: Team,
+  world: World,
   run: { step: number; out: string },
 ): Promise<void> {
-  if (team.size === 1) return;
-  await requireSameTensors(team, run, await checksums(executor, compiled));
+  if (world.worldSize === 1) return;
+  await requireSameTensors(world, run, await checksums(executor, compiled));
 }

@@ -71,7 +71,7 @@ class Run {
     private readonly ahead: number,
     buildSchedule: ScheduleBuilder,
   ) {
-    const { recipe, dataset, team } = options;
+    const { recipe, dataset, world } = options;
     const { workers, accumulate, batch, seed, augment } = recipe;
     this.queue = new Queue(executor, compiled.output);
     const { train, shards } = dataset;
@@ -81,17 +81,17 @@ class Run {
     this.scheduleOptions = scheduleOf(recipe, this.sampler);
     this.schedule = buildSchedule(this.scheduleOptions);
     this.total = totalSteps(recipe, this.sampler.stepsPerEpoch);
-    this.leads = team.rank === 0;
-    this.stop = new Stop(team, () => this.committed);
-    this.autosave = new Autosave(team, recipe.checkpointMinutes, () => this.committed);
-    this.lostOutput = new LostOutput(team);
+    this.leads = world.rank === 0;
+    this.stop = new Stop(world, () => this.committed);
+    this.autosave = new Autosave(world, recipe.checkpointMinutes, () => this.committed);
+    this.lostOutput = new LostOutput(world);
     this.progress = new Progress(startOf(recipe), this.sampler.stepsPerEpoch);
-    this.dataReport = dataset.inspection && new DataReport(dataset.inspection, team);
+    this.dataReport = dataset.inspection && new DataReport(dataset.inspection, world);
     this.saving = new Saving({
       recipe,
       compiled,
       queue: this.queue,
-      team,
+      world,
       fingerprint: dataset.fingerprint,
       total: this.total,
       course: {
@@ -149,11 +149,11 @@ class Run {
 
   /** Puts weights, position and log in place. Tells how the run ends where it does not go on. */
   private async begin(): Promise<Result["status"] | undefined> {
-    const { recipe, resume, team } = this.options;
+    const { recipe, resume, world } = this.options;
     // Rank 0 may wait for the folder: only when every rank listens for signals, for one may end the wait.
-    if (resume) await team.gather("listening", "");
+    if (resume) await world.gather("listening", "");
     const own = this.leads ? await this.open() : null;
-    const [shared] = await team.gather("begin", JSON.stringify(own));
+    const [shared] = await world.gather("begin", JSON.stringify(own));
     const { position, epochs, end } = JSON.parse(shared!) as Start;
     this.describe();
     const { step } = position;
@@ -192,7 +192,7 @@ class Run {
     lastLearningRate: number | undefined,
     onStep: (result: StepResult) => void,
   ): StepQueue {
-    const { recipe, team } = this.options;
+    const { recipe, world } = this.options;
     const { queue, loader, sampler, schedule } = this;
     return new StepQueue({
       queue,
@@ -202,7 +202,7 @@ class Run {
       rate: this.compiled.input.schedule,
       momentumForm: recipe.momentumForm,
       momentumCorrection: recipe.momentumCorrection,
-      rank: team.rank,
+      rank: world.rank,
       accumulate: recipe.accumulate,
       steps: this.total,
       ahead: this.ahead,
@@ -292,29 +292,29 @@ class Run {
   private async settle(trainer: StepQueue): Promise<void> {
     const fault = await trainer.drain();
     if (fault) await this.fail(fault, trainer);
-    const { team, recipe } = this.options;
+    const { world, recipe } = this.options;
     const { step } = this.progress;
-    await requireSameReplicas(this.executor, this.compiled, team, { step, out: recipe.out });
+    await requireSameReplicas(this.executor, this.compiled, world, { step, out: recipe.out });
   }
 
   private async recomputeStatistics(): Promise<void> {
-    const { recipe, dataset, team } = this.options;
+    const { recipe, dataset, world } = this.options;
     const { compiled, queue, loader, sampler, progress } = this;
     if (recipe.preciseBatchNorm === 0) return;
     const { epoch } = progress.position;
-    const options = { recipe, dataset, compiled, queue, loader, sampler, rank: team.rank };
+    const options = { recipe, dataset, compiled, queue, loader, sampler, rank: world.rank };
     await recomputeStatistics(epoch, options);
   }
 
   /** Evaluates on the whole test set and logs the epoch; a signal breaks it off, to be repeated. */
   private async evaluate(inputWait: number): Promise<void> {
-    const { recipe, dataset, team } = this.options;
+    const { recipe, dataset, world } = this.options;
     const { progress, queue, compiled } = this;
     const stopped = () => this.stop.requested;
-    const result = await evaluateSplit(queue, this.loader, dataset, recipe.batch, team, stopped);
+    const result = await evaluateSplit(queue, this.loader, dataset, recipe.batch, world, stopped);
     if (!result) return;
     if (!Number.isFinite(result.loss)) {
-      const run = { compiled, queue, team };
+      const run = { compiled, queue, world };
       this.say(await explainTestLoss(result.loss, progress.step, run));
     }
     const told = await this.dataReport?.gather(inputWait);
@@ -345,7 +345,7 @@ class Run {
 
   /** Throws, naming the layer in which a step first was not finite. All ranks come here alike. */
   private async fail(fault: StepResult, trainer: StepQueue): Promise<never> {
-    const { recipe, team } = this.options;
+    const { recipe, world } = this.options;
     const { compiled, queue, saving } = this;
     await queue.drain();
     await trainer.discard();
@@ -353,7 +353,7 @@ class Run {
       recipe,
       compiled,
       queue,
-      team,
+      world,
       saving,
       trainer: (lastLearningRate, onStep) => this.trainer(lastLearningRate, onStep),
       perStep: this.progress.perStep,

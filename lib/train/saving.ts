@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { OnehourError } from "../errors.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import { shortName, titleOf } from "../modules/pinned.js";
+import type { World } from "../ranks/world.js";
 import type { Recipe } from "../recipe/fields.js";
 import { fixedFields, requireSameRecipe } from "../recipe/run-recipe.js";
 import { setting } from "../recipe/voice.js";
@@ -36,13 +37,12 @@ import {
   scatterStatistics,
 } from "./statistics.js";
 import type { Queue } from "./step-queue.js";
-import type { Team } from "./team.js";
 
 interface SavingOptions {
   recipe: RunRecipe;
   compiled: CompiledModel;
   queue: Queue;
-  team: Team;
+  world: World;
   /** Of the data set. */
   fingerprint: string;
   /** Steps of the run in all. */
@@ -158,22 +158,22 @@ export class Saving {
    * are such, and clears the gradients.
    */
   async share(): Promise<void> {
-    const { compiled, queue, team } = this.options;
-    if (team.size > 1) {
+    const { compiled, queue, world } = this.options;
+    if (world.worldSize > 1) {
       await this.runOnce("broadcast");
-      await scatterStatistics(queue.executor, compiled, team, this.ranks);
+      await scatterStatistics(queue.executor, compiled, world, this.ranks);
     }
     await clearGradients(queue.executor);
   }
 
   /** Averages the running statistics, which all ranks take part in, and begins a checkpoint. */
   async save(): Promise<void> {
-    const { queue, compiled, team, course, position } = this.options;
+    const { queue, compiled, world, course, position } = this.options;
     const { step } = position();
-    if (team.size > 1) {
+    if (world.worldSize > 1) {
       // An unbroken run averages at an epoch's end only.
       const isWithin = step % course.stepsPerEpoch !== 0;
-      this.ranks = isWithin ? await gatherStatistics(queue.executor, compiled, team) : undefined;
+      this.ranks = isWithin ? await gatherStatistics(queue.executor, compiled, world) : undefined;
       await this.runOnce("average");
     }
     this.averaged = step;
@@ -186,10 +186,10 @@ export class Saving {
    * round otherwise.
    */
   async saveWithin(write = () => this.write()): Promise<void> {
-    const { queue, compiled, team } = this.options;
-    if (team.size === 1) return await write();
-    this.ranks = await gatherStatistics(queue.executor, compiled, team);
-    const own = this.ranks[team.rank]!;
+    const { queue, compiled, world } = this.options;
+    if (world.worldSize === 1) return await write();
+    this.ranks = await gatherStatistics(queue.executor, compiled, world);
+    const own = this.ranks[world.rank]!;
     await this.runOnce("average");
     await write();
     await putStatistics(queue.executor, compiled, own);
@@ -197,9 +197,9 @@ export class Saving {
 
   /** As `saveWithin`, but waits for the disk, and throws where it takes none. */
   async saveNow(): Promise<void> {
-    const { queue, team, position } = this.options;
+    const { queue, world, position } = this.options;
     await this.saveWithin(async () => {
-      if (team.rank === 0) await this.put(await readSnapshot(queue.executor), position());
+      if (world.rank === 0) await this.put(await readSnapshot(queue.executor), position());
     });
   }
 
@@ -229,8 +229,8 @@ export class Saving {
    * earlier checkpoint's end. Nothing may be queued.
    */
   async write(): Promise<void> {
-    const { queue, team, position } = this.options;
-    if (team.rank !== 0) {
+    const { queue, world, position } = this.options;
+    if (world.rank !== 0) {
       this.saved = position().step;
       return;
     }
@@ -241,8 +241,8 @@ export class Saving {
 
   /** Keeps the checkpoint of the steps done as best.safetensors too, once it is written. */
   keepBest(): void {
-    const { team, position } = this.options;
-    if (team.rank !== 0) return;
+    const { world, position } = this.options;
+    if (world.rank !== 0) return;
     this.best = position().step;
     this.follow((this.writing ?? Promise.resolve()).then(() => this.linkBest()));
   }

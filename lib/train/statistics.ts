@@ -3,8 +3,8 @@
 import { bytesOf } from "../arrays/bytes-of.js";
 import type { Executor } from "../device/device.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
+import type { World } from "../ranks/world.js";
 import { assemble, readFloats, split } from "./state.js";
-import type { Team } from "./team.js";
 
 /** Running statistics of one rank, in torchvision's layout. */
 export type Statistics = Map<string, Float32Array>;
@@ -18,10 +18,10 @@ function layoutsOf({ statistics, momentum }: CompiledModel): TensorLayout[] {
 export async function gatherStatistics(
   executor: Executor,
   compiled: CompiledModel,
-  team: Team,
+  world: World,
 ): Promise<Statistics[]> {
   const own = await readFloats(executor, "state", compiled.momentum.bytes);
-  const all = await team.allGather(own);
+  const all = await world.allGather(own);
   return all.map((values) => new Map(split(values, layoutsOf(compiled))));
 }
 
@@ -43,18 +43,18 @@ export async function putStatistics(
 export async function scatterStatistics(
   executor: Executor,
   compiled: CompiledModel,
-  team: Team,
+  world: World,
   ranks: readonly Statistics[] | undefined,
 ): Promise<void> {
   const { bytes: start } = compiled.momentum;
   const held = await readFloats(executor, "state", start);
-  const all = new Float32Array(team.size * held.length);
-  for (let rank = 0; rank < team.size; rank++) {
-    const own = ranks?.length === team.size ? ranks[rank] : undefined;
+  const all = new Float32Array(world.worldSize * held.length);
+  for (let rank = 0; rank < world.worldSize; rank++) {
+    const own = ranks?.length === world.worldSize ? ranks[rank] : undefined;
     const values = own ? assemble(held.byteLength, layoutsOf(compiled), own) : held;
     all.set(values, rank * held.length);
   }
-  await team.broadcast(all);
-  const own = all.subarray(team.rank * held.length, (team.rank + 1) * held.length);
+  await world.broadcast(all);
+  const own = all.subarray(world.rank * held.length, (world.rank + 1) * held.length);
   await executor.write("state", start, bytesOf(own));
 }

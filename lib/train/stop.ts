@@ -2,8 +2,8 @@
 // whichever of them it reached.
 
 import { listenForEnd } from "../ranks/signals.js";
+import type { World } from "../ranks/world.js";
 import { AgreedStep } from "./agreed-step.js";
-import type { Team } from "./team.js";
 
 /** Listens for signals from its creation until `dispose`; a second signal kills as ever. */
 export class Stop {
@@ -15,18 +15,18 @@ export class Stop {
 
   /** `committed` as an AgreedStep takes it. */
   constructor(
-    private readonly team: Team,
+    private readonly world: World,
     committed: () => number,
   ) {
-    this.agreed = new AgreedStep(team, "stop", committed);
+    this.agreed = new AgreedStep(world, "stop", committed);
     this.ignoreSignals = listenForEnd((signal) => {
       this.ignoreSignals();
       // After the agreement the others stop anyway.
-      if (!this.agreed.asked) this.team.announce("stop", signal);
+      if (!this.agreed.asked) this.world.announce("stop", signal);
       this.request(signal);
     });
     // A rank's own signal may still follow another's, and is no second one: it stays listened to.
-    this.unlisten = team.listen("stop", (signal) => this.request(signal as NodeJS.Signals));
+    this.unlisten = world.listen("stop", (signal) => this.request(signal as NodeJS.Signals));
   }
 
   get requested(): boolean {

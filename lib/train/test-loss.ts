@@ -2,12 +2,12 @@
 
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
+import type { World } from "../ranks/world.js";
 import { nameOf } from "../recipe/voice.js";
 import { plural } from "../text/words.js";
 import { type BadLayer, firstBad } from "./fault.js";
 import { readSnapshot, stateOf } from "./state.js";
 import type { Queue } from "./step-queue.js";
-import type { Team } from "./team.js";
 
 /**
  * A warning for a loss of finite weights and running statistics; all ranks call it alike. Throws
@@ -16,10 +16,10 @@ import type { Team } from "./team.js";
 export async function explainTestLoss(
   loss: number,
   step: number,
-  { compiled, queue, team }: { compiled: CompiledModel; queue: Queue; team: Team },
+  { compiled, queue, world }: { compiled: CompiledModel; queue: Queue; world: World },
 ): Promise<string> {
   const own = firstBad(await stateOf(await readSnapshot(queue.executor), compiled), compiled);
-  const all = (await team.gather("test-loss", JSON.stringify(own ?? null))).map(
+  const all = (await world.gather("test-loss", JSON.stringify(own ?? null))).map(
     (text) => JSON.parse(text) as BadLayer | null,
   );
   const [first] = all.filter((layer) => layer !== null).sort((a, b) => a.order - b.order);

@@ -3,6 +3,7 @@
 
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
+import type { World } from "../ranks/world.js";
 import type { Recipe } from "../recipe/fields.js";
 import { setting } from "../recipe/voice.js";
 import { lossText } from "../text/words.js";
@@ -10,7 +11,6 @@ import { type BadLayer, firstBad } from "./fault.js";
 import { type Saving, startOf } from "./saving.js";
 import { readSnapshot, stateOf } from "./state.js";
 import { isBroken, type Queue, type StepQueue, type StepResult } from "./step-queue.js";
-import type { Team } from "./team.js";
 
 const tracingLimit = 60_000; // ms of repeated steps
 
@@ -18,7 +18,7 @@ interface TraceOptions {
   recipe: Recipe;
   compiled: CompiledModel;
   queue: Queue;
-  team: Team;
+  world: World;
   saving: Saving;
   /** A trainer that goes on behind a step of that rate. */
   trainer: (
@@ -36,15 +36,16 @@ interface TraceOptions {
  * everywhere, so the steps since the last checkpoint are repeated up to it, where that is soon done.
  */
 async function traceFault(fault: StepResult, options: TraceOptions): Promise<string> {
-  const { recipe, compiled, queue, team, saving, trainer, perStep, say } = options;
+  const { recipe, compiled, queue, world, saving, trainer, perStep, say } = options;
   const bucket = compiled.buckets[fault.bad.findIndex((count) => count !== 0)];
   const gradients = bucket
     ? `gradients between ${bucket.parameters[0]} and ${bucket.parameters.at(-1)} are not finite`
     : "its gradients are finite";
-  const mine = team.rank === 0 ? await saving.restore(saving.saved !== undefined) : startOf(recipe);
+  const mine =
+    world.rank === 0 ? await saving.restore(saving.saved !== undefined) : startOf(recipe);
   const proposal = { ...mine, repeat: (fault.step - mine.step) * perStep < tracingLimit };
   const plan: typeof proposal = JSON.parse(
-    (await team.gather("trace", JSON.stringify(proposal)))[0]!,
+    (await world.gather("trace", JSON.stringify(proposal)))[0]!,
   );
   if (!plan.repeat) return gradients;
   say(`step ${fault.step} is not finite; repeating from step ${plan.step} to see where`);
@@ -57,7 +58,7 @@ async function traceFault(fault: StepResult, options: TraceOptions): Promise<str
   await again.drain();
   await again.discard();
   const own = firstBad(await stateOf(await readSnapshot(queue.executor), compiled), compiled);
-  const all = (await team.gather("trace-layer", JSON.stringify(own ?? null))).map(
+  const all = (await world.gather("trace-layer", JSON.stringify(own ?? null))).map(
     (text) => JSON.parse(text) as BadLayer | null,
   );
   const earliest = all.filter((layer) => layer !== null).sort((a, b) => a.order - b.order)[0];

@@ -10,9 +10,10 @@ import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice, openDevice } from "../device/open.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { openModel } from "../models/models.js";
-import { connect, type World } from "../ranks/connect.js";
+import { connect } from "../ranks/connect.js";
 import { readEnvironment } from "../ranks/environment.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
+import { alone, type World } from "../ranks/world.js";
 import {
   type PartialRecipe,
   type Recipe,
@@ -33,7 +34,6 @@ import type { Result, RunEvent } from "./events.js";
 import { listenerOf, type TrainOptions } from "./options.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
-import { alone, type Team, teamOf } from "./team.js";
 
 /** Reads the recipe, of the run folder where the run is resumed, and checks each field. */
 async function readInput(input: RecipeInput, resume: boolean): Promise<PartialRecipe> {
@@ -179,7 +179,7 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
     using parts = await open({ ...partial, workers, device }, 1, onEvent);
     const resolved = resolveFor(partial, parts.dataset, parts.device.properties, 1);
     return await inRunFolder(resolved, (recipe) =>
-      runRank({ ...parts, recipe, resume, team: alone, onEvent }),
+      runRank({ ...parts, recipe, resume, world: alone, onEvent }),
     );
   }
   requireProcesses(workers);
@@ -230,13 +230,12 @@ async function trainAsRank(
   const recipe = { ...partial, workers };
   using parts = await open(recipe, localWorldSize, onceAMachine(world, options));
   const resolved = resolveFor(partial, parts.dataset, parts.device.properties, workers);
-  const team = teamOf(world);
   const run = async (own: Pick<RunRecipe, "out">) => {
     // Rank 0 writes, so that its folder counts.
-    const [out] = await team.gather("out", own.out);
+    const [out] = await world.gather("out", own.out);
     const recipe = { ...resolved, out: out! };
     if (world.rank === 0) checkRunFolder(recipe.out, options.resume);
-    return await runRank({ ...parts, ...options, recipe, team });
+    return await runRank({ ...parts, ...options, recipe, world });
   };
   return world.rank === 0 ? await inRunFolder(resolved, run) : await run({ out: "" });
 }
@@ -248,24 +247,23 @@ export async function trainAsWorker(
   options: RankOptions,
 ): Promise<Result> {
   using parts = await open(recipe, world.localWorldSize, onceAMachine(world, options));
-  return await runRank({ ...parts, ...options, recipe, team: teamOf(world) });
+  return await runRank({ ...parts, ...options, recipe, world });
 }
 
 /** What a script's own loop is made of: the recipe resolved for one rank, and what it names, opened. */
 export async function prepareLoop(
   input: RecipeInput,
-  world: World | undefined,
+  world: World,
   options: RankOptions,
-): Promise<Parts & { recipe: Recipe; team: Team }> {
+): Promise<Parts & { recipe: Recipe }> {
   const partial = await readInput(input, options.resume);
-  const { worldSize: workers = 1, localWorldSize = 1, rank = 0 } = world ?? {};
+  const { rank, worldSize: workers, localWorldSize } = world;
   requireWorkers(partial, workers);
   if (partial.out !== undefined && rank === 0) checkRunFolder(partial.out, options.resume);
-  const onEvent = world ? onceAMachine(world, options) : options.onEvent;
-  const parts = await open({ ...partial, workers }, localWorldSize, onEvent);
+  const parts = await open({ ...partial, workers }, localWorldSize, onceAMachine(world, options));
   try {
     const recipe = resolveFor(partial, parts.dataset, parts.device.properties, workers);
-    return { ...parts, recipe, team: world ? teamOf(world) : alone };
+    return { ...parts, recipe };
   } catch (error) {
     parts[Symbol.dispose]();
     throw error;

@@ -7,8 +7,9 @@ import { bytesOf } from "#lib/arrays/bytes-of.js";
 import { median } from "#lib/arrays/median.js";
 import type { Device, NativeCommunicator } from "#lib/device/device.js";
 import { openBackend } from "#lib/device/open.js";
-import { connect, type World } from "#lib/ranks/connect.js";
+import { connect } from "#lib/ranks/connect.js";
 import { introduce } from "#lib/ranks/introduce.js";
+import type { World } from "#lib/ranks/world.js";
 import { norm, relativeError } from "../compare.js";
 import { errorScale, TestNetwork } from "../network.js";
 import type { Check } from "../results/part-result.js";
@@ -39,10 +40,10 @@ async function join(
   name: string,
   timeoutSeconds: number,
 ): Promise<NativeCommunicator> {
-  const { rank, worldSize, rendezvous } = world;
+  const { rank, worldSize } = world;
   // As between hosts, which NCCL takes them for.
   const communicator = device.createCommunicator(rank, worldSize, timeoutSeconds, true);
-  await introduce(communicator, rendezvous, name);
+  await introduce(communicator, world, name);
   return communicator;
 }
 
@@ -50,7 +51,7 @@ const hashOf = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest(
 
 /** Whether all ranks hold the same bytes. */
 async function agree(world: World, name: string, bytes: Uint8Array): Promise<boolean> {
-  const hashes = await world.rendezvous.gather(name, hashOf(bytes));
+  const hashes = await world.gather(name, hashOf(bytes));
   return new Set(hashes.map(String)).size === 1;
 }
 
@@ -145,7 +146,7 @@ async function threeSteps(network: TestNetwork) {
 async function replayed(world: World, network: TestNetwork): Promise<void> {
   const plain = await threeSteps(network);
   const reason = (await network.executor.record()) ?? "";
-  const reasons = (await world.rendezvous.gather("recorded", reason)).map(String);
+  const reasons = await world.gather("recorded", reason);
   if (reasons.every((text) => text === "")) {
     const again = await threeSteps(network);
     tell("replayed: losses", `${again.losses}` === `${plain.losses}`, `${again.losses}`);
@@ -228,7 +229,7 @@ async function deadline(world: World, device: Device): Promise<void> {
     tell("an error after the deadline", message.startsWith("ERR_COLLECTIVE"), message);
     tell("the deadline is kept", inTime, `${seconds.toFixed(1)} s, ${DEADLINE} s asked for`);
   }
-  await world.rendezvous.gather("deadline is over", "");
+  await world.gather("deadline is over", "");
 }
 
 const scenes = { values, synchronised, killed, deadline };
@@ -236,6 +237,6 @@ const scenes = { values, synchronised, killed, deadline };
 const world = await connect();
 const device = openBackend(settings.device, 1);
 await scenes[settings.scene](world, device);
-await world.rendezvous.gather("end of the scene", "");
+await world.gather("end of the scene", "");
 await world.close();
 process.exit(0); // an aborted communicator is not waited for

@@ -7,12 +7,12 @@ import { join } from "node:path";
 import { bytesOf } from "#lib/arrays/bytes-of.js";
 import { openDataset } from "#lib/data/datasets.js";
 import type { Device } from "#lib/device/device.js";
+import { alone } from "#lib/ranks/world.js";
 import { parseRecipe, type RecipeInput } from "#lib/recipe/fields.js";
 import { resolveRecipe } from "#lib/recipe/recipe.js";
 import { readCheckpoint } from "#lib/run-folder/checkpoint.js";
 import { readLog } from "#lib/run-folder/log.js";
 import { runRank } from "#lib/train/run.js";
-import { alone } from "#lib/train/team.js";
 import { checkReplay } from "../replay.js";
 import { type Report, runPart } from "../results/report.js";
 
@@ -22,7 +22,7 @@ async function train(device: Device, input: RecipeInput & { out: string }, resum
   const dataset = await openDataset(partial.dataset);
   const facts = { dataset, device: device.properties };
   const recipe = { ...resolveRecipe({ ...partial, workers: 1 }, facts), out: input.out };
-  await runRank({ recipe, resume, dataset, device, team: alone, onEvent: () => {} });
+  await runRank({ recipe, resume, dataset, device, world: alone, onEvent: () => {} });
 }
 
 async function resuming(report: Report, device: Device, precision: "fp32" | "bf16") {

@@ -4,8 +4,8 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { FrameReader, sendFrame } from "../../lib/ranks/frames.js";
-import { type Rendezvous, seal, unseal } from "../../lib/ranks/rendezvous.js";
-import { joinRendezvous } from "../../lib/ranks/rendezvous-client.js";
+import { seal, unseal } from "../../lib/ranks/rendezvous.js";
+import { joinRendezvous, type RendezvousClient } from "../../lib/ranks/rendezvous-client.js";
 import {
   hostRendezvous,
   RendezvousServer,
@@ -29,7 +29,7 @@ async function join(
   server: RendezvousServer,
   rank: number,
   options: { worldSize?: number; token?: string; timeoutSeconds?: number } = {},
-): Promise<Rendezvous> {
+): Promise<RendezvousClient> {
   const client = await joinRendezvous({
     rank,
     worldSize: 2,

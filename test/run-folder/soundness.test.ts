@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
+import { alone } from "../../lib/ranks/world.js";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import {
   checkpointName,
@@ -11,7 +12,6 @@ import {
 import { formatSafetensors } from "../../lib/run-folder/safetensors.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import type { RunEvent } from "../../lib/train/events.js";
-import { alone } from "../../lib/train/team.js";
 import { explainTestLoss } from "../../lib/train/test-loss.js";
 import { train } from "../../lib/train/train.js";
 import { onehour } from "../cli/command.js";
@@ -143,7 +143,7 @@ test("a test loss of weights that are not finite ends the run, naming the layer"
     read: async (arena: string) => (arena === "param" ? floats(1, Number.NaN) : floats(0, 0)),
   };
   const compiled = { parameters: [bad], statistics: [], momentum: { bytes: 8 } };
-  const run = { queue: { executor }, compiled, team: alone } as never;
+  const run = { queue: { executor }, compiled, world: alone } as never;
   const failing = explainTestLoss(Number.NaN, 5, run);
   await expect(failing).rejects.toThrow(
     /^the test loss after 5 steps is NaN: not finite first in the gradient of conv1\.weight/,

@@ -1,14 +1,15 @@
 // Ranks that differ, at the start and later.
 import { expect, test } from "vitest";
+import type { World } from "../../lib/ranks/world.js";
 import { requireSameFacts, requireSameTensors } from "../../lib/train/agreement.js";
-import { alone, type Team } from "../../lib/train/team.js";
+import { worldOf } from "../support/world.js";
 
-/** Rank 0 of a team whose other ranks say what is given. */
-const among = (...others: object[]): Team => ({
-  ...alone,
-  size: 1 + others.length,
-  gather: async (_, value) => [value, ...others.map((other) => JSON.stringify(other))],
-});
+/** Rank 0 of a world whose other ranks say what is given. */
+const among = (...others: object[]): World =>
+  worldOf({
+    worldSize: 1 + others.length,
+    gather: async (_, value) => [value, ...others.map((other) => JSON.stringify(other))],
+  });
 
 test("other recipes, data or programs are refused, showing both", async () => {
   const facts = { recipe: '{"model":"resnet8","lr":0.1,"steps":3}', programs: "0123" };

@@ -3,12 +3,13 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import type { World } from "../../lib/ranks/world.js";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { bestName, checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { Autosave } from "../../lib/train/autosave.js";
-import { alone, type Team } from "../../lib/train/team.js";
 import { train } from "../../lib/train/train.js";
 import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
+import { worldOf } from "../support/world.js";
 import { startTraining } from "./process.js";
 
 const folder = temporaryFolder();
@@ -116,22 +117,21 @@ function pair() {
   const given: string[] = [];
   const waiting: ((values: string[]) => void)[] = [];
   let hear = () => {};
-  const rank = (index: number): Team => ({
-    ...alone,
-    rank: index,
-    size: 2,
-    announce: () => {},
-    listen: (_, listener) => {
-      if (index === 1) hear = () => listener("");
-      return () => {};
-    },
-    gather: (_, value) =>
-      new Promise((resolve) => {
-        given[index] = value;
-        waiting.push(resolve);
-        if (waiting.length === 2) for (const done of waiting) done([...given]);
-      }),
-  });
+  const rank = (index: number): World =>
+    worldOf({
+      rank: index,
+      worldSize: 2,
+      listen: (_, listener) => {
+        if (index === 1) hear = () => listener("");
+        return () => {};
+      },
+      gather: (_, value) =>
+        new Promise((resolve) => {
+          given[index] = value;
+          waiting.push(resolve);
+          if (waiting.length === 2) for (const done of waiting) done([...given]);
+        }),
+    });
   return { ranks: [rank(0), rank(1)] as const, hear: () => hear() };
 }
 

@@ -2,16 +2,17 @@
 import { expect, test } from "vitest";
 import type { ImageDecoder, Timing } from "../../lib/data/images/image-decoder.js";
 import { Inspection } from "../../lib/data/images/inspection.js";
+import { alone, type World } from "../../lib/ranks/world.js";
 import { DataReport } from "../../lib/train/data-report.js";
-import { alone, type Team } from "../../lib/train/team.js";
+import { worldOf } from "../support/world.js";
 
 const inspection = (timing: Partial<Timing> = {}) =>
   new Inspection(false, {
     timing: { images: 1000, readSeconds: 0.1, decodeSeconds: 1.5, ...timing },
   } as ImageDecoder);
 
-const gather = async (met: Inspection, wait: number, team: Team = alone) =>
-  (await new DataReport(met, team).gather(wait)).lines;
+const gather = async (met: Inspection, wait: number, world: World = alone) =>
+  (await new DataReport(met, world).gather(wait)).lines;
 
 test("nothing is said of data that is whole and fast", async () => {
   expect(await gather(inspection(), 0.04)).toEqual([]);
@@ -55,12 +56,11 @@ test("it is told again only after an epoch that did not wait", async () => {
 
 test("an image that two ranks met counts once, and the rank that waited longest is told of", async () => {
   const flawed = [{ path: "x", text: "x is damaged" }];
-  const team: Team = {
-    ...alone,
+  const world = worldOf({
     gather: async (_, own) =>
       [0.1, 0.5].map((wait) => JSON.stringify({ ...JSON.parse(own), wait, flawed })),
-  };
-  const { wait, lines } = await new DataReport(inspection(), team).gather(0.1);
+  });
+  const { wait, lines } = await new DataReport(inspection(), world).gather(0.1);
   expect(wait).toBe(0.5);
   expect(lines).toEqual([
     "warning: x is damaged",

@@ -2,9 +2,9 @@
 import { afterAll, afterEach, expect, test } from "vitest";
 import { openBackend } from "../../lib/device/open.js";
 import { NativeError } from "../../lib/errors.js";
+import { alone } from "../../lib/ranks/world.js";
 import { largestBatch, loadPrograms, requireMemory } from "../../lib/train/memory.js";
 import type { RunOptions } from "../../lib/train/prepare.js";
-import { alone } from "../../lib/train/team.js";
 import { compileFor, modelOf } from "../graph/options.js";
 
 const device = openBackend("emulated", 1);
@@ -24,7 +24,11 @@ function given(batch: number) {
   const { operations } = device;
   const compiled = compileFor(model, { batch, operations, channelMultiple: 4 });
   const { arenas } = compiled.memory;
-  const run = { recipe: { model: "resnet8", batch }, device, team: alone } as unknown as RunOptions;
+  const run = {
+    recipe: { model: "resnet8", batch },
+    device,
+    world: alone,
+  } as unknown as RunOptions;
   return { run, compiled, planned: Object.values(arenas).reduce((sum, bytes) => sum + bytes, 0) };
 }
 

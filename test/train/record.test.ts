@@ -1,29 +1,31 @@
 // Whether the ranks replay their programs as graphs: all of them, or none.
 import { expect, test } from "vitest";
 import type { Executor } from "../../lib/device/device.js";
+import type { World } from "../../lib/ranks/world.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { type RunOptions, recordPrograms } from "../../lib/train/prepare.js";
-import { alone, type Team } from "../../lib/train/team.js";
+import { worldOf } from "../support/world.js";
 
-/** A team for each rank; what one gathers is there once all have given theirs. */
-function teams(size: number): Team[] {
+/** A world for each rank; what one gathers is there once all have given theirs. */
+function worldsOf(worldSize: number): World[] {
   const given: string[] = [];
   let complete = () => {};
   const all = new Promise<string[]>((resolve) => {
     complete = () => resolve([...given]);
   });
   let count = 0;
-  return Array.from({ length: size }, (_, rank) => ({
-    ...alone,
-    rank,
-    size,
-    gather: async (_key, value) => {
-      given[rank] = value;
-      count++;
-      if (count === size) complete();
-      return all;
-    },
-  }));
+  return Array.from({ length: worldSize }, (_, rank) =>
+    worldOf({
+      rank,
+      worldSize,
+      gather: async (_key, value) => {
+        given[rank] = value;
+        count++;
+        if (count === worldSize) complete();
+        return all;
+      },
+    }),
+  );
 }
 
 interface Settings {
@@ -38,7 +40,7 @@ async function record(
 ) {
   const calls: string[][] = reasons.map(() => []);
   const events: RunEvent[][] = reasons.map(() => []);
-  const ranks = teams(reasons.length).map((team, rank) => {
+  const ranks = worldsOf(reasons.length).map((world, rank) => {
     const executor: Partial<Executor> = {
       record: async () => {
         calls[rank]!.push("record");
@@ -51,7 +53,7 @@ async function record(
     const options = {
       recipe: { cudaGraph },
       device: { properties: { kind } },
-      team,
+      world,
       onEvent: (event: RunEvent) => events[rank]!.push(event),
     } as unknown as RunOptions;
     return recordPrograms(options, executor as Executor);

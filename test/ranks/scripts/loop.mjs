@@ -31,7 +31,7 @@ const misfortunes = {
       native.advanceProgress();
     }
   },
-  elsewhere: () => world.rendezvous.gather("elsewhere", ""),
+  elsewhere: () => world.gather("elsewhere", ""),
   differ: () => world.allReduce(new Float64Array(3)),
   leave: async () => {
     await world.close();
@@ -53,7 +53,7 @@ if (process.argv[2] === "save") {
   process.on("SIGTERM", async () => {
     console.log("saved");
     // Who ends breaks the other's collective, perhaps before that one hears of its own signal.
-    await world.rendezvous.gather("saved", "");
+    await world.gather("saved", "");
     process.exit(143);
   });
 }
