@@ -1,4 +1,4 @@
-// `connect()`: the public way into a run of several ranks, for scripts and for training.
+// `connect()` meets the other ranks of a run, for scripts and for training.
 
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -38,7 +38,7 @@ const unsupervisedFactor = 10;
 export async function connect(options: ConnectOptions = {}): Promise<World> {
   const place = readEnvironment();
   const { rank, worldSize, localRank, localWorldSize } = place;
-  // Devices divide this machine's cores by it, whoever started the ranks.
+  // Devices divide this machine's cores by it, however the ranks were started.
   process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
   // Devices choose their GPU by it.
   process.env.ONEHOUR_LOCAL_RANK ??= String(localRank);
@@ -71,7 +71,7 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
   );
 }
 
-/** What the native side tells machines by, too. */
+/** The text by which machines are told apart, on the native side too. */
 function thisHost(): string {
   let start = hostname();
   try {
@@ -82,11 +82,11 @@ function thisHost(): string {
   return `${start} ${process.env.ONEHOUR_HOST ?? ""}`;
 }
 
-/** Says, once a run, what keeps nobody out. */
+/** Warns, once a run, of what is not protected. */
 function warn({ token }: RendezvousAddress, hosts: number): void {
   if (token === undefined)
     process.emitWarning(
-      "ONEHOUR_TOKEN is not set, so whoever can reach the ranks and guess the public name of this " +
+      "ONEHOUR_TOKEN is not set, so anyone who can reach the ranks and guess the public name of this " +
         "job may join them. Set it to the same random text for all ranks",
       { code: "ONEHOUR_TOKEN" },
     );
@@ -98,7 +98,7 @@ function warn({ token }: RendezvousAddress, hosts: number): void {
     );
 }
 
-/** Stands for a secret where the launcher gives none: it only keeps strangers' runs apart. */
+/** Serves as the token where the launcher gives none: it only keeps other people's runs apart. */
 function identity(meeting: string): string {
   const { TORCHELASTIC_RUN_ID, SLURM_JOB_ID, PMIX_NAMESPACE } = process.env;
   const parts = [meeting, TORCHELASTIC_RUN_ID, SLURM_JOB_ID, PMIX_NAMESPACE];

@@ -1,4 +1,4 @@
-// Who this process is among the workers, read from the variables that launchers leave.
+// Reads which rank this process is, from the variables that launchers set.
 import { createHash } from "node:crypto";
 import { OnehourError } from "../errors.js";
 import {

@@ -4,7 +4,7 @@ import { plural } from "../text/words.js";
 
 export type Frame = Readonly<Record<string, unknown>>;
 
-/** Thrown for bytes that are no frame of ours; whoever sent them is disconnected. */
+/** Thrown for bytes that are not a frame of ours; their sender is disconnected. */
 class FrameError extends Error {}
 
 /** Cuts a stream of bytes into frames and refuses lengths above `limit` before they are stored. */

@@ -1,10 +1,10 @@
-// How the ranks of a communicator get to know each other: what they tell goes over the rendezvous.
+// Connects the ranks of a communicator: they exchange their addresses over the rendezvous.
 import type { NativeCommunicator } from "../device/device.js";
 
 /**
  * Connects a communicator of consecutive ranks, from `first` on. Every rank of the world calls
  * it with the same key, for a group of its own or for the same one; it resolves when all groups are
- * connected. One group may have more to tell than another: on one machine memory is enough.
+ * connected. One group may need more rounds than another: on one machine memory is enough.
  */
 export async function introduce(
   communicator: NativeCommunicator,
@@ -15,9 +15,9 @@ export async function introduce(
   let connected = false;
   for (;;) {
     const own = connected ? new Uint8Array() : communicator.address();
-    const told = await world.exchange(key, own);
-    if (told.every(({ length }) => length === 0)) return;
+    const addresses = await world.exchange(key, own);
+    if (addresses.every(({ length }) => length === 0)) return;
     if (!connected)
-      connected = await communicator.connect(told.slice(first, first + communicator.size));
+      connected = await communicator.connect(addresses.slice(first, first + communicator.size));
   }
 }

@@ -48,7 +48,7 @@ export interface LaunchOptions {
 
 const heartbeatFd = 3;
 const tickSeconds = 0.2;
-// A broken collective is mostly another rank's fault: so long we wait to hear from that one.
+// A broken collective is mostly another rank's fault: we wait this long to hear from that one.
 const causeSeconds = 1;
 // From SIGTERM to SIGKILL when a run has failed.
 const graceSeconds = 2;
@@ -122,7 +122,7 @@ class Launch {
     try {
       for (let rank = 0; rank < this.options.workers; rank++) this.start(rank);
       // Rank 0 may keep a log.
-      unlistenLosses = listenForLosses((text) => this.workers[0]!.tell({ lost: text }));
+      unlistenLosses = listenForLosses((text) => this.workers[0]!.send({ lost: text }));
       await Promise.all(this.workers.map((worker) => worker.ended));
     } finally {
       clearInterval(tick);
@@ -170,7 +170,7 @@ class Launch {
   }
 
   private fail(failure: Failure): void {
-    // What happens to workers that we are ending ourselves is no news.
+    // Workers that we end ourselves have not failed.
     if (this.stopping || this.verdict !== undefined) return;
     if (this.interruption !== undefined && failure.secondary) return;
     this.failures.push(failure);
@@ -214,15 +214,15 @@ class Launch {
     this.timers.add(setTimeout(action, delay * 1000));
   }
 
-  /** Tells what went wrong, the cause last. */
+  /** Shows what went wrong, the cause last. */
   private conclude(): number {
     const cause = causeOf(this.failures);
-    const { onFailure = (line) => tell([`onehour: ${line}`]) } = this.options;
+    const { onFailure = (line) => show([`onehour: ${line}`]) } = this.options;
     if (this.verdict !== undefined) {
-      tell(["the run hangs:", ...this.verdict.table]);
+      show(["the run hangs:", ...this.verdict.table]);
       onFailure(this.verdict.message);
     } else if (cause !== undefined) {
-      tell(cause.details);
+      show(cause.details);
       onFailure(this.word(cause), cause.code);
     }
     if (this.verdict !== undefined || cause !== undefined) return 1;
@@ -287,7 +287,7 @@ class Worker {
         resolve();
       });
       this.child.once("exit", (code, signal) => {
-        // Before the pid can be anybody else's: whatever the worker left behind in its group.
+        // Ends what the worker left in its group, before another process can get its pid.
         this.signal("SIGKILL");
         this.succeeded = code === 0;
         this.finish();
@@ -302,7 +302,7 @@ class Worker {
   }
 
   /** Writes a line to the worker's standard input. */
-  tell(message: LauncherReport): void {
+  send(message: LauncherReport): void {
     this.child.stdin?.write(`${JSON.stringify(message)}\n`);
   }
 
@@ -367,13 +367,13 @@ class Worker {
     if (signal === "SIGKILL")
       return `was killed (SIGKILL)${last}. If nobody did that on purpose, memory ran out: see dmesg`;
     if (signal !== null) return `was ended by ${signal}${last}`;
-    // Node's status for a program that awaits what can never come.
+    // Node's status for a program that awaits a promise which never settles.
     const meaning = code === 13 ? ": a top-level await never ended" : "";
     return `exited with status ${code}${meaning}${last}`;
   }
 }
 
-/** What tells workers to end: in one that has just begun, SIGUSR1 still opens Node's debugger. */
+/** The signal that is passed on to workers: SIGUSR1 would open Node's debugger in one that has just begun. */
 function forwarded(signal: EndingSignal): EndingSignal {
   return signal.startsWith("SIGUSR") ? "SIGTERM" : signal;
 }
@@ -382,7 +382,7 @@ function showLine(rank: number, line: string, stream: "stdout" | "stderr"): void
   process[stream].write(rank === 0 ? `${line}\n` : `[${rank}] ${line}\n`);
 }
 
-function tell(lines: readonly string[]): void {
+function show(lines: readonly string[]): void {
   for (const line of lines) process.stderr.write(`${printable(line)}\n`);
 }
 

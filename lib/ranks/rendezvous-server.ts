@@ -17,7 +17,7 @@ import {
 } from "./rendezvous.js";
 
 const greetingSeconds = 5; // from a connection to its proof
-// Unknown connections beside the ranks': room for a rank to get through a flood of strangers.
+// Unknown connections besides the ranks': a rank gets through a flood of strangers.
 const mostStrangers = 128;
 
 export interface ServerOptions {

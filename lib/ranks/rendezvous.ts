@@ -12,7 +12,7 @@ import { OnehourError } from "../errors.js";
 export const greetingLimit = 1024; // bytes of a frame before a peer is known
 export const frameLimit = 64 * 1024 * 1024; // bytes of a frame after that
 
-/** That whoever sends it knows the token, for these parts of one conversation. */
+/** Proves that its sender knows the token, for these parts of one conversation. */
 export function proof(token: string, ...parts: readonly (string | number)[]): string {
   return createHmac("sha256", token).update(JSON.stringify(parts)).digest("hex");
 }
@@ -25,14 +25,14 @@ function sealingKey(token: string): Buffer {
   return createHmac("sha256", token).update("seal").digest();
 }
 
-/** Bytes that only who knows the token can read or make; `context` is what they are good for. */
+/** Encrypts bytes so that only a process with the token can read or make them, for one `context`. */
 export function seal(token: string, context: string, bytes: Uint8Array): Buffer {
   const nonce = randomBytes(nonceBytes);
   const cipher = createCipheriv(sealing, sealingKey(token), nonce).setAAD(Buffer.from(context));
   return Buffer.concat([nonce, cipher.update(bytes), cipher.final(), cipher.getAuthTag()]);
 }
 
-/** What was sealed, or undefined where that was something else. */
+/** Decrypts what `seal` made; undefined for anything else. */
 export function unseal(token: string, context: string, sealed: Uint8Array): Buffer | undefined {
   if (sealed.length < nonceBytes + tagBytes) return undefined;
   const end = sealed.length - tagBytes;
@@ -47,7 +47,7 @@ export function unseal(token: string, context: string, sealed: Uint8Array): Buff
   }
 }
 
-/** Compares proofs in a time that does not tell where they differ. */
+/** Compares proofs in a time that does not depend on where they differ. */
 export function matches(given: unknown, expected: string): boolean {
   if (typeof given !== "string" || given.length !== expected.length) return false;
   const left = Buffer.from(given);

@@ -1,4 +1,4 @@
-// What a worker tells its launcher beside the heartbeats, on their pipe, and what it is told.
+// Messages between a worker and its launcher, besides the heartbeats: on the pipe of these, and on standard input.
 import { writeSync } from "node:fs";
 
 /** A signal, to whichever rank, has ended its training, which is saved. */
@@ -6,7 +6,7 @@ export interface InterruptionReport {
   interrupted: NodeJS.Signals;
 }
 
-/** Told to rank 0 on its standard input: what the launcher prints is lost. */
+/** Written to rank 0's standard input when output of the launcher is lost. */
 export interface LauncherReport {
   lost: string;
 }

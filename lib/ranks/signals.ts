@@ -1,4 +1,4 @@
-// The signals that end a run, their exit statuses, and when a hang-up is none of them.
+// The signals that end a run, their exit statuses, and when SIGHUP does not end it.
 import inspector from "node:inspector";
 import { constants } from "node:os";
 import { isatty } from "node:tty";
@@ -18,24 +18,24 @@ export function signalStatus(signal: NodeJS.Signals): number {
   return 128 + constants.signals[signal];
 }
 
-/** The signal that an exit status tells of. */
+/** The signal that an exit status stands for. */
 export function signalOf(status: number): EndingSignal | undefined {
   return all.find((signal) => signalStatus(signal) === status);
 }
 
-/** Tells worker processes, which never have a terminal, whether their launcher ignores SIGHUP. */
+/** The variable that says to worker processes, which never have a terminal, whether their launcher ignores SIGHUP. */
 export const hangupVariable = "ONEHOUR_HANGUP";
 
 /**
- * Whether a closed terminal is nothing to this process: none of its streams is on one, as under
+ * Whether this process goes on when a terminal is closed: none of its streams is on one, as under
  * nohup. That SIGHUP was ignored at the start cannot be known: Node listens to it before any module
  * is loaded.
  */
 export function ignoresHangup(): boolean {
-  const told = process.env[hangupVariable];
-  return told === undefined
+  const given = process.env[hangupVariable];
+  return given === undefined
     ? ![0, 1, 2].some((descriptor) => isatty(descriptor))
-    : told === "ignored";
+    : given === "ignored";
 }
 
 let isIgnoring = false;
@@ -84,7 +84,7 @@ function refuseDebugger(): void {
 }
 
 /**
- * Stands behind whoever else listens: SIGUSR1 and SIGUSR2 end the process with their status. Without
+ * Ends the process with the signal's status on SIGUSR1 and SIGUSR2, unless something else listens. Without
  * a listener Node answers SIGUSR1 with a debugger on a port that every user of the machine may reach.
  */
 export function guardSignals(): void {

@@ -1,5 +1,5 @@
-// Who makes progress and who waits: finds the rank that holds up the others, and tells the cause of
-// a failed run from its consequences.
+// Finds the rank that holds up the others, from who makes progress and who waits, and the failure that
+// caused the others.
 import { nameRanks } from "./rendezvous.js";
 
 /** What a worker's native thread reports. */
@@ -18,7 +18,7 @@ export interface Verdict {
   culprits: readonly number[];
   /** One line that names them. */
   message: string;
-  /** Who waits for whom, a line a rank. */
+  /** What each rank waits for, a line a rank. */
   table: readonly string[];
 }
 
@@ -45,7 +45,7 @@ const gapSeconds = 0.75;
  * wait itself, while every other rank that still runs has made none either, and at least one waits.
  * A rank one of whose streams waits while a kernel runs on another does not only wait: the peers of
  * that wait may be waiting for the kernel. A rank without heartbeats (stopped, for instance) does not
- * count as waiting. So a long step is no hang as long as its kernels finish one after another, or
+ * count as waiting. So a long step is not a hang as long as its kernels finish one after another, or
  * nobody waits for it.
  */
 export class Watch {
@@ -85,7 +85,7 @@ export class Watch {
     this.ranks[rank]!.finished = true;
   }
 
-  /** The verdict on a hang, if this is one. `place` tells what a rank is known to wait at. */
+  /** The verdict on a hang, if this is one. `place` says where a rank is known to wait. */
   check(now: number, place: (rank: number) => string | undefined): Verdict | undefined {
     this.forgive(now);
     const running = this.ranks.flatMap((state, rank) => (state.finished ? [] : [rank]));
@@ -185,7 +185,7 @@ export interface Failure {
   secondary: boolean;
 }
 
-/** The failure that caused the others: the first that is no consequence, else the first of all. */
+/** The failure that caused the others: the first that is not a consequence, else the first of all. */
 export function causeOf(failures: readonly Failure[]): Failure | undefined {
   return failures.find(({ secondary }) => !secondary) ?? failures[0];
 }

@@ -20,19 +20,19 @@ export interface ErrorReport {
 }
 
 const secondaryCodes = new Set(["ERR_COLLECTIVE", "ERR_ONEHOUR_RENDEZVOUS"]);
-// A report is written in one piece beside the heartbeats: so many bytes are never torn apart.
+// A report is written in one piece to the pipe of the heartbeats, which never tears so few bytes apart.
 const reportLimit = 4000;
 const stackLimit = 8; // frames
 
-// The package's own modules: where our errors are thrown tells a user nothing.
+// The package's own modules: where they throw our errors means nothing to a user.
 const own = new URL("..", import.meta.url);
-/** Node itself, and what stands between it and a user's module: they tell nothing about any error. */
+/** Node itself, and what loads a user's module: their frames explain no error. */
 const loaders = /\bnode:|\/(load-module|load-hooks|transpile|ranks\/run-script)\.js:/;
 
 /** Whether a frame of a stack is of a module that is not ours; "at Array.forEach (<anonymous>)" is of none. */
 const isElsewhere = (frame: string) => /:\d+\)?$/.test(frame) && !frame.includes(own.pathname);
 
-/** What the launcher is told of an error, at most 4000 bytes of JSON. */
+/** The report of an error for the launcher, at most 4000 bytes of JSON. */
 export function reportOf(thrown: unknown): ErrorReport {
   const { code, stack } = thrown instanceof Error ? (thrown as NodeJS.ErrnoException) : {};
   const error = {
@@ -59,13 +59,13 @@ function placeOf(error: unknown): string[] {
   return place ? [`    at ${place}`] : [];
 }
 
-/** The message with its causes; the class too where no code tells more. */
+/** The message with its causes; the class too where there is no code. */
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return `threw ${inspect(error)}`;
   const { name, message, code, cause } = error as NodeJS.ErrnoException;
   const text = code === undefined ? `${name}: ${message}` : message;
-  const isTold = cause === undefined || (cause instanceof Error && text.includes(cause.message));
-  return isTold ? text : `${text}; caused by ${describe(cause)}`;
+  const isShown = cause === undefined || (cause instanceof Error && text.includes(cause.message));
+  return isShown ? text : `${text}; caused by ${describe(cause)}`;
 }
 
 function isSecondary(error: unknown): boolean {

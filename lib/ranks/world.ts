@@ -1,4 +1,4 @@
-// The ranks of a run, as one of them sees them: who it is, what it says to the others, and collectives.
+// The ranks of a run, as one of them sees them: its own rank, messages to the others, and collectives.
 import { bytesOf } from "../arrays/bytes-of.js";
 import { isDeviceArray } from "../device/communicator.js";
 import type { Device, DeviceArray, NativeCommunicator } from "../device/device.js";
@@ -29,8 +29,7 @@ export interface World {
    */
   gather(key: string, value: string): Promise<string[]>;
   /**
-   * As `gather`, for bytes that nobody else may learn on their way: only who knows the token can read them, or
-   * put something in their place.
+   * As `gather`, for secret bytes: only a process with the token can read or replace them on their way.
    */
   exchange(key: string, value: Uint8Array): Promise<Uint8Array[]>;
   /**
@@ -81,8 +80,8 @@ export class ConnectedWorld implements World {
   private own: Promise<NativeCommunicator> | undefined;
   private readonly byDevice = new Map<Device, Promise<NativeCommunicator>>();
   private device: Device | undefined;
-  /** What was said of communicators. */
-  private readonly told = new Set<string>();
+  /** Remarks of communicators that were shown. */
+  private readonly remarks = new Set<string>();
   // Operations run one after another, in the order of the calls.
   private last: Promise<unknown> = Promise.resolve();
 
@@ -192,8 +191,8 @@ export class ConnectedWorld implements World {
       this.hosts > 1,
     );
     if (this.rendezvous === undefined) return communicator;
-    if (this.rank === 0 && communicator.remark !== "" && !this.told.has(communicator.remark)) {
-      this.told.add(communicator.remark);
+    if (this.rank === 0 && communicator.remark !== "" && !this.remarks.has(communicator.remark)) {
+      this.remarks.add(communicator.remark);
       process.emitWarning(communicator.remark, { code: "ONEHOUR_COLLECTIVES" });
     }
     await introduce(communicator, this, `communicator ${name}`, this.rank - place);
@@ -276,16 +275,16 @@ function unpadded(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString().replace(/\0+$/, "");
 }
 
-/** Throws if a rank's text is not rank 0's; `tell` words it for the first kind that differs. */
+/** Throws if a rank's text is not rank 0's; `explain` words it for the first text that differs. */
 function differ(
   texts: readonly string[],
-  tell: (first: string, other: string, ranks: string) => string,
+  explain: (first: string, other: string, ranks: string) => string,
 ): void {
   const first = texts[0]!;
   const other = texts.find((text) => text !== first);
   if (other === undefined) return;
   const ranks = texts.flatMap((text, rank) => (text === other ? [rank] : []));
-  throw new OnehourError("ERR_ONEHOUR_RANKS_DIFFER", tell(first, other, nameRanks(ranks)));
+  throw new OnehourError("ERR_ONEHOUR_RANKS_DIFFER", explain(first, other, nameRanks(ranks)));
 }
 
 function isTypedArray(data: unknown): data is NodeJS.TypedArray {
