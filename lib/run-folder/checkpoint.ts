@@ -115,7 +115,7 @@ export async function formatCheckpoint(
   });
 }
 
-/** Each tensor's checksum; none where the file tells of none. */
+/** Each tensor's checksum; empty where the file holds none. */
 function parseChecksums(file: string, text = "{}"): Record<string, unknown> {
   const checksums = parseObject(text);
   if (checksums) return checksums;
@@ -127,14 +127,14 @@ function parseObject(text: string): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(text);
     const isObject = typeof value === "object" && value !== null && !Array.isArray(value);
-    JSON.stringify(value); // fails of what is nested too deep
+    JSON.stringify(value); // throws for what is nested too deep
     return isObject ? (value as Record<string, unknown>) : undefined;
   } catch {
     return undefined;
   }
 }
 
-/** What a checkpoint's metadata tell beside the position. */
+/** What a checkpoint's metadata hold besides the position. */
 function parseOrigin(file: string, metadata: Record<string, string>): Origin & { model?: string } {
   const { model, data, imageSize, recipe } = metadata;
   const fields = recipe === undefined ? undefined : parseObject(recipe);
@@ -169,8 +169,8 @@ function commonPrefix(names: readonly string[]): string {
 
 /**
  * Whether a tensor is one of PyTorch's counters, of batches (`num_batches_tracked`) or of averaged
- * models (`n_averaged`, beside a wrapper's prefix), or a flag of a wrapper's: scalars, of which a network
- * has none.
+ * models (`n_averaged`, next to a wrapper's prefix), or a flag of a wrapper's: scalars, which networks
+ * do not have.
  */
 function isCounter(name: string, { dtype, shape }: StoredTensor): boolean {
   const isWhole = /^(I|U|BOOL)/.test(dtype);
@@ -239,7 +239,7 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
   };
 }
 
-/** Reads and parses a file; also the error when it is not there names it. */
+/** Reads and parses a file. The error names it, also where it is not there. */
 export async function readCheckpoint(file: string): Promise<Checkpoint & { shapes: Shapes }> {
   let buffer: Buffer;
   try {

@@ -1,4 +1,4 @@
-// Files of a run folder are replaced as a whole, on the disk too, and may have a second name.
+// Replaces files of a run folder as a whole, on the disk too, and gives them a second name.
 
 import { constants, statSync } from "node:fs";
 import { copyFile, link, open, rename, rm } from "node:fs/promises";
@@ -11,7 +11,7 @@ async function syncFolder(folder: string): Promise<void> {
   await handle.sync().finally(() => handle.close());
 }
 
-/** Whether an error of the file system is for want of space. */
+/** Whether an error of the file system means that there is no space left. */
 export function isDiskFull(error: unknown): boolean {
   return ["ENOSPC", "EDQUOT"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
@@ -25,7 +25,7 @@ export function unwritable(folder: string, error: unknown): OnehourError {
   );
 }
 
-/** Whether a file is there; a folder that may not be read is no answer. */
+/** Whether a file is there; throws for a folder that may not be read. */
 export function isThere(file: string): boolean {
   try {
     statSync(file);
@@ -46,7 +46,7 @@ const temporaryOf = (folder: string, name: string) => join(folder, `${name}.tmp`
 
 /** Removes what a crash left of a file that was being written. Nobody else may be writing there. */
 export async function removeTemporary(folder: string, name: string): Promise<void> {
-  await rm(temporaryOf(folder, name), { force: true }).catch(() => {}); // in the way, and told then
+  await rm(temporaryOf(folder, name), { force: true }).catch(() => {}); // writing the file will fail, and say so
 }
 
 /** Writes a file and its folder's entry to the disk: all of it, or what was there before. */
@@ -69,7 +69,7 @@ export async function writeAtomically(
     await rename(temporary, join(folder, name));
     await syncFolder(folder);
   } catch (error) {
-    await rm(temporary, { force: true }).catch(() => {}); // the first error tells more
+    await rm(temporary, { force: true }).catch(() => {}); // the first error says more
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-// The last checkpoint of a run folder: saved without ever leaving none, and read to go on from.
+// The last checkpoint of a run folder: saves it, always leaving a whole one, and reads it to go on from.
 
 import { join } from "node:path";
 import { OnehourError } from "../errors.js";
@@ -58,13 +58,13 @@ function requireRun(
       `start a new run from its weights: ${setting("init", file)}`,
     );
   }
-  // Of a module's name nothing depends; whether it may be another is asked of the recipe.
+  // Nothing depends on a module's name; the recipe decides whether it may be another.
   const isOwn = typeof recipe.model === "string" && isModule(recipe.model);
   if ((checkpoint.model !== model && !isOwn) || data === undefined) {
     throw refuseFile(
       file,
       data === undefined
-        ? "it does not tell which data it was trained on"
+        ? "it does not say which data it was trained on"
         : `its model is ${JSON.stringify(checkpoint.model)}, and this run's is "${model}"`,
       `start a new run from its weights: ${setting("init", file)}`,
     );
@@ -97,7 +97,7 @@ export async function hasWholeCheckpoint(folder: string): Promise<boolean> {
 
 /**
  * The state to continue a run folder from: the last checkpoint, or the one before where the last
- * is torn; `warn` is told so.
+ * is torn, which `warn` is called with.
  */
 export async function readLastCheckpoint(
   folder: string,

@@ -1,4 +1,4 @@
-// Between torchvision's layout of a tensor (OIHW) and the device's (KRSC, channels padded with 0).
+// Converts tensors between torchvision's layout (OIHW) and the device's (KRSC, channels padded with 0).
 
 import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";

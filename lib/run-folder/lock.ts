@@ -1,6 +1,6 @@
-// One process writes to a run folder: a lock that the system gives back when the process ends. Readers
-// need none, since files are replaced as a whole. What is locked is the folder itself, whatever becomes of
-// the files in it, and run.lock, which names the holder: network disks lock only files that can be written.
+// A lock lets one process write to a run folder; the system gives it back when the process ends. Readers
+// need none, since files are replaced as a whole. It locks the folder itself, whatever becomes of the files in
+// it, and run.lock, which names the holder: network disks lock only files that can be written.
 
 import {
   closeSync,
@@ -30,12 +30,12 @@ export interface LockOptions {
   seconds: number;
   /** Whether a signal has ended the wait. */
   stopped?: () => boolean;
-  /** Tells the user. */
+  /** Shows a message to the user. */
   say: (text: string) => void;
   tryLock?: typeof native.tryLockFile;
 }
 
-/** Who holds a lock, as its file tells. */
+/** The process that holds a lock, as its file names it. */
 async function holderOf(file: string): Promise<string> {
   try {
     const { pid, host } = JSON.parse(await readText(file));

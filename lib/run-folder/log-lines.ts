@@ -1,4 +1,4 @@
-// The lines of log.jsonl: what each kind holds, and which texts are none.
+// The lines of log.jsonl: what each kind holds, and whether a text is such a line.
 
 import { z } from "zod";
 

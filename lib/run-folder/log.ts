@@ -14,7 +14,7 @@ export const unreadableName = "log.unreadable.txt";
 
 interface ReadLog {
   lines: LogLine[];
-  /** Lines that are none, a character a byte. */
+  /** Lines that cannot be read, a character a byte. */
   unreadable: string[];
 }
 
@@ -29,7 +29,7 @@ export async function readLog(folder: string): Promise<ReadLog> {
   return read;
 }
 
-/** A file's bytes, a character each; none where it is not there. */
+/** A file's bytes, a character each; empty where there is no file. */
 async function readText(folder: string, name: string): Promise<string> {
   const file = join(folder, name);
   if (!isThere(file)) return "";
@@ -92,9 +92,9 @@ function describeMissing(kept: readonly LogLine[], step: number, stepsPerEpoch: 
 }
 
 /**
- * Drops what lies behind `step` steps: later steps, epochs not complete by then, and the end. Lines that
- * cannot be read or are out of place are kept in a file of their own, and `say` is told, as of steps and
- * epochs that are missing.
+ * Drops what comes after `step` steps: later steps, epochs not complete by then, and the end. Lines that
+ * cannot be read or are out of place are kept in a file of their own. `say` is called with that, and with the
+ * steps and epochs that are missing.
  */
 export async function rewindLog(
   folder: string,
@@ -130,14 +130,14 @@ export async function rewindLog(
 
 const textOf = (lines: readonly string[]) => lines.map((line) => `${line}\n`).join("");
 
-/** log.jsonl as `rewindLog` left it, to be continued; each line goes to the system as it is written. */
+/** Appends to log.jsonl as `rewindLog` left it; each line goes to the system as it is written. */
 export class Log {
   private readonly descriptor: number;
   /** Bytes of whole lines in the file. */
   private end: number;
-  /** Lines that the disk has not taken, of the first perhaps a part, which the next attempt overwrites. */
+  /** Lines that are not on the disk yet, the first perhaps in part, which the next attempt overwrites. */
   private readonly waiting: Buffer[] = [];
-  private isTold = false;
+  private isWarned = false;
 
   /** Throws ERR_ONEHOUR_RUN_FOLDER. */
   constructor(
@@ -152,7 +152,7 @@ export class Log {
     }
   }
 
-  /** Adds a line. Where the disk takes none, which is said once in a row, it waits for the next. */
+  /** Adds a line. Where the disk takes none, it waits for the next attempt, after one warning. */
   write(line: LogLine): void {
     this.waiting.push(Buffer.from(`${JSON.stringify(line)}\n`));
     this.flush();
@@ -165,10 +165,10 @@ export class Log {
         this.end += line.length;
         this.waiting.shift();
       }
-      this.isTold = false;
+      this.isWarned = false;
     } catch (error) {
-      if (!this.isTold) this.tell(error as Error, "; its lines wait until that is possible");
-      this.isTold = true;
+      if (!this.isWarned) this.warnOf(error as Error, "; its lines wait until that is possible");
+      this.isWarned = true;
     }
   }
 
@@ -180,13 +180,13 @@ export class Log {
     }
   }
 
-  /** Brings the lines so far to the disk, so that no checkpoint survives those of its steps. */
+  /** Writes the lines so far to the disk, so that no checkpoint outlives the lines of its steps. */
   async sync(): Promise<void> {
     this.flush();
-    await promisify(fdatasync)(this.descriptor).catch((error) => this.tell(error));
+    await promisify(fdatasync)(this.descriptor).catch((error) => this.warnOf(error));
   }
 
-  private tell({ message }: Error, consequence = ""): void {
+  private warnOf({ message }: Error, consequence = ""): void {
     this.warn(`cannot write to the log (${message})${consequence}`);
   }
 
@@ -201,7 +201,7 @@ export class Log {
     try {
       closeSync(this.descriptor);
     } catch (error) {
-      this.tell(error as Error); // a network disk may say here that it took no line
+      this.warnOf(error as Error); // a network disk may say here that it took no line
     }
   }
 }

@@ -1,4 +1,4 @@
-// Whether the weights of a file are a model's, but for a head of another number of classes.
+// Checks that the weights of a file are a model's, except for a head of another number of classes.
 
 import type { TensorLayout } from "../graph/compile.js";
 import { isModule, modulePath } from "../modules/pinned.js";
@@ -73,7 +73,7 @@ export function requireModelWeights(
   if (other && !head && !mismatchBeside(checkpoint, layouts, other)) {
     throw refuseFile(
       file,
-      `${wrong}, so they tell ${plural(other.given, "class")} apart and not its ${other.wanted}`,
+      `${wrong}, so they have ${plural(other.given, "class")} and not its ${other.wanted}`,
       `name a data set of ${plural(other.given, "class")}, or train a new head: ` +
         commandLine("train", "DATASET", "--init", file),
     );

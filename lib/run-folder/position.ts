@@ -1,10 +1,10 @@
-// Where a run stands: as a checkpoint's metadata tell it, and whether a run can stand there at all.
+// Where a run stands: reads it from a checkpoint's metadata, and checks that a run can stand there.
 
 import type { Schedule } from "../schedules/schedule.js";
 import { plural, shown } from "../text/words.js";
 import { refuseFile } from "./refuse-file.js";
 
-/** Where a run stands, beside its tensors. */
+/** Where a run stands, without its tensors. */
 export interface Position {
   /** Steps done. */
   step: number;
@@ -58,7 +58,7 @@ export function parsePosition(file: string, metadata: Readonly<Record<string, st
   };
 }
 
-/** What a position follows from. */
+/** What a position is checked against. */
 export interface Course {
   stepsPerEpoch: number;
   /** Steps of all epochs of the schedule; infinite where a script takes as many as it likes. */

@@ -1,4 +1,4 @@
-// Whether tensors hold numbers that a network can compute with: finite ones, and no variance below 0.
+// Checks that tensors hold numbers that a network can compute with: finite ones, and no variance below 0.
 
 import { refuseFile } from "./refuse-file.js";
 

@@ -1,5 +1,5 @@
-// A step after which all ranks do something together, whichever of them asked for it: the furthest that
-// any has committed to.
+// A step after which all ranks do something together, whichever of them asked for it: the furthest step that
+// any rank has committed to.
 
 import type { World } from "../ranks/world.js";
 
@@ -9,7 +9,7 @@ export class AgreedStep {
   private agreement: Promise<number> | undefined;
 
   /**
-   * `committed` tells the number of steps that this rank has queued or is about to, which the other
+   * `committed` returns the number of steps that this rank has queued or is about to, which the other
    * ranks must run too. No rank goes beyond it while the agreement is pending.
    */
   constructor(
@@ -32,7 +32,7 @@ export class AgreedStep {
       this.at = Math.max(...steps.map(Number));
       return this.at;
     });
-    this.agreement.catch(() => {}); // whoever awaits it sees the error
+    this.agreement.catch(() => {}); // its caller sees the error
     return this.agreement;
   }
 }

@@ -39,7 +39,7 @@ export async function requireSameFacts(world: World, facts: Record<string, strin
   }
 }
 
-/** Which ranks have another value than most, or who differs from whom where there is no majority. */
+/** The ranks whose value is not the majority's, or all groups that differ where there is no majority. */
 function whoDiffers(values: readonly unknown[]): string {
   const byValue = new Map<unknown, number[]>();
   for (const [rank, value] of values.entries())
@@ -47,7 +47,7 @@ function whoDiffers(values: readonly unknown[]): string {
   const groups = [...byValue.values()].sort((a, b) => b.length - a.length);
   const [most = []] = groups;
   if (2 * most.length <= values.length) {
-    return `differs between ${groups.map(nameRanks).join(", ")}, and which is right cannot be told`;
+    return `differs between ${groups.map(nameRanks).join(", ")}, and nothing says which is right`;
   }
   const others = nameRanks(
     groups
@@ -68,7 +68,7 @@ export async function requireSameTensors(
   { step, out }: { step: number; out: string },
   checksums: Record<string, string>,
 ): Promise<void> {
-  // The steps are no part of the key: ranks that differ in them would wait for each other.
+  // The key does not hold the steps: ranks that differ in them would wait for each other.
   const own = JSON.stringify({ step, checksums });
   const all = (await world.gather("replicas", own)).map(
     (text) => JSON.parse(text) as { step: number; checksums: Record<string, string> },

@@ -1,4 +1,4 @@
-// What an epoch tells about the data: damaged images by name, and why steps waited for input.
+// Reports at an epoch's end on the data: damaged images by name, and why steps waited for input.
 
 import type { Timing } from "../data/images/image-decoder.js";
 import type { FlawedImage, Inspection } from "../data/images/inspection.js";
@@ -33,7 +33,7 @@ function explainWait(rank: number, { wait, timing }: Observation): string {
   return `steps waited ${Math.round(100 * wait)}% of the time for input (rank ${rank}): ${times}; ${advice}`;
 }
 
-/** Tells at the epochs' ends what the ranks met in their data; on all ranks alike. */
+/** Reports at each epoch's end what the ranks met in their data; the same on all ranks. */
 export class DataReport {
   private readonly damaged = new Set<string>(); // paths, of all ranks
   private slow = false;

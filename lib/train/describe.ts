@@ -1,4 +1,4 @@
-// What is said before step 1: model, memory, minibatch, learning rate, schedule.
+// The lines shown before step 1: model, memory, minibatch, learning rate, schedule.
 
 import type { Dataset } from "../data/dataset.js";
 import type { Sampler } from "../data/sampler.js";
@@ -66,7 +66,7 @@ export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): str
   );
 }
 
-/** What is done with the gradient, where it is more than the paper's SGD. */
+/** How the gradient is applied, where that is not the paper's SGD. */
 function describeUpdate({ optimizer, momentum, weightDecay, clipNorm }: Recipe): string[] {
   const rule =
     optimizer === "sgd" ? [] : [`${optimizer}, momentum ${momentum}, weight decay ${weightDecay}`];
@@ -94,8 +94,8 @@ export function totalSteps(recipe: Recipe, stepsPerEpoch: number): number {
 }
 
 /**
- * What is lost where an older driver has NCCL run the collectives of a CUDA graph one after another;
- * undefined where it doesn't.
+ * Warns that an older driver has NCCL run the collectives of a CUDA graph one after another; undefined
+ * where it doesn't.
  */
 export function describeDriver(
   { workers, syncBatchNorm, cudaGraph }: Pick<Recipe, "workers" | "syncBatchNorm" | "cudaGraph">,
@@ -111,7 +111,7 @@ export function describeDriver(
   );
 }
 
-/** What the lines before the first step follow from. */
+/** What the lines before the first step are made from. */
 interface RunFacts {
   recipe: Recipe;
   dataset: Dataset;

@@ -94,7 +94,7 @@ export interface EvaluateOptions {
   precision?: "fp32" | "tf32" | "bf16";
   /** Pixels of both sides of an image folder's images; those that the weights were trained on, or 224. */
   imageSize?: number;
-  /** Told what the user should know of the data set, and what its opening had to mend. */
+  /** Called with what the user should know about the data set, and what was mended when it was opened. */
   warn?: (text: string) => void;
 }
 
@@ -165,7 +165,7 @@ function subject(checkpoint: Checkpoint, dataset: string | undefined, model: str
 function noDataset(file: string): OnehourError {
   return new OnehourError(
     "ERR_ONEHOUR_RECIPE",
-    `${file} does not tell which data set it was trained on; name one to test it on: ` +
+    `${file} does not say which data set it was trained on; name one to test it on: ` +
       commandLine("evaluate", file, "DATASET"),
   );
 }
@@ -173,7 +173,7 @@ function noDataset(file: string): OnehourError {
 /**
  * Evaluates the weights of a safetensors file (a checkpoint, or torchvision's names), or of a run
  * folder's checkpoint, on the whole test set of a data set: by default the one that the checkpoint was
- * trained on, which only this program's tell. Throws ERR_ONEHOUR_CHECKPOINT when the file is broken or of
+ * trained on, which only this program's name. Throws ERR_ONEHOUR_CHECKPOINT when the file is broken or of
  * no model for this data set, ERR_ONEHOUR_RECIPE for a precision that the device cannot do, or where no
  * data set is named.
  */

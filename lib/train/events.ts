@@ -1,4 +1,4 @@
-// What a run tells while it goes on, and how that is shown: lines, or one live line on a terminal.
+// The events of a run, and how they are shown: as lines, or as one live line on a terminal.
 
 import type { Writable } from "node:stream";
 import type { LogLine } from "../run-folder/log-lines.js";

@@ -12,8 +12,8 @@ export interface BadLayer {
 const isBad = (values: Float32Array | undefined) => values?.some((x) => !Number.isFinite(x));
 
 /**
- * The first bad tensor. Running statistics tell of the activations that a batch norm saw, in the
- * order of the forward pass; updated parameters tell of their gradients, in that of the backward.
+ * The first bad tensor. Running statistics show the activations that a batch norm saw, in the order of the
+ * forward pass; updated parameters show their gradients, in that of the backward pass.
  */
 export function firstBad(
   { weights }: ModelState,

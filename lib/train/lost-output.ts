@@ -1,4 +1,4 @@
-// Output that is lost, on any rank and in the launcher, as warnings in the run's log.
+// Logs output that was lost, on any rank or in the launcher, as warnings.
 
 import type { World } from "../ranks/world.js";
 import type { Log } from "../run-folder/log.js";
@@ -11,7 +11,7 @@ export class LostOutput {
   private readonly early: string[] = [];
   private readonly unlisten: (() => void)[];
 
-  /** Listens until `dispose`; rank 0 is told of the others' losses. */
+  /** Listens until `dispose`; the other ranks report their losses to rank 0. */
   constructor(world: World) {
     const own = (text: string) =>
       world.rank === 0 ? this.write(text) : world.announce("output", `rank ${world.rank}: ${text}`);

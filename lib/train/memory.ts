@@ -27,7 +27,7 @@ const advise = (largest: number, most: string) =>
     ? `${most} ${setting("batch", largest)} fits, and ${nameOf("accumulate")} makes up for it`
     : "try a smaller model";
 
-/** Bytes for a worker's plan, and where they are, in words. */
+/** Bytes for a worker's plan, and in words whose they are. */
 function roomFor({ device, world }: Run): { bytes: number; words: string } {
   const { name, kind, memoryBytes } = device.properties;
   if (kind === "cpu") {
@@ -53,8 +53,8 @@ export function requireMemory(run: Run, { memory: { arenas } }: CompiledModel): 
 }
 
 /**
- * Loads a run's programs. Where the memory was too short after all, for what the kernels work in or
- * since another process was faster, the error tells the plan's figure and what fits at most.
+ * Loads a run's programs. Where memory runs out all the same, for the kernels' workspace or because another
+ * process took it, the error names the plan's figure and the largest batch that fits.
  */
 export async function loadPrograms(
   { recipe, device }: Pick<Run, "recipe" | "device">,

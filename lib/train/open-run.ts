@@ -1,4 +1,4 @@
-// Rank 0's part of a run's beginning: the lock of its folder, its weights, recipe and log.
+// Opens a run on rank 0: the lock of its folder, its weights, recipe and log.
 
 import { setting } from "../recipe/voice.js";
 import type { RunLock } from "../run-folder/lock.js";
@@ -13,7 +13,7 @@ import { type RunRecipe, requireStepsLeft } from "./prepare.js";
 import type { EpochLine } from "./result.js";
 import { type Saving, startOf } from "./saving.js";
 
-/** Where a run begins, as rank 0 tells the others. */
+/** Where a run begins; rank 0 sends it to the others. */
 export interface Start {
   position: Position;
   /** The finished ones. */
@@ -38,7 +38,7 @@ interface OpenRunOptions {
   stepsPerEpoch: number;
   /** Whether a signal has asked the run to end. */
   stopped: () => boolean;
-  /** Tells the user. */
+  /** Shows a message to the user. */
   say: (text: string) => void;
 }
 

@@ -1,4 +1,4 @@
-// What `train` and `Trainer` take beside the recipe.
+// The options of `train` and `Trainer`, besides the recipe.
 
 import type { Writable } from "node:stream";
 import { UsageError } from "../errors.js";

@@ -1,4 +1,4 @@
-// Precise batch norm: running statistics anew as the mean over batches, with the weights as they are.
+// Precise batch norm: recomputes the running statistics as the mean over batches, with the current weights.
 
 import { inAdvance } from "../arrays/in-advance.js";
 import type { Dataset } from "../data/dataset.js";

@@ -1,4 +1,4 @@
-// What stands before a run: its options, its programs, and what they must fulfil.
+// Prepares a run: its options, its programs, and the checks that they must pass.
 
 import type { Dataset } from "../data/dataset.js";
 import type { Device, Executor } from "../device/device.js";

@@ -110,7 +110,7 @@ export class Progress {
     return line;
   }
 
-  /** Whether the epoch of the last step has been evaluated behind it. */
+  /** Whether the epoch of the last step has been evaluated. */
   get isEvaluated(): boolean {
     return this.epochs.at(-1)?.epoch === this.at.epoch;
   }

@@ -1,4 +1,4 @@
-// Whether the ranks still hold one model: what every rank computes alike, to the bit. Running statistics
+// Checks that the ranks still hold one model: what every rank computes alike, to the bit. Running statistics
 // are each rank's own.
 
 import { crc32 } from "node:zlib";
@@ -8,7 +8,7 @@ import { elements } from "../graph/graph.js";
 import type { World } from "../ranks/world.js";
 import { requireSameTensors } from "./agreement.js";
 
-/** Where there is a value a parameter's element, at the parameters' offsets, and bytes a value. */
+/** The arenas with a value for each element of a parameter, at the parameters' offsets, and bytes a value. */
 const copies = [
   { arena: "param", width: 4, nameOf: (name: string) => name },
   { arena: "state", width: 4, nameOf: (name: string) => `the momentum of ${name}` },

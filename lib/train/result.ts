@@ -1,4 +1,4 @@
-// What a run ended with, from the epochs that it logged.
+// The result of a run, from the epochs that it logged.
 
 import { median } from "../arrays/median.js";
 import type { LogLine } from "../run-folder/log-lines.js";
@@ -37,7 +37,7 @@ export function resultOf(
   };
 }
 
-/** What a run ends with where it stands. */
+/** The result of a run where it stands now. */
 export function runResult(
   status: Result["status"],
   signal: NodeJS.Signals | undefined,

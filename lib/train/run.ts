@@ -109,7 +109,7 @@ class Run {
   async train(): Promise<Result> {
     try {
       const end = await this.begin();
-      if (end) return this.tellEnd(this.result(end));
+      if (end) return this.emitEnd(this.result(end));
       return await this.steps();
     } catch (error) {
       this.log?.write({
@@ -147,7 +147,7 @@ class Run {
     for (const line of [...lines, ...(dataset.notes ?? [])]) this.say(line);
   }
 
-  /** Puts weights, position and log in place. Tells how the run ends where it does not go on. */
+  /** Puts weights, position and log in place. Returns how the run ends where it does not go on. */
   private async begin(): Promise<Result["status"] | undefined> {
     const { recipe, resume, world } = this.options;
     // Rank 0 may wait for the folder: only when every rank listens for signals, for one may end the wait.
@@ -254,7 +254,7 @@ class Run {
     if (saving.averaged !== step) await saving.save();
     else if (step > 0 && saving.saved !== step) await saving.write();
     await saving.written();
-    // Every rank takes part in this once, signal or not, so that none waits for it in vain.
+    // Every rank takes part in this once, signal or not, or one that a signal reached would wait for ever.
     await this.stop.agree();
     const isComplete = step >= this.total && progress.isEvaluated;
     if (this.leads) saving.requireSaved(step);
@@ -317,9 +317,9 @@ class Run {
       const run = { compiled, queue, world };
       this.say(await explainTestLoss(result.loss, progress.step, run));
     }
-    const told = await this.dataReport?.gather(inputWait);
-    for (const text of told?.lines ?? []) this.say(text);
-    const line = progress.finishEpoch(result, told?.wait ?? inputWait, queue.idle);
+    const report = await this.dataReport?.gather(inputWait);
+    for (const text of report?.lines ?? []) this.say(text);
+    const line = progress.finishEpoch(result, report?.wait ?? inputWait, queue.idle);
     if (progress.isBest) this.saving.keepBest();
     if (!this.leads) return;
     this.log?.write(line);
@@ -330,15 +330,15 @@ class Run {
     return runResult(status, this.stop.signal, this.options.recipe, this.progress);
   }
 
-  /** Logs the end, and tells it. */
+  /** Logs the end, and hands it over as an event. */
   private end(status: Result["status"]): Result {
     const result = this.result(status);
     this.lostOutput.dispose(); // the end is the last line
     if (this.leads) this.log?.write(endLine(result));
-    return this.tellEnd(result);
+    return this.emitEnd(result);
   }
 
-  private tellEnd(result: Result): Result {
+  private emitEnd(result: Result): Result {
     if (this.leads) this.options.onEvent({ ...endLine(result), result });
     return result;
   }

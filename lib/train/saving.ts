@@ -1,4 +1,4 @@
-// The weights of a run over its life: put in place, brought to all ranks, averaged and saved.
+// Puts a run's weights in place, brings them to all ranks, averages and saves them.
 
 import { join } from "node:path";
 import { OnehourError } from "../errors.js";
@@ -50,9 +50,9 @@ interface SavingOptions {
   course: Course;
   /** Where the run stands now. */
   position: () => Position;
-  /** Brings the log of the steps done to the disk. */
+  /** Writes the log of the steps done to the disk. */
   syncLog: () => Promise<void>;
-  /** Tells the user, on rank 0 only. */
+  /** Shows a message to the user, on rank 0 only. */
   say: (text: string) => void;
 }
 
@@ -91,8 +91,8 @@ export class Saving {
   }
 
   /**
-   * Writes weights to rank 0's device and tells where they stand: those of the last checkpoint if
-   * the run is to continue from it, else given ones or new.
+   * Writes weights to rank 0's device and returns where the run stands: those of the last checkpoint if
+   * the run is to continue from it, else given or new ones.
    */
   async restore(continues: boolean): Promise<Position> {
     const { recipe, compiled, queue, total, course, say } = this.options;
@@ -120,12 +120,12 @@ export class Saving {
     }
     await writeWeights(queue.executor, compiled, state);
     const position = state.position ?? startOf(recipe);
-    // Behind the last step nothing is left but to evaluate, with the average.
+    // After the last step nothing is left but to evaluate, with the average.
     this.ranks = position.step < total ? state.ranks : undefined;
     return position;
   }
 
-  /** The order of an epoch is one of the images by number: with others it would be another run. */
+  /** Refuses other images: an epoch's order is one of images by number, so it would be another run. */
   private requireSameData({ data, position: { step } }: RunState): void {
     const { recipe, fingerprint } = this.options;
     if (data === fingerprint) return;
@@ -137,7 +137,7 @@ export class Saving {
     );
   }
 
-  /** Weights of a file, with a new head where the file's tells another number of classes apart. */
+  /** Weights of a file, with a new head where the file's has another number of classes. */
   private async readInitial(file: string): Promise<ModelState> {
     const { recipe, say } = this.options;
     const given = await readCheckpoint(file);
@@ -146,7 +146,7 @@ export class Saving {
     if (!head) return { weights: given.weights };
     const names = head.tensors.map(({ name }) => name);
     say(
-      `${file} tells ${plural(head.given, "class")} apart and the data set has ${head.wanted}: ` +
+      `${file} has ${plural(head.given, "class")} and the data set ${head.wanted}: ` +
         `${names.join(" and ")} start anew, all other weights are the file's`,
     );
     const fresh = initialWeights(head.tensors, recipe.seed);
@@ -269,7 +269,7 @@ export class Saving {
     this.file = checkpointName;
   }
 
-  /** Writes a checkpoint; a disk that takes none is warned of, and training goes on. */
+  /** Writes a checkpoint; where the disk takes none, warns, and training goes on. */
   private async store(snapshot: Snapshot, position: Position): Promise<void> {
     const { step } = position;
     try {

@@ -1,4 +1,4 @@
-// Each rank's own running statistics: gathered for a checkpoint within an epoch, and given back.
+// Gathers each rank's own running statistics for a checkpoint within an epoch, and gives them back.
 
 import { bytesOf } from "../arrays/bytes-of.js";
 import type { Executor } from "../device/device.js";
@@ -9,7 +9,7 @@ import { assemble, readFloats, split } from "./state.js";
 /** Running statistics of one rank, in torchvision's layout. */
 export type Statistics = Map<string, Float32Array>;
 
-/** Layouts in the part of `state` behind the momentum. */
+/** Layouts in the part of `state` after the momentum. */
 function layoutsOf({ statistics, momentum }: CompiledModel): TensorLayout[] {
   return statistics.map((layout) => ({ ...layout, offset: layout.offset - momentum.bytes }));
 }
@@ -37,8 +37,8 @@ export async function putStatistics(
 }
 
 /**
- * Gives each rank its part of rank 0's `ranks`, or of all that rank 0's device holds where `ranks`
- * are none or of another number of ranks. Every rank takes part.
+ * Gives each rank its part of rank 0's `ranks`, or what rank 0's device holds where `ranks` is undefined
+ * or of another number of ranks. Every rank takes part.
  */
 export async function scatterStatistics(
   executor: Executor,

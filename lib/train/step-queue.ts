@@ -54,7 +54,7 @@ export class Queue {
     try {
       await this.pending[slot];
     } catch (error) {
-      this.release(slot); // for the next, who must not wait in vain
+      this.release(slot); // or the next in line would wait for ever
       throw error;
     }
     return slot;
@@ -78,7 +78,7 @@ export class Queue {
     });
     this.pending[slot] = done;
     const release = () => this.release(slot);
-    done.then(release, release); // whoever acquires the slot sees the error
+    done.then(release, release); // the next to acquire the slot sees the error
     return done;
   }
 
@@ -105,7 +105,7 @@ export class Queue {
 
 /**
  * The rate of the last few steps. Results are read when JavaScript has its turn, several at once
- * after a pause, so that the time between two of them tells nothing.
+ * after a pause, so that the time between two of them means nothing.
  */
 export class Rate {
   private ends: number[] = []; // ms, the beginning and then the steps' ends
@@ -144,7 +144,7 @@ export interface StepQueueOptions {
   accumulate: number;
   /** Steps of the run in all, beyond which nothing is filled. */
   steps: number;
-  /** Batches that are being filled beside those that are queued; fewer than the slots. */
+  /** Batches that are being filled besides those that are queued; fewer than the slots. */
   ahead: number;
   /** η of the step before the first to be queued; undefined at the run's start. */
   lastLearningRate: number | undefined;
@@ -204,7 +204,7 @@ export class StepQueue {
         queue.submit("micro", slot);
       } else {
         const done = queue.submit("last", slot, (ended) => this.read(ended, step, lr, factor));
-        done.catch(() => {}); // whoever awaits the result sees the error
+        done.catch(() => {}); // it is seen where the result is awaited
         this.results.set(step, done);
       }
       this.fillUpTo(step * accumulate + micro + 1 + this.options.ahead);
@@ -219,7 +219,7 @@ export class StepQueue {
     for (; this.begun < Math.min(end, steps * accumulate); this.begun++) {
       const step = Math.floor(this.begun / accumulate);
       const slot = this.fill(step, this.begun % accumulate);
-      slot.catch(() => {}); // whoever queues the step sees the error
+      slot.catch(() => {}); // it is seen when the step is queued
       this.filling.push(slot);
     }
   }

@@ -1,11 +1,10 @@
-// Ends a run after the step at hand on a signal that ends runs: all ranks after the same step,
-// whichever of them it reached.
+// Ends a run on a signal: all ranks after the same step, whichever of them the signal reached.
 
 import { listenForEnd } from "../ranks/signals.js";
 import type { World } from "../ranks/world.js";
 import { AgreedStep } from "./agreed-step.js";
 
-/** Listens for signals from its creation until `dispose`; a second signal kills as ever. */
+/** Listens for signals from its creation until `dispose`; a second signal kills the process. */
 export class Stop {
   /** The signal that asked this rank, or another, to stop. */
   signal: NodeJS.Signals | undefined;
@@ -25,7 +24,7 @@ export class Stop {
       if (!this.agreed.asked) this.world.announce("stop", signal);
       this.request(signal);
     });
-    // A rank's own signal may still follow another's, and is no second one: it stays listened to.
+    // A rank's own signal may still follow another's. It is not a second one, so the rank still listens.
     this.unlisten = world.listen("stop", (signal) => this.request(signal as NodeJS.Signals));
   }
 

@@ -1,4 +1,4 @@
-// A test loss that is not finite: whether the state it was computed from is, and what to make of it.
+// Explains a test loss that is not finite: whether the weights and statistics are, and what to try.
 
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";

@@ -1,5 +1,4 @@
-// The error of a step that was not finite: the steps before it are repeated to name the layer where that
-// began.
+// The error of a step that was not finite: repeats the steps before it to name the layer where that began.
 
 import { OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
@@ -20,20 +19,20 @@ interface TraceOptions {
   queue: Queue;
   world: World;
   saving: Saving;
-  /** A trainer that goes on behind a step of that rate. */
+  /** A queue that goes on after a step of that rate. */
   trainer: (
     lastLearningRate: number | undefined,
     onStep: (result: StepResult) => void,
   ) => StepQueue;
   /** Milliseconds that a step has taken. */
   perStep: number;
-  /** Tells the user, on rank 0 only. */
+  /** Shows a message to the user, on rank 0 only. */
   say: (text: string) => void;
 }
 
 /**
- * Which layer was the first, in words: the steps queued behind the faulty one have spread it
- * everywhere, so the steps since the last checkpoint are repeated up to it, where that is soon done.
+ * Names the first layer that was not finite. The steps queued after the faulty one have spread it
+ * everywhere, so the steps since the last checkpoint are repeated up to it, unless that takes too long.
  */
 async function traceFault(fault: StepResult, options: TraceOptions): Promise<string> {
   const { recipe, compiled, queue, world, saving, trainer, perStep, say } = options;

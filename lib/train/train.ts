@@ -1,5 +1,5 @@
-// `train(recipe)`: the public entry. Trains in this process, as one rank of a launch, or starts
-// worker processes and follows them.
+// `train(recipe)` trains a network: in this process, as one rank of a launch, or in worker processes that
+// it starts and follows.
 
 import { dirname, join } from "node:path";
 import type { Dataset } from "../data/dataset.js";
@@ -101,7 +101,7 @@ function resolveFor(
   return resolveRecipe({ ...partial, workers }, { dataset, device });
 }
 
-/** Opens the recipe's data set; lists of files are kept beside the run folder. */
+/** Opens the recipe's data set; lists of files are kept in the run folder's parent. */
 async function openFor(
   partial: PartialRecipe,
   localWorkers: number,
@@ -138,8 +138,8 @@ async function inRunFolder<T>(recipe: Recipe, run: (recipe: RunRecipe) => Promis
  * the others as its rank.
  *
  * Resolves at the end, or when SIGTERM, SIGINT, SIGUSR1, SIGUSR2 or, where a terminal is attached, SIGHUP
- * came to any rank: then the step was finished and saved, and `status` is "interrupted". Throws OnehourError: ERR_ONEHOUR_RECIPE for an
- * impossible recipe, ERR_ONEHOUR_DATA, ERR_ONEHOUR_RUN_FOLDER, ERR_ONEHOUR_CHECKPOINT for what
+ * came to any rank: then the step was finished and saved, and `status` is "interrupted". Throws
+ * OnehourError: ERR_ONEHOUR_RECIPE for an impossible recipe, ERR_ONEHOUR_DATA, ERR_ONEHOUR_RUN_FOLDER, ERR_ONEHOUR_CHECKPOINT for what
  * cannot be read or written, ERR_ONEHOUR_NOT_FINITE when a step gave NaN or infinity,
  * ERR_ONEHOUR_RANKS_DIFFER. The error of a worker process has its code and names its rank;
  * ERR_ONEHOUR_WORKERS where a worker gave no code, or hung.
@@ -214,7 +214,7 @@ interface RankOptions {
   onEvent: (event: RunEvent) => void;
 }
 
-/** The ranks of a machine open the same files, and one of them tells of it. */
+/** The ranks of a machine open the same files, and one of them reports progress. */
 function onceAMachine(world: World, { onEvent }: RankOptions): RankOptions["onEvent"] {
   return world.localRank === 0 ? onEvent : () => {};
 }

@@ -1,5 +1,5 @@
-// The program of a worker process: trains as one rank, and prints events as lines. Its errors are
-// reported by what the launcher loads before it.
+// The program of a worker process: trains as one rank, and prints events as lines. A module that the
+// launcher loads first reports its errors.
 
 import { connect } from "../ranks/connect.js";
 import { setVoice } from "../recipe/voice.js";
@@ -9,7 +9,7 @@ import { formatEvent, type Job, jobVariable } from "./workers.js";
 const { recipe, resume, voice } = JSON.parse(process.env[jobVariable]!) as Job;
 setVoice(voice);
 const world = await connect({ timeoutSeconds: recipe.timeout });
-// After a signal the status is the launcher's to tell: a worker that saved has not failed.
+// After a signal the launcher chooses the status: a worker that saved has not failed.
 await trainAsWorker(recipe, world, {
   resume,
   onEvent: (event) => process.stdout.write(`${formatEvent(event)}\n`),

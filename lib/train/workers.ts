@@ -13,7 +13,7 @@ import { commandLine, resumeCommand } from "../text/command.js";
 import type { Result, RunEvent } from "./events.js";
 import type { RunRecipe } from "./prepare.js";
 
-/** What a worker is told to do, as JSON in this environment variable. */
+/** The job of a worker, as JSON in the environment variable `jobVariable`. */
 export interface Job {
   recipe: RunRecipe;
   resume: boolean;

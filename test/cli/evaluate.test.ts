@@ -71,7 +71,7 @@ test("without a data set, the one that the checkpoint was trained on", async () 
   writeFileSync(foreign, Buffer.concat(formatSafetensors([tensor], {})));
   const { status, stderr } = await onehour(["evaluate", foreign]);
   expect(stderr).toBe(
-    `onehour: ${foreign} does not tell which data set it was trained on; name one to test it on: ` +
+    `onehour: ${foreign} does not say which data set it was trained on; name one to test it on: ` +
       `${typed} evaluate ${foreign} DATASET\n`,
   );
   expect(status).toBe(2);

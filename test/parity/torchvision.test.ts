@@ -113,7 +113,7 @@ it("evaluation finds the model by itself, and refuses another number of classes"
   const { images } = await evaluateCheckpoint(file, "synthetic:32x32x3:1000:64", options);
   expect(images).toBe(4);
   await expect(evaluateCheckpoint(file, "synthetic:32x32x3:10:64", options)).rejects.toThrow(
-    /weights of resnet50 .*fc\.\w+ is \[1000.*tell 1000 classes apart and not its 10.*--init/,
+    /weights of resnet50 .*fc\.\w+ is \[1000.*have 1000 classes and not its 10.*--init/,
   );
 });
 
@@ -126,7 +126,7 @@ it("--init trains a new head on them and keeps the rest", async () => {
     { output: null, onEvent: (event) => event.type === "message" && texts.push(event.text) },
   );
   expect(texts.join("\n")).toMatch(
-    /tells 1000 classes apart and the data set has 10: fc\.\w+ and fc\.\w+ start anew/,
+    /has 1000 classes and the data set 10: fc\.\w+ and fc\.\w+ start anew/,
   );
   const { weights, shapes: found } = await readCheckpoint(join(out, checkpointName));
   expect(found.get("fc.weight")).toEqual([10, 2048]);
