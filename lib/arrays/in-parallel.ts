@@ -1,4 +1,4 @@
-// Work on many files, some at a time.
+// Works on many files, some at a time.
 
 const atOnce = 64;
 

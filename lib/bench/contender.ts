@@ -1,4 +1,4 @@
-// What a benchmark compares: something that runs training steps when told to, and waits in between.
+// What a benchmark compares: something that runs training steps when asked to, and waits in between.
 
 /** The step to run. Sizes in pixels, `batch` in images per worker. */
 export interface StepSettings {

@@ -38,7 +38,7 @@ export interface LoaderBenchOptions {
   /** Batches of a round; by default about two seconds' worth. */
   batches?: number;
   against?: "pytorch";
-  /** Told what the user should know of the folder, and what its opening had to mend. */
+  /** Called with what the user should know about the folder, and what was mended when it was opened. */
   warn?: (text: string) => void;
 }
 
@@ -91,7 +91,7 @@ interface Round {
   decodeSeconds?: number;
 }
 
-/** Something that fills batches when told to, and waits in between. */
+/** Something that fills batches when asked to, and waits in between. */
 interface Contender {
   readonly name: string;
   run(crop: Crop, batches: number): Promise<Round>;
@@ -102,7 +102,7 @@ const imagesMade = 64;
 const usualSize = 224;
 const secondsOfRound = 2;
 
-/** Images, flips and labels of a batch, behind the schedule that a step would have. */
+/** Images, flips and labels of a batch, after the schedule that a step would have. */
 function inputLayout(batch: number, imageBytes: number): InputLayout {
   return {
     labels: { offset: 8, bytes: 4 * batch },
@@ -154,7 +154,7 @@ function startOnehour(dataset: Dataset, folder: string, batch: number): Contende
   let step = 0;
   let first = 0;
 
-  /** Fill the next batch, and tell its images. */
+  /** Fill the next batch, and return the number of its images. */
   const fill: Record<Crop, (slot: Uint8Array) => [number, Promise<void>]> = {
     training(slot) {
       const epoch = Math.floor(step / sampler.stepsPerEpoch);
@@ -178,7 +178,7 @@ function startOnehour(dataset: Dataset, folder: string, batch: number): Contende
       for (let i = 0; i < batches; i++) {
         if (filling.length === slots.length) await filling.shift();
         const [count, done] = fill[crop](slots[i % slots.length]!);
-        done.catch(() => {}); // whoever awaits it sees the error
+        done.catch(() => {}); // it is seen where the batch is awaited
         filling.push(done);
         filled += count;
       }
@@ -216,7 +216,7 @@ async function startDataLoader(
   return {
     name: String(python.hello.name),
     run: (crop, batches) =>
-      python.ask<Round>({ crop, batches }, "while it decoded. What it wrote above tells why."),
+      python.ask<Round>({ crop, batches }, "while it decoded. What it wrote above says why."),
     close: python.close,
   };
 }
@@ -285,7 +285,7 @@ function ratiosOf(results: readonly LoaderBenchRow[]): Record<Crop, number> | un
 
 /**
  * Measures how fast crops are read and decoded into input slots. Throws ERR_ONEHOUR_DATA for a folder
- * that is no image folder, ERR_ONEHOUR_USAGE for a batch larger than the training set, and
+ * that is not an image folder, ERR_ONEHOUR_USAGE for a batch larger than the training set, and
  * ERR_ONEHOUR_PYTORCH without PyTorch and Pillow.
  */
 export async function benchLoader(options: LoaderBenchOptions): Promise<LoaderBenchResult> {

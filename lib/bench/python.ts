@@ -25,7 +25,7 @@ function missing(python: string, what: string, packages: string): OnehourError {
 }
 
 interface PythonOptions {
-  /** What the script needs beside torch. */
+  /** What the script needs besides torch. */
   packages?: readonly string[];
   /** When the process is ended, in seconds. */
   limitSeconds?: number | undefined;
@@ -54,7 +54,7 @@ export async function startPython(
   child.stdin.on("error", () => {});
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
 
-  /** The next line as JSON; undefined when there is none any more. */
+  /** The next line as JSON; undefined after the last one. */
   async function answer(): Promise<Record<string, unknown> | undefined> {
     const { value, done } = await lines.next();
     return done ? undefined : JSON.parse(value);

@@ -1,4 +1,4 @@
-// The same step in PyTorch: a python3 process that waits for rounds on its standard input.
+// Runs the same step in PyTorch: a python3 process that waits for rounds on its standard input.
 import type { Contender, Round, StepSettings } from "./contender.js";
 import { startPython } from "./python.js";
 

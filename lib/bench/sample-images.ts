@@ -1,5 +1,4 @@
-// Images to decode where there are none: JPEGs with the statistics of photographs, in ImageNet's
-// layout.
+// Makes images to decode: JPEGs with the statistics of photographs, in ImageNet's layout.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Purpose, Random } from "../data/random.js";

@@ -1,4 +1,4 @@
-// One worker of `onehour bench throughput`: loads the training step, then runs it when told to.
+// One worker of `onehour bench throughput`: loads the training step, then runs it when asked to.
 import { connect as connectSocket } from "node:net";
 import { createInterface } from "node:readline";
 import { openDevice } from "../device/open.js";

@@ -1,4 +1,4 @@
-// What a program's lines move and multiply, counted from the program text itself.
+// Counts what a program's lines move and multiply, from the program text.
 import { operandBytes } from "../graph/parse.js";
 import type { Instruction } from "../graph/program.js";
 import { book } from "../ops/book.js";

@@ -1,4 +1,4 @@
-// k worker processes of `onehour` that run training steps when the benchmark tells them to.
+// Starts k worker processes of `onehour` that run training steps when the benchmark asks them to.
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -11,7 +11,7 @@ import type { Contender, Round, StepSettings } from "./contender.js";
 
 /** Handed to a worker as its only argument. */
 export interface WorkerSettings extends StepSettings {
-  /** Unix socket on which the benchmark tells how many steps to run. */
+  /** Unix socket on which the benchmark says how many steps to run. */
   control: string;
 }
 
@@ -42,7 +42,7 @@ class Worker {
 
   async receive<T>(): Promise<T> {
     const { value, done } = await this.lines.next();
-    // The supervisor tells why a worker ended; whoever waits here is told by it.
+    // The launcher's error says why a worker ended, and ends this wait.
     return done ? new Promise<never>(() => {}) : JSON.parse(value);
   }
 

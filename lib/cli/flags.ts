@@ -1,4 +1,4 @@
-// The flags of a recipe's fields, made from the table's rows, and what of them was typed.
+// Makes the flags of a recipe's fields from the table's rows, and reads which of them were typed.
 import { type Command, Option } from "commander";
 import { defaultText } from "../recipe/documentation.js";
 import type { RecipeInput } from "../recipe/fields.js";

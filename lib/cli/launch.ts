@@ -25,7 +25,7 @@ export function launchCommand(): Command {
             ),
         );
       await requireRegular(path).catch((error: Error) => {
-        throw usageError(`${path} is no script (${error.message}). Name a file.`);
+        throw usageError(`${path} is not a script (${error.message}). Name a file.`);
       });
       const { launch } = await import("../ranks/launch.js");
       const { defaultWorkers } = await import("../device/gpus.js");

@@ -54,7 +54,7 @@ function helpCommand(root: Command, path: string): Command {
 
 /** Errors of every command and its subcommands end in what to run next, and throw instead of exiting. */
 function configure(command: Command, path: string): void {
-  command.configureOutput({ outputError: () => {} }); // it is told once it is explained
+  command.configureOutput({ outputError: () => {} }); // it is shown once it is explained
   command.showSuggestionAfterError(false).exitOverride((error) => {
     throw explain(error, command, path);
   });

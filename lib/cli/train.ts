@@ -10,7 +10,7 @@ import { addRecipeFlags, typedFields } from "./flags.js";
 import { readRecipe } from "./recipe.js";
 import { usageError } from "./values.js";
 
-/** Flags that are no part of a recipe. */
+/** Flags that are not fields of a recipe. */
 interface Extras {
   recipe?: string;
   resume?: true;

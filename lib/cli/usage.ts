@@ -1,5 +1,4 @@
-// What to say of a command line that commander cannot read: in this package's words, with what was
-// probably meant.
+// Explains a command line that commander cannot read, in this package's words, with what was probably meant.
 import type { Command, CommanderError } from "commander";
 import type { OnehourError } from "../errors.js";
 import { meaning } from "../recipe/meant.js";

@@ -1,4 +1,4 @@
-// What the command line takes: parsers that refuse with an example of what they take.
+// Parsers of the command line's values, which refuse with an example of what they take.
 import { InvalidArgumentError, Option } from "commander";
 import { type OnehourError, UsageError } from "../errors.js";
 

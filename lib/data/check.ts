@@ -1,5 +1,5 @@
-// What a user's own data set must be, checked where it is opened and where it is read: what is wrong is named,
-// with the module's path.
+// Checks a user's own data set where it is opened and where it is read: names what is wrong, with the
+// module's path.
 import { OnehourError, UsageError } from "../errors.js";
 import { modulePath, moduleRest } from "../modules/pinned.js";
 import { shown } from "../text/words.js";
@@ -94,7 +94,7 @@ function asData(path: string, what: string, error: unknown): OnehourError {
   return new OnehourError("ERR_ONEHOUR_DATA", `${path}: ${what} (${reason})`, { cause: error });
 }
 
-/** A part of the data set that names the image whose reading fails, or whose label is none. */
+/** A part of the data set that names the image which cannot be read, or whose label is wrong. */
 function checkedSplit(path: string, classes: number, split: Split): Split {
   const requireLabel = (label: number, index: number) => {
     if (Number.isInteger(label) && label >= 0 && label < classes) return;

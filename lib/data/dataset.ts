@@ -57,14 +57,14 @@ export interface Dataset {
   readonly defaultEpochs: number;
   /** Changes when the images or labels do; all workers must have the same. */
   readonly fingerprint: string;
-  /** Batches of n images that are to be filled beside those that are queued; 1 by default. */
+  /** Batches of n images to fill besides those that are queued; 1 by default. */
   readonly ahead?: (batch: number) => number;
   /**
-   * Images of each shard of the training part, one shard behind the other, where they are to be read
-   * in sequence: epochs are then shuffled as `shardOrder` tells, not by one permutation of all images.
+   * Images of each shard of the training part, one shard after the other, where they are to be read in
+   * sequence: epochs are then shuffled by `shardOrder`, not by one permutation of all images.
    */
   readonly shards?: readonly number[];
-  /** What was met in the images so far, where they are decoded. */
+  /** Flaws of the images so far, where they are decoded. */
   readonly inspection?: Inspection;
   /** What the user should know of it before the run. */
   readonly notes?: readonly string[];
@@ -88,9 +88,9 @@ export interface DatasetOptions {
   localWorkers?: number | undefined;
   /** Threads that decode; by default as many as a trial shows to be useful. */
   threads?: number | undefined;
-  /** Told how the opening goes on. */
+  /** Called with progress while the data set opens. */
   say?: ((text: string) => void) | undefined;
-  /** Told what the opening had to mend. */
+  /** Called with what was mended when the data set was opened. */
   warn?: ((text: string) => void) | undefined;
 }
 

@@ -1,4 +1,4 @@
-// The table of data sets that can be named, and the folders that are none of them.
+// The table of data sets by name; any other name is a folder of images or a module.
 
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
@@ -110,7 +110,7 @@ const elsewhere: readonly [names: RegExp, answer: () => string][] = [
   [/^(fake|random|dummy)/, () => "images that need no download are called synthetic."],
 ];
 
-/** What a name that means nothing was probably to be: a path's neighbour, or a data set. */
+/** What was probably meant by an unknown name: a path's neighbour, or a data set. */
 async function suggestion(name: string): Promise<string | undefined> {
   if (!name.includes("/")) {
     const kind = kindOf(name);
@@ -122,7 +122,7 @@ async function suggestion(name: string): Promise<string | undefined> {
   const entries = await readdir(parent, { withFileTypes: true }).catch((error) => {
     return isForbidden(error) ? [] : undefined;
   });
-  if (entries === undefined) return `${resolve(parent)} is no folder either.`;
+  if (entries === undefined) return `${resolve(parent)} is not a folder either.`;
   const folders = entries
     .filter((entry) => entry.isDirectory() || entry.isSymbolicLink())
     .map((entry) => entry.name);

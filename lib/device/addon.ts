@@ -1,4 +1,4 @@
-// What the native modules export, as they have it.
+// The types of what the native modules export.
 
 import type { Executor, NativeCommunicator } from "./device.js";
 

@@ -1,4 +1,4 @@
-// Calls of the native side.
+// Calls the native side, and turns its errors into ours.
 import { toNativeError } from "../errors.js";
 
 /** Runs a native call; its errors become NativeErrors. */

@@ -64,7 +64,7 @@ export interface Executor extends Disposable {
   /** Goes back to running kernel by kernel. */
   forget(): Promise<void>;
   /**
-   * Runs a program `repeats` times kernel by kernel, on whatever the arenas hold, and tells what
+   * Runs a program `repeats` times kernel by kernel, on whatever the arenas hold, and returns what
    * each instruction took, by its line in the program text.
    */
   measure(
@@ -100,13 +100,13 @@ export interface DeviceArray<T extends Float32Array | Int32Array = Float32Array 
 export interface NativeCommunicator {
   readonly rank: number;
   readonly size: number;
-  /** What its library had better not do here, in a sentence for people; empty if that is nothing. */
+  /** A warning about the library for the user, in a sentence; empty where there is none. */
   readonly remark: string;
-  /** What the other ranks need to know next to reach this one; for their eyes only. */
+  /** What the other ranks need to know next to reach this one; secret. */
   address(): Uint8Array;
   /**
-   * Meets the other ranks, given all addresses in rank order. False when they have more to tell:
-   * then all exchange their addresses, which are new ones, and call again.
+   * Meets the other ranks, given all addresses in rank order. False when another round is needed: then
+   * all exchange their addresses, which are new ones, and call again.
    */
   connect(addresses: Uint8Array[]): Promise<boolean>;
   /** Sums over the ranks, in place: an array of the host, or of the communicator's device. */
@@ -126,7 +126,7 @@ export interface Device extends Disposable {
   readonly properties: DeviceProperties;
   /** Names of the operations that this device has kernels for. */
   readonly operations: ReadonlySet<string>;
-  /** What can be allocated now, beside what other processes hold; undefined where it is unknown. */
+  /** Bytes that can be allocated now, with what other processes hold; undefined where that is unknown. */
   readonly availableBytes: number | undefined;
   /**
    * Allocates the programs' arenas (each the largest of all programs) and prepares every kernel,

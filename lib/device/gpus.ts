@@ -13,7 +13,7 @@ import { loadAddon } from "./native.js";
 /** What was found without opening a GPU. */
 export interface Gpus {
   usable: DeviceListing[];
-  /** Why others, or all, cannot be used; empty where there are none and nobody could expect any. */
+  /** Why others, or all, cannot be used; empty on a machine that has none. */
   problems: string[];
   /** What kept GPUs from being looked for, or found. */
   error?: OnehourError;

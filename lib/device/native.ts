@@ -1,5 +1,5 @@
-// The native modules: the only file that loads them. One module a backend; the first one loaded
-// serves the functions of the whole process.
+// Loads the native modules; no other file does. There is one a backend; the first one loaded serves the
+// functions of the whole process.
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -47,7 +47,7 @@ const faults: readonly { pattern: RegExp; explain: (match: RegExpExecArray) => s
     pattern: /(lib(?:cudnn|nccl|cublas|nvrtc)[\w.+-]*): cannot open shared object file/,
     explain: (match) =>
       `was built, but the CUDA library ${match[1]} that it needs is not where it was then. Build ` +
-      `again, which finds it or tells how to get it: ${buildCommand()}`,
+      `again, which finds it or says how to get it: ${buildCommand()}`,
   },
   {
     pattern: /(libjpeg[\w.+-]*): cannot open shared object file/,
@@ -179,7 +179,7 @@ export function createDecoder(threads: number): AddonDecoder {
   return new (loadDataModule().Decoder)({ threads });
 }
 
-/** The limits of an image, whoever decodes it. */
+/** The limits of an image, whichever library decodes it. */
 export const imageLimits = () => loadDataModule().limits;
 
 /** Backends whose module may serve the process, the first that loads. */

@@ -1,4 +1,4 @@
-// Opens devices: the typed face of the native side.
+// Opens devices, with types around what the native side offers.
 
 import { OnehourError } from "../errors.js";
 import { oneLine } from "../text/words.js";
@@ -81,8 +81,8 @@ class LoadedExecutor implements Executor {
     return view;
   }
 
-  // One failure rejects everything that is in flight: whoever awaits the first hears of it, and the
-  // others need not be awaited too.
+  // One failure rejects everything that is in flight. The first is the caller's to handle; the others need
+  // not be awaited too.
   #follow<T>(promise: Promise<T>): Promise<T> {
     const result: Promise<T> = settle(promise, new Error(), (error) => {
       if (error instanceof OnehourError && error.code === "ERR_USAGE") return;

@@ -1,4 +1,4 @@
-// What a user's own network must be, checked where it is built: what is wrong is named, with the network.
+// Checks a user's own network where it is built: names what is wrong, and the network.
 import { OnehourError, UsageError } from "../errors.js";
 import { Value } from "../graph/graph.js";
 import { modulePath, titleOf } from "../modules/pinned.js";

@@ -1,4 +1,4 @@
-// The networks that can be named.
+// The table of networks by name, built in, added by a script, or from a module.
 import { OnehourError, UsageError } from "../errors.js";
 import { isModule, loadPinned, modulePath, pinned } from "../modules/pinned.js";
 import { closestTo } from "../text/nearest.js";
@@ -18,7 +18,7 @@ const refuse = (problem: string) => new OnehourError("ERR_ONEHOUR_MODEL", proble
 
 /**
  * Adds a network to `models`, under whose name `train`, `evaluateCheckpoint` and `compileRun` then know it
- * in this process. Throws ERR_ONEHOUR_MODEL for a builder that is no function, and for a name that is
+ * in this process. Throws ERR_ONEHOUR_MODEL for a builder that is not a function, and for a name that is
  * taken, empty, or a module's, as `./net.ts`.
  */
 export function addModel(name: string, builder: ModelBuilder): void {

@@ -1,4 +1,4 @@
-// The default export of a user's own module, which is a recipe, a model, a data set or a schedule.
+// Loads the default export of a user's own module: a recipe, a model, a data set or a schedule.
 import { resolve } from "node:path";
 import { UsageError } from "../errors.js";
 import { requireRegular } from "../system/regular-file.js";

@@ -17,14 +17,14 @@ export const resolve: ResolveHook = async (specifier, context, next) => {
       try {
         return await next(name, context);
       } catch {
-        // The error of the name as it was written tells more.
+        // The error of the name as it was written says more.
       }
     }
     throw error;
   }
 };
 
-/** What TypeScript lets a relative name stand for. */
+/** The names that TypeScript lets a relative name mean. */
 function otherNames(specifier: string): string[] {
   const written = typescriptOf(specifier);
   if (written !== undefined) return [written];

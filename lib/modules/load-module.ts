@@ -52,7 +52,7 @@ async function prepare(): Promise<void> {
       try {
         return resolve.call(Module, written, ...rest);
       } catch {
-        throw error; // that of the name as it was written tells more
+        throw error; // that of the name as it was written says more
       }
     }
   };

@@ -9,7 +9,7 @@ import { readSmall } from "../system/regular-file.js";
 import { loadDefault } from "./load-default.js";
 
 /**
- * A file that Node, with this package's hooks, loads; what a data set is told, and the digest. What begins
+ * A file that Node, with this package's hooks, loads; the argument of a data set, and the digest. What begins
  * with a word and a colon is a kind of data set: `fashion-mnist:FOLDER`.
  */
 const named = /^(?![\w-]+:)([^\0]*?[^\0/]\.[cm]?[jt]s)(?::([^\0]*?))?(?:#sha256:([0-9a-f]{64}))?$/;
@@ -108,7 +108,7 @@ function isRunFolder(folder: string): boolean {
 
 /**
  * The run folder in which a module lies, links followed or not; undefined where it lies in none. It came
- * with the run, from whoever made that.
+ * with the run, from its author.
  */
 export function runFolderOf(name: string): string | undefined {
   const path = modulePath(name);

@@ -12,7 +12,7 @@ interface Transpiled {
 
 /**
  * Compiles one file, keeping its imports as they are but for those of types. By default its syntax
- * tells the format, for a package.json of npm calls all of its modules CommonJS. Throws SyntaxError
+ * decides the format, for npm's package.json calls all of its modules CommonJS. Throws SyntaxError
  * that names the place.
  */
 export function transpile(path: string, source: string, known?: Format): Transpiled {

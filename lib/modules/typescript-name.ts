@@ -1,6 +1,6 @@
-// The name of a TypeScript file behind the name of the JavaScript that is made of it.
+// Finds the name of a TypeScript file from the name of the JavaScript that is compiled from it.
 
-/** x.mts for ./x.mjs; undefined for what no file beside the module is named by. */
+/** x.mts for ./x.mjs; undefined for a name that is not a relative one of JavaScript. */
 export function typescriptOf(name: string): string | undefined {
   return /^(\.{0,2}\/|file:).*\.[cm]?js$/.test(name) ? name.replace(/js$/, "ts") : undefined;
 }

@@ -1,4 +1,4 @@
-// What the table says of its fields, for editors and for the documentation's table.
+// Documents the fields of the table, for editors and for the page of all fields.
 import { defaultOf, type Field, type FieldName, groups, rows, table } from "./table.js";
 
 const shortest = 1e-3; // numbers below it are written with an exponent

@@ -1,4 +1,4 @@
-// What the table's rows make of a recipe: its types, the check of each field, and the defaults.
+// The types of a recipe, the check of each field, and the defaults, derived from the table.
 import type { z } from "zod";
 import { OnehourError } from "../errors.js";
 import type { MomentumRule } from "../ops/optimizers/optimizer.js";
@@ -31,7 +31,7 @@ export function refuse(name: Named, problem: string, as: Voice = currentVoice())
   return new OnehourError("ERR_ONEHOUR_RECIPE", `${nameOf(name, as)}: ${problem}`);
 }
 
-/** What the recipe.json of a run folder has beside the recipe. */
+/** The field of a run folder's recipe.json that is not the recipe's. */
 export const digestField = "digest";
 
 /** A recipe by itself: one that was taken from a run folder begins another run as any does. */

@@ -1,4 +1,4 @@
-// Kinds of values that a recipe's fields take, each with the refusal of any other.
+// The kinds of values that a recipe's fields take, each with the message for any other value.
 import { z } from "zod";
 import { shown } from "../text/words.js";
 

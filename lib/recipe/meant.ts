@@ -1,10 +1,10 @@
-// What a word means that is no field or flag: a slip of the pen, or a word of another tool.
+// Guesses what was meant by a word that is not a field or flag: a typing error, or a word of another tool.
 import { optimizers } from "../ops/optimizers/index.js";
 import { closestTo, plain } from "../text/nearest.js";
 import { type FieldName, rows } from "./table.js";
 import { flagName, nameOf, type Voice } from "./voice.js";
 
-/** Words of other tools that no field stands for, each with what to do in place of it. */
+/** Words of other tools that are not a field here, each with what to do instead. */
 const advice: readonly [words: string, answer: (as: Voice) => string][] = [
   [
     "nodes nnodes num-nodes node-rank machines hosts hostfile master-addr master-port rdzv-endpoint " +
@@ -50,7 +50,7 @@ const advice: readonly [words: string, answer: (as: Voice) => string][] = [
   ],
 ];
 
-/** The field that a word stands for: its own name, its flag's, or what it is called elsewhere. */
+/** The field that a word means: its own name, its flag's, or its name in other tools. */
 function fieldOf(word: string): FieldName | undefined {
   return rows.find(([name, { alias = "" }]) =>
     [name, flagName(name), ...alias.split(" ")].some((known) => plain(known) === word),
@@ -58,8 +58,8 @@ function fieldOf(word: string): FieldName | undefined {
 }
 
 /**
- * What was probably meant by a word that is none of the `known` fields or flags, as the rest of a
- * sentence; undefined where nobody can tell.
+ * What was probably meant by a word that is not one of the `known` fields or flags, as the rest of a
+ * sentence; undefined where nothing is close.
  */
 export function meaning(given: string, known: readonly string[], as: Voice): string | undefined {
   const word = plain(given);

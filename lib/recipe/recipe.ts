@@ -1,5 +1,5 @@
-// Resolves a recipe, everything that decides a run's numbers: chooses what is left open and refuses what
-// cannot be, in two parts: what needs no data, before any is opened, and what does.
+// Resolves a recipe, which decides all numbers of a run: chooses what is left open and refuses what is
+// impossible, first what needs no data, before any is opened, then what does.
 
 import { resolve } from "node:path";
 import type { Dataset } from "../data/dataset.js";
@@ -55,7 +55,7 @@ export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): Recip
   return { ...kept, ...changes };
 }
 
-/** What a recipe must fit, whatever its data. */
+/** What a recipe must suit, whatever its data. */
 export interface Surroundings {
   device: DeviceKind;
 }

@@ -61,7 +61,7 @@ async function isSame(key: string, kept: unknown, typed: unknown): Promise<boole
 const areFolders = (...names: unknown[]) =>
   names.every((name) => typeof name === "string" && isAbsolute(canonicalName(name)));
 
-/** For what may not change on resume; a recipe.json that was refused is no recipe for another run. */
+/** What to do where a run may not be resumed; a recipe.json that was refused cannot begin another run. */
 const another = (folder: string) =>
   `start another run from its weights, with a recipe of your own: ${commandLine(
     ...["train", "--recipe", "RECIPE", "--init", join(folder, "checkpoint.safetensors")],
@@ -83,7 +83,7 @@ function parseStored(folder: string, file: string, text: string): RecipeInput {
     digest = digestOf(fields);
   } catch (error) {
     throw refuseRecipe(
-      `${file} is no recipe (${(error as Error).message}); expected the one that the run wrote. Put ` +
+      `${file} is not a recipe (${(error as Error).message}); expected the one that the run wrote. Put ` +
         `it back, or ${another(folder)}`,
     );
   }

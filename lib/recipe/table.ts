@@ -27,7 +27,7 @@ export const groups = [
   "Run folder",
 ] as const;
 
-/** What a field is, beside its schema. */
+/** What a row says of a field, besides its schema. */
 interface Facts {
   group: (typeof groups)[number];
   /**
@@ -39,7 +39,7 @@ interface Facts {
   help: string;
   /** The default in words, where it depends on the data, the device or another field. */
   otherwise?: string;
-  /** What the flag stands for where its value, in brackets, is left out. */
+  /** The value of the flag where its value, in brackets, is left out. */
   bare?: number;
   /** What it is called elsewhere: in PyTorch, torchvision, timm, Keras, Lightning. */
   alias?: string;

@@ -1,7 +1,7 @@
 // How messages name a field: by its flag to users of the command, by itself to users of scripts.
 import { type FieldName, table } from "./table.js";
 
-/** What may be named: the fields, and what `train` is told beside its recipe. */
+/** What messages name: the fields, and the option `resume`. */
 export type Named = FieldName | "resume";
 
 export type Voice = "flags" | "fields";

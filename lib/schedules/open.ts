@@ -15,7 +15,7 @@ const expected = "a function of a step to its learning rate, ({ peak, done }) =>
 
 /**
  * Loads the user's module where the recipe names one. Throws ERR_ONEHOUR_MODULE where it cannot, and for
- * a rate that is none.
+ * a rate that is not a number of 0 or more.
  */
 export async function openSchedule(name: string): Promise<ScheduleBuilder> {
   if (isSchedule(name)) return schedules[name];

@@ -71,7 +71,7 @@ export function warmedUp(options: ScheduleOptions): Schedule {
   return (step) => (step < steps ? warmups[options.warmup](lr, peak, step / steps) : peak);
 }
 
-/** A step behind the warm-up, and what its rate may follow from. */
+/** A step after the warm-up, and what its rate may depend on. */
 export interface StepInfo {
   /** i, from 0 at the start of the run. */
   step: number;
@@ -80,7 +80,7 @@ export interface StepInfo {
   /** T: steps of all epochs, and W: those of the warm-up. */
   steps: number;
   warmupSteps: number;
-  /** Share of the steps behind the warm-up that are done, (i − W)/(T − W): from 0 to less than 1. */
+  /** Share of the steps after the warm-up that are done, (i − W)/(T − W): from 0 to less than 1. */
   done: number;
   stepsPerEpoch: number;
   epochs: number;
@@ -113,7 +113,7 @@ export function afterWarmup(rate: (info: StepInfo) => number): ScheduleBuilder {
 
 /**
  * The factor c_t on the old velocity: η_t / η_{t−1} in the velocity form with momentum correction
- * (paper, remark 2), 1 at step 0, in the gradient form, without correction, and behind a rate of 0.
+ * (paper, remark 2), 1 at step 0, in the gradient form, without correction, and after a rate of 0.
  * `previous` is η_{t−1}, undefined at step 0.
  */
 export function momentumFactor(

@@ -1,4 +1,4 @@
-// Whether something is at a path: what may not be looked at is an error, and not absent.
+// Whether something is at a path; a path that this user may not look at is an error, not absence.
 import { statSync } from "node:fs";
 
 // The last is Node's, for a name that holds NUL.

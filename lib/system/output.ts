@@ -1,4 +1,4 @@
-// What this process prints: where that cannot be written it is dropped, and whoever keeps a log is told.
+// Output of this process: what cannot be written is dropped, and reported to those who keep a log.
 import { writeSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Writable } from "node:stream";
@@ -8,7 +8,7 @@ type Stream = "stdout" | "stderr";
 type Listener = (text: string) => void;
 
 const names: Record<Stream, string> = { stdout: "standard output", stderr: "standard error" };
-/** What was told of, once each. */
+/** What was reported, once each. */
 const losses = new Set<string>();
 const listeners = new Set<Listener>();
 let isGuarded = false;
@@ -35,14 +35,14 @@ export function guardOutput(): void {
   }
 }
 
-/** Tells the listeners of output that is lost, of this process or of its launcher; once each. */
+/** Reports lost output, of this process or of its launcher, to the listeners, once each. */
 export function tellLoss(text: string): void {
   if (losses.has(text)) return;
   losses.add(text);
   for (const listener of listeners) listener(text);
 }
 
-/** Hands over what is lost, what was before too, until the function that it returns is called. */
+/** Calls `listener` with what is lost, and was before, until the function that it returns is called. */
 export function listenForLosses(listener: Listener): () => void {
   for (const text of losses) listener(text);
   listeners.add(listener);

@@ -1,5 +1,5 @@
-// Files that are named by others are read only where they are regular: a pipe may never end, and some
-// devices never do.
+// Reads files that the user or a file names, only regular ones: a pipe may never end, and some devices
+// never do.
 import { readFileSync, type Stats, statSync } from "node:fs";
 import { type FileHandle, open, readFile, stat } from "node:fs/promises";
 
@@ -9,7 +9,7 @@ const others: readonly [words: string, is: (stats: Stats) => boolean][] = [
   ["a socket", (stats) => stats.isSocket()],
 ];
 
-/** What the system tells of a regular file, links followed; throws its error where nothing is, and for anything else. */
+/** The system's figures on a regular file, links followed; throws where there is nothing, or something else. */
 export async function requireRegular(path: string): Promise<Stats> {
   return regular(await stat(path));
 }

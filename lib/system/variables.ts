@@ -1,4 +1,4 @@
-// Numbers in environment variables: what each may be, and what to try where it is something else.
+// Reads numbers from environment variables: what each may be, and what to try where it is something else.
 import { OnehourError } from "../errors.js";
 import { shown } from "../text/words.js";
 

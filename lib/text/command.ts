@@ -8,7 +8,7 @@ import { printable } from "./words.js";
 /** What a launcher's command was called, in its workers' environment. */
 export const commandVariable = "ONEHOUR_COMMAND";
 
-/** The module behind the command. */
+/** The module that the command runs. */
 export const commandModule = fileURLToPath(
   new URL(`../cli/main${extname(import.meta.url)}`, import.meta.url),
 );
@@ -26,7 +26,7 @@ export interface Start {
 export function commandOf({ script, node, env }: Start): string {
   if (env[commandVariable]) return env[commandVariable];
   const own = script !== undefined && isLinkTo(commandModule, script);
-  // A program of the user's own is no command; npm's links are not where the shell looks.
+  // A user's own program is not the command; npm's links are not where the shell looks.
   const link = own && extname(script) === "";
   if (!own || (link && env.npm_command !== undefined)) return "npx onehour";
   if (!link) return [...node, script].map(quoted).join(" ");

@@ -1,4 +1,4 @@
-// The known name that another was probably meant to be, for "did you mean".
+// Finds the known name that was probably meant, for "did you mean".
 
 /** A name as people vary it: letters and digits alone, in lower case. */
 export const plain = (name: string): string => name.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
@@ -27,7 +27,7 @@ function distance(a: string, b: string): number {
 const mostCompared = 100; // characters; the work is their number squared
 const leastStart = 3; // letters that begin a name and are enough to mean it
 
-/** How far a name is from another; infinite where nobody would take it for that. */
+/** How far a name is from another; infinite where they have nothing in common. */
 function unlikeness(name: string, known: string): number {
   if (name === known) return 0;
   const [short, long] = [name, known].sort((a, b) => a.length - b.length) as [string, string];

@@ -1,4 +1,4 @@
-// Numbers and messages in words: counts with their nouns, losses, what others wrote in one safe line.
+// Words of messages: counts with their nouns, losses, and the text of others in one safe line.
 import { inspect } from "node:util";
 
 /** 2,000 */
@@ -18,10 +18,10 @@ export function lossText(loss: number): string {
   return loss.toExponential(3).replace("e+", "e");
 }
 
-/** What a terminal obeys instead of showing, what turns text around, and halves of characters. */
+/** Control characters, those that change the direction of text, and halves of characters. */
 const unprintable = /[\p{Cc}\p{Cs}\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu;
 
-/** A text as it may be shown: whatever would not be seen as it is stands as its code. */
+/** A text that is safe to show: characters that cannot be seen are replaced by their codes. */
 export function printable(text: string): string {
   return text.replace(unprintable, (character) => {
     const code = character.charCodeAt(0).toString(16);
@@ -55,7 +55,7 @@ export function shown(value: unknown): string {
   return printable(shortened(text, mostOfValue));
 }
 
-/** A message in one line that can be shown, whoever wrote it: lines are joined, repeated ones once. */
+/** A message in one line that is safe to show: lines are joined, and repeated ones appear once. */
 export function oneLine(message: string): string {
   const lines = message.split(/[\r\n]+/).map((line) => line.trim());
   const text = [...new Set(lines.filter((line) => line !== ""))].join("; ");

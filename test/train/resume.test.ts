@@ -230,7 +230,7 @@ test("a recipe.json that is not as it was written is refused, whatever was chang
   for (const text of ["null", "5", '"text"', "[]", "{}"]) await refused(text, changed);
   await refused(
     before.slice(0, -20),
-    /is no recipe.*Put it back, or start another run from its weights.*--recipe RECIPE --init/,
+    /is not a recipe.*Put it back, or start another run from its weights.*--recipe RECIPE --init/,
   );
   for (let at = 0; at < before.length; at++) {
     const flipped = Buffer.from(before);

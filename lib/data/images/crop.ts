@@ -1,4 +1,4 @@
-// What is drawn for each training image of a folder: crop, flip and jitter of its colors.
+// Draws the crop, the flip and the jitter of colors for each training image of a folder.
 
 import { Purpose, Random } from "../random.js";
 

@@ -1,5 +1,5 @@
-// The development kit of ILSVRC 2012: which class its numbers mean, from meta.mat, a MATLAB file of
-// level 5 (MathWorks, "MAT-File Format"), of which this reads two fields of one table.
+// Reads which class a number of ILSVRC 2012's development kit means: two fields of one table in meta.mat, a
+// MATLAB file of level 5 (MathWorks, "MAT-File Format").
 
 import { inflateSync } from "node:zlib";
 
@@ -36,7 +36,7 @@ interface Element {
   bytes: Buffer;
 }
 
-/** The data elements that lie one behind the other. */
+/** The data elements, one after the other. */
 function* elementsOf(bytes: Buffer): Generator<Element> {
   for (let at = 0; at + 8 <= bytes.length; ) {
     const tag = bytes.readUInt32LE(at);
@@ -59,7 +59,7 @@ function numbersOf(element: Element | undefined, most: number): number[] {
   return Array.from({ length: count }, (_, i) => kind.read(element.bytes, i * kind.width));
 }
 
-/** An array: its class, and the elements behind flags, dimensions and name. */
+/** An array: its class, and the elements after flags, dimensions and name. */
 function partsOf({ type, bytes }: Element): { kind: number; parts: Element[] } {
   if (type !== matrix) return { kind: 0, parts: [] };
   const [flags, , , ...parts] = elementsOf(bytes);

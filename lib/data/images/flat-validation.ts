@@ -1,4 +1,4 @@
-// ILSVRC's validation images as they come out of the archive: in one folder, with a file of labels.
+// Reads the labels of validation images that lie in one folder, as ILSVRC's archive has them.
 
 import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -12,15 +12,15 @@ import { byBytes, isImage } from "./image-files.js";
 /** Where the development kit has its labels. */
 const devkit = "ILSVRC2012_devkit_t12/data";
 
-/** What a file of labels tells. */
+/** The contents of a file of labels. */
 interface Labels {
   /** By an image's path in the folder. */
   labels: Map<string, number>;
-  /** Names, without their endings, of which there is no image. */
+  /** Names, without their endings, that have a label and no image. */
   absent: string[];
 }
 
-/** The labels of a folder, where its images lie, and the file that told them. */
+/** The labels of a folder, where its images lie, and the file that holds them. */
 export interface FlatLabels extends Labels {
   source: { folder: string; file: string };
 }
@@ -81,7 +81,7 @@ async function synsetsOf(file: string): Promise<Map<number, string>> {
     return readSynsets(await readRegular(file, mostBytes));
   } catch (error) {
     throw new Error(
-      `its numbers mean what meta.mat beside it tells, and ${file} cannot be read ` +
+      `meta.mat next to it explains its numbers, and ${file} cannot be read ` +
         `(${(error as Error).message}); expected the development kit's own file`,
     );
   }
@@ -110,7 +110,7 @@ const formats: Readonly<Record<string, Reader>> = {
         }),
       images,
     ),
-  // The development kit's: one ILSVRC2012_ID a line, which meta.mat beside it explains.
+  // The development kit's: one ILSVRC2012_ID a line, which meta.mat next to it explains.
   "ILSVRC2012_validation_ground_truth.txt": async (text, images, classOf, folder) => {
     const names = await synsetsOf(join(folder, "meta.mat"));
     const nameOf = (id: string) => (digits.test(id) ? names.get(Number(id)) : undefined);
@@ -125,7 +125,7 @@ const formats: Readonly<Record<string, Reader>> = {
 
 function arrangeHint(folder: string): string {
   return (
-    `Put one of ${Object.keys(formats).join(", ")} beside it or in it, with the images' labels; or ` +
+    `Put one of ${Object.keys(formats).join(", ")} next to it or in it, with the images' labels; or ` +
     "arrange the images in class folders, with Kaggle's file of labels: " +
     `cd ${folder} && tail -n +2 LOC_val_solution.csv | tr ', ' '  ' | ` +
     `while read -r image class rest; do mkdir -p "$class" && mv "$image.JPEG" "$class/"; done`
@@ -153,7 +153,7 @@ async function flatImages(folder: string): Promise<{ images: string[]; place: st
 }
 
 /**
- * The labels of a folder of images without class folders, from a file in it or beside it. Undefined
+ * The labels of a folder of images without class folders, from a file in it or next to it. Undefined
  * when it holds no image; throws ERR_ONEHOUR_DATA where there is no such file, or labels are wrong.
  */
 export async function readFlatLabels(
@@ -165,8 +165,8 @@ export async function readFlatLabels(
   const numbers = new Map(classes.map((name, i) => [name, i]));
   // Where classes have numbers for names, a number is a name and nothing else.
   const mayCount = !classes.some((name) => digits.test(name));
-  const beside = dirname(folder);
-  for (const place of [folder, beside, join(beside, devkit), join(dirname(beside), devkit)]) {
+  const parent = dirname(folder);
+  for (const place of [folder, parent, join(parent, devkit), join(dirname(parent), devkit)]) {
     for (const [name, read] of Object.entries(formats)) {
       const file = join(place, name);
       const text = await readText(file).catch((error) => {
@@ -187,8 +187,8 @@ export async function readFlatLabels(
         );
       };
       try {
-        const told = await read(text, images, classOf, place);
-        return { ...told, source: { folder: imageFolder, file } };
+        const labels = await read(text, images, classOf, place);
+        return { ...labels, source: { folder: imageFolder, file } };
       } catch (error) {
         throw new OnehourError("ERR_ONEHOUR_DATA", `${file}: ${(error as Error).message}`);
       }
@@ -196,7 +196,7 @@ export async function readFlatLabels(
   }
   throw new OnehourError(
     "ERR_ONEHOUR_DATA",
-    `${folder} holds ${plural(images.length, "image")} without class folders, and no file tells their ` +
+    `${folder} holds ${plural(images.length, "image")} without class folders, and no file names their ` +
       `classes. ${arrangeHint(folder)}`,
   );
 }

@@ -1,4 +1,4 @@
-// Decodes by sharp the formats that the native module leaves to it, within the limits of an image.
+// Decodes with sharp the formats that the native module does not read, within the limits of an image.
 
 import type { Metadata, Sharp } from "sharp";
 import { imageLimits } from "../../device/native.js";
@@ -102,7 +102,7 @@ function requireColors(bytes: Buffer): void {
   const start = tags.get(palette.tag);
   const colors = 2 ** (tags.get(palette.bits) ?? 0);
   if (start !== undefined && start + 3 * 2 * colors > bytes.length) {
-    throw new Error("it is cut short: its palette lies behind its end");
+    throw new Error("it is cut short: its palette lies beyond its end");
   }
   if (tags.get(photometry.tag) !== photometry.ycbcr) return;
   if (compression.jpeg.includes(tags.get(compression.tag) ?? 0)) return;
@@ -132,11 +132,11 @@ export async function decodeForeign(bytes: Buffer): Promise<ForeignImage> {
   const start = bytes.toString("hex", 0, 12);
   const is = (format: string) => signatures[format]!.test(start);
   if (!Object.keys(signatures).some(is)) {
-    throw new Error("its format is none of JPEG, PNG, WebP, TIFF, GIF, BMP, PPM, PGM and PBM");
+    throw new Error("its format is not JPEG, PNG, WebP, TIFF, GIF, BMP, PPM, PGM or PBM");
   }
   const { default: sharp } = await import("sharp");
-  // The orientation that a camera noted is ignored, as it is everywhere for ImageNet; a TIFF file's
-  // tells how its rows lie. The profile of the colors is ignored too: bytes are taken as they are
+  // The orientation that a camera noted is ignored, as it is everywhere for ImageNet; a TIFF file's says
+  // how its rows lie. The profile of the colors is ignored too: bytes are taken as they are
   // stored. A JPEG that comes here is CMYK, which means nothing without one.
   const open = (failOn: "error" | "none") =>
     sharp(bytes, {

@@ -1,4 +1,4 @@
-// Decodes images to squares: JPEG natively, other formats by sharp, and what neither can read is told.
+// Decodes images to squares, natively or with sharp, and reports those that neither can read.
 
 import type { AddonDecoder, ImageRequest } from "../../device/addon.js";
 import { usableCores } from "../../device/cores.js";
@@ -113,7 +113,7 @@ export class ImageDecoder {
 
 /**
  * Decodes a sample on one thread and starts as many threads as keep a worker's share of the cores
- * busy: more than the share where reading takes its time beside decoding.
+ * busy: more than the share where reading takes time besides decoding.
  */
 export async function startDecoder(
   sample: ImageRequest,

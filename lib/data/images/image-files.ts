@@ -1,4 +1,4 @@
-// Finds the images below a folder, and tells what it leaves out.
+// Finds the images below a folder, and reports what it leaves out.
 
 import { readdir, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
@@ -45,7 +45,7 @@ export function describeLeftOut(folder: string, leftOut: LeftOut): string | unde
   return parts.length > 0 ? `left out of ${folder}: ${parts.join("; ")}` : undefined;
 }
 
-/** What `read` tells of a path, whose name must fit into a line of an index. Throws ERR_ONEHOUR_DATA. */
+/** Reads a path, whose name must fit into a line of an index. Throws ERR_ONEHOUR_DATA, naming the path. */
 export async function named<T>(path: string, read: (path: string) => Promise<T>): Promise<T> {
   if (/[\t\n\ufffd]/.test(path)) {
     throw new OnehourError(
@@ -81,7 +81,8 @@ export interface Found {
 
 /**
  * The images in the folder `start` below `root` and in all folders in it, links followed. A folder that
- * is reached again, as by a link to one that holds it, is left out there; `leftOut` counts that and what else is no image. Throws ERR_ONEHOUR_DATA.
+ * is reached again, as by a link to one that holds it, is left out there; `leftOut` counts that and what
+ * else is not an image. Throws ERR_ONEHOUR_DATA.
  */
 export async function findImages(root: string, start: string, leftOut: LeftOut): Promise<Found> {
   const found: Found = { files: [], folders: [] };

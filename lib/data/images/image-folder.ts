@@ -82,7 +82,7 @@ class FolderSplit implements DecodedSplit {
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
       `${this.list.name(lost)} cannot be decoded, nor can the ${Math.min(mostLost, this.length - 1)} ` +
-        "images behind it; expected JPEG, PNG, WebP, GIF, TIFF, BMP, PPM or PGM images. Look at the first of them",
+        "images after it; expected JPEG, PNG, WebP, GIF, TIFF, BMP, PPM or PGM images. Look at the first of them",
     );
   }
 
@@ -110,7 +110,7 @@ function place(images: Uint8Array, image: number, of: number): Uint8Array {
   return images.subarray(image * bytes, (image + 1) * bytes);
 }
 
-/** Where lists of files are kept by default: beside runs for a user without a home. */
+/** Where lists of files are kept by default: in runs/ for a user without a home. */
 function defaultIndexFolder(): string {
   const { XDG_CACHE_HOME: cache, HOME: home } = process.env;
   if (!cache && !home) return join("runs", ".indexes");
@@ -119,7 +119,7 @@ function defaultIndexFolder(): string {
 
 const barCells = 20;
 
-/** Tells how many classes of a part have been listed. */
+/** Shows how many classes of a part have been listed. */
 function listing(part: string, say: (text: string) => void): Progress {
   return (files, done, classes) => {
     const full = Math.round((barCells * done) / classes);
@@ -180,7 +180,7 @@ async function listFolders(
 
 /**
  * Opens a folder with train/CLASS/* and val/CLASS/*, or, where train/ has no subfolders, with tar
- * shards (see `listShards`; their epochs are shuffled as `shardOrder` tells). Every image becomes a
+ * shards (see `listShards`; their epochs are shuffled by `shardOrder`). Every image becomes a
  * square of `imageSize` pixels. Throws ERR_ONEHOUR_DATA.
  */
 export async function openImageFolder(name: string, options: DatasetOptions): Promise<Dataset> {

@@ -45,7 +45,7 @@ class FileList implements ImageList {
   }
 }
 
-/** A part of a folder: its files, and what tells whether it has changed since. */
+/** A part of a folder: its files, and a digest that changes when they do. */
 interface IndexedPart {
   classes: string[];
   files: FileList;
@@ -57,7 +57,7 @@ interface IndexedPart {
 
 interface Header extends IndexHeader {
   classes: string[];
-  /** SHA-256 of the labels, where files tell them. */
+  /** SHA-256 of the labels, where a file holds them. */
   labels?: string;
 }
 
@@ -67,7 +67,7 @@ interface Found {
   leftOut: LeftOut;
 }
 
-/** Told how many files of how many classes have been listed. */
+/** Called with how many files of how many classes have been listed. */
 export type Progress = (files: number, done: number, classes: number) => void;
 
 function dataError(message: string): OnehourError {
@@ -130,7 +130,7 @@ async function listFlat(folder: string, flat: FlatLabels): Promise<Listed> {
   return { lines: lines.flat(), found: { seen, leftOut } };
 }
 
-/** Counts what lies beside the class folders; of other files there, such as lists, nothing is to be said. */
+/** Counts images next to the class folders; other files there, such as lists, are not mentioned. */
 async function leaveOutside(folder: string, leftOut: LeftOut): Promise<void> {
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     if (entry.name.startsWith(".")) leaveOut(leftOut, "hidden", entry.name);
@@ -176,16 +176,16 @@ async function isCurrent({ seen }: Found): Promise<boolean> {
   return !changed.includes(true);
 }
 
-/** The classes of validation images that lie in one folder, as of Tiny ImageNet, are told by a file. */
+/** Whether validation images lie in one folder, as Tiny ImageNet's do; a file then holds their classes. */
 const isFlat = (found: readonly string[], classes: readonly string[]) =>
   found.length === 0 ||
   (found.length === 1 && found[0] === "images" && !classes.includes("images"));
 
 /**
  * The images of `folder`, in class folders and folders in these or, for validation images, flat with a
- * file of labels beside them (`readFlatLabels`). `classes` are those of the training images, among
- * which the labels of the others are found; without them the folder's own. The list is kept in
- * `cache`, and made anew when a folder has changed or the list itself is damaged, which `warn` is told.
+ * file of labels next to them (`readFlatLabels`). `classes` are those of the training images, among
+ * which the labels of the others are found; without them the folder's own. The list is kept in `cache`, and
+ * made anew when a folder has changed or the list itself is damaged, which `warn` is called with.
  * Throws ERR_ONEHOUR_DATA.
  */
 export async function indexPart(

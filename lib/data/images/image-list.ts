@@ -1,4 +1,4 @@
-// What lists of images are, be they files or members of archives.
+// The types of lists of images, of files or of members of archives.
 
 import type { ImageRequest } from "../../device/addon.js";
 

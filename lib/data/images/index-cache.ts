@@ -1,4 +1,4 @@
-// Keeps the index of a folder's images between runs: a header that tells what it was made of, and lines.
+// Keeps the index of a folder's images between runs: a header that says what it was made from, and lines.
 
 import { createHash } from "node:crypto";
 import { mkdir, rename, writeFile } from "node:fs/promises";
@@ -13,9 +13,9 @@ export interface IndexHeader {
   folder: string;
 }
 
-/** What was listed, and what is kept beside the lines, as JSON. */
+/** The lines of a listing, and what is kept with them as JSON. */
 export interface Listing<Found> {
-  /** UTF-8, each with a line feed behind it. */
+  /** UTF-8, each ending in a line feed. */
   lines: Buffer;
   found: Found;
 }
@@ -27,15 +27,15 @@ export interface Index<Found> {
   digest: string;
 }
 
-/** How an index is made, and told to be out of date. */
+/** How an index is made, and checked to be up to date. */
 interface IndexSource<Header extends IndexHeader, Found> {
   /** Where indexes are kept. */
   cache: string;
   header: Header;
-  /** Whether what was found is still there, where the header alone does not tell. */
+  /** Whether what was found is still there, where the header alone cannot decide that. */
   isCurrent?(found: Found): Promise<boolean>;
   list(): Promise<Listing<Found>>;
-  /** Told that a damaged index was made anew. */
+  /** Called when a damaged index was made anew. */
   warn(text: string): void;
 }
 

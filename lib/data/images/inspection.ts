@@ -1,4 +1,4 @@
-// What a run meets in its data: images that are not as they should be, and how long reading takes.
+// Collects what a run finds in its data: damaged images, and how long reading takes.
 
 import { OnehourError } from "../../errors.js";
 import { setting } from "../../recipe/voice.js";
@@ -37,7 +37,7 @@ export class Inspection {
     this.fresh.push({ path, text });
   }
 
-  /** What was met since the last call, each image once. */
+  /** Flaws since the last call, each image once. */
   takeNew(): FlawedImage[] {
     return this.fresh.splice(0);
   }

@@ -7,7 +7,7 @@ export class Lines {
   readonly length: number;
   private readonly starts: Uint32Array;
 
-  /** `bytes`: UTF-8, each line with a line feed behind it. */
+  /** `bytes`: UTF-8, each line ending in a line feed. */
   constructor(private readonly bytes: Buffer) {
     let length = 0;
     for (let at = bytes.indexOf(lineFeed); at >= 0; at = bytes.indexOf(lineFeed, at + 1)) length++;

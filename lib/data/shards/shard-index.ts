@@ -37,8 +37,8 @@ async function tarsOf(root: string, part: Part): Promise<string[]> {
       .filter((name) => pattern.test(name))
       .sort(byBytes)
       .map((name) => join(folder, name));
-  const beside = await tars(root, names[part]);
-  return beside.length > 0 ? beside : await tars(join(root, part), /^[^.].*\.tar$/);
+  const named = await tars(root, names[part]);
+  return named.length > 0 ? named : await tars(join(root, part), /^[^.].*\.tar$/);
 }
 
 /**
@@ -54,8 +54,8 @@ export async function findShards(root: string): Promise<Shards | undefined> {
   if (val.length > 0) return { train, val };
   throw dataError(
     `${root} has ${train.length} training shards, such as ${basename(train[0]!)}, but none for ` +
-      "validation; expected val-000000.tar and so on beside them, or tars in val/. Where each tar is one " +
-      "class's images, as ImageNet comes, unpack it into a folder of its name: docs/imagenet.md tells how",
+      "validation; expected val-000000.tar and so on next to them, or tars in val/. Where each tar is one " +
+      "class's images, as ImageNet comes, unpack it into a folder of its name: docs/imagenet.md shows how",
   );
 }
 
@@ -214,7 +214,7 @@ async function indexShards(
   const found = new ShardList(shards, lines);
   if (found.labels.length > 0) return { list: found, digest };
   throw dataError(
-    `${shards[0]}${shards.length > 1 ? ` and the ${shards.length - 1} behind it` : ""}: no sample ` +
+    `${shards[0]}${shards.length > 1 ? ` and the ${shards.length - 1} after it` : ""}: no sample ` +
       `has an image and a label (${found.describeIncomplete() ?? "there is none"}); expected members ` +
       `NAME.jpg (or ${imageEndings}) and NAME.cls with a number, or NAME.json with it as label`,
   );
@@ -256,7 +256,7 @@ function describeShuffle(shards: number): string {
 /**
  * The training and validation samples of shards in WebDataset's layout. There are as many classes as
  * classes.txt in `root` has lines, or else one more than the largest training label. Samples without
- * image or label are left out, which `notes` tells, or refused where `strict`. The lists are kept in
+ * image or label are left out, which `notes` says, or refused where `strict`. The lists are kept in
  * `cache`, and made anew when a shard's size or modification time has changed. Throws
  * ERR_ONEHOUR_DATA with the file, the offset and what was expected.
  */
@@ -281,7 +281,7 @@ export async function listShards(
   if (present < classes) {
     notes.push(
       `warning: the training shards have images of ${present} of ${plural(classes, "class")}; there are as many ` +
-        (named ? `as ${file} names` : `as the largest label tells, for want of ${file}`),
+        (named ? `as ${file} names` : `as the largest label says, without ${file}`),
     );
   }
   for (const { list } of [train, val]) {

@@ -5,7 +5,7 @@ import { plural } from "../../text/words.js";
 import { isImage } from "../images/image-files.js";
 import { type Member, Tar } from "./tar.js";
 
-/** A sample, as far as it is there. */
+/** A sample, which may lack its image or its label. */
 interface Sample {
   /** What the names of its members begin with, folders included. */
   key: string;

@@ -34,7 +34,7 @@ type Extension = Partial<Pick<Member, "name" | "bytes">>;
 /** Undefined where the content is damaged. */
 type ReadExtension = (content: Buffer) => Extension | undefined;
 
-/** What a member's type says of its content: a file, or the name and size of the member behind it. */
+/** What a member's type says of its content: a file, or the name and size of the member after it. */
 const contents: Readonly<Record<string, "file" | ReadExtension>> = {
   "0": "file",
   "": "file", // of tars older than POSIX
@@ -50,7 +50,7 @@ function untilZero(bytes: Buffer): string {
 
 const textOf = (header: Buffer, field: Field) => untilZero(header.subarray(...fields[field]));
 
-/** An octal number, or GNU's big-endian one behind a byte 0x80; NaN for anything else. */
+/** An octal number, or GNU's big-endian one after a byte 0x80; NaN for anything else. */
 function numberOf(header: Buffer, field: Field): number {
   const bytes = header.subarray(...fields[field]);
   if (bytes[0] === 0x80) return Number(BigInt(`0x${bytes.toString("hex", 1)}`));
@@ -120,7 +120,7 @@ export class Tar implements AsyncDisposable {
   }
 
   /**
-   * The regular files, in their order, those behind the empty blocks that end a tar too, as where tars
+   * The regular files, in their order, also those after the empty blocks that end a tar, as where tars
    * were concatenated. Throws where a header is damaged or the tar is cut short.
    */
   async *members(): AsyncGenerator<Member> {
@@ -135,7 +135,7 @@ export class Tar implements AsyncDisposable {
           throw this.error(
             at,
             `a header names ${extension.name}, which is not there`,
-            "it behind its name. Pack it again",
+            "it after its name. Pack it again",
           );
         }
         isEnded = true;
@@ -174,11 +174,15 @@ export class Tar implements AsyncDisposable {
       );
     }
     const kind = contents[textOf(header, "type")];
-    // What a header is for, such as "L", has a size of its own; an extension is for what is behind.
+    // A header such as "L" has a size of its own; an extension is for the member after it.
     const given = typeof kind === "function" ? {} : extension;
     const bytes = given.bytes ?? numberOf(header, "size");
     if (!Number.isSafeInteger(bytes)) {
-      throw this.error(at, "its size is no number", "an octal number of bytes. Pack it again");
+      throw this.error(
+        at,
+        "its size field is not a number",
+        "an octal number of bytes. Pack it again",
+      );
     }
     const prefix = textOf(header, "magic") === "ustar" ? textOf(header, "prefix") : "";
     const name = `${prefix && `${prefix}/`}${textOf(header, "name")}`;
@@ -186,7 +190,7 @@ export class Tar implements AsyncDisposable {
   }
 
   private async extensionAt(offset: number, bytes: number, read: ReadExtension) {
-    const what = `at most ${mostExtension} bytes with the name of the file behind them`;
+    const what = `at most ${mostExtension} bytes with the name of the file after them`;
     const content = bytes <= mostExtension && (await this.bytesAt(offset, bytes, what));
     const extension = content ? read(content) : undefined;
     if (!extension) throw this.error(offset, "a long name or pax records are damaged", what);

@@ -199,7 +199,7 @@ describe("an image that costs too much is lost", () => {
     const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40"></svg>';
     expect(await flawOf("svg.png", Buffer.from(svg))).toMatchObject({
       lost: true,
-      reason: expect.stringMatching(/format is none of JPEG, PNG/),
+      reason: expect.stringMatching(/format is not JPEG, PNG/),
     });
   });
 });

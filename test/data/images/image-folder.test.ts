@@ -171,7 +171,7 @@ describe("refused, with what to do", () => {
   test("a mistyped folder, with the one that was meant", async () => {
     const typo = join(root, "vall");
     await expect(openDataset(typo)).rejects.toThrow(`did you mean "${join(root, "val")}"?`);
-    await expect(openDataset(join(typo, "x"))).rejects.toThrow(`${typo} is no folder either`);
+    await expect(openDataset(join(typo, "x"))).rejects.toThrow(`${typo} is not a folder either`);
   });
 
   test.each(["a\nb.jpg", "a\tb.jpg"])("a name that no line holds: %j", async (name) => {
@@ -264,7 +264,7 @@ describe("damaged images", () => {
       await write({ [`train/${file}`]: "text.jpg" });
     }
     await expect(fill(await open(), "train", [0], 0)).rejects.toThrow(
-      /nor can the 4 images behind it/,
+      /nor can the 4 images after it/,
     );
   });
 });

@@ -155,7 +155,7 @@ test("incomplete samples are left out and told, or refused where strict", async 
   expect((await fill(train, [0])).labels).toEqual([1]);
   expect(shards).toEqual([1]);
   expect(notes?.[1]).toMatch(
-    /warning: .* images of 1 of 2 classes; there are as many as the largest label tells, for want of .*classes.txt/,
+    /warning: .* images of 1 of 2 classes; there are as many as the largest label says, without .*classes.txt/,
   );
   expect(notes?.[2]).toMatch(
     /left out: 1 sample without image, such as .*train-000000.tar, offset 512: a; 2 samples without label, such as .*: d.jpg/,
