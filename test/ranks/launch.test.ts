@@ -118,7 +118,7 @@ test("a TypeScript script runs in k processes", async () => {
     file("examples/all-reduce.ts"),
   ]);
   expect(await run.ended).toMatchObject({ status: 0 });
-  expect(run.stdout).toMatch(/^2 ranks, 25 MiB: .* sum 3 everywhere$/m);
+  expect(run.stdout).toMatch(/^2 ranks, 25 MiB on .*: .* sum 3 everywhere$/m);
 });
 
 // What befalls rank 1, and the last line on stderr.
