@@ -7,7 +7,7 @@ import { OnehourError } from "../errors.js";
 /** The version that the documented figures were measured with. */
 const torch = "2.13.0";
 
-export interface Python {
+interface Python {
   /** The first line that the script wrote. */
   hello: Record<string, unknown>;
   /** Throws ERR_ONEHOUR_PYTORCH, ending in `hint`, when the process ended instead of answering. */

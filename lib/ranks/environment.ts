@@ -19,7 +19,7 @@ export interface RendezvousAddress {
 }
 
 /** The place of this process in a run. */
-export interface Rank {
+interface Rank {
   /** From 0 to `worldSize` − 1. */
   rank: number;
   worldSize: number;

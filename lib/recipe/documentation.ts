@@ -1,5 +1,5 @@
-// Documents the fields of the table, for editors and for the page of all fields.
-import { defaultOf, type Field, type FieldName, groups, rows, table } from "./table.js";
+// Documents the fields of the table, for editors and for the help of the command.
+import { defaultOf, type Field, type FieldName, table } from "./table.js";
 
 const shortest = 1e-3; // numbers below it are written with an exponent
 
@@ -24,21 +24,4 @@ export function documentation(name: FieldName): string {
     ...(flag.startsWith("-") ? [`On the command line \`${flag}\`.`] : []),
   ];
   return sentences.join(" ");
-}
-
-/** The documentation's table of all fields, in Markdown. */
-export function fieldsTable(): string {
-  const cell = (text: string) => text.replaceAll("|", "\\|");
-  const parts = groups.map((group) => {
-    const lines = rows
-      .filter(([, row]) => row.group === group)
-      .map(([name, row]) => {
-        const { flag, help, onResume } = row;
-        const value = defaultText(row) ?? "";
-        return `| \`${name}\` | \`${cell(flag)}\` | ${cell(help)} | ${cell(value)} | ${onResume ? "yes" : ""} |`;
-      });
-    const head = "| field | flag | | default | changes on resume |\n|---|---|---|---|---|";
-    return `**${group}**\n\n${head}\n${lines.join("\n")}\n`;
-  });
-  return parts.join("\n");
 }

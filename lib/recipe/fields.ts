@@ -78,8 +78,3 @@ export function withDefaults(fields: RecipeInput): PartialRecipe {
     .filter(([, value]) => value !== undefined);
   return Object.fromEntries(values) as PartialRecipe;
 }
-
-/** Checks every field by itself and fills in the defaults that need neither data nor device. */
-export function parseRecipe(input: unknown): PartialRecipe {
-  return withDefaults(readFields(input));
-}

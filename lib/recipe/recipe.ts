@@ -56,7 +56,7 @@ export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): Recip
 }
 
 /** What a recipe must suit, whatever its data. */
-export interface Surroundings {
+interface Surroundings {
   device: DeviceKind;
 }
 

@@ -12,7 +12,7 @@ export const schedules = {
   polynomial,
 } satisfies Record<string, ScheduleBuilder>;
 
-export type ScheduleName = keyof typeof schedules;
+type ScheduleName = keyof typeof schedules;
 
 export function isSchedule(name: string): name is ScheduleName {
   return Object.hasOwn(schedules, name);

@@ -57,7 +57,7 @@ export function warmupSteps(options: ScheduleOptions): number {
 type Warmup = (lr: number, peak: number, done: number) => number;
 
 /** Rate after the fraction `done` of a warm-up from `lr` to `peak` (paper, section 2.2). */
-export const warmups: Record<ScheduleOptions["warmup"], Warmup> = {
+const warmups: Record<ScheduleOptions["warmup"], Warmup> = {
   gradual: (lr, peak, done) => lr + (peak - lr) * done,
   constant: (lr) => lr,
   none: (_, peak) => peak,

@@ -14,7 +14,7 @@ export const commandModule = fileURLToPath(
 );
 
 /** How a process of Node was started. */
-export interface Start {
+interface Start {
   /** The script as it was typed, or as the shell or npm found it; absent without one. */
   script: string | undefined;
   /** Node as it was typed, and its own options. */

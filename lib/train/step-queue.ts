@@ -22,7 +22,7 @@ export interface StepResult {
 }
 
 /** Sums that an output slot of `evaluate` or `last` holds. */
-export interface Metrics {
+interface Metrics {
   loss: number;
   top1: number;
   top5: number;
@@ -131,7 +131,7 @@ export class Rate {
   }
 }
 
-export interface StepQueueOptions {
+interface StepQueueOptions {
   queue: Queue;
   loader: Loader;
   sampler: Sampler;

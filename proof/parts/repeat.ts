@@ -8,7 +8,7 @@ import { bytesOf } from "#lib/arrays/bytes-of.js";
 import { openDataset } from "#lib/data/datasets.js";
 import type { Device } from "#lib/device/device.js";
 import { alone } from "#lib/ranks/world.js";
-import { parseRecipe, type RecipeInput } from "#lib/recipe/fields.js";
+import { type RecipeInput, readFields, withDefaults } from "#lib/recipe/fields.js";
 import { resolveRecipe } from "#lib/recipe/recipe.js";
 import { readCheckpoint } from "#lib/run-folder/checkpoint.js";
 import { readLog } from "#lib/run-folder/log.js";
@@ -18,7 +18,7 @@ import { type Report, runPart } from "../results/report.js";
 
 /** Trains in a folder with the device at hand. */
 async function train(device: Device, input: RecipeInput & { out: string }, resume: boolean) {
-  const partial = parseRecipe(input);
+  const partial = withDefaults(readFields(input));
   const dataset = await openDataset(partial.dataset);
   const facts = { dataset, device: device.properties };
   const recipe = { ...resolveRecipe({ ...partial, workers: 1 }, facts), out: input.out };

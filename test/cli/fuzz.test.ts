@@ -9,7 +9,7 @@ import { openDataset } from "../../lib/data/datasets.js";
 import { defaultThreads } from "../../lib/device/cores.js";
 import { OnehourError } from "../../lib/errors.js";
 import { readEnvironment } from "../../lib/ranks/environment.js";
-import { parseRecipe, type RecipeInput } from "../../lib/recipe/fields.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { resolveRecipe } from "../../lib/recipe/recipe.js";
 import { checkpointName, parseCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { seal, unsealed } from "../../lib/run-folder/header-checksum.js";
@@ -18,6 +18,7 @@ import { readSetting } from "../../lib/system/variables.js";
 import { oneLine } from "../../lib/text/words.js";
 import { train } from "../../lib/train/train.js";
 import { launcherFree } from "../ranks/command.js";
+import { parseRecipe } from "../support/recipe.js";
 import { main, temporaryFolder } from "./command.js";
 
 const firstSeed = Number(process.env.ONEHOUR_FUZZ_SEED ?? 1);

@@ -1,9 +1,10 @@
 // Recipes: what is filled in, and what is refused with what was expected.
 import { afterEach, expect, test } from "vitest";
 import { openDataset } from "../../lib/data/datasets.js";
-import { parseRecipe, type RecipeInput } from "../../lib/recipe/fields.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { overrideRecipe, resolveRecipe } from "../../lib/recipe/recipe.js";
 import { setVoice } from "../../lib/recipe/voice.js";
+import { parseRecipe } from "../support/recipe.js";
 
 afterEach(() => setVoice("fields"));
 

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { describe, expect, test } from "vitest";
-import { documentation, fieldsTable } from "../../lib/recipe/documentation.js";
+import { defaultText, documentation } from "../../lib/recipe/documentation.js";
 import { readFields, withDefaults } from "../../lib/recipe/fields.js";
 import { meaning } from "../../lib/recipe/meant.js";
 import { defaultOf, groups, rows } from "../../lib/recipe/table.js";
@@ -28,6 +28,23 @@ test("no word stands for two fields", () => {
   ]);
   expect(words.filter((word, i) => words.indexOf(word) !== i)).toEqual([]);
 });
+
+/** The page's table of all fields, in Markdown. */
+function fieldsTable(): string {
+  const cell = (text: string) => text.replaceAll("|", "\\|");
+  const parts = groups.map((group) => {
+    const lines = rows
+      .filter(([, row]) => row.group === group)
+      .map(([name, row]) => {
+        const { flag, help, onResume } = row;
+        const value = defaultText(row) ?? "";
+        return `| \`${name}\` | \`${cell(flag)}\` | ${cell(help)} | ${cell(value)} | ${onResume ? "yes" : ""} |`;
+      });
+    const head = "| field | flag | | default | changes on resume |\n|---|---|---|---|---|";
+    return `**${group}**\n\n${head}\n${lines.join("\n")}\n`;
+  });
+  return parts.join("\n");
+}
 
 test("the page of all fields is that of the table; `scripts/test test/recipe -u` writes it", async () => {
   const page = `# The fields of a recipe

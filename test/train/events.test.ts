@@ -1,10 +1,11 @@
 // What a user sees of a run.
 import { Writable } from "node:stream";
 import { expect, test } from "vitest";
-import { parseRecipe, type Recipe, type RecipeInput } from "../../lib/recipe/fields.js";
+import type { Recipe, RecipeInput } from "../../lib/recipe/fields.js";
 import { describeLength, describeSchedule, formatBytes } from "../../lib/train/describe.js";
 import { Reporter, type RunEvent } from "../../lib/train/events.js";
 import { formatEvent, parseEvent } from "../../lib/train/workers.js";
+import { parseRecipe } from "../support/recipe.js";
 
 function reporter(isTTY: boolean) {
   const written: string[] = [];

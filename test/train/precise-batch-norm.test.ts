@@ -3,13 +3,14 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openDataset } from "../../lib/data/datasets.js";
 import { Sampler } from "../../lib/data/sampler.js";
-import { parseRecipe, type RecipeInput } from "../../lib/recipe/fields.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { resolveRecipe } from "../../lib/recipe/recipe.js";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { train } from "../../lib/train/train.js";
 import { relativeError } from "../../proof/compare.js";
 import { openStored } from "../data/stored.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
+import { parseRecipe } from "../support/recipe.js";
 
 const folder = temporaryFolder();
 const name = "synthetic:12x12x1:4:96";

@@ -3,7 +3,7 @@ import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { connect } from "../../lib/ranks/connect.js";
-import { parseRecipe, type RecipeInput } from "../../lib/recipe/fields.js";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { formatSafetensors } from "../../lib/run-folder/safetensors.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
@@ -11,6 +11,7 @@ import type { RunEvent } from "../../lib/train/events.js";
 import { firstBad } from "../../lib/train/fault.js";
 import { train } from "../../lib/train/train.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
+import { parseRecipe } from "../support/recipe.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {

@@ -73,7 +73,7 @@ export async function see(path: string): Promise<Seen> {
 }
 
 /** What lies below a folder. */
-export interface Found {
+interface Found {
   /** Images, by their paths below `root`: those of a folder by name, folders by path. */
   files: string[];
   folders: Seen[];

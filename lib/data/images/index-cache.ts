@@ -14,13 +14,13 @@ export interface IndexHeader {
 }
 
 /** The lines of a listing, and what is kept with them as JSON. */
-export interface Listing<Found> {
+interface Listing<Found> {
   /** UTF-8, each ending in a line feed. */
   lines: Buffer;
   found: Found;
 }
 
-export interface Index<Found> {
+interface Index<Found> {
   lines: Lines;
   found: Found;
   /** SHA-256 of the lines, in hexadecimal. */

@@ -20,7 +20,7 @@ import { readShard } from "./shard.js";
 type Part = "train" | "val";
 
 /** The tars of both parts, sorted by their names' bytes. */
-export type Shards = Readonly<Record<Part, readonly string[]>>;
+type Shards = Readonly<Record<Part, readonly string[]>>;
 
 const names: Readonly<Record<Part, RegExp>> = {
   train: /^([^.].*[-_])?train[-_.]?\d+\.tar$/,
