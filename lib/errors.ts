@@ -11,7 +11,7 @@ export class OnehourError extends Error {
   }
 }
 
-/** What was asked for is wrong in itself, so that nothing was tried. */
+/** The request itself is wrong, so that nothing was tried. */
 export class UsageError extends OnehourError {}
 
 /**

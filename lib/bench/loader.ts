@@ -1,5 +1,5 @@
-// Images per second of a data set: of a folder's crops, against PyTorch's DataLoader with Pillow, or of a
-// user's own module.
+// Measures images per second of a data set: of a folder's crops, against PyTorch's DataLoader with Pillow, or
+// of a user's own module.
 import { mkdtempSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";

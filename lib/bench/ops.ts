@@ -1,4 +1,4 @@
-// Where a training step spends its time and bytes, instruction by instruction.
+// Measures where a training step spends its time and bytes, instruction by instruction.
 
 import { median } from "../arrays/median.js";
 import { usableCores } from "../device/cores.js";

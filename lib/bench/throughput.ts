@@ -1,4 +1,4 @@
-// Images per second of the training step, per number of workers and against PyTorch.
+// Measures images per second of the training step, per number of workers and against PyTorch.
 
 import { median } from "../arrays/median.js";
 import { requireThreads, usableCores } from "../device/cores.js";

@@ -25,7 +25,7 @@ const commandWords: Readonly<Record<string, string>> = {
 
 const didYouMean = (name: string | undefined) => (name ? `; did you mean ${name}?` : "");
 
-/** That a command has no subcommand of a name. */
+/** The error for a name that is not a command's subcommand. */
 export function unknownCommand(parent: Command, name: string, path: string): OnehourError {
   const names = parent.commands.map((command) => command.name());
   const known = parent.parent === null ? commandWords[plain(name)] : undefined;
@@ -35,7 +35,7 @@ export function unknownCommand(parent: Command, name: string, path: string): One
   );
 }
 
-/** That a command has no flag of a name, which is what it is called elsewhere, or nearly right. */
+/** The error for a flag that a command does not have: perhaps another tool's, or nearly right. */
 function unknownFlag(command: Command, flag: string, path: string): OnehourError {
   const name = flag.split("=")[0]!;
   const known = command.options.flatMap(({ long }) => (long ? [long] : []));

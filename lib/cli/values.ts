@@ -27,7 +27,7 @@ const usageCodes: ReadonlySet<string> = new Set([
   "ERR_ONEHOUR_MODULE",
 ]);
 
-/** Whether what was asked for is wrong in itself, so that no run was tried (exit status 2). */
+/** Whether the request itself is wrong, so that no run was tried (exit status 2). */
 export function isUsageError(error: OnehourError): boolean {
   return error instanceof UsageError || usageCodes.has(error.code);
 }

@@ -1,4 +1,4 @@
-// How many cores this process may use: the affinity mask, cut by the control group's quota, and
+// Counts the cores that this process may use: the affinity mask, cut by the control group's quota, and
 // shared among the workers of this machine.
 
 import { readFileSync } from "node:fs";

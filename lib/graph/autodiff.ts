@@ -54,7 +54,7 @@ export function gradient(
       if (node.op.gradient === undefined)
         throw new OnehourError(
           "ERR_ONEHOUR_GRAPH",
-          `[${node.op.name}] has no gradient; differentiate with respect to values behind it`,
+          `[${node.op.name}] has no gradient; differentiate with respect to values that come after it`,
         );
       const wants = (name: string) => {
         const input = node.inputs[name];

@@ -1,4 +1,4 @@
-// A model to the programs of a run: builds the steps, fuses, places events, plans memory and prints.
+// Compiles a model to the programs of a run: builds the steps, fuses, places events, plans memory and prints.
 import { createHash } from "node:crypto";
 import { OnehourError } from "../errors.js";
 import type { Model } from "../models/model.js";

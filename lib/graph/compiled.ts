@@ -1,4 +1,4 @@
-// What is compiled: what programs are asked to compute, and what comes with them.
+// The types of compilation: what the programs compute, and what describes them.
 import type { Optimizer } from "../ops/optimizers/optimizer.js";
 import type { Bucket, Slice, TensorLayout } from "./layout.js";
 

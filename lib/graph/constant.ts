@@ -1,4 +1,4 @@
-// What a constant of a graph may be made of: the arrays that hold elements of each type.
+// The arrays that a constant of a graph may be made of, by the type of its elements.
 import { OnehourError } from "../errors.js";
 import { plural } from "../text/words.js";
 import type { DataType } from "./tensor.js";
@@ -46,7 +46,7 @@ export function constantType(data: unknown, dtype: DataType | undefined): DataTy
   );
 }
 
-/** Refuses a shape that is none, and one of another number of elements. */
+/** Refuses what is not a shape, and a shape of another number of elements. */
 export function requireElements(data: ConstantData, shape: unknown, dtype: DataType): void {
   const isSize = (size: unknown) => Number.isSafeInteger(size) && (size as number) >= 0;
   if (!Array.isArray(shape) || !shape.every(isSize)) {

@@ -1,4 +1,4 @@
-// Steps and a memory plan to the instructions of a program.
+// Turns steps and a memory plan into the instructions of a program.
 import type { Attribute, Storage, Value } from "./graph.js";
 import type { Step } from "./overlap.js";
 import type { Plan } from "./plan.js";

@@ -1,4 +1,4 @@
-// Build, run and read back a small graph in one call, for scripts and tests.
+// Builds, runs and reads back a small graph in one call, for scripts and tests.
 import type { Device, NativeCommunicator } from "../device/device.js";
 import { OnehourError } from "../errors.js";
 import { emit } from "./emit.js";
@@ -92,7 +92,7 @@ export function programOf(
  * @param options communicators by name, for graphs with collectives
  * @returns the contents, row-major, in the shape of what `build` returned
  * @throws OnehourError ERR_ONEHOUR_SHAPE from the ops, ERR_ONEHOUR_GRAPH for a value without contents and
- *   for a result that is none of the graph's, and what the device throws when it loads and runs the program
+ *   for a result that is not the graph's, and what the device throws when it loads and runs the program
  */
 export async function evaluate<R extends Value | Readonly<Record<string, Value>>>(
   device: Device,

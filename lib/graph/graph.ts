@@ -57,7 +57,7 @@ export interface Node {
 /** An op: its operands as one line of text and its rules. */
 export interface Op<Outputs extends string = string> extends Signed {
   /**
-   * Gradients of the inputs by name. `d` holds the gradients of the outputs, `wants` tells which
+   * Gradients of the inputs by name. `d` holds the gradients of the outputs, `wants` says which
    * inputs need one.
    */
   readonly gradient?: (

@@ -1,5 +1,5 @@
 // The layout of what outlives a step: one order of tensors for parameters, gradients and momentum,
-// running statistics behind, buckets as ranges.
+// running statistics after these, buckets as ranges.
 import type { Declaration, Initial, ParameterRole } from "../models/model.js";
 import { align, elementBytes, elements } from "./graph.js";
 import { cutBuckets } from "./overlap.js";
@@ -38,7 +38,7 @@ export interface Layout {
   statistics: TensorLayout[];
   buckets: Bucket[];
   parameterBytes: number;
-  /** Momentum is `state` from 0 to here, running statistics behind it. */
+  /** Momentum is `state` from 0 to here, running statistics after it. */
   momentumBytes: number;
   statisticsBytes: number;
 }

@@ -24,7 +24,7 @@ export interface Signed {
   readonly derive?: (bindings: Bindings, attributes: Attributes) => void;
 }
 
-/** What of an application its operands follow from, beside the inputs. */
+/** What an application's outputs are derived from, besides the inputs. */
 export interface Wanted {
   /** Sizes and types that the inputs do not show. */
   sizes?: Record<string, number>;

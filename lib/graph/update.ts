@@ -1,4 +1,4 @@
-// What follows back-propagation in a step: the gradients' sums over the ranks, their norms, the update.
+// Completes a step after back-propagation: sums the gradients over the ranks, takes their norms, updates.
 import { allReduceOp } from "../ops/collective.js";
 import { copyOp, scaleOp } from "../ops/elementwise.js";
 import { clipNorm, norms } from "../ops/norms.js";
@@ -21,7 +21,7 @@ function flat(
   return g.leaf([count], dtype, new Storage(count * elementBytes[dtype], arena, at));
 }
 
-/** Sums each bucket over the ranks where it is complete; the metrics travel behind the last one. */
+/** Sums each bucket over the ranks where it is complete; the metrics travel after the last one. */
 function reduceBuckets(
   { g, metrics }: Built,
   gradients: { parameter: Parameter; dw: Value }[],

@@ -47,7 +47,7 @@ interface Dialect {
   meeting(env: Environment): RendezvousAddress | undefined;
 }
 
-// In order of precedence: the first whose signs are all there is believed.
+// In order of precedence: the first one whose signs are all set counts.
 const dialects: readonly Dialect[] = [
   {
     source: "onehour",

@@ -141,7 +141,7 @@ export class RendezvousServer {
         : this.members.has(rank)
           ? `rank ${rank} is here already; give each process a rank of its own`
           : undefined;
-    // Who left may come to the next meeting, which begins when everybody has left this one.
+    // A rank that left may come to the next meeting, which begins when all have left this one.
     const early = this.departed.has(rank) ? `rank ${rank} left, but other ranks have not yet` : "";
     const type = refusal !== undefined ? "refused" : early === "" ? "welcome" : "later";
     const message = refusal ?? early;

@@ -12,7 +12,7 @@ export interface Heartbeat {
   running: number;
 }
 
-/** Why a run must end. */
+/** The reason to end a run that hangs. */
 export interface Verdict {
   /** The ranks that hold up the others; empty when all wait for each other. */
   culprits: readonly number[];
@@ -93,7 +93,7 @@ export class Watch {
     const waiting = running.filter((rank) => this.onlyWaits(rank, now));
     const culprits = running.filter((rank) => !waiting.includes(rank));
     const silent = culprits.filter((rank) => this.isSilent(rank, now));
-    // Nobody waits, yet all work on something long: fine, unless they do not even live.
+    // No rank waits, and all work on something long: fine, unless none sends heartbeats.
     const someWait = running.some((rank) => this.waits(rank, now));
     if (!someWait && silent.length < running.length) return undefined;
 

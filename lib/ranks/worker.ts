@@ -53,7 +53,7 @@ export function reportOf(thrown: unknown): ErrorReport {
   return { error };
 }
 
-/** Where Node could not read a module, which it puts before the error's own text. */
+/** The place where Node could not read a module: it stands before the error's own text. */
 function placeOf(error: unknown): string[] {
   const place = error instanceof SyntaxError && /^(\S.*:\d+)\n/.exec(error.stack ?? "")?.[1];
   return place ? [`    at ${place}`] : [];

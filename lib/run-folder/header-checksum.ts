@@ -1,5 +1,5 @@
-// The checksum of a safetensors header, which lies within that header: it is computed with zeros in its
-// place, so that the file stays one that every reader of the format takes.
+// The checksum of a safetensors header lies within that header, and is computed with zeros in its place, so
+// that every reader of the format takes the file.
 
 import { crc32 } from "node:zlib";
 
@@ -10,7 +10,7 @@ const written = new RegExp(`"${field}":"([0-9a-f]{${zeros.length}})"`, "g");
 /** The metadata of a header that `seal` completes. */
 export const unsealed = { [field]: zeros };
 
-/** Whether metadata speak of such a checksum. */
+/** Whether metadata hold such a checksum. */
 export function isSealed(metadata: Readonly<Record<string, string>>): boolean {
   return Object.hasOwn(metadata, field);
 }

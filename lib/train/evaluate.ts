@@ -32,7 +32,7 @@ export interface Evaluation {
   correct: number;
   /** Images counted; all of the test set's. */
   images: number;
-  /** That the weights were trained on another data set than they are tested on. */
+  /** A warning, where the weights were trained on another data set than they are tested on. */
   otherData?: string;
   /** What was wrong with which images; those of which nothing could be decoded count as grey. */
   damaged?: string[];
@@ -145,8 +145,8 @@ function tellOtherData(file: string, trained: string | undefined, tested: Datase
 }
 
 /**
- * What is tested on what: as given, or as the checkpoint's run names it. Its modules are those of the run,
- * and none of its folder, unless they are given.
+ * The model and data set to test: as given, or as the checkpoint's run names them. Its modules are those of
+ * the run, but never ones in its folder unless they are given.
  */
 function subject(checkpoint: Checkpoint, dataset: string | undefined, model: string | undefined) {
   const { recipe = {} } = checkpoint;

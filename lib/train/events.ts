@@ -10,7 +10,7 @@ type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
 /** Something that happened in a run. */
 export type RunEvent =
   | { type: "message"; text: string }
-  /** How something long goes on before the first step. */
+  /** Progress of something long before the first step. */
   | { type: "progress"; text: string }
   /** After each step; `steps` of the run in all, and milliseconds the device waited for input. */
   | (Line<"step"> & { steps: number; stepsPerEpoch: number; epochs: number; inputWait: number })

@@ -18,7 +18,7 @@ export interface Start {
   position: Position;
   /** The finished ones. */
   epochs: EpochLine[];
-  /** How the run ends at once, where nothing is to be done. */
+  /** The status of a run that ends at once, because nothing is left to do. */
   end?: Result["status"];
 }
 

@@ -136,7 +136,7 @@ interface StepQueueOptions {
   loader: Loader;
   sampler: Sampler;
   schedule: Schedule;
-  /** Where an input slot has (η, c), f32[2]. */
+  /** The range of an input slot that holds (η, c), f32[2]. */
   rate: Slice;
   momentumForm: "gradient" | "velocity";
   momentumCorrection: boolean;

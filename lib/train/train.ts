@@ -174,7 +174,7 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   const expected = expectDevice(partial.device);
   const workers = workersFor(partial, expected.kind);
   if (workers === 1) {
-    // Where it is to be the CPU, why no GPU is taken has been said.
+    // On the CPU, a message has said why no GPU is used.
     const device = expected.kind === "cpu" ? "cpu" : partial.device;
     using parts = await open({ ...partial, workers, device }, 1, onEvent);
     const resolved = resolveFor(partial, parts.dataset, parts.device.properties, 1);

@@ -11,12 +11,12 @@ import { decodeForeign } from "./foreign-image.js";
 export interface Flaw {
   /** Index in the request. */
   image: number;
-  /** Whether nothing of it could be decoded; else its missing part is made up. */
+  /** Whether nothing of it could be decoded; else its missing part is filled in. */
   lost: boolean;
   reason: string;
 }
 
-/** How long the threads took for what, since the start. */
+/** Seconds that the threads took to read and to decode, since the start. */
 export interface Timing {
   images: number;
   /** Of all threads together. */

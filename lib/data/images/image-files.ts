@@ -120,7 +120,7 @@ interface Entry {
   isSymbolicLink(): boolean;
 }
 
-/** Whether an entry is a folder, or a link to one. A link to nothing matters where it is to be an image. */
+/** Whether an entry is a folder, or a link to one. A link to nothing matters only if its name is an image's. */
 export async function isFolder(path: string, entry: Entry): Promise<boolean> {
   if (!entry.isSymbolicLink()) return entry.isDirectory();
   const reached = stat(path).then((target) => target.isDirectory());

@@ -14,7 +14,7 @@ export interface ParameterRange {
   tensors: readonly { length: number; role: ParameterRole }[];
   /** Their norms, f32 [S, 3] as the op `norms` gives them; where the optimiser needs them. */
   norms: Value | undefined;
-  /** What the update writes beside w and v. */
+  /** What the update writes besides w and v. */
   writes: {
     /** Whether it clears g, to which the next step's micro-batches add. */
     zero: boolean;
