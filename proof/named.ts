@@ -7,6 +7,7 @@ import { type BookCase, bookCases } from "./ops/cases.js";
 import { checkOps } from "./ops/check.js";
 import { computed } from "./ops/expected.js";
 import { hasFixtures } from "./ops/fixtures.js";
+import { describeFinding } from "./ops/oracle.js";
 import type { Settings } from "./results/report.js";
 
 const known = [...book.keys(), ...[...caseFamilies, ...updateFamilies].map(({ family }) => family)];
@@ -25,11 +26,13 @@ interface Tally {
   problems: string[];
 }
 
-function take(tally: Tally, name: string, share: number, problem: string | undefined): void {
+function take(tally: Tally, share: number, problem: string | undefined): void {
   tally.comparisons++;
   tally.largest = Math.max(tally.largest, share);
-  if (problem !== undefined) tally.problems.push(`${name}: ${problem}`);
+  if (problem !== undefined) tally.problems.push(problem);
 }
+
+const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
 
 const newTally = (): Tally => ({ comparisons: 0, largest: 0, problems: [] });
 
@@ -53,13 +56,18 @@ export async function compareOps(
         expected,
         device,
         onFinding: ({ name, error, tolerance, problem }) =>
-          take(cpu, name, tolerance === 0 ? 0 : error / tolerance, problem),
+          take(
+            cpu,
+            tolerance === 0 ? 0 : error / tolerance,
+            problem === undefined
+              ? undefined
+              : `CPU: ${name.slice(opCase.name.length + 2)}: ${problem}`,
+          ),
       });
       const findings = hasFixtures ? await opCase.compare?.(device) : undefined;
-      for (const { name, error, tolerance } of findings ?? []) {
-        const isGood = error <= tolerance;
-        const problem = `${error.toPrecision(3)}, at most ${tolerance.toPrecision(3)}`;
-        take(torch, `${name} against PyTorch`, error / tolerance, isGood ? undefined : problem);
+      for (const finding of findings ?? []) {
+        const share = finding.error / finding.tolerance;
+        take(torch, share, share <= 1 ? undefined : `PyTorch: ${describeFinding(finding)}`);
       }
     } catch (error) {
       cpu.problems.push((error as Error).message);
@@ -68,7 +76,7 @@ export async function compareOps(
     const text = (reference: string, { comparisons, largest }: Tally) =>
       comparisons === 0
         ? []
-        : [`${comparisons} as ${reference}, within ${(100 * largest).toFixed(0)} % of the limit`];
+        : [`${comparisons} with ${reference}, largest error ${percent(largest)} of the limit`];
     const parts = [...text("the CPU", cpu), ...text("PyTorch", torch)];
     console.log(`${problems.length > 0 ? "FAILED" : "ok"} ${opCase.name}: ${parts.join("; ")}`);
     for (const problem of problems) console.log(`  ${problem}`);

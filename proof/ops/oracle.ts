@@ -17,6 +17,10 @@ export interface OracleFinding {
   tolerance: number;
 }
 
+/** A finding in words. */
+export const describeFinding = ({ name, error, tolerance }: OracleFinding) =>
+  `${name}: error ${error.toPrecision(3)}, at most ${tolerance.toPrecision(3)}`;
+
 /**
  * One rounding to f32 has a relative error of at most 2⁻²⁴ = 6e-8. The sums here have up to 3000
  * terms of both signs, whose errors add up to some ten of those.
