@@ -208,6 +208,7 @@ describe.each(batchNormCases.rows)("batch-norm instructions: $name", (c) => {
             return { y, dx: dx!, dgamma: dgamma!, dbeta: dbeta! };
           },
           { statistics: communicator },
+          rank,
         ),
       ),
     );

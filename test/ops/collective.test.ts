@@ -27,6 +27,7 @@ async function onRanks(
             return { y: build(g.constant(x, shape(x)), g) };
           },
           { gradients },
+          rank,
         ),
     ),
   );

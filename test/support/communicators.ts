@@ -1,11 +1,11 @@
 // Ranks that live in this process, for collectives without worker processes.
 import type { NativeCommunicator } from "../../lib/device/device.js";
-import { device } from "./device.js";
+import { deviceOf } from "./device.js";
 
-/** `size` communicators of one group, connected to one another. */
+/** `size` communicators of one group, connected to one another, on the devices of their ranks. */
 export async function connectAll(size: number): Promise<NativeCommunicator[]> {
   const ranks = Array.from({ length: size }, (_, rank) =>
-    device.createCommunicator(rank, size, 30),
+    deviceOf(rank).createCommunicator(rank, size, 30),
   );
   for (;;) {
     const addresses = ranks.map((communicator) => communicator.address());
