@@ -201,6 +201,14 @@ export const batchNormCases = defineCases<BatchNormRow>({
       offset: 0,
       dtype: "bf16",
     },
+    {
+      name: "more channels than a tile",
+      x: [2, 2, 2, 300],
+      relu: 1,
+      residual: 0,
+      offset: 0,
+      dtype: "f32",
+    },
   ],
   inputs: ({ x, offset, residual }) => {
     const shape = [x[3]!];

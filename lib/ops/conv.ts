@@ -225,6 +225,7 @@ export const convCases = defineCases<ConvRow>({
       dtype: "bf16",
     }),
     row("dilation 2 bf16", [2, 9, 8, 16], 16, 3, { padding: 2, dilation: 2, dtype: "bf16" }),
+    row("3x3 of 32 channels, odd sizes", [1, 16, 17, 32], 33, 3, { padding: 1 }),
   ],
   sizes: [
     row("3×3", [2, 7, 9, 16], 16, 3, { padding: 1 }),

@@ -129,6 +129,7 @@ export const maxPoolCases = defineCases<PoolRow>({
     row("ties go to the first", [2, 8, 8, 17], 3, { stride: 2, padding: 1, values: "ties" }),
     row("3x2 stride 1", [1, 5, 5, 5], [3, 2], { padding: [1, 0] }),
     row("bf16", [2, 9, 8, 16], 3, { stride: 2, padding: 1, values: "ties", dtype: "bf16" }),
+    row("130 channels, stride 1", [1, 4, 5, 130], 3, { padding: 1 }),
   ],
   sizes: [row("2×2 pool, odd", [1, 7, 6, 3], 2, { stride: 2 })],
   large: [row("stem's pool", [4, 112, 111, 64], 3, { stride: 2, padding: 1 })],

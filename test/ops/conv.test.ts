@@ -1,7 +1,11 @@
 // Convolution against PyTorch.
 import { describe, expect, it } from "vitest";
+import { openBackend } from "../../lib/device/open.js";
+import { gradient } from "../../lib/graph/autodiff.js";
+import { evaluate } from "../../lib/graph/evaluate.js";
 import { batchNormStatistics } from "../../lib/ops/batch-norm.js";
 import {
+  conv2d,
   conv2dBackwardWeight,
   conv2dStatistics,
   convCases,
@@ -41,4 +45,21 @@ describe.each(convCases.rows)("conv2d instructions: $name", (c) => {
     expect(relativeError(y!, fixture("y").data)).toBeLessThan(tolerance);
     expect(relativeError(statistics!, separate!)).toBeLessThan(tolerance);
   });
+});
+
+it("a convolution and its gradient by the images have the same bits for any number of threads", async () => {
+  const [c] = convCases.rows.filter(({ name }) => name === "3x3 of 32 channels, odd sizes");
+  const fixture = lookup(readFixture("conv", `${c!.name}/`));
+  const results: unknown[] = [];
+  for (const threads of [1, 3]) {
+    using cpu = openBackend("cpu", threads);
+    results.push(
+      await evaluate(cpu, (g) => {
+        const [x, w, dy] = ["x", "w", "dy"].map((name) => constant(g, fixture(name)));
+        const y = conv2d(x!, w!, { padding: 1 });
+        return { y, dx: gradient(g, y, dy!, [x!])[0]! };
+      }),
+    );
+  }
+  expect(results[1]).toEqual(results[0]);
 });

@@ -5,9 +5,9 @@ import { sgd } from "../../lib/ops/index.js";
 import { run } from "../support/run.js";
 
 describe("sgd", () => {
-  const length = 67;
-  const update = (gradient: Float32Array, zero: boolean) =>
-    run((g) => {
+  const update = (gradient: Float32Array, zero: boolean) => {
+    const { length } = gradient;
+    return run((g) => {
       const { w, v, ...rest } = sgd(
         {
           w: g.constant(
@@ -29,9 +29,10 @@ describe("sgd", () => {
       );
       return { w, v, ...rest };
     });
+  };
 
   it("clears the gradient where asked to and copies the new weights to bf16", async () => {
-    const gradient = Float32Array.from({ length }, (_, i) => Math.sin(i));
+    const gradient = Float32Array.from({ length: 67 }, (_, i) => Math.sin(i));
     const { w, g, copy, finite } = await update(gradient, true);
     expect([...finite!]).toEqual([0]);
     expect(g!.every((value) => value === 0)).toBe(true);
@@ -40,10 +41,10 @@ describe("sgd", () => {
   });
 
   it("counts the elements of the gradient that are not finite", async () => {
-    const gradient = new Float32Array(length).fill(1);
-    gradient[0] = Number.NaN;
-    gradient[33] = Number.NEGATIVE_INFINITY;
-    gradient[66] = Number.POSITIVE_INFINITY;
+    const gradient = new Float32Array(50_007).fill(1); // enough for several threads
+    gradient[3] = Number.NaN;
+    gradient[30_000] = Number.NEGATIVE_INFINITY;
+    gradient[50_006] = Number.POSITIVE_INFINITY;
     expect([...(await update(gradient, false)).finite!]).toEqual([3]);
   });
 });

@@ -1,15 +1,27 @@
-// Tests of streams, events, copies and memory.
+// Tests of the CPU's streams, events, copies and memory.
+#include "../../cpu/runtime/backend.h"
+
 #include <time.h>
 
 #include <atomic>
 #include <cstring>
 #include <functional>
+#include <memory>
+#include <string>
 #include <utility>
 
-#include "harness.h"
-#include "tests.h"
+#include "../check.h"
 
-namespace onehour::cpu::test {
+namespace onehour::test {
+namespace {
+
+using cpu::createCpuBackend;
+
+template <typename Body>
+void expectError(const std::string& code, const std::string& part, const Body& body) {
+  const Error error = thrown(body);
+  CHECK(error.code == code && contains(error.what(), part));
+}
 
 void streams() {
   struct Body final : Kernel {
@@ -17,7 +29,8 @@ void streams() {
     void run(Stream&) override { work(); }
     std::function<void()> work;
   };
-  Backend& backend = *device->backend;
+  const std::shared_ptr<Backend> opened = createCpuBackend(2);
+  Backend& backend = *opened;
   std::atomic<int> value{0};
   Body first([&] {
     struct timespec pause {
@@ -40,12 +53,12 @@ void streams() {
       backend.launch(*a, first);
       backend.signal(*a, *event, generation);
       backend.synchronize(*b);
-      check(seen == 1, "a stream did not wait for the event");
+      CHECK(seen == 1);
     }
     char from[4] = "abc", to[4] = "";
     backend.copy(*a, to, from, 4);
     backend.synchronize(*a);
-    check(std::strcmp(to, "abc") == 0, "copy");
+    CHECK(std::strcmp(to, "abc") == 0);
 
     // An error stops the kernels of its stream and of streams that wait for it; callbacks get it.
     backend.launch(*a, broken);
@@ -55,19 +68,29 @@ void streams() {
     backend.launch(*b, second);
     expectError("ERR_KERNEL", "broken", [&] { backend.synchronize(*b); });
     expectError("ERR_KERNEL", "broken", [&] { backend.synchronize(*a); });
-    check(seen == 1, "a kernel ran after an error");
+    CHECK(seen == 1);
     // A stream that waits for ever ends with its owner.
     const auto c = backend.createStream("statistics");
     backend.wait(*c, *event, 1000);
   }
-  const auto memory = backend.allocate(5'000'000, MemoryKind::device);
-  check(reinterpret_cast<uintptr_t>(memory.get()) % 64 == 0, "alignment");
+}
+
+void memory() {
+  const std::shared_ptr<Backend> backend = createCpuBackend(2);
+  const auto bytes = backend->allocate(5'000'000, MemoryKind::device);
+  CHECK(reinterpret_cast<uintptr_t>(bytes.get()) % 64 == 0);
   bool zero = true;
-  for (int i = 0; i < 5'000'000; ++i) zero = zero && static_cast<char*>(memory.get())[i] == 0;
-  check(zero, "memory is not zeroed");
+  for (int i = 0; i < 5'000'000; ++i) zero = zero && static_cast<char*>(bytes.get())[i] == 0;
+  CHECK(zero);
   expectError("ERR_MEMORY", "cannot allocate",
-              [&] { backend.allocate(size_t{1} << 45, MemoryKind::device); });
+              [&] { backend->allocate(size_t{1} << 45, MemoryKind::device); });
   expectError("ERR_DEVICE", "at least one thread", [] { createCpuBackend(0); });
 }
 
-}  // namespace onehour::cpu::test
+}  // namespace
+}  // namespace onehour::test
+
+int main() {
+  using namespace onehour::test;
+  return run({{"streams, events and copies", streams}, {"memory", memory}});
+}
