@@ -40,7 +40,7 @@ export {
   network,
 } from "./models/layers.js";
 export type { Model, ModelBuilder } from "./models/model.js";
-export { addModel, models, resnet } from "./models/models.js";
+export { addModel, buildModel, models } from "./models/models.js";
 export * from "./ops/index.js";
 export { optimizers } from "./ops/optimizers/index.js";
 export type { MomentumSettings, Optimizer, OptimizerBuilder } from "./ops/optimizers/optimizer.js";

@@ -12,7 +12,7 @@ import {
   type Update,
 } from "#lib/graph/compile.js";
 import { elements } from "#lib/graph/graph.js";
-import { resnet } from "#lib/models/models.js";
+import { buildModel } from "#lib/models/models.js";
 import { optimizers } from "#lib/ops/optimizers/index.js";
 import { fromStored, toStored } from "#lib/run-folder/layout.js";
 import { relativeError } from "./compare.js";
@@ -176,7 +176,7 @@ export class TestNetwork {
     const { classes, mean, std } = networks[name];
     const { images = networks[name].images, update, ...others } = options;
     const compiled = compile(
-      resnet(name, { channels: images.channels, classes }),
+      buildModel(name, { channels: images.channels, classes }),
       { device, image: images, mean, std, batch: batchSize, slots: 1, ...others },
       update ?? { optimizer: optimizers.sgd() },
     );

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import type { Device, Executor, NativeCommunicator } from "../device/device.js";
 import { type CompiledModel, compile, type Target } from "../graph/compile.js";
-import { resnet } from "../models/models.js";
+import { buildModel } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
 import { initialWeights } from "../train/initialize.js";
 import { writeWeights } from "../train/state.js";
@@ -17,7 +17,7 @@ export function compileStep(
   const { channels } = images;
   const [mean, std] = [Array(channels).fill(0.5), Array(channels).fill(0.25)];
   return compile(
-    resnet(model, { channels, classes }),
+    buildModel(model, { channels, classes }),
     { device, image: images, mean, std, batch, workers, precision },
     { optimizer: optimizers.sgd() },
   );

@@ -82,6 +82,6 @@ export function modelNamed(name: string): ModelBuilder {
  * @param options channels of an image, and number of classes
  * @throws OnehourError ERR_ONEHOUR_MODEL for a name that is not in the table
  */
-export function resnet(name: string, options: { channels: number; classes: number }): Model {
+export function buildModel(name: string, options: { channels: number; classes: number }): Model {
   return modelNamed(name)(options);
 }

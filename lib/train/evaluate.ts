@@ -9,7 +9,7 @@ import { Loader } from "../data/loader.js";
 import { openDevice } from "../device/open.js";
 import { OnehourError } from "../errors.js";
 import { compile, type TensorLayout } from "../graph/compile.js";
-import { models, openModel, resnet } from "../models/models.js";
+import { buildModel, models, openModel } from "../models/models.js";
 import { isModule, shortName, titleOf } from "../modules/pinned.js";
 import { alone, type World } from "../ranks/world.js";
 import { pinModules, requireOutsideRuns } from "../recipe/modules.js";
@@ -207,7 +207,7 @@ export async function evaluateCheckpoint(
   const { images, classes, mean, std } = dataset;
   const slots = slotsFor(batchesAhead(dataset, batch));
   const compiled = (name: string) =>
-    compile(resnet(name, { channels: images.channels, classes }), {
+    compile(buildModel(name, { channels: images.channels, classes }), {
       device,
       image: images,
       mean,

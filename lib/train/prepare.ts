@@ -3,7 +3,7 @@
 import type { Dataset } from "../data/dataset.js";
 import type { Device, Executor } from "../device/device.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
-import { resnet } from "../models/models.js";
+import { buildModel } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
 import type { World } from "../ranks/world.js";
 import { type Recipe, refuse } from "../recipe/fields.js";
@@ -42,7 +42,7 @@ export function compileRecipe(
   const { images, classes, mean, std } = dataset;
   const { batch, accumulate, precision, labelSmoothing, preciseBatchNorm } = recipe;
   return compile(
-    resnet(recipe.model, { channels: images.channels, classes }),
+    buildModel(recipe.model, { channels: images.channels, classes }),
     {
       device,
       image: images,

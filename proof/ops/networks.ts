@@ -3,7 +3,7 @@ import { bytesOf } from "#lib/arrays/bytes-of.js";
 import { Purpose, Random } from "#lib/data/random.js";
 import { compile, type TensorLayout } from "#lib/graph/compile.js";
 import { parse } from "#lib/graph/parse.js";
-import { resnet } from "#lib/models/models.js";
+import { buildModel } from "#lib/models/models.js";
 import { optimizers } from "#lib/ops/optimizers/index.js";
 import { toStored } from "#lib/run-folder/layout.js";
 import { initialWeights } from "#lib/train/initialize.js";
@@ -43,7 +43,7 @@ export function* networkCases(
   const { channels } = images;
   const [mean, std] = [Array(channels).fill(0.5), Array(channels).fill(0.25)];
   const compiled = compile(
-    resnet(model, { channels, classes: 10 }),
+    buildModel(model, { channels, classes: 10 }),
     {
       device: { operations, properties: { channelMultiple } },
       image: images,

@@ -1,6 +1,6 @@
 // Residual networks: the parameters of torchvision's, by name, shape, count and start.
 import { describe, expect, it } from "vitest";
-import { models, resnet } from "../../lib/models/models.js";
+import { buildModel, models } from "../../lib/models/models.js";
 import { compileFor, modelOf } from "../graph/options.js";
 
 function compiled(name: string, changes = {}) {
@@ -152,7 +152,7 @@ describe("the builder", () => {
   });
 
   it("takes other images and classes", () => {
-    const model = resnet("resnet20", { channels: 3, classes: 100 });
+    const model = buildModel("resnet20", { channels: 3, classes: 100 });
     const options = {
       image: { height: 32, width: 32 },
       mean: [0.5, 0.5, 0.5],
@@ -165,8 +165,8 @@ describe("the builder", () => {
 
   it("refuses a name that it does not know", () => {
     const sizes = { channels: 1, classes: 10 };
-    expect(() => resnet("resnet9", sizes)).toThrow(/"resnet9".*resnet8, /);
-    expect(() => resnet("toString", sizes)).toThrow(/no model/);
+    expect(() => buildModel("resnet9", sizes)).toThrow(/"resnet9".*resnet8, /);
+    expect(() => buildModel("toString", sizes)).toThrow(/no model/);
     expect(Object.keys(models)).toHaveLength(15);
   });
 });
