@@ -2,6 +2,7 @@
 import { OnehourError } from "../errors.js";
 import { add } from "../ops/elementwise.js";
 import type { Graph, Value } from "./graph.js";
+import { operandNames } from "./signature.js";
 
 /**
  * Gradients of Σ y·dy with respect to `values`; nodes are appended to the graph in reverse order, and
@@ -40,6 +41,8 @@ export function gradient(
     return sum;
   };
 
+  /** Values that an op returns no gradient of, in words. */
+  const without = new Map<Value, string>();
   if (dy !== undefined) contribute(y, dy);
   for (const node of nodes.reverse()) {
     if (!Object.values(node.inputs).some((value) => depends.has(value))) continue;
@@ -61,10 +64,18 @@ export function gradient(
         return input !== undefined && depends.has(input);
       };
       const gradients = node.op.gradient(node, d, wants);
-      for (const [name, value] of Object.entries(gradients)) {
-        const input = node.inputs[name];
-        if (value !== undefined && input !== undefined && depends.has(input))
-          contribute(input, value);
+      const { inputs } = operandNames(node.op);
+      for (const name of Object.keys(gradients))
+        if (!inputs.includes(name))
+          throw new OnehourError(
+            "ERR_ONEHOUR_GRAPH",
+            `[${node.op.name}] returns a gradient of ${name}; expected names of its inputs: ${inputs.join(", ")}`,
+          );
+      for (const [name, input] of Object.entries(node.inputs)) {
+        if (!depends.has(input)) continue;
+        const value = gradients[name];
+        if (value !== undefined) contribute(input, value);
+        else without.set(input, `[${node.op.name}] returns no gradient of its input ${name}`);
       }
     });
   }
@@ -73,7 +84,8 @@ export function gradient(
     if (sum === undefined)
       throw new OnehourError(
         "ERR_ONEHOUR_GRAPH",
-        `the result does not depend on ${value.dtype}[${value.shape}]; leave that value out`,
+        without.get(value) ??
+          `the result does not depend on ${value.dtype}[${value.shape}]; leave that value out`,
       );
     return sum;
   });

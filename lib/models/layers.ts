@@ -36,7 +36,17 @@ export class Layers {
     private readonly input: { x: Value; channels: number },
   ) {}
 
-  private parameter(
+  /**
+   * A parameter of your own, such as a factor for each channel: what an op takes that no layer here declares.
+   *
+   * @param name as the checkpoint has it, e.g. `block1.scale`
+   * @param role weight decay applies to all but "gamma" and "beta"; "convolution" and "linear" are in the
+   *   network's type (bf16), the others f32
+   * @param shape in the checkpoint: OIHW for filters
+   * @param initial one number, or the standard deviation of normal ones
+   * @param stored shape in memory: KRSC for filters
+   */
+  parameter(
     name: string,
     role: ParameterRole,
     shape: readonly number[],

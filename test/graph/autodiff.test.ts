@@ -1,7 +1,7 @@
 // The structure of the backward pass: which ops, in which order, and where gradients meet.
 import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
-import { Graph, type Value } from "../../lib/graph/graph.js";
+import { defineOp, Graph, type Value } from "../../lib/graph/graph.js";
 import {
   add,
   batchNorm,
@@ -134,5 +134,19 @@ describe("gradient", () => {
       training: false,
     });
     expect(() => backward(g, y, [x])).toThrow(/\[batch-norm-inference\] has no gradient/);
+  });
+
+  it.each([
+    ["da", "[weigh] returns a gradient of da; expected names of its inputs: x, a"],
+    ["x", "[weigh] returns no gradient of its input a"],
+  ])("names the op whose rule gives a gradient of %s alone", (given, message) => {
+    const weigh = defineOp<"y">({
+      name: "weigh",
+      signature: "x:T[...] a:T[...] -> y:T[...]",
+      gradient: (_, { y: dy }) => ({ [given]: dy }),
+    });
+    const g = new Graph();
+    const [x, a] = [g.input([3]), g.input([3])];
+    expect(() => backward(g, g.apply(weigh, { x, a }).y, [x, a])).toThrow(message);
   });
 });

@@ -16,7 +16,7 @@ const names = rows.map(([name]) => name);
 test.each(rows)("%s is a whole row", (name, row) => {
   expect(groups).toContain(row.group);
   expect(row.help).toMatch(/^\S.*[^.]$/);
-  expect(row.flag === "[dataset]" || /^--[a-z-]+( [<[]\S+[>\]])?$/.test(row.flag)).toBe(true);
+  expect(row.flag === "[dataset]" || /^--[a-z0-9-]+( [<[]\S+[>\]])?$/.test(row.flag)).toBe(true);
   const value = defaultOf(row);
   if (value !== undefined) expect(readFields({ [name]: value })).toEqual({ [name]: value });
   expect(withDefaults({})[name]).toEqual(value);
