@@ -2,7 +2,7 @@
 // forward pass alone for evaluation.
 import { OnehourError } from "../errors.js";
 import type { Declaration, Model, Network, ParameterRole } from "../models/model.js";
-import { normalizeInput } from "../ops/elementwise.js";
+import { addOp, normalizeInput } from "../ops/elementwise.js";
 import { softmaxCrossEntropy } from "../ops/loss.js";
 import { gradient } from "./autodiff.js";
 import type { CompiledModel, Settings } from "./compiled.js";
@@ -139,17 +139,32 @@ export function differentiate(built: Built): { parameter: Parameter; dw: Value }
     .sort((a, b) => position.get(a.dw.node!)! - position.get(b.dw.node!)!);
 }
 
+/** The name that a computed value has among its node's outputs. */
+export function outputName(value: Value): string {
+  const [name] = Object.entries(value.node!.outputs).find(([, other]) => other === value)!;
+  return name;
+}
+
+/** Whether a node can add its result `output` to what is there: its signature has it as an input too. */
+export const canAccumulate = ({ op }: Node, output: string): boolean =>
+  operandNames(op).inputs.includes(output);
+
 /** Makes a node add its result `output` to what is there. */
-function accumulateInto(node: Node, output: string): void {
-  if (!operandNames(node.op).inputs.includes(output))
-    throw new OnehourError(
-      "ERR_ONEHOUR_MODEL",
-      `[${node.op.name}] cannot accumulate a parameter's gradient; use each parameter once, or ` +
-        "train with accumulate = 1",
-    );
+export function accumulateInto(node: Node, output: string): void {
   const value = node.outputs[output]!;
   node.attributes.accumulate = 1;
   node.inputs[output] = value.graph.leaf(value.shape, value.dtype, value.storage);
+}
+
+function cannotAccumulate({ op }: Node, output: string, parameter: string): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_MODEL",
+    op === addOp
+      ? `${parameter} is used more than once, and then its gradient cannot be accumulated over ` +
+          "micro-batches; use it once, or train with accumulate = 1"
+      : `[${op.name}] cannot add the gradient of ${parameter} to that of the micro-batch before; ` +
+          `give its signature the input ${output}?, or train with accumulate = 1`,
+  );
 }
 
 /** Gradients and metrics to the `grad` arena, added to what is there when micro-batches accumulate. */
@@ -160,13 +175,17 @@ export function bindGradients(
   accumulates: boolean,
 ): void {
   const offsets = new Map(layout.parameters.map(({ name, offset }) => [name, offset]));
-  const bind = (value: Value, offset: number) => {
+  const bind = (name: string, value: Value, offset: number) => {
     value.storage = new Storage(value.storage.bytes, "grad", offset);
     if (!accumulates) return;
     const node = value.node!;
-    const output = Object.entries(node.outputs).find(([, other]) => other === value)!;
-    accumulateInto(node, output[0]);
+    const output = outputName(value);
+    if (!canAccumulate(node, output)) throw cannotAccumulate(node, output, name);
+    accumulateInto(node, output);
   };
-  for (const { parameter, dw } of gradients) bind(dw, offsets.get(parameter.declaration.name)!);
-  bind(metrics, layout.parameterBytes);
+  for (const { parameter, dw } of gradients) {
+    const { name } = parameter.declaration;
+    bind(name, dw, offsets.get(name)!);
+  }
+  bind("metrics", metrics, layout.parameterBytes);
 }

@@ -3,7 +3,8 @@
 import type { Device } from "#lib/device/device.js";
 import { gradient } from "#lib/graph/autodiff.js";
 import { evaluate } from "#lib/graph/evaluate.js";
-import type { Graph, Value } from "#lib/graph/graph.js";
+import { Graph, type Value } from "#lib/graph/graph.js";
+import { accumulateInto, canAccumulate, outputName } from "#lib/graph/step.js";
 import { type CaseFamily, type CaseRow, outputsOf, typeOfInput } from "#lib/ops/cases.js";
 import type { UpdateFamily } from "#lib/ops/optimizers/cases.js";
 import { dot, norm, relativeError } from "../compare.js";
@@ -84,14 +85,39 @@ export async function compareCase(
   for (const [output, got] of Object.entries(await forward())) compare(output, got, output);
   if (difference === undefined) return findings;
 
-  const gradients = await run(device, (g) => {
+  const backward = (g: Graph): [string, Value][] => {
     const placed = place(g);
     const { y } = outputsOf(family, placed, row) as { y: Value };
     const { data, shape } = fixture("dy");
     const all = gradient(g, y, g.constant(data, shape, y.dtype), Object.values(placed));
-    return Object.fromEntries(leaves.map((leaf, i) => [leaf, all[i]!]));
-  });
+    return leaves.map((leaf, i) => [leaf, all[i]!]);
+  };
+  const gradients = await run(device, (g) => Object.fromEntries(backward(g)));
   for (const leaf of leaves) compare(`gradient of ${leaf}`, gradients[leaf]!, `d${leaf}`);
+
+  // With micro-batches an op adds a parameter's gradient to the one before; here to numbers of its size.
+  const canAdd = ([, value]: [string, Value]) =>
+    value.node !== undefined && canAccumulate(value.node, outputName(value));
+  const adding = backward(new Graph()).filter(canAdd);
+  if (adding.length > 0) {
+    const before = (leaf: string) => {
+      const { data } = fixture(`d${leaf}`);
+      return Float32Array.from(data, (_, i) => (sign(i) * norm(data)) / Math.sqrt(data.length));
+    };
+    const sums = await run(device, (g) => {
+      const values = backward(g).filter(canAdd);
+      for (const [leaf, value] of values) {
+        value.storage = g.constant(before(leaf), value.shape, value.dtype).storage;
+        accumulateInto(value.node!, outputName(value));
+      }
+      return Object.fromEntries(values);
+    });
+    for (const [leaf] of adding) {
+      const start = before(leaf);
+      const added = sums[leaf]!.map((sum, i) => sum - start[i]!);
+      compare(`gradient of ${leaf}, added to another`, added, `d${leaf}`);
+    }
+  }
 
   // In bf16 roundings are larger than a step.
   const step = row.dtype === "bf16" ? undefined : difference(row);

@@ -1,13 +1,16 @@
 // One instruction as a program of its own, whose operands lie apart between sentinels.
 import type { Device, Executor } from "#lib/device/device.js";
+import { align } from "#lib/graph/graph.js";
 import { operandBytes } from "#lib/graph/parse.js";
 import { type Instruction, type Operand, print } from "#lib/graph/program.js";
 
 /**
- * The byte that outputs hold beforehand and that lies between operands: NaN in every floating-point
- * type, −1 as an integer. What is read beyond an operand, or never written, then shows in the result.
+ * The byte that outputs hold beforehand and that follows inputs: NaN in every floating-point type, −1 as
+ * an integer. What is read beyond an operand, or never written, then shows in the result.
  */
 const POISON = 0xff;
+/** What follows outputs: a NaN with other bits, since arithmetic keeps those of the NaN that it reads. */
+const GUARD_OF_OUTPUTS = Buffer.from([0xd5, 0xff]);
 
 /** Bytes between operands. */
 const GUARD = 256;
@@ -100,9 +103,11 @@ function imageOf(
   { places, bytes }: Placement,
   contents: (operand: Operand) => Uint8Array,
 ): Uint8Array {
-  const image = new Uint8Array(bytes).fill(POISON);
-  for (const { offset, operand, isInput } of places)
+  const image = Buffer.alloc(bytes, POISON);
+  places.forEach(({ offset, operand, isInput, isOutput, bytes: own }, i) => {
+    if (isOutput) image.fill(GUARD_OF_OUTPUTS, offset + align(own, 2), places[i + 1]?.offset);
     if (isInput) image.set(contents(operand), offset);
+  });
   return image;
 }
 

@@ -98,6 +98,20 @@ describe("the comparison of ops", () => {
     expect((await problems(behind)).some((text) => /byte 0 after the last/.test(text))).toBe(true);
   });
 
+  it("notices a loop that goes one element too far, though a NaN goes in and out", async () => {
+    const length = 2 * 1155;
+    const wrong = spoiled((text, arena) => {
+      const match = / relu .*x=state\+(\d+).*-> y=state\+(\d+):bf16/.exec(text);
+      if (!match) return;
+      const [x, y] = [Number(match[1]) + length, Number(match[2]) + length];
+      arena.copyWithin(y, x, x + 2);
+    });
+    const found = await findings("relu: odd elements, bf16", wrong);
+    expect(found.map(({ problem }) => problem)).toContainEqual(
+      expect.stringMatching(/byte \d after the last operand was written/),
+    );
+  });
+
   it("notices an input that was overwritten", () => {
     const operand = (name: string, offset: number) =>
       ({ name, arena: "temp", offset, dtype: "f32", shape: [4] }) as const;
