@@ -1,6 +1,5 @@
-// Stands in for the driver's library, libcuda.so.1, in tests on machines without a GPU: just enough
-// that cuDNN compiles kernels for a device which is only described to it. There is no device, so
-// nothing can run.
+// The fake of the driver's library, libcuda.so.1, which cuDNN opens by itself: just enough that it
+// compiles kernels for a GPU that is only described to it. There is no device, so nothing can run.
 #include <stddef.h>
 #include <string.h>
 

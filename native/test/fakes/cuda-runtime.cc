@@ -1,24 +1,23 @@
 // The fake of CUDA's runtime: memory is the host's, a stream is a thread with a queue, a graph the
 // list of what was queued while it was recorded, and the device can break. Built with CUDA's
 // headers or with the emulator's.
-#include "cuda-runtime.h"
-
-#include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <future>
 #include <iterator>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <utility>
 
 #include "../../core/worker.h"
+#include "cuda-state.h"
+
+using onehour::fake::device;
+using onehour::fake::gpu;
+using onehour::fake::locked;
+using onehour::fake::status;
 
 namespace {
 
@@ -32,38 +31,6 @@ struct Capture {
   std::vector<Node> nodes;
   std::vector<cudaStream_t> streams;  // first the one that began it
 };
-
-// Guarded by `mutex`, as what streams and events hold is.
-struct Device {
-  std::mutex mutex;
-  std::condition_variable changed;  // an event has come, or the device broke
-  cudaError_t status = cudaSuccess;
-  std::string reason;
-  onehour::fake::Machine machine;
-  int opened = 0;
-  int waits = 0;
-  std::vector<int> replayed;
-  std::map<void*, size_t> allocations;  // bytes by address
-};
-
-// Never destroyed: streams may outlive main.
-Device& device() {
-  static auto* instance = new Device;
-  return *instance;
-}
-
-std::unique_lock<std::mutex> locked() { return std::unique_lock(device().mutex); }
-
-cudaError_t status() {
-  const auto lock = locked();
-  return device().status;
-}
-
-thread_local int ordinal = 0;
-
-const onehour::fake::Gpu& gpu(int index = ordinal) {
-  return device().machine.gpus.at(static_cast<size_t>(index));
-}
 
 }  // namespace
 
@@ -126,18 +93,6 @@ void* reserve(size_t bytes) {
 
 namespace onehour::fake {
 
-void start(Machine machine) {
-  const auto lock = locked();
-  device().machine = std::move(machine);
-  device().opened = 0;
-  device().status = cudaSuccess;
-}
-
-int opened() {
-  const auto lock = locked();
-  return device().opened;
-}
-
 cudaError_t post(cudaStream_t stream, std::function<void()> work) {
   const auto lock = locked();
   return enqueue(stream, {std::move(work), stream->priority});
@@ -153,88 +108,7 @@ std::vector<int> replayedPriorities() {
   return device().replayed;
 }
 
-void breakDevice(cudaError_t how, const std::string& reason) {
-  const auto lock = locked();
-  device().status = how;
-  device().reason = reason;
-  device().changed.notify_all();
-}
-
 }  // namespace onehour::fake
-
-// ------------------------------------------------------------------------------------- the machine
-const char* cudaGetErrorName(cudaError_t error) {
-  switch (error) {
-#define NAMED(name) \
-  case name:        \
-    return #name;
-    NAMED(cudaErrorMemoryAllocation)
-    NAMED(cudaErrorDevicesUnavailable)
-    NAMED(cudaErrorIllegalAddress)
-    NAMED(cudaErrorLaunchFailure)
-#undef NAMED
-    default:
-      return "cudaError";
-  }
-}
-
-// Stays as long as the thread, whatever breaks next.
-const char* cudaGetErrorString(cudaError_t) {
-  thread_local std::string reason;
-  const auto lock = locked();
-  reason = device().status == cudaSuccess ? "a failure of the fake" : device().reason;
-  return reason.c_str();
-}
-
-cudaError_t cudaGetLastError() { return status(); }
-
-cudaError_t cudaDriverGetVersion(int* version) {
-  const auto lock = locked();
-  *version = device().machine.driver;
-  return device().status;
-}
-
-cudaError_t cudaGetDeviceCount(int* count) {
-  const auto lock = locked();
-  *count = static_cast<int>(device().machine.gpus.size());
-  return device().machine.counting;
-}
-
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
-  const auto lock = locked();
-  *properties = {};
-  std::snprintf(properties->name, sizeof(properties->name), "emulated GPU");
-  properties->major = gpu(index).major;
-  properties->minor = gpu(index).minor;
-  properties->totalGlobalMem = onehour::fake::memoryBytes;
-  properties->sharedMemPerBlockOptin = 228 * 1024;
-  // Fewer than a GPU has, so that loops over the grid go round.
-  properties->multiProcessorCount = 3;
-  properties->l2CacheSize = 1 << 20;
-  return device().status;
-}
-
-cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int index) {
-  const auto lock = locked();
-  *value = gpu(index).mode;
-  return device().status;
-}
-
-cudaError_t cudaSetDevice(int index) {
-  ordinal = index;
-  return status();
-}
-
-cudaError_t cudaGetDevice(int* index) {
-  *index = ordinal;
-  return status();
-}
-
-cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
-  *least = 0;
-  *greatest = -1;
-  return status();
-}
 
 // ------------------------------------------------------------------------------------------ memory
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {

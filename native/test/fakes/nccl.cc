@@ -2,15 +2,10 @@
 // goes on in the background for some polls, as a non-blocking communicator's may.
 #include "nccl.h"
 
-#include <fcntl.h>
 #include <nccl.h>
-#include <signal.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -18,78 +13,21 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <set>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "cuda-runtime.h"
+#include "nccl-group.h"
+
+using onehour::fake::Group;
+using onehour::fake::Member;
+using onehour::fake::Use;
 
 namespace {
 
 constexpr int kPollsInBackground = 3;
-constexpr int kMostRanks = 8;
-constexpr size_t kSlotBytes = 256 * 1024;
-
-constexpr int kLeft = -1;
-
-// A rank's place in the shared memory, which is zero at first.
-struct Seat {
-  std::atomic<int> process;     // of the rank: 0 before it came, kLeft afterwards
-  std::atomic<uint64_t> given;  // chunks that were put into the slot so far
-  std::atomic<uint64_t> taken;  // chunks of all ranks that it has read
-  uint8_t slot[kSlotBytes];
-};
-
-// The ranks that meet under one id.
-class Group {
- public:
-  Group(std::string place, int size) : place_(std::move(place)), size_(size) {
-    const int file = shm_open(place_.c_str(), O_CREAT | O_RDWR, 0600);
-    if (file < 0 || ftruncate(file, sizeof(Seat[kMostRanks])) != 0) throw std::bad_alloc();
-    void* memory =
-        mmap(nullptr, sizeof(Seat[kMostRanks]), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    close(file);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-    seats_ = static_cast<Seat*>(memory);
-  }
-  ~Group() {
-    shm_unlink(place_.c_str());
-    munmap(seats_, sizeof(Seat[kMostRanks]));
-  }
-  Group(const Group&) = delete;
-  Group& operator=(const Group&) = delete;
-
-  const std::string& place() const { return place_; }
-  int size() const { return size_; }
-  Seat& seat(int rank) const { return seats_[rank]; }
-
-  // Whether all ranks have come, so that nobody opens the memory any more.
-  bool complete() const {
-    for (int rank = 0; rank < size_; ++rank) {
-      if (seat(rank).process == 0) return false;
-    }
-    shm_unlink(place_.c_str());
-    return true;
-  }
-
-  // Whether a rank's process is gone that had not left.
-  bool lost() const {
-    for (int rank = 0; rank < size_; ++rank) {
-      const int process = seat(rank).process;
-      if (process > 0 && kill(process, 0) != 0 && errno == ESRCH) return true;
-    }
-    return false;
-  }
-
- private:
-  std::string place_;
-  int size_;
-  Seat* seats_;
-};
-
 struct World {
   std::mutex mutex;
   std::set<ncclComm_t> living;
@@ -113,19 +51,7 @@ World& world() {
 }  // namespace
 
 struct ncclComm {
-  // What work on a stream looks at after the communicator is gone.
-  struct Shared {
-    Shared(const char* place, int size, int own) : group(place, size), rank(own) {}
-    ~Shared() { seat().process = kLeft; }
-    Seat& seat() const { return group.seat(rank); }
-
-    const Group group;
-    const int rank;
-    std::atomic<bool> aborted{false};
-    std::mutex turn;  // of collectives, one at a time
-    uint64_t chunks = 0;
-  };
-  std::shared_ptr<Shared> shared;
+  std::shared_ptr<Member> member;
   int polls = 0;                // in the background, to go
   std::function<void()> after;  // what happens then
   std::atomic<bool> inCall{false};
@@ -134,8 +60,6 @@ struct ncclComm {
 };
 
 namespace {
-
-using Shared = ncclComm::Shared;
 
 // A call on a communicator, checked for what NCCL forbids.
 class Call {
@@ -170,45 +94,7 @@ ncclResult_t later(ncclComm_t communicator, std::function<void()> what) {
   return ncclInProgress;
 }
 
-// False when the communicator was aborted first.
-template <typename Condition>
-bool await(const Shared& own, const Condition& condition) {
-  for (int looks = 0; !condition(); ++looks) {
-    if (own.aborted) return false;
-    if (looks < 100) {
-      std::this_thread::yield();
-    } else {
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
-    }
-  }
-  return true;
-}
-
-// What a rank does with a part of a peer's bytes: the peer, the part, its place, its length.
-using Use = std::function<void(int peer, const uint8_t* part, size_t at, size_t bytes)>;
-
-// Hands a rank's bytes to all others and theirs to `use`, peer by peer. False when aborted.
-bool exchange(Shared& own, const uint8_t* from, size_t bytes, const Use& use) {
-  const Group& group = own.group;
-  for (size_t at = 0; at < bytes; at += kSlotBytes) {
-    const size_t length = std::min(kSlotBytes, bytes - at);
-    const uint64_t chunk = own.chunks++;
-    for (int peer = 0; peer < group.size(); ++peer) {
-      if (!await(own, [&] { return group.seat(peer).taken >= chunk; })) return false;
-    }
-    std::memcpy(own.seat().slot, from + at, length);
-    own.seat().given = chunk + 1;
-    for (int peer = 0; peer < group.size(); ++peer) {
-      const Seat& seat = group.seat(peer);
-      if (!await(own, [&] { return seat.given > chunk; })) return false;
-      use(peer, seat.slot, at, length);
-    }
-    own.seat().taken = chunk + 1;
-  }
-  return true;
-}
-
-void note(const Shared& own) {
+void note(const Member& own) {
   const std::lock_guard lock(world().mutex);
   world().journals[own.rank].push_back(own.group.place());
 }
@@ -228,14 +114,14 @@ ncclResult_t collective(ncclComm_t communicator, const void* from, size_t bytes,
   if (!call.entered()) return ncclInvalidArgument;
   if (world().launches++ > 0) ++world().misuses;
   communicator->launching = true;
-  return later(communicator, [communicator, shared = communicator->shared, from, bytes, stream,
+  return later(communicator, [communicator, member = communicator->member, from, bytes, stream,
                               use = std::move(use)] {
     endLaunch(communicator);
     onehour::fake::post(stream, [=] {
-      const std::lock_guard turn(shared->turn);
-      note(*shared);
-      exchange(*shared, static_cast<const uint8_t*>(from), bytes, use);
-      note(*shared);
+      const std::lock_guard turn(member->turn);
+      note(*member);
+      exchange(*member, static_cast<const uint8_t*>(from), bytes, use);
+      note(*member);
     });
   });
 }
@@ -332,10 +218,9 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* result, int size, ncclUniqueId id, int rank,
                                     ncclConfig_t* config) {
   if (config->blocking != 0 || config->version != NCCL_VERSION_CODE) return ncclInvalidArgument;
-  if (size > kMostRanks) return ncclInvalidArgument;
+  if (size > onehour::fake::kMostRanks) return ncclInvalidArgument;
   auto* communicator = new ncclComm;
-  communicator->shared = std::make_shared<Shared>(id.internal, size, rank);
-  communicator->shared->seat().process = getpid();
+  communicator->member = std::make_shared<Member>(id.internal, size, rank);
   const std::lock_guard lock(world().mutex);
   communicator->polls = kPollsInBackground;
   communicator->after = [communicator] { endInit(communicator); };
@@ -351,8 +236,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t communicator, ncclResult_t* result
   *result = ncclSuccess;
   {
     const std::lock_guard lock(world().mutex);
-    const Group& group = communicator->shared->group;
-    if (world().failing.contains(communicator->shared->rank) || group.lost()) {
+    const Group& group = communicator->member->group;
+    if (world().failing.contains(communicator->member->rank) || group.lost()) {
       *result = ncclRemoteError;
     } else if (!group.complete()) {
       *result = ncclInProgress;
@@ -391,7 +276,7 @@ ncclResult_t ncclCommAbort(ncclComm_t communicator) {
     ++world().aborted;
     endInit(communicator);
     endLaunch(communicator);
-    communicator->shared->aborted = true;
+    communicator->member->aborted = true;
   }
   forget(communicator);
   return ncclSuccess;
