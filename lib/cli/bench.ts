@@ -126,7 +126,7 @@ function exitAs(signal: NodeJS.Signals): void {
 
 export function benchCommand(): Command {
   return new Command("bench")
-    .description("Measure.")
+    .description("Measure training, single ops, and decoding.")
     .addCommand(throughputCommand())
     .addCommand(opsCommand())
     .addCommand(loaderCommand());

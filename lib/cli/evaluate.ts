@@ -12,7 +12,10 @@ const percent = (fraction: number) => `${(100 * fraction).toFixed(2)}%`;
 export function evaluateCommand(): Command {
   return new Command("evaluate")
     .description("Test the weights of a checkpoint, each image once.")
-    .argument("<checkpoint>", "a run folder, or a .safetensors file, also with torchvision's names")
+    .argument(
+      "<checkpoint>",
+      "a run folder, or a .safetensors file of this program or of torchvision",
+    )
     .argument("[dataset]", `${table.dataset.help}; default: the checkpoint's own`)
     .addOption(flagOf("model", "the run's, or by names and shapes"))
     .addOption(flagOf("imageSize", "as trained, or 224"))

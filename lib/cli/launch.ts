@@ -10,7 +10,7 @@ import { usageError, wholeNumber } from "./values.js";
 
 export function launchCommand(): Command {
   return new Command("launch")
-    .description("Run a script of yours in k processes; connect() in it meets the others.")
+    .description("Run your script in k processes, which meet by connect().")
     .option("--workers <k>", "processes to start; default: one a GPU, or 1", wholeNumber(1, 2))
     .argument("<script>", "TypeScript or JavaScript: .ts, .mts, .cts, .js, .mjs or .cjs")
     .argument("[args...]", "handed to the script")

@@ -79,7 +79,7 @@ export const table = {
   imageSize: field(whole(8, 4096).optional(), {
     group: "Data and network",
     flag: "--image-size <pixels>",
-    help: "both sides of an image folder's images",
+    help: "width and height of an image folder's images",
     otherwise: "224",
     alias: "img-size input-size crop-size train-crop-size resolution size",
   }),
@@ -98,7 +98,7 @@ export const table = {
   strict: field(flag.default(false), {
     group: "Data and network",
     flag: "--strict",
-    help: "end the run at the first damaged image, in place of replacing it",
+    help: "end the run at the first damaged image, instead of replacing it",
     onResume: true,
   }),
   init: field(text.optional(), {
@@ -110,7 +110,7 @@ export const table = {
   seed: field(whole(0).default(0), {
     group: "Data and network",
     flag: "--seed <s>",
-    help: "of initial weights, order and augmentation",
+    help: "random seed of initial weights, order and augmentation",
     alias: "random-seed manual-seed seed-everything",
   }),
 
@@ -154,7 +154,7 @@ export const table = {
     group: "Length",
     flag: "--steps <S>",
     help: "end the run after this many steps in all",
-    otherwise: "all of the epochs",
+    otherwise: "all steps of the epochs",
     alias: "max-steps num-steps iterations iters max-iter max-iters",
     onResume: true,
   }),
@@ -169,7 +169,7 @@ export const table = {
     group: "Learning rate",
     flag: "--lr-schedule <name|file>",
     help:
-      `how the rate goes on from the peak: ${Object.keys(schedules).join(", ")}, or a module of yours ` +
+      `how the rate falls from the peak: ${Object.keys(schedules).join(", ")}, or a module of yours ` +
       "(./schedule.ts)",
     isModule: true,
     alias: "scheduler lr-scheduler sched lr-policy lr-scheduler-type lr-decay",
@@ -190,20 +190,20 @@ export const table = {
     group: "Learning rate",
     flag: "--milestones <E,...|none>",
     help: "epochs from which on the rate is ten times smaller",
-    otherwise: "1/3, 2/3 and 8/9 of all; none but with the schedule step",
+    otherwise: "1/3, 2/3 and 8/9 of all with the schedule step, else none",
     alias: "lr-milestones decay-milestones decay-epochs lr-steps lr-step-size step-size lr-drop",
   }),
 
   optimizer: field(keyOf(optimizers).default("sgd"), {
     group: "Optimizer",
     flag: "--optimizer",
-    help: "stochastic gradient descent, or with rates by the norms of each tensor (LARS)",
+    help: "stochastic gradient descent, or LARS, which scales the rate by each tensor's norms",
     alias: "opt optim optimiser",
   }),
   momentum: field(fraction.default(0.9), {
     group: "Optimizer",
     flag: "--momentum <m>",
-    help: "of stochastic gradient descent",
+    help: "momentum m of the optimizer",
     alias: "beta mu beta1",
   }),
   momentumForm: field(oneOf(["gradient", "velocity"]).optional(), {
@@ -227,7 +227,7 @@ export const table = {
   weightDecay: field(notNegative.default(1e-4), {
     group: "Optimizer",
     flag: "--weight-decay <λ>",
-    help: "on every parameter but batch norm's γ and β",
+    help: "weight decay λ of every parameter but batch norm's γ and β",
     alias: "wd l2 decay weight-decay-rate l2-reg",
   }),
   clipNorm: field(positive.optional(), {
@@ -242,7 +242,7 @@ export const table = {
   labelSmoothing: field(fraction.default(0), {
     group: "Optimizer",
     flag: "--label-smoothing <s>",
-    help: "share of the target that all classes have alike",
+    help: "share of the target that is spread evenly over all classes",
     alias: "smoothing label-smooth",
   }),
 
@@ -273,7 +273,7 @@ export const table = {
   precision: field(oneOf(["fp32", "tf32", "bf16"]).optional(), {
     group: "Device",
     flag: "--precision",
-    help: "numbers to compute with; the weights stay fp32",
+    help: "number format to compute in; the weights stay fp32",
     otherwise: "fp32 on the CPU, bf16 on a GPU",
     alias: "amp mixed-precision dtype amp-dtype half fp16 bf16 fp32 tf32 bfloat16 use-amp",
   }),
@@ -308,7 +308,7 @@ export const table = {
   checkpointMinutes: field(notNegative.default(10), {
     group: "Run folder",
     flag: "--checkpoint-minutes <N>",
-    help: "between two checkpoints within an epoch; 0 for none",
+    help: "minutes between two checkpoints within an epoch; 0 for none",
     alias:
       "checkpoint-every checkpoint-interval save-interval save-every save-freq checkpoint-hist",
     onResume: true,
@@ -316,7 +316,7 @@ export const table = {
   timeout: field(positive.default(60), {
     group: "Run folder",
     flag: "--timeout <seconds>",
-    help: "stop when a worker makes no progress for so long",
+    help: "stop when a worker makes no progress for this long",
     alias: "dist-timeout ddp-timeout",
     onResume: true,
     perRank: true,
