@@ -20,7 +20,7 @@ export class FrameReader {
 
   /**
    * The frames that are complete with these bytes.
-   * @throws FrameError for a length above the limit, or text that is no JSON object.
+   * @throws FrameError for a length above the limit, or text that is not a JSON object.
    */
   *push(bytes: Buffer): Generator<Frame> {
     this.parts.push(bytes);
@@ -44,10 +44,10 @@ function parse(text: string): Frame {
   try {
     value = JSON.parse(text);
   } catch {
-    throw new FrameError("a frame that is no JSON");
+    throw new FrameError("a frame that is not JSON");
   }
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new FrameError("a frame that is no JSON object");
+    throw new FrameError("a frame that is not a JSON object");
   return value as Frame;
 }
 

@@ -54,7 +54,7 @@ export function microBatches(fields: MinibatchFields, images: number): number {
         : `; no ${nameOf("batch")} makes ${plural(workers, "worker")} have as many each`;
     throw refuse(
       "minibatch",
-      `${plural(minibatch, "image")} ${minibatch === 1 ? "is" : "are"} no multiple of workers × batch = ${workers} × ${batch} = ` +
+      `${plural(minibatch, "image")} ${minibatch === 1 ? "is" : "are"} not a multiple of workers × batch = ${workers} × ${batch} = ` +
         `${together}; expected ${either(sizes) || "fewer workers"}${batches}`,
     );
   }

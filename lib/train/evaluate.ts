@@ -139,7 +139,7 @@ function dataName(fingerprint: string): string {
   return kind === "folder" ? "a folder of other images" : `${kind} of other files`;
 }
 
-function tellOtherData(file: string, trained: string | undefined, tested: Dataset) {
+function describeOtherData(file: string, trained: string | undefined, tested: Dataset) {
   if (trained === undefined || identity(trained) === identity(tested.fingerprint)) return undefined;
   return `${file} was trained on ${dataName(trained)}, and is tested on ${tested.name}`;
 }
@@ -234,12 +234,12 @@ export async function evaluateCheckpoint(
     if (!Number.isFinite(evaluation.loss)) {
       options.warn?.(
         warning(
-          `the test loss is ${evaluation.loss}, although all weights of ${file} are finite: outputs grow ` +
-            "beyond all numbers. Such images count as wrong",
+          `the test loss is ${evaluation.loss}, although all weights of ${file} are finite: outputs ` +
+            "overflow. Such images count as wrong",
         ),
       );
     }
-    const otherData = tellOtherData(file, checkpoint.data, dataset);
+    const otherData = describeOtherData(file, checkpoint.data, dataset);
     return {
       ...evaluation,
       ...(otherData ? { otherData } : {}),

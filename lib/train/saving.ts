@@ -209,7 +209,7 @@ export class Saving {
     if (step === 0 || this.saved === step) return;
     throw new OnehourError(
       "ERR_ONEHOUR_CHECKPOINT",
-      `the run has ended, but its checkpoint could not be saved in ${out}; see why above, mend it and ` +
+      `the run has ended, but its checkpoint could not be saved in ${out}; see why above, correct it and ` +
         `repeat the last steps: ${resumeCommand(out)}`,
     );
   }

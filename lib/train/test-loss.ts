@@ -32,8 +32,8 @@ export async function explainTestLoss(
   }
   return (
     `warning: the test loss after ${plural(step, "step")} is ${loss}, although all weights are finite: with the ` +
-    "running statistics, which training does not use, outputs grow beyond all numbers. Such images " +
-    "count as wrong and log.jsonl has null; training goes on. More steps bring the statistics nearer, " +
-    `as does ${nameOf("preciseBatchNorm")}`
+    "running statistics, which training does not use, outputs overflow. Such images count as " +
+    "wrong and log.jsonl has null; training goes on. More steps bring the statistics nearer, as does " +
+    nameOf("preciseBatchNorm")
   );
 }

@@ -20,7 +20,7 @@ test.each<[MinibatchFields, number, RegExp]>([
   [
     { workers: 4, batch: 32, minibatch: 1000 },
     imagenet,
-    /1000 images are no multiple of workers × batch = 4 × 32 = 128; expected 896 or 1024; or try batch 25 or 50$/,
+    /1000 images are not a multiple of workers × batch = 4 × 32 = 128; expected 896 or 1024; or try batch 25 or 50$/,
   ],
   [
     { workers: 3, batch: 32, minibatch: 8192 },

@@ -134,7 +134,10 @@ test.each<[RecipeInput, RegExp]>([
   [{ workers: 2, accumulate: 2, batch: 32 }, /2 × 2 × 32 = 128 images.*at most --batch 24/],
   [{ workers: 97 }, /expected fewer workers/],
   [{ minibatch: 1.5 }, /--minibatch: expected a whole number.*1\.5/],
-  [{ minibatch: 48 }, /--minibatch: 48 images are no multiple.*32 or 64; or try --batch 24 or 48/],
+  [
+    { minibatch: 48 },
+    /--minibatch: 48 images are not a multiple.*32 or 64; or try --batch 24 or 48/,
+  ],
   [{ minibatch: 64, accumulate: 1 }, /--minibatch: 64 images need --accumulate 2/],
   [{ milestones: [10] }, /--milestones: epoch 10 is not before the end.*10 epochs/],
   [{ epochs: 2, milestones: [1, 3] }, /epoch 3.*expected less than 2, or none/],

@@ -120,7 +120,7 @@ function addSynsets(variable: Element, names: Map<number, string>): void {
 export function readSynsets(file: Buffer): Map<number, string> {
   if (file.length > mostBytes) throw new Error(`it has more than ${mostBytes} bytes`);
   if (file.toString("latin1", headerBytes - 2, headerBytes) !== littleEndian) {
-    throw new Error("it is no MATLAB file of level 5; expected the development kit's own");
+    throw new Error("it is not a MATLAB file of level 5; expected the development kit's own");
   }
   const names = new Map<number, string>();
   let left = mostBytes;

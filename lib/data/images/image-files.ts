@@ -50,7 +50,7 @@ export async function named<T>(path: string, read: (path: string) => Promise<T>)
   if (/[\t\n\ufffd]/.test(path)) {
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
-      `the name ${JSON.stringify(path)} holds a tab, a line feed or bytes that are no UTF-8; rename it`,
+      `the name ${JSON.stringify(path)} holds a tab, a line feed or bytes that are not UTF-8; rename it`,
     );
   }
   try {

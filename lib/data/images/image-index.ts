@@ -209,7 +209,7 @@ export async function indexPart(
   const foreign = flat ? undefined : found.find((name) => classes && !classes.includes(name));
   if (foreign !== undefined) {
     throw dataError(
-      `${folder} has a class "${foreign}" that the training images have not (${classes!.length} ` +
+      `${folder} has a class "${foreign}" that the training images lack (${classes!.length} ` +
         `classes, such as ${classes![0]}); expected the same classes in both. Remove it, or train on it`,
     );
   }

@@ -93,8 +93,8 @@ test.each<[string, Buffer, RegExp]>([
   ["a number that is a text", fileOf([text(""), text("n1")]), /row 1 has no number/],
   ["nesting", fileOf([nested(5000), text("n1")]), /row 1 has no number/],
   ["nesting and nothing else", Buffer.concat([header, nested(5000)]), /holds no synsets/],
-  ["another file", Buffer.from("PK\x03\x04".repeat(100)), /no MATLAB file of level 5/],
-  ["nothing", Buffer.alloc(0), /no MATLAB file of level 5/],
+  ["another file", Buffer.from("PK\x03\x04".repeat(100)), /not a MATLAB file of level 5/],
+  ["nothing", Buffer.alloc(0), /not a MATLAB file of level 5/],
   ["a header alone", header, /holds no synsets/],
   [
     "a part that is not deflated",

@@ -158,7 +158,7 @@ describe("refused, with what to do", () => {
     [
       "a class that was not trained",
       () => write({ "val/zebra/1.jpg": [0, 0, 0] }),
-      /class "zebra" that the training images have not \(2 classes, such as a\)/,
+      /class "zebra" that the training images lack \(2 classes, such as a\)/,
     ],
   ])("%s", async (_, change, message) => {
     await change();
