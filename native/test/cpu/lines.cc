@@ -101,7 +101,7 @@ std::string lineOf(std::string_view op, std::string_view signature, const Extent
     if (letters == "T" || letters == "U") letters = type;
     if (letters == "V") letters = "bf16";
     std::string shape = word.substr(open + 1, word.size() - open - 2);
-    if (shape == "...") shape = "N,4,4,C";
+    if (shape == "...") shape = "N,H,W,C";
     auto extents = split(shape, ',');
     for (std::string& text : extents) text = extent(text);
     line += " " + name + "=temp+" + std::to_string(place) + ":" + letters + "[" +
