@@ -129,7 +129,7 @@ const networks = {
 
 type NetworkName = keyof typeof networks;
 
-/** Images (u8 NHWC), flips and labels of batch `index`: stripes whose slope tells the label. */
+/** Images (u8 NHWC), flips and labels of batch `index`: stripes whose slope is the label. */
 function batch({ height, width, channels }: ImageShape, classes: number, index: number, n: number) {
   const labels = Int32Array.from(words(`labels ${index}`, n), (word) => word % classes);
   const flips = Uint8Array.from(words(`flips ${index}`, n), (word) => word % 2);

@@ -32,7 +32,7 @@ export const parts: readonly Part[] = [
   { name: "build", stage: 1, seconds: 120, isVital: true, settings: uncompiled },
   // First steps, kernel by kernel and recorded.
   { name: "smoke", stage: 1, seconds: 45, isVital: true, settings: uncompiled },
-  // Images a second beside eager PyTorch, without compiled plans.
+  // Images a second, against eager PyTorch, without compiled plans.
   { name: "eager", stage: 1, seconds: 65, settings: uncompiled },
   { name: "build", stage: 2, seconds: 10, longest: 120, isVital: true, settings: uncompiled },
   // Every op against the CPU.
@@ -43,12 +43,12 @@ export const parts: readonly Part[] = [
   { name: "ranks", stage: 2, seconds: 50, settings: uncompiled },
   // Recorded and resumed runs.
   { name: "repeat", stage: 2, seconds: 30, settings: firstPlan },
-  // Images a second, beside PyTorch.
+  // Images a second, against PyTorch.
   { name: "speed", stage: 2, seconds: 130, settings: fasterOfTwo },
   // ResNet-50's convolutions, in every form.
   { name: "patterns", stage: 2, seconds: 35, settings: fasterOfTwo },
-  // Against the plan.
+  // A run's memory against its plan.
   { name: "memory", stage: 2, seconds: 15, settings: uncompiled },
-  // compute-sanitizer.
+  // The ops under compute-sanitizer.
   { name: "sanitize", stage: 2, seconds: 35, settings: uncompiled },
 ];

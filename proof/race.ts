@@ -1,4 +1,4 @@
-// Images a second of ResNet-50's training step, beside PyTorch's on the same card in the same minutes.
+// Races ResNet-50's training step against PyTorch's, on the same card in the same minutes.
 
 import { median } from "#lib/arrays/median.js";
 import type { Contender, StepSettings } from "#lib/bench/contender.js";
@@ -62,7 +62,7 @@ async function raced(
   const seconds = report.secondsLeft;
   if (seconds < raceSeconds[mode]) return without("the part's time is over");
   try {
-    // A compilation without end must leave time to tell of it.
+    // A compilation without end must leave time to write that.
     const other = await startPyTorch(settings, "cuda", mode, seconds - 3);
     try {
       await other.run(1); // compiles, and searches
@@ -71,7 +71,7 @@ async function raced(
       await other.close();
     }
   } catch (error) {
-    // A batch that does not fit beside PyTorch says nothing of the smaller ones.
+    // Where a batch does not fit next to PyTorch, smaller ones may.
     const { code, message } = error as { code?: string; message: string };
     if (code !== "ERR_ONEHOUR_PYTORCH" && !/memory/i.test(message)) throw error;
     without(message);
@@ -93,7 +93,7 @@ function watched(contender: Contender, watch: GpuWatch): Contender & { gpu: () =
   };
 }
 
-/** Rounds of both in turn, told after every one: a cut-off comes unasked. */
+/** Rounds of both in turn, recorded after each: the part may be cut off at any time. */
 async function against(report: Report, ours: Contender, other: Contender, batch: number) {
   using watch = new GpuWatch();
   const contenders = [watched(ours, watch), watched(other, watch)] as const;

@@ -40,7 +40,7 @@ export async function checkReplay(
     report.check(`${precision}: steps are replayed`, reason === undefined, String(reason));
   report.note(
     reason === undefined
-      ? `${precision}: steps recorded and replayed beside steps run kernel by kernel`
+      ? `${precision}: steps recorded and replayed like steps run kernel by kernel`
       : `${precision}: nothing was replayed: ${reason}`,
   );
   return plain.losses;

@@ -16,7 +16,7 @@ export interface StageOptions {
   stage?: Stage | undefined;
   /** Names of parts; all where there are none. */
   wanted?: readonly string[] | undefined;
-  /** Where the results go; by default bench/results, or beside the parts' files for a dry run. */
+  /** Where the results go; by default bench/results, or next to the parts' files for a dry run. */
   out?: string | undefined;
   /** Seconds that the start took. */
   elapsed?: number;

@@ -10,7 +10,7 @@ import { comparedOf, contentsOf, type OpCase } from "./case.js";
 import type { Expected } from "./expected.js";
 import { load, outputsOf, type Placement, place, runPlaced, strayWrite } from "./placement.js";
 
-/** What is told of a program that was compared. */
+/** The comparison of one output. */
 export interface OpFinding {
   /** The case, the op and the operand. */
   name: string;
@@ -94,7 +94,7 @@ interface OpCheckOptions {
   device: Device;
   /** Loads every instruction by itself, into memory that ends with its last operand. */
   apart?: boolean;
-  /** Told of every output. */
+  /** Called with every comparison. */
   onFinding: (finding: OpFinding) => void;
 }
 

@@ -67,7 +67,7 @@ export function* networkCases(
   const put = (arena: string, layouts: readonly TensorLayout[]) => {
     for (const layout of layouts) {
       const weights = drawnWeights.get(layout.name)!;
-      // γ = 0, as the paper has it at the end of a block, would hide what lies behind it.
+      // γ = 0, as the paper has it at the end of a block, would hide all errors of that block.
       const values = layout.role === "gamma" ? weights.fill(0.75) : weights;
       arenas.get(arena)!.set(bytesOf(toStored(layout, values)), layout.offset);
     }

@@ -1,5 +1,5 @@
-// Measures ResNet-50's training step beside eager PyTorch's with plans that need no compilation, which
-// are found in seconds: a safe figure, before anything that takes longer is tried.
+// Races ResNet-50's training step against eager PyTorch's with plans that need no compilation: they are
+// found in seconds, so there is a figure before anything that takes longer is tried.
 import { stepSettings } from "#lib/bench/settings.js";
 import { dryRun, throughput } from "../race.js";
 import { runPart } from "../results/report.js";

@@ -14,7 +14,7 @@ import { norm, relativeError } from "../compare.js";
 import { errorScale, TestNetwork } from "../network.js";
 import type { Check } from "../results/part-result.js";
 
-/** What the part tells its ranks. */
+/** What the part starts its ranks with. */
 export interface RankSettings {
   scene: keyof typeof scenes;
   device: string;
@@ -29,7 +29,7 @@ const settings = JSON.parse(process.argv[2]!) as RankSettings;
 // NCCL refuses two ranks on one GPU of one host; to it these are two hosts.
 process.env.NCCL_HOSTID = `onehour-verify-${process.env.ONEHOUR_RANK}`;
 
-function tell(name: string, ok: boolean, detail = ""): void {
+function report(name: string, ok: boolean, detail = ""): void {
   console.log(JSON.stringify({ name, ok, detail } satisfies Check));
 }
 
@@ -96,36 +96,36 @@ async function values(world: World, device: Device): Promise<void> {
     const ramp = (factor: number) => Float32Array.from({ length }, (_, i) => (i % 97) * factor);
     const reduce = `comm all-reduce communicator=gradients | ${x} -> ${x}`;
     const sums = await runCollective(device, gradients, reduce, ramp(rank + 1), "grad");
-    tell(`all-reduce of ${length}`, same(sums, ramp(triangle)), "wrong sums");
+    report(`all-reduce of ${length}`, same(sums, ramp(triangle)), "wrong sums");
 
     const uneven = ramp(rank + 1).map((value) => Math.sin(value) / 3);
     const bits = bytesOf(await runCollective(device, gradients, reduce, uneven, "grad"));
     const alike = await agree(world, `bits ${length}`, bits);
-    tell(`all-reduce of ${length}: the same bits everywhere`, alike, "ranks differ");
+    report(`all-reduce of ${length}: the same bits everywhere`, alike, "ranks differ");
 
     const root = k - 1;
     const copy = `comm broadcast communicator=gradients root=${root} | ${x} -> ${x}`;
     const copied = await runCollective(device, gradients, copy, ramp(rank + 1), "grad");
-    tell(`broadcast of ${length}`, same(copied, ramp(root + 1)), "not the root's");
+    report(`broadcast of ${length}`, same(copied, ramp(root + 1)), "not the root's");
 
     const gather =
       `comm all-gather communicator=gradients | x=grad+0:f32[1,${length}] ` +
       `-> y=temp+0:f32[${k},${length}]`;
     const rows = await runCollective(device, gradients, gather, ramp(rank + 1), "temp");
     const expected = Array.from({ length: k }, (_, r) => [...ramp(r + 1)]).flat();
-    tell(`all-gather of ${length}`, same(rows, expected), "wrong rows");
+    report(`all-gather of ${length}`, same(rows, expected), "wrong rows");
   }
   const ramp = (factor: number) => Array.from({ length: 1001 }, (_, i) => i * factor);
   const own = ramp(rank + 1);
   for (const array of [Float32Array.from(own), Float64Array.from(own), Int32Array.from(own)]) {
     await gradients.allReduce(array);
-    tell(`all-reduce of a ${array.constructor.name}`, same(array, ramp(triangle)), "wrong sums");
+    report(`all-reduce of a ${array.constructor.name}`, same(array, ramp(triangle)), "wrong sums");
   }
   for (const data of [Float32Array.from(own), Int32Array.from(own)]) {
     using array = await device.array<Float32Array | Int32Array>(data);
     await gradients.allReduce(array);
     const sums = await array.read();
-    tell(`all-reduce of a device's ${array.type}`, same(sums, ramp(triangle)), "wrong sums");
+    report(`all-reduce of a device's ${array.type}`, same(sums, ramp(triangle)), "wrong sums");
   }
 }
 
@@ -149,11 +149,11 @@ async function replayed(world: World, network: TestNetwork): Promise<void> {
   const reasons = await world.gather("recorded", reason);
   if (reasons.every((text) => text === "")) {
     const again = await threeSteps(network);
-    tell("replayed: losses", `${again.losses}` === `${plain.losses}`, `${again.losses}`);
+    report("replayed: losses", `${again.losses}` === `${plain.losses}`, `${again.losses}`);
     const same = Buffer.compare(again.parameters, plain.parameters) === 0;
-    tell("replayed: parameters", same, "differ from those of steps run kernel by kernel");
+    report("replayed: parameters", same, "differ from those of steps run kernel by kernel");
   }
-  if (settings.device !== "cpu") tell("recorded", reason === "", reason);
+  if (settings.device !== "cpu") report("recorded", reason === "", reason);
   await network.executor.forget();
 }
 
@@ -175,7 +175,7 @@ async function synchronised(world: World, device: Device): Promise<void> {
   const [loss] = await network.run("last", 0);
   const bytes = network.executor.memory.arenas.param!;
   const parameters = await network.executor.read("param", 0, bytes);
-  tell("parameters: the same bits everywhere", await agree(world, "parameters", parameters));
+  report("parameters: the same bits everywhere", await agree(world, "parameters", parameters));
   if (rank > 0) return;
 
   const single = await TestNetwork.load(device, "resnet8", MINIBATCH);
@@ -183,7 +183,7 @@ async function synchronised(world: World, device: Device): Promise<void> {
   const [expected] = await single.run("last", 0);
   const off = Math.abs(loss! / expected! - 1);
   // What two devices are allowed in fp32: the batch's size chooses another order of additions.
-  tell("loss", off <= 2e-5, `off by ${off}`);
+  report("loss", off <= 2e-5, `off by ${off}`);
   const layouts = single.compiled.parameters;
   const references = new Map<string, Float32Array>();
   for (const layout of layouts) references.set(layout.name, await single.read("grad", layout));
@@ -192,9 +192,9 @@ async function synchronised(world: World, device: Device): Promise<void> {
     const scale = errorScale(layout, (name) => norm(references.get(name)!));
     const got = await network.read("grad", layout);
     errors.push(relativeError(got, references.get(layout.name)!, scale));
-    tell(`gradient of ${layout.name}`, errors.at(-1)! <= 4e-3, `off by ${errors.at(-1)}`);
+    report(`gradient of ${layout.name}`, errors.at(-1)! <= 4e-3, `off by ${errors.at(-1)}`);
   }
-  tell("median gradient", median(errors) <= 2e-4, `off by ${median(errors)}`);
+  report("median gradient", median(errors) <= 2e-4, `off by ${median(errors)}`);
 }
 
 /** Ranks that work together until rank 1 is killed. */
@@ -226,8 +226,8 @@ async function deadline(world: World, device: Device): Promise<void> {
     );
     const seconds = (performance.now() - start) / 1000;
     const inTime = seconds > DEADLINE / 2 && seconds < DEADLINE + 5;
-    tell("an error after the deadline", message.startsWith("ERR_COLLECTIVE"), message);
-    tell("the deadline is kept", inTime, `${seconds.toFixed(1)} s, ${DEADLINE} s asked for`);
+    report("an error after the deadline", message.startsWith("ERR_COLLECTIVE"), message);
+    report("the deadline is kept", inTime, `${seconds.toFixed(1)} s, ${DEADLINE} s asked for`);
   }
   await world.gather("deadline is over", "");
 }

@@ -56,7 +56,7 @@ async function resuming(report: Report, device: Device, precision: "fp32" | "bf1
         const same = other !== undefined && Buffer.compare(bytesOf(values), bytesOf(other)) === 0;
         report.check(`${precision}: ${kind} ${name} when resumed`, same, "differs");
       }
-    report.note(`${precision}: a run of 20 steps beside one that was saved after 9 and resumed`);
+    report.note(`${precision}: a run of 20 steps and one that was saved after 9 and resumed`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

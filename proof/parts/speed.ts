@@ -1,5 +1,5 @@
-// Measures ResNet-50's training step beside PyTorch's on the same card in the same minutes, what its ops
-// move per second beside a plain copy, and the update of all parameters.
+// Races ResNet-50's training step against PyTorch's on the same card in the same minutes, and compares the
+// bandwidth of its ops, and of the update of all parameters, with a plain copy's.
 
 import { median } from "#lib/arrays/median.js";
 import type { StepSettings } from "#lib/bench/contender.js";
@@ -54,7 +54,7 @@ async function updateTime(device: Device, count: number) {
   return { milliseconds, bytes: 22 * count }; // w and v read and written, g read, copy written
 }
 
-/** The update of all parameters beside a copy of its bytes; returns the copy's bytes a second. */
+/** Times the update of all parameters and a copy of its bytes; returns the copy's bytes a second. */
 async function copyAndUpdate(report: Report, copied: number, updated: number): Promise<number> {
   using device = report.open();
   const copy = await copyRate(device, copied);
@@ -70,7 +70,7 @@ async function copyAndUpdate(report: Report, copied: number, updated: number): P
   return copy;
 }
 
-/** Ops by time with their bandwidth, beside a copy's bytes a second. */
+/** Ops by time with their bandwidth, as a share of a copy's bytes a second. */
 async function bandwidths(report: Report, settings: StepSettings, copy: number) {
   using device = report.open();
   const gigabytes = (bytes: number, milliseconds: number) => bytes / milliseconds / 1e6;

@@ -1,4 +1,4 @@
-// What nvidia-smi tells of the GPU that is verified: by a query, and while something runs.
+// Reads the state of the GPU from nvidia-smi: once, and while something runs.
 import { execFileSync, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { median } from "#lib/arrays/median.js";
@@ -68,7 +68,7 @@ const reasons = [
   "display clocks",
 ];
 
-/** What was read during a span of time: "absent" where nvidia-smi told nothing. */
+/** What was read during a span of time: "absent" where nvidia-smi printed nothing. */
 export type GpuState = Record<
   Exclude<Reading, "throttle">,
   { least: number; median: number; most: number } | "absent"

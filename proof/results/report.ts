@@ -1,5 +1,5 @@
-// What a part of the verification found, written to its JSON file as it goes, so that a part that is
-// cut off has told all it knew.
+// Collects what a part finds and writes it to the part's JSON file as it goes, so that nothing is lost
+// where the part is cut off.
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { defaultThreads } from "#lib/device/cores.js";

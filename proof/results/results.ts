@@ -42,7 +42,7 @@ export const leastSeconds = 6;
 /** What one GPU cannot show, whatever passes. */
 const notProven = [
   "transfers between GPUs: NVLink, NVSwitch, NVLS",
-  "several GPUs: speed-up, collectives beside the backward pass, synchronised batch norm's cost",
+  "several GPUs: speed-up, collectives during the backward pass, synchronised batch norm's cost",
   "several machines: InfiniBand, RoCE, GPUDirect",
 ];
 

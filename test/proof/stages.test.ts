@@ -1,5 +1,5 @@
 // scripts/verify-gpu without a GPU: its comparisons pass on devices that are right, notice one that is
-// not, and leave whole results behind when they are cut off.
+// not, and leave whole results when they are cut off.
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {

@@ -80,12 +80,12 @@ describe("the comparison of ops", () => {
     expect(bad[0]!.problem).toMatch(/^element 11 is/);
   });
 
-  it("notices an element of bf16 that was not written, and one byte behind the output", async () => {
+  it("notices an element of bf16 that was not written, and one byte after the output", async () => {
     const unwritten = spoiled((text, arena) => {
       const match = outputOf(text, "relu");
       if (match) arena.fill(0xff, Number(match[1]) + 2, Number(match[1]) + 4);
     });
-    const behind = spoiled((text, arena) => {
+    const after = spoiled((text, arena) => {
       const match = outputOf(text, "relu");
       if (!match) return;
       const shape = match[3]!.split(",").map(Number);
@@ -95,7 +95,7 @@ describe("the comparison of ops", () => {
     const problems = async (wrong: Device) =>
       (await findings("relu: odd elements, bf16", wrong)).map(({ problem }) => problem ?? "");
     expect((await problems(unwritten)).some((text) => /element 1 is NaN/.test(text))).toBe(true);
-    expect((await problems(behind)).some((text) => /byte 0 after the last/.test(text))).toBe(true);
+    expect((await problems(after)).some((text) => /byte 0 after the last/.test(text))).toBe(true);
   });
 
   it("notices a loop that goes one element too far, though a NaN goes in and out", async () => {

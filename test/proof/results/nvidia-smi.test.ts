@@ -41,7 +41,7 @@ echo "$last, 1, 2, 3, 4"
   expect(["MIG-88bb", "MIG-GPU-5c8a/2/0"].map(nameOf)).toEqual(["--id=GPU-1b", "--id=GPU-5c8a"]);
 });
 
-describe("what nvidia-smi tells while something runs", () => {
+describe("what nvidia-smi prints while something runs", () => {
   const bin = join(folder, "smi");
 
   it("is read again and again, and what the driver does not know is absent", async () => {
