@@ -1,6 +1,6 @@
 // What a test case of an op is: the inputs and what to build of them. The PyTorch oracle, the CPU, the
 // emulated GPU and a real one compute the same cases.
-import { type DataType, Value } from "../graph/graph.js";
+import type { Value } from "../graph/graph.js";
 
 /** A row of a family: its name, the type that the op computes in, and what the family says of it. */
 export interface CaseRow {
@@ -60,20 +60,3 @@ export function defineCases<Row extends CaseRow>(family: CaseFamily<Row>): CaseF
  * rounding small.
  */
 export const linearDifference = () => ({ step: 1, tolerance: 1e-5 });
-
-/** The element type of an input of a case that computes in the type `dtype`. */
-export function typeOfInput({ f32, bytes, classes }: CaseInput, dtype: CaseRow["dtype"]): DataType {
-  if (bytes !== undefined) return "u8";
-  if (classes !== undefined) return "i32";
-  return f32 ? "f32" : dtype;
-}
-
-/** What a case computes, by the names in its fixture. */
-export function outputsOf(
-  family: CaseFamily,
-  inputs: Readonly<Record<string, Value>>,
-  row: CaseRow,
-): Readonly<Record<string, Value>> {
-  const built = family.build(inputs, row);
-  return built instanceof Value ? { y: built } : built;
-}

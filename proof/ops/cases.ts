@@ -7,16 +7,11 @@ import { programOf } from "#lib/graph/evaluate.js";
 import { elements, Graph, type Value } from "#lib/graph/graph.js";
 import { parse } from "#lib/graph/parse.js";
 import { caseFamilies, updateFamilies } from "#lib/ops/book.js";
-import {
-  type CaseFamily,
-  type CaseInput,
-  type CaseRow,
-  outputsOf,
-  typeOfInput,
-} from "#lib/ops/cases.js";
+import type { CaseFamily, CaseInput, CaseRow } from "#lib/ops/cases.js";
 import { batchNorm, conv2d } from "#lib/ops/index.js";
 import type { UpdateFamily } from "#lib/ops/optimizers/cases.js";
 import { arenasOf, type OpCase } from "./case.js";
+import { outputsOf, typeOfInput } from "./families.js";
 import { networkCases, networks, type StepTarget } from "./networks.js";
 import { compareCase, compareUpdate, type OracleFinding } from "./oracle.js";
 

@@ -5,9 +5,10 @@ import { gradient } from "#lib/graph/autodiff.js";
 import { evaluate } from "#lib/graph/evaluate.js";
 import { Graph, type Value } from "#lib/graph/graph.js";
 import { accumulateInto, canAccumulate, outputName } from "#lib/graph/step.js";
-import { type CaseFamily, type CaseRow, outputsOf, typeOfInput } from "#lib/ops/cases.js";
+import type { CaseFamily, CaseRow } from "#lib/ops/cases.js";
 import type { UpdateFamily } from "#lib/ops/optimizers/cases.js";
 import { dot, norm, relativeError } from "../compare.js";
+import { outputsOf, typeOfInput } from "./families.js";
 import { lookup, readFixture } from "./fixtures.js";
 
 /** One number that was compared. */
