@@ -117,7 +117,7 @@ std::unique_ptr<Kernel> reduce(const Instruction& instruction, PrepareContext& c
       return operand == nullptr ? nullptr : operand->as<T>();
     };
     const ReduceTensors<T> in{op.dy.as<T>(), op.x.as<T>(), data(op.y), data(op.dy2), data(op.dz)};
-    const bool wide = wideAccess<T>(op.x.shape.back(), in.dy, in.x, in.y, in.dy2, in.dz);
+    const bool wide = dividesInto(lanesOf<T>, op.x.shape.back(), in.dy, in.x, in.y, in.dy2, in.dz);
     return withLanes<T>(wide, [&](auto lanes) {
       const RowTiling tiling = tilingOf(op.x, lanes, context);
       const FinishReduce finish{tiling.channels, op.inverseStd, op.sums,
@@ -192,7 +192,7 @@ std::unique_ptr<Kernel> backward(const Instruction& instruction, PrepareContext&
     const T* dz = op.dz.as<T>();
     const T* x = op.x.as<T>();
     T* dx = op.dx.as<T>();
-    return withLanes<T>(wideAccess<T>(op.x.shape.back(), dz, x, dx), [&](auto lanes) {
+    return withLanes<T>(dividesInto(lanesOf<T>, op.x.shape.back(), dz, x, dx), [&](auto lanes) {
       return withFlag(op.relu, [&](auto relu) {
         return makeKernel(
             [tiling = tilingOf(op.x, lanes, context), dz, x, dx, from,

@@ -64,7 +64,7 @@ std::unique_ptr<Kernel> statistics(const Instruction& instruction, PrepareContex
   return withType(op.x.type, [&](auto tag) {
     using T = decltype(tag);
     const T* x = op.x.as<T>();
-    return withLanes<T>(wideAccess<T>(op.x.shape.back(), x), [&](auto lanes) {
+    return withLanes<T>(dividesInto(lanesOf<T>, op.x.shape.back(), x), [&](auto lanes) {
       const RowTiling tiling = tilingOf(op.x, lanes, context);
       const FinishStatistics finish{tiling.rows, tiling.channels, op.statistics};
       return makeKernel(
@@ -112,7 +112,7 @@ std::unique_ptr<Kernel> finalize(const Instruction& instruction, PrepareContext&
   const BatchNormFinalize op(instruction);
   return makeKernel([op, kernel = LoadedKernel(finalizeKernel)](Stream& stream) {
     const auto blocks = static_cast<unsigned>(ceilDivide(op.channels, finalizeThreads));
-    launch(kernel, dim3(blocks), dim3(finalizeThreads), 0, stream, op);
+    launch(kernel, dim3(blocks), dim3(finalizeThreads), stream, op);
   });
 }
 
@@ -162,7 +162,7 @@ std::unique_ptr<Kernel> makeApply(const BatchNormApply& op, PrepareContext& cont
     const T* x = op.x.as<T>();
     const T* z = op.residual == nullptr ? nullptr : op.residual->as<T>();
     T* y = op.y.as<T>();
-    return withLanes<T>(wideAccess<T>(op.x.shape.back(), x, z, y), [&](auto lanes) {
+    return withLanes<T>(dividesInto(lanesOf<T>, op.x.shape.back(), x, z, y), [&](auto lanes) {
       return withFlag(z != nullptr, [&](auto residual) {
         return makeKernel(
             [tiling = tilingOf(op.x, lanes, context), x, z, y, affine, relu = op.relu,

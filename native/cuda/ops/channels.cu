@@ -1,76 +1,45 @@
 // Ops on channels: a bias, multiplication by one number an image and channel, concatenation and
 // slices.
-#include <initializer_list>
-#include <type_traits>
-
 #include "../../core/ops/channels.h"
 #include "../runtime/cuda.h"
 #include "../tiling/column-sum.cuh"
-#include "../tiling/lanes.cuh"
 #include "kernels.h"
 
 namespace onehour::cuda {
 namespace {
 
-// Calls `body` with the element type and its lanes: as many as 16 bytes hold where every row of
-// every tensor allows them, else 1.
-template <typename Body>
-auto withChannelLanes(DataType type, std::initializer_list<int64_t> extents,
-                      std::initializer_list<const void*> addresses, Body&& body) {
-  return withType(type, [&](auto tag) {
-    using T = decltype(tag);
-    constexpr int most = static_cast<int>(lanesOf<T>);
-    bool wide = true;
-    for (const int64_t extent : extents) wide = wide && extent % most == 0;
-    for (const void* address : addresses) {
-      wide = wide && dividesInto(most, 0, static_cast<const T*>(address));
-    }
-    return wide ? body(tag, std::integral_constant<int, most>{})
-                : body(tag, std::integral_constant<int, 1>{});
-  });
-}
-
-// A matrix an image, its pixels by its channels.
-ColumnTiling imageTiling(const Operand& images, int lanes) {
-  return columnTiling(images.shape[0], images.shape[1] * images.shape[2], images.shape[3], lanes);
-}
-
 // ---------------------------------------------------------------------------------------- multiply
 template <typename T, int lanes>
 __global__ void __launch_bounds__(ColumnTiling::threads)
     multiplyKernel(ColumnTiling tiling, const T* a, const T* b, T* y) {
-  for (int64_t block = blockIdx.x; block < tiling.blocks(); block += gridDim.x) {
-    const int64_t image = tiling.groupOf(block);
-    const int64_t channel = tiling.columnOf(block, static_cast<int>(threadIdx.x));
-    if (channel >= tiling.columns) continue;
-    const auto factors = Lanes<T, lanes>::read(b + image * tiling.columns + channel);
-    for (int64_t pixel = threadIdx.y; pixel < tiling.rows; pixel += tiling.slices) {
-      const int64_t at = tiling.elementOf(image, pixel, channel);
-      auto pack = Lanes<T, lanes>::readOnce(a + at);
+  overColumns(
+      tiling,
+      [&](int64_t image, int64_t channel) {
+        return Pack<T, lanes>::read(b + image * tiling.columns + channel);
+      },
+      [&](int64_t at, const Pack<T, lanes>& shared) {
+        float factors[lanes];
+        float values[lanes];
+        shared.unpack(factors);
+        Pack<T, lanes>::readOnce(a + at).unpack(values);
 #pragma unroll
-      for (int lane = 0; lane < lanes; ++lane) {
-        pack.values[lane] = store<T>(load(pack.values[lane]) * load(factors.values[lane]));
-      }
-      pack.write(y + at);
-    }
-  }
+        for (int lane = 0; lane < lanes; ++lane) values[lane] *= factors[lane];
+        Pack<T, lanes>::of(values).write(y + at);
+      });
 }
 
 std::unique_ptr<Kernel> multiply(const Instruction& instruction, PrepareContext& context) {
   const Operand& a = instruction.input("a");
   const Operand& b = instruction.input("b");
   const Operand& y = instruction.output("y");
-  return withChannelLanes(
-      a.type, {a.shape[3]}, {a.data, b.data, y.data}, [&](auto tag, auto lanes) {
-        using T = decltype(tag);
-        const ColumnTiling tiling = imageTiling(a, lanes);
-        return makeKernel(
-            [tiling, grid = gridFor(tiling.blocks(), traitsOf(context)), a = a.as<T>(),
-             b = b.as<T>(), y = y.as<T>(),
-             kernel = LoadedKernel(multiplyKernel<T, decltype(lanes)::value>)](Stream& stream) {
-              launch(kernel, grid, blockOf(tiling), 0, stream, tiling, a, b, y);
-            });
-      });
+  return withLanes(a.type, {a.shape[3]}, {a.data, b.data, y.data}, [&](auto tag, auto lanes) {
+    using T = decltype(tag);
+    const ColumnTiling tiling = imageTiling(a, lanes);
+    return makeKernel(
+        [tiling, grid = gridFor(tiling.blocks(), traitsOf(context)), a = a.as<T>(), b = b.as<T>(),
+         y = y.as<T>(), kernel = LoadedKernel(multiplyKernel<T, decltype(lanes)::value>)](
+            Stream& stream) { launch(kernel, grid, blockOf(tiling), stream, tiling, a, b, y); });
+  });
 }
 
 template <typename T, int lanes>
@@ -79,12 +48,12 @@ __global__ void __launch_bounds__(ColumnTiling::threads)
   sumColumnsOf<lanes>(
       tiling,
       [&](int64_t at, float(&sums)[lanes]) {
-        const auto gradients = Lanes<T, lanes>::readOnce(dy + at);
-        const auto values = Lanes<T, lanes>::readOnce(a + at);
+        float gradients[lanes];
+        float values[lanes];
+        Pack<T, lanes>::readOnce(dy + at).unpack(gradients);
+        Pack<T, lanes>::readOnce(a + at).unpack(values);
 #pragma unroll
-        for (int lane = 0; lane < lanes; ++lane) {
-          sums[lane] += load(gradients.values[lane]) * load(values.values[lane]);
-        }
+        for (int lane = 0; lane < lanes; ++lane) sums[lane] += gradients[lane] * values[lane];
       },
       [&](int64_t image, int64_t channel, float sum) {
         db[image * tiling.columns + channel] = store<T>(sum);
@@ -95,52 +64,53 @@ std::unique_ptr<Kernel> multiplyBackward(const Instruction& instruction, Prepare
   const Operand& dy = instruction.input("dy");
   const Operand& a = instruction.input("a");
   const Operand& db = instruction.output("db");
-  return withChannelLanes(a.type, {a.shape[3]}, {dy.data, a.data}, [&](auto tag, auto lanes) {
+  return withLanes(a.type, {a.shape[3]}, {dy.data, a.data}, [&](auto tag, auto lanes) {
     using T = decltype(tag);
     const ColumnTiling tiling = imageTiling(a, lanes);
     return makeKernel(
         [tiling, grid = gridFor(tiling.blocks(), traitsOf(context)), dy = dy.as<T>(), a = a.as<T>(),
-         db = db.as<T>(),
-         kernel = LoadedKernel(multiplyBackwardKernel<T, decltype(lanes)::value>)](Stream& stream) {
-          launch(kernel, grid, blockOf(tiling), 0, stream, tiling, dy, a, db);
-        });
+         db = db.as<T>(), kernel = LoadedKernel(multiplyBackwardKernel<T, decltype(lanes)::value>)](
+            Stream& stream) { launch(kernel, grid, blockOf(tiling), stream, tiling, dy, a, db); });
   });
 }
 
 // ---------------------------------------------------------------------------------------- add-bias
+template <int lanes>
+struct Bias {
+  float values[lanes];
+};
+
 template <typename T, int lanes>
 __global__ void __launch_bounds__(ColumnTiling::threads)
     addBiasKernel(ColumnTiling tiling, const T* x, const float* b, T* y) {
-  for (int64_t block = blockIdx.x; block < tiling.blocks(); block += gridDim.x) {
-    const int64_t image = tiling.groupOf(block);
-    const int64_t channel = tiling.columnOf(block, static_cast<int>(threadIdx.x));
-    if (channel >= tiling.columns) continue;
-    float bias[lanes];
+  overColumns(
+      tiling,
+      [&](int64_t, int64_t channel) {
+        Bias<lanes> bias;
 #pragma unroll
-    for (int lane = 0; lane < lanes; ++lane) bias[lane] = b[channel + lane];
-    for (int64_t pixel = threadIdx.y; pixel < tiling.rows; pixel += tiling.slices) {
-      const int64_t at = tiling.elementOf(image, pixel, channel);
-      auto pack = Lanes<T, lanes>::readOnce(x + at);
+        for (int lane = 0; lane < lanes; ++lane) bias.values[lane] = b[channel + lane];
+        return bias;
+      },
+      [&](int64_t at, const Bias<lanes>& bias) {
+        float values[lanes];
+        Pack<T, lanes>::readOnce(x + at).unpack(values);
 #pragma unroll
-      for (int lane = 0; lane < lanes; ++lane) {
-        pack.values[lane] = store<T>(load(pack.values[lane]) + bias[lane]);
-      }
-      pack.write(y + at);
-    }
-  }
+        for (int lane = 0; lane < lanes; ++lane) values[lane] += bias.values[lane];
+        Pack<T, lanes>::of(values).write(y + at);
+      });
 }
 
 std::unique_ptr<Kernel> addBias(const Instruction& instruction, PrepareContext& context) {
   const Operand& x = instruction.input("x");
   const Operand& y = instruction.output("y");
-  return withChannelLanes(x.type, {x.shape[3]}, {x.data, y.data}, [&](auto tag, auto lanes) {
+  return withLanes(x.type, {x.shape[3]}, {x.data, y.data}, [&](auto tag, auto lanes) {
     using T = decltype(tag);
     const ColumnTiling tiling = imageTiling(x, lanes);
     return makeKernel(
         [tiling, grid = gridFor(tiling.blocks(), traitsOf(context)), x = x.as<T>(),
          b = instruction.input("b").as<float>(), y = y.as<T>(),
          kernel = LoadedKernel(addBiasKernel<T, decltype(lanes)::value>)](Stream& stream) {
-          launch(kernel, grid, blockOf(tiling), 0, stream, tiling, x, b, y);
+          launch(kernel, grid, blockOf(tiling), stream, tiling, x, b, y);
         });
   });
 }
@@ -167,7 +137,7 @@ __global__ void __launch_bounds__(biasThreads)
 
 std::unique_ptr<Kernel> addBiasBackward(const Instruction& instruction, PrepareContext& context) {
   const Operand& dy = instruction.input("dy");
-  return withChannelLanes(dy.type, {dy.shape[3]}, {dy.data}, [&](auto tag, auto lanes) {
+  return withLanes(dy.type, {dy.shape[3]}, {dy.data}, [&](auto tag, auto lanes) {
     using T = decltype(tag);
     const ColumnTiling tiling = imageTiling(dy, lanes);
     const int64_t blocks = ceilDivide(tiling.columns, int64_t{biasThreads});
@@ -178,8 +148,8 @@ std::unique_ptr<Kernel> addBiasBackward(const Instruction& instruction, PrepareC
          kernel = LoadedKernel(imageSumsKernel<T, decltype(lanes)::value>),
          lastKernel = LoadedKernel(biasSumKernel)](Stream& stream) {
           auto* const sums = static_cast<float*>(stream.workspace());
-          launch(kernel, grid, blockOf(tiling), 0, stream, tiling, dy, sums);
-          launch(lastKernel, last, dim3(biasThreads), 0, stream, tiling.groups, tiling.columns,
+          launch(kernel, grid, blockOf(tiling), stream, tiling, dy, sums);
+          launch(lastKernel, last, dim3(biasThreads), stream, tiling.groups, tiling.columns,
                  static_cast<const float*>(sums), db, accumulate);
         },
         static_cast<size_t>(tiling.groups * tiling.columns) * sizeof(float));
@@ -205,7 +175,7 @@ __global__ void __launch_bounds__(copyThreads) copyColumnsKernel(Columns<T> colu
        i += step) {
     const int64_t row = i / packs;
     const int64_t column = (i - row * packs) * lanes;
-    Lanes<T, lanes>::readOnce(columns.from + row * columns.fromPitch + column)
+    Pack<T, lanes>::readOnce(columns.from + row * columns.fromPitch + column)
         .write(columns.to + row * columns.toPitch + column);
   }
 }
@@ -213,7 +183,7 @@ __global__ void __launch_bounds__(copyThreads) copyColumnsKernel(Columns<T> colu
 // A part of the channels of `from` to a part of those of `to`.
 std::unique_ptr<Kernel> copyChannels(const Operand& from, int64_t fromOffset, const Operand& to,
                                      int64_t toOffset, int64_t width, PrepareContext& context) {
-  return withChannelLanes(
+  return withLanes(
       from.type, {from.shape[3], to.shape[3], width, fromOffset, toOffset}, {from.data, to.data},
       [&](auto tag, auto lanes) -> std::unique_ptr<Kernel> {
         using T = decltype(tag);
@@ -227,7 +197,7 @@ std::unique_ptr<Kernel> copyChannels(const Operand& from, int64_t fromOffset, co
         return makeKernel(
             [columns, grid = gridFor(blocks, traitsOf(context)),
              kernel = LoadedKernel(copyColumnsKernel<T, decltype(lanes)::value>)](Stream& stream) {
-              launch(kernel, grid, dim3(copyThreads), 0, stream, columns);
+              launch(kernel, grid, dim3(copyThreads), stream, columns);
             });
       });
 }

@@ -2,7 +2,7 @@
 // statistics.
 #include "../../core/ops/dispatch.h"
 #include "../tiling/conv-tiling.h"
-#include "../tiling/device.cuh"
+#include "../tiling/pack.cuh"
 #include "conv-finish.h"
 
 namespace onehour::cuda {
@@ -62,8 +62,8 @@ std::function<void(Stream&, const void*)> filterGradientFinish(DataType type, fl
       return [dw, count, kernel = LoadedKernel(filterGradientKernel<T, decltype(add)::value>)](
                  Stream& stream, const void* computed) {
         const auto blocks = static_cast<unsigned>(blocksFor(count, lanesOf<T>));
-        launch(kernel, dim3(blocks), dim3(convThreads), 0, stream, static_cast<const T*>(computed),
-               dw, count);
+        launch(kernel, dim3(blocks), dim3(convThreads), stream, static_cast<const T*>(computed), dw,
+               count);
       };
     });
   });
@@ -75,7 +75,7 @@ std::function<void(Stream&, const float*, const float*)> statisticsFinish(int64_
   return [=, kernel = LoadedKernel(statisticsKernel)](Stream& stream, const float* sums,
                                                       const float* squares) {
     const auto blocks = static_cast<unsigned>(ceilDivide(channels, convThreads));
-    launch(kernel, dim3(blocks), dim3(convThreads), 0, stream, sums, squares, channels, rows,
+    launch(kernel, dim3(blocks), dim3(convThreads), stream, sums, squares, channels, rows,
            statistics);
   };
 }

@@ -85,18 +85,14 @@ template <int inputs, typename From, typename To, typename Function>
 std::unique_ptr<Kernel> elementwise(int64_t count, const From* a, const From* b, To* y,
                                     Function function) {
   constexpr int64_t widest = std::min(lanesOf<From>, lanesOf<To>);
-  const auto aligned = [](const void* address) {
-    return reinterpret_cast<uintptr_t>(address) % accessBytes == 0;
-  };
-  const bool wide = aligned(a) && aligned(b) && aligned(y);
-  return withFlag(wide, [&](auto tag) {
+  return withFlag(dividesInto(widest, 0, a, b, y), [&](auto tag) {
     constexpr int lanes = decltype(tag)::value ? static_cast<int>(widest) : 1;
     return makeKernel(
         [tiling = ElementTiling{count, lanes}, a, b, y, function,
          kernel = LoadedKernel(elementKernel<lanes, inputs, From, To, Function>)](Stream& stream) {
           if (tiling.count == 0) return;
-          launch(kernel, dim3(static_cast<unsigned>(tiling.blocks())), dim3(elementThreads), 0,
-                 stream, tiling, a, b, y, function);
+          launch(kernel, dim3(static_cast<unsigned>(tiling.blocks())), dim3(elementThreads), stream,
+                 tiling, a, b, y, function);
         });
   });
 }
@@ -162,12 +158,12 @@ __global__ void __launch_bounds__(elementThreads)
 std::unique_ptr<Kernel> copyBytes(const Operand& x, const Operand& y) {
   const auto* from = x.as<const uint8_t>();
   auto* to = y.as<uint8_t>();
-  return withLanes<uint8_t>(wideAccess<uint8_t>(accessBytes, from, to), [&](auto lanes) {
+  return withLanes<uint8_t>(dividesInto(accessBytes, 0, from, to), [&](auto lanes) {
     const ElementTiling tiling{static_cast<int64_t>(x.bytes()), lanes};
     return makeKernel([tiling, from, to,
                        kernel = LoadedKernel(copyKernel<decltype(lanes)::value>)](Stream& stream) {
       if (tiling.count == 0) return;
-      launch(kernel, dim3(static_cast<unsigned>(tiling.blocks())), dim3(elementThreads), 0, stream,
+      launch(kernel, dim3(static_cast<unsigned>(tiling.blocks())), dim3(elementThreads), stream,
              tiling, from, to);
     });
   });
@@ -294,7 +290,7 @@ std::unique_ptr<Kernel> normalizeInput(const Instruction& instruction, PrepareCo
     using T = decltype(tag);
     T* y = op.y.as<T>();
     const int64_t width = op.width() * op.padded();
-    return withLanes<T>(groups.size() == 1 && wideAccess<T>(width, y), [&](auto lanes) {
+    return withLanes<T>(groups.size() == 1 && dividesInto(lanesOf<T>, width, y), [&](auto lanes) {
       const RowTiling tiling =
           rowTiling(op.rows(), width, lanes, traitsOf(context).multiprocessors);
       return makeKernel(

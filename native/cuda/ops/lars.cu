@@ -30,7 +30,7 @@ std::unique_ptr<Kernel> larsTrust(const Instruction& instruction, PrepareContext
                      coefficient = operands.coefficient, kernel = LoadedKernel(larsTrustKernel),
                      tensors = upload(operands.tensors, context.backend)](Stream& stream) {
     const auto blocks = static_cast<unsigned>(ceilDivide(count, threads));
-    launch(kernel, dim3(blocks), dim3(threads), 0, stream, norms,
+    launch(kernel, dim3(blocks), dim3(threads), stream, norms,
            static_cast<const LarsTensor*>(tensors.get()), count, coefficient, trust);
   });
 }

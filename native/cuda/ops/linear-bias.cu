@@ -1,10 +1,6 @@
 // The gradient of a fully connected layer's bias.
-#include <algorithm>
-#include <type_traits>
-
 #include "../runtime/cuda.h"
 #include "../tiling/column-sum.cuh"
-#include "../tiling/lanes.cuh"
 #include "kernels.h"
 #include "linear.h"
 
@@ -23,17 +19,14 @@ __global__ void __launch_bounds__(ColumnTiling::threads)
 
 std::unique_ptr<Kernel> prepareBiasGradient(const Operand& dy, const Operand& db, bool accumulate,
                                             const PrepareContext& context) {
-  return withType(dy.type, [&](auto tag) {
+  return withLanes(dy.type, {dy.shape[1]}, {dy.data}, [&](auto tag, auto lanes) {
     using T = decltype(tag);
-    constexpr int most = static_cast<int>(lanesOf<T>);
-    const bool wide = dividesInto(most, dy.shape[1], dy.as<T>());
-    const ColumnTiling tiling = columnTiling(1, dy.shape[0], dy.shape[1], wide ? most : 1);
-    return makeKernel(
-        [=, kernel = LoadedKernel(wide ? biasGradientKernel<T, most> : biasGradientKernel<T, 1>),
-         grid = gridFor(tiling.blocks(), traitsOf(context)), dy = dy.as<T>(),
-         db = db.as<float>()](Stream& stream) {
-          launch(kernel, grid, blockOf(tiling), 0, stream, tiling, dy, db, accumulate);
-        });
+    const ColumnTiling tiling = columnTiling(1, dy.shape[0], dy.shape[1], lanes);
+    return makeKernel([=, kernel = LoadedKernel(biasGradientKernel<T, decltype(lanes)::value>),
+                       grid = gridFor(tiling.blocks(), traitsOf(context)), dy = dy.as<T>(),
+                       db = db.as<float>()](Stream& stream) {
+      launch(kernel, grid, blockOf(tiling), stream, tiling, dy, db, accumulate);
+    });
   });
 }
 

@@ -4,7 +4,7 @@
 #include "../../core/ops/loss.h"
 #include "../runtime/cuda.h"
 #include "../tiling/block-reduce.cuh"
-#include "../tiling/lanes.cuh"
+#include "../tiling/pack.cuh"
 #include "kernels.h"
 
 namespace onehour::cuda {
@@ -43,13 +43,13 @@ __device__ __forceinline__ bool isBehind(float logit, int64_t place, float ofLab
 template <int width>
 __device__ Score scoreImage(const CrossEntropy& problem, const float* logits, int label,
                             float* probabilities) {
-  using Pack = Lanes<float, width>;
+  using Logits = Pack<float, width>;
   const int64_t classes = problem.classes;
   const int64_t first = threadIdx.x * width;
   const int64_t stride = static_cast<int64_t>(blockDim.x) * width;
   float largest = -INFINITY;
   for (int64_t c = first; c < classes; c += stride) {
-    const Pack pack = Pack::read(logits + c);
+    const auto pack = Logits::read(logits + c);
 #pragma unroll
     for (int lane = 0; lane < width; ++lane) largest = fmaxf(largest, pack.values[lane]);
   }
@@ -60,7 +60,7 @@ __device__ Score scoreImage(const CrossEntropy& problem, const float* logits, in
   double total = 0;  // Σ z − largest
   int rank = 0;
   for (int64_t c = first; c < classes; c += stride) {
-    const Pack pack = Pack::read(logits + c);
+    const auto pack = Logits::read(logits + c);
 #pragma unroll
     for (int lane = 0; lane < width; ++lane) {
       const float shifted = pack.values[lane] - largest;
@@ -75,7 +75,7 @@ __device__ Score scoreImage(const CrossEntropy& problem, const float* logits, in
 
   const float inverse = static_cast<float>(1 / sum);
   for (int64_t c = first; c < classes; c += stride) {
-    Pack pack = Pack::read(logits + c);
+    auto pack = Logits::read(logits + c);
 #pragma unroll
     for (int lane = 0; lane < width; ++lane) {
       pack.values[lane] = expf(pack.values[lane] - largest) * inverse;
@@ -147,8 +147,8 @@ __global__ void __launch_bounds__(threads)
     const int64_t row = image * problem.classes;
     for (int64_t c = threadIdx.x * width; c < problem.classes;
          c += static_cast<int64_t>(blockDim.x) * width) {
-      const auto pack = Lanes<float, width>::readOnce(probabilities + row + c);
-      Lanes<T, width> result;
+      const auto pack = Pack<float, width>::readOnce(probabilities + row + c);
+      Pack<T, width> result;
 #pragma unroll
       for (int lane = 0; lane < width; ++lane) {
         const double target = c + lane == label ? 1 - problem.smoothing + rest : rest;
@@ -176,8 +176,7 @@ std::unique_ptr<Kernel> crossEntropy(const Instruction& instruction, PrepareCont
   const Operand& probabilities = instruction.output("probabilities");
   const float* z = logits.as<float>();
   float* p = probabilities.as<float>();
-  const bool wide =
-      dividesInto(lanes, problem.classes, z) && dividesInto(lanes, problem.classes, p);
+  const bool wide = dividesInto(lanes, problem.classes, z, p);
   return makeKernel(
       [=, kernel = LoadedKernel(wide ? crossEntropyKernel<lanes> : crossEntropyKernel<1>),
        shape = launchFor(problem, wide ? lanes : 1, context),
@@ -185,7 +184,7 @@ std::unique_ptr<Kernel> crossEntropy(const Instruction& instruction, PrepareCont
        metrics = Metrics{metrics.as<float>(), flag(instruction, "accumulate")},
        arrived = context.backend.allocate(sizeof(unsigned int), MemoryKind::device),
        fault = faultOf(context)](Stream& stream) {
-        launch(kernel, shape.grid, shape.block, 0, stream, problem, z, labels, p, metrics,
+        launch(kernel, shape.grid, shape.block, stream, problem, z, labels, p, metrics,
                static_cast<Score*>(stream.workspace()), static_cast<unsigned int*>(arrived.get()),
                fault);
       },
@@ -201,15 +200,14 @@ std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction,
     using T = decltype(tag);
     const float* p = probabilities.as<float>();
     T* d = dlogits.as<T>();
-    const bool wide =
-        dividesInto(lanes, problem.classes, p) && dividesInto(lanes, problem.classes, d);
+    const bool wide = dividesInto(lanes, problem.classes, p, d);
     return makeKernel([=,
                        kernel = LoadedKernel(wide ? crossEntropyBackwardKernel<T, lanes>
                                                   : crossEntropyBackwardKernel<T, 1>),
                        shape = launchFor(problem, wide ? lanes : 1, context),
                        labels = instruction.input("labels").as<int32_t>(),
                        fault = faultOf(context)](Stream& stream) {
-      launch(kernel, shape.grid, shape.block, 0, stream, problem, p, labels, d, fault);
+      launch(kernel, shape.grid, shape.block, stream, problem, p, labels, d, fault);
     });
   });
 }

@@ -4,6 +4,7 @@
 #include "../runtime/cuda.h"
 #include "../runtime/upload.h"
 #include "../tiling/block-reduce.cuh"
+#include "../tiling/tiling.h"
 #include "kernels.h"
 
 namespace onehour::cuda {
@@ -40,7 +41,8 @@ __device__ Sums sumTensor(const Sums* tiles, int begin, int end) {
     sums.gradients += __ldcg(&tiles[i].gradients);
     sums.notFinite += __ldcg(&tiles[i].notFinite);
   }
-  return {warpSum(sums.weights), warpSum(sums.gradients), warpSum(sums.notFinite)};
+  return {warpReduce<Sum>(sums.weights), warpReduce<Sum>(sums.gradients),
+          warpReduce<Sum>(sums.notFinite)};
 }
 
 // The blocks share the tiles, the last one sums each tensor's.
@@ -74,9 +76,8 @@ std::unique_ptr<Kernel> norms(const Instruction& instruction, PrepareContext& co
        arrived = backend.allocate(sizeof(unsigned int), MemoryKind::device),
        grid = gridFor(static_cast<int64_t>(operands.tiles.size()), traitsOf(context))](
           Stream& stream) {
-        launch(kernel, grid, dim3(threads), 0, stream, w, g,
-               static_cast<const NormTile*>(tiles.get()), tileCount,
-               static_cast<const int32_t*>(tensors.get()), tensorCount,
+        launch(kernel, grid, dim3(threads), stream, w, g, static_cast<const NormTile*>(tiles.get()),
+               tileCount, static_cast<const int32_t*>(tensors.get()), tensorCount,
                static_cast<Sums*>(sums.get()), norms, static_cast<unsigned int*>(arrived.get()));
       });
 }
@@ -121,8 +122,8 @@ std::unique_ptr<Kernel> clipNorm(const Instruction& instruction, PrepareContext&
        factor = context.backend.allocate(sizeof(float), MemoryKind::device),
        grid = gridFor(ceilDivide(count, threads), traitsOf(context))](Stream& stream) {
         auto* own = static_cast<float*>(factor.get());
-        launch(find, dim3(1), dim3(threads), 0, stream, norms, tensorCount, limit, own);
-        launch(scale, grid, dim3(threads), 0, stream, g, count, own);
+        launch(find, dim3(1), dim3(threads), stream, norms, tensorCount, limit, own);
+        launch(scale, grid, dim3(threads), stream, g, count, own);
       });
 }
 

@@ -1,6 +1,5 @@
-// Maximum pooling, and the table of all pooling. The maximum's place in its window is kept as one
-// byte an output; its gradient is gathered, each pixel from the windows over it, so that nothing is
-// added in memory.
+// Maximum pooling. The maximum's place in its window is kept as one byte an output; its gradient is
+// gathered, each pixel from the windows over it, so that nothing is added in memory.
 #include "pool.cuh"
 
 namespace onehour::cuda {
@@ -24,7 +23,7 @@ struct Maxima {
     }
   }
 
-  __device__ __forceinline__ void look(const Lanes<T, lanes>& pack, int position, bool inside) {
+  __device__ __forceinline__ void look(const Pack<T, lanes>& pack, int position, bool inside) {
 #pragma unroll
     for (int lane = 0; lane < lanes; ++lane) {
       const float value = load(pack.values[lane]);
@@ -43,54 +42,42 @@ __global__ void __launch_bounds__(poolThreads, residentPoolBlocks)
     maxPoolKernel(PoolTiling tiling, const T* x, T* y, uint8_t* index) {
   const WindowAxis& height = tiling.height;
   const WindowAxis& width = tiling.width;
-  const int packs = tiling.packs();
-  for (int row = static_cast<int>(blockIdx.x); row < tiling.outputRows();
-       row += static_cast<int>(gridDim.x)) {
-    const int image = row / height.outputs;
-    const int p = row - image * height.outputs;
-    for (int item = static_cast<int>(threadIdx.x); item < width.outputs * packs;
-         item += static_cast<int>(blockDim.x)) {
-      const int q = item / packs;
-      const int channel = (item - q * packs) * lanes;
-      Maxima<T, lanes> maxima(height.firstInside(p) * width.window + width.firstInside(q));
-      if constexpr (side > 0) {
-        Lanes<T, lanes> packsOfWindow[side * side];
+  overWindows<lanes>(tiling, [&](int image, int p, int q, int channel) {
+    Maxima<T, lanes> maxima(height.firstInside(p) * width.window + width.firstInside(q));
+    if constexpr (side > 0) {
+      Pack<T, lanes> packsOfWindow[side * side];
 #pragma unroll
-        for (int i = 0; i < side * side; ++i) {
-          const int h = clamp(height.start(p) + i / side, height.extent);
-          const int w = clamp(width.start(q) + i % side, width.extent);
-          packsOfWindow[i] = Lanes<T, lanes>::read(x + tiling.input(image, h, w, channel));
-        }
+      for (int i = 0; i < side * side; ++i) {
+        const int h = clamp(height.start(p) + i / side, height.extent);
+        const int w = clamp(width.start(q) + i % side, width.extent);
+        packsOfWindow[i] = Pack<T, lanes>::read(x + tiling.input(image, h, w, channel));
+      }
 #pragma unroll
-        for (int i = 0; i < side * side; ++i) {
-          const int r = i / side;
-          const int s = i % side;
-          maxima.look(packsOfWindow[i], i,
-                      r >= height.firstInside(p) && r < height.endInside(p) &&
-                          s >= width.firstInside(q) && s < width.endInside(q));
-        }
-      } else {
-        for (int r = height.firstInside(p); r < height.endInside(p); ++r) {
+      for (int i = 0; i < side * side; ++i) {
+        const int r = i / side;
+        const int s = i % side;
+        maxima.look(packsOfWindow[i], i,
+                    r >= height.firstInside(p) && r < height.endInside(p) &&
+                        s >= width.firstInside(q) && s < width.endInside(q));
+      }
+    } else {
+      for (int r = height.firstInside(p); r < height.endInside(p); ++r) {
 #pragma unroll 1
-          for (int s = width.firstInside(q); s < width.endInside(q); ++s) {
-            const T* from =
-                x + tiling.input(image, height.start(p) + r, width.start(q) + s, channel);
-            maxima.look(Lanes<T, lanes>::read(from), r * width.window + s, true);
-          }
+        for (int s = width.firstInside(q); s < width.endInside(q); ++s) {
+          const T* from = x + tiling.input(image, height.start(p) + r, width.start(q) + s, channel);
+          maxima.look(Pack<T, lanes>::read(from), r * width.window + s, true);
         }
       }
-      Lanes<T, lanes> values;
-      Lanes<uint8_t, lanes> positions;
-#pragma unroll
-      for (int lane = 0; lane < lanes; ++lane) {
-        values.values[lane] = store<T>(maxima.values[lane]);
-        positions.values[lane] = static_cast<uint8_t>(maxima.positions[lane]);
-      }
-      const int64_t to = tiling.output(image, p, q, channel);
-      values.write(y + to);
-      if (index != nullptr) positions.write(index + to);
     }
-  }
+    Pack<uint8_t, lanes> positions;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+      positions.values[lane] = static_cast<uint8_t>(maxima.positions[lane]);
+    }
+    const int64_t to = tiling.output(image, p, q, channel);
+    Pack<T, lanes>::of(maxima.values).write(y + to);
+    if (index != nullptr) positions.write(index + to);
+  });
 }
 
 // `most` is the largest number of windows over a pixel along each axis where it is known at compile
@@ -100,62 +87,50 @@ __global__ void __launch_bounds__(poolThreads, residentPoolBlocks)
     maxPoolBackwardKernel(PoolTiling tiling, const T* dy, const uint8_t* index, T* dx) {
   const WindowAxis& height = tiling.height;
   const WindowAxis& width = tiling.width;
-  const int packs = tiling.packs();
-  for (int row = static_cast<int>(blockIdx.x); row < tiling.inputRows();
-       row += static_cast<int>(gridDim.x)) {
-    const int image = row / height.extent;
-    const int h = row - image * height.extent;
-    for (int item = static_cast<int>(threadIdx.x); item < width.extent * packs;
-         item += static_cast<int>(blockDim.x)) {
-      const int w = item / packs;
-      const int channel = (item - w * packs) * lanes;
-      const int firstP = height.firstOver(h);
-      const int firstQ = width.firstOver(w);
-      const int endP = height.endOver(h);
-      const int endQ = width.endOver(w);
-      float sums[lanes] = {};
-      const auto add = [&](const Lanes<uint8_t, lanes>& positions, const Lanes<T, lanes>& gradients,
-                           int p, int q, bool over) {
-        const int position = (h - height.start(p)) * width.window + w - width.start(q);
+  overPixels<lanes>(tiling, [&](int image, int h, int w, int channel) {
+    const int firstP = height.firstOver(h);
+    const int firstQ = width.firstOver(w);
+    const int endP = height.endOver(h);
+    const int endQ = width.endOver(w);
+    float sums[lanes] = {};
+    const auto add = [&](const Pack<uint8_t, lanes>& positions, const Pack<T, lanes>& gradients,
+                         int p, int q, bool over) {
+      const int position = (h - height.start(p)) * width.window + w - width.start(q);
 #pragma unroll
-        for (int lane = 0; lane < lanes; ++lane) {
-          if (over && positions.values[lane] == position) {
-            sums[lane] += load(gradients.values[lane]);
-          }
-        }
-      };
-      if constexpr (most > 0) {
-        Lanes<uint8_t, lanes> positions[most * most];
-        Lanes<T, lanes> gradients[most * most];
-#pragma unroll
-        for (int i = 0; i < most * most; ++i) {
-          const int64_t from = tiling.output(image, clamp(firstP + i / most, height.outputs),
-                                             clamp(firstQ + i % most, width.outputs), channel);
-          positions[i] = Lanes<uint8_t, lanes>::read(index + from);
-          gradients[i] = Lanes<T, lanes>::read(dy + from);
-        }
-#pragma unroll
-        for (int i = 0; i < most * most; ++i) {
-          const int p = firstP + i / most;
-          const int q = firstQ + i % most;
-          add(positions[i], gradients[i], p, q, p < endP && q < endQ);
-        }
-      } else {
-        for (int p = firstP; p < endP; ++p) {
-#pragma unroll 1
-          for (int q = firstQ; q < endQ; ++q) {
-            const int64_t from = tiling.output(image, p, q, channel);
-            add(Lanes<uint8_t, lanes>::read(index + from), Lanes<T, lanes>::read(dy + from), p, q,
-                true);
-          }
+      for (int lane = 0; lane < lanes; ++lane) {
+        if (over && positions.values[lane] == position) {
+          sums[lane] += load(gradients.values[lane]);
         }
       }
-      Lanes<T, lanes> result;
+    };
+    if constexpr (most > 0) {
+      Pack<uint8_t, lanes> positions[most * most];
+      Pack<T, lanes> gradients[most * most];
 #pragma unroll
-      for (int lane = 0; lane < lanes; ++lane) result.values[lane] = store<T>(sums[lane]);
-      result.write(dx + tiling.input(image, h, w, channel));
+      for (int i = 0; i < most * most; ++i) {
+        const int64_t from = tiling.output(image, clamp(firstP + i / most, height.outputs),
+                                           clamp(firstQ + i % most, width.outputs), channel);
+        positions[i] = Pack<uint8_t, lanes>::read(index + from);
+        gradients[i] = Pack<T, lanes>::read(dy + from);
+      }
+#pragma unroll
+      for (int i = 0; i < most * most; ++i) {
+        const int p = firstP + i / most;
+        const int q = firstQ + i % most;
+        add(positions[i], gradients[i], p, q, p < endP && q < endQ);
+      }
+    } else {
+      for (int p = firstP; p < endP; ++p) {
+#pragma unroll 1
+        for (int q = firstQ; q < endQ; ++q) {
+          const int64_t from = tiling.output(image, p, q, channel);
+          add(Pack<uint8_t, lanes>::read(index + from), Pack<T, lanes>::read(dy + from), p, q,
+              true);
+        }
+      }
     }
-  }
+    Pack<T, lanes>::of(sums).write(dx + tiling.input(image, h, w, channel));
+  });
 }
 
 void checkIndex(const Instruction& instruction, const WindowPooling& pooling) {
@@ -175,19 +150,17 @@ std::unique_ptr<Kernel> maxPool(const Instruction& instruction, PrepareContext& 
   const WindowPooling pooling = windowPoolingOf(instruction, x, y);
   if (index != nullptr) checkIndex(instruction, pooling);
   void* places = index == nullptr ? nullptr : index->data;
-  return withLanes(x.type, x.shape[3], {x.data, y.data}, places, [&](auto tag, auto lanes) {
+  return withLanes(x.type, {x.shape[3]}, {x.data, y.data, places}, [&](auto tag, auto lanes) {
     using T = decltype(tag);
     const PoolTiling tiling = tilingOf(instruction, pooling, lanes);
     const LoadedKernel kernel(pooling.window.height == 3 && pooling.window.width == 3
                                   ? maxPoolKernel<T, lanes, 3>
                                   : maxPoolKernel<T, lanes, 0>);
-    return makeKernel(
-        [=, grid = gridFor(tiling.outputRows(), traitsOf(context)),
-         block = dim3(
-             static_cast<unsigned>(threadsFor(tiling.width.outputs * tiling.packs(), poolThreads))),
-         x = x.as<T>(), y = y.as<T>(), index = static_cast<uint8_t*>(places)](Stream& stream) {
-          launch(kernel, grid, block, 0, stream, tiling, x, y, index);
-        });
+    return makeKernel([=, grid = gridFor(tiling.outputRows(), traitsOf(context)),
+                       block = rowOf(tiling.width.outputs, tiling), x = x.as<T>(), y = y.as<T>(),
+                       index = static_cast<uint8_t*>(places)](Stream& stream) {
+      launch(kernel, grid, block, stream, tiling, x, y, index);
+    });
   });
 }
 
@@ -197,28 +170,23 @@ std::unique_ptr<Kernel> maxPoolBackward(const Instruction& instruction, PrepareC
   const WindowPooling pooling = windowPoolingOf(instruction, dx, dy);
   const Operand& index = instruction.input("index");
   checkIndex(instruction, pooling);
-  return withLanes(dx.type, dx.shape[3], {dy.data, dx.data}, index.data, [&](auto tag, auto lanes) {
-    using T = decltype(tag);
-    const PoolTiling tiling = tilingOf(instruction, pooling, lanes);
-    const LoadedKernel kernel(tiling.height.mostOver() <= 2 && tiling.width.mostOver() <= 2
-                                  ? maxPoolBackwardKernel<T, lanes, 2>
-                                  : maxPoolBackwardKernel<T, lanes, 0>);
-    return makeKernel(
-        [=, grid = gridFor(tiling.inputRows(), traitsOf(context)),
-         block = dim3(
-             static_cast<unsigned>(threadsFor(tiling.width.extent * tiling.packs(), poolThreads))),
-         dy = dy.as<T>(), index = index.as<uint8_t>(), dx = dx.as<T>()](Stream& stream) {
-          launch(kernel, grid, block, 0, stream, tiling, dy, index, dx);
+  return withLanes(
+      dx.type, {dx.shape[3]}, {dy.data, dx.data, index.data}, [&](auto tag, auto lanes) {
+        using T = decltype(tag);
+        const PoolTiling tiling = tilingOf(instruction, pooling, lanes);
+        const LoadedKernel kernel(tiling.height.mostOver() <= 2 && tiling.width.mostOver() <= 2
+                                      ? maxPoolBackwardKernel<T, lanes, 2>
+                                      : maxPoolBackwardKernel<T, lanes, 0>);
+        return makeKernel([=, grid = gridFor(tiling.inputRows(), traitsOf(context)),
+                           block = rowOf(tiling.width.extent, tiling), dy = dy.as<T>(),
+                           index = index.as<uint8_t>(), dx = dx.as<T>()](Stream& stream) {
+          launch(kernel, grid, block, stream, tiling, dy, index, dx);
         });
-  });
+      });
 }
 
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
   return {
-      {"average-pool", {"x:T[N,H,W,C] -> y:T[N,P,Q,C]", averagePool}},
-      {"average-pool-backward", {"dy:T[N,P,Q,C] -> dx:T[N,H,W,C]", averagePoolBackward}},
-      {"global-average-pool", {"x:T[N,H,W,C] -> y:T[N,C]", globalAveragePool}},
-      {"global-average-pool-backward", {"dy:T[N,C] -> dx:T[N,H,W,C]", globalAveragePoolBackward}},
       {"max-pool", {"x:T[N,H,W,C] -> y:T[N,P,Q,C] index?:u8[N,P,Q,C]", maxPool}},
       {"max-pool-backward", {"dy:T[N,P,Q,C] index:u8[N,P,Q,C] -> dx:T[N,H,W,C]", maxPoolBackward}},
   };

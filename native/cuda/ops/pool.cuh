@@ -1,14 +1,11 @@
 // What the kernels of maximum and average pooling share.
 #pragma once
 
-#include <initializer_list>
-#include <memory>
 #include <string>
-#include <type_traits>
 
 #include "../../core/ops/pool.h"
 #include "../runtime/cuda.h"
-#include "../tiling/lanes.cuh"
+#include "../tiling/pack.cuh"
 #include "../tiling/pool-tiling.h"
 #include "kernels.h"
 
@@ -43,28 +40,37 @@ inline PoolTiling tilingOf(const Instruction& instruction, const WindowPooling& 
                  pooling.padding.width)};
 }
 
-// Calls `body` with the element type and the widest number of lanes that all rows allow.
-template <typename Body>
-auto withLanes(DataType type, int64_t channels, std::initializer_list<const void*> values,
-               const void* index, Body&& body) {
-  return withType(type, [&](auto tag) {
-    using T = decltype(tag);
-    constexpr int most = static_cast<int>(lanesOf<T>);
-    bool wide = dividesInto(most, channels, static_cast<const uint8_t*>(index));
-    for (const void* data : values) {
-      wide = wide && dividesInto(most, channels, static_cast<const T*>(data));
-    }
-    return wide ? body(tag, std::integral_constant<int, most>{})
-                : body(tag, std::integral_constant<int, 1>{});
-  });
+// The block for a row of so many pixels or windows.
+inline dim3 rowOf(int columns, const PoolTiling& tiling) {
+  return dim3(static_cast<unsigned>(threadsFor(columns * tiling.packs(), poolThreads)));
 }
 
-// Factories (average-pool.cu).
-std::unique_ptr<Kernel> averagePool(const Instruction& instruction, PrepareContext& context);
-std::unique_ptr<Kernel> averagePoolBackward(const Instruction& instruction,
-                                            PrepareContext& context);
-std::unique_ptr<Kernel> globalAveragePool(const Instruction& instruction, PrepareContext& context);
-std::unique_ptr<Kernel> globalAveragePoolBackward(const Instruction& instruction,
-                                                  PrepareContext& context);
+// Calls `body(image, row, column, channel)` for every pack of the images' rows: a block takes a
+// row.
+template <int lanes, typename Body>
+__device__ __forceinline__ void overPlaces(const PoolTiling& tiling, int rows, int columns,
+                                         Body body) {
+  const int packs = tiling.packs();
+  for (int i = static_cast<int>(blockIdx.x); i < tiling.images * rows;
+       i += static_cast<int>(gridDim.x)) {
+    const int image = i / rows;
+    const int row = i - image * rows;
+    for (int item = static_cast<int>(threadIdx.x); item < columns * packs;
+         item += static_cast<int>(blockDim.x)) {
+      const int column = item / packs;
+      body(image, row, column, (item - column * packs) * lanes);
+    }
+  }
+}
+
+template <int lanes, typename Body>
+__device__ __forceinline__ void overWindows(const PoolTiling& tiling, Body body) {
+  overPlaces<lanes>(tiling, tiling.height.outputs, tiling.width.outputs, body);
+}
+
+template <int lanes, typename Body>
+__device__ __forceinline__ void overPixels(const PoolTiling& tiling, Body body) {
+  overPlaces<lanes>(tiling, tiling.height.extent, tiling.width.extent, body);
+}
 
 }  // namespace onehour::cuda

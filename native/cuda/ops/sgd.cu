@@ -7,7 +7,7 @@
 #include "../runtime/cuda.h"
 #include "../runtime/upload.h"
 #include "../tiling/block-reduce.cuh"
-#include "../tiling/lanes.cuh"
+#include "../tiling/pack.cuh"
 #include "../tiling/sgd-tiling.h"
 #include "kernels.h"
 
@@ -37,16 +37,16 @@ struct Tally {
 
 // The first `count` elements of a pack, zeros for the others.
 template <int lanes>
-__device__ __forceinline__ Lanes<float, lanes> readSome(const float* from, int64_t count) {
-  if (count >= lanes) return Lanes<float, lanes>::readOnce(from);
-  Lanes<float, lanes> result;
+__device__ __forceinline__ Pack<float, lanes> readSome(const float* from, int64_t count) {
+  if (count >= lanes) return Pack<float, lanes>::readOnce(from);
+  Pack<float, lanes> result;
 #pragma unroll
   for (int lane = 0; lane < lanes; ++lane) result.values[lane] = lane < count ? from[lane] : 0;
   return result;
 }
 
 template <typename T, int lanes>
-__device__ __forceinline__ void writeSome(const Lanes<T, lanes>& pack, T* to, int64_t count) {
+__device__ __forceinline__ void writeSome(const Pack<T, lanes>& pack, T* to, int64_t count) {
   if (count >= lanes) return pack.write(to);
 #pragma unroll
   for (int lane = 0; lane < lanes; ++lane) {
@@ -59,7 +59,6 @@ __global__ void __launch_bounds__(SgdTiling::threads, blocksPerMultiprocessor)
     sgdKernel(SgdTiling tiling, Rule rule, Tensors tensors, const SegmentEnd* segments,
               int segmentCount, const float* schedule, const float* trust, float* finite,
               Tally* tally) {
-  using Pack = Lanes<float, lanes>;
   constexpr int packs = SgdTiling::packs;
   const int thread = static_cast<int>(threadIdx.x);
   const int block = static_cast<int>(blockIdx.x);
@@ -74,9 +73,9 @@ __global__ void __launch_bounds__(SgdTiling::threads, blocksPerMultiprocessor)
   int segment = segmentAt(segments, segmentCount, tiling.element(tiling.firstTile(block), 0, 0));
   int notFinite = 0;
   for (int64_t tile = tiling.firstTile(block); tile < endTile; ++tile) {
-    Pack w[packs];
-    Pack g[packs];
-    Pack v[packs];
+    Pack<float, lanes> w[packs];
+    Pack<float, lanes> g[packs];
+    Pack<float, lanes> v[packs];
 #pragma unroll
     for (int i = 0; i < packs; ++i) {
       const int64_t at = tiling.element(tile, i, thread);
@@ -98,7 +97,7 @@ __global__ void __launch_bounds__(SgdTiling::threads, blocksPerMultiprocessor)
     for (int i = 0; i < packs; ++i) {
       const int64_t at = tiling.element(tile, i, thread);
       const int left = static_cast<int>(min(tiling.count - at, int64_t{lanes}));
-      Lanes<bf16, lanes> copy;
+      Pack<bf16, lanes> copy;
 #pragma unroll
       for (int lane = 0; lane < lanes; ++lane) {
         while (current.end <= at + lane) {
@@ -144,8 +143,7 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& cont
   const Tensors tensors{update.w.as<float>(), update.g.as<float>(), update.v.as<float>(),
                         update.copy == nullptr ? nullptr : update.copy->as<bf16>(), update.zero};
   constexpr int lanes = static_cast<int>(lanesOf<float>);
-  const bool wide = dividesInto(lanes, 0, tensors.w) && dividesInto(lanes, 0, tensors.g) &&
-                    dividesInto(lanes, 0, tensors.v) && dividesInto(lanes, 0, tensors.copy);
+  const bool wide = dividesInto(lanes, 0, tensors.w, tensors.g, tensors.v, tensors.copy);
   SgdTiling tiling{update.w.count(), wide ? lanes : 1, 1};
   tiling.blocks = static_cast<int>(std::min<int64_t>(
       tiling.tiles(), int64_t{blocksPerMultiprocessor} * traitsOf(context).multiprocessors));
@@ -160,9 +158,9 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& cont
        segmentCount = static_cast<int>(update.segments.size()),
        schedule = update.schedule.as<float>(), finite = update.finite.as<float>(),
        tally = context.backend.allocate(sizeof(Tally), MemoryKind::device)](Stream& stream) {
-        launch(kernel, dim3(static_cast<unsigned>(tiling.blocks)), dim3(SgdTiling::threads), 0,
-               stream, tiling, rule, tensors, static_cast<const SegmentEnd*>(segments.get()),
-               segmentCount, schedule, trust, finite, static_cast<Tally*>(tally.get()));
+        launch(kernel, dim3(static_cast<unsigned>(tiling.blocks)), dim3(SgdTiling::threads), stream,
+               tiling, rule, tensors, static_cast<const SegmentEnd*>(segments.get()), segmentCount,
+               schedule, trust, finite, static_cast<Tally*>(tally.get()));
       });
 }
 

@@ -83,12 +83,7 @@ class FaultMemory {
 class CudaBackend final : public Backend {
  public:
   CudaBackend(const cudaDeviceProp& properties, int ordinal) : watch_(ordinal, faults_.host()) {
-    traits_ = {ordinal,
-               properties.major,
-               properties.minor,
-               properties.multiProcessorCount,
-               properties.sharedMemPerBlockOptin,
-               static_cast<size_t>(properties.l2CacheSize)};
+    traits_ = {ordinal, properties.multiProcessorCount};
     properties_.name = properties.name;
     properties_.kind = "cuda";
     properties_.threads = 1;

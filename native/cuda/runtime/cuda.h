@@ -78,15 +78,10 @@ class CudaStream final : public Stream {
 
 inline cudaStream_t handleOf(Stream& stream) { return static_cast<CudaStream&>(stream).handle(); }
 
-// What kernels choose their grids and paths by.
+// What kernels choose their grids by.
 struct DeviceTraits {
   int ordinal = 0;
-  int major = 0, minor = 0;  // compute capability
   int multiprocessors = 0;
-  size_t sharedBytesPerBlock = 0;  // the largest that a kernel may opt in to
-  size_t l2Bytes = 0;
-
-  int capability() const { return 10 * major + minor; }
 };
 
 // Blocks for work that is shared out in rounds: enough for every multiprocessor to have some left
@@ -125,12 +120,11 @@ class LoadedKernel {
 
 // Launches a kernel on a stream of the program, without waiting for it.
 template <typename... Parameters, typename... Arguments>
-void launch(const LoadedKernel<Parameters...>& kernel, dim3 grid, dim3 block, size_t sharedBytes,
-            Stream& stream, Arguments&&... arguments) {
+void launch(const LoadedKernel<Parameters...>& kernel, dim3 grid, dim3 block, Stream& stream,
+            Arguments&&... arguments) {
   cudaLaunchConfig_t config{};
   config.gridDim = grid;
   config.blockDim = block;
-  config.dynamicSmemBytes = sharedBytes;
   config.stream = handleOf(stream);
   ONEHOUR_CUDA(
       cudaLaunchKernelEx(&config, kernel.function(), static_cast<Parameters>(arguments)...));

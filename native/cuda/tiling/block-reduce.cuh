@@ -1,8 +1,8 @@
-// Values of all threads of a block combined into one, in an order that depends on nothing but the
-// block's size.
+// Values of all threads of a warp or block combined into one, in an order that depends on nothing
+// but the block's size.
 #pragma once
 
-#include "device.cuh"
+#include <cuda_runtime.h>
 
 namespace onehour::cuda {
 
@@ -18,13 +18,20 @@ struct Largest {
   __device__ __forceinline__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
 
+// In every thread of a warp.
+template <typename Combine, typename T>
+__device__ __forceinline__ T warpReduce(T value, Combine combine = {}) {
+  for (int distance = 16; distance > 0; distance /= 2) {
+    value = combine(value, __shfl_xor_sync(0xffffffffu, value, distance));
+  }
+  return value;
+}
+
 // In every thread. The block is one row of whole warps; every thread takes part.
 template <typename Combine, typename T>
 __device__ T blockReduce(T value, Combine combine = {}) {
   __shared__ T parts[32];
-  for (int distance = 16; distance > 0; distance /= 2) {
-    value = combine(value, __shfl_xor_sync(0xffffffffu, value, distance));
-  }
+  value = warpReduce(value, combine);
   const int warps = static_cast<int>(blockDim.x) / 32;
   if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
   __syncthreads();

@@ -1,8 +1,9 @@
-// Sums down the columns of matrices, in fp32 and in a fixed order.
+// Device code over a ColumnTiling: walks over columns, and sums down them, in fp32 and in a fixed
+// order.
 #pragma once
 
 #include "column-tiling.h"
-#include "lanes.cuh"
+#include "pack.cuh"
 
 namespace onehour::cuda {
 
@@ -47,12 +48,28 @@ template <int lanes, typename T, typename Write>
 __device__ __forceinline__ void sumColumns(const ColumnTiling& tiling, const T* x, Write write) {
   sumColumnsOf<lanes>(
       tiling,
-      [&](int64_t at, float(&sums)[lanes]) {
-        const auto pack = Lanes<T, lanes>::readOnce(x + at);
-#pragma unroll
-        for (int lane = 0; lane < lanes; ++lane) sums[lane] += load(pack.values[lane]);
-      },
+      [&](int64_t at, float(&sums)[lanes]) { Pack<T, lanes>::readOnce(x + at).addTo(sums); },
       write);
+}
+
+// Calls `body(element, shared)` for each place of every column, where `shared` is what
+// `begin(group, column)` returned for all of them.
+template <typename Begin, typename Body>
+__device__ __forceinline__ void overColumns(const ColumnTiling& tiling, Begin begin, Body body) {
+  for (int64_t block = blockIdx.x; block < tiling.blocks(); block += gridDim.x) {
+    const int64_t group = tiling.groupOf(block);
+    const int64_t column = tiling.columnOf(block, static_cast<int>(threadIdx.x));
+    if (column >= tiling.columns) continue;
+    const auto shared = begin(group, column);
+    for (int64_t row = threadIdx.y; row < tiling.rows; row += tiling.slices) {
+      body(tiling.elementOf(group, row, column), shared);
+    }
+  }
+}
+
+// A matrix an image, its pixels by its channels.
+inline ColumnTiling imageTiling(const Operand& images, int lanes) {
+  return columnTiling(images.shape[0], images.shape[1] * images.shape[2], images.shape[3], lanes);
 }
 
 inline dim3 blockOf(const ColumnTiling& tiling) {

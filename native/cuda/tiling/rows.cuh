@@ -5,24 +5,10 @@
 #include <cstdint>
 
 #include "../runtime/cuda.h"
-#include "device.cuh"
+#include "pack.cuh"
 #include "row-tiling.h"
 
 namespace onehour::cuda {
-
-// Whether 16-byte accesses reach every element: C a multiple of the lanes, all addresses aligned.
-template <typename T, typename... Pointers>
-bool wideAccess(int64_t channels, Pointers... pointers) {
-  return channels % lanesOf<T> == 0 &&
-         (... && (reinterpret_cast<uintptr_t>(pointers) % accessBytes == 0));
-}
-
-// Calls `body` with the lanes of a thread as a constant: those of 16 bytes, or one.
-template <typename T, typename Body>
-auto withLanes(bool wide, Body&& body) {
-  return wide ? body(std::integral_constant<int, static_cast<int>(lanesOf<T>)>{})
-              : body(std::integral_constant<int, 1>{});
-}
 
 // The address of element `base` + `bytes`: the first is the same for all threads of a block.
 template <typename T>
@@ -37,19 +23,19 @@ __device__ __forceinline__ T* placeOf(T* tensor, int64_t base, uint32_t bytes) {
 template <int batch, bool once, int lanes, typename T, int streams, typename Body>
 __device__ __forceinline__ void overRows(const RowTile& tile, const T* const (&from)[streams],
                                          Body&& body) {
-  using Lanes = Pack<T, lanes>;
+  using Access = Pack<T, lanes>;
   constexpr uint32_t size = sizeof(T);
   const uint32_t stride = tile.stride * size;
   uint32_t bytes = tile.first * size;
   for (int i = 0; i < tile.count; i += batch, bytes += batch * stride) {
-    Lanes packs[batch][streams];
+    Access packs[batch][streams];
 #pragma unroll
     for (int k = 0; k < batch; ++k) {
       if (i + k < tile.count) {
 #pragma unroll
         for (int s = 0; s < streams; ++s) {
           const T* place = placeOf(from[s], tile.base, bytes + k * stride);
-          packs[k][s] = once ? Lanes::readOnce(place) : Lanes::read(place);
+          packs[k][s] = once ? Access::readOnce(place) : Access::read(place);
         }
       }
     }
@@ -187,7 +173,7 @@ class Merge {
   Merge(const RowTiling& tiling, Finish finish) : tiling_(tiling), finish_(finish) {}
   void launch(Stream& stream, const double* partial) const {
     const auto blocks = static_cast<unsigned>(ceilDivide(tiling_.channels, mergeChannels));
-    cuda::launch(kernel_, dim3(blocks), dim3(mergeChannels * mergeSegments), 0, stream,
+    cuda::launch(kernel_, dim3(blocks), dim3(mergeChannels * mergeSegments), stream,
                  tiling_.rowBlocks, tiling_.channels, partial, finish_);
   }
 
@@ -201,7 +187,7 @@ class Merge {
 template <typename... Parameters, typename... Arguments>
 void launchRows(const LoadedKernel<RowTiling, Parameters...>& kernel, const RowTiling& tiling,
                 Stream& stream, Arguments&&... arguments) {
-  launch(kernel, dim3(static_cast<unsigned>(tiling.blocks())), dim3(rowThreads), 0, stream, tiling,
+  launch(kernel, dim3(static_cast<unsigned>(tiling.blocks())), dim3(rowThreads), stream, tiling,
          std::forward<Arguments>(arguments)...);
 }
 

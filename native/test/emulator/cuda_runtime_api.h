@@ -209,10 +209,8 @@ cudaError_t cudaGetLastError();
 struct cudaDeviceProp {
   char name[256];
   size_t totalGlobalMem;
-  size_t sharedMemPerBlockOptin;
   int major, minor;
   int multiProcessorCount;
-  int l2CacheSize;
 };
 enum cudaDeviceAttr { cudaDevAttrComputeMode };
 enum cudaComputeMode { cudaComputeModeDefault, cudaComputeModeProhibited };
@@ -287,7 +285,6 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* ke
 
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
-  size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
 };
 

@@ -1,18 +1,10 @@
 // Launches of kernels on the host: each thread of each block, as work of the stream.
-#include <cstring>
 #include <mutex>
 #include <set>
 #include <stdexcept>
 #include <string>
 
 #include "../fakes/cuda-runtime.h"
-
-namespace onehour::cuda {
-
-// What `dynamicShared` of device.cuh names.
-thread_local __align__(16) unsigned char dynamicSharedMemory[228 * 1024];
-
-}  // namespace onehour::cuda
 
 namespace onehour::emulator {
 namespace {
@@ -29,11 +21,10 @@ LoadedKernels& loaded() {
 
 // What a GPU refuses.
 void check(const cudaLaunchConfig_t& config) {
-  const auto& [grid, block, sharedBytes, stream] = config;
+  const auto& [grid, block, stream] = config;
   const unsigned blocks = grid.x * grid.y * grid.z;
   const unsigned threads = block.x * block.y * block.z;
-  if (threads == 0 || threads > 1024 || blocks == 0 || grid.y > 65535 || grid.z > 65535 ||
-      sharedBytes > sizeof(onehour::cuda::dynamicSharedMemory)) {
+  if (threads == 0 || threads > 1024 || blocks == 0 || grid.y > 65535 || grid.z > 65535) {
     throw std::invalid_argument("a launch of " + std::to_string(blocks) + " blocks of " +
                                 std::to_string(threads) + " threads");
   }
@@ -49,8 +40,6 @@ void runGrid(const cudaLaunchConfig_t& config, const std::function<void()>& thre
   // From the last block to the first, every other time.
   for (unsigned i = 0; i < blocks; ++i) {
     const unsigned block = seed % 2 == 0 ? i : blocks - 1 - i;
-    // What nothing wrote reads as NaN.
-    std::memset(onehour::cuda::dynamicSharedMemory, 0xff, config.dynamicSmemBytes);
     runBlock(static_cast<int>(threads), seed + block, [&](int index) {
       const auto at = static_cast<unsigned>(index);
       threadIdx = {at % blockDim.x, at / blockDim.x % blockDim.y, at / blockDim.x / blockDim.y};

@@ -77,10 +77,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   properties->major = gpu(index).major;
   properties->minor = gpu(index).minor;
   properties->totalGlobalMem = onehour::fake::memoryBytes;
-  properties->sharedMemPerBlockOptin = 228 * 1024;
   // Fewer than a GPU has, so that loops over the grid go round.
   properties->multiProcessorCount = 3;
-  properties->l2CacheSize = 1 << 20;
   return device().status;
 }
 

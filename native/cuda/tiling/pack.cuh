@@ -1,10 +1,10 @@
-// What device code shares: vectors of 16 bytes, conversions with fp32 arithmetic in between, and
-// sums over a block.
+// Vectors of up to 16 bytes, with fp32 arithmetic in between, and how wide they may be.
 #pragma once
 
 #include <cuda_bf16.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <type_traits>
 
 #include "../../core/program.h"
@@ -50,11 +50,9 @@ struct AccessOf<16> {
   using type = uint4;
 };
 
-// Consecutive elements, read and written in one access, of 16 bytes unless told otherwise; the
-// address is a multiple of the access.
+// Consecutive elements, read and written in one access; the address is a multiple of it.
 template <typename T, int count = static_cast<int>(lanesOf<T>)>
 struct alignas(count * sizeof(T)) Pack {
-  static constexpr int lanes = count;
   using Access = typename AccessOf<count * sizeof(T)>::type;
   T values[count];
 
@@ -88,6 +86,12 @@ struct alignas(count * sizeof(T)) Pack {
       for (int i = 0; i < count; ++i) floats[i] = load(values[i]);
     }
   }
+  __device__ __forceinline__ void addTo(float (&sums)[count]) const {
+    float floats[count];
+    unpack(floats);
+#pragma unroll
+    for (int i = 0; i < count; ++i) sums[i] += floats[i];
+  }
   static __device__ __forceinline__ Pack of(const float (&floats)[count]) {
     Pack result;
     if constexpr (inPairs) {
@@ -108,26 +112,39 @@ struct alignas(count * sizeof(T)) Pack {
   static constexpr bool inPairs = std::is_same_v<T, bf16> && count % 2 == 0;
 };
 
-// The sum over the lanes of a warp, in every lane; the order of additions is fixed.
-template <typename T>
-__device__ __forceinline__ T warpSum(T value) {
-  for (int distance = 16; distance > 0; distance /= 2) {
-    value += __shfl_xor_sync(0xffffffffu, value, distance);
-  }
-  return value;
-}
-
-// The block's dynamic shared memory.
-template <typename T>
-__device__ __forceinline__ T* dynamicShared() {
-  extern __shared__ __align__(16) unsigned char dynamicSharedMemory[];
-  return reinterpret_cast<T*>(dynamicSharedMemory);
-}
-
 // Runs `body` with a value of the tensor's element type, f32 or bf16.
 template <typename Body>
 auto withType(DataType type, Body&& body) {
   return type == DataType::bf16 ? body(bf16{}) : body(float{});
+}
+
+// Whether rows of `extent` elements, in all of these tensors, can be walked `lanes` at a time.
+template <typename... T>
+bool dividesInto(int64_t lanes, int64_t extent, const T*... tensors) {
+  return extent % lanes == 0 &&
+         (... && (reinterpret_cast<uintptr_t>(tensors) % (lanes * sizeof(T)) == 0));
+}
+
+// Calls `body` with the lanes of a thread as a constant: those of 16 bytes, or one.
+template <typename T, typename Body>
+auto withLanes(bool wide, Body&& body) {
+  return wide ? body(std::integral_constant<int, static_cast<int>(lanesOf<T>)>{})
+              : body(std::integral_constant<int, 1>{});
+}
+
+// Calls `body` with the element type too; lanes of 16 bytes where all extents and addresses allow.
+template <typename Body>
+auto withLanes(DataType type, std::initializer_list<int64_t> extents,
+               std::initializer_list<const void*> addresses, Body&& body) {
+  return withType(type, [&](auto tag) {
+    using T = decltype(tag);
+    bool wide = true;
+    for (const int64_t extent : extents) wide = wide && extent % lanesOf<T> == 0;
+    for (const void* address : addresses) {
+      wide = wide && reinterpret_cast<uintptr_t>(address) % accessBytes == 0;
+    }
+    return withLanes<T>(wide, [&](auto lanes) { return body(tag, lanes); });
+  });
 }
 
 }  // namespace onehour::cuda
