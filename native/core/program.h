@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,6 +14,7 @@ namespace onehour {
 enum class DataType : uint8_t { f32, bf16, f16, u8, i32 };
 size_t bytesOf(DataType type);
 std::string_view nameOf(DataType type);
+std::optional<DataType> typeNamed(std::string_view name);
 
 // `name=arena+offset:dtype[d,d,…]`: a dense row-major tensor inside an arena.
 struct Operand {
@@ -49,7 +51,8 @@ class Instruction {
   const Operand* findInput(std::string_view name) const;
   const Operand* findOutput(std::string_view name) const;
 
-  // Attributes; without a fallback a missing one throws, a malformed one always does.
+  const std::string* findAttribute(std::string_view key) const;  // or nullptr
+  // An attribute's value; without a fallback a missing one throws, a malformed one always does.
   int64_t integer(std::string_view key) const;
   int64_t integer(std::string_view key, int64_t fallback) const;
   double number(std::string_view key) const;

@@ -85,10 +85,7 @@ class Matcher {
     if (const auto known = types_.find(pattern.type); known != types_.end()) return known->second;
     if (pattern.type == "U" || pattern.type == "V") return operand.type;
     if (pattern.type == "T") return computeType(instruction_, operand);
-    for (const DataType type :
-         {DataType::f32, DataType::bf16, DataType::f16, DataType::u8, DataType::i32}) {
-      if (nameOf(type) == pattern.type) return type;
-    }
+    if (const auto named = typeNamed(pattern.type)) return *named;
     throw std::logic_error("unknown type in a signature: " + std::string(pattern.type));
   }
 

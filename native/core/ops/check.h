@@ -49,6 +49,16 @@ inline bool flag(const Instruction& instruction, std::string_view key) {
   return instruction.integer(key, 0) != 0;
 }
 
+// Whether products of fp32 may be rounded to tf32 first: `precision=tf32`.
+inline bool allowsTf32(const Instruction& instruction) {
+  const std::string* precision = instruction.findAttribute("precision");
+  if (precision == nullptr) return false;
+  if (*precision == "tf32") return true;
+  throw Error(
+      "ERR_SHAPE", "onehour",
+      "[" + instruction.op + "] expected precision=tf32 or no precision, got " + *precision);
+}
+
 // stride, padding or window: two values, height first.
 struct Pair {
   int64_t height;
@@ -69,9 +79,7 @@ inline Pair pairOf(const Instruction& instruction, std::string_view key, int64_t
 
 // The same, 1 along both axes where the instruction does not say.
 inline Pair pairOrOnes(const Instruction& instruction, std::string_view key) {
-  for (const auto& [name, value] : instruction.attributes) {
-    if (name == key) return pairOf(instruction, key, 1);
-  }
+  if (instruction.findAttribute(key) != nullptr) return pairOf(instruction, key, 1);
   return {1, 1};
 }
 

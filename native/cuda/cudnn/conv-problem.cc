@@ -38,13 +38,7 @@ Convolution convolutionOf(const Instruction& instruction) {
 
 Arithmetic arithmeticOf(const Instruction& instruction, DataType type) {
   if (type == DataType::bf16) return Arithmetic::bf16;
-  for (const auto& [key, value] : instruction.attributes) {
-    if (key != "precision") continue;
-    if (value == "tf32") return Arithmetic::tf32;
-    throw Error("ERR_SHAPE", "onehour",
-                "[" + instruction.op + "] expected precision as tf32 or none, got " + value);
-  }
-  return Arithmetic::fp32;
+  return allowsTf32(instruction) ? Arithmetic::tf32 : Arithmetic::fp32;
 }
 
 // cuDNN is told that addresses are multiples of 16.

@@ -17,16 +17,6 @@ Matrix matrixOf(const Operand& operand) {
   return {operand.data, operand.type, operand.shape[1], operand.shape[0]};
 }
 
-bool allowsTf32(const Instruction& instruction) {
-  for (const auto& [key, value] : instruction.attributes) {
-    if (key != "precision") continue;
-    if (value == "tf32") return true;
-    throw Error("ERR_KERNEL", "onehour",
-                "[" + instruction.op + "] expected precision=tf32 or no precision, got " + value);
-  }
-  return false;
-}
-
 Product productOf(PrepareContext& context, const Operand& a, const Operand& b, const Operand& d,
                   const ProductOptions& options) {
   return {cublasHandle(traitsOf(context).ordinal), matrixOf(a), matrixOf(b), matrixOf(d), options};
