@@ -2,7 +2,9 @@
 // what to try; the executor adds the program line.
 #pragma once
 
+#include <cstddef>
 #include <exception>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -20,6 +22,16 @@ class Error : public std::runtime_error {
   int line = 0;      // of the program text, 0 when none
   std::string text;  // that line
 };
+
+// What to try where memory runs out, for the end of a message.
+inline constexpr const char* kMemoryHint =
+    "; try a smaller --batch, fewer --workers on this machine, or a device that nobody else uses "
+    "(nvidia-smi shows who uses a GPU)";
+
+// ERR_MEMORY: `bytes` were asked for, `available` could be had (nothing where that is unknown).
+// `purpose` may say what for, as in " for the programs".
+Error outOfMemory(const std::string& library, size_t bytes, std::optional<size_t> available,
+                  const std::string& purpose = "");
 
 // Whatever was thrown, as an Error.
 Error toError(const std::exception_ptr& thrown);

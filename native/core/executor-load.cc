@@ -8,17 +8,10 @@
 namespace onehour {
 namespace {
 
-std::string megabytes(size_t bytes) { return std::to_string((bytes + 999'999) / 1'000'000); }
-
 bool touchesSlot(const Instruction& instruction) {
   const auto slotted = [](const Operand& operand) { return isSlotted(operand.arena); };
   return std::any_of(instruction.inputs.begin(), instruction.inputs.end(), slotted) ||
          std::any_of(instruction.outputs.begin(), instruction.outputs.end(), slotted);
-}
-
-bool communicates(const Instruction& instruction) {
-  return std::any_of(instruction.attributes.begin(), instruction.attributes.end(),
-                     [](const auto& attribute) { return attribute.first == "communicator"; });
 }
 
 // The error with the program that it came from, where it names the line already.
@@ -192,7 +185,7 @@ void Executor::prepare(LoadedProgram& loaded, const Program& program, PrepareCon
     }
     const bool slotted = touchesSlot(instruction);
     Action action{Action::Kind::launch, &target, nullptr, {}};
-    action.communicates = communicates(instruction);
+    action.communicates = instruction.findAttribute("communicator") != nullptr;
     for (int slot = 0; slot < (slotted ? slots_ : 1); ++slot) {
       loaded.kernels.push_back(prepareKernel(program.name, instruction, slot, context));
       action.kernels.push_back(loaded.kernels.back().get());
@@ -254,10 +247,7 @@ std::unique_ptr<Executor::PreparedKernel> Executor::prepareKernel(const std::str
 
 void Executor::checkMemory() const {
   if (memory_.total <= resources_->available) return;
-  throw Error("ERR_MEMORY", "onehour",
-              "cannot allocate " + megabytes(memory_.total) +
-                  " MB for the programs: " + megabytes(resources_->available) +
-                  " MB are available; try a smaller --batch, or fewer --workers on this machine");
+  throw outOfMemory("onehour", memory_.total, resources_->available, " for the programs");
 }
 
 void Executor::bindWorkspaces() {

@@ -177,8 +177,6 @@ bool hasFastBf16() {
 #endif
 }
 
-std::string megabytes(size_t bytes) { return std::to_string((bytes + 999'999) / 1'000'000); }
-
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(int threads) {
@@ -203,13 +201,7 @@ class CpuBackend final : public Backend {
     void* memory = !fits ? MAP_FAILED
                          : mmap(nullptr, std::max<size_t>(bytes, 64), PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-      throw Error(
-          "ERR_MEMORY", "onehour",
-          "cannot allocate " + megabytes(bytes) + " MB: " +
-              (available ? megabytes(*available) + " MB are available" : "the system refused it") +
-              "; try a smaller --batch, or fewer --workers on this machine");
-    }
+    if (memory == MAP_FAILED) throw outOfMemory("onehour", bytes, available);
     if (bytes >= hugePage) madvise(memory, bytes, MADV_HUGEPAGE);  // a hint, may fail
     return std::shared_ptr<void>(
         memory, [length = std::max<size_t>(bytes, 64)](void* address) { munmap(address, length); });

@@ -9,6 +9,11 @@
 namespace onehour::cuda {
 namespace {
 
+bool isOutOfMemory(cudnnStatus_t status) {
+  return status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
+         status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
+}
+
 // What to try, by failure.
 const char* hintFor(cudnnStatus_t status) {
   switch (status) {
@@ -21,13 +26,8 @@ const char* hintFor(cudnnStatus_t status) {
     case CUDNN_STATUS_NOT_SUPPORTED_RUNTIME_PREREQUISITE_MISSING:
       return "; cuDNN compiles kernels with NVRTC: install libnvrtc of the same CUDA version";
     default:
-      return "";
+      return isOutOfMemory(status) ? kMemoryHint : "";
   }
-}
-
-bool isOutOfMemory(cudnnStatus_t status) {
-  return status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED ||
-         status == CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED;
 }
 
 }  // namespace

@@ -101,24 +101,12 @@ class CudaBackend final : public Backend {
   std::shared_ptr<void> allocate(size_t bytes, MemoryKind kind) override {
     use();
     bytes = std::max<size_t>(bytes, 64);
-    if (kind == MemoryKind::host) {
-      void* memory = nullptr;
-      ONEHOUR_CUDA(cudaHostAlloc(&memory, bytes, cudaHostAllocDefault));
-      std::memset(memory, 0, bytes);
-      return {memory, [](void* address) { cudaFreeHost(address); }};
+    try {
+      return reserve(bytes, kind);
+    } catch (const Error& error) {
+      if (error.code != "ERR_MEMORY") throw;
+      throw outOfMemory(error.library, bytes, availableBytes());
     }
-    std::shared_ptr<void> memory;
-    if (kind == MemoryKind::collective) {
-      memory = allocateForCollectives(bytes);
-    } else {
-      void* address = nullptr;
-      ONEHOUR_CUDA(cudaMalloc(&address, bytes));
-      memory = {address, [](void* freed) { cudaFree(freed); }};
-    }
-    // Cleared on the default stream, which no stream of a program waits for.
-    ONEHOUR_CUDA(cudaMemset(memory.get(), 0, bytes));
-    ONEHOUR_CUDA(cudaStreamSynchronize(nullptr));
-    return memory;
   }
 
   std::optional<size_t> availableBytes() const override {
@@ -214,6 +202,26 @@ class CudaBackend final : public Backend {
   bool hostMemoryIsDeviceMemory() const override { return false; }
 
  private:
+  static std::shared_ptr<void> reserve(size_t bytes, MemoryKind kind) {
+    void* address = nullptr;
+    if (kind == MemoryKind::host) {
+      ONEHOUR_CUDA(cudaHostAlloc(&address, bytes, cudaHostAllocDefault));
+      std::memset(address, 0, bytes);
+      return {address, [](void* freed) { cudaFreeHost(freed); }};
+    }
+    std::shared_ptr<void> memory;
+    if (kind == MemoryKind::collective) {
+      memory = allocateForCollectives(bytes);
+    } else {
+      ONEHOUR_CUDA(cudaMalloc(&address, bytes));
+      memory = {address, [](void* freed) { cudaFree(freed); }};
+    }
+    // Cleared on the default stream, which no stream of a program waits for.
+    ONEHOUR_CUDA(cudaMemset(memory.get(), 0, bytes));
+    ONEHOUR_CUDA(cudaStreamSynchronize(nullptr));
+    return memory;
+  }
+
   static cudaEvent_t eventOf(Event& event) { return static_cast<CudaEvent&>(event).handle(); }
 
   // The runtime keeps the current device by thread.

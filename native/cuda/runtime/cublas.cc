@@ -32,7 +32,7 @@ const char* codeFor(cublasStatus_t status) {
 const char* hintFor(cublasStatus_t status) {
   switch (status) {
     case CUBLAS_STATUS_ALLOC_FAILED:
-      return "; try a smaller --batch, or free the GPU (nvidia-smi shows who uses it)";
+      return kMemoryHint;
     case CUBLAS_STATUS_NOT_INITIALIZED:
       return "; the GPU has no memory left for the library, or cuBLASLt is newer than the driver";
     default:

@@ -15,7 +15,7 @@ constexpr auto containedError = static_cast<cudaError_t>(226);
 std::string hintFor(cudaError_t status) {
   switch (status) {
     case cudaErrorMemoryAllocation:
-      return "; try a smaller --batch, or free the GPU (nvidia-smi shows who uses it)";
+      return kMemoryHint;
     case cudaErrorInsufficientDriver:
       return "; the driver is older than the CUDA that this was built with: update the driver, or "
              "build with an older CUDA toolkit (" +
