@@ -14,104 +14,93 @@
 namespace onehour::cpu {
 namespace {
 
-template <typename T, bool relu>
-void addRange(const T* a, const T* b, T* y, int64_t count) {
+// y = function(a, b). y may lie where an input is.
+template <typename T, typename Function>
+void mapRange(const T* a, const T* b, T* y, int64_t count, Function function) {
   simd([=]() ONEHOUR_INLINE {
 #pragma GCC ivdep
-    for (int64_t i = 0; i < count; ++i) {
-      const float sum = load(a[i]) + load(b[i]);
-      y[i] = store<T>(relu && sum < 0 ? 0.0f : sum);
-    }
+    for (int64_t i = 0; i < count; ++i) y[i] = store<T>(function(load(a[i]), load(b[i])));
   });
 }
+
+template <typename T, typename Function>
+std::unique_ptr<Kernel> elementwise(int64_t count, const T* a, const T* b, T* y,
+                                    Function function) {
+  return makeKernel([=](Stream&) {
+    parallelElements(count, [=](int64_t begin, int64_t end) {
+      mapRange(a + begin, b + begin, y + begin, end - begin, function);
+    });
+  });
+}
+
+// y from x alone.
+template <typename Function>
+std::unique_ptr<Kernel> activation(const Instruction& instruction, PrepareContext&) {
+  const Operand& x = instruction.input("x");
+  return withType(x.type, [&](auto tag) {
+    using T = decltype(tag);
+    return elementwise<T>(x.count(), x.as<T>(), x.as<T>(), instruction.output("y").as<T>(),
+                          Function{});
+  });
+}
+
+// dx from dy and y.
+template <typename Function>
+std::unique_ptr<Kernel> activationBackward(const Instruction& instruction, PrepareContext&) {
+  const Operand& dy = instruction.input("dy");
+  return withType(dy.type, [&](auto tag) {
+    using T = decltype(tag);
+    return elementwise<T>(dy.count(), dy.as<T>(), instruction.input("y").as<T>(),
+                          instruction.output("dx").as<T>(), Function{});
+  });
+}
+
+template <bool relu>
+struct Sum {
+  ONEHOUR_INLINE float operator()(float a, float b) const {
+    const float sum = a + b;
+    return relu && sum < 0 ? 0.0f : sum;
+  }
+};
+
+// A NaN passes.
+struct Rectified {
+  ONEHOUR_INLINE float operator()(float x, float) const { return x < 0 ? 0.0f : x; }
+};
+
+struct Masked {
+  ONEHOUR_INLINE float operator()(float dy, float y) const { return y > 0 ? dy : 0.0f; }
+};
+
+struct Squashed {
+  ONEHOUR_INLINE float operator()(float x, float) const { return 1 / (1 + std::exp(-x)); }
+};
+
+struct SquashedGradient {
+  ONEHOUR_INLINE float operator()(float dy, float y) const { return dy * y * (1 - y); }
+};
+
+struct Scaled {
+  float factor;
+  ONEHOUR_INLINE float operator()(float x, float) const { return factor * x; }
+};
 
 std::unique_ptr<Kernel> add(const Instruction& instruction, PrepareContext&) {
   const Operand& a = instruction.input("a");
   return withType(a.type, [&](auto tag) {
     using T = decltype(tag);
     return withFlag(flag(instruction, "relu"), [&](auto relu) {
-      return makeKernel([a = a.as<T>(), b = instruction.input("b").as<T>(),
-                         y = instruction.output("y").as<T>(), n = a.count()](Stream&) {
-        parallelElements(n, [=](int64_t begin, int64_t end) {
-          addRange<T, decltype(relu)::value>(a + begin, b + begin, y + begin, end - begin);
-        });
-      });
+      return elementwise<T>(a.count(), a.as<T>(), instruction.input("b").as<T>(),
+                            instruction.output("y").as<T>(), Sum<decltype(relu)::value>{});
     });
   });
 }
 
-// A NaN passes.
-template <typename T>
-void reluRange(const T* x, T* y, int64_t count) {
-  simd([=]() ONEHOUR_INLINE {
-#pragma GCC ivdep
-    for (int64_t i = 0; i < count; ++i) {
-      const float value = load(x[i]);
-      y[i] = store<T>(value < 0 ? 0.0f : value);
-    }
-  });
-}
-
-std::unique_ptr<Kernel> relu(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> scale(const Instruction& instruction, PrepareContext&) {
   const Operand& x = instruction.input("x");
-  return withType(x.type, [&](auto tag) {
-    using T = decltype(tag);
-    return makeKernel([x = x.as<T>(), y = instruction.output("y").as<T>(), n = x.count()](Stream&) {
-      parallelElements(
-          n, [=](int64_t begin, int64_t end) { reluRange<T>(x + begin, y + begin, end - begin); });
-    });
-  });
-}
-
-template <typename T>
-void reluBackwardRange(const T* dy, const T* y, T* dx, int64_t count) {
-  simd([=]() ONEHOUR_INLINE {
-#pragma GCC ivdep
-    for (int64_t i = 0; i < count; ++i) {
-      dx[i] = store<T>(load(y[i]) > 0 ? load(dy[i]) : 0.0f);
-    }
-  });
-}
-
-std::unique_ptr<Kernel> reluBackward(const Instruction& instruction, PrepareContext&) {
-  const Operand& dy = instruction.input("dy");
-  return withType(dy.type, [&](auto tag) {
-    using T = decltype(tag);
-    return makeKernel([dy = dy.as<T>(), y = instruction.input("y").as<T>(),
-                       dx = instruction.output("dx").as<T>(), n = dy.count()](Stream&) {
-      parallelElements(n, [=](int64_t begin, int64_t end) {
-        reluBackwardRange<T>(dy + begin, y + begin, dx + begin, end - begin);
-      });
-    });
-  });
-}
-
-std::unique_ptr<Kernel> sigmoid(const Instruction& instruction, PrepareContext&) {
-  const Operand& x = instruction.input("x");
-  return withType(x.type, [&](auto tag) {
-    using T = decltype(tag);
-    return makeKernel([x = x.as<T>(), y = instruction.output("y").as<T>(), n = x.count()](Stream&) {
-      parallelElements(n, [=](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) y[i] = store<T>(1 / (1 + std::exp(-load(x[i]))));
-      });
-    });
-  });
-}
-
-std::unique_ptr<Kernel> sigmoidBackward(const Instruction& instruction, PrepareContext&) {
-  const Operand& dy = instruction.input("dy");
-  return withType(dy.type, [&](auto tag) {
-    using T = decltype(tag);
-    return makeKernel([dy = dy.as<T>(), y = instruction.input("y").as<T>(),
-                       dx = instruction.output("dx").as<T>(), n = dy.count()](Stream&) {
-      parallelElements(n, [=](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          const float value = load(y[i]);
-          dx[i] = store<T>(load(dy[i]) * value * (1 - value));
-        }
-      });
-    });
-  });
+  return elementwise<float>(x.count(), x.as<float>(), x.as<float>(),
+                            instruction.output("y").as<float>(),
+                            Scaled{static_cast<float>(instruction.number("factor"))});
 }
 
 template <typename From, typename To>
@@ -156,23 +145,6 @@ std::unique_ptr<Kernel> copy(const Instruction& instruction, PrepareContext&) {
   const auto& [x, y] = Copy(instruction);
   if (x.type == y.type) return copyBytes(x, y);
   return y.type == DataType::bf16 ? convert<float, bf16>(x, y) : convert<bf16, float>(x, y);
-}
-
-void scaleRange(const float* x, float factor, float* y, int64_t count) {
-  simd([=]() ONEHOUR_INLINE {
-#pragma GCC ivdep
-    for (int64_t i = 0; i < count; ++i) y[i] = factor * x[i];
-  });
-}
-
-std::unique_ptr<Kernel> scale(const Instruction& instruction, PrepareContext&) {
-  const Operand& x = instruction.input("x");
-  return makeKernel([x = x.as<float>(), y = instruction.output("y").as<float>(), n = x.count(),
-                     factor = static_cast<float>(instruction.number("factor"))](Stream&) {
-    parallelElements(n, [=](int64_t begin, int64_t end) {
-      scaleRange(x + begin, factor, y + begin, end - begin);
-    });
-  });
 }
 
 // (pixel / 255 − mean) / std by table: one row of 256 values a channel.
@@ -234,11 +206,12 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
       {"flatten", {"x:T[N,H,W,C] -> y:T[N,F]", flatten}},
       {"flatten-backward", {"dy:T[N,F] -> dx:T[N,H,W,C]", flattenBackward}},
       {"normalize-input", {"x:u8[N,H,W,C] flip?:u8[N] -> y:T[N,H,W,D]", normalizeInput}},
-      {"relu", {"x:T[...] -> y:T[...]", relu}},
-      {"relu-backward", {"dy:T[...] y:T[...] -> dx:T[...]", reluBackward}},
+      {"relu", {"x:T[...] -> y:T[...]", activation<Rectified>}},
+      {"relu-backward", {"dy:T[...] y:T[...] -> dx:T[...]", activationBackward<Masked>}},
       {"scale", {"x:f32[...] -> y:f32[...]", scale}},
-      {"sigmoid", {"x:T[...] -> y:T[...]", sigmoid}},
-      {"sigmoid-backward", {"dy:T[...] y:T[...] -> dx:T[...]", sigmoidBackward}},
+      {"sigmoid", {"x:T[...] -> y:T[...]", activation<Squashed>}},
+      {"sigmoid-backward",
+       {"dy:T[...] y:T[...] -> dx:T[...]", activationBackward<SquashedGradient>}},
   };
 });
 
