@@ -32,7 +32,7 @@ Napi::Value parse(const Napi::CallbackInfo& info) {
   });
 }
 
-// What the module could open.
+// The devices that the module could open.
 Napi::Value devices(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     auto result = Napi::Array::New(info.Env());
@@ -118,7 +118,7 @@ Napi::Value progressCounters(const Napi::CallbackInfo& info) {
   return Napi::External<progress::Counters>::New(info.Env(), &progress::counters());
 }
 
-// From now on this module counts in the counters of another one.
+// Makes this module count in the counters of another one.
 void shareProgress(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     if (!info[0].IsExternal()) refuse("shareProgress() expects another module's counters");

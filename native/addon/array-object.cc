@@ -16,7 +16,7 @@
 namespace onehour::addon {
 namespace {
 
-// What an array and the copies of its device are handed to the class's constructor as.
+// Carries an array and its device's copy thread to the class's constructor.
 struct Content {
   std::shared_ptr<ArrayCopies> copies;
   std::shared_ptr<DeviceArray> array;

@@ -177,7 +177,8 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
     });
   }
 
-  // Doubles are not a type of programs: gathered, then summed in rank order, alike on all ranks.
+  // Programs have no type for doubles, so these are gathered and then summed in rank order, which
+  // gives all ranks the same bits.
   static void reduceDoubles(Communicator& communicator, double* data, size_t count) {
     const auto size = static_cast<size_t>(communicator.size());
     std::vector<double> all(count * size);

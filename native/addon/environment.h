@@ -1,4 +1,5 @@
-// What one JavaScript environment (the main thread or a worker) owns natively, and its bounded end.
+// The native threads and buffers of one JavaScript environment (the main thread or a worker), and
+// their end, within a bounded time.
 #pragma once
 
 #include <napi.h>

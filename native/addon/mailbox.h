@@ -1,4 +1,4 @@
-// The way from native threads to the JavaScript thread.
+// Takes results from native threads to the JavaScript thread.
 #pragma once
 
 #include <napi.h>

@@ -15,7 +15,7 @@ Pending::Pending(Napi::Env env, std::function<Napi::Value(Napi::Env)> result)
 Executor::Done Pending::done() const {
   return [deferred = deferred, mailbox = mailbox, result = result](std::exception_ptr error) {
     mailbox->post([deferred, result, error](Napi::Env env) {
-      // `result` runs in any case: it also lets go of what the operation held.
+      // `result` runs after an error too: it releases what the operation held.
       std::exception_ptr failure = error;
       Napi::Value value = env.Undefined();
       try {

@@ -27,7 +27,7 @@ struct Pending {
 Napi::Value undefinedResult(Napi::Env env);
 Napi::Value rejected(Napi::Env env, const Error& error);
 
-// Runs an asynchronous method's body; whatever it throws natively becomes a rejection.
+// Runs an asynchronous method's body; a native exception becomes a rejection.
 template <typename Body>
 Napi::Value promised(Napi::Env env, Body body) {
   try {

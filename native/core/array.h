@@ -14,8 +14,8 @@
 
 namespace onehour {
 
-// Operations on one array come from several threads (copies, and one for each communicator) and run
-// in the order in which they were asked for: each takes a ticket then, and starts at its turn.
+// Operations on one array come from several threads (copies, and one thread a communicator) and run
+// in the order of the calls: each call takes a ticket, and its operation starts when it is up.
 class DeviceArray {
  public:
   DeviceArray(DataType type, size_t count) : type_(type), count_(count) {}
@@ -27,7 +27,7 @@ class DeviceArray {
 
   uint64_t ticket();
   // Calls `start` when every operation with an earlier ticket has ended: at once, or on the thread
-  // of the last of them. The operation that it starts calls `endTurn`, whatever its end.
+  // of the last of them. The operation that it starts calls `endTurn`, even after an error.
   void atTurn(uint64_t ticket, std::function<void()> start);
   void endTurn();
   // Waits for the turn and runs `body` in it.

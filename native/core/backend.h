@@ -60,7 +60,7 @@ std::unique_ptr<Kernel> makeKernel(Body body, size_t workspaceBytes = 0) {
 
 // A group of ranks that communicates. `address` bytes of all ranks are exchanged by the caller
 // (TypeScript's rendezvous) and handed to `connect` in rank order. While that returns false, the
-// ranks have more to tell: all exchange what `address` now gives, and call again.
+// ranks need another round: all exchange what `address` returns now, and call again.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -74,7 +74,7 @@ class Communicator {
                          size_t bytes) = 0;  // bytes a rank; blocks
   virtual void barrier() = 0;                // blocks
   virtual void abort() noexcept = 0;         // from any thread: blocked and later calls throw
-  // What its library had better not do here, in a sentence for people; empty if that is nothing.
+  // A sentence for the user about what its library cannot do here; empty where there is none.
   virtual std::string remark() const { return {}; }
 };
 
@@ -148,9 +148,9 @@ class Backend {
   virtual std::unique_ptr<Event> createEvent() = 0;
   // Enqueue on a stream, from the executor's submission thread, in program order: a `wait` is
   // enqueued after the `signal` of the same generation. Work enqueued here must stay valid until it
-  // ran. The executor's kernels never throw on the CPU (they record the error and turn the rest of
-  // the step into no-ops), so signals always arrive. `callback` runs on a native thread when all
-  // earlier work of the stream is done, with the stream's first error or null; it must not throw.
+  // has run. The executor's kernels never throw on the CPU (they record the error and skip the rest
+  // of the step), so signals always arrive. `callback` runs on a native thread when all earlier
+  // work of the stream is done, with the stream's first error or null; it must not throw.
   virtual void launch(Stream& stream, Kernel& kernel) = 0;
   virtual void signal(Stream& stream, Event& event, uint64_t generation) = 0;
   virtual void wait(Stream& stream, Event& event, uint64_t generation) = 0;
@@ -158,14 +158,14 @@ class Backend {
   virtual void callback(Stream& stream, std::function<void(std::exception_ptr)> done) = 0;
   virtual void synchronize(Stream& stream) = 0;  // blocks; rethrows the stream's first error
 
-  // Time as the device sees it, for measurements. `milliseconds` may be asked when both marks'
-  // streams have been synchronised.
+  // Time as the device measures it. `milliseconds` may be called when the streams of both marks
+  // have been synchronised.
   virtual std::unique_ptr<Mark> createMark() = 0;
   virtual void mark(Stream& stream, Mark& mark) = 0;
   virtual double milliseconds(const Mark& from, const Mark& to) const = 0;
 
-  // What `enqueue` puts on `primary` and on streams that fork from it and join it again, as one
-  // kernel that replays it; nothing runs meanwhile. Null where the device records nothing.
+  // Records what `enqueue` puts on `primary` and on streams that fork from it and join it again,
+  // and returns one kernel that replays it; nothing runs yet. Null where the device cannot record.
   virtual std::unique_ptr<Kernel> record(Stream& /*primary*/,
                                          const std::function<void()>& /*enqueue*/) {
     return nullptr;
@@ -197,10 +197,10 @@ struct DeviceListing {
   std::string kind;        // "cpu" or "cuda"
   std::string capability;  // compute capability, e.g. "9.0" (CUDA)
   size_t memoryBytes = 0;
-  std::string problem;  // why it cannot be used, as far as that is seen from here
+  std::string problem;  // why it cannot be used, as far as that is known without opening it
 };
 
-// The following concern the backend that a module is linked with; each backend defines them once.
+// Each backend defines the following once, for the module that it is linked into.
 
 // Opens a device. Throws ERR_DEVICE when there is no such device.
 std::shared_ptr<Backend> createBackend(const BackendOptions& options);

@@ -33,7 +33,7 @@ inline constexpr const char* kMemoryHint =
 Error outOfMemory(const std::string& library, size_t bytes, std::optional<size_t> available,
                   const std::string& purpose = "");
 
-// Whatever was thrown, as an Error.
+// Any exception as an Error.
 Error toError(const std::exception_ptr& thrown);
 
 }  // namespace onehour

@@ -200,20 +200,20 @@ void Executor::prepare(LoadedProgram& loaded, const Program& program, PrepareCon
   if (!backend_->ordersCollectives()) orderCollectives(loaded);
 }
 
-// By an event from each collective to the next one in the text, where that is on another stream.
-// Submissions follow each other whole, so that the order is one of all collectives.
+// Makes each collective wait, by an event, for the one before it in the text where that is on
+// another stream. Submissions run one after the other, so this orders all collectives.
 void Executor::orderCollectives(LoadedProgram& loaded) {
   std::vector<Action> ordered;
-  size_t behind = 0;  // the position behind the last collective, 0 before the first
+  size_t after = 0;  // the position after the last collective, 0 before the first
   for (Action& action : loaded.actions) {
-    if (action.communicates && behind > 0 && ordered[behind - 1].stream != action.stream) {
+    if (action.communicates && after > 0 && ordered[after - 1].stream != action.stream) {
       Event* ended = loaded.events.emplace_back(backend_->createEvent()).get();
-      const Action signal{Action::Kind::signal, ordered[behind - 1].stream, ended, {}};
-      ordered.insert(ordered.begin() + static_cast<std::ptrdiff_t>(behind), signal);
+      const Action signal{Action::Kind::signal, ordered[after - 1].stream, ended, {}};
+      ordered.insert(ordered.begin() + static_cast<std::ptrdiff_t>(after), signal);
       ordered.push_back({Action::Kind::wait, action.stream, ended, {}});
     }
     ordered.push_back(std::move(action));
-    if (ordered.back().communicates) behind = ordered.size();
+    if (ordered.back().communicates) after = ordered.size();
   }
   loaded.actions = std::move(ordered);
 }

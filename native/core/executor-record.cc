@@ -13,7 +13,7 @@ void Executor::record(DoneRecording done) {
       [this, reason] {
         try {
           if (!recordAll())
-            *reason = "the device " + backend_->properties().kind + " records nothing";
+            *reason = "the device " + backend_->properties().kind + " cannot record programs";
         } catch (...) {
           *reason = toError(std::current_exception()).what();
         }
@@ -70,7 +70,7 @@ void Executor::measure(const std::string& program, int slot, int repeats, DoneMe
       });
 }
 
-// One kernel at a time, each on its stream, with a mark before and one behind it.
+// Runs one kernel at a time, each on its stream, with a mark before it and one after it.
 std::vector<Executor::Timing> Executor::measureNow(LoadedProgram& program, int slot, int repeats) {
   std::vector<Timing> timings;
   std::vector<std::pair<std::unique_ptr<Mark>, std::unique_ptr<Mark>>> marks;

@@ -181,10 +181,10 @@ void Executor::write(const std::string& arena, size_t offset, std::vector<uint8_
       [held, done = std::move(done)](std::exception_ptr error) { done(std::move(error)); });
 }
 
-// From memory of its own the device copies into the host's at its own time; were that any memory,
-// the submission thread would wait for it, and everything behind the read. Such memory is kept,
-// even by a read that failed, because the device would stop for it to be freed, and may still write
-// to it.
+// The device copies asynchronously only into host memory that the backend allocated; with other
+// memory the submission thread would wait for the copy, and so would the work queued after it. That
+// memory is kept, even when a read fails: to free it the device would have to stop, and it may
+// still write to it.
 void Executor::read(const std::string& arena, size_t offset, size_t length, DoneReading done) {
   checkRange(arena, offset, length);
   const bool direct = backend_->hostMemoryIsDeviceMemory();

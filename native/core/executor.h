@@ -69,13 +69,13 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void write(const std::string& arena, size_t offset, std::vector<uint8_t> bytes, Done done);
   void read(const std::string& arena, size_t offset, size_t length, DoneReading done);
 
-  // Records every program and slot, to be replayed from then on. A device or a kernel that cannot
-  // be recorded is no error: programs then run kernel by kernel as before.
+  // Records every program and slot, to be replayed from then on. It is no error if the device or a
+  // kernel cannot be recorded: programs then run kernel by kernel as before.
   void record(DoneRecording done);
   // Goes back to running kernel by kernel.
   void forget(Done done);
-  // Runs a program `repeats` times, one kernel after the other on whatever the arenas hold, and
-  // tells what each took.
+  // Runs a program `repeats` times, one kernel after the other on what the arenas hold, and
+  // measures each.
   void measure(const std::string& program, int slot, int repeats, DoneMeasuring done);
 
   // Ends pending and later work with this error; blocked collectives are aborted. From any thread.

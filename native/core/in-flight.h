@@ -1,6 +1,6 @@
-// What is in flight on an executor's device and what went wrong first: all that a device's callback
-// needs. Callbacks share this and never hold the executor. The last of them may come when the
-// executor is gone, on the backend's own thread, which could not end the backend.
+// What is in flight on an executor's device, and its first error: all that a device's callback
+// needs. Callbacks share this and never hold the executor: the last of them may come when the
+// executor is gone, on the backend's own thread, where the backend must not be destroyed.
 #pragma once
 
 #include <atomic>

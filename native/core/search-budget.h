@@ -1,5 +1,5 @@
-// Time for looking for forms that a load can do without: so much a search, so much in all, and none
-// for a pattern that failed before.
+// Limits the time that a load spends looking for kernels that it can do without: for one search,
+// for all of them, and to nothing for a pattern that failed before.
 #pragma once
 
 #include <functional>
@@ -14,7 +14,7 @@ double steadySeconds();
 
 class SearchBudget {
  public:
-  // Seconds from any beginning on.
+  // Returns seconds since any fixed moment.
   using Clock = std::function<double()>;
 
   static constexpr double secondsASearch = 5;

@@ -66,7 +66,7 @@ struct Size {
   }
 };
 
-// Checks operand after operand, and learns on the way what the letters stand for.
+// Checks operand after operand; the first operand that has a letter says what it stands for.
 class Matcher {
  public:
   explicit Matcher(const Instruction& instruction) : instruction_(instruction) {}

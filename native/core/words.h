@@ -26,7 +26,7 @@ inline std::string counted(uint64_t count, const std::string& noun) {
   return std::to_string(count) + " " + noun + ending;
 }
 
-// As this installation has it, which lib/device/native.ts tells.
+// What builds this installation's modules, as lib/device/native.ts passes it on.
 inline std::string buildCommand() {
   const char* command = std::getenv("ONEHOUR_BUILD_COMMAND");
   return command == nullptr ? "npx onehour build" : command;

@@ -1,4 +1,4 @@
-// The thread behind a Worker shares ownership of the queue, so that either may go first.
+// A Worker and its thread share ownership of the queue, so that either may go first.
 #include "worker.h"
 
 #include <pthread.h>

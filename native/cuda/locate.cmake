@@ -45,7 +45,7 @@ if(cuda_nvcc)
     set(cuda_nvcc_version ${CMAKE_MATCH_1}.${CMAKE_MATCH_2})
   endif()
   if(NOT cuda_nvcc_version)
-    set(cuda_missing "a working CUDA compiler (${cuda_nvcc} does not tell its version)")
+    set(cuda_missing "a working CUDA compiler (${cuda_nvcc} does not print its version)")
   elseif(cuda_nvcc_version VERSION_LESS cuda_least)
     set(cuda_missing "CUDA ${cuda_least} or later (${cuda_nvcc} is of CUDA ${cuda_nvcc_version})")
   endif()
@@ -91,8 +91,8 @@ endif()
 set(roots ${toolkit} ${toolkit}/targets/${processor}-linux $ENV{CUDA_HOME} $ENV{CUDA_PATH} ${conda}
           /usr/local/cuda /usr /usr/local)
 
-# The other CUDA that the wheel beside `folder` is for, as in nvidia_nccl_cu12-2.30.7.dist-info; empty
-# where it is for this one, or nobody knows. The folders of libraries do not tell.
+# The other CUDA that the wheel next to `folder` is for, as in nvidia_nccl_cu12-2.30.7.dist-info; empty
+# where it is for this one, or unknown. The names of the libraries' folders do not say.
 function(onehour_other_cuda folder file result)
   set(other "")
   string(REGEX REPLACE "^lib([a-z]+).*" "\\1" library ${file})
@@ -109,7 +109,7 @@ function(onehour_other_cuda folder file result)
   set(${result} "${other}" PARENT_SCOPE)
 endfunction()
 
-# One library: `header` is a file beside which its version stands, as three macros that begin with
+# One library: `header` is a file whose folder holds its version, as three macros that begin with
 # `macro`; `folders` are its folders in wheels.
 function(onehour_locate name title least file header macro)
   string(TOUPPER ${title} variable)

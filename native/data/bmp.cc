@@ -20,7 +20,7 @@ constexpr size_t kFileHeader = 14;  // bytes
 constexpr size_t kCoreHeader = 12;  // of OS/2 and Windows 2, with sizes of 16 bits
 constexpr std::array<uint32_t, 6> kHeaders{40, 52, 56, 64, 108, 124};
 constexpr std::array<uint32_t, 6> kDepths{1, 4, 8, 16, 24, 32};  // bits of a pixel
-constexpr size_t kMasks = kFileHeader + 40;  // where they lie, in the header or behind it
+constexpr size_t kMasks = kFileHeader + 40;  // where they lie, in the header or after it
 
 enum Compression : uint32_t { plain = 0, packed8 = 1, packed4 = 2, masked = 3 };
 
@@ -67,7 +67,7 @@ Header headerOf(File file) {
   requireSize(header.width, header.height);
   const bool hasPalette = header.bits <= 8;
   if (hasPalette && header.colors == 0) header.colors = 1U << header.bits;
-  // Some writers leave out the palette where they tell where the pixels are.
+  // Some writers give the place of the pixels and leave out the palette.
   if (header.pixels == 0 || (hasPalette && header.pixels == header.palette)) {
     header.pixels = header.palette + (hasPalette ? header.colors * header.colorBytes : 0);
   }
@@ -106,7 +106,7 @@ std::array<Mask, 3> masksOf(File file, const Header& header) {
   std::array<uint32_t, 3> bits{0xff0000, 0xff00, 0xff};
   if (header.compression == masked) {
     for (size_t i = 0; i < bits.size(); ++i) bits[i] = number(file, kMasks + 4 * i, 4);
-    // As others read it, this means none.
+    // Other decoders take this for none.
     if (header.bits == 32 && bits == std::array<uint32_t, 3>{}) bits = {0xff0000, 0xff00, 0xff};
   } else if (header.bits == 16) {
     bits = {0x7c00, 0x3e0, 0x1f};

@@ -76,7 +76,7 @@ class File {
 void readSource(const Source& source, std::vector<uint8_t>& bytes) {
   const File file(source.path);
   const int64_t size = source.bytes < 0 ? file.size() - source.offset : source.bytes;
-  // One byte more tells that there are too many.
+  // One byte more than allowed, to see that the file is too large.
   bytes.resize(static_cast<size_t>(std::clamp<int64_t>(size, 0, kMostBytes + 1)));
   file.read(source.offset, bytes);
 }
@@ -85,7 +85,7 @@ bool isJpeg(std::span<const uint8_t> file) {
   return file.size() >= 2 && file[0] == 0xff && file[1] == 0xd8;
 }
 
-// Formats that are decoded whole, by what a file of theirs looks like.
+// Formats that are decoded whole, recognised by how their files begin.
 constexpr struct {
   bool (*matches)(std::span<const uint8_t> file);
   Raster (*decode)(std::span<const uint8_t> file);
@@ -175,7 +175,7 @@ struct Batch {
     progress::advance();  // a batch may take longer than a run waits for a sign of life
   }
 
-  // Takes images as long as there are; the last thread tells the outcome.
+  // Takes images until none is left; the last thread reports the outcome.
   void work() {
     double readSeconds = 0;
     double decodeSeconds = 0;

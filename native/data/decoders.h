@@ -1,4 +1,5 @@
-// Threads that read and decode batches of images: batches in order, the images of one in any.
+// Threads that read and decode batches of images: batches in order, the images of a batch in any
+// order.
 #pragma once
 
 #include <atomic>
@@ -22,7 +23,7 @@ struct Source {
   int64_t bytes = -1;  // to the end
 };
 
-// An image that somebody else decoded: u8[height, width, 3].
+// An image that another decoder decoded: u8[height, width, 3].
 struct Pixels {
   const uint8_t* data;
   int width;
@@ -70,7 +71,7 @@ class Decoders {
   // The same for one image that was decoded already; the treatment is of that one.
   void resample(const Pixels& pixels, Treatment treatment, uint8_t* target, Done done);
 
-  // What is queued ends soon, undone.
+  // Drops what is queued, so that it ends soon.
   void abort() { aborted_->store(true); }
   const std::vector<std::shared_ptr<Worker>>& workers() const { return workers_; }
 

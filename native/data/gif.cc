@@ -40,7 +40,7 @@ class Reader {
   // One of the blocks that extensions and pixels are cut into; the last one is empty.
   std::span<const uint8_t> block() { return bytes(static_cast<size_t>(byte())); }
 
-  // Of as many colors as the flags tell; the others are black.
+  // The flags hold the number of colors; the others are black.
   void palette(int flags, Palette& target) {
     const auto colors = bytes(kColors * (size_t{2} << (flags & 7)));
     target = {};

@@ -114,7 +114,7 @@ struct JpegDecoder::State {
     return sum;
   }
 
-  // What the header alone tells. Throws.
+  // Checks that need the header alone. Throws.
   void requireAffordable() const {
     requireSize(info.image_width, info.image_height);
     const int64_t held = blocksOfImage() * DCTSIZE2 * int64_t{sizeof(JCOEF)};
@@ -173,7 +173,7 @@ std::string JpegDecoder::decode(std::span<const uint8_t> file, int size, const V
   jpeg_decompress_struct& info = state.info;
   state.warning[0] = 0;
   state.blocks = 0;
-  jpeg_abort_decompress(&info);  // whatever an earlier image left behind
+  jpeg_abort_decompress(&info);  // what an earlier image left
   if (!state.attempt([&] {
         jpeg_mem_src(&info, file.data(), file.size());
         jpeg_read_header(&info, TRUE);

@@ -24,10 +24,10 @@ class JpegDecoder {
   using ViewOf = std::function<View(int width, int height)>;
 
   // Writes the view as u8[size, size, 3] to `target`. The image is decoded at 1/2, 1/4 or 1/8 of
-  // its size where the view still has two pixels for each of the output, and only rows and columns
-  // that count are. An image that is cut short is grey where it ends: the result is then what is
-  // wrong with it, and empty otherwise. Throws std::runtime_error when nothing can be decoded, or
-  // it would cost more than limits.h allows, and Foreign where its colors are CMYK.
+  // its size where the view still has two pixels for each of the output, and only in the rows and
+  // columns that count. An image that is cut short is grey from there on: the result then says what
+  // is wrong with it, and is empty otherwise. Throws std::runtime_error when nothing can be decoded
+  // or the image exceeds limits.h, and Foreign where its colors are CMYK.
   std::string decode(std::span<const uint8_t> file, int size, const ViewOf& viewOf,
                      uint8_t* target);
 

@@ -1,5 +1,5 @@
-// What one image may cost, whatever its file says: more than that counts as damage. Nothing here
-// is a matter of time, so that an image is taken on every machine or on none.
+// How much memory and work one image may take: a file that asks for more counts as damaged. No
+// limit is a time, so that an image is decoded on every machine or on none.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,8 @@
 
 namespace onehour::data {
 
-// Of an image's file, of its pixels in RGB, and of its coefficients where they are kept, each.
+// Bytes at most of an image's file, of its pixels in RGB, and of its coefficients where they are
+// kept.
 constexpr int64_t kMostBytes = int64_t{1} << 28;
 constexpr int64_t kMostPixels = kMostBytes / 3;
 constexpr int64_t kMostSide = 65535;  // pixels

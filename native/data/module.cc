@@ -141,7 +141,7 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
     });
   }
 
-  // What is queued is done all the same.
+  // Work that is queued is still done.
   ~DecoderObject() override { stop(); }
 
  private:
@@ -233,7 +233,7 @@ class DecoderObject : public Napi::ObjectWrap<DecoderObject> {
   std::shared_ptr<Decoders> decoders_;
 };
 
-// From now on this module counts in the counters of another one.
+// Makes this module count in the counters of another one.
 void shareProgress(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     if (!info[0].IsExternal()) refuse("shareProgress() expects another module's counters");

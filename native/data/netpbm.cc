@@ -22,7 +22,7 @@ class Text {
  public:
   explicit Text(std::span<const uint8_t> rest) : rest_(rest) {}
 
-  // The next number, and the blank behind it.
+  // The next number, and the blank after it.
   int number() {
     skipBlanks();
     int value = 0;
@@ -38,7 +38,7 @@ class Text {
     return value;
   }
 
-  // The next digit that is 0 or 1, which needs no blank behind it.
+  // The next digit that is 0 or 1, which needs no blank after it.
   int bit() {
     skipBlanks();
     if (rest_.empty() || (rest_[0] != '0' && rest_[0] != '1')) fail();
@@ -75,7 +75,7 @@ struct Kind {
   bool isBits;  // 1 is black
 };
 
-// By the digit behind the P.
+// By the digit after the P.
 constexpr std::array<Kind, 6> kKinds{{{true, 1, true},
                                       {true, 1, false},
                                       {true, kColors, false},
@@ -83,7 +83,7 @@ constexpr std::array<Kind, 6> kKinds{{{true, 1, true},
                                       {false, 1, false},
                                       {false, kColors, false}}};
 
-// Binary values, one behind the other; rows of bits end at whole bytes.
+// Binary values, one after the other; rows of bits end at whole bytes.
 class Values {
  public:
   Values(std::span<const uint8_t> bytes, const Kind& kind, int64_t width, int64_t height, int most)

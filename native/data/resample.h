@@ -23,7 +23,7 @@ struct Filter {
   std::vector<Taps> taps;  // [size]
   std::vector<float> weights;
   int first = 0;  // pixel that counts anywhere
-  int last = 0;   // one behind
+  int last = 0;   // one past it
   int most = 0;   // pixels that one output needs
 };
 
@@ -34,7 +34,7 @@ class Resampler {
   // `target`: u8[size, size, 3], the output.
   void begin(const View& view, int size, uint8_t* target);
 
-  // What is needed of the image; ends are one behind.
+  // The rows and columns of the image that are needed; ends are one past the last.
   int firstRow() const { return down_.first; }
   int lastRow() const { return down_.last; }
   int firstColumn() const { return across_.first; }

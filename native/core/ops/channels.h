@@ -1,4 +1,5 @@
-// What the signatures of ops on channels and of flattening do not say, checked for every backend.
+// Checks that the signatures of ops on channels and of flattening cannot express, for every
+// backend.
 #pragma once
 
 #include <cstdint>

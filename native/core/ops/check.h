@@ -1,5 +1,5 @@
-// Checks of what an op's signature does not say, sizes that depend on attributes and the attributes
-// themselves; every failure is an ERR_SHAPE that says what was expected.
+// Checks that an op's signature cannot express, of attributes and of sizes that depend on them.
+// Every failure is an ERR_SHAPE that says what was expected.
 #pragma once
 
 #include <cstdint>
@@ -77,7 +77,7 @@ inline Pair pairOf(const Instruction& instruction, std::string_view key, int64_t
   return {values[0], values[1]};
 }
 
-// The same, 1 along both axes where the instruction does not say.
+// The same; 1 along both axes where the instruction has no such attribute.
 inline Pair pairOrOnes(const Instruction& instruction, std::string_view key) {
   if (instruction.findAttribute(key) != nullptr) return pairOf(instruction, key, 1);
   return {1, 1};

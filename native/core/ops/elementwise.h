@@ -1,4 +1,4 @@
-// What the signatures of elementwise ops do not say, checked for every backend.
+// Checks that the signatures of elementwise ops cannot express, for every backend.
 #pragma once
 
 #include <algorithm>

@@ -12,7 +12,7 @@ struct CrossEntropy {
   double smoothing, scale;
 };
 
-// `logits` or the probabilities made from them, f32[N,K], beside labels, i32[N].
+// `logits`, or the probabilities made from them, f32[N,K], with labels, i32[N].
 inline CrossEntropy crossEntropyOf(const Instruction& instruction, const Operand& logits) {
   return {logits.shape[0], logits.shape[1], instruction.number("smoothing", 0),
           instruction.number("scale", 1)};

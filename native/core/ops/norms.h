@@ -1,5 +1,5 @@
-// The operands of norms and of what follows from them, checked: what every backend reads from the
-// instruction.
+// The operands of norms, and of clipping and LARS, which follow from them, as every backend reads
+// them from the instruction: checked.
 #pragma once
 
 #include <algorithm>
@@ -11,8 +11,8 @@
 
 namespace onehour {
 
-// Elements of a tensor that are summed by themselves: the sums depend on nothing else, so that they
-// have the same bits for any number of threads or blocks.
+// Elements of a tensor that are summed on their own: their sum has the same bits for any number of
+// threads or blocks.
 struct NormTile {
   static constexpr int64_t elements = 8192;
   int64_t begin, end;

@@ -1,4 +1,4 @@
-// What LARS multiplies the rate of each tensor by.
+// The factor by which LARS multiplies the rate of each tensor.
 #include <cmath>
 #include <utility>
 

@@ -50,10 +50,10 @@ double softmax(const float* logits, int32_t label, const CrossEntropy& problem,
 int64_t rankOf(const float* logits, int32_t label, int64_t classes) {
   int64_t rank = 0;
   for (int64_t c = 0; c < classes; ++c) {
-    const bool behind =
+    const bool ranksLower =
         c == label ? !std::isnan(logits[c])
                    : logits[c] < logits[label] || (logits[c] == logits[label] && c > label);
-    rank += behind ? 0 : 1;
+    rank += ranksLower ? 0 : 1;
   }
   return rank;
 }

@@ -22,7 +22,7 @@ struct Sums {
 };
 
 // The square of an f32 is exact in double precision, so that fused multiply-adds change nothing,
-// and lanes are added up in one order, whatever the instruction set.
+// and lanes are added up in one order with every instruction set.
 Sums sumTile(const float* w, const float* g, int64_t count) {
   constexpr int lanes = 16;
   Sums sums{};
@@ -83,7 +83,7 @@ std::unique_ptr<Kernel> norms(const Instruction& instruction, PrepareContext&) {
   });
 }
 
-// What a gradient with these norms is multiplied by.
+// The factor that clipping multiplies a gradient with these norms by.
 double clipFactor(const float* norms, int64_t tensors, double limit) {
   double total = 0;
   double notFinite = 0;

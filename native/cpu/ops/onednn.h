@@ -1,4 +1,4 @@
-// oneDNN 2.x and 3.x behind one face, and kernels made of oneDNN primitives.
+// One interface to oneDNN 2.x and 3.x, and kernels made of oneDNN primitives.
 #pragma once
 
 #include <omp.h>

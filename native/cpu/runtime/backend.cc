@@ -196,7 +196,7 @@ class CpuBackend final : public Backend {
   std::shared_ptr<void> allocate(size_t bytes, MemoryKind) override {
     constexpr size_t hugePage = size_t{2} << 20;
     const std::optional<size_t> available = availableBytes();
-    // Pages are handed out at first touch, when it is too late for an error.
+    // Pages are allocated at first touch, when it is too late for an error.
     const bool fits = !available || bytes <= *available;
     void* memory = !fits ? MAP_FAILED
                          : mmap(nullptr, std::max<size_t>(bytes, 64), PROT_READ | PROT_WRITE,

@@ -1,4 +1,4 @@
-// What the module onehour_cpu.node opens and offers.
+// The module onehour_cpu.node: its device, its versions and its kernels.
 #include <dnnl.hpp>
 
 #include "../ops/kernels.h"

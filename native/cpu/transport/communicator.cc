@@ -14,6 +14,7 @@
 #include <string>
 #include <utility>
 
+#include "../../core/communicator-rules.h"
 #include "../../core/error.h"
 #include "../../core/progress.h"
 #include "../../core/words.h"
@@ -26,8 +27,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// Up to this many bytes the number of messages decides (recursive halving), above it the bytes that
-// travel (ring).
+// Up to this many bytes the time depends on the number of messages (recursive halving has the
+// fewest), above it on the bytes that travel (a ring has the fewest).
 constexpr size_t kSmallAllReduce = 16 * 1024;
 
 // to[i] += from[i]; addition commutes exactly, so either operand may be the accumulator.
@@ -36,7 +37,7 @@ void accumulate(T* __restrict to, const T* __restrict from, size_t count) {
   for (size_t i = 0; i < count; ++i) to[i] += from[i];
 }
 
-// Gloo's reduction: `to` is one of the operands or apart from both.
+// Gloo's reduction: `to` is one of the operands, or overlaps neither.
 template <typename T>
 void sum(void* to, const void* left, const void* right, size_t count) {
   T* c = static_cast<T*>(to);
@@ -59,7 +60,7 @@ std::string withoutSource(std::string message) {
   return message;
 }
 
-// What a rank tells the others first.
+// The first message of a rank to the others.
 struct Introduction {
   SharedMemory::Introduction memory;
   Links::Introduction links;
@@ -71,12 +72,12 @@ std::vector<uint8_t> bytesOf(const T& value) {
   return {from, from + sizeof(value)};
 }
 
-// What every rank told, of one type.
+// The messages of all ranks, each a value of one type.
 template <typename T>
-std::vector<T> valuesOf(const std::vector<std::vector<uint8_t>>& told) {
-  std::vector<T> result(told.size());
-  for (size_t rank = 0; rank < told.size(); ++rank)
-    std::memcpy(static_cast<void*>(&result[rank]), told[rank].data(), sizeof(T));
+std::vector<T> valuesOf(const std::vector<std::vector<uint8_t>>& messages) {
+  std::vector<T> result(messages.size());
+  for (size_t rank = 0; rank < messages.size(); ++rank)
+    std::memcpy(static_cast<void*>(&result[rank]), messages[rank].data(), sizeof(T));
   return result;
 }
 
@@ -85,14 +86,10 @@ class HostCommunicator final : public Communicator {
   HostCommunicator(int rank, int size, double timeoutSeconds)
       : rank_(rank),
         size_(size),
-        timeout_(static_cast<int64_t>(1000 * std::clamp(timeoutSeconds, 1.0, 3600.0 * 100))) {
-    if (size < 1 || rank < 0 || rank >= size) {
-      throw Error("ERR_COLLECTIVE", "onehour",
-                  "rank " + std::to_string(rank) + " of " + std::to_string(size) +
-                      " does not exist; expected 0 ≤ rank < size");
-    }
+        timeout_(static_cast<int64_t>(1000 * boundedTimeout(timeoutSeconds))) {
+    expectRank("onehour", rank, size);
     if (size == 1) return;
-    guarded("opening the ways to other ranks", [&] {
+    guarded("opening connections to other ranks", [&] {
       memory_ = std::make_unique<SharedMemory>(rank, size);
       links_ = std::make_unique<Links>(rank, size);
     });
@@ -119,22 +116,22 @@ class HostCommunicator final : public Communicator {
     return {};
   }
 
-  // The ranks introduce themselves, then tell whether they could map rank 0's memory; where one
-  // could not, they tell where they listen.
-  bool connect(const std::vector<std::vector<uint8_t>>& told) override {
+  // The ranks introduce themselves, then say whether they could map rank 0's memory; where one
+  // could not, they say where they listen.
+  bool connect(const std::vector<std::vector<uint8_t>>& messages) override {
     if (size_ == 1) return true;
     guarded("connecting to the other ranks", [&] {
-      if (told.size() != static_cast<size_t>(size_)) {
-        throw std::invalid_argument("got the addresses of " + counted(told.size(), "rank"));
+      if (messages.size() != static_cast<size_t>(size_)) {
+        throw std::invalid_argument("got the addresses of " + counted(messages.size(), "rank"));
       }
       const size_t width = address().size();
       for (int peer = 0; peer < size_; ++peer) {
-        if (told[peer].size() == width) continue;
+        if (messages[peer].size() == width) continue;
         throw std::invalid_argument("the address of rank " + std::to_string(peer) + " has " +
-                                    counted(told[peer].size(), "byte") + ", expected " +
+                                    counted(messages[peer].size(), "byte") + ", expected " +
                                     std::to_string(width) + "; do all ranks run the same build?");
       }
-      proceed(told);
+      proceed(messages);
     });
     return stage_ == Stage::connected;
   }
@@ -146,17 +143,12 @@ class HostCommunicator final : public Communicator {
       case DataType::i32:
         return reduce<int32_t>(data, count);
       default:
-        throw Error("ERR_COLLECTIVE", "onehour",
-                    "all-reduce adds f32 and i32, got " + std::string(nameOf(type)));
+        refuseAllReduce("onehour", type);
     }
   }
 
   void broadcast(void* data, size_t bytes, int root) override {
-    if (root < 0 || root >= size_) {
-      throw Error("ERR_COLLECTIVE", "onehour",
-                  "broadcast from rank " + std::to_string(root) +
-                      ", but the group has ranks 0 to " + std::to_string(size_ - 1));
-    }
+    expectRoot("onehour", root, size_);
     if (size_ == 1 || bytes == 0) return;
     run("broadcast", bytes, [&](uint32_t tag) {
       if (sharing_) return memory_->broadcast(data, bytes, root, timeout_);
@@ -205,13 +197,13 @@ class HostCommunicator final : public Communicator {
   }
 
  private:
-  // What the ranks have told each other so far.
+  // What the ranks know of each other so far.
   enum class Stage { nothing, memory, sockets, connected };
 
-  void proceed(const std::vector<std::vector<uint8_t>>& told) {
+  void proceed(const std::vector<std::vector<uint8_t>>& messages) {
     switch (stage_) {
       case Stage::nothing: {
-        introductions_ = valuesOf<Introduction>(told);
+        introductions_ = valuesOf<Introduction>(messages);
         std::vector<SharedMemory::Introduction> ranks;
         for (const Introduction& one : introductions_) ranks.push_back(one.memory);
         mapped_ = memory_->map(ranks);
@@ -219,11 +211,11 @@ class HostCommunicator final : public Communicator {
         return;
       }
       case Stage::memory: {
-        sharing_ =
-            std::all_of(told.begin(), told.end(), [](const auto& one) { return one[0] == 1; });
+        sharing_ = std::all_of(messages.begin(), messages.end(),
+                               [](const auto& one) { return one[0] == 1; });
         if (sharing_) {
           stage_ = Stage::connected;
-          // An abort that came before could not tell the others through the memory.
+          // An abort before this point could not reach the others through the memory.
           const std::lock_guard<std::mutex> lock(failureLock_);
           if (!failure_.empty()) memory_->leave();
           return;
@@ -236,7 +228,7 @@ class HostCommunicator final : public Communicator {
         return;
       }
       case Stage::sockets:
-        links_->connect(valuesOf<Links::Place>(told), Links::Clock::now() + timeout_);
+        links_->connect(valuesOf<Links::Place>(messages), Links::Clock::now() + timeout_);
         context_ = std::make_shared<GlooContext>(rank_, size_, *links_, timeout_);
         stage_ = Stage::connected;
         return;
@@ -245,7 +237,7 @@ class HostCommunicator final : public Communicator {
     }
   }
 
-  // The others' waits for this rank end, and its own.
+  // Ends the others' waits for this rank, and its own.
   void leave() noexcept {
     if (sharing_) memory_->leave();
     if (links_) links_->shut();
@@ -267,7 +259,7 @@ class HostCommunicator final : public Communicator {
     });
   }
 
-  // One operation at a time, each with the next tag: ranks call in the same order.
+  // Runs one operation at a time, each with the next tag: all ranks call in the same order.
   template <typename Body>
   void run(const char* what, size_t bytes, Body body) {
     std::lock_guard<std::mutex> order(order_);
@@ -287,9 +279,7 @@ class HostCommunicator final : public Communicator {
       progress::WaitingScope waiting;
       body();
     } catch (const std::exception& error) {
-      fail(what + " failed: " + withoutSource(error.what()) +
-           ". The usual cause is a rank that ended or waits elsewhere: look for the first error of "
-           "the other ranks");
+      fail(what + " failed: " + withoutSource(error.what()) + kPeerHint);
       leave();  // others may wait for this rank in what comes next
       throwIfFailed();
     }
@@ -303,8 +293,7 @@ class HostCommunicator final : public Communicator {
   void throwIfFailed() {
     std::lock_guard<std::mutex> lock(failureLock_);
     if (failure_.empty()) return;
-    throw Error("ERR_COLLECTIVE", "onehour",
-                "rank " + std::to_string(rank_) + " of " + std::to_string(size_) + ": " + failure_);
+    throw Error("ERR_COLLECTIVE", "onehour", ofRank(rank_, size_, failure_));
   }
 
   const int rank_;

@@ -22,7 +22,7 @@ using Clock = std::chrono::steady_clock;
 
 class Buffer;
 
-// What stands before each message.
+// The header of each message.
 struct Header {
   uint64_t slot;  // of Gloo's: the collective and its number
   uint64_t bytes;
@@ -44,7 +44,7 @@ struct Peer {
   Header heard;
 };
 
-// That there is a connection is all that Gloo's collectives ask of a pair.
+// Gloo's collectives only ask a pair whether it is connected.
 class Pair final : public gloo::transport::Pair {
  public:
   const gloo::transport::Address& address() const override { refuse(); }
@@ -93,7 +93,7 @@ class Transport final : public gloo::transport::Context {
   // Moves bytes, of all messages, until `count` is not 0.
   void await(const int& count, const Buffer* buffer, milliseconds patience);
 
-  // Of messages in progress: Gloo leaves none behind but when it throws.
+  // Of messages in progress: Gloo leaves some only when it throws.
   void forget(const Buffer* buffer) {
     const auto isIts = [&](const Transfer& transfer) { return transfer.buffer == buffer; };
     for (Peer& peer : peers_) {

@@ -1,4 +1,4 @@
-// The introduction of two ranks. The listener sends a challenge; the caller tells its rank, a
+// How two ranks introduce themselves. The listener sends a challenge; the caller sends its rank, a
 // challenge of its own and a proof over both; the listener answers with its proof.
 #include "links.h"
 
@@ -25,7 +25,7 @@ using std::chrono::seconds;
 constexpr seconds kGreeting{5};         // from a connection to its proof
 constexpr milliseconds kPause{50};      // from a call that failed to the next one
 constexpr milliseconds kNap{100};       // between looks at deadlines
-constexpr size_t kMostStrangers = 256;  // beside the ranks: room to get through a flood
+constexpr size_t kMostStrangers = 256;  // above the number of ranks: room to get through a flood
 constexpr int kAcceptsAtOnce = 16;
 
 struct Challenge {
@@ -79,8 +79,8 @@ bool sendWhole(int socket, const Message& message) {
 // A connection that is not proven yet.
 struct Links::Conversation {
   Descriptor socket;
-  bool calling;  // this rank called, so it knows whom
-  int peer;      // -1 where that is yet to be told
+  bool calling;  // this rank called, so it knows the peer
+  int peer;      // -1 until it is known
   bool local;
   Clock::time_point until;
   enum { connecting, challenge, hello, welcome } expects;
@@ -169,7 +169,7 @@ void Links::connect(const std::vector<Place>& places, Clock::time_point deadline
       if (one->calling) callAgain_[one->peer] = now + kPause;
       one = conversations_.erase(one);
     }
-    // Whoever is new comes after those who have spoken: a flood does not wash them away.
+    // New callers come after those that have spoken: a flood does not push those out.
     if (polled[1].revents != 0) accept(local_, now);
     if (polled[2].revents != 0) accept(network_, now);
   }

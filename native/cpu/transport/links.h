@@ -20,13 +20,13 @@ class Links {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // What a rank tells the others before anybody listens.
+  // What a rank sends the others before any of them listens.
   struct Introduction {
     Digest machine{};  // see machineOfSockets
     Digest secret{};   // rank 0's is the group's
   };
 
-  // Where the others reach it.
+  // Where the other ranks reach this one.
   struct Place {
     SocketAddress local;
     SocketAddress network;
@@ -44,15 +44,15 @@ class Links {
   void listen(const std::vector<Introduction>& ranks);
   Place place() const { return {local_.address, network_.address}; }
 
-  // Connects all pairs, given the ranks' places, and stops listening. A stranger, who cannot prove
-  // that it knows the secret, is dropped, and soon. Throws std::runtime_error naming the ranks that
-  // did not come before the deadline, and after `shut`.
+  // Connects all pairs, given the ranks' places, and stops listening. A stranger, which cannot
+  // prove that it knows the secret, is soon dropped. Throws std::runtime_error naming the ranks
+  // that did not connect before the deadline, and after `shut`.
   void connect(const std::vector<Place>& places, Clock::time_point deadline);
 
   int socket(int rank) const { return sockets_[rank].get(); }
   const std::string& name(int rank) const { return names_[rank]; }  // "rank 1 at 10.0.0.2:4000"
 
-  // From any thread: ends waits of this rank, and the connections, which the others notice.
+  // From any thread: ends this rank's waits and its connections, which the others notice.
   void shut() noexcept;
   bool isShut() const { return shut_; }
   int shutSignal() const { return signal_.get(); }  // readable from then on
@@ -68,9 +68,9 @@ class Links {
   std::string name(int rank, const SocketAddress& address) const;
   void call(int rank, Clock::time_point now);
   void accept(Listener& listener, Clock::time_point now);
-  // Makes room, wherever: a flood, however fast, then keeps no rank out for long.
+  // Drops a stranger at random: even a fast flood then keeps no rank out for long.
   void dropStranger();
-  // What came next in a conversation; false ends it.
+  // Handles what came next in a conversation; false ends it.
   bool proceed(Conversation& conversation);
   bool hear(Conversation& conversation);
   void take(Conversation& conversation);  // as proven

@@ -1,13 +1,14 @@
-// Which machine a process is on, as far as ranks can do something together there.
+// Which machine a process is on: what two ranks compare to see whether they can share memory or
+// Unix sockets.
 #pragma once
 
 #include "proof.h"
 
 namespace onehour::cpu {
 
-// Equal where a process number means the same process, and all zero where nothing is known of it:
-// the kernel's start and the name space of processes. Ranks with another ONEHOUR_HOST are on
-// another machine.
+// Equal where a process number means the same process (the same start of the kernel and the same
+// name space of processes), and all zero where that is unknown. Ranks with another ONEHOUR_HOST
+// count as on another machine.
 Digest machineOfProcesses();
 
 // Equal where one rank reaches another's Unix socket and the kernel names the same user to both.

@@ -1,4 +1,4 @@
-// What proves that somebody knows a secret without telling it: HMAC-SHA256 (RFC 2104, FIPS 180-4).
+// Proofs that a peer knows a secret, without sending it: HMAC-SHA256 (RFC 2104, FIPS 180-4).
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@ Digest hmac(const Digest& key, const std::string& message);
 // From the system; throws std::runtime_error where it has none.
 Digest randomDigest();
 
-// In a time that does not tell where they differ.
+// Takes the same time wherever they differ.
 bool sameDigest(const Digest& left, const Digest& right);
 
 }  // namespace onehour::cpu

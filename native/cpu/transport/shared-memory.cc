@@ -35,7 +35,7 @@ constexpr size_t kSlotBytes = 256 * 1024;
 constexpr size_t kMostBytes = 16 * 1024 * 1024;  // of all slots
 constexpr size_t kSmallBytes = 16 * 1024;  // up to here a second meeting costs more than adding
 constexpr size_t kLine = 64;               // bytes that cores exchange at once
-constexpr milliseconds kNap{100};          // between looks at what no wake-up tells
+constexpr milliseconds kNap{100};          // between looks at what sends no wake-up
 
 size_t slotBytesFor(int size) {
   return std::min(kSlotBytes, kMostBytes / (2 * static_cast<size_t>(size)) / kLine * kLine);
@@ -86,7 +86,7 @@ void add(T* to, const T* left, const T* right, size_t count) {
 
 }  // namespace
 
-// What one rank writes and the others read, in cache lines of its own.
+// What one rank writes and the others read, on cache lines of its own.
 struct alignas(kLine) SharedMemory::Control {
   std::atomic<uint32_t> arrived;   // how often; a futex
   std::atomic<uint32_t> sleepers;  // that wait for the next arrival
@@ -186,7 +186,7 @@ void SharedMemory::await(int rank, milliseconds patience) const {
   const Clock::time_point deadline = Clock::now() + patience;
   const std::string name = "rank " + std::to_string(rank);
   for (;;) {
-    // Looked at before the arrivals: a rank may arrive for the last time and then go.
+    // Checked before the arrivals: a rank may arrive for the last time and then end.
     const bool left = peer.left.load() != 0;
     pollfd process{processes_[rank].get(), POLLIN, 0};
     const bool ended = poll(&process, 1, 0) == 1;

@@ -1,5 +1,5 @@
-// Collectives among the processes of one machine through memory that they share: no port is open to
-// anybody else, and nothing is copied into the kernel and out again.
+// Collectives among the processes of one machine through memory that they share: no port is open,
+// and nothing is copied into the kernel and out again.
 #pragma once
 
 #include <atomic>
@@ -15,7 +15,7 @@ namespace onehour::cpu {
 
 class SharedMemory {
  public:
-  // What a rank tells the others: which machine it is on and where rank 0's memory is.
+  // What a rank sends the others: which machine it is on and where rank 0's memory is.
   struct Introduction {
     Digest machine{};  // see machineOfProcesses
     uint64_t key = 0;  // of rank 0's memory
@@ -30,9 +30,9 @@ class SharedMemory {
 
   Introduction introduction() const;
 
-  // Maps rank 0's memory, which must live until all ranks have tried. False where that cannot be:
-  // ranks on other machines or in other containers, an old kernel. The ranks must then agree to do
-  // without.
+  // Maps rank 0's memory, which must live until all ranks have tried. False where that is not
+  // possible: ranks on other machines or in other containers, an old kernel. The ranks must then
+  // agree to do without.
   bool map(const std::vector<Introduction>& ranks);
 
   // All of these block, and throw std::runtime_error when a rank has ended or left, calls something

@@ -1,4 +1,4 @@
-// Addresses of sockets, and which of them are this machine's to listen at.
+// Addresses of sockets, and those at which this machine can listen.
 #pragma once
 
 #include <sys/socket.h>
@@ -19,14 +19,14 @@ struct SocketAddress {
   std::string words() const;  // "10.0.0.2:4000", the port as people write it
 };
 
-// Where other machines reach this one.
+// The addresses at which other machines reach this one.
 struct OwnAddresses {
   std::string name;  // as the user or the rendezvous gave it
   std::vector<SocketAddress> all;
 };
 
-// Those of ONEHOUR_INTERFACE or of ONEHOUR_HOST, else of the one that reaches rank 0, else
-// loopback. Throws what `cannotListen` gives where a name means nothing.
+// Those of ONEHOUR_INTERFACE or of ONEHOUR_HOST, else of the interface that reaches rank 0, else
+// loopback. Throws the error of `cannotListen` where a name has no address.
 OwnAddresses ownAddresses();
 
 std::runtime_error cannotListen(const std::string& name, const std::string& reason);

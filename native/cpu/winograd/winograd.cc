@@ -205,7 +205,7 @@ class Winograd final : public Kernel {
     }
   }
 
-  // The last rows and lanes of a product may hold anything: nothing reads what comes of them.
+  // The last rows and lanes of a product may hold anything: nothing reads their results.
   void computeTiles(const float* filters, float* memory, int64_t begin, int64_t end) const {
     const Transformed inputs{memory, block_, inputStride()};
     const Transformed products{inputs.data + points * inputs.pointStride(), block_,

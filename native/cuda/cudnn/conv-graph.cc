@@ -1,5 +1,5 @@
-// Tensors are described as cuDNN wants them, extents in the order N, C, H, W whatever the layout,
-// with the strides of NHWC and KRSC.
+// Builds operation graphs. cuDNN wants the extents of a tensor in the order N, C, H, W for every
+// layout; the strides are those of NHWC and KRSC.
 #include "conv-graph.h"
 
 #include <array>

@@ -41,7 +41,7 @@ Arithmetic arithmeticOf(const Instruction& instruction, DataType type) {
   return allowsTf32(instruction) ? Arithmetic::tf32 : Arithmetic::fp32;
 }
 
-// cuDNN is told that addresses are multiples of 16.
+// Graphs promise cuDNN addresses that are multiples of 16.
 void* addressOf(const Instruction& instruction, const Operand& operand) {
   if (reinterpret_cast<uintptr_t>(operand.data) % accessBytes != 0) {
     shapeError(instruction, operand.name + " at an offset that is a multiple of 16 bytes", operand);

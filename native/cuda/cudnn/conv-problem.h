@@ -1,4 +1,4 @@
-// What a convolution of the program asks of cuDNN.
+// A convolution of the program as a problem for cuDNN.
 #pragma once
 
 #include <vector>

@@ -1,4 +1,4 @@
-// Errors and descriptors of cuDNN in this project's words, and the process's handle.
+// Turns cuDNN's failures into errors, and holds the process's handle.
 #include "cudnn.h"
 
 #include <algorithm>

@@ -63,7 +63,7 @@ class Descriptor {
     ONEHOUR_CUDNN(cudnnBackendFinalize(handle()));
     return *this;
   }
-  // False where cuDNN cannot do what the descriptor says; lastCudnnMessage() tells why.
+  // False where cuDNN cannot do what the descriptor says; lastCudnnMessage() says why.
   bool tryFinalize() { return cudnnBackendFinalize(handle()) == CUDNN_STATUS_SUCCESS; }
 
   // The values of an attribute, at most `most` of them.
@@ -130,8 +130,8 @@ class Target {
   // A device as cuDNN describes it in JSON: its plans can be made and never run.
   explicit Target(const std::string& properties);
 
-  // Tells a descriptor what it is made for: by the handle, or by the description where the
-  // attribute for it exists.
+  // Sets what a descriptor is made for: by the handle, or by the description where the attribute
+  // for it exists.
   void bind(Descriptor& descriptor, std::optional<cudnnBackendAttributeName_t> handle,
             std::optional<cudnnBackendAttributeName_t> description) const;
 

@@ -1,5 +1,5 @@
-// A file is {"name":"…","plan":…} on one line; its own name is a digest of that name. Beside it
-// lies what was tried, {"name":"…","seconds":…,"trials":[…]}.
+// A file is {"name":"…","plan":…} on one line; its own name is a digest of that name. A second file
+// holds what was tried, {"name":"…","seconds":…,"trials":[…]}.
 #include "plan-cache.h"
 
 #include <fcntl.h>
@@ -21,7 +21,7 @@ namespace {
 
 constexpr const char* trailer = "}\n";
 
-// 64-bit FNV-1a, in hexadecimal. The name in the file tells a collision.
+// 64-bit FNV-1a, in hexadecimal. The name in the file reveals a collision.
 std::string digest(const std::string& text) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const char character : text) {
@@ -78,7 +78,7 @@ std::optional<std::string> PlanFile::read() const {
 
 void PlanFile::write(const std::string& json) const { replace(".json", header() + json + trailer); }
 
-void PlanFile::tell(const std::string& json) const {
+void PlanFile::writeTrials(const std::string& json) const {
   replace(".search", "{\"name\":\"" + name_ + "\"," + json.substr(1) + "\n");
 }
 

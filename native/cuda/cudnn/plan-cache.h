@@ -1,5 +1,5 @@
-// What was chosen for a name, as files: one a name, whole or not at all, written by the first of
-// the processes that want it.
+// Keeps what was chosen for a name in a file, one a name: whole or not at all, written by the first
+// process that wants it.
 #pragma once
 
 #include <filesystem>
@@ -28,10 +28,11 @@ class PlanFile {
 
   // Puts what was tried, a JSON object, into a file of its own, for people: {"name":…, then its
   // members.
-  void tell(const std::string& json) const;
+  void writeTrials(const std::string& json) const;
 
   // Makes other processes that lock the same name wait until this object goes, or waits for them,
-  // at most `seconds`: who waited for nothing may do the work twice, which harms nothing.
+  // at most `seconds`: a process that waited in vain does the work a second time, which is
+  // harmless.
   void lock(double seconds);
 
  private:

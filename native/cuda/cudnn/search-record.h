@@ -1,4 +1,4 @@
-// What a search for the fastest way to compute a graph tried, for people.
+// A record, for people, of what a search for the fastest way to compute a graph tried.
 #pragma once
 
 #include <chrono>

@@ -24,7 +24,7 @@ namespace {
 constexpr int timedRuns = 5;         // their median counts
 constexpr float hopeless = 3;        // times the best time: not run again
 constexpr double longestWait = 120;  // seconds for another process to choose
-constexpr int64_t skipHolds = 120;   // seconds that the other processes of a load follow a skip
+constexpr int64_t skipHolds = 120;   // seconds for which the other processes of a load skip too
 
 // A number from the environment.
 size_t numberFrom(const char* variable, size_t least, size_t fallback) {
@@ -187,8 +187,8 @@ int64_t secondsSince1970() {
   return duration_cast<seconds>(system_clock::now().time_since_epoch()).count();
 }
 
-// A search that was skipped is the time when it was: the other processes of the same load skip it
-// too, so that all run the same plans, and a later load tries again.
+// A skipped search is stored as its time: the other processes of the same load skip it too, so that
+// all run the same plans, and a later load tries again.
 std::string skip() { return std::to_string(secondsSince1970()); }
 std::optional<int64_t> skippedAt(const std::string& json) {
   int64_t time = 0;
@@ -234,7 +234,7 @@ Contender fastest(Target& target, const OperationGraph& graph, const KernelFromP
   float best = std::numeric_limits<float>::infinity();
   const auto runs = [&](const Choice& choice) {
     progress::advance();
-    const std::string engine = choice ? choice->engine() : "own kernels beside a plain plan";
+    const std::string engine = choice ? choice->engine() : "own kernels and a plain plan";
     const bool fused = choice && budget != nullptr;
     try {
       std::unique_ptr<Kernel> kernel = make(choice);
@@ -322,7 +322,7 @@ std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph
   Contender winner = fastest(target, graph, make, instruction, budget, limits, trial);
   choices.keep(name, winner.choice);
   file.write(winner.choice ? winner.choice->json() : noPlan);
-  file.tell(winner.record.json());
+  file.writeTrials(winner.record.json());
   return std::move(winner.kernel);
 }
 

@@ -16,8 +16,8 @@ using Choice = std::shared_ptr<const Plan>;
 using KernelFromPlan = std::function<std::unique_ptr<Kernel>(const Choice&)>;
 
 // The fastest kernel that `make` gives for the graph's plans and, where there is an alternative to
-// them, for null. What looking for plans may take is then the budget's affair, null without an
-// alternative; a search that it does not allow leaves the alternative, for this load.
+// them, for null. The budget then limits the search (null without an alternative): where it allows
+// none, the alternative serves for this load.
 //
 // The choice is kept in this process, so that a graph that occurs again gets the same plan, and in
 // the folder of `planFolder()`. Processes that want the same graph at once wait there for the first

@@ -63,7 +63,7 @@ std::shared_ptr<void> allocateForCollectives(size_t bytes) {
     allocations.entries[numberOf(memory)] = {bytes, {}};
     return {memory, freeCollectiveMemory};
   }
-  static_cast<void>(cudaGetLastError());  // NCCL's, told by the next call if it still holds
+  static_cast<void>(cudaGetLastError());  // NCCL's; the next call reports it if it still holds
   ONEHOUR_CUDA(cudaMalloc(&memory, bytes));
   return {memory, [](void* freed) { cudaFree(freed); }};
 }

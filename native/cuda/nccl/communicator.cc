@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "../../core/communicator-rules.h"
 #include "../../core/words.h"
 #include "../runtime/cuda.h"
 #include "../runtime/watch.h"
@@ -19,8 +20,8 @@
 namespace onehour::cuda {
 namespace {
 
-// Of the device buffer and of the pinned one beside it: large enough that a copy over PCIe (some
-// 20 GB/s) takes ten times as long as its launch.
+// Of the device buffer and of the pinned one, each: large enough that a copy over PCIe (some 20
+// GB/s) takes ten times as long as its launch.
 constexpr size_t kSlotBytes = size_t{4} << 20;
 
 constexpr const char* kGraphRegister = "NCCL_GRAPH_REGISTER";
@@ -32,8 +33,7 @@ ncclDataType_t typeOf(DataType type) {
     case DataType::i32:
       return ncclInt32;
     default:
-      throw Error("ERR_COLLECTIVE", "NCCL",
-                  "all-reduce adds f32 and i32, got " + std::string(nameOf(type)));
+      refuseAllReduce("NCCL", type);
   }
 }
 
@@ -116,13 +116,9 @@ class NcclCommunicator::Staging {
 
 NcclCommunicator::NcclCommunicator(int ordinal, int rank, int size, double timeoutSeconds,
                                    bool acrossHosts, Watch& watch)
-    : connection_(std::make_shared<NcclConnection>(ordinal, rank, size,
-                                                   std::clamp(timeoutSeconds, 1.0, 3600.0 * 100))) {
-  if (size < 1 || rank < 0 || rank >= size) {
-    throw Error("ERR_COLLECTIVE", "NCCL",
-                "rank " + std::to_string(rank) + " of " + std::to_string(size) +
-                    " does not exist; expected 0 ≤ rank < size");
-  }
+    : connection_(
+          std::make_shared<NcclConnection>(ordinal, rank, size, boundedTimeout(timeoutSeconds))) {
+  expectRank("NCCL", rank, size);
   if (size == 1) return;
   if (const auto problem = versionProblem(NCCL_VERSION_CODE, loadedVersion())) {
     throw Error("ERR_COLLECTIVE", "NCCL", *problem);
@@ -172,7 +168,7 @@ bool NcclCommunicator::connect(const std::vector<std::vector<uint8_t>>& addresse
   return true;
 }
 
-// What a first collective sets up, graphs could not record.
+// Runs each collective once, since graphs cannot record what a first one sets up.
 void NcclCommunicator::warmUp() {
   uint8_t* memory = staging().slot(0).device;
   ONEHOUR_CUDA(cudaMemsetAsync(memory, 0, kSlotBytes, staging().stream()));
@@ -249,11 +245,7 @@ void NcclCommunicator::allReduce(void* data, size_t count, DataType type) {
 }
 
 void NcclCommunicator::broadcast(void* data, size_t bytes, int root) {
-  if (root < 0 || root >= size()) {
-    throw Error("ERR_COLLECTIVE", "NCCL",
-                "broadcast from rank " + std::to_string(root) + ", but the group has ranks 0 to " +
-                    std::to_string(size() - 1));
-  }
+  expectRoot("NCCL", root, size());
   if (size() == 1 || bytes == 0) return;
   run([&] {
     const std::string what = withBytes("broadcast", bytes);

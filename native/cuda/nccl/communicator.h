@@ -1,5 +1,5 @@
-// NCCL behind the Communicator interface: collectives that block, on host or device memory, and
-// those that only go on a stream of a program. Free of NCCL's headers, so that tests need none.
+// A communicator on NCCL: collectives that block, on host or device memory, and those that are only
+// enqueued on a stream of a program. Free of NCCL's headers, so that tests need none.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -38,7 +38,7 @@ class NcclCommunicator final : public Communicator {
   void enqueueAllReduce(void* data, size_t count, DataType type, cudaStream_t stream);
   void enqueueBroadcast(void* data, size_t bytes, int root, cudaStream_t stream);
   void enqueueAllGather(const void* from, void* to, size_t bytes, cudaStream_t stream);
-  // Says that collectives will work on this memory.
+  // Prepares this memory for collectives.
   void prepare(const void* data);
 
  private:

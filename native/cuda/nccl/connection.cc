@@ -14,6 +14,7 @@
 #include <thread>
 #include <utility>
 
+#include "../../core/communicator-rules.h"
 #include "../../core/progress.h"
 #include "../runtime/cuda.h"
 #include "collective-memory.h"
@@ -73,7 +74,7 @@ std::timed_mutex& launches() {
 
 }  // namespace
 
-// Locks are taken in the order of their declaration, and launches() behind `turn`.
+// Locks are taken in the order of their declaration, and launches() after `turn`.
 struct NcclConnection::State {
   ~State() {
     // An init that nothing ended may still write there.
@@ -96,7 +97,7 @@ struct NcclConnection::State {
   std::atomic<bool> failed{false};
   std::atomic<bool> leaving{false};  // closed with nothing wrong
 
-  // The first failure is the one that is told.
+  // The first failure is the one that is reported.
   void note(const std::string& reason) {
     const std::lock_guard lock(mutex);
     if (failed) return;
@@ -105,8 +106,8 @@ struct NcclConnection::State {
   }
 
   // Ends the communicator on a thread of its own, once: NCCL waits there for its own threads and
-  // for the captured graphs that refer to it, and whoever calls for the end may be what they wait
-  // for.
+  // for the captured graphs that refer to it, and they may in turn wait for the thread that calls
+  // this.
   static void end(const std::shared_ptr<State>& state, int ordinal, bool inPeace) {
     {
       const std::lock_guard lock(state->mutex);
@@ -291,7 +292,7 @@ std::optional<Error> NcclConnection::fault() noexcept {
     const std::lock_guard lock(state_->mutex);
     return describe(state_->failure);
   } catch (...) {
-    return std::nullopt;  // out of memory for a message: the next look tells
+    return std::nullopt;  // out of memory for a message: the next look reports it
   }
 }
 
@@ -340,14 +341,11 @@ void NcclConnection::failWith(const std::string& what, ncclResult_t result) {
 
 std::string NcclConnection::tooLong(const std::string& what) const {
   return what + " did not end within the timeout of " +
-         std::to_string(static_cast<int64_t>(timeoutSeconds_)) +
-         " s. The usual cause is a rank that ended or waits elsewhere: look for the first error of "
-         "the other ranks";
+         std::to_string(static_cast<int64_t>(timeoutSeconds_)) + " s" + kPeerHint;
 }
 
 Error NcclConnection::describe(const std::string& reason) const {
-  return Error("ERR_COLLECTIVE", "NCCL",
-               "rank " + std::to_string(rank_) + " of " + std::to_string(size_) + ": " + reason);
+  return Error("ERR_COLLECTIVE", "NCCL", ofRank(rank_, size_, reason));
 }
 
 }  // namespace onehour::cuda

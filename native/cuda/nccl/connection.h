@@ -43,7 +43,7 @@ class NcclConnection final : public Peers {
   // Throws the first failure, if there was one.
   void throwIfFailed();
 
-  // Leaves in peace, or aborts what is going on. Later calls throw.
+  // Leaves the group when nothing is going on, else aborts it. Later calls throw.
   void close() noexcept;
 
   std::optional<Error> fault() noexcept override;

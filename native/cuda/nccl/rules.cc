@@ -18,7 +18,7 @@ constexpr size_t kAddressBytes = kMark.size() + kVersionBytes + std::tuple_size_
 constexpr int kOldest = 22000;
 // NCCL_LAUNCH_ORDER_IMPLICIT.
 constexpr int kOrders = 22600;
-// The last one whose collectives on registered memory can hang beside small ones.
+// The last one whose collectives on registered memory can hang next to small ones.
 constexpr int kLastToHang = 23102;
 
 [[noreturn]] void refuse(const std::string& message) {
@@ -66,16 +66,17 @@ constexpr Hint kHints[] = {
     {"shared memory",
      "; /dev/shm is too small or full: see df -h /dev/shm, and give a container "
      "more (docker run --shm-size=1g or --ipc=host)"},
-    {"out of memory", "; try a smaller --batch: NCCL needs memory of the GPU beside the program's"},
+    {"out of memory",
+     "; try a smaller --batch: NCCL needs memory of the GPU on top of the program's"},
     {"remote process exited", "; another rank has ended: look for the first error of the others"},
     {"unhandled system error",
      "; the usual causes are a /dev/shm that is too small (df -h /dev/shm; docker run "
      "--shm-size=1g) and an interface that does not reach the other ranks (NCCL_SOCKET_IFNAME); "
      "NCCL_DEBUG=WARN names the failing call"},
     {"network error", "; see that NCCL_SOCKET_IFNAME names an interface that reaches all ranks"},
-    {"invalid usage", "; NCCL_DEBUG=WARN tells more"},
+    {"invalid usage", "; NCCL_DEBUG=WARN says more"},
     {"unhandled cuda error", "; NCCL_DEBUG=WARN names the failing call"},
-    {"internal error", "; NCCL_DEBUG=WARN tells more"},
+    {"internal error", "; NCCL_DEBUG=WARN says more"},
 };
 
 }  // namespace

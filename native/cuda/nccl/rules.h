@@ -1,5 +1,5 @@
-// What can be said of NCCL without calling it: addresses, versions, and what to try after a
-// failure. Free of NCCL's and CUDA's headers, so that tests need neither.
+// What is known of NCCL without calling it: addresses, versions, and what to try after a failure.
+// Free of NCCL's and CUDA's headers, so that tests need neither.
 #pragma once
 
 #include <array>
@@ -13,8 +13,8 @@ namespace onehour::cuda {
 
 using UniqueId = std::array<uint8_t, 128>;
 
-// What a rank tells the others: that it speaks NCCL, which version, and the meeting place, which
-// only rank 0's address holds (the others' is zero).
+// What a rank sends the others: that it speaks NCCL, which version, and the meeting place, which
+// only rank 0's address holds (it is zero in the others').
 std::vector<uint8_t> encodeAddress(int version, const UniqueId& id);
 
 // The meeting place in the addresses of all ranks, in rank order. Throws ERR_COLLECTIVE when a rank

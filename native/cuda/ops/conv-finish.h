@@ -1,4 +1,4 @@
-// What this project's own kernels do with what a convolution's plan left in the workspace.
+// This project's own kernels that finish what a convolution's plan left in the workspace.
 #pragma once
 
 #include <functional>

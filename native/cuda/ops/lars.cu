@@ -1,4 +1,4 @@
-// What LARS multiplies the rate of each tensor by: one thread a tensor.
+// The factor by which LARS multiplies the rate of each tensor: one thread a tensor.
 #include "../../core/ops/norms.h"
 #include "../runtime/cuda.h"
 #include "../runtime/upload.h"

@@ -1,4 +1,4 @@
-// The fully connected layer's own device code, beside the products of cuBLASLt.
+// The device code that the fully connected layer adds to the products of cuBLASLt.
 #pragma once
 
 #include "../../core/backend.h"

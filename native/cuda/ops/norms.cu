@@ -82,7 +82,8 @@ std::unique_ptr<Kernel> norms(const Instruction& instruction, PrepareContext& co
       });
 }
 
-// What the gradient is multiplied by; its norms are those of the result. One block.
+// The factor that clipping multiplies the gradient by; the norms become those of the result. One
+// block.
 __global__ void __launch_bounds__(threads)
     clipFactorKernel(float* norms, int tensorCount, double limit, float* factor) {
   double total = 0;

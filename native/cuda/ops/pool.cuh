@@ -11,7 +11,7 @@
 
 namespace onehour::cuda {
 
-// A block of a pooling kernel takes a row; it has at most so many threads.
+// Threads of a pooling kernel's block, at most; a block takes a row.
 constexpr int poolThreads = 256;
 // Blocks that a multiprocessor holds at least: enough loads in flight, and registers for them.
 constexpr int residentPoolBlocks = 3;
@@ -49,7 +49,7 @@ inline dim3 rowOf(int columns, const PoolTiling& tiling) {
 // row.
 template <int lanes, typename Body>
 __device__ __forceinline__ void overPlaces(const PoolTiling& tiling, int rows, int columns,
-                                         Body body) {
+                                           Body body) {
   const int packs = tiling.packs();
   for (int i = static_cast<int>(blockIdx.x); i < tiling.images * rows;
        i += static_cast<int>(gridDim.x)) {

@@ -184,7 +184,7 @@ class CudaBackend final : public Backend {
       enqueue();
     } catch (...) {
       cudaStreamEndCapture(stream, graph.out());
-      cudaGetLastError();  // the broken capture's own, told already
+      cudaGetLastError();  // clears the broken capture's own error, reported already
       throw;
     }
     ONEHOUR_CUDA(cudaStreamEndCapture(stream, graph.out()));
@@ -238,7 +238,7 @@ class CudaBackend final : public Backend {
   Watch watch_;
 };
 
-// Settings that this backend relies on, unless the user made them otherwise.
+// Sets what this backend relies on, unless the user set it otherwise.
 void chooseSettings() {
   // Several communicators on one GPU deadlock when their collectives start in different orders on
   // different ranks. With this NCCL has them start in the order of the calls: one thread submits

@@ -121,7 +121,7 @@ Product::Product(std::shared_ptr<const CublasHandle> handle, const Matrix& a, co
   set(descriptor_, CUBLASLT_MATMUL_DESC_TRANSB,
       static_cast<int32_t>(options.transposeB ? CUBLAS_OP_T : CUBLAS_OP_N));
   if (options.bias != nullptr) {
-    // The bias has d's type, whatever the factors'.
+    // The bias has d's type, for factors of any type.
     set(descriptor_, CUBLASLT_MATMUL_DESC_EPILOGUE, static_cast<uint32_t>(CUBLASLT_EPILOGUE_BIAS));
     set(descriptor_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, static_cast<const void*>(options.bias));
     set(descriptor_, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, static_cast<int32_t>(CUDA_R_32F));
@@ -160,8 +160,8 @@ Product::Product(std::shared_ptr<const CublasHandle> handle, const Matrix& a, co
   runOnce(a, b, d);
 }
 
-// What cuBLASLt sets up and loads at a first run, no graph could record. On memory of its own: d
-// may hold gradients.
+// Runs once, since a graph cannot record what cuBLASLt sets up and loads at a first run. On memory
+// of its own: d may hold gradients.
 void Product::runOnce(const Matrix& a, const Matrix& b, const Matrix& d) const {
   DeviceMemory memory[4];
   const size_t bytes[4] = {bytesOf(a), bytesOf(b), bytesOf(d), workspaceBytes_};

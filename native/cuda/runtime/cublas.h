@@ -1,4 +1,4 @@
-// cuBLASLt behind checks that name the failing call, and handles that free themselves.
+// Checks of cuBLASLt's calls that name the one that fails, and handles that free themselves.
 #pragma once
 
 #include <cublasLt.h>
@@ -28,7 +28,7 @@ using ProductPreference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPrefer
 // after the last.
 std::shared_ptr<const CublasHandle> cublasHandle(int ordinal);
 
-// A matrix in cuBLAS's order: columns one behind the other.
+// A matrix in cuBLAS's order: column after column.
 struct Matrix {
   const void* data;
   DataType type;  // f32 or bf16

@@ -1,4 +1,5 @@
-// CUDA's runtime behind checks that name the failing call, and handles that free themselves.
+// Checks of the calls of CUDA's runtime that name the one that fails, and handles that free
+// themselves.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -13,7 +14,7 @@
 
 namespace onehour::cuda {
 
-// Errors that end the use of the device by this process: every later call fails alike.
+// Whether this process can no longer use the device after the error: every later call fails alike.
 bool isSticky(cudaError_t status);
 
 // Throws an Error that names the call, CUDA's own name of the failure and what to try.
@@ -84,7 +85,7 @@ struct DeviceTraits {
   int multiprocessors = 0;
 };
 
-// Blocks for work that is shared out in rounds: enough for every multiprocessor to have some left
+// The grid for work that its blocks share in rounds: so many that each multiprocessor has some left
 // when others are done.
 inline dim3 gridFor(int64_t blocks, const DeviceTraits& traits) {
   return dim3(static_cast<unsigned>(std::min(blocks, int64_t{32} * traits.multiprocessors)));

@@ -1,5 +1,5 @@
-// Finding a GPU must not open it: a context takes some hundred MB of its memory, and the process
-// that lists GPUs is not the one that computes on them.
+// Lists GPUs without opening them: a context takes some hundred MB of a GPU's memory, and the
+// process that lists them is not the one that computes on them.
 #include "devices.h"
 
 #include <cstdlib>
@@ -61,7 +61,7 @@ int countGpus() {
   return count;
 }
 
-// What is known against using a GPU before it is opened; empty if nothing is.
+// Why a GPU cannot be used, as far as that is known before it is opened; empty if it can.
 std::string problemOf(const cudaDeviceProp& properties, int ordinal) {
   if (10 * properties.major + properties.minor < leastCapability) {
     return "has compute capability " + capability(properties) +

@@ -1,4 +1,4 @@
-// What the module onehour_cuda.node opens and offers.
+// The module onehour_cuda.node: its devices and its kernels.
 #include "../ops/kernels.h"
 #include "backend.h"
 #include "devices.h"

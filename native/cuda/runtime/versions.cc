@@ -1,6 +1,6 @@
 // Versions of NVIDIA's libraries: the oldest that the CUDA backend is written for, in their own
-// macros, and those that were loaded. CUDA 12 and 13 are alike in all that this backend calls;
-// where they are not, they are to be told apart here.
+// macros, and those that were loaded. CUDA 12 and 13 agree in all that this backend calls; a
+// difference would be handled here.
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <cudnn.h>

@@ -1,5 +1,5 @@
-// Waits for the device on a thread of its own: tells submissions that they ended, and breaks off
-// what a peer, the network or the device itself will never end.
+// Waits for the device on a thread of its own: calls back when submissions end, and aborts what a
+// peer, the network or the device itself will never end.
 #pragma once
 
 #include <condition_variable>
@@ -20,7 +20,7 @@ namespace onehour::cuda {
 class Peers {
  public:
   virtual ~Peers() = default;
-  // What a peer or the network did wrong, if anything; never blocks.
+  // The error of a peer or of the network, if there is one; never blocks.
   virtual std::optional<Error> fault() noexcept = 0;
   // Ends the collectives that are on the device.
   virtual void abort() noexcept = 0;

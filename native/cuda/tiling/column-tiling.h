@@ -1,5 +1,5 @@
-// How blocks walk over the columns of matrices that lie one behind the other: a tile of columns is
-// one block's, whose rows of threads share the matrix's rows.
+// How blocks walk over the columns of matrices that lie one after the other: a block takes a tile
+// of columns, and its rows of threads share the matrix's rows.
 #pragma once
 
 #include <algorithm>

@@ -20,7 +20,7 @@ constexpr int rowBlocksPerMultiprocessor = 2;
 constexpr int tileRows = 128;
 
 // Widest piece of a row for a block: 16 accesses, 256 bytes, are whole cache lines of a row, and
-// leave 20 rows in a block, so that its partial sums are few beside what it read.
+// leave 20 rows in a block, so that its partial sums are few compared with what it read.
 constexpr int tilePacks = 16;
 constexpr int tileChannels = 128;
 
@@ -50,7 +50,7 @@ struct RowTiling {
   int longer;
 
   ONEHOUR_BOTH int64_t blocks() const { return int64_t{columnBlocks} * rowBlocks; }
-  // Blocks beside each other in the order of launch read the same rows.
+  // Neighbouring blocks in the order of launch read the same rows.
   ONEHOUR_BOTH int rowBlock(int64_t block) const { return static_cast<int>(block / columnBlocks); }
   ONEHOUR_BOTH int64_t firstRow(int rowBlock) const {
     return rowBlock * blockRows + (rowBlock < longer ? rowBlock : longer);

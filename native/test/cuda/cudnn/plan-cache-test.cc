@@ -63,7 +63,7 @@ void tellsWhatWasTried() {
   record.add("engine 38", true, 0.125f);
   record.add("several kernels", false, std::nullopt);
   file.write("{}");
-  file.tell(record.json());
+  file.writeTrials(record.json());
   CHECK(file.read() == "{}");
   fs::path path = folder.file();
   std::ifstream stream(path.replace_extension(".search"));

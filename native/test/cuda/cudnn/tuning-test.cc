@@ -111,7 +111,7 @@ void recordsWhatWasTried() {
   std::filesystem::remove_all(folder);
   CHECK(contains(record, "\"fused\":true,\"milliseconds\":null}"));
   CHECK(contains(record, "\"engine\":\"engine "));
-  CHECK(contains(record, "beside a plain plan\",\"fused\":false,\"milliseconds\":1.000000}"));
+  CHECK(contains(record, "and a plain plan\",\"fused\":false,\"milliseconds\":1.000000}"));
 }
 
 void tellsTheLastFailure() {
