@@ -25,7 +25,7 @@ void Executor::record(DoneRecording done) {
       });
 }
 
-// False where the device records nothing; throws where a kernel cannot be recorded.
+// False where the device cannot record; throws where a kernel cannot be recorded.
 bool Executor::recordAll() {
   backend_->synchronize(stream(kPrimaryStream));  // kernels in flight still report their own errors
   recording_ = true;

@@ -192,7 +192,7 @@ void runsWhatCannotBeRecorded() {
     const char* reason;
   };
   for (const auto& [recording, reason] :
-       {Refusal{FakeRecording::nothing, "the device fake records nothing"},
+       {Refusal{FakeRecording::nothing, "the device fake cannot record programs"},
         Refusal{FakeRecording::fails, "something cannot be recorded"}}) {
     Session session(true, {}, recording);
     session.load(kThreeStreams);
