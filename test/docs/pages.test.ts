@@ -1,4 +1,4 @@
-// The TypeScript in the pages has the right types, and what they link to is there.
+// The TypeScript in the pages has the right types, and what they link to or name is there.
 import { existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
@@ -43,5 +43,18 @@ test("every link leads to a file, and to a heading of it", () => {
       })
       .map((target) => `${page}: ${target}`),
   );
+  expect(lost).toEqual([]);
+});
+
+test("every file that is named is there", () => {
+  const path = /`((?:lib|native|proof|scripts|test|examples|recipes)\/[\w./-]+)`/g;
+  const lost = pages.flatMap((page) => {
+    const text = read(page);
+    return [...text.matchAll(path)]
+      .map(([, file]) => file!)
+      .filter((file) => !/[A-Z]{4}/.test(file) && !text.includes(`ew file \`${file}\``))
+      .filter((file) => !existsSync(join(root, file)))
+      .map((file) => `${page}: ${file}`);
+  });
   expect(lost).toEqual([]);
 });
