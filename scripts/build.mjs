@@ -18,7 +18,7 @@ const missingFile = join(root, "build", "missing.txt");
 const require = createRequire(import.meta.url);
 
 const moduleNames = ["cpu", "cuda", "data"];
-/** What --tests adds. */
+/** Targets that --tests adds. */
 const testModules = ["fake", "emulated"];
 
 function runs(command, ...args) {
@@ -39,7 +39,10 @@ function hasCMake() {
 
 const compiler = process.env.CXX ?? "c++";
 
-/** Whether the compiler finds a header, after another; without a compiler, whether the system has it. */
+/**
+ * Whether the compiler finds a header, included after another; without one, whether the file
+ * exists.
+ */
 function hasHeader(header, before = "cstddef") {
   if (!runs(compiler, "--version")) return existsSync(join("/usr/include", header));
   const check = spawnSync(compiler, ["-std=c++20", "-E", "-x", "c++", "-"], {
@@ -49,7 +52,7 @@ function hasHeader(header, before = "cstddef") {
   return check.status === 0;
 }
 
-/** What any build needs: how to see it, and its package by package manager. */
+/** What every build needs: how to check for it, and its package by package manager. */
 const tools = [
   { name: "CMake 3.25 or later", found: hasCMake, apt: "cmake", dnf: "cmake" },
   {
@@ -66,7 +69,7 @@ const tools = [
   },
 ];
 
-/** What the CPU backend needs besides. CMake itself looks for what the CUDA backend needs. */
+/** What the CPU backend needs as well. CMake itself looks for what the CUDA backend needs. */
 const cpuLibraries = [
   { name: "oneDNN", found: () => hasHeader("dnnl.hpp"), apt: "libdnnl-dev", dnf: "onednn-devel" },
   { name: "Gloo", found: () => hasHeader("gloo/context.h"), apt: "libgloo-dev", dnf: "gloo-devel" },
@@ -84,7 +87,7 @@ const dataLibraries = [
 
 const lacking = (requirements) => requirements.filter((requirement) => !requirement.found());
 
-/** Whether an NVIDIA GPU is here, driver or not. */
+/** Whether this machine has an NVIDIA GPU, with or without a driver. */
 function hasGpu() {
   try {
     const nvidia = "0x10de";
@@ -98,7 +101,7 @@ function hasGpu() {
   }
 }
 
-/** All that is missing and the one command that installs it. */
+/** What is missing, and the one command that installs all of it. */
 export function describeMissing(missing) {
   const manager = runs("apt-get", "--version") || !runs("dnf", "--version") ? "apt" : "dnf";
   const packages = missing.map((requirement) => requirement[manager]).join(" ");
@@ -111,7 +114,7 @@ export function describeMissing(missing) {
   return `The native build needs ${names}. Install with:\n  ${command}`;
 }
 
-/** What the last configuration decided: modules with what they are built with, or why not. */
+/** Result of the last configuration: the libraries of each module, or why it is left out. */
 function readModules(folder) {
   const lines = readFileSync(join(folder, "backends.txt"), "utf8").trim().split("\n");
   return lines.filter(Boolean).map((line) => {
@@ -128,13 +131,13 @@ function describeBuilt(modules) {
   return `onehour: built ${built.join(" and ")}`;
 }
 
-/** Libraries of a module that this script looks for by itself. */
+/** Libraries that this script looks for, by module. */
 const libraries = { cpu: cpuLibraries, data: dataLibraries };
 const titles = { cpu: "the CPU backend is", data: "image folders are" };
 
 /**
- * Why modules were left out, with the way to have them: CUDA's only where there is a GPU or a CUDA
- * compiler, for else nobody waits for it.
+ * Why modules were left out and how to get them. Speaks of CUDA only where there is a GPU or a CUDA
+ * compiler: nobody else misses it.
  */
 function describeLeftOut(modules) {
   const reasons = modules
@@ -150,8 +153,8 @@ function describeLeftOut(modules) {
 }
 
 /**
- * Runs cmake-js; throws with the end of its output, all of which is kept in build/STEP.log and goes to
- * `progress` as it comes.
+ * Runs cmake-js and passes its output to `progress`. Keeps all of it in build/STEP.log; an error
+ * shows its end.
  */
 async function cmakeJs(step, options, progress) {
   const program = require.resolve("cmake-js/bin/cmake-js");
@@ -195,7 +198,7 @@ export async function build({ strict = false, tests = false, debug = false } = {
     ...["CPU", "CUDA"].map(
       (backend) => `--CDONEHOUR_${backend}=${process.env[`ONEHOUR_${backend}`] ?? "auto"}`,
     ),
-    // Kept in CMake's cache, so that a build which configures again by itself builds the same.
+    // Kept in CMake's cache, so that a build that reconfigures by itself builds the same.
     `--CDONEHOUR_CUDA_ARCHITECTURES=${process.env.ONEHOUR_CUDA_ARCHITECTURES ?? ""}`,
     ...(debug ? ["--debug"] : []),
   ];
@@ -211,7 +214,7 @@ export async function build({ strict = false, tests = false, debug = false } = {
       `No backend could be built:\n${leftOut || reasons.join("\n")}\nThen: npx onehour build`,
     );
   }
-  // A module of an earlier build would be loaded in place of one that is not built any more.
+  // A module of an earlier build must not be loaded in place of one that is no longer built.
   const built = join(root, "build", debug ? "Debug" : "Release");
   const names = modules.filter(({ found }) => found).map(({ name }) => name);
   if (tests) names.push(...testModules);

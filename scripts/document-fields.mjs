@@ -1,5 +1,5 @@
-// Writes what the table of a recipe's fields says of each into the compiled declarations, as the comments
-// that an editor shows: tsc takes none from values. Run after each compilation.
+// Writes the description of each recipe field from the table into the compiled declarations, as doc
+// comments for editors: tsc takes none from values. Run it after each compilation.
 import { readFileSync, writeFileSync } from "node:fs";
 import { documentation } from "../dist/recipe/documentation.js";
 

@@ -1,6 +1,6 @@
-// npm's install script. In someone else's project it builds the native modules; where that cannot
-// be done it says what is missing, leaves the installation whole, and loading repeats it. In a
-// checkout of this project scripts/setup builds.
+// npm's install script. Builds the native modules in a user's project. Where it cannot, it says
+// what is missing and lets npm finish; the error on loading repeats that. In a checkout of this
+// project scripts/setup builds them instead.
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -1,5 +1,5 @@
-"""What `onehour bench loader` measures, in PyTorch: a DataLoader whose processes open images with
-Pillow, crop and resize them, and collate uint8 tensors [batch, height, width, 3].
+"""PyTorch's side of `onehour bench loader`: a DataLoader whose processes open images with Pillow,
+crop and resize them, and collate uint8 tensors [batch, height, width, 3].
 
 Reads one JSON object a line from standard input, {"crop": "training" | "evaluation", "batches": B},
 fills B batches and answers {"images": n, "seconds": s}. Ends with its input. The first line that it
@@ -30,7 +30,7 @@ IMAGES = tuple(".jpg .jpeg .jpe .jfif .png .ppm .bmp .pgm .tif .tiff .webp .gif"
 
 
 def training_crop(image, size):
-    """A random part with 8 to 100 % of the area and an aspect of 3/4 to 4/3, resized."""
+    """Resizes a random crop with 8 to 100 % of the area and an aspect ratio of 3/4 to 4/3."""
     width, height = image.size
     for _ in range(10):
         area = width * height * random.uniform(0.08, 1)
@@ -49,7 +49,7 @@ def training_crop(image, size):
 
 
 def evaluation_crop(image, size):
-    """The centre, after the shorter side was resized to 8/7 of the output's."""
+    """Resizes the shorter side to 8/7 of the output's and takes the centre."""
     width, height = image.size
     short = round(size * 8 / 7)
     if width <= height:
@@ -82,7 +82,7 @@ class Images(Dataset):
 
 
 class Batches:
-    """Indices of as many batches as the round has, on from where the last one ended."""
+    """Indices of one round's batches, starting where the last round ended."""
 
     def __init__(self, images, size, shuffled):
         self.images = images

@@ -1,6 +1,6 @@
-"""The Pillow oracle of formats: writes test/fixtures/images/formats/, small images in every variant of
-the formats that are not JPEG, and the values that Pillow's convert("RGB") gives for them, which the
-decoder has to give exactly.
+"""The Pillow oracle of formats: writes test/fixtures/images/formats/, small images in every variant
+of the formats that are not JPEG, and their values by Pillow's convert("RGB"), which the decoder must
+give exactly.
 
     pip install pillow numpy safetensors
     python3 scripts/oracle-formats.py

@@ -1,5 +1,5 @@
-"""The Pillow oracle: writes test/fixtures/images/, images of every kind and the crops of them that
-Pillow makes, against which the decoder's tests compare.
+"""The Pillow oracle: writes test/fixtures/images/, images of every kind and Pillow's crops of them,
+to which the decoder's tests compare theirs.
 
     pip install pillow numpy safetensors
     python3 scripts/oracle-images.py

@@ -100,7 +100,7 @@ NETWORKS = {
 
 
 def draw(name, shape):
-    """Values with which every layer, and the image, tells in the logits."""
+    """Values that let every layer, and the image, affect the logits."""
     u = uniform(SEED, name, shape)
     if name.endswith("running_mean"):
         return 0.2 * (u - 0.5)

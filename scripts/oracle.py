@@ -1,4 +1,4 @@
-"""The PyTorch oracle: writes test/fixtures/*.safetensors, against which the tests compare.
+"""The PyTorch oracle: writes test/fixtures/*.safetensors, to which the tests compare their results.
 
     pip install torch==2.13.0 numpy safetensors
     python3 scripts/oracle.py           # all of them, some minutes
@@ -105,7 +105,7 @@ class Case:
         self.out[f"{self.case['name']}/{name}"] = np.ascontiguousarray(value)
 
     def rounded(self, array, low_precision):
-        """What the device gets: f32, or bf16 where the case computes in bf16."""
+        """Rounds to the device's type: f32, or bf16 where the case computes in bf16."""
         tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
         if low_precision:
             tensor = tensor.bfloat16()
@@ -118,7 +118,7 @@ class Case:
         return tensor.requires_grad_()
 
     def inputs(self):
-        """The inputs that the op book says, drawn in its order."""
+        """Draws the inputs that the op book lists, in its order."""
         return {
             name: self.draw(
                 name,
@@ -143,7 +143,7 @@ class Case:
         return ((order - count // 2 + 0.5) / 16).reshape(shape)
 
     def backward(self, y, leaves):
-        """Draws dy, stores it and the gradient of each leaf as d<name>."""
+        """Draws and stores dy, and stores the gradient of each leaf as d<name>."""
         dy = self.draw("dy", tuple(y.shape)).detach()
         grads = torch.autograd.grad(y, list(leaves.values()), dy)
         for name, grad in zip(leaves, grads):
@@ -159,7 +159,7 @@ def nhwc(x):
 
 
 def forward(compute):
-    """An op with random inputs: what it computes of the case's row and them, differentiated by all."""
+    """Runs an op on random inputs and differentiates it by all of them."""
 
     def write(case):
         leaves = case.inputs()
@@ -548,7 +548,7 @@ class Network:
     def batch(self, index, n):
         """Images (normalised, some mirrored in training) and labels of batch `index`.
 
-        A pixel is noise, and brighter on stripes whose slope tells the label.
+        A pixel is noise, and brighter on stripes whose slope depends on the label.
         """
         h, w, c = self.image
         labels = words(SEED, f"labels {index}", n) % np.uint32(self.classes)

@@ -1,8 +1,8 @@
-// Tells how far a native build is, from the lines of Ninja or Make: on a terminal one line that is drawn
-// anew, elsewhere a line every ten seconds.
+// Shows the progress of a native build, read from the lines of Ninja or Make: on a terminal one
+// line that is redrawn, elsewhere a line every ten seconds.
 const secondsBetweenLines = 10;
 
-/** A share of the build that is done, from a line of Ninja ("[3/57] …") or Make ("[ 12%] …"). */
+/** The progress that a line of Ninja ("[3/57] …") or Make ("[ 12%] …") reports. */
 function readStatus(line) {
   const [, done, total, percent] =
     /^\[(?:(\d+)\/(\d+)| *(\d+)%)\] (?:Building|Linking)/.exec(line) ?? [];
@@ -10,7 +10,7 @@ function readStatus(line) {
   return done === undefined ? undefined : { done: Number(done), total: Number(total), unit: "" };
 }
 
-/** "about 40 s left": the rest takes as long as what is done did. Nothing while little is known. */
+/** "about 40 s left", by the pace so far. Empty until enough is done to measure a pace. */
 function timeLeft({ done, total }, seconds) {
   if (done < 3 || seconds < 3 || done >= total) return "";
   const left = (seconds * (total - done)) / done;
@@ -18,13 +18,13 @@ function timeLeft({ done, total }, seconds) {
   return `, about ${text} left`;
 }
 
-/** Takes what a build tool prints and tells on `stream` how far it is. `title` says what is built. */
+/** Reads a build tool's output and writes its progress to `stream`. `title` names what is built. */
 export class Progress {
   #title;
   #stream;
   #now;
   #started;
-  #told = Number.NEGATIVE_INFINITY;
+  #reported = Number.NEGATIVE_INFINITY;
   #rest = "";
   #drawn = false;
 
@@ -42,24 +42,24 @@ export class Progress {
     this.#rest = lines.pop();
     for (const line of lines) {
       const status = readStatus(line);
-      if (status) this.#tell(status);
+      if (status) this.#report(status);
     }
   }
 
-  #tell(status) {
+  #report(status) {
     const seconds = this.#now() - this.#started;
     const { done, total, unit } = status;
     const text = `${this.#title}: ${done} of ${total}${unit}${timeLeft(status, seconds)}`;
     if (this.#stream.isTTY) {
       this.#stream.write(`\r\x1b[K${text}`);
       this.#drawn = true;
-    } else if (seconds - this.#told >= secondsBetweenLines) {
+    } else if (seconds - this.#reported >= secondsBetweenLines) {
       this.#stream.write(`${text}\n`);
-      this.#told = seconds;
+      this.#reported = seconds;
     }
   }
 
-  /** Leaves the terminal with an empty line for what comes next. */
+  /** Clears the line on a terminal. */
   end() {
     if (this.#drawn) this.#stream.write("\r\x1b[K");
   }

@@ -1,5 +1,5 @@
-"""The training step of `onehour bench throughput` in PyTorch: eager or compiled, channels_last, SGD with
-Nesterov momentum and weight decay on everything but batch norm.
+"""PyTorch's side of `onehour bench throughput`: a training step, eager or compiled, channels_last,
+SGD with Nesterov momentum and weight decay on everything but batch norm.
 
 Reads one JSON object a line from standard input, {"steps": S}, runs S steps and answers
 {"seconds": s, "peakBytes": b}. Ends with its input. The first line that it writes describes it.
