@@ -1,4 +1,4 @@
-// The clocks of this process with jumps in them: that of the day both ways, the steady one forward.
+// Makes this process' clocks jump: the time of day both ways, the monotonic clock forward only.
 
 let wall = 0;
 let steady = 0;
@@ -13,7 +13,7 @@ function install(): void {
   performance.now = () => since() + steady;
 }
 
-/** Moves both clocks; the steady one stands still where the other goes back. */
+/** Moves both clocks; the monotonic one stands still where the other goes back. */
 export function jump(milliseconds: number): void {
   install();
   wall += milliseconds;

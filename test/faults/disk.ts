@@ -1,9 +1,9 @@
-// What a disk still holds after the power was cut: what was synced, and a part of the rest.
+// A disk whose power can be cut: it keeps what was synced, and a part of the rest.
 import fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { Draws } from "./draws.js";
 
-// As they are before faults are put into them.
+// Node's own functions, before faults are put into them.
 const { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } = fs;
 
 /** A file, whatever its names: what it held when it was last synced, and when it lost its last name. */
@@ -23,7 +23,7 @@ export class Disk {
 
   constructor(readonly folder: string) {}
 
-  /** Takes everything that lies in the folder as safe. */
+  /** Counts everything in the folder as safe. */
   adopt(): void {
     const names = existsSync(this.folder) ? readdirSync(this.folder) : [];
     const files = names.filter((name) => statSync(join(this.folder, name)).isFile());
@@ -42,7 +42,7 @@ export class Disk {
     this.pending.push(apply);
   }
 
-  /** A file was opened to be written: if it is new, so is its name. */
+  /** Call when a file was opened for writing: if the file is new, so is its name. */
   opened(path: string): void {
     const name = basename(path);
     if (dirname(path) !== this.folder || this.names.has(name)) return;
@@ -80,7 +80,7 @@ export class Disk {
     this.change((names) => names.delete(basename(path)));
   }
 
-  /** Cuts the power: leaves in the folder what one finds after it. */
+  /** Cuts the power: leaves in the folder what would be found there afterwards. */
   lose(draws: Draws): void {
     const kept = draws.below(this.pending.length + 1);
     for (const apply of this.pending.slice(0, kept)) apply(this.safe);
@@ -95,7 +95,7 @@ export class Disk {
   }
 }
 
-/** What is left of bytes that were written behind the last sync. */
+/** What the disk keeps of bytes that were written after the last sync. */
 function remainder(synced: Buffer | undefined, written: Buffer | undefined, draws: Draws): Buffer {
   const before = synced ?? Buffer.alloc(0);
   if (!written || written.equals(before)) return before;

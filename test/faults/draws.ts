@@ -1,4 +1,4 @@
-// Everything that a seed decides is drawn from here, so that the seed alone repeats it.
+// Draws everything that a seed decides, so that the seed alone repeats a run.
 import { Purpose, Random } from "../../lib/data/random.js";
 
 const stream = 31; // apart from the streams that training draws from

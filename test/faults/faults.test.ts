@@ -1,4 +1,5 @@
-// Some hundred seeds of injected faults, and that the harness finds bugs which are put back.
+// Runs a few hundred seeds of injected faults, and checks that the harness finds bugs that are put
+// back.
 import { expect, test } from "vitest";
 import type { Bug } from "./bugs.js";
 import { describeFailure, runSeeds } from "./watch.js";

@@ -1,5 +1,5 @@
-// One seed of file, clock and signal faults: a training that meets them, goes on and meets more, and at
-// last goes on in peace.
+// Runs one seed of file, clock and signal faults: a training meets them, resumes and meets more,
+// and at last resumes without any.
 import fs from "node:fs";
 import { join } from "node:path";
 import { jump } from "./clock.js";
@@ -20,10 +20,10 @@ import {
   unnamed,
 } from "./training.js";
 
-// As they are before faults are put into them.
+// Node's own functions, before faults are put into them.
 const { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } = fs;
 
-/** A training without faults: what it left, and how many operations on files it took. */
+/** Result of a training without faults: what it left, and how many file operations it took. */
 export interface Unbroken {
   trace: Trace;
   counts: Record<Kind, number>;
@@ -70,22 +70,22 @@ function damage(out: string, { file, effect, share, within }: Damage): string | 
   return name;
 }
 
-/** Runs a seed in `out`; throws where a promise of ours is broken. */
+/** Runs a seed in `out`; throws where the product breaks a promise. */
 export async function filesSeed(
   seed: number,
   out: string,
   unbroken: Record<Training, Unbroken>,
-  tell: (plan: Plan) => void,
+  report: (plan: Plan) => void,
 ): Promise<void> {
   const draws = new Draws(seed);
   const plan = drawPlan(draws, (training) => unbroken[training].counts);
-  tell(plan);
+  report(plan);
   await new FilesSeed(draws, plan, out, unbroken[plan.training].trace).check();
 }
 
 class FilesSeed {
   private readonly disk: Disk;
-  /** Steps that a checkpoint on the disk holds for certain. */
+  /** Steps in the last checkpoint that is safe on the disk. */
   private safe: number | undefined;
   damaged = false;
   /** Lines of the log may be missing, or wrong. */
@@ -111,7 +111,7 @@ class FilesSeed {
     return readdirSync(this.out).length > 0;
   }
 
-  /** One run under faults, and what becomes of its folder. */
+  /** Runs once under faults, then leaves its folder as the fault would. */
   private async round({ files: faults, jump: leap, signal, damage: harm }: Round): Promise<void> {
     const { out, disk, draws } = this;
     const files = new Files(out, disk, faults, () => this.noteSafe());
@@ -145,7 +145,7 @@ class FilesSeed {
     if (step !== undefined) this.safe = Number(step);
   }
 
-  /** A checkpoint that was on the disk is there still, or a later one. */
+  /** Requires the checkpoint that was safe on the disk, or a later one. */
   private async requireSafe(): Promise<void> {
     if (this.damaged || this.safe === undefined) return;
     const step = await lastWhole(this.out);
@@ -159,7 +159,7 @@ class FilesSeed {
     if (problem) throw new Error(problem);
   }
 
-  /** Goes on without faults: the unbroken run's numbers, or a refusal that has a reason. */
+  /** Resumes without faults: requires the unbroken run's numbers, or a refusal with a reason. */
   private async settle(): Promise<void> {
     const whole = await lastWhole(this.out);
     const outcome = await run(this.plan.training, this.out, this.began);

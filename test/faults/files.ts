@@ -1,4 +1,4 @@
-// Node's file functions with faults in them: errors, short and torn writes, flipped bits, and the end
+// Puts faults into Node's file functions: errors, short and torn writes, flipped bits, and the end
 // of the process or of the power in the middle of any operation on the files of one folder.
 import fs from "node:fs";
 import type { FileHandle } from "node:fs/promises";
@@ -22,17 +22,17 @@ export type Kind = (typeof kinds)[number];
 /** What happens to one operation, or to several of its kind in a row. */
 export interface FileFault {
   kind: Kind;
-  /** The operations of this kind that go well before. */
+  /** How many operations of this kind succeed first. */
   after: number;
   times: number;
   /**
    * "short" writes a part and says so, "torn" writes a part and fails; "flip" and "cut" are of what
-   * is read; "crash" and "power" end everything, before or behind the operation or within it.
+   * is read; "crash" and "power" end everything, before, during or after the operation.
    */
   effect: "error" | "short" | "torn" | "flip" | "cut" | "crash" | "power";
-  /** Of the error, e.g. EIO. */
+  /** The error's code, e.g. EIO. */
   code: string;
-  /** In [0, 1): how much of the bytes gets through, or where the bit is. */
+  /** In [0, 1): the share of the bytes that gets through, or the place of the bit. */
   share: number;
 }
 
@@ -46,14 +46,14 @@ function systemError(code: string, call: string, path: string): NodeJS.ErrnoExce
 
 /** What a fault does to one operation. */
 interface Interference {
-  /** Thrown instead of it. */
+  /** Thrown instead of running the operation. */
   instead?: Error;
-  /** Bytes of a write that get through, of so many. */
+  /** The number of bytes of a write of this length that get through. */
   part?: (length: number) => number;
   /** Changes what was read. */
   spoil?: (bytes: Buffer) => Buffer;
-  /** Thrown behind it. */
-  behind?: Error;
+  /** Thrown after the operation. */
+  after?: Error;
 }
 
 /** The faults of one run on the files of a folder. */
@@ -61,18 +61,18 @@ export class Files {
   readonly counts = Object.fromEntries(kinds.map((kind) => [kind, 0])) as Record<Kind, number>;
   /** How everything ended, if it did. */
   end: "crash" | "power" | undefined;
-  /** Which faults came about. */
+  /** The faults that occurred. */
   readonly met = new Set<FileFault>();
 
   constructor(
     readonly folder: string,
     readonly disk: Disk,
     private readonly faults: readonly FileFault[],
-    /** Told of each folder that was synced. */
+    /** Called after each sync of a folder. */
     readonly onSynced: () => void = () => {},
   ) {}
 
-  /** Counts an operation; says what becomes of it. */
+  /** Counts an operation and returns the fault that it meets. */
   meet(kind: Kind, path: string): Interference {
     const gone = systemError("EIO", `${kind} after the end of the process`, path);
     if (this.end) return { instead: gone };
@@ -87,12 +87,12 @@ export class Files {
     const part = (length: number) => Math.floor(share * length);
     if (effect === "error") return { instead: error };
     if (effect === "short") return { part: (length) => Math.max(1, part(length)) };
-    if (effect === "torn") return { part, behind: error };
+    if (effect === "torn") return { part, after: error };
     if (effect === "cut") return { spoil: (bytes) => bytes.subarray(0, part(bytes.length)) };
     if (effect === "flip") return { spoil: (bytes) => flipped(bytes, share) };
     this.end = effect;
-    if (kind === "write") return { part, behind: gone };
-    return share < 0.5 ? { instead: gone } : { behind: gone };
+    if (kind === "write") return { part, after: gone };
+    return share < 0.5 ? { instead: gone } : { after: gone };
   }
 }
 
@@ -127,7 +127,7 @@ function faultsFor(path: unknown): Files | undefined {
 
 type Call = (...values: never[]) => unknown;
 
-/** Functions that act on the path that they are given first. */
+/** Functions whose first argument is the path that they act on. */
 const byPath: Record<string, Kind> = {
   readFile: "read",
   rename: "rename",
@@ -143,8 +143,8 @@ const byPath: Record<string, Kind> = {
   readdir: "look",
 };
 
-/** Tells the disk what an operation changes, before it and behind it. */
-function tell(name: string, { disk }: Files, path: string, other: string): () => void {
+/** Reports to the disk what an operation changes; the function that it returns reports the end. */
+function report(name: string, { disk }: Files, path: string, other: string): () => void {
   if (name === "rename") {
     disk.replacing(other);
     return () => disk.renamed(path, other);
@@ -163,7 +163,7 @@ const bytesOf = (data: unknown): Buffer =>
     ? Buffer.from(data.buffer, data.byteOffset, data.byteLength)
     : Buffer.from(String(data));
 
-/** As Node gives what was read: text where an encoding was asked for. */
+/** Data in the form that Node returns: text where the caller gave an encoding. */
 function asAsked(bytes: Buffer, options: unknown): Buffer | string {
   const encoding =
     typeof options === "string" ? options : (options as { encoding?: string })?.encoding;
@@ -192,28 +192,28 @@ function install(): void {
     promises[name] = async (...values: unknown[]) => {
       const files = faultsFor(values[0]) ?? faultsFor(kind === "link" ? values[1] : undefined);
       if (!files) return await async(...values);
-      const { instead, behind, spoil } = files.meet(kind, String(values[0]));
+      const { instead, after, spoil } = files.meet(kind, String(values[0]));
       if (instead) throw instead;
-      const done = tell(name, files, String(values[0]), String(values[1]));
+      const done = report(name, files, String(values[0]), String(values[1]));
       const result = spoil
         ? asAsked(spoil((await realPromises.readFile(String(values[0]))) as Buffer), values[1])
         : await async(...values);
       done();
-      if (behind) throw behind;
+      if (after) throw after;
       return result;
     };
     const plain = sync[`${name}Sync`] as (...values: unknown[]) => unknown;
     sync[`${name}Sync`] = ((...values: unknown[]) => {
       const files = faultsFor(values[0]);
       if (!files) return plain(...values);
-      const { instead, behind, spoil } = files.meet(kind, String(values[0]));
+      const { instead, after, spoil } = files.meet(kind, String(values[0]));
       if (instead) throw instead;
-      const done = tell(name, files, String(values[0]), String(values[1]));
+      const done = report(name, files, String(values[0]), String(values[1]));
       const result = spoil
         ? asAsked(spoil(real.readFileSync(String(values[0]))), values[1])
         : plain(...values);
       done();
-      if (behind) throw behind;
+      if (after) throw after;
       return result;
     }) as Call;
   }
@@ -226,13 +226,13 @@ function install(): void {
   const open = async (path: string, flags: unknown = "r", mode?: number): Promise<FileHandle> => {
     const files = faultsFor(path);
     if (!files) return await realPromises.open(path, flags as string, mode);
-    const { instead, behind } = files.meet("open", path);
+    const { instead, after } = files.meet("open", path);
     if (instead) throw instead;
     const handle = await realPromises.open(path, flags as string, mode);
     if (mayCreate(flags)) files.disk.opened(path);
-    if (behind) {
+    if (after) {
       await handle.close();
-      throw behind;
+      throw after;
     }
     return faulty(handle, files, path);
   };
@@ -270,13 +270,13 @@ function install(): void {
   sync.openSync = ((path: string, flags: unknown = "r", mode?: number) => {
     const files = faultsFor(path);
     if (!files) return real.openSync(path, flags as string, mode);
-    const { instead, behind } = files.meet("open", path);
+    const { instead, after } = files.meet("open", path);
     if (instead) throw instead;
     const descriptor = real.openSync(path, flags as string, mode);
     if (mayCreate(flags)) files.disk.opened(path);
-    if (behind) {
+    if (after) {
       real.closeSync(descriptor); // as the system does
-      throw behind;
+      throw after;
     }
     paths.set(descriptor, path);
     return descriptor;
@@ -285,31 +285,31 @@ function install(): void {
     const path = paths.get(descriptor);
     paths.delete(descriptor);
     real.closeSync(descriptor);
-    const { instead, behind } = faultsFor(path)?.meet("close", path!) ?? {};
-    if (instead ?? behind) throw instead ?? behind;
+    const { instead, after } = faultsFor(path)?.meet("close", path!) ?? {};
+    if (instead ?? after) throw instead ?? after;
   }) as Call;
   sync.writeSync = ((descriptor: number, data: unknown, ...rest: unknown[]) => {
     const path = paths.get(descriptor);
     const files = faultsFor(path);
     if (!files)
       return (real.writeSync as (...values: unknown[]) => number)(descriptor, data, ...rest);
-    const { instead, part, behind } = files.meet("write", path!);
+    const { instead, part, after } = files.meet("write", path!);
     if (instead) throw instead;
     const [offset = 0, length, position] =
       typeof data === "string" ? [0, undefined, rest[0]] : (rest as (number | undefined)[]);
     const bytes = bytesOf(data).subarray(offset, length === undefined ? length : offset + length);
     const most = part?.(bytes.length) ?? bytes.length;
     const written = real.writeSync(descriptor, bytes, 0, most, position as number);
-    if (behind) throw behind;
+    if (after) throw after;
     return written;
   }) as Call;
   const save = (descriptor: number) => {
     const path = paths.get(descriptor);
-    const { instead, behind } = faultsFor(path)?.meet("sync", path!) ?? {};
+    const { instead, after } = faultsFor(path)?.meet("sync", path!) ?? {};
     if (instead) throw instead;
     real.fsyncSync(descriptor);
     faultsFor(path)?.disk.synced(path!);
-    if (behind) throw behind;
+    if (after) throw after;
   };
   for (const name of ["fsync", "fdatasync"] as const) {
     sync[`${name}Sync`] = save as Call;
@@ -334,23 +334,23 @@ function faulty(handle: FileHandle, files: Files, path: string): FileHandle {
     close: handle.close.bind(handle),
   };
   const write = async (data: unknown, offset = 0, length?: number) => {
-    const { instead, part, behind } = files.meet("write", path);
+    const { instead, part, after } = files.meet("write", path);
     if (instead) throw instead;
     const bytes = bytesOf(data).subarray(
       offset,
       length === undefined ? undefined : offset + length,
     );
     const { bytesWritten } = await real.write(bytes, 0, part?.(bytes.length) ?? bytes.length);
-    if (behind) throw behind;
+    if (after) throw after;
     return { bytesWritten, buffer: data };
   };
   const sync = async () => {
-    const { instead, behind } = files.meet("sync", path);
+    const { instead, after } = files.meet("sync", path);
     if (instead) throw instead;
     await real.sync();
     files.disk.synced(path);
     if (path === files.folder) files.onSynced();
-    if (behind) throw behind;
+    if (after) throw after;
   };
   const own = {
     write,
@@ -361,15 +361,15 @@ function faulty(handle: FileHandle, files: Files, path: string): FileHandle {
       for (let at = 0; at < bytes.length; ) at += (await write(bytes, at)).bytesWritten;
     },
     readFile: async (options?: unknown) => {
-      const { instead, spoil, behind } = files.meet("read", path);
-      if (instead ?? behind) throw instead ?? behind;
+      const { instead, spoil, after } = files.meet("read", path);
+      if (instead ?? after) throw instead ?? after;
       const bytes = await real.readFile();
       return asAsked(spoil ? spoil(bytes) : bytes, options);
     },
     close: async () => {
       await real.close();
-      const { instead, behind } = files.meet("close", path);
-      if (instead ?? behind) throw instead ?? behind;
+      const { instead, after } = files.meet("close", path);
+      if (instead ?? after) throw instead ?? after;
     },
   };
   return Object.assign(handle, { ...own, appendFile: own.writeFile }) as never;

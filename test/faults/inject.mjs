@@ -1,5 +1,6 @@
-// Loaded before a process of a real run (NODE_OPTIONS): ends, stops or cuts off the one that is meant, at an
-// operation that is found by counting. ONEHOUR_FAULTS_PROCESS tells which: { rank, on, after, what }.
+// Loaded into every process of a real run (NODE_OPTIONS): kills, stops or disconnects one of them
+// at an operation that it finds by counting. ONEHOUR_FAULTS_PROCESS says which: { rank, on, after,
+// what }.
 import fs from "node:fs";
 import { syncBuiltinESMExports } from "node:module";
 import { Socket } from "node:net";
@@ -9,7 +10,7 @@ const { rank, on, after, what } = text === undefined ? {} : JSON.parse(text);
 const own = process.env.ONEHOUR_RANK ?? "launcher";
 let count = 0;
 
-/** Whether this operation is the one. */
+/** Whether the fault belongs to this operation. */
 const isDue = () => count++ === after;
 
 if (own === rank && on === "files") {

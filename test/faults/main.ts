@@ -1,4 +1,5 @@
-// `npm run test:faults -- --seed 17`, or `--seeds 10000`, `--from` the first on.
+// The command of `npm run test:faults`: `-- --seed 17` runs one seed, `--seeds 10000` that many,
+// starting with `--from`.
 import { parseArgs } from "node:util";
 import { plural } from "../../lib/text/words.js";
 import { describeFailure, runSeeds } from "./watch.js";

@@ -1,4 +1,4 @@
-// One seed of socket faults: ranks meet, tell each other values, and part, among strangers and over
+// Runs one seed of socket faults: ranks meet, exchange values and part, among strangers and over
 // sockets that are slow, tear or break.
 
 import { joinRendezvous } from "../../lib/ranks/rendezvous-client.js";
@@ -32,31 +32,35 @@ const keys = ["first", "second", "third"];
 
 type Place = Omit<Parameters<typeof joinRendezvous>[0], "rank">;
 
-/** One rank's part; resolves to all that it was told. */
+/** One rank's part; resolves to all that it received. */
 async function attend(rank: number, place: Place): Promise<string[]> {
   const meeting = await joinRendezvous({ ...place, rank });
   try {
     await meeting.gather("meet", ""); // as connect() does
-    const told: string[] = [];
-    meeting.listen("news", (value) => told.push(value));
+    const received: string[] = [];
+    meeting.listen("news", (value) => received.push(value));
     if (rank === 1) meeting.announce("news", "news");
     for (const key of keys) {
-      told.push(...(await meeting.gather(key, `${key} ${rank}`)).map((bytes) => bytes.toString()));
+      const values = await meeting.gather(key, `${key} ${rank}`);
+      received.push(...values.map(String));
     }
-    return told.sort();
+    return received.sort();
   } finally {
     await meeting.close();
   }
 }
 
-/** Runs a seed; throws where a promise of ours is broken. */
-export async function meetingSeed(seed: number, tell: (plan: MeetingPlan) => void): Promise<void> {
+/** Runs a seed; throws where the product breaks a promise. */
+export async function meetingSeed(
+  seed: number,
+  report: (plan: MeetingPlan) => void,
+): Promise<void> {
   const plan = drawMeeting(new Draws(seed));
-  tell(plan);
+  report(plan);
   const { ranks, fault, strangers } = plan;
   const all = Array.from({ length: ranks }, (_, rank) => rank);
   const expected = ["news", ...keys.flatMap((key) => all.map((rank) => `${key} ${rank}`))].sort();
-  // After a reset a rank may wait for others that have given up: not for long.
+  // After a reset a rank may wait for others that have given up, so the wait is short.
   const timeoutSeconds = fault.effect === "reset" ? 1 : 30;
   const common = { worldSize: ranks, token: "faults", host: "127.0.0.1", timeoutSeconds };
   const server = await RendezvousServer.listen(common);
@@ -68,7 +72,7 @@ export async function meetingSeed(seed: number, tell: (plan: MeetingPlan) => voi
     await Promise.all(visits);
     for (const [rank, end] of ends.entries()) {
       if (end.status === "fulfilled") {
-        if (`${end.value}` !== `${expected}`) throw new Error(`rank ${rank} was told ${end.value}`);
+        if (`${end.value}` !== `${expected}`) throw new Error(`rank ${rank} got ${end.value}`);
         continue;
       }
       const problem = unnamed(end.reason);

@@ -1,26 +1,26 @@
-// What a seed does to a run: in which rounds, with which faults.
+// Draws from a seed what happens to a run: its rounds, and the faults of each.
 import type { Draws } from "./draws.js";
 import { type FileFault, type Kind, kinds } from "./files.js";
 import { type Training, trainings } from "./training.js";
 
-/** One run, or one that goes on, and what it meets. */
+/** One start or resumption of the run, and the faults that it meets. */
 export interface Round {
   files: FileFault[];
   /** Moves the clocks once this step is done. */
   jump?: { step: number; milliseconds: number };
   /** Asks the run to save and end once this step is done. */
   signal?: { step: number; name: NodeJS.Signals };
-  /** Damages a file behind the run. */
+  /** Damages a file after the run. */
   damage?: Damage;
 }
 
-/** What becomes of a file that nobody writes: share is in [0, 1). */
+/** Damage to a file that nobody writes: share is in [0, 1). */
 export interface Damage {
-  /** Of the files by name. */
+  /** Index into the files, sorted by name. */
   file: number;
   effect: "flip" | "cut" | "zeros" | "empty" | "gone" | "garbage";
   share: number;
-  /** Only so many bytes from its beginning: headers are small beside tensors. */
+  /** Damages only this many bytes from the file's beginning: headers are small, tensors large. */
   within: number;
 }
 
@@ -40,7 +40,7 @@ const others: readonly FileFault["effect"][] = ["error", "crash", "power"];
 const hour = 3_600_000;
 const steps = 10;
 
-/** `counts` tells how many operations of each kind an unbroken run makes. */
+/** Draws a fault. `counts` holds how many operations of each kind an unbroken run makes. */
 function drawFault(draws: Draws, counts: Record<Kind, number>): FileFault {
   const kind = draws.pick(kinds.filter((name) => counts[name] > 0));
   return {

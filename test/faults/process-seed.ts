@@ -1,5 +1,5 @@
-// One seed of a real run in processes of its own: one of them is killed, stopped or cut off, or strangers
-// come to every port that is open; then the run goes on.
+// Runs one seed of a real run in processes of its own: one of them is killed, stopped or
+// disconnected, or strangers connect to every open port; then the run is resumed.
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -9,13 +9,13 @@ import { type Greeting, greetings, visit } from "./sockets.js";
 import { difference, run, type Trace, traceOf, trainings, unnamed } from "./training.js";
 
 export interface ProcessPlan {
-  /** Which process it happens to. */
+  /** The process that the fault hits. */
   rank: "launcher" | "0" | "1";
-  /** What is counted, and how many go well before. */
+  /** The kind of operation, and how many of it succeed first. */
   on: "files" | "sockets";
   after: number;
   what: "SIGKILL" | "SIGSTOP" | "reset";
-  /** Whether a stopped process is continued, or left to be found out. */
+  /** Whether a stopped process is continued, or left for the launcher to detect. */
   continues: boolean;
   strangers: Greeting[];
 }
@@ -57,7 +57,7 @@ const read = (file: string) => {
   }
 };
 
-/** A process and all that it started. */
+/** A process and all its descendants. */
 function tree(pid: number): number[] {
   const children = read(`/proc/${pid}/task/${pid}/children`).trim().split(" ").filter(Boolean);
   return [pid, ...children.flatMap((child) => tree(Number(child)))];
@@ -87,12 +87,12 @@ function portsOf(pid: number): number[] {
   });
 }
 
-/** Follows the processes of a run until its end: continues what is stopped, visits what listens. */
+/** Watches a run's processes until it ends: continues stopped ones, connects to open ports. */
 async function follow(child: ChildProcess, plan: ProcessPlan): Promise<void> {
   const visited = new Set<number>();
   while (child.exitCode === null && child.signalCode === null) {
     for (const pid of tree(child.pid!)) {
-      // A launcher that is stopped is found out by nobody.
+      // Nobody watches the launcher, so it is always continued.
       if (isStopped(pid) && (plan.continues || pid === child.pid)) process.kill(pid, "SIGCONT");
       for (const port of plan.strangers.length > 0 ? portsOf(pid) : []) {
         if (visited.has(port)) continue;
@@ -104,15 +104,15 @@ async function follow(child: ChildProcess, plan: ProcessPlan): Promise<void> {
   }
 }
 
-/** Runs a seed; throws where a promise of ours is broken. */
+/** Runs a seed; throws where the product breaks a promise. */
 export async function processSeed(
   seed: number,
   out: string,
   unbroken: Trace,
-  tell: (plan: ProcessPlan) => void,
+  report: (plan: ProcessPlan) => void,
 ): Promise<void> {
   const plan = drawProcess(new Draws(seed));
-  tell(plan);
+  report(plan);
   const inject = new URL("inject.mjs", import.meta.url).href;
   const child = spawn(process.execPath, commandOf(out, plan), {
     env: {

@@ -1,5 +1,5 @@
-// The process that runs seeds, one after another until one fails: `runner.ts FIRST LAST`. It says which
-// one it is at, so that whoever watches it knows which one hangs.
+// Runs seeds one after another until one fails: `runner.ts FIRST LAST`. Prints each seed before it
+// runs, so that watch.ts knows which one hangs.
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,11 +16,11 @@ process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 const unbroken = await runUnbroken(folder);
 
 /** What a seed is of; a bug is put back in this process alone. */
-async function run(seed: number, out: string, tell: (plan: unknown) => void): Promise<void> {
+async function run(seed: number, out: string, report: (plan: unknown) => void): Promise<void> {
   if (bug === undefined && seed % 30 === 7) {
-    await processSeed(seed, out, unbroken.pair.trace, tell);
-  } else if (bug === undefined && seed % 8 === 3) await meetingSeed(seed, tell);
-  else await filesSeed(seed, out, unbroken, tell);
+    await processSeed(seed, out, unbroken.pair.trace, report);
+  } else if (bug === undefined && seed % 8 === 3) await meetingSeed(seed, report);
+  else await filesSeed(seed, out, unbroken, report);
 }
 
 for (let seed = first; seed <= last; seed++) {

@@ -1,10 +1,11 @@
-// Node's sockets with faults in them: a reset, bytes that come late or one by one; and strangers.
+// Puts faults into Node's sockets: a reset, bytes that arrive late or one by one; and plays
+// strangers.
 import { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** What happens to one write of this process to a socket, or to those from it on. */
+/** A fault of one write of this process to a socket, or of that write and all after it. */
 export interface SocketFault {
-  /** Writes that go well before. */
+  /** How many writes succeed first. */
   after: number;
   /** "late" and "torn" are of all writes from there on: later, in two pieces. */
   effect: "reset" | "late" | "torn";
@@ -49,7 +50,9 @@ export async function withSocketFault<T>(
   }
 }
 
-/** What a stranger says: nothing, small numbers as a collective's peers send, a frame too long, noise. */
+/**
+ * What a stranger sends: nothing, small numbers like a collective's peer, too long a frame, noise.
+ */
 export const greetings = {
   silence: Buffer.alloc(0),
   numbers: Buffer.concat([0, 1, 2, 3].map((n) => Buffer.from(BigUint64Array.of(BigInt(n)).buffer))),

@@ -1,5 +1,5 @@
-// Small trainings in this process, alone or as ranks that meet each other, and what must not depend on
-// how they were cut.
+// Runs small trainings in this process, alone or with several ranks, and compares what must not
+// depend on interruptions.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect } from "../../lib/ranks/connect.js";
@@ -39,11 +39,11 @@ export interface Outcome {
   /** Absent where the run failed. */
   status?: "finished" | "interrupted";
   error?: Error & { code?: string };
-  /** What it said, a message a line. */
+  /** Its messages, one a line. */
   said: string;
 }
 
-/** Trains in `out`, or goes on there; `watch` is told of rank 0's events. */
+/** Trains or resumes in `out`; calls `watch` with rank 0's events. */
 export async function run(
   training: Training,
   out: string,
@@ -106,7 +106,7 @@ async function trainTogether(
   }
 }
 
-/** What a run left: its log without what depends on the clock, and its last state. */
+/** Remains of a run: its log without what depends on the clock, and its last state. */
 export interface Trace {
   /** Steps and epochs by their number, each once. */
   lines: Map<string, string>;
@@ -145,7 +145,7 @@ export async function traceOf(
       JSON.stringify(last, (key, value) => (timed.has(key) ? undefined : value)),
     );
   }
-  if (last?.type !== "end" && !wrong) throw new Error("log.jsonl does not tell the end");
+  if (last?.type !== "end" && !wrong) throw new Error("log.jsonl does not record the end");
   const whole = damaged ? await wholeCheckpoint(out) : undefined;
   return { lines, checkpoint: whole ?? (await readCheckpoint(join(out, checkpointName))) };
 }
@@ -179,7 +179,7 @@ export function difference(
   return undefined;
 }
 
-/** Names that a run folder may hold at its end. */
+/** File names that a finished run folder may hold. */
 const known: ReadonlySet<string> = new Set([
   "best.safetensors",
   "checkpoint.previous.safetensors",
@@ -189,7 +189,7 @@ const known: ReadonlySet<string> = new Set([
   "recipe.json",
 ]);
 
-/** What was left lying in a run folder. */
+/** Files that a run should have removed from its folder. */
 export function leftovers(out: string): string[] {
   return readdirSync(out).filter((name) => !known.has(name));
 }
@@ -210,7 +210,7 @@ export async function lastWhole(out: string): Promise<number | undefined> {
   return (await wholeCheckpoint(out))?.position?.step;
 }
 
-/** Why an error is not one of ours that tells what to do; undefined if it is. */
+/** Why an error is not one of ours that says what to do; undefined if it is. */
 export function unnamed(error: Error & { code?: string }): string | undefined {
   const { code = "", message, stack } = error;
   if (!/^ERR_(ONEHOUR|COLLECTIVE)/.test(code)) return `a raw error: ${stack}`;

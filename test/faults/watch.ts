@@ -1,11 +1,11 @@
-// Runs seeds in a process that it watches over: a seed that fails, ends the process or does not end is
-// named with its plan, and the seeds behind it still run.
+// Runs seeds in a process and watches it: reports a seed that fails, ends the process or hangs,
+// with its plan, and still runs the seeds after it.
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Bug } from "./bugs.js";
 
-/** So long a seed may take on a machine that has other things to do. */
+/** Time limit of a seed, with room for a busy machine. */
 const patience = 180_000; // ms
 
 export interface Failure {
@@ -19,7 +19,7 @@ export interface WatchOptions {
   last: number;
   /** A known bug to put back. */
   bug?: Bug;
-  /** After so many failures the rest is left out. */
+  /** Stops after this many failures. */
   enough?: number;
   onSeed?: (seed: number) => void;
 }
@@ -95,7 +95,7 @@ async function untilFailure(options: WatchOptions): Promise<Failure | undefined>
   return { seed, text: text.trim() || `the process ended with ${signal ?? `status ${status}`}` };
 }
 
-/** What a failure tells, and the command that repeats it. */
+/** A failure in words, with the command that repeats it. */
 export function describeFailure({ seed, text }: Failure): string {
   return `seed ${seed} failed: ${text}\nrepeat it: npm run test:faults -- --seed ${seed}`;
 }
