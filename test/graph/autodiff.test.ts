@@ -53,7 +53,7 @@ describe("gradient", () => {
     expect(ops).toEqual(["conv2d-backward-weight"]);
   });
 
-  it("sums at a value that is used twice", () => {
+  it("sums the gradients of a value that is used twice", () => {
     const g = new Graph();
     const x = g.input([3]);
     const h = relu(x);
@@ -93,7 +93,7 @@ describe("gradient", () => {
     expect(gradients[1]!.node!.op.name).toBe("batch-norm-reduce");
   });
 
-  it("of a classifier from its loss, in the type of the activations", () => {
+  it("of a classifier starts from its loss, in the type of the activations", () => {
     const g = new Graph();
     const x = g.input([2, 4, 4, 8], "bf16");
     const [w, b] = [g.input([10, 8], "bf16"), g.input([10])];

@@ -1,4 +1,4 @@
-// Compiled models: the program of a tiny network word for word, and what options change in it.
+// Compiles models: a tiny network's program word for word, and what options change in it.
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { compile } from "../../lib/graph/compile.js";
@@ -83,7 +83,7 @@ describe("compile", () => {
     expect(compileTiny().texts.last).toBe(golden);
   });
 
-  it("is the same for the same options: ranks compare its hash", () => {
+  it("writes the same program for the same options: ranks compare its hash", () => {
     const { compiled, texts } = compileTiny({ workers: 2 });
     const again = compileTiny({ workers: 2 }).compiled;
     expect(again).toEqual(compiled);
@@ -102,7 +102,7 @@ describe("compile", () => {
     expect(Object.keys(compileTiny(changes).texts)).toEqual(names);
   });
 
-  it("says where a slot's parts lie", () => {
+  it("returns the offsets of a slot's parts", () => {
     const { compiled, ops } = compileTiny();
     const { images, flips, labels, schedule } = compiled.input;
     expect([images, flips, labels, schedule].map(({ bytes }) => bytes)).toEqual([32, 2, 8, 8]);
@@ -197,7 +197,7 @@ describe("compile", () => {
     expect(() => compile(model, options, { optimizer: optimizers.sgd() })).toThrow(message);
   });
 
-  it("in bf16 computes with copies of the weights that the update writes", () => {
+  it("computes in bf16 with copies of the weights that the update writes", () => {
     const { ops, compiled } = compileTiny({ precision: "bf16" });
     const { parameters, memory } = compiled;
     expect(memory.arenas.weight).toBe(memory.arenas.param! / 2);
@@ -225,7 +225,7 @@ describe("compile", () => {
     expect(copy).toMatchObject({ arena: "weight", offset: 0, dtype: "bf16" });
   });
 
-  it("tf32 is fp32 with an attribute on convolutions and the classifier", () => {
+  it("writes tf32 as fp32 with an attribute on convolutions and the classifier", () => {
     const { texts, instructions } = compileTiny({ precision: "tf32" });
     expect(texts.last!.replaceAll(" precision=tf32", "")).toBe(compileTiny().texts.last);
     const marked = instructions("last").filter((i) => i.attributes.precision === "tf32");
@@ -261,7 +261,7 @@ describe("compile", () => {
     expect(attributes(ops("evaluate", "softmax-cross-entropy"), "smoothing")).toEqual(["0"]);
   });
 
-  it("takes all norms once every bucket is summed, for what needs the whole gradient", () => {
+  it("computes all norms once every bucket is summed, where the rule needs the whole gradient", () => {
     const lars = { optimizer: optimizers.lars({ weightDecay: 0.001 }), clipNorm: 2 };
     const model = modelOf("resnet18");
     const compiled = compile(model, optionsFor(model, { workers: 2, accumulate: 2 }), lars);
@@ -320,7 +320,7 @@ describe("compile", () => {
     });
   });
 
-  it("without an update is an evaluation: no gradients, no momentum, nothing exchanged", () => {
+  it("compiles an evaluation without an update: no gradients, momentum or communication", () => {
     const options = optionsFor(tiny, { precision: "bf16", workers: 2 });
     const { programs, memory, momentum, buckets, statistics } = compile(tiny, options);
     expect(programs.map(({ name }) => name)).toEqual(["evaluate", "weights"]);
@@ -343,7 +343,7 @@ describe("compile", () => {
     }
   });
 
-  it("takes statistics of batches with the forward pass of training alone", () => {
+  it("gathers batch statistics with the forward pass of training alone", () => {
     const { ops, instructions } = compileTiny({ preciseBatchNorm: 4, accumulate: 2 });
     const [finalize] = ops("statistics", "batch-norm-finalize");
     expect(finalize!.attributes).toMatchObject({ decay: "1", gain: "0.25" });
@@ -353,7 +353,7 @@ describe("compile", () => {
     expect([...arenas].sort()).toEqual(["output", "state", "temp"]);
   });
 
-  it("synchronised statistics have a stream and a communicator of their own", () => {
+  it("gives synchronised statistics a stream and a communicator of their own", () => {
     const { instructions } = compileTiny({ workers: 4, syncBatchNorm: 2 });
     const collectives = instructions("last").filter((i) => /all-/.test(i.op));
     expect(collectives.map((i) => [i.stream, i.op, i.attributes.communicator])).toEqual([
@@ -384,7 +384,7 @@ describe("compile", () => {
     expect(kernels("weights")).toEqual([["copy", `weight+0 ${param / 2}`]]);
   });
 
-  it("memory is that of the largest program, slots included", () => {
+  it("reports the memory of the largest program, slots included", () => {
     const { compiled, texts } = compileTiny({ accumulate: 2, slots: 3 });
     const temps = Object.values(texts).map(
       (text) => parse(text).arenas.find((a) => a.name === "temp")!.bytes,

@@ -1,4 +1,4 @@
-// evaluate(): where constants and results lie, without any arithmetic: the device only records.
+// Checks where evaluate() puts constants and results, without arithmetic: the device only records.
 import { describe, expect, it } from "vitest";
 import type { Device, Executor } from "../../lib/device/device.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
@@ -91,7 +91,7 @@ describe("evaluate", () => {
     expect(update!.inputs.map((o) => o.arena)).toEqual(["state", "input", "state", "input"]);
   });
 
-  it("gives the constant itself back, and converts bf16 exactly", async () => {
+  it("returns the constant itself, and converts bf16 exactly", async () => {
     const { device } = recorder();
     const numbers = Float32Array.of(1, -0.15625, Math.PI, Number.NaN, Number.POSITIVE_INFINITY);
     const { x, labels } = await evaluate(device, (g) => ({

@@ -1,4 +1,4 @@
-// Fusions: what becomes of each pattern where the backend has the kernel, and where it has not.
+// Fuses each pattern where the backend has the kernel, and leaves it alone where it has not.
 import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { fuse, prune } from "../../lib/graph/fuse.js";
@@ -51,7 +51,7 @@ function trained(build: (n: Network) => Value, has = commonOps): { g: Graph; x: 
 }
 
 describe("forward", () => {
-  it("batch norm, addition and ReLU become one pass", () => {
+  it("merges batch norm, addition and ReLU into one pass", () => {
     const { g, x, norm } = network();
     const residual = g.input(x.shape);
     const y = norm(x, { relu: true, residual });
@@ -65,14 +65,14 @@ describe("forward", () => {
     expect(y.node).toBe(apply);
   });
 
-  it("in inference too", () => {
+  it("merges them in inference too", () => {
     const { g, x, norm } = network();
     keep(norm(x, { relu: true, residual: x, training: false }));
     fuse(g, commonOps);
     expect(names(g)).toEqual(["batch-norm-inference"]);
   });
 
-  it("stays apart where the backend has not the kernel", () => {
+  it("leaves them apart where the backend lacks the kernel", () => {
     const { g, x, norm } = network();
     keep(norm(x, { relu: true, residual: g.input(x.shape) }));
     const before = names(g);
@@ -81,7 +81,7 @@ describe("forward", () => {
     expect(before.slice(2)).toEqual(["batch-norm-apply", "add", "relu"]);
   });
 
-  it("stays apart where something else reads what is between", () => {
+  it("leaves them apart where something else reads a value between them", () => {
     const { g, x, norm } = network();
     const between = norm(x);
     keep(relu(between), between);
@@ -89,7 +89,7 @@ describe("forward", () => {
     expect(names(g).slice(2)).toEqual(["batch-norm-apply", "relu"]);
   });
 
-  it("of two batch norms that are added one takes the other as its residual", () => {
+  it("makes one of two added batch norms the residual of the other", () => {
     const { g, x, norm } = network();
     const [a, b] = [norm(x), norm(x)];
     keep(relu(add(a, b)));
@@ -101,7 +101,7 @@ describe("forward", () => {
     expect(node(g, "batch-norm-apply", 1).inputs.residual).toBe(b);
   });
 
-  it("a convolution yields the statistics where the backend can", () => {
+  it("lets a convolution compute the statistics where the backend can", () => {
     const { g, x, norm } = network();
     keep(norm(conv2d(x, g.input([8, 1, 1, 8]))));
     fuse(g, commonOps);
@@ -113,7 +113,7 @@ describe("forward", () => {
     );
   });
 
-  it("a copy that is only made to be overwritten goes", () => {
+  it("removes a copy that is only made to be overwritten", () => {
     const g = new Graph();
     const x = g.input([4]);
     const sum = allReduce(relu(x), { communicator: "c" });
@@ -123,7 +123,7 @@ describe("forward", () => {
     expect(g.nodes[0]!.outputs.y!.storage).toBe(sum.storage);
   });
 
-  it("a copy of what is needed later stays", () => {
+  it("keeps a copy of what is needed later", () => {
     const g = new Graph();
     const x = g.input([4]);
     const h = relu(x);
@@ -134,7 +134,7 @@ describe("forward", () => {
 });
 
 describe("backward", () => {
-  it("without a residual y is not read: both passes recompute the mask from x", () => {
+  it("recomputes the mask from x in both passes without a residual: y is not read", () => {
     const { g, x, dy } = trained(({ x, norm }) => norm(x, { relu: true }));
     const [reduce, backward] = g.nodes.slice(-2);
     expect([reduce!.op.name, backward!.op.name]).toEqual([
@@ -150,7 +150,7 @@ describe("backward", () => {
     expect(backward!.inputs).toMatchObject({ dz: dy, x, beta: reduce!.inputs.beta });
   });
 
-  it("with a residual the reduction masks by y and writes dz for the other path", () => {
+  it("masks by y and writes dz for the other path with a residual", () => {
     const { g } = trained(({ x, norm }) => norm(relu(x), { relu: true, residual: x }));
     const reduce = node(g, "batch-norm-reduce");
     expect(reduce.inputs.y).toBe(node(g, "batch-norm-apply").outputs.y);
@@ -162,7 +162,7 @@ describe("backward", () => {
     expect(names(g).filter((op) => op === "relu-backward")).toHaveLength(1);
   });
 
-  it("gradients that meet before a batch norm are added by its reduction", () => {
+  it("adds gradients that meet before a batch norm in its reduction", () => {
     const { g } = trained(({ g, x, norm }) => {
       const y = norm(x, { relu: true });
       const w = () => g.input([8, 1, 1, 8]);
@@ -179,7 +179,7 @@ describe("backward", () => {
     expect(backward.inputs.beta).toBeUndefined();
   });
 
-  it("a chain of identity blocks reads each gradient once", () => {
+  it("reads each gradient once in a chain of identity blocks", () => {
     const { g } = trained(({ g, x, norm }) => {
       const block = (input: Value) =>
         norm(conv2d(input, g.input([8, 1, 1, 8])), { relu: true, residual: input });
@@ -194,7 +194,7 @@ describe("backward", () => {
     expect(second.outputs.dz).toBeDefined();
   });
 
-  it("stays apart where the backend has not the kernels", () => {
+  it("leaves them apart where the backend lacks the kernels", () => {
     const has = new Set([...commonOps].filter((op) => op !== "batch-norm-backward"));
     const { g } = trained(({ x, norm }) => norm(x, { relu: true }), has);
     expect(names(g).slice(-3)).toEqual([

@@ -1,4 +1,4 @@
-// Options that the tests of compiled programs share.
+// Options shared by the tests of compiled programs.
 import {
   type CompiledModel,
   type CompileOptions,
@@ -20,7 +20,7 @@ export function modelOf(name: string): Model {
     : builder({ channels: 3, classes: 1000 });
 }
 
-/** Changes of what `optionsFor` gives. */
+/** Changes to the options of `optionsFor`. */
 export type Changes = Partial<CompileOptions> & {
   operations?: ReadonlySet<string>;
   channelMultiple?: number;

@@ -1,4 +1,4 @@
-// Buckets of gradients and events between streams.
+// Divides gradients into buckets, and orders streams by events.
 import { describe, expect, it } from "vitest";
 import { Graph, Storage } from "../../lib/graph/graph.js";
 import { cutBuckets, type Step, synchronize } from "../../lib/graph/overlap.js";
@@ -52,7 +52,7 @@ describe("buckets", () => {
     // Each update comes directly after the wait for its own bucket.
     const waits = at("wait", "compute").filter((n) => n > lastGradient);
     expect(updates.map((n) => n - 1)).toEqual(waits);
-    // The metrics travel behind the last bucket.
+    // The metrics follow the last bucket.
     const last = instructions[reductions.at(-1)!]!.inputs[0]!;
     expect(last.offset + 4 * last.shape[0]!).toBe(compiled.momentum.bytes + 16);
   });

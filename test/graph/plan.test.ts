@@ -40,7 +40,7 @@ describe("plan", () => {
   const KiB = 1024;
   const vector = 256; // f32 elements: 1 KiB
 
-  it("two values at a time in a chain", () => {
+  it("holds two values at a time in a chain", () => {
     const g = new Graph();
     let x = cast(g.input([vector]), "f32");
     for (let i = 0; i < 5; i++) x = cast(x, "f32");
@@ -53,7 +53,7 @@ describe("plan", () => {
     expect(new Set(apart.offsets.values()).size).toBe(6);
   });
 
-  it("in place where the op may and the input is not read afterwards", () => {
+  it("overwrites an input where the op may and nothing reads it afterwards", () => {
     const g = new Graph();
     const x = relu(g.input([vector]));
     const y = scale(scale(x, 2), 3);
@@ -69,7 +69,7 @@ describe("plan", () => {
     expect(apart.get(b.storage)).not.toBe(apart.get(a.storage));
   });
 
-  it("dx of batch norm takes the place of dz, not of x", () => {
+  it("puts dx of batch norm in the place of dz, not of x", () => {
     const g = new Graph();
     const image = () => relu(g.input([1, 4, 4, 16]));
     const [dz, x] = [image(), image()];
@@ -87,7 +87,7 @@ describe("plan", () => {
     expect(offsets.get(dx.storage)).not.toBe(offsets.get(x.storage));
   });
 
-  it("bytes that another stream reads are not reused before it is waited for", () => {
+  it("does not reuse bytes that another stream reads before waiting for it", () => {
     const g = new Graph();
     const sent = relu(g.input([vector]));
     const sum = g.apply(

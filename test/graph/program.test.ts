@@ -1,4 +1,4 @@
-// Program text: printing and reading back, and lines that are refused.
+// Prints program text and reads it back, and refuses wrong lines.
 import { describe, expect, it } from "vitest";
 import { parse } from "../../lib/graph/parse.js";
 import { print } from "../../lib/graph/program.js";

@@ -1,5 +1,5 @@
-// Every model's programs, replayed on symbols: no value is read after its bytes were reused or before
-// they were written, and no stream touches bytes that another may be using.
+// Replays every model's programs on symbols: no instruction reads bytes that were reused or not yet
+// written, and no stream touches bytes that another may be using.
 import { describe, expect, it } from "vitest";
 import { lower } from "../../lib/graph/compile.js";
 import { emit } from "../../lib/graph/emit.js";

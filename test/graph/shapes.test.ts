@@ -1,4 +1,4 @@
-// Shape rules: what each op makes of its inputs, and what it says when they do not fit.
+// Checks shape rules: each op's outputs, and its message when the inputs do not fit.
 import { describe, expect, it } from "vitest";
 import { type DataType, Graph, type Value } from "../../lib/graph/graph.js";
 import { describeTensor } from "../../lib/graph/signature.js";

@@ -1,4 +1,4 @@
-// A network that a script adds to the table: trained and tested by its name.
+// Trains and evaluates a network that a script adds to the table, by its name.
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { network } from "../../lib/models/layers.js";

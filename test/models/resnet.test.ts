@@ -1,4 +1,5 @@
-// Residual networks: the parameters of torchvision's, by name, shape, count and start.
+// Compares residual networks' parameters to torchvision's: names, shapes, counts and initial
+// values.
 import { describe, expect, it } from "vitest";
 import { buildModel, models } from "../../lib/models/models.js";
 import { compileFor, modelOf } from "../graph/options.js";
@@ -122,7 +123,7 @@ describe("every parameter", () => {
     ]);
   });
 
-  it("is γ or β in batch norms alone, shortcuts' included: weight decay goes by it", () => {
+  it("has role γ or β in batch norms alone, shortcuts' too: weight decay depends on it", () => {
     for (const { name, role } of parameters)
       expect(role === "gamma" || role === "beta", name).toBe(/bn\d|downsample\.1/.test(name));
     expect(named("layer1.0.downsample.1.weight").role).toBe("gamma");

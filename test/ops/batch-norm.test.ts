@@ -1,4 +1,5 @@
-// Batch normalisation against PyTorch: fused or not, in parts, with the operands that fusion adds.
+// Compares batch normalisation to PyTorch: fused or not, in parts, with the operands that fusion
+// adds.
 import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import type { Graph, Value } from "../../lib/graph/graph.js";
@@ -20,7 +21,7 @@ import { constant, type Results, run } from "../support/run.js";
 const tolerance = (row: (typeof batchNormCases.rows)[number]) =>
   batchNormCases.tolerance!(row, "y");
 
-/** Zeros and ones where running statistics are asked for but do not matter. */
+/** Zeros and ones for running statistics that the test ignores. */
 function unused(g: Graph, channels: number) {
   return {
     runningMean: g.constant(new Float32Array(channels), [channels]),
@@ -42,7 +43,7 @@ describe.each(batchNormCases.rows)("batch-norm instructions: $name", (c) => {
     }
   };
 
-  it("statistics of unequal parts merge to those of the whole", async () => {
+  it("merges the statistics of unequal parts to those of the whole", async () => {
     // Parts of 1, 2, … images, as ranks of a group would have; the last takes the rest.
     const pixels = H * W * C;
     const bounds = [0, 1, ...(N > 2 ? [Math.min(3, N - 1)] : []), N];

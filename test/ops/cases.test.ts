@@ -1,4 +1,4 @@
-// Every case of the op book against PyTorch, on the device that is tested.
+// Compares every case of the op book to PyTorch, on the device under test.
 import { expect, it } from "vitest";
 import { caseFamilies, updateFamilies } from "../../lib/ops/book.js";
 import {

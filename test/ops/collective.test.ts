@@ -1,11 +1,11 @@
-// Collectives inside programs, between ranks that live in this process.
+// Runs collectives inside programs, between ranks that live in this process.
 import { describe, expect, it } from "vitest";
 import type { Graph, Value } from "../../lib/graph/graph.js";
 import { allGather, allReduce, broadcast } from "../../lib/ops/index.js";
 import { connectAll } from "../support/communicators.js";
 import { type Results, run } from "../support/run.js";
 
-/** Bitwise; `toEqual` is slow on long arrays. */
+/** Compares bits; `toEqual` is slow on long arrays. */
 function same(a: Float32Array, b: Float32Array): boolean {
   return Buffer.from(a.buffer).equals(Buffer.from(b.buffer));
 }

@@ -1,4 +1,4 @@
-// Convolution against PyTorch.
+// Compares convolutions to PyTorch's.
 import { describe, expect, it } from "vitest";
 import { openBackend } from "../../lib/device/open.js";
 import { gradient } from "../../lib/graph/autodiff.js";

@@ -1,4 +1,4 @@
-// The fully connected layer against PyTorch.
+// Compares the fully connected layer to PyTorch's.
 import { expect, it } from "vitest";
 import { linearBackwardWeight, linearCases } from "../../lib/ops/linear.js";
 import { relativeError } from "../../proof/compare.js";

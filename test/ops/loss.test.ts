@@ -1,4 +1,4 @@
-// The gradient rule of softmax cross-entropy, and what it counts.
+// Checks the gradient rule of softmax cross-entropy, and its counts of correct images.
 import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { softmaxCrossEntropy } from "../../lib/ops/index.js";

@@ -1,4 +1,4 @@
-// Max pooling and global average pooling against PyTorch.
+// Compares max pooling and global average pooling to PyTorch's.
 import { expect, it } from "vitest";
 import { maxPool } from "../../lib/ops/index.js";
 import { maxPoolCases, maxPoolOp } from "../../lib/ops/pool.js";

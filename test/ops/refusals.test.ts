@@ -1,4 +1,4 @@
-// What kernels refuse when a program is loaded, and labels when it runs.
+// Refuses wrong operands when a program is loaded, and wrong labels when it runs.
 import { describe, expect, it } from "vitest";
 import { softmaxCrossEntropy } from "../../lib/ops/index.js";
 import { device } from "../support/device.js";
@@ -53,7 +53,7 @@ describe.each([
   });
 });
 
-it("a label that is no class ends the run", async () => {
+it("a label outside the classes ends the run", async () => {
   const step = run((g) => ({
     loss: softmaxCrossEntropy(
       g.constant(new Float32Array(22), [2, 11]),

@@ -1,4 +1,4 @@
-// What the SGD update writes besides the parameters and the momentum.
+// Checks what the SGD update writes in addition to the parameters and the momentum.
 import { describe, expect, it } from "vitest";
 import { bf16FromFloat32, float32FromBf16 } from "../../lib/graph/graph.js";
 import { sgd } from "../../lib/ops/index.js";

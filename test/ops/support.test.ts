@@ -1,4 +1,4 @@
-// Which instructions the device has kernels for.
+// Refuses an instruction for which the device has no kernel.
 import { expect, it } from "vitest";
 import { commonOps } from "../support/common-ops.js";
 import { device } from "../support/device.js";
