@@ -1,4 +1,4 @@
-// Opening devices: threads, properties, and what the errors tell when there is none.
+// Opens devices: their threads and properties, and the errors where there is none.
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -97,7 +97,7 @@ compute add relu=1 | a=input+0:f32[2,2] b=input+64:f32[2,2] -> y=output+0:f32[2,
 describe("load errors", () => {
   const message = (fault: string) => explainLoadError("onehour_cpu", fault).message;
 
-  it("tell the causes apart and name a command", () => {
+  it("name the cause and a command", () => {
     for (const [fault, cause] of [
       [
         "libdnnl.so.2: cannot open shared object file: No such file or directory",

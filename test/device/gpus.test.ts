@@ -1,4 +1,4 @@
-// Which GPU a worker takes, and how many workers there are for them.
+// Assigns GPUs to workers, and chooses the number of workers.
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Addon, DeviceListing } from "../../lib/device/addon.js";
 import { chooseGpu, defaultWorkers, findGpus, requireGpus } from "../../lib/device/gpus.js";
@@ -30,14 +30,14 @@ afterEach(() => {
 });
 
 describe("a worker", () => {
-  it("takes the GPU of its local rank, of those that can be used", () => {
+  it("takes the GPU of its local rank among those that can be used", () => {
     expect(chooseGpu({ usable, problems })).toBe(0);
     vi.stubEnv("ONEHOUR_RANK", "5");
     vi.stubEnv("ONEHOUR_LOCAL_RANK", "1");
     expect(chooseGpu({ usable, problems })).toBe(2);
   });
 
-  it("is refused where it is one too many, and told of GPUs that cannot be used", () => {
+  it("is refused beyond the number of GPUs; the message lists those that cannot be used", () => {
     vi.stubEnv("ONEHOUR_RANK", "2");
     vi.stubEnv("ONEHOUR_LOCAL_RANK", "2");
     expect(() => chooseGpu({ usable, problems })).toThrow(
@@ -68,7 +68,7 @@ describe("a worker", () => {
 describe("MIG instances", () => {
   const instances = ["MIG-11111111-aa", "MIG-22222222-bb", "MIG-33333333-cc"];
 
-  it("are a worker's each, though CUDA shows a process one", () => {
+  it("go to one worker each, though CUDA shows a process only one", () => {
     vi.stubEnv("CUDA_VISIBLE_DEVICES", instances.join(", "));
     vi.stubEnv("ONEHOUR_MIG", undefined);
     list(gpu(0));
@@ -87,7 +87,7 @@ describe("MIG instances", () => {
     expect(process.env.CUDA_VISIBLE_DEVICES).toBe(instances[1]);
   });
 
-  it("are GPUs like others where one is named alone", () => {
+  it("count as GPUs where one is named alone", () => {
     vi.stubEnv("CUDA_VISIBLE_DEVICES", instances[1]);
     vi.stubEnv("ONEHOUR_MIG", undefined);
     list(gpu(0));
@@ -99,7 +99,7 @@ describe("MIG instances", () => {
 });
 
 describe("the number of workers", () => {
-  it("is that of the GPUs that can be used, or one", () => {
+  it("equals the number of GPUs that can be used, or is one", () => {
     list(gpu(0), old, gpu(2));
     expect(defaultWorkers()).toBe(2);
     list();
@@ -109,7 +109,7 @@ describe("the number of workers", () => {
     expect(defaultWorkers()).toBe(1);
   });
 
-  it("is refused beyond that of the GPUs", () => {
+  it("is refused beyond the number of GPUs", () => {
     list(gpu(0), old, gpu(2));
     expect(() => requireGpus(2)).not.toThrow();
     expect(() => requireGpus(3)).toThrow(

@@ -1,5 +1,5 @@
-// docs/add-your-own.md is true: its examples are the examples, its files are the files, and what it has
-// the reader type fits into the repository and compiles.
+// Keeps docs/add-your-own.md true: its examples match examples/, its lists of files match the
+// repository, and the code that the reader types fits in and compiles.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-// The TypeScript in the pages has the right types, and what they link to or name is there.
+// Type-checks the TypeScript in the pages, and checks that every link and named file exists.
 import { existsSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";

@@ -1,4 +1,4 @@
-// The pages as text, and the type errors of the code in them.
+// Reads the pages, and type-checks the code in them.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,7 +14,9 @@ export const linksOf = (page: string) =>
     .map(([, target]) => target!)
     .filter((target) => !/^[a-z]+:/.test(target));
 
-/** Type errors of modules that are on no disk, or are other than there, by their paths in the repository. */
+/**
+ * Type errors of modules given as text, which add to or replace files of the repository, by path.
+ */
 export function typeErrors(modules: ReadonlyMap<string, string>): string[] {
   const texts = new Map([...modules].map(([file, text]) => [join(root, file), text]));
   const config = ts.readConfigFile(join(root, "tsconfig.test.json"), ts.sys.readFile);

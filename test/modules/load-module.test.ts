@@ -1,4 +1,4 @@
-// A user's own module loads once in every dialect, and what it throws is its own.
+// Loads a user's own module once, in every dialect, and leaves its errors as they are.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -46,7 +46,7 @@ import type { Shape } from "../helper";
 helper.note("began" as string);
 throw new Error("no luck");\n`;
 
-/** Loads modules in a process of its own, as a launcher's worker does, and tells how each ended. */
+/** Loads modules in a process of its own, like a launcher's worker; returns how each ended. */
 function load(...files: string[]): { notes: string[]; failed: (string | null)[] } {
   const notes = join(folder, "notes");
   writeFileSync(notes, "");
@@ -93,7 +93,7 @@ describe("a module that throws", () => {
   });
 });
 
-test("a module has the package that loads it, disposes and reads JSON", () => {
+test("a module imports the package that loads it, disposes and reads JSON", () => {
   const source = `import { note } from "../helper";
 import { train } from "onehour";
 import data from "./data.json";
@@ -132,7 +132,7 @@ test.each(["r.cjs", "r.cts", "r.mjs", "r.ts"])(
   },
 );
 
-test.each(["s.ts", "s.mts", "s.mjs"])("a syntax error in %s is told with its place", (name) => {
+test.each(["s.ts", "s.mts", "s.mjs"])("a syntax error in %s is reported with its place", (name) => {
   const { failed } = load(write(name, "const a = 1;\nconst b = ;\n"));
   expect(failed[0]).toMatch(`SyntaxError: ${join(folder, name)}:2:11: Unexpected ";"`);
 });

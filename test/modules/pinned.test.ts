@@ -1,4 +1,4 @@
-// A user's own module by path and digest.
+// Pins a user's own module by path and digest.
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ const folder = mkdtempSync(join(tmpdir(), "onehour-pinned-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 const file = join(folder, "own.mjs");
 
-test("keeps the path and the contents' digest, which a later change is refused by", async () => {
+test("keeps the path and the contents' digest, and refuses a later change", async () => {
   writeFileSync(file, "export default 1;\n");
   const name = pinned(file);
   expect(name).toMatch(/^\/.*own\.mjs#sha256:[0-9a-f]{64}$/);
@@ -48,7 +48,7 @@ test.each([
   ["./data.ts:16x16", "16x16"],
   ["./data.ts", undefined],
   ["./a:b.ts:c", "c"],
-])("%s has %s behind its path, with a digest too", (name, rest) => {
+])("%s has %s after its path, with a digest too", (name, rest) => {
   expect(moduleRest(name)).toBe(rest);
   const whole = `${name}#sha256:${"0".repeat(64)}`;
   expect(moduleRest(whole)).toBe(rest);
@@ -71,13 +71,13 @@ test.each(["log.jsonl", "checkpoint.safetensors", "recipe.json"])(
   },
 );
 
-test("a recipe.json of a user's own makes no run folder", () => {
+test("a user's own recipe.json does not make a folder a run folder", () => {
   const own = mkdtempSync(join(folder, "own-"));
   writeFileSync(join(own, "recipe.json"), '{"lr": 1}');
   expect(runFolderOf(join(own, "net.ts"))).toBeUndefined();
 });
 
-test("a file that changed since it was loaded is refused: Node has the old one", async () => {
+test("refuses a file that changed since it was loaded: Node has the old one", async () => {
   const changing = join(folder, "changing.mjs");
   writeFileSync(changing, "export default 1;");
   expect(await loadPinned(changing, "a number")).toBe(1);
@@ -89,7 +89,7 @@ test("names a file that is not there", () => {
   expect(() => pinned(join(folder, "none.ts"))).toThrow(/the module .*none\.ts cannot be read/);
 });
 
-test("names a folder that stands where a module should", () => {
+test("names a folder where a module was expected", () => {
   mkdirSync(join(folder, "folder.ts"));
   expect(() => pinned(join(folder, "folder.ts"))).toThrow(
     /folder\.ts cannot be read \(it is a folder/,

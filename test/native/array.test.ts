@@ -1,4 +1,5 @@
-// Arrays in a device's memory: copies, collectives on them, and the order of both.
+// Copies arrays to and from a device's memory, runs collectives on them, and checks the order of
+// both.
 import { describe, expect, it } from "vitest";
 import type { DeviceArray } from "../../lib/device/device.js";
 import { openBackend } from "../../lib/device/open.js";
@@ -71,7 +72,7 @@ describe("an array of a device", () => {
     expect(await array.read()).toEqual(Float32Array.of(1, 2));
   });
 
-  it("ends what is in progress before it is gone, and refuses the rest", async () => {
+  it("finishes pending work before it is disposed of, and refuses later calls", async () => {
     const array = await device.array(Float32Array.of(5));
     const last = array.read();
     array.dispose();

@@ -1,5 +1,5 @@
-// The CUDA module on a machine without a GPU: it is built, loads and says what it misses; and for which
-// GPUs it is built.
+// Builds and loads the CUDA module on a machine without a GPU: it says what it lacks; and checks
+// for which GPUs it is built.
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -34,7 +34,7 @@ describe.runIf(built)("the CUDA module", () => {
     const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
     using device = openDevice({ device: "auto", threads: 1 });
     expect(device.properties.kind).toBe("cpu");
-    // Only a GPU that is there and cannot be used is worth a word.
+    // Silent unless a GPU is there and cannot be used.
     expect(warn).toHaveBeenCalledTimes(findGpus().problems.length);
     warn.mockRestore();
   });
@@ -51,7 +51,7 @@ describe.runIf(built)("the compute capabilities that are built for", () => {
   const folder = mkdtempSync(join(tmpdir(), "onehour-architectures-"));
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  /** Those of a configuration beside an nvidia-smi that lists these GPUs, or fails. */
+  /** Architectures chosen with an nvidia-smi that lists these GPUs, or fails if there are none. */
   function chosen(gpus: readonly string[], asked = ""): string {
     const tools = mkdtempSync(join(folder, "tools-"));
     const smi = join(tools, "nvidia-smi");

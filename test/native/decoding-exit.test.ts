@@ -1,4 +1,4 @@
-// A Worker that is terminated while images are decoded for it takes nothing else with it.
+// Terminates a Worker while images are decoded for it: the process goes on.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

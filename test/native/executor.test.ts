@@ -1,4 +1,4 @@
-// Executors and communicators through JavaScript, on the backend that is made for tests.
+// Drives executors and communicators from JavaScript, on the backend for tests.
 import { afterEach, describe, expect, it } from "vitest";
 import type { Device, Executor } from "../../lib/device/device.js";
 import { openBackend } from "../../lib/device/open.js";

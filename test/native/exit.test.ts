@@ -1,5 +1,5 @@
-// However a process or a Worker ends while native work is in flight, it ends soon and with the
-// right status.
+// Ends processes and Workers while native work is in flight: they end soon and with the right
+// status.
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it } from "vitest";
 const folder = mkdtempSync(join(tmpdir(), "onehour-exit-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Loaded by every child: programs that block, sleep, fail and compute. */
+/** Source that every child loads: programs that block, sleep, fail and compute. */
 const prelude = `
 import { openBackend } from ${JSON.stringify(new URL("../../dist/device/open.js", import.meta.url))};
 import { Worker, isMainThread, parentPort } from "node:worker_threads";
@@ -58,7 +58,9 @@ function run(body: string, flags: string[] = []): Promise<Outcome> {
   });
 }
 
-/** Seconds that an end may take on a busy machine; what runs would take ten minutes, or for ever. */
+/**
+ * Seconds that an exit may take on a busy machine; the work would take ten minutes, or for ever.
+ */
 const SOON = 120;
 
 describe("the end of a process", () => {
@@ -78,14 +80,14 @@ describe("the end of a process", () => {
     expect(outcome.seconds).toBeLessThan(SOON);
   });
 
-  it("an uncaught error while work is in flight", async () => {
+  it("follows an uncaught error while work is in flight", async () => {
     const outcome = await run("executor.submit('sleep', 0); await pause(50); throw Error('mine');");
     expect(outcome).toMatchObject({ status: 1, signal: null });
     expect(outcome.error).toContain("mine");
     expect(outcome.seconds).toBeLessThan(SOON);
   });
 
-  it("a failed submission that nobody awaits", async () => {
+  it("follows a failed submission that nobody awaits", async () => {
     const outcome = await run(
       "executor.submit('nap', 0); executor.submit('fail', 0); executor.submit('nap', 0);",
     );
@@ -100,7 +102,7 @@ describe("the end of a process", () => {
     expect(outcome.seconds).toBeLessThan(SOON);
   });
 
-  it("on the CPU backend in the middle of its kernels", async () => {
+  it("comes on the CPU backend in the middle of its kernels", async () => {
     const outcome = await run(`
 const cpu = openBackend("cpu", 2);
 const lines = Array(2000).fill(
@@ -144,7 +146,7 @@ if (isMainThread) {
     expect(outcome.seconds).toBeLessThan(SOON);
   });
 
-  it("while its kernel runs on, whose end then finds nobody", async () => {
+  it("comes while its kernel runs on, and nobody waits for that", async () => {
     const outcome = await run(
       inWorker(
         `executor.submit("doze", 0); await pause(50); parentPort.postMessage(0);
@@ -156,7 +158,7 @@ if (isMainThread) {
     expect(outcome.out).toBe("main still works\n");
   });
 
-  it("process.exit inside it", async () => {
+  it("follows process.exit inside it", async () => {
     const outcome = await run(
       inWorker(
         "executor.submit('block', 0); await pause(50); parentPort.postMessage(0); process.exit(2);",

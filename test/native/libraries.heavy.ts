@@ -1,5 +1,5 @@
-// Native tests that need cuDNN and cuBLASLt and no GPU: the search for cuDNN's plans on a GPU that is
-// described, and the versions of both libraries.
+// Runs the native tests that need cuDNN and cuBLASLt but no GPU: the search for cuDNN's plans for a
+// GPU given by its description, and the versions of both libraries.
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";

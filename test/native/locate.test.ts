@@ -1,4 +1,4 @@
-// Where the build finds the CUDA compiler and libraries, and what it says of those that it does not.
+// Checks where the build finds the CUDA compiler and libraries, and its message where it does not.
 import { spawnSync } from "node:child_process";
 import {
   chmodSync,
@@ -200,7 +200,7 @@ describe("Python's wheels", () => {
     expect(locate(python).cudnn_version).toBe("9.24.0");
   });
 
-  it("come behind the cache that scripts/setup fills", () => {
+  it("come after the cache that scripts/setup fills", () => {
     const cached = join(cache, "onehour/cuda13/nvidia/cudnn");
     writeCudnn(cached, "9.23.0");
     writeCudnn(toolkit, "9.22.0");
@@ -212,7 +212,7 @@ describe("Python's wheels", () => {
 });
 
 describe("the GPUs of this machine", () => {
-  /** What gpus.cmake prints beside an nvidia-smi that prints and ends so. */
+  /** What gpus.cmake prints with an nvidia-smi of this output and exit status. */
   function gpus(output: string, status = 0): string {
     const smi = join(tools, "nvidia-smi");
     write(smi, `#!/bin/sh\nprintf '${output}'\nexit ${status}\n`);

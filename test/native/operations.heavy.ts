@@ -1,4 +1,4 @@
-// The CUDA module has a kernel for each op of each program of each model.
+// Checks that the CUDA module has a kernel for each op of each program of each model.
 import { describe } from "vitest";
 import { tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 import { testOperationsOf } from "../support/operations-of.js";

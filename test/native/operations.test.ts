@@ -1,4 +1,4 @@
-// The modules of the CPU and of the emulated GPU have a kernel for each op of each program of each model.
+// Checks that the CPU and the emulated GPU have a kernel for each op of each program of each model.
 import { describe } from "vitest";
 import { testOperationsOf } from "../support/operations-of.js";
 

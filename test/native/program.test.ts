@@ -1,4 +1,4 @@
-// The program text is untrusted: whatever it holds, parsing it returns or throws with the line.
+// Parses untrusted program text: whatever it holds, the parser returns or throws with the line.
 import { describe, expect, it } from "vitest";
 import { native } from "../../lib/device/native.js";
 import { NativeError } from "../../lib/errors.js";

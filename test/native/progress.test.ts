@@ -1,4 +1,4 @@
-// What a native build tells of how far it is.
+// Reads the progress that a native build shows.
 import { expect, test } from "vitest";
 
 interface Progress {
@@ -11,7 +11,7 @@ const { Progress } = (await import(script)) as {
   Progress: new (title: string, stream: object, now: () => number) => Progress;
 };
 
-/** What is written when each text comes at its second. */
+/** The output when each text arrives at its second. */
 function tell(
   isTTY: boolean,
   pieces: readonly (readonly [second: number, text: string])[],
@@ -27,7 +27,7 @@ function tell(
   return written;
 }
 
-test("Ninja's files are counted, with the time left once it can be told", () => {
+test("counts Ninja's files, with the time left once it can be estimated", () => {
   const written = tell(false, [
     [0, "[0/2] Re-checking globbed directories...\n[1/40] Building CXX obj"],
     [1, "ect a.o\n"],
@@ -45,7 +45,7 @@ test("Ninja's files are counted, with the time left once it can be told", () => 
   ]);
 });
 
-test("Make tells a share", () => {
+test("shows Make's percentage", () => {
   const written = tell(false, [
     [0, "Consolidate compiler generated dependencies\n[  3%] Building CXX object a.o\n"],
     [200, "[ 40%] Building CXX object b.o\n[ 42%] Built target core\n"],
@@ -53,7 +53,7 @@ test("Make tells a share", () => {
   expect(written).toBe("building cpu: 3 of 100 %\nbuilding cpu: 40 of 100 %, about 5 min left\n");
 });
 
-test("on a terminal one line is drawn anew, and gone at the end", () => {
+test("redraws one line on a terminal, and clears it at the end", () => {
   const written = tell(true, [
     [0, "[1/2] Building CXX object a.o\n"],
     [1, "[2/2] Linking CXX shared module cpu.node\n"],

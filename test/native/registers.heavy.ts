@@ -1,6 +1,6 @@
-// The CUDA kernels keep within their registers and spill none, by what the assembler said of them when
-// they were built: for two GPUs, or, with ONEHOUR_ALL_PLANS=1 (npm run test:plans), in a build of their own
-// for every compute capability that is built for by default and that the compiler knows.
+// Checks that CUDA kernels stay within their register limits and spill none, by the assembler's
+// report: for two GPUs, or, with ONEHOUR_ALL_PLANS=1 (npm run test:plans), in a build of its own
+// for every default compute capability that the compiler knows.
 import { execFile, spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -33,10 +33,10 @@ interface KernelUse {
   spills: number;
 }
 
-/** What the assembler said of each kernel. */
+/** The assembler's report of each kernel. */
 function readKernelUse(): KernelUse[] {
   const folder = join(build, "CMakeFiles/onehour_cuda_backend.dir/native/cuda/ops");
-  // A folder that is built in for long also keeps those of sources that are gone.
+  // A build folder in use for long also holds reports of sources that are gone.
   const isCurrent = (file: string) =>
     file.endsWith(".o.registers") &&
     existsSync(join(root, "native/cuda/ops", file.replace(/\.o\.registers$/, "")));
@@ -64,7 +64,7 @@ function readKernelUse(): KernelUse[] {
 /** 128 let two blocks of 256 threads share a multiprocessor's 65,536 registers. */
 const mostRegisters = 128;
 
-/** Kernels that may take more, with the reason beside each. */
+/** Kernels that may take more, each with a comment that says why. */
 const mayTake: Readonly<Record<string, number>> = {};
 
 describe.runIf(withoutCuda === undefined)("the kernels", () => {

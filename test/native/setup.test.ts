@@ -1,4 +1,5 @@
-// What scripts/setup and the build say where tools are missing and nothing may be installed.
+// Runs scripts/setup and the build where tools are missing and nothing may be installed: each says
+// what is missing.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";

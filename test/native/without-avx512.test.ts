@@ -1,5 +1,5 @@
-// Convolutions, products and pools once more as on a processor without AVX-512, where oneDNN has no
-// bf16: the tests of these ops, in a process that is told so before the library is loaded.
+// Runs the tests of convolutions, products and pools as on a processor without AVX-512, where
+// oneDNN has no bf16: a variable set before the library loads limits the instructions that it uses.
 import { vi } from "vitest";
 
 vi.hoisted(() => {

@@ -1,4 +1,4 @@
-// Whether this checkout has the CUDA module, and if not, why its tests are left out.
+// Says whether this checkout has the CUDA module, and if not, why its tests are skipped.
 import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,10 +18,10 @@ function leftOut(): string | undefined {
   }
 }
 
-/** Set where the tests of the CUDA module are left out: why. */
+/** Why the tests of the CUDA module are skipped; undefined where they run. */
 export const withoutCuda: string | undefined = leftOut();
 
-/** Says, once a file, that tests of the CUDA module are left out. */
+/** Reports, once a file, that tests of the CUDA module are skipped. */
 export function tellWithoutCuda(file: string): void {
   if (withoutCuda !== undefined) console.warn(`${file}: tests of CUDA left out: ${withoutCuda}`);
 }

@@ -1,4 +1,5 @@
-// Whether a backend has a kernel for each op of each program of each model, with the op book's operands.
+// Tests that a backend has a kernel for each op of each program of each model, with the op book's
+// operands.
 import { expect, it } from "vitest";
 import { loadAddon } from "../../lib/device/native.js";
 import { compile, type Precision } from "../../lib/graph/compile.js";
@@ -10,7 +11,7 @@ import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
 import { type Changes, modelOf, optionsFor } from "../graph/options.js";
 import { commonOps } from "./common-ops.js";
 
-/** What the executor does itself. */
+/** Instructions that the executor runs itself. */
 const own: ReadonlySet<string> = new Set(["signal", "wait"]);
 
 /** Tests the module of `backend` in these precisions, with channels padded to a multiple. */

@@ -1,4 +1,4 @@
-// Small graphs on the device that is tested.
+// Runs small graphs on the device under test.
 import type { NativeCommunicator } from "../../lib/device/device.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import type { DataType, Graph, Value } from "../../lib/graph/graph.js";
