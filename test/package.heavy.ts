@@ -1,5 +1,5 @@
-// The user's own way: the package as it is packed in a fresh copy of the project, installed in an empty
-// project by a user who is not root, with install scripts and without, and what it trains there.
+// Installs the package as a user does: packed from a fresh copy of the project, installed in an
+// empty project by a user who is not root, with and without install scripts; then trains there.
 import { execFileSync, spawnSync } from "node:child_process";
 import {
   chmodSync,
@@ -104,7 +104,7 @@ beforeAll(() => {
 }, 10 * minutes);
 
 describe("npm install", () => {
-  it("builds what trains, and tells how far it is where npm shows it", {
+  it("builds what trains, and shows its progress where npm shows output", {
     timeout: 30 * minutes,
   }, () => {
     const project = makeProject("with-scripts");

@@ -1,4 +1,4 @@
-// The package as a TypeScript project of a user sees it.
+// Checks the package as a user's TypeScript project sees it.
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,4 +1,4 @@
-// Every test file and every suite of package.json runs in continuous integration.
+// Checks that every test file and every suite of package.json runs in continuous integration.
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -17,7 +17,7 @@ export interface Ended {
   stderr: string;
 }
 
-/** Runs `onehour` with `args` and waits for its end. */
+/** Runs `onehour` with `args` and waits until it ends. */
 export function onehour(
   args: readonly string[],
   options: {

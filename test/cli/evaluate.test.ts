@@ -1,4 +1,4 @@
-// `onehour evaluate` tells of its data what `train` tells.
+// Checks that `onehour evaluate` reports on its data what `train` reports.
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import { formatSafetensors } from "../../lib/run-folder/safetensors.js";
 import { onehour, temporaryFolder, typed } from "./command.js";
 
-test("a damaged list of a folder's images, and what the folder holds beside them", async () => {
+test("reports a damaged list of a folder's images, and files that are not images", async () => {
   const folder = temporaryFolder();
   const images = join(folder, "images");
   const background = { r: 10, g: 200, b: 30 };
@@ -44,7 +44,7 @@ test("a damaged list of a folder's images, and what the folder holds beside them
   expect(second.status).toBe(0);
 });
 
-test("without a data set, the one that the checkpoint was trained on", async () => {
+test("evaluates on the checkpoint's own data set if none is given", async () => {
   const folder = temporaryFolder();
   const out = join(folder, "run");
   const data = "synthetic:8x8x1:4:64";
@@ -53,7 +53,7 @@ test("without a data set, the one that the checkpoint was trained on", async () 
   const named = await onehour(["evaluate", out, data]);
   expect(named.stdout).toMatch(/^test accuracy /);
 
-  // The file alone, wherever it lies, tells it too.
+  // The file alone names it too, wherever it lies.
   const elsewhere = join(folder, "copy.safetensors");
   copyFileSync(join(out, "checkpoint.safetensors"), elsewhere);
   for (const [given, file] of [

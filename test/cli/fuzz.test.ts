@@ -1,6 +1,6 @@
-// Damaged recipes, variables, checkpoints and logs, drawn from seeds: whatever they hold, the command
-// ends as documented, names what is wrong in one line that a terminal cannot obey, and writes nothing.
-// `ONEHOUR_FUZZ_SEED=n` begins with another seed, `ONEHOUR_FUZZ_CASES=n` draws more.
+// Draws damaged recipes, variables, checkpoints and logs from seeds: whatever they hold, the
+// command ends as documented, names the fault in one line without control characters, and writes
+// nothing. `ONEHOUR_FUZZ_SEED=n` starts with another seed, `ONEHOUR_FUZZ_CASES=n` draws more.
 import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -68,7 +68,7 @@ const texts: readonly string[] = [
     "'; exit 3; '",
   ],
 ];
-/** What a variable of the environment or a file's name cannot hold. */
+/** Characters that an environment variable or a file name cannot hold. */
 const halves: readonly string[] = ["\0", "a\0b", "\ud800", "a\udfff"];
 const numbers: readonly number[] = [
   ...[0, -0, -1, 0.5, 1.5, 5e-324, 1e9, 1e12, 2 ** 53, 1e300, 1e308, -1e308],
@@ -102,7 +102,7 @@ async function withSeeds(count: number, body: (draw: Draw, seed: number) => unkn
 /** Control characters but line feeds, and what turns text around. */
 const obeyed = /[^\P{Cc}\n]|[\u202a-\u202e]|\p{Cs}/u;
 
-/** The error of a body, which is ours; undefined without one. */
+/** The error that `body` throws, which must be one of ours; undefined if it throws none. */
 async function refusal(body: () => unknown): Promise<OnehourError | undefined> {
   try {
     await body();
@@ -167,7 +167,7 @@ const fields = [
   ...["__proto__", "toString", "epoch", ""],
 ];
 
-/** A recipe in which one field is something else. */
+/** A recipe with one field replaced. */
 function damagedRecipe(draw: Draw): { field: string; recipe: Record<string, unknown> } {
   const field = draw.of(fields);
   const recipe = { ...base };
@@ -179,7 +179,7 @@ function damagedRecipe(draw: Draw): { field: string; recipe: Record<string, unkn
 /** A field as a message may call it. */
 const words = (field: string) => field.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 
-test("a recipe is refused by its field, or means the same to the workers", async () => {
+test("a recipe is refused with its field named, or means the same to the workers", async () => {
   const dataset = await openDataset(base.dataset);
   const facts = { dataset, device: { kind: "cpu" } } as const;
   await withSeeds(cases(1000), async (draw) => {
@@ -224,7 +224,7 @@ const dialects = [
 const meeting = { MASTER_ADDR: "127.0.0.1", MASTER_PORT: "1", ONEHOUR_RENDEZVOUS: "127.0.0.1:1" };
 const settings = ["ONEHOUR_THREADS", "ONEHOUR_GPU", "ONEHOUR_TIMEOUT"] as const;
 
-/** A launcher's variables of which some are something else. */
+/** A launcher's variables, some of them replaced. */
 function damagedVariables(draw: Draw): { changed: string[]; env: Record<string, string> } {
   const env: Record<string, string> = { ...draw.of(dialects), ...meeting };
   if (draw.below(2) === 0) delete env.ONEHOUR_RENDEZVOUS;
@@ -235,7 +235,7 @@ function damagedVariables(draw: Draw): { changed: string[]; env: Record<string, 
   return { changed, env };
 }
 
-test("variables are refused by their names, or make sense", async () => {
+test("variables are refused by name, or make sense", async () => {
   await withSeeds(cases(2000), async (draw) => {
     const { changed, env } = damagedVariables(draw);
     const readers = [
@@ -268,7 +268,7 @@ function damagedMetadata(draw: Draw): { key: string; bytes: Buffer } {
   return { key, bytes: checkpointWith(metadata) };
 }
 
-test("a checkpoint is refused by what is wrong in it, or read", async () => {
+test("a checkpoint is refused with its fault named, or read", async () => {
   const file = join(folder, "some.safetensors");
   await withSeeds(cases(300), async (draw) => {
     const { key, bytes } = damagedMetadata(draw);
@@ -301,7 +301,7 @@ const line = {
   imagesPerSecond: 1,
 };
 
-/** A log of which some lines hold something else. */
+/** A log with some lines replaced. */
 function damagedLog(draw: Draw): string {
   const lines = readFileSync(join(run, "log.jsonl"), "utf8").split("\n");
   const wrong = Array.from({ length: 3 }, () => {
@@ -360,7 +360,7 @@ function contents(of: string): Record<string, string> {
   );
 }
 
-/** Commands with something damaged in them, and what they read; `at` is theirs. */
+/** Commands that read damaged input; each may write to its folder `at`. */
 const commands: readonly ((
   draw: Draw,
   at: string,

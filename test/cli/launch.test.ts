@@ -1,4 +1,4 @@
-// `onehour launch` runs a user's own script in k processes.
+// Runs a user's own script in k processes with `onehour launch`.
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -39,7 +39,7 @@ test("a module that throws runs once, and its own frames are shown", async () =>
   expect(status).toBe(1);
 });
 
-test("a script that hangs is ended after ONEHOUR_TIMEOUT, and told of it", async () => {
+test("ends a script that hangs after ONEHOUR_TIMEOUT, and names the variable", async () => {
   const script = join(folder, "hangs.ts");
   writeFileSync(
     script,

@@ -1,5 +1,5 @@
-// A user's own network and data set, named by their modules: trained by several workers, tested, measured and
-// resumed; and what is wrong with a module, which is named with its path.
+// Trains, resumes, evaluates and measures a user's own network and data set, given as modules, on
+// several workers; and reports a module's faults with its path.
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -68,7 +68,7 @@ describe("the examples", () => {
     expect(resumed.status).toBe(0);
   });
 
-  test("that were changed go on only where the command line names them", async () => {
+  test("resume after a change only where the command line names them", async () => {
     write("net.ts", `${net}// changed\n`);
     const resume = ["train", "--resume", "--out", out, "--steps", "5"];
     for (const args of [resume, ["evaluate", out]]) {
@@ -87,7 +87,7 @@ describe("the examples", () => {
     });
   });
 
-  test("cannot become others than modules, nor moved ones go unnamed", async () => {
+  test("cannot be exchanged for built-in ones, and a moved one must be named", async () => {
     const misfit = await here("evaluate", out, "./data.ts", "--model", "resnet8");
     expect(misfit.stderr).toMatch(`it was saved from net; try --model ${join(folder, "net.ts")}`);
     expect(misfit.status).toBe(1);
@@ -100,7 +100,7 @@ describe("the examples", () => {
   });
 });
 
-test("no code of a run folder is run because a file there names it", async () => {
+test("runs no code in a run folder only because a file there names it", async () => {
   const out = join(folder, "sent");
   const first = ["train", "synthetic:16x16x1", "--steps", "1", ...small, "--out", out];
   expect(await here(...first, "--model", write("mine.ts", net))).toMatchObject({ status: 0 });
@@ -207,7 +207,7 @@ test.concurrent.each<[name: string, source: string, says: RegExp, status: number
 test.each([
   ["--model", "await new Promise(() => {}); export default 1;"],
   ["dataset", "export default () => new Promise(() => {});"],
-])("a module that awaits for ever is named: %s", async (field, source) => {
+])("a module that never finishes loading is named: %s", async (field, source) => {
   const file = write(`endless-${field}.ts`, source);
   const args = field === "--model" ? ["synthetic:16x16x1", "--model", file] : [file];
   const { status, stdout, stderr } = await here("train", ...args, ...small);
@@ -217,7 +217,7 @@ test.each([
   expect(status).toBe(1);
 });
 
-test("a module that is not there, or is a folder, is named", async () => {
+test("names a module that is missing or a folder", async () => {
   mkdirSync(join(folder, "folder.ts"));
   for (const [args, says] of [
     [["train", "synthetic", "--model", "./nowhere.ts"], /module .*nowhere\.ts cannot be read/],

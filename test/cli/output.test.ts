@@ -1,4 +1,4 @@
-// Output that cannot be written: training goes on and its log tells, other commands fail.
+// Runs commands whose output cannot be written: training goes on and logs it, other commands fail.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
@@ -55,7 +55,7 @@ test.each<[string, number, Output]>([
   ["a full disk", 2, full],
   ["a reader that goes away", 1, "pipe"],
   ["a reader that goes away", 2, "pipe"],
-])("training goes on with %s behind its output, %d workers", async (name, workers, output) => {
+])("training goes on with %s as its output, %d workers", async (name, workers, output) => {
   const out = join(folder, `${name} ${workers}`);
   const { status } = await onehour(small(workers, out), output, full);
   expect(status).toBe(0);
@@ -69,7 +69,7 @@ test.each<[string, number, Output]>([
   ]);
 });
 
-test("a rank other than 0 whose output is lost is told of in the log", async () => {
+test("the log names a rank other than 0 whose output is lost", async () => {
   const out = join(folder, "rank 1");
   const script = join(folder, "rank.mjs");
   const index = new URL("../../dist/index.js", import.meta.url).href;

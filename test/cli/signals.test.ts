@@ -1,4 +1,5 @@
-// What a signal does to the command and its workers: a closed terminal, and those of batch systems.
+// Sends signals to the command and its workers: those of a closed terminal, and those of batch
+// systems.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";

@@ -1,4 +1,5 @@
-// What a process may lack around it: a home, descriptors, the right to read, a name that resolves.
+// Runs the command without what it may lack: a home, descriptors, the right to read, a name that
+// resolves.
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -27,7 +28,7 @@ function run(args: string[], { env = {}, before = [] as string[], cwd = folder }
 const stranger = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"];
 const asRoot = test.skipIf(process.getuid?.() !== 0);
 
-test("a run without HOME, and its folder's checkpoint", () => {
+test("trains without HOME, and evaluates the checkpoint", () => {
   const small = ["--batch", "4", "--threads", "1", "--steps", "2", "--out", out];
   expect(run(["train", data, ...small]).status).toBe(0);
   const same = run(["evaluate", out, data]);

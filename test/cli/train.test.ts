@@ -1,4 +1,4 @@
-// `onehour train` and `onehour evaluate` from the outside: run folder, refusals, program texts.
+// Runs `onehour train` and `onehour evaluate` as a user does: run folder, refusals, program texts.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -114,7 +114,7 @@ test.each([1, 2])("%d workers train on when the reader of their lines goes away"
 describe("a worker that fails", () => {
   const tiny = ["synthetic:12x12x1:4:256", "--workers", "2", "--batch", "8", "--threads", "1"];
 
-  test("of a misfit is told in one line, without a stack", async () => {
+  test("reports a damaged checkpoint in one line, without a stack", async () => {
     const init = join(folder, "weights.safetensors");
     writeFileSync(init, "no weights");
     const { status, stderr } = await onehour([
@@ -129,7 +129,7 @@ describe("a worker that fails", () => {
     expect(status).toBe(1);
   });
 
-  test("after a checkpoint is told last, and how to go on before it", async () => {
+  test("after a checkpoint is reported last, after the command that resumes", async () => {
     const out = join(folder, "goes-on");
     const { status, stdout, stderr } = await onehour(
       ["train", ...tiny, "--epochs", "1000", "--milestones", "none", "--out", out],
@@ -155,7 +155,7 @@ test("ranks that a launcher started refuse another number of workers without mee
   expect(status).toBe(2);
 });
 
-test("under torchrun's variables a signal to one rank ends all alike", async () => {
+test("a signal to one rank ends all alike under torchrun's variables", async () => {
   const out = join(folder, "one-signalled");
   const rank = (index: number) => ({
     RANK: String(index),

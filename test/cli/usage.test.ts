@@ -1,4 +1,4 @@
-// Wrong usage ends with status 2 and names what was meant or what would do.
+// Uses the command wrongly: it ends with status 2 and suggests what was meant or what is valid.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -89,7 +89,7 @@ test.concurrent.each(cases)("onehour $args", async ({ args, says }) => {
 });
 
 describe("a recipe file", () => {
-  test("names the nearest field of one it does not know", async () => {
+  test("names the nearest field to an unknown one", async () => {
     const path = join(folder, "wrong.json");
     writeFileSync(path, JSON.stringify({ dataset: "synthetic", epoch: 3 }));
     const { status, stderr } = await onehour(["train", "--recipe", path]);
@@ -142,7 +142,7 @@ test("help has each flag in its group, and ends in two examples", async () => {
       .filter(([, row]) => row.group === group && row.flag.startsWith("--"))
       .map(([, row]) => row.flag.split(" ")[0]!);
     expect(wanted.filter((flag) => !shown.includes(flag))).toEqual([]);
-    // Besides, what a run that is resumed may be told to undo.
+    // One more may follow: the flag that undoes another on --resume.
     expect(shown.length - wanted.length).toBeLessThanOrEqual(1);
   }
   expect(sections.at(-1)!.match(/^ {2}.*onehour|^ {2}.*main\.js train \S+ --/gm)).toHaveLength(2);
