@@ -1,4 +1,4 @@
-// Runs launchers and ranks as processes and follows the pids that they print.
+// Runs launchers and ranks as processes and reads the pids that they print.
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

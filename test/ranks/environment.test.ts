@@ -1,4 +1,4 @@
-// Launchers' variables and what is made of them.
+// Reads the environment variables of every launcher.
 import { describe, expect, test } from "vitest";
 import { readEnvironment } from "../../lib/ranks/environment.js";
 

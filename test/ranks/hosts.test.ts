@@ -1,5 +1,5 @@
-// Ranks on several hosts, or such as count as that: how they talk, what a stranger can do about it, and
-// what is said of the network and of a missing secret.
+// Runs ranks on several hosts, or on one that counts as several: their collectives, a stranger's
+// attempts, and the warnings about the network and a missing secret.
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:net";
 import { expect, test } from "vitest";
@@ -53,7 +53,7 @@ test("ranks of two hosts compute the same bits, and rank 0 names what must be tr
   expect(said[1]).toBe("");
 });
 
-test("a rank that ends is named with the address that the system shows", async () => {
+test("names a rank that ends with the address that the system shows", async () => {
   const command = [script("loop"), "exit"];
   const [first, second] = await start(command, (rank) => ({ ...hosts(rank), ...secret }));
   expect(await second!.ended).toMatchObject({ status: 7 });
@@ -70,12 +70,12 @@ test("rank 0 says once that a foreign launcher gave no secret", async () => {
   expect(said[1]).toBe("");
 });
 
-test("with a secret on one host nothing is said", async () => {
+test("warns of nothing with a secret on one host", async () => {
   const { said } = await end(await start([script("sums")], () => secret));
   expect(said).toEqual(["", ""]);
 });
 
-test("rank 0 says once what a communicator's library had better not do between hosts", async () => {
+test("rank 0 repeats once what a communicator's library remarks about several hosts", async () => {
   const between = await end(
     await start([script("remarks")], (rank) => ({ ...hosts(rank), ...secret })),
   );

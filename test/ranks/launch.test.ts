@@ -1,4 +1,5 @@
-// Worlds of several processes: what collectives compute, and what happens when something goes wrong.
+// Runs worlds of several processes: their collectives' results, and the message when something
+// fails.
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { isAlive, lastLine, launcher, node, pidsOf, script, until } from "./command.js";
@@ -121,7 +122,7 @@ test("a TypeScript script runs in k processes", async () => {
   expect(run.stdout).toMatch(/^2 ranks, 25 MiB on .*: .* sum 3 everywhere$/m);
 });
 
-// What befalls rank 1, and the last line on stderr.
+// What happens to rank 1, and the last line on stderr.
 const failures: [string, RegExp][] = [
   ["kill", /^onehour: rank 1: was killed \(SIGKILL\)/],
   ["throw", /^onehour: rank 1: TypeError: a user's mistake$/],

@@ -1,4 +1,4 @@
-// The rendezvous with friends, late-comers and strangers.
+// Meets at the rendezvous with ranks, late ranks and strangers.
 import { createHmac, randomBytes } from "node:crypto";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { connect, type Socket } from "node:net";
@@ -60,7 +60,7 @@ function text(values: Buffer[]): string[] {
 }
 
 describe("gather", () => {
-  test("gives every rank all values in rank order, a key after the other and again", async () => {
+  test("gives every rank all values in rank order, for key after key and again", async () => {
     const server = await serve({ worldSize: 3 });
     const ranks = await Promise.all([2, 0, 1].map((rank) => join(server, rank, { worldSize: 3 })));
     for (let round = 0; round < 2; round++) {
@@ -99,7 +99,7 @@ describe("gather", () => {
     ]);
   });
 
-  test("names the ranks that do not come in time", async () => {
+  test("names the ranks that do not arrive in time", async () => {
     const server = await serve({ worldSize: 3, timeoutSeconds: 0.3 });
     const client = await join(server, 1, { worldSize: 3 });
     const waiting = client.gather("start", "");
@@ -138,7 +138,7 @@ describe("gather", () => {
     await expect(client.gather("y", "")).rejects.toMatchObject({ code: "ERR_ONEHOUR_RENDEZVOUS" });
   });
 
-  test("tells the supervisor who waits where", async () => {
+  test("reports to the supervisor which rank waits where", async () => {
     const server = await serve();
     const [a, b] = await Promise.all([join(server, 0), join(server, 1)]);
     const waiting = a.gather("here", "");
@@ -198,7 +198,7 @@ describe("admission", () => {
     await expect(attempt).rejects.toThrow(/found no rendezvous at 127.0.0.1:\d+ within 0.4 s/);
   });
 
-  test("a server that does not know the token is not believed", async () => {
+  test("a client leaves a server that does not know the token", async () => {
     const server = await serve({ token: "an impostor's" });
     await expect(join(server, 0, { timeoutSeconds: 0.4 })).rejects.toThrow(/no rendezvous/);
   });
@@ -215,13 +215,13 @@ describe("admission", () => {
 });
 
 describe("exchange", () => {
-  test("tells all ranks what nobody on the way can read", async () => {
+  test("sends all ranks what nobody on the network can read", async () => {
     const server = await serve();
     const [a, b] = await Promise.all([join(server, 0), join(server, 1)]);
     const secrets = [Buffer.from("rank 0's secret"), Buffer.alloc(0)];
     // What passes through the server is what a listener on the network gets.
     const plain = Promise.all([a.exchange("key", secrets[0]!), b.exchange("key", secrets[1]!)]);
-    for (const told of await plain) expect(told.map(String)).toEqual(secrets.map(String));
+    for (const received of await plain) expect(received.map(String)).toEqual(secrets.map(String));
     const sealed = seal(token, "key", secrets[0]!);
     expect(sealed.includes("secret")).toBe(false);
     expect(seal(token, "key", secrets[0]!)).not.toEqual(sealed);
@@ -308,7 +308,7 @@ describe("strangers", () => {
     const [values] = await Promise.all([a.gather("x", "a"), b.gather("x", "b")]);
     expect(text(values)).toEqual(["a", "b"]);
     await expect.poll(() => accepted.length, { timeout: 500_000 }).toBeGreaterThanOrEqual(202);
-    // 128 unknown connections, and one for each rank that may still be unknown, beside the two ranks.
+    // The two ranks, 128 unknown connections, and one for each rank that may still be unknown.
     expect(most).toBeLessThanOrEqual(132);
   });
 
@@ -354,7 +354,7 @@ describe("FrameReader", () => {
   });
 });
 
-test("a port that is taken on a machine of another address is told in words", async () => {
+test("a port that is taken on a machine of another address is reported in words", async () => {
   const other = await RendezvousServer.listen({ worldSize: 2, token: "other", host: "::" });
   // An address for documentation (RFC 5737), which no machine has.
   const asked = { worldSize: 2, token: "own", host: "192.0.2.1", port: other.port };

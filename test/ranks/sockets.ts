@@ -1,4 +1,5 @@
-// What a process and its descendants listen at, as the system shows it.
+// Lists the ports and Unix sockets on which a process and its descendants listen, as the system
+// shows them.
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 
 /** Of each process that was seen once. */

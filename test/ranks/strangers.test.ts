@@ -1,9 +1,9 @@
-// Runs while a stranger calls at whatever they listen at, and what that is.
+// Runs workers while a stranger connects to every open port, and checks which ports are open.
 import { expect, test } from "vitest";
 import { launcher, node, type Run, script } from "./command.js";
 import { listenersOf } from "./sockets.js";
 
-/** Everything that a run listens at until it ends. */
+/** All addresses on which a run listens before it ends. */
 async function everListened(run: Run): Promise<Set<string>> {
   const all = new Set<string>();
   let over = false;
@@ -17,7 +17,7 @@ async function everListened(run: Run): Promise<Set<string>> {
   return all;
 }
 
-test("workers of one machine open nothing beside the rendezvous", async () => {
+test("workers of one machine open nothing but the rendezvous", async () => {
   const run = launcher(2, 60, "sums");
   const all = await everListened(run);
   expect(await run.ended, run.stderr).toMatchObject({ status: 0 });

@@ -1,4 +1,4 @@
-// What counts as a hang, on a clock of our own.
+// Detects hangs, on a simulated clock.
 import { describe, expect, test } from "vitest";
 import { causeOf, type Failure, type Heartbeat, Watch } from "../../lib/ranks/supervise.js";
 
@@ -69,7 +69,7 @@ describe("Watch", () => {
     expect(message).toMatch(/^rank 1 made no progress for 60 s while rank 0 waited/);
   });
 
-  test("waiting for less than the timeout is no hang", () => {
+  test("waiting for less than the timeout is not a hang", () => {
     const long: Beat = (second) => beat(Math.floor(second / 9), 0);
     const patient: Beat = (second) => beat(Math.floor(second / 9), 1);
     const overlapping: Beat = (second) => beat(Math.floor(second / 9), 1, 1);
@@ -99,7 +99,7 @@ describe("Watch", () => {
     expect(check(1012)).toBeUndefined();
   });
 
-  test("tells who waits for whom", () => {
+  test("says which rank waits for which", () => {
     const watch = new Watch(3, 1, 0);
     let verdict: ReturnType<Watch["check"]>;
     for (let second = 0; second < 3 && verdict === undefined; second += 0.25) {
@@ -115,7 +115,7 @@ describe("Watch", () => {
   });
 });
 
-test("the cause is the first failure that is no consequence", () => {
+test("the cause is the first failure that is not a consequence of another", () => {
   const failure = (rank: number, secondary: boolean): Failure => ({
     rank,
     secondary,

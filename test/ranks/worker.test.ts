@@ -1,4 +1,4 @@
-// What a failing worker tells the launcher.
+// Builds the report that a failing worker sends to the launcher.
 import { describe, expect, test } from "vitest";
 import { NativeError, OnehourError } from "../../lib/errors.js";
 import { reportOf } from "../../lib/ranks/worker.js";

@@ -1,5 +1,5 @@
-// A step whose collective waits for peers on one stream while a kernel runs on another; rank 1's
-// kernel does not end. On the backend for tests, whose barrier no peer ever comes to.
+// Runs a step whose collective waits for peers on one stream while a kernel runs on another; rank
+// 1's kernel does not end. Runs on the backend for tests, whose barrier waits for ever.
 import { openBackend } from "../../../dist/device/open.js";
 import { connect } from "../../../dist/ranks/connect.js";
 

@@ -1,4 +1,4 @@
-// A launcher in a process of its own: node launcher.mjs WORKERS TIMEOUT SCRIPT [ARGS].
+// Launches workers from a process of its own: node launcher.mjs WORKERS TIMEOUT SCRIPT [ARGS].
 import { launch } from "../../../dist/ranks/launch.js";
 
 const [workers, timeout, ...command] = process.argv.slice(2);

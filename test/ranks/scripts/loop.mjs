@@ -1,4 +1,5 @@
-// Ranks that work together until something befalls rank 1, or each, in round 20: node loop.mjs WHAT.
+// Runs collectives until something happens to rank 1, or to each rank, in round 20: node loop.mjs
+// WHAT.
 import { spawn } from "node:child_process";
 import { native } from "../../../dist/device/native.js";
 import { connect } from "../../../dist/ranks/connect.js";

@@ -1,4 +1,5 @@
-// Collectives as instructions of a program, in groups of two ranks: prints what each rank got.
+// Runs collectives as instructions of a program, in groups of two ranks; each rank prints its
+// results.
 import { openDevice } from "../../../dist/device/open.js";
 import { connect } from "../../../dist/ranks/connect.js";
 

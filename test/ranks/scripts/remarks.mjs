@@ -1,4 +1,4 @@
-// Two communicators of a device whose library had better not do something between hosts.
+// Opens two communicators of a device whose library remarks on something between hosts.
 import { connect } from "../../../dist/ranks/connect.js";
 
 const world = await connect();

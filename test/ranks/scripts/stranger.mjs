@@ -1,6 +1,6 @@
-// Runs a command among strangers: while it runs, calls at every port and Unix socket on which it or its
-// descendants listen, as soon and as often as can be, and sends small numbers. Ends with its status and
-// tells on stderr whom it called: node stranger.mjs COMMAND ARGS.
+// Runs a command and plays a stranger: connects to every port and Unix socket on which the command
+// or its descendants listen, as soon and as often as possible, and sends small numbers. Ends with
+// the command's status and prints to stderr where it connected: node stranger.mjs COMMAND ARGS.
 import { spawn } from "node:child_process";
 import { connect } from "node:net";
 import { createJiti } from "jiti";

@@ -1,4 +1,4 @@
-// Every collective once; each rank prints what it got as one line of JSON.
+// Runs every collective once; each rank prints its results as one line of JSON.
 import { createHash } from "node:crypto";
 import { openDevice } from "../../../dist/device/open.js";
 import { connect } from "../../../dist/ranks/connect.js";

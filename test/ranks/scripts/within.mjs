@@ -1,4 +1,4 @@
-// A command within a network name space: node within.mjs NAME COMMAND ARGS.
+// Runs a command in a network namespace: node within.mjs NAME COMMAND ARGS.
 import { spawnSync } from "node:child_process";
 
 const { status } = spawnSync("ip", ["netns", "exec", ...process.argv.slice(2)], {
