@@ -1,4 +1,4 @@
-// A bundle holds all that scripts/verify-gpu needs where there is neither Node nor a network.
+// Makes a bundle and runs scripts/verify-gpu from it, without Node or a network.
 import { execFile, execFileSync, spawnSync } from "node:child_process";
 import {
   existsSync,

@@ -1,4 +1,4 @@
-// `onehour bench loader` on images few enough to take seconds.
+// Runs `onehour bench loader` on so few images that it takes seconds.
 import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ const small = ["--size", "32", "--batch", "4", "--threads", "1", "--rounds", "1"
 beforeAll(() => makeImages(images, 8));
 
 describe("the command", () => {
-  test("--json tells both kinds of crop of a folder", async () => {
+  test("--json reports both kinds of crop of a folder", async () => {
     const { status, stdout, stderr } = await onehour(
       ["bench", "loader", images, ...small, "--batches", "3", "--json"],
       { env },
@@ -59,7 +59,7 @@ describe("the command", () => {
     expect(status).toBe(expected);
   });
 
-  test("tells what the folder holds beside images", async () => {
+  test("reports files of the folder that are not images", async () => {
     const odd = join(folder, "odd");
     cpSync(images, odd, { recursive: true });
     const [label] = readdirSync(join(odd, "train"));
@@ -139,7 +139,7 @@ describe("without a folder", () => {
   });
 });
 
-test("the table compares with PyTorch", () => {
+test("the table compares the rates to PyTorch's", () => {
   const row = (name: string, crop: "training" | "evaluation", rate: number) => ({
     ...{ name, crop, images: 100, rounds: [rate] },
     ...{ imagesPerSecond: rate, imagesPerSecondPerCore: rate / 2 },

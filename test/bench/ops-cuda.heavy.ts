@@ -1,5 +1,5 @@
-// `onehour bench ops --traffic --device cuda` counts a GPU's step where there is none: the module alone
-// tells which kernels it has.
+// Runs `onehour bench ops --traffic --device cuda` without a GPU: the CUDA module alone knows which
+// kernels it has.
 import { expect, test } from "vitest";
 import type { OpsResult } from "../../lib/bench/ops.js";
 import { onehour } from "../cli/command.js";

@@ -1,4 +1,5 @@
-// `onehour bench ops`: bytes and operations against counts by hand, and whose the times are.
+// Compares the bytes and operations of `onehour bench ops` to counts by hand, and checks that each
+// line has its own time.
 import { describe, expect, test } from "vitest";
 import { type LineResult, measureOps, type OpsResult, ops, opsTable } from "../../lib/bench/ops.js";
 import { stepSettings } from "../../lib/bench/settings.js";
@@ -12,7 +13,7 @@ import { onehour } from "../cli/command.js";
 const tiny = { model: "resnet8", batch: 2, precision: "fp32", device: "cpu", threads: 1 } as const;
 const operations = new Set(Object.keys(loadAddon("cpu").operations()));
 
-/** The step that `tiny` says, as text and as lines. */
+/** The step of `tiny`, as text and as lines. */
 function tinyStep() {
   const compiled = compileStep(
     stepSettings(tiny),
@@ -23,7 +24,7 @@ function tinyStep() {
   return { compiled, text, lines: text.split("\n") };
 }
 
-/** Kernels as a person finds them in the text: lines with operands, counted from 1. */
+/** Kernels in the text: lines with operands, counted from 1. */
 function kernelsOf(lines: readonly string[]) {
   return lines.flatMap((text, i) => {
     if (!text.includes(" | ")) return [];
@@ -134,7 +135,7 @@ describe("timings", () => {
     }
   });
 
-  /** Runs nothing: a line takes as many milliseconds as its number says, give or take one. */
+  /** Runs nothing: line n takes n milliseconds, give or take one. */
   function clockwork(): Device {
     const { compiled, lines } = tinyStep();
     const kernels = kernelsOf(lines);

@@ -1,4 +1,4 @@
-// `onehour bench throughput` on a model small enough to take seconds.
+// Runs `onehour bench throughput` on so small a model that it takes seconds.
 import { describe, expect, test } from "vitest";
 import { median } from "../../lib/arrays/median.js";
 import { throughputTable } from "../../lib/bench/throughput.js";
@@ -69,14 +69,14 @@ describe("the table", () => {
     ratio: 1.25,
   };
 
-  test("compares with the ideal and with PyTorch", () => {
+  test("compares the rates to the ideal and to PyTorch's", () => {
     const text = throughputTable(result);
     expect(text).toMatch(/onehour +2 +150\.0 +1\.50× .* █{15}░{5}$/m);
     expect(text).toMatch(/PyTorch 2 +1 +80\.0 +9 MB$/m);
     expect(text).toMatch(/one process each: 1\.25$/m);
   });
 
-  test("tells no speed-up where one worker was not measured", () => {
+  test("shows no speed-up where one worker was not measured", () => {
     const results = result.results.map((row) => ({ ...row, workers: 2 * row.workers }));
     const text = throughputTable({ ...result, results });
     expect(text).toMatch(/onehour +2 +100\.0 +– .* –$/m);

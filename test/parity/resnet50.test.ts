@@ -1,5 +1,6 @@
-// A step of ResNet-50 on 224×224 images against PyTorch in double precision. The fixture holds the
-// norm and eight random projections of each gradient; weights and images come from the generator.
+// Compares a step of ResNet-50 on 224×224 images to PyTorch in double precision. The fixture holds
+// the norm and eight random projections of each gradient; weights and images come from the
+// generator.
 import { expect, it } from "vitest";
 import { median } from "../../lib/arrays/median.js";
 import { errorScale, projectedError, TestNetwork } from "../../proof/network.js";

@@ -1,4 +1,4 @@
-// ResNet-8 as a whole against PyTorch in double precision: a step, ten steps, an evaluation.
+// Compares ResNet-8 as a whole to PyTorch in double precision: a step, ten steps, an evaluation.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { median } from "../../lib/arrays/median.js";
 import type { TensorLayout } from "../../lib/graph/compile.js";

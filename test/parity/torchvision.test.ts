@@ -1,5 +1,5 @@
-// Weights that torchvision's and timm's users have, as they are: a ResNet-50 of torch.nn modules gives
-// its logits here. The fixture holds names, shapes and logits; weights come from the generator.
+// Loads weights in torchvision's and timm's format, as they are, and compares the logits to those
+// of torch.nn modules. The fixture holds names, shapes and logits; weights come from the generator.
 import { createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

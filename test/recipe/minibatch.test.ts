@@ -1,4 +1,4 @@
-// Minibatches: what makes one up, and what is said where nothing does.
+// Divides minibatches into micro-batches, and reports those that cannot be divided.
 import { expect, test } from "vitest";
 import { type MinibatchFields, microBatches } from "../../lib/recipe/minibatch.js";
 

@@ -1,4 +1,4 @@
-// Recipes: what is filled in, and what is refused with what was expected.
+// Resolves recipes: fills in defaults, and refuses wrong fields with what was expected.
 import { afterEach, expect, test } from "vitest";
 import { openDataset } from "../../lib/data/datasets.js";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
@@ -46,7 +46,7 @@ test("a resolved recipe resolves to itself", () => {
   expect(resolve(JSON.parse(JSON.stringify(recipe)))).toEqual(recipe);
 });
 
-test("default milestones go with the epochs that override a recipe's, others stay", () => {
+test("default milestones follow epochs that override a recipe's, others stay", () => {
   const kept = JSON.parse(JSON.stringify(resolve({ epochs: 10 }))) as RecipeInput;
   expect(resolve(overrideRecipe(kept, { epochs: 3 })).milestones).toEqual([1, 2, 8 / 3]);
   expect(overrideRecipe(kept, { lr: 1 })).toEqual({ ...kept, lr: 1 });
@@ -55,7 +55,7 @@ test("default milestones go with the epochs that override a recipe's, others sta
   expect(overrideRecipe(own, { epochs: 3 })).toEqual({ epochs: 3, milestones: [1] });
 });
 
-test("an optimiser's own rule of momentum is what the resolved recipe says", () => {
+test("the resolved recipe has the optimiser's own rule of momentum", () => {
   const lars = resolve({ optimizer: "lars", clipNorm: 2 });
   const rule = { momentumForm: "velocity", momentumCorrection: false, nesterov: false };
   expect(lars).toMatchObject({ optimizer: "lars", clipNorm: 2, momentum: 0.9, ...rule });
@@ -86,7 +86,7 @@ test("milestones belong to the schedule step, and come and go with it", () => {
   expect(() => resolve(chosen)).toThrow(/^milestones: /);
 });
 
-test("what followed from an optimiser goes with it, what was chosen stays", () => {
+test("another optimiser replaces the defaults of the first, and keeps what was chosen", () => {
   const [sgd, lars] = [resolve({}), resolve({ optimizer: "lars" })];
   expect(resolve(overrideRecipe(sgd, { optimizer: "lars" }))).toEqual(lars);
   expect(resolve(overrideRecipe(lars, { optimizer: "sgd" }))).toEqual(sgd);

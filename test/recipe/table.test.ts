@@ -1,4 +1,4 @@
-// The table of a recipe's fields: each row is whole, and what follows from it says the same.
+// Checks the table of recipe fields: each row is complete, and everything derived from it agrees.
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
@@ -13,7 +13,7 @@ import { plain } from "../../lib/text/nearest.js";
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const names = rows.map(([name]) => name);
 
-test.each(rows)("%s is a whole row", (name, row) => {
+test.each(rows)("%s is a complete row", (name, row) => {
   expect(groups).toContain(row.group);
   expect(row.help).toMatch(/^\S.*[^.]$/);
   expect(row.flag === "[dataset]" || /^--[a-z0-9-]+( [<[]\S+[>\]])?$/.test(row.flag)).toBe(true);
@@ -22,7 +22,7 @@ test.each(rows)("%s is a whole row", (name, row) => {
   expect(withDefaults({})[name]).toEqual(value);
 });
 
-test("no word stands for two fields", () => {
+test("no word means two fields", () => {
   const words = rows.flatMap(([name, { alias = "" }]) => [
     ...new Set([name, flagName(name), ...alias.split(" ").filter(Boolean)].map(plain)),
   ]);
@@ -46,7 +46,7 @@ function fieldsTable(): string {
   return parts.join("\n");
 }
 
-test("the page of all fields is that of the table; `scripts/test test/recipe -u` writes it", async () => {
+test("the page of all fields matches the table; `scripts/test test/recipe -u` writes it", async () => {
   const page = `# The fields of a recipe
 
 A recipe says all that decides a run. The flags of \`onehour train\`, the object that a script passes to \`train\`, a file
