@@ -1,4 +1,4 @@
-// Crops and flips: what they do to an image, and what they depend on.
+// Crops and flips images, and checks what the draws depend on.
 import { expect, test } from "vitest";
 import { drawAugmentation, shiftImage } from "../../lib/data/augment.js";
 

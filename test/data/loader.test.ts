@@ -1,4 +1,4 @@
-// What the loader writes into slots.
+// Checks what the loader writes into slots.
 import { expect, test } from "vitest";
 import { drawAugmentation } from "../../lib/data/augment.js";
 import { Loader } from "../../lib/data/loader.js";

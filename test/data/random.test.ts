@@ -1,4 +1,4 @@
-// The counter-based generator: known answers, range, and independence of streams.
+// Checks the counter-based generator: known answers, range, and independence of streams.
 import { expect, test } from "vitest";
 import { Purpose, Random, threefry2x32 } from "../../lib/data/random.js";
 

@@ -1,4 +1,4 @@
-// The division of an epoch among workers, micro-batches and steps.
+// Divides an epoch among workers, micro-batches and steps.
 import { expect, test } from "vitest";
 import { Purpose, Random } from "../../lib/data/random.js";
 import { permutation, Sampler, shardOrder } from "../../lib/data/sampler.js";

@@ -1,4 +1,4 @@
-// Opens a data set whose images are at hand.
+// Opens a data set whose images are in memory.
 
 import type { Dataset, StoredSplit } from "../../lib/data/dataset.js";
 import { openDataset } from "../../lib/data/datasets.js";

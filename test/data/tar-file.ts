@@ -1,4 +1,4 @@
-// Writes tars for tests: ustar headers, with GNU long names or pax records in front where asked.
+// Writes tars for tests: ustar headers, preceded by GNU long names or pax records on request.
 
 /** A file to pack: its name, its bytes, and how a name that is too long for ustar is written. */
 export interface Packed {
@@ -11,7 +11,7 @@ export interface Packed {
 
 const block = 512;
 
-/** A header and the bytes behind it, padded to whole blocks. */
+/** A header and its bytes, padded to whole blocks. */
 export function member(name: string, content: Buffer | string, type = "0", prefix = ""): Buffer {
   const bytes = Buffer.from(content);
   const header = Buffer.alloc(block);

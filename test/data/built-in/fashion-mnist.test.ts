@@ -1,4 +1,4 @@
-// Reading Fashion-MNIST's idx files, whole and broken.
+// Reads Fashion-MNIST's idx files, whole and broken.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -50,7 +50,7 @@ test.each([false, true])("any number of images, gzipped: %s", async (zipped) => 
   expect(dataset.test.read(1, target, 0)).toBe(2);
 });
 
-test("the same bytes have the same fingerprint, others another", async () => {
+test("the same bytes have the same fingerprint, other bytes another", async () => {
   const open = async (changes: Record<string, Buffer>) =>
     (await openDataset(`fashion-mnist:${folderWith(changes)}`)).fingerprint;
   const first = await open({});
@@ -85,7 +85,7 @@ test.each<[string, Record<string, Buffer | null>, RegExp]>([
   await expect(opened).rejects.toThrow(folder);
 });
 
-test("what is no folder, or no file in it, says what was expected", async () => {
+test("a file in place of a folder, or the reverse, is refused with what was expected", async () => {
   const folder = folderWith({ [images]: null });
   const file = join(folder, "t10k-labels-idx1-ubyte");
   for (const name of [`fashion-mnist:${file}`, `fashion-mnist:${folderOfFolders()}`]) {
@@ -101,7 +101,7 @@ function folderOfFolders(): string {
   return folder;
 }
 
-test("an unknown data set is refused with those that there are", async () => {
+test("an unknown data set is refused with a list of those that exist", async () => {
   await expect(openDataset("mnist")).rejects.toThrow(
     /no data set "mnist".*fashion-mnist.*synthetic/,
   );

@@ -1,4 +1,4 @@
-// The synthetic task: any size, the same everywhere, with classes that can be told apart.
+// Checks the synthetic task: any size, the same on every machine, with classes that can be learned.
 import { expect, test } from "vitest";
 import { openDataset } from "../../../lib/data/datasets.js";
 import { openStored } from "../stored.js";
@@ -27,7 +27,7 @@ test("an image is a function of its index; training and test images differ", asy
   expect(read(first.train, 5)).not.toEqual(read(first.test, 5));
 });
 
-test("the nearest class mean tells the class", async () => {
+test("the nearest class mean predicts the class", async () => {
   const { train, test, classes } = await openStored("synthetic:12x12x1:5:500");
   const means = Array.from({ length: classes }, () => new Float64Array(144));
   const counts = new Array<number>(classes).fill(0);

@@ -1,4 +1,4 @@
-// Images that cost more than they may: small files that ask for hours or gigabytes are lost, by name.
+// Decodes small files that would cost hours or gigabytes: each is lost, and named.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
@@ -14,7 +14,7 @@ const size = 16;
 const images = new ImageDecoder(1);
 afterAll(() => images.dispose());
 
-/** What is wrong with an image; undefined where nothing is. */
+/** The fault of an image; undefined if there is none. */
 async function flawOf(name: string, bytes: Buffer) {
   const file = join(folder, name);
   writeFileSync(file, bytes);
@@ -91,7 +91,7 @@ const chunk = (type: string, data: Buffer) => {
   return Buffer.concat([ends.subarray(0, 4), body, ends.subarray(4)]);
 };
 
-/** A file of the format whose header tells of sides of so many pixels. */
+/** Changes the header of a file of each format to claim this many pixels a side. */
 const claims: Record<string, (file: Buffer, side: number) => void> = {
   png: (file, side) => {
     const header = Buffer.from(file.subarray(16, 29));
@@ -100,7 +100,7 @@ const claims: Record<string, (file: Buffer, side: number) => void> = {
     chunk("IHDR", header).copy(file, 8);
   },
   webp: (file, side) => {
-    // Lossless: 14 bits a side behind the signature byte 0x2f.
+    // Lossless: 14 bits a side after the signature byte 0x2f.
     file.writeUInt32LE((file.readUInt32LE(21) & 0xf0000000) | ((side - 1) << 14) | (side - 1), 21);
   },
   gif: (file, side) => {
@@ -118,7 +118,7 @@ async function claiming(format: "png" | "webp" | "gif", side: number): Promise<B
   return file;
 }
 
-/** A bitmap of one color a pixel whose header tells of more than it holds. */
+/** A bitmap whose header claims more pixels than it holds. */
 function claimingBitmap(side: number): Buffer {
   const file = Buffer.alloc(100);
   file.write("BM");
@@ -185,17 +185,17 @@ describe("an image that costs too much is lost", () => {
     expect(flaw).toMatchObject({ lost: true, reason: expect.stringMatching(reason) });
   });
 
-  test("and one below the limits is not", async () => {
+  test("but one below the limits is not", async () => {
     expect(await flawOf("progressive.jpg", progressive)).toBeUndefined();
     expect(await flawOf("cmyk.jpg", cmyk)).toBeUndefined();
-    // Scans that tell the same twice are a sign of damage, no more.
+    // Repeated scans are a sign of damage, no more.
     expect((await flawOf("scans.jpg", withScans(progressive, 40)))?.lost).toBe(false);
     for (const format of ["png", "webp", "gif"] as const) {
       expect(await flawOf(`whole.${format}`, await claiming(format, 40))).toBeUndefined();
     }
   });
 
-  test("a text that sharp would draw is no image", async () => {
+  test("and so is a text that sharp would draw", async () => {
     const svg = '<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40"></svg>';
     expect(await flawOf("svg.png", Buffer.from(svg))).toMatchObject({
       lost: true,

@@ -1,4 +1,4 @@
-// The development kit's meta.mat: what it tells, and what a file that lies or asks for too much does.
+// Reads the development kit's meta.mat, and refuses files that lie or ask for too much.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { deflateSync } from "node:zlib";
@@ -47,7 +47,7 @@ function fileOf(
 
 const deflated = (content: Buffer) => Buffer.concat([header, element(15, deflateSync(content))]);
 
-test("numbers have their classes' names, compressed or not", () => {
+test("maps numbers to class names, compressed or not", () => {
   const expected = new Map([
     [1, "b"],
     [2, "a"],
@@ -105,7 +105,7 @@ test.each<[string, Buffer, RegExp]>([
   expect(() => readSynsets(file)).toThrow(message);
 });
 
-test("whatever a damaged file holds, it is read or refused with a message of its own", () => {
+test("a damaged file is read, or refused with our own message, whatever it holds", () => {
   let seed = 1;
   const below = (count: number) => {
     seed = (seed * 48271) % 0x7fffffff;

@@ -1,4 +1,4 @@
-// Images that sharp decodes: what costs more than it may, and colors that it would take for others.
+// Refuses images that sharp would decode at too great a cost or with wrong colors.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
@@ -102,7 +102,7 @@ describe("an image that costs too much is refused before it is decoded", () => {
       "a large WebP, which is held whole",
       async () => {
         const file = await flat(40, 40).webp({ lossless: true }).toBuffer();
-        const side = 6000 - 1; // 14 bits each, behind the signature byte of the first chunk of pixels
+        const side = 6000 - 1; // 14 bits each, after the signature byte of the pixels' first chunk
         const at = file.indexOf("VP8L") + 9;
         file.writeUInt32LE((file.readUInt32LE(at) & 0xf0000000) | (side << 14) | side, at);
         return file;
@@ -127,7 +127,7 @@ describe("an image that costs too much is refused before it is decoded", () => {
     await expect(decodeForeign(await make())).rejects.toThrow(reason);
   });
 
-  test("and one with as many scans as encoders write is not", async () => {
+  test("but one with as many scans as encoders write is not", async () => {
     const { width, height, pixels } = await decodeForeign(stripsOf(await withScans(0)));
     expect([width, height]).toEqual([640, 480]);
     for (const [i, level] of [200, 90, 30].entries()) {

@@ -1,4 +1,4 @@
-// Formats: every variant has exactly the values that Pillow's convert("RGB") gives it
+// Decodes every variant of every format to exactly the values of Pillow's convert("RGB")
 // (scripts/oracle-formats.py).
 import { readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// Decoding: every kind of image against what Pillow makes of it (scripts/oracle-images.py).
+// Decodes every kind of image and compares it to Pillow's result (scripts/oracle-images.py).
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
@@ -35,7 +35,7 @@ const cases = [...tensors.keys()]
   .filter((name) => !name.endsWith("/draws"))
   .map((name) => ({ name, file: name.split("/")[0]!, draws: name.replace(/crop$/, "draws") }));
 
-describe("an image is what Pillow makes of it, within two grey levels on average", () => {
+describe("an image equals Pillow's, within two grey levels on average", () => {
   test.each(cases)("$name", async ({ name, file, draws }) => {
     const target = new Uint8Array(bytes);
     const crops = name.endsWith("/crop") ? { crops: floats(draws) } : {};
@@ -88,7 +88,7 @@ test("an image's place in the batch and the number of threads change nothing", a
   expect(backwards.reverse()).toEqual(forwards);
 });
 
-test("what cannot be decoded is told, and what is cut short is decoded as far as it goes", async () => {
+test("reports what cannot be decoded, and decodes a cut file as far as it goes", async () => {
   const names = ["header-only.jpg", "cut.jpg", "text.jpg", "tall.jpg", "cmyk.jpg"];
   const target = new Uint8Array(names.length * bytes);
   const files = names.map((name) => join(folder, name));
@@ -107,7 +107,7 @@ test("what cannot be decoded is told, and what is cut short is decoded as far as
   expect(differences(upper(target.subarray(bytes, 2 * bytes)), upper(whole)).mean).toBeLessThan(2);
 });
 
-test("a file that is not there ends it, by its name", async () => {
+test("a missing file is an error that names it", async () => {
   const request = { files: [join(folder, "none.jpg")], target: new Uint8Array(bytes) };
   await expect(images.decode({ ...request, size, shortSide })).rejects.toMatchObject({
     code: "ERR_ONEHOUR_DATA",

@@ -1,4 +1,4 @@
-// Which files of a folder are its images: as torchvision's ImageFolder takes them, and what is left out.
+// Lists the images of a folder as torchvision's ImageFolder does, and reports what it leaves out.
 import { execFileSync } from "node:child_process";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -47,7 +47,7 @@ beforeEach(() => {
   write({ "val/a/1.jpg": image, "val/b/1.jpg": image });
 });
 
-test("every ending that torchvision takes is an image's, in any case", async () => {
+test("takes every file extension that torchvision takes, in any case", async () => {
   const endings = "jpg jpeg png ppm bmp pgm tif tiff webp gif jpe jfif".split(" ");
   for (const ending of endings) {
     write({ [`train/b/x.${ending}`]: image, [`train/b/X.${ending.toUpperCase()}`]: image });
@@ -73,7 +73,7 @@ test("folders in a class folder are walked, links too, and those of a loop once"
   ]);
 });
 
-test("folders that all link to each other end", async () => {
+test("ends where folders all link to each other", async () => {
   const names = Array.from({ length: 12 }, (_, i) => `f${i}`);
   for (const name of names) write({ [`train/a/${name}/1.jpg`]: image });
   for (const name of names) {
@@ -84,7 +84,7 @@ test("folders that all link to each other end", async () => {
   expect((await open()).train.length).toBe(14);
 });
 
-test("what is left out is counted, with an example, each time the data is opened", async () => {
+test("counts what it leaves out, with an example, each time the data is opened", async () => {
   write({ "train/a/notes.txt": "", "train/a/x/notes.heic": "", "train/b/.DS_Store": "" });
   write({ "train/stray.jpg": image, "train/list.txt": "" });
   const expected = [
@@ -96,7 +96,7 @@ test("what is left out is counted, with an example, each time the data is opened
   expect((await open()).notes).toEqual(expected);
 });
 
-test("what is no file is left out, by its kind", async () => {
+test("leaves out what is neither a file nor a folder, and says so", async () => {
   execFileSync("mkfifo", [join(root, "train/a/pipe.jpg")]);
   const { train, notes } = await open();
   expect(train.length).toBe(2);
@@ -112,7 +112,7 @@ test("a change deep in a class folder is seen", async () => {
   expect(second.fingerprint).not.toBe(first.fingerprint);
 });
 
-test("a class all of whose images lie deeper has them", async () => {
+test("a class has its images even if all lie in deeper folders", async () => {
   write({ "train/c/x/1.jpg": image });
   expect((await open()).classes).toBe(3);
 });

@@ -1,4 +1,4 @@
-// A folder of images: its list, its classes, what is refused, and what happens to damaged images.
+// Opens a folder of images: its list, its classes, refusals, and damaged images.
 import {
   copyFileSync,
   mkdirSync,
@@ -103,7 +103,7 @@ test("crop and flip depend on seed, epoch and image alone", async () => {
   expect(jittered.flips[0]).toBe(first.flips[0]);
 });
 
-test("classes without validation images are told", async () => {
+test("reports classes without validation images", async () => {
   rmSync(join(root, "train/a/notes.txt"));
   expect((await open()).notes).toEqual([]);
   rmSync(join(root, "val/b"), { recursive: true });
@@ -111,7 +111,7 @@ test("classes without validation images are told", async () => {
 });
 
 describe("the list", () => {
-  test("is kept, and made anew when a folder has changed", async () => {
+  test("is kept, and rebuilt when a folder has changed", async () => {
     const lines: string[] = [];
     const say = (text: string) => lines.push(text);
     const { fingerprint } = await open({ say });
@@ -135,7 +135,7 @@ describe("the list", () => {
     expect((await open()).fingerprint).toBe(fingerprint);
   });
 
-  test("is done without where it cannot be kept", async () => {
+  test("is not saved where it cannot be", async () => {
     writeFileSync(join(root, "file"), "");
     const dataset = await open({ indexFolder: join(root, "file", "indexes") });
     expect(dataset.train.length).toBe(3);
@@ -174,7 +174,7 @@ describe("refused, with what to do", () => {
     await expect(openDataset(join(typo, "x"))).rejects.toThrow(`${typo} is not a folder either`);
   });
 
-  test.each(["a\nb.jpg", "a\tb.jpg"])("a name that no line holds: %j", async (name) => {
+  test.each(["a\nb.jpg", "a\tb.jpg"])("a name that breaks a line of the list: %j", async (name) => {
     await write({ [`train/a/${name}`]: [0, 0, 0] });
     await expect(open()).rejects.toThrow(/holds a tab, a line feed/);
   });
@@ -199,7 +199,7 @@ describe("refused, with what to do", () => {
     await expect(open({ imageSize })).rejects.toThrow(/imageSize: expected a whole number/);
   });
 
-  test("a size for images that are as they are", async () => {
+  test("a size for images that are not resized", async () => {
     await expect(openDataset("synthetic", { imageSize: 32 })).rejects.toMatchObject({
       code: "ERR_ONEHOUR_RECIPE",
       message: expect.stringMatching(/^imageSize: /),
@@ -259,7 +259,7 @@ describe("damaged images", () => {
     });
   });
 
-  test("and nothing else: there is no image to train on", async () => {
+  test("are refused where there are no others to train on", async () => {
     for (const file of ["a/1.jpg", "a/2.png", "b/0.jpg", "b/1.jpg"]) {
       await write({ [`train/${file}`]: "text.jpg" });
     }
@@ -338,7 +338,7 @@ describe("validation images without class folders", () => {
     },
   );
 
-  test("are listed anew when the same numbers mean other classes", async () => {
+  test("are listed again when the same numbers mean other classes", async () => {
     const kit = "ILSVRC2012_devkit_t12/data";
     await write({ [`${kit}/ILSVRC2012_validation_ground_truth.txt`]: "1\n2\n1\n" });
     const meta = readFileSync(join(fixtures, "../devkit/meta-plain.mat"));

@@ -1,4 +1,5 @@
-// The list of a folder's images that is kept between runs: whatever happened to it, it is the folder's.
+// Keeps the list of a folder's images between runs: whatever happens to the file, the list is
+// right.
 import {
   mkdirSync,
   readdirSync,
@@ -36,7 +37,7 @@ beforeEach(() => {
   }
 });
 
-/** Opens the folder; what was told of lists being made, and of damage. */
+/** Opens the folder; returns whether it was listed, and the warnings. */
 async function open() {
   const listed: string[] = [];
   const warnings: string[] = [];

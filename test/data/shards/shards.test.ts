@@ -1,4 +1,5 @@
-// Shards in WebDataset's layout: what is listed, what is refused, and that pixels are a folder's.
+// Reads shards in WebDataset's layout: lists them, refuses wrong ones, and gets the same pixels as
+// from a folder.
 import { mkdirSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import sharp from "sharp";
@@ -11,7 +12,7 @@ import { member, type Packed, paxRecord, tarOf } from "../tar-file.js";
 const root = temporaryFolder();
 const size = 16;
 
-/** An image that no other number has. */
+/** A different image for each number. */
 async function makeImage(
   number: number,
   format: "jpeg" | "png" | "webp" = "jpeg",
@@ -40,7 +41,7 @@ function folderWith(files: Record<string, Buffer | string>): string {
   return folder;
 }
 
-/** Opens a folder; `listings` counts how often it told of a part being listed. */
+/** Opens a folder; `listings` counts the messages that a part is being listed. */
 async function open(folder: string, strict = false) {
   let listings = 0;
   const dataset = await openDataset(folder, {
@@ -111,7 +112,7 @@ test("labels come from .cls, or else from .json; images are of any format", asyn
   expect(classes).toBe(5);
 });
 
-test("classes.txt tells the number of classes; class folders go before tars", async () => {
+test("classes.txt gives the number of classes; class folders come before tars", async () => {
   const tars = { "train-000000.tar": tarOf(pair("a", 1)), ...val };
   const named = folderWith({ ...tars, "classes.txt": "cat\ndog\nowl\n" });
   expect((await open(named)).classes).toBe(3);
@@ -120,7 +121,7 @@ test("classes.txt tells the number of classes; class folders go before tars", as
   expect([folder.classes, folder.shards]).toEqual([1, undefined]);
 });
 
-test("everything behind the end of a tar is read, where tars were concatenated", async () => {
+test("concatenated tars are read to the end of the last", async () => {
   const padding = Buffer.alloc(10240 - 1024);
   const folder = folderWith({
     "train-000000.tar": Buffer.concat([
@@ -138,7 +139,7 @@ test("everything behind the end of a tar is read, where tars were concatenated",
   expect((await fill(train, range(4))).labels).toEqual([0, 1, 2, 3]);
 });
 
-test("incomplete samples are left out and told, or refused where strict", async () => {
+test("incomplete samples are left out and reported, or refused if strict", async () => {
   const folder = folderWith({
     "train-000000.tar": tarOf([
       { name: "a.cls", bytes: "0" },
@@ -230,17 +231,17 @@ const badPax = Buffer.concat([member("x", "999 path=a.jpg\n", "x"), whole]);
 test.each<[string, Record<string, Buffer | string>, RegExp]>([
   ["no end", { "train-0.tar": whole.subarray(0, -1024), ...val }, /offset \d+: .*cut short.*empty/],
   [
-    "cut in a header behind its end",
+    "cut in a header after its end",
     { "train-0.tar": Buffer.concat([whole, whole.subarray(0, 300)]), ...val },
     /the file is cut short.*a header, or nothing/,
   ],
   [
-    "something else behind its end",
+    "something else after its end",
     { "train-0.tar": Buffer.concat([whole, Buffer.alloc(512, "x")]), ...val },
     /offset \d+: there is no tar header, or a damaged one/,
   ],
   [
-    "a long name with nothing behind it",
+    "a long name with nothing after it",
     {
       "train-0.tar": Buffer.concat([whole, member("././@LongLink", "b.jpg\0", "L"), whole]).fill(
         0,
