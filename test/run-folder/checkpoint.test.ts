@@ -1,4 +1,4 @@
-// Checkpoint files: what is written is read again, and nothing broken or foreign is accepted.
+// Writes checkpoint files and reads them back, and accepts nothing broken or foreign.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import {
@@ -67,7 +67,7 @@ async function whole(seed = 1, ranks?: Map<string, Float32Array>[]): Promise<Buf
 const readLast = (run: string, warn = (_: string) => {}) =>
   readLastCheckpoint(run, parameters, statistics, "resnet8", warn);
 
-test("everything comes back to the bit", async () => {
+test("reads back every bit", async () => {
   const read = parseCheckpoint("file", await whole(12));
   expect(read.weights).toEqual(values(12));
   expect(read.momentum?.get("conv1.weight")).toEqual(values(22).get("conv1.weight"));
@@ -79,7 +79,7 @@ test("everything comes back to the bit", async () => {
 const ownMeans = (...means: number[][]) =>
   means.map((mean) => new Map([["bn1.running_mean", Float32Array.from(mean)]]));
 
-test("each rank's own running statistics lie beside the averaged ones", async () => {
+test("keeps each rank's own running statistics as well as the averaged ones", async () => {
   const ranks = ownMeans([1, 2], [3, 5]);
   const bytes = await whole(2, ranks);
   const read = parseCheckpoint("file", bytes);
@@ -89,7 +89,7 @@ test("each rank's own running statistics lie beside the averaged ones", async ()
     "rank.0.bn1.running_mean",
     "rank.1.bn1.running_mean",
   ]);
-  requireModelWeights("file", read, layouts, "resnet8"); // whoever wants weights passes them over
+  requireModelWeights("file", read, layouts, "resnet8"); // readers of weights skip them
   expect(parseCheckpoint("file", await whole()).ranks).toBeUndefined();
 });
 
@@ -220,7 +220,7 @@ test.each([
   expect([...shapes.keys()]).toEqual(expected);
 });
 
-test("weights from elsewhere: an average of models counts them beside the prefix", () => {
+test("weights from elsewhere: an average of models has a counter outside the prefix", () => {
   const f32 = (at: number) => ({ dtype: "F32", shape: [1], data_offsets: [at, at + 4] });
   const i64 = (shape: number[], at: number) => ({
     dtype: "I64",
@@ -260,7 +260,7 @@ test("weights of another model are refused, saying what differs", async () => {
   expect(() => requireModelWeights("file", read, parameters, "resnet8")).toThrow(/no tensor bn1/);
 });
 
-test("the one before is kept, and taken when the last is torn", async () => {
+test("the previous one is kept, and read when the last is torn", async () => {
   const run = join(folder, "kept");
   mkdirSync(run);
   for (const step of [1, 2, 3]) await saveCheckpoint(run, [await whole(step)]);
@@ -300,7 +300,7 @@ test("a failed save leaves what was there", async () => {
   expect((await readLast(run)).position.step).toBe(3);
 });
 
-test("killed at any moment of a save, what was acknowledged is kept", async () => {
+test("a kill at any moment of a save keeps what was acknowledged", async () => {
   const run = join(folder, "killed");
   mkdirSync(run);
   const large = [layout("conv1.weight", [32, 64, 3, 3], "convolution"), ...layouts.slice(1)];

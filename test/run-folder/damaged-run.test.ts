@@ -1,4 +1,4 @@
-// What a run folder may have become: damaged logs and checkpoints, and files that may not be read.
+// Resumes damaged run folders: broken logs and checkpoints, and files without permission to read.
 import {
   chmodSync,
   cpSync,
@@ -54,7 +54,7 @@ function copyOfHalf(name: string): string {
 const steps = (out: string) =>
   logOf(out).flatMap((line) => (line.type === "step" ? [line.step] : []));
 
-test("log lines that are none are kept aside, as they are, and said", async () => {
+test("unreadable log lines are set aside as they are, and reported", async () => {
   const out = copyOfHalf("log");
   const log = join(out, "log.jsonl");
   const [first, ...others] = readFileSync(log, "utf8").trimEnd().split("\n");
@@ -85,7 +85,7 @@ test("log lines that are none are kept aside, as they are, and said", async () =
   expect(readFileSync(join(out, unreadable))).toEqual(expected);
   expect(steps(out)).toEqual([0, 1, 2, 3, 4, 5]);
 
-  // Later ones come behind them; a log without any says nothing.
+  // Later ones are appended; a log without any prints nothing.
   writeFileSync(log, `${readFileSync(log, "utf8").trimEnd()}\n{"ty\n`);
   const again = await resume(out, 7);
   expect(again.text).toMatch(/warning: 1 line of log\.jsonl cannot be read/);
@@ -95,7 +95,7 @@ test("log lines that are none are kept aside, as they are, and said", async () =
   expect((await resume(out, 8)).text).not.toMatch(/warning/);
 });
 
-test("a cut checkpoint with none before it is told as what it is", async () => {
+test("a cut checkpoint without a previous one is reported as such", async () => {
   const out = copyOfHalf("cut");
   truncateSync(join(out, checkpoint), 5000);
   const { result, text } = await resume(out);
@@ -106,7 +106,7 @@ test("a cut checkpoint with none before it is told as what it is", async () => {
   expect(readFileSync(join(out, checkpoint)).length).toBe(5000);
 });
 
-test("with two workers too, and nothing is said to be kept", async () => {
+test("two workers report it too, and do not claim that anything is kept", async () => {
   const out = join(folder, "cut2");
   const recipe = { dataset: "synthetic:12x12x1:4:224", model: "resnet8", workers: 2, batch: 8 };
   const options = { steps: 1, device: "cpu", threads: 1, out } as const;
@@ -117,7 +117,7 @@ test("with two workers too, and nothing is said to be kept", async () => {
   expect(text).not.toMatch(/continue with|is kept/);
 });
 
-test("the only checkpoint may be the one before", async () => {
+test("the only checkpoint may be the previous one", async () => {
   const out = copyOfHalf("before");
   writeFileSync(join(out, previous), "no checkpoint");
   rmSync(join(out, checkpoint));
@@ -136,7 +136,7 @@ async function unprivileged<T>(body: () => Promise<T>): Promise<T> {
   }
 }
 
-test("a run folder that may not be read is told as that", async () => {
+test("a run folder without permission to read is reported as such", async () => {
   chmodSync(folder, 0o755);
   const out = copyOfHalf("forbidden");
   chmodSync(out, 0o000);
@@ -158,7 +158,7 @@ test("a run folder that may not be read is told as that", async () => {
   expect(((await resume(nothing)).result as Error).message).toMatch(/holds no run to resume/);
 });
 
-test("a folder whose files may not be looked at holds checkpoints for all that is known", async () => {
+test("a folder whose files cannot be examined counts as one with checkpoints", async () => {
   const out = copyOfHalf("closed");
   chmodSync(out, 0o600); // its names may be listed, and nothing more
   await unprivileged(async () => {
@@ -171,7 +171,7 @@ test("a folder whose files may not be looked at holds checkpoints for all that i
   chmodSync(out, 0o755);
 });
 
-test("files that may not be read are no damaged ones", async () => {
+test("files without permission to read are not reported as damaged", async () => {
   const out = copyOfHalf("private");
   chmodSync(out, 0o777);
   const forbid = async (name: string, message: RegExp) => {

@@ -1,4 +1,4 @@
-// Everything of a checkpoint is covered: what is flipped or edited in its header is noticed.
+// Flips and edits bytes of a checkpoint's header: the checksum covers all of it.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -87,7 +87,7 @@ const resume = async (bytes: Buffer) => {
   return await readLastCheckpoint(run, parameters, statistics, "resnet8", () => {});
 };
 
-test("edited and sealed anew without a change of meaning, it is read", async () => {
+test("a header edited without a change of meaning is read if its checksum is right", async () => {
   for (const changes of [
     {},
     { note: "one more" },
@@ -152,7 +152,7 @@ test.each(["momentum.fc.bias", "rank.0.bn1.running_mean"])(
   },
 );
 
-test("metadata that are no texts are refused by name", () => {
+test("metadata that is not text is refused by name", () => {
   const header = JSON.parse(whole.toString("utf8", 8, headBytes));
   for (const value of [{ toString: 1 }, 5, null, ["x"]]) {
     header.__metadata__.note = value;
@@ -166,7 +166,7 @@ test("metadata that are no texts are refused by name", () => {
   }
 });
 
-test("without a checksum of the header its weights may be used, but no run continues", async () => {
+test("without a header checksum the weights may be used, but no run resumed", async () => {
   const old = edited({ producer: "onehour 1" }, false);
   expect(parseCheckpoint("file", old).weights).toEqual(state.weights);
   await expect(resume(old)).rejects.toThrow(/no checksums cover all .*init: /);

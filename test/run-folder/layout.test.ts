@@ -1,4 +1,4 @@
-// How the device stores filters, and torchvision's layout of them.
+// Converts filters between the device's layout and torchvision's.
 import { expect, test } from "vitest";
 import { fromStored, toStored } from "../../lib/run-folder/layout.js";
 import { layout } from "./layout.js";

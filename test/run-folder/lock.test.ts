@@ -1,4 +1,4 @@
-// One writer a run folder: who holds its lock, how it ends, and that nothing is touched before.
+// Locks run folders, so that each has one writer: waits for the holder, and touches nothing before.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import {
@@ -75,7 +75,7 @@ test("a second holder is refused, naming the first, until that releases it", asy
 const filesAlone = (descriptor: number) =>
   fstatSync(descriptor).isDirectory() ? "unsupported" : native.tryLockFile(descriptor);
 
-test("a lock whose file was removed or replaced is not taken for the folder's", async () => {
+test("a lock on a file that was removed or replaced does not count", async () => {
   const run = newFolder("replaced");
   const file = join(run, lockName);
   const first = await RunLock.take(run, { ...quiet, tryLock: filesAlone });
@@ -126,7 +126,7 @@ test("a link in the lock's place is refused, and what it names left alone", asyn
   (await RunLock.take(run, quiet))?.release();
 });
 
-test("a file system that locks files alone is not warned of", async () => {
+test("does not warn of a file system that locks only files", async () => {
   const run = newFolder("files-alone");
   const say = (text: string) => expect.fail(text);
   const options = { seconds: 0, say, tryLock: filesAlone };
@@ -135,7 +135,7 @@ test("a file system that locks files alone is not warned of", async () => {
   lock?.release();
 });
 
-test("who waits is told for whom, and goes on when that has ended", async () => {
+test("a waiting run names the one that it waits for, and goes on when that has ended", async () => {
   const run = newFolder("waited");
   const lock = await RunLock.take(run, quiet);
   const said: string[] = [];
@@ -160,7 +160,7 @@ test("a signal ends the wait", async () => {
   lock?.release();
 });
 
-test("a file system without locks is warned of, and used", async () => {
+test("warns of a file system without locks, and uses it", async () => {
   const run = newFolder("without");
   const said: string[] = [];
   const options = { ...quiet, say: (text: string) => said.push(text) };
@@ -183,7 +183,7 @@ test.each(["", "{", "null", '{"pid":"x","host":5}', '{"pid":1}'])(
   },
 );
 
-test("what a crash left half written is cleared away under the lock", async () => {
+test("removes half-written files of a crash under the lock", async () => {
   const run = newFolder("crashed");
   const names = [
     ...["checkpoint.safetensors", "checkpoint.previous.safetensors", "best.safetensors"],

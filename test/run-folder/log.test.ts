@@ -1,4 +1,4 @@
-// log.jsonl on a disk that does not take its lines, or not whole.
+// Writes log.jsonl to a disk that fails, or takes only a part of a line.
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
@@ -65,7 +65,7 @@ test.each<[string, Partial<FileFault>]>([
   ["all of a line, but it fails", { effect: "torn", after: 1, share: 1 }],
   ["the first line not", { effect: "torn", share: 0.5 }],
   ["the last line only when it is closed", { effect: "torn", after: 4, times: 2, share: 0.5 }],
-])("a disk that takes %s loses none: the lines are written behind it", async (_, fault) => {
+])("a disk that takes %s loses none: the lines are written afterwards", async (_, fault) => {
   const said = await logSteps({ code: "ENOSPC", ...fault });
   expect(said).toEqual([
     expect.stringMatching(/^cannot write to the log \(ENOSPC.*\); its lines wait until/),
@@ -74,13 +74,13 @@ test.each<[string, Partial<FileFault>]>([
   expect(await steps()).toEqual([0, 1, 2, 3, 4]);
 });
 
-test("a write that takes a part and says so is continued, which is no failure", async () => {
+test("a short write is continued, and is not a failure", async () => {
   expect(await logSteps({ effect: "short", times: 1000, share: 0.3 })).toEqual([]);
   expect((await readLog(run)).unreadable).toEqual([]);
   expect(await steps()).toEqual([0, 1, 2, 3, 4]);
 });
 
-test("a disk that takes no more to the end keeps whole lines, and the rest is said", async () => {
+test("a disk that fails to the end keeps whole lines, and the loss is reported", async () => {
   const said = await logSteps({ effect: "torn", after: 3, times: 1000, share: 0.5 });
   expect(said).toEqual([
     expect.stringMatching(/^cannot write to the log \(EIO/),
@@ -104,7 +104,7 @@ test.each(["EACCES", "EROFS", "EMFILE", "ENOSPC"])(
 
 const half = '{"type":"step","st';
 
-test("lines are set aside whole, behind those that were, though the disk took a part before", async () => {
+test("sets lines aside whole, after earlier ones, though the disk took a part before", async () => {
   const aside = join(run, "log.unreadable.txt");
   const log = join(run, "log.jsonl");
   const text = `${JSON.stringify(step(0))}\n${half}`;
@@ -184,7 +184,7 @@ test.each<[string, LogLine[], LogLine[], RegExp]>([
   expect(found.kept.length).toBe(lines.length - aside.length);
 });
 
-test("of a recipe.json that the disk takes in part nothing stays", async () => {
+test("nothing stays of a recipe.json that was written in part", async () => {
   const failed = under({ effect: "torn", share: 0.5 }, () => writeRecipe(run, {} as never));
   await expect(failed).rejects.toThrow(/^cannot write to the run folder/);
   expect(readdirSync(run)).toEqual([]);

@@ -1,4 +1,4 @@
-// Whether weights are a model's: heads of other numbers of classes, and what else differs.
+// Checks whether weights fit a model: heads of other numbers of classes, and other differences.
 import { expect, test } from "vitest";
 import { elements } from "../../lib/graph/graph.js";
 import { otherHead, requireModelWeights } from "../../lib/run-folder/model-weights.js";
@@ -27,7 +27,7 @@ function given(changes: Record<string, number[] | undefined> = {}) {
 
 const thousand = { "fc.weight": [1000, 64], "fc.bias": [1000] };
 
-test("a head of another number of classes is told from everything else", () => {
+test("recognises a head of another number of classes and nothing else", () => {
   expect(otherHead(given(thousand).shapes, layouts)).toMatchObject({ given: 1000, wanted: 10 });
   for (const changes of [
     {},
@@ -52,7 +52,7 @@ test("with a new head all other layers must fit", () => {
   ).toThrow(/the model has no tensor more/);
 });
 
-test("without one, the number of classes is told, and what helps", () => {
+test("without one, the error names the number of classes and two remedies", () => {
   expect(() => requireModelWeights("file", given(thousand), layouts, "resnet8")).toThrow(
     /fc\.weight is \[1000,64\].*1000 classes apart and not its 10.*data set of 1000 classes.*--init file/,
   );

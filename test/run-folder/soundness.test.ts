@@ -1,4 +1,4 @@
-// Numbers that no network can compute with: refused where weights are read, told where they come up.
+// Refuses weights that are not finite or overflow, and reports where such numbers arise in a run.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
@@ -63,7 +63,7 @@ test.each(cases)("%s is refused by --init and evaluate", async (_, name, value, 
   await expect(evaluated).rejects.toThrow(message);
 });
 
-test("from the command line too", async () => {
+test("the command refuses them too", async () => {
   const file = await spoilt("line.safetensors", "bn1.running_var", -1);
   const evaluated = await onehour(["evaluate", file, dataset]);
   expect(evaluated.stderr).toMatch(
@@ -117,7 +117,7 @@ test("such a checkpoint is neither written nor continued from", async () => {
   await expect(write(1, 1, -1)).rejects.toThrow(/tensor rank\.0\.bn1\.running_var holds -1/);
 });
 
-test("a test loss that is not finite is told, and that epoch is not the best", async () => {
+test("a test loss that is not finite is reported, and that epoch is not the best", async () => {
   // The statistics that evaluation takes are far beyond what the network computes.
   const init = await spoilt("far.safetensors", "bn1.running_mean", -3e38);
   const out = join(folder, "far");
@@ -151,7 +151,7 @@ test("a test loss of weights that are not finite ends the run, naming the layer"
   await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_NOT_FINITE" });
 });
 
-test("weights that overflow in the first step are not told to be the rate's fault", async () => {
+test("weights that overflow in the first step are not blamed on the rate", async () => {
   const file = await spoilt("huge.safetensors", "fc.weight", 3e38);
   const { weights, shapes } = await readCheckpoint(file);
   for (const values of [weights.get("fc.weight")!, weights.get("bn1.weight")!]) values.fill(3e38);
