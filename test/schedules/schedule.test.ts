@@ -1,4 +1,4 @@
-// Learning rates at chosen steps, as the paper's schedule gives them.
+// Compares learning rates at chosen steps to the paper's schedule.
 import { expect, test } from "vitest";
 import { schedules } from "../../lib/schedules/index.js";
 import {
@@ -111,7 +111,7 @@ test.each([
   expect(unwarmed(T / 2)).toBeCloseTo(3.2 * fall(1 / 2), 12);
 });
 
-test("a rate of 0 needs no correction of the velocity behind it", () => {
+test("the velocity needs no correction after a rate of 0", () => {
   const velocity = { momentumForm: "velocity", momentumCorrection: true } as const;
   expect(momentumFactor(velocity, 0, 0.1)).toBe(0);
   expect(momentumFactor(velocity, 0.1, 0)).toBe(1);

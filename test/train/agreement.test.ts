@@ -1,10 +1,10 @@
-// Ranks that differ, at the start and later.
+// Compares ranks at the start and later, and names those that differ.
 import { expect, test } from "vitest";
 import type { World } from "../../lib/ranks/world.js";
 import { requireSameFacts, requireSameTensors } from "../../lib/train/agreement.js";
 import { worldOf } from "../support/world.js";
 
-/** Rank 0 of a world whose other ranks say what is given. */
+/** Rank 0 of a world whose other ranks send these values. */
 const among = (...others: object[]): World =>
   worldOf({
     worldSize: 1 + others.length,
@@ -32,7 +32,7 @@ const sums = { "conv1.weight": "01", "fc.bias": "02" };
 const drifted = { ...sums, "fc.bias": "03" };
 const run = { step: 7, out: "runs/x" };
 
-test("replicas that are alike pass", async () => {
+test("equal replicas pass", async () => {
   await requireSameTensors(amongReplicas(sums, sums), run, sums);
 });
 
@@ -68,10 +68,10 @@ test.each<[string, object[], RegExp]>([
   await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_RANKS_DIFFER" });
 });
 
-test("ranks that have done another number of steps are named, and wait for nobody", async () => {
+test("names ranks with different numbers of steps, which wait for nobody", async () => {
   const ahead = { step: 8, checksums: drifted };
-  const behind = { step: 7, checksums: sums };
-  await expect(requireSameTensors(among(ahead, behind), run, sums)).rejects.toThrow(
+  const late = { step: 7, checksums: sums };
+  await expect(requireSameTensors(among(ahead, late), run, sums)).rejects.toThrow(
     /^the number of steps done of rank 1 is not that of the other 2 ranks: /,
   );
 });

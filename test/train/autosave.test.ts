@@ -1,4 +1,4 @@
-// Saves within an epoch: that they change nothing of the run, and what is left when it is killed.
+// Saves within an epoch: checks that this changes nothing in the run, and what a kill leaves.
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -63,7 +63,7 @@ const cases = Object.entries<RecipeInput>(kinds);
 /** The run of a kind that is never interrupted. */
 const unbroken = (kind: string) => join(folder, `without ${kind}`);
 
-test.each(cases)("saving at every moment, %s train as without", async (kind, recipe) => {
+test.each(cases)("saving at every moment changes nothing in how %s train", async (kind, recipe) => {
   const without = await run(`without ${kind}`, { ...recipe, checkpointMinutes: 0 });
   const often = await run(`often ${kind}`, { ...recipe, checkpointMinutes: 1e-7 });
   expect(stepsOf(often)).toEqual(stepsOf(without));
@@ -97,14 +97,14 @@ test.each([1, 2, 3])(
   },
 );
 
-test("the best epoch's checkpoint is kept beside the last", async () => {
+test("the best epoch's checkpoint is kept as well as the last", async () => {
   const out = unbroken("one worker");
   const epochs = logOf(out).filter((line) => line.type === "epoch");
   const best = epochs.reduce((most, line) => (line.top1 > most.top1 ? line : most));
   const { position } = await readCheckpoint(join(out, bestName));
   expect(position?.step).toBe(200 * (best.epoch + 1));
 
-  // Later epochs of a rate of nearly nothing are no better, and leave it as it is.
+  // Later epochs, at a rate of nearly 0, are no better and leave it as it is.
   const still = await run("still", { ...common, lr: 1e-12, steps: 400 });
   const tops = logOf(still).flatMap((line) => (line.type === "epoch" ? [line.top1] : []));
   const kept = await readCheckpoint(join(still, bestName));

@@ -1,4 +1,4 @@
-// What is said of the data at an epoch's end: damaged images of all ranks, and why steps waited.
+// Reports on the data at an epoch's end: the damaged images of all ranks, and why steps waited.
 import { expect, test } from "vitest";
 import type { ImageDecoder, Timing } from "../../lib/data/images/image-decoder.js";
 import { Inspection } from "../../lib/data/images/inspection.js";
@@ -14,7 +14,7 @@ const inspection = (timing: Partial<Timing> = {}) =>
 const gather = async (met: Inspection, wait: number, world: World = alone) =>
   (await new DataReport(met, world).gather(wait)).lines;
 
-test("nothing is said of data that is whole and fast", async () => {
+test("reports nothing of data that is whole and fast", async () => {
   expect(await gather(inspection(), 0.04)).toEqual([]);
 });
 
@@ -41,20 +41,20 @@ test.each([
     /reading an image takes 8\.0 ms and decoding it 1\.5 ms; the disk or the network/,
   ],
   [{ decodeSeconds: 4 }, /decoding it 4\.0 ms; decoding is slow: give each worker more cores/],
-])("a run that waits for input is told why: %j", async (timing, expected) => {
+])("names the reason why a run waits for input: %j", async (timing, expected) => {
   const [line] = await gather(inspection(timing), 0.3);
   expect(line).toMatch(/^steps waited 30% of the time for input \(rank 0\)/);
   expect(line).toMatch(expected);
 });
 
-test("it is told again only after an epoch that did not wait", async () => {
+test("repeats it only after an epoch that did not wait", async () => {
   const report = new DataReport(inspection(), alone);
   const said: number[] = [];
   for (const wait of [0.3, 0.2, 0, 0.4]) said.push((await report.gather(wait)).lines.length);
   expect(said).toEqual([1, 0, 0, 1]);
 });
 
-test("an image that two ranks met counts once, and the rank that waited longest is told of", async () => {
+test("counts an image of two ranks once, and names the rank that waited longest", async () => {
   const flawed = [{ path: "x", text: "x is damaged" }];
   const world = worldOf({
     gather: async (_, own) =>

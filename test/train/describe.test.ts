@@ -1,10 +1,10 @@
-// What is said of a driver before the first step.
+// Warns of an old driver before the first step.
 import { expect, test } from "vitest";
 import { describeDriver } from "../../lib/train/describe.js";
 
 const recipe = { workers: 8, syncBatchNorm: -1, cudaGraph: true };
 
-test.each(["11.8", "12.4", "12.8"])("a driver for CUDA %s is warned of", (driver) => {
+test.each(["11.8", "12.4", "12.8"])("warns of a driver for CUDA %s", (driver) => {
   const line = describeDriver(recipe, { driver });
   expect(line).toMatch(`the driver serves CUDA ${driver}, and before 12.9`);
   expect(line).toContain("cudaGraph: false");

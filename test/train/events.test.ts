@@ -1,4 +1,4 @@
-// What a user sees of a run.
+// Prints a run's events as a user sees them.
 import { Writable } from "node:stream";
 import { expect, test } from "vitest";
 import type { Recipe, RecipeInput } from "../../lib/recipe/fields.js";
@@ -60,7 +60,7 @@ test("one live line on a terminal, cleared before others", () => {
   expect(written.at(-1)).toBe("\r\x1b[2Khello\n");
 });
 
-test("events travel as lines, numbers that JSON lacks too", () => {
+test("sends events as lines, with the numbers that JSON lacks", () => {
   const event = { ...step(3), loss: Number.NaN, lr: Number.POSITIVE_INFINITY };
   expect(parseEvent(formatEvent(event as RunEvent))).toEqual(event);
   expect(parseEvent("a line of a library")).toBeUndefined();
@@ -102,7 +102,7 @@ test("the arithmetic of the paper's 8192 images", () => {
   );
 });
 
-test("the end tells the median error where there is one", () => {
+test("the last line has the median error where there is one", () => {
   const { written, reporter: it } = reporter(false);
   const result = {
     status: "finished",
@@ -122,7 +122,7 @@ test("the end tells the median error where there is one", () => {
   ]);
 });
 
-test("a run shorter than its warm-up, and a drop within it, are said", () => {
+test("reports a run shorter than its warm-up, and a drop within it", () => {
   const text = schedule({ batch: 4096, steps: 30, milestones: [2] });
   expect(text).toMatch(/ends within its warm-up, at step 30; a drop falls within the warm-up/);
 });

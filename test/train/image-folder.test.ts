@@ -1,4 +1,4 @@
-// The rehearsal: Fashion-MNIST as a folder of JPEG files, through the whole path of ImageNet's.
+// Rehearses ImageNet: trains on Fashion-MNIST as a folder of JPEG files.
 import { execFileSync } from "node:child_process";
 import { copyFileSync, existsSync, renameSync } from "node:fs";
 import { join } from "node:path";
@@ -57,7 +57,7 @@ test("it learns", async () => {
   expect(epoch.top1).toBeGreaterThan(0.5);
 });
 
-test("stopped and continued within an epoch it is the same run", async () => {
+test("a run stopped and resumed within an epoch is the same run", async () => {
   const out = join(folder, "half");
   await run({ ...common, steps: 7, out });
   await run({ out, steps: 30 }, true);
@@ -116,7 +116,7 @@ test("damaged images are replaced alike whatever k, counted and named at the epo
   expect(losses(out)).toEqual(losses(one));
 });
 
-test("a run goes on where its images were moved to, and not with others there", async () => {
+test("a run resumes where its images were moved, and not with other images there", async () => {
   const [before, after, out] = ["before", "after", "moved"].map((name) => join(folder, name));
   execFileSync(script, [before!, "--images", "64"]);
   await run({ ...common, dataset: before!, batch: 8, steps: 3, out: out! });
@@ -151,7 +151,7 @@ test("ranks that would read ahead differently agree", async () => {
   }
 });
 
-test("a run does not go on with other images than it began with", async () => {
+test("a run does not resume with other images than it began with", async () => {
   const grown = join(folder, "grown");
   const out = join(folder, "grown-run");
   execFileSync(script, [grown, "--images", "64"]);

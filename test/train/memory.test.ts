@@ -1,4 +1,4 @@
-// Runs on a GPU whose memory others hold a part of: which are refused, and the batch that they are told.
+// Refuses runs that do not fit a GPU's free memory, and suggests a batch that fits.
 import { afterAll, afterEach, expect, test } from "vitest";
 import { openBackend } from "../../lib/device/open.js";
 import { NativeError } from "../../lib/errors.js";
@@ -42,7 +42,7 @@ test("the largest batch leaves what does not grow with it in its place", () => {
   expect(largestBatch(arenas, 64, 100)).toBe(0);
 });
 
-test("a plan that fits the GPU, but not what is free of it, is refused with a batch that fits", () => {
+test("a plan that fits the GPU, but not its free memory, is refused with a batch that fits", () => {
   expect(large.planned).toBeLessThan(device.properties.memoryBytes);
   requireMemory(large.run, large.compiled);
   leave(0.6 * large.planned);
@@ -63,7 +63,7 @@ test("a plan that fits the GPU, but not what is free of it, is refused with a ba
   expect(() => requireMemory(large.run, large.compiled)).toThrow(/; try a smaller model$/);
 });
 
-test("an allocation that fails when programs are loaded is told with the plan and a batch", async () => {
+test("reports an allocation that fails on loading programs with the plan and a batch", async () => {
   const refused = async () => {
     const error = await loadPrograms(large.run, large.compiled, {}).catch((thrown) => thrown);
     expect(error).toMatchObject({ code: "ERR_ONEHOUR_MEMORY" });

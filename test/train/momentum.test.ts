@@ -1,4 +1,4 @@
-// Both forms of momentum on one sequence of gradients, through a warm-up and a drop, on the device.
+// Compares both forms of momentum on one sequence of gradients, through a warm-up and a drop.
 import { expect, test } from "vitest";
 import { Purpose, Random } from "../../lib/data/random.js";
 import { evaluate } from "../../lib/graph/evaluate.js";

@@ -1,4 +1,4 @@
-// Runs with LARS and clipped gradients: on every rank alike, resumed bit for bit, and evaluated.
+// Trains with LARS and clipped gradients: equal on every rank, resumed bit for bit, and evaluated.
 import { cpSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";

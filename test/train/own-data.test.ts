@@ -1,4 +1,4 @@
-// A data set that a script adds: for its own process, not for workers that train() starts.
+// Adds a data set from a script: train() finds it in this process, not in workers that it starts.
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { datasets, openDataset } from "../../lib/data/datasets.js";
@@ -28,7 +28,7 @@ test("trains with one worker, and is refused with two", async () => {
   expect(steps).toBe(2);
 });
 
-test("under a built-in name is the script's own as well", async () => {
+test("counts as the script's own under a built-in name too", async () => {
   const own = await opened;
   datasets.synthetic = async () => own;
   const replaced = { ...recipe, dataset: "synthetic", workers: 2, out: join(folder, "replaced") };

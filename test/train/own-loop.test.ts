@@ -1,4 +1,5 @@
-// A script's own loop takes the steps that train takes, with the rate, the loss and the gradients at hand.
+// Trains in a script's own loop: the steps are train's, with the rate, the loss and the gradients
+// at hand.
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -106,7 +107,7 @@ await world.close();\n`,
   },
 );
 
-test("what it cannot do is refused", async () => {
+test("refuses what it cannot do", async () => {
   await expect(Trainer.open({ ...common, workers: 2 })).rejects.toThrow(/^workers: the launcher/);
   await expect(Trainer.open({ learningRate: 1 } as never)).rejects.toThrow(/did you mean lr\?/);
   await expect(Trainer.open({ ...common, init: "none" })).rejects.toThrow(/^init: cannot read/);
@@ -127,7 +128,7 @@ test("what it cannot do is refused", async () => {
   await expect(trainer.save()).rejects.toThrow("out: name the folder to save in");
 });
 
-test("goes on from what it saved as if it had not stopped, and so does train", async () => {
+test("resumes from its checkpoint bit for bit, and so does train", async () => {
   const recipe = { ...common, accumulate: 2, batch: 8, checkpointMinutes: 0 };
   const [whole, out] = [join(folder, "unbroken"), join(folder, "saved")];
   await train({ ...recipe, out: whole }, { output: null });
@@ -163,7 +164,7 @@ test("goes on from what it saved as if it had not stopped, and so does train", a
   expect(stepsOf(`${out}-by-train`)).toEqual(stepsOf(whole).slice(4));
 });
 
-test("takes any rates, also after what it saved, and more steps than the recipe's", async () => {
+test("takes any rates, also after resuming, and more steps than the recipe's", async () => {
   const out = join(folder, "rates");
   {
     using trainer = await Trainer.open({ ...common, epochs: 0.5, out });
@@ -175,7 +176,7 @@ test("takes any rates, also after what it saved, and more steps than the recipe'
   expect(await trainer.step({ lr: 0.5 })).toMatchObject({ step: 7, epoch: 1, lr: 0.5 });
 });
 
-test("the example runs and goes on from what it saved, in less than 40 lines", async () => {
+test("the example runs and resumes, in less than 40 lines", async () => {
   const file = fileURLToPath(new URL("../../examples/own-loop.ts", import.meta.url));
   expect(readFileSync(file, "utf8").trimEnd().split("\n").length).toBeLessThan(40);
   const args = ["launch", "--workers", "1", file, join(folder, "example")];
@@ -187,7 +188,7 @@ test("the example runs and goes on from what it saved, in less than 40 lines", a
   expect((await onehour(args)).stdout).toBe(`${correct}\n`);
 });
 
-test("a rate that is none is refused, and so is a step beside another", async () => {
+test("refuses a wrong rate, and a step before the last has ended", async () => {
   using trainer = await Trainer.open(common);
   for (const lr of [Number.NaN, -1, Number.POSITIVE_INFINITY, "0.1" as never])
     await expect(trainer.step({ lr })).rejects.toThrow(

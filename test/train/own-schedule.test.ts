@@ -1,4 +1,4 @@
-// A run whose learning rate follows a module of the user's: kept by path and digest.
+// Trains with a user's own learning rate schedule, a module kept by path and digest.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
@@ -28,7 +28,7 @@ beforeAll(async () => {
   expect((await train(half, "--workers", "2", "--batch", "4", "--steps", "5")).status).toBe(0);
 }, 300_000);
 
-test("every rank follows it, and the log says its rates", () => {
+test("every rank follows it, and the log has its rates", () => {
   const peak = (0.1 * 8) / 256;
   const rates = stepsOf(whole).map(({ lr }) => lr);
   expect(rates).toEqual(Array.from({ length: 16 }, (_, i) => peak * 0.5 ** Math.floor(i / 2)));
@@ -47,7 +47,7 @@ test("a run is resumed with it bit for bit, and with no other", async () => {
   expect(status).toBe(0);
   expect(stepsOf(half)).toEqual(stepsOf(whole));
   const bytes = (out: string) => readFileSync(join(out, "checkpoint.safetensors"));
-  // Behind the header, which holds times.
+  // After the header, which holds times.
   const tensors = (all: Buffer) => all.subarray(8 + Number(all.readBigUInt64LE()));
   expect(tensors(bytes(half)).equals(tensors(bytes(whole)))).toBe(true);
 }, 300_000);

@@ -1,4 +1,4 @@
-// Precise batch norm against means and variances taken here, and over ways to split the batches.
+// Compares precise batch norm to means and variances computed here, however the batches are split.
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openDataset } from "../../lib/data/datasets.js";
@@ -84,7 +84,7 @@ test("two workers, or two micro-batches, have those of the same batches", async 
   }
 });
 
-test("a run that was cut within an epoch goes on as if it had not been", async () => {
+test("a run that was interrupted within an epoch resumes as if it had not been", async () => {
   const recipe = { ...common, preciseBatchNorm: 3 };
   const whole = await run("whole", recipe);
   await run("cut", { ...recipe, steps: 17 });

@@ -1,12 +1,14 @@
-// train() in a process of its own, for tests that signal or kill it.
+// Runs train() in a process of its own, for tests that signal or kill it.
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 
-/** Starts `train(recipe)`, which writes a step's number a line, then its result as JSON. The program
- * lies beside the run's folder and takes the compiled package where the tests do: from its sources the
- * processes of two workers take seconds to start. */
+/**
+ * Starts `train(recipe)`, which writes each step's number as a line, then its result as JSON. The
+ * program is a file next to the run's folder. It imports the compiled package where the tests do:
+ * from its sources two workers take seconds to start.
+ */
 export function startTraining(
   recipe: RecipeInput & { out: string },
   stdio: StdioOptions,

@@ -1,4 +1,4 @@
-// The queue of steps: how many are in flight, when results are read, what counts as waiting.
+// Queues steps: how many are in flight, when results are read, what counts as waiting.
 import { setTimeout } from "node:timers/promises";
 import { expect, test } from "vitest";
 import type { Executor } from "../../lib/device/device.js";
@@ -42,7 +42,7 @@ test("all slots are kept busy, and results come in order from their slots", asyn
   expect(seen.most).toBe(3);
 });
 
-test("a device that waits for input is noticed, one that is busy is not", async () => {
+test("measures the wait of a device without input, and none of a busy one", async () => {
   const run = async (duration: number, preparation: number) => {
     const queue = new Queue(fakeExecutor(duration).executor, outputs);
     const start = performance.now();
@@ -71,7 +71,7 @@ test("two results read together do not double the rate", () => {
   expect(rate.step(5100)).toBe(10);
 });
 
-test("the error of a submission meets whoever asks for its slot again", async () => {
+test("the next request for a slot throws the error of its last submission", async () => {
   const executor = { slots: 2, submit: () => Promise.reject(new Error("the device is gone")) };
   const queue = new Queue(executor as unknown as Executor, outputs);
   queue.submit("last", await queue.acquire());

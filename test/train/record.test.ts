@@ -1,4 +1,4 @@
-// Whether the ranks replay their programs as graphs: all of them, or none.
+// Records programs as graphs on all ranks, or on none.
 import { expect, test } from "vitest";
 import type { Executor } from "../../lib/device/device.js";
 import type { World } from "../../lib/ranks/world.js";
@@ -33,7 +33,7 @@ interface Settings {
   cudaGraph?: boolean;
 }
 
-/** Ranks that record, or cannot for the reason given; tells what was asked of each, and the events. */
+/** Runs ranks that record, or cannot for the given reason; returns each one's calls and events. */
 async function record(
   reasons: readonly (string | undefined)[],
   { kind = "cuda", cudaGraph = true }: Settings = {},
@@ -68,7 +68,7 @@ test("ranks that all record replay what they recorded", async () => {
   expect(events).toEqual([[], [], []]);
 });
 
-// Rank 0 tells of it, so it is tried as the one that cannot and as one that can.
+// Rank 0 reports it, so it is tested as the one that cannot and as one that can.
 test.each([0, 1, 2])("all forget where rank %i cannot record, and rank 0 says why", async (bad) => {
   const reasons = [0, 1, 2].map((rank) => (rank === bad ? "a kernel allocates" : undefined));
   const { calls, events } = await record(reasons);
@@ -77,7 +77,7 @@ test.each([0, 1, 2])("all forget where rank %i cannot record, and rank 0 says wh
   expect(events).toEqual([[{ type: "message", text }], [], []]);
 });
 
-test("of several that cannot record the first is named", async () => {
+test("names the first of several that cannot record", async () => {
   const { calls, events } = await record([undefined, "no memory", "old driver"]);
   expect(calls).toEqual([0, 1, 2].map(() => ["record", "forget"]));
   expect(events[0]).toMatchObject([{ text: expect.stringMatching(/rank 1 .*: no memory$/) }]);

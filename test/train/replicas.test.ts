@@ -1,4 +1,4 @@
-// Real runs in which one rank's memory is spoilt behind a step: the others notice, and name it.
+// Flips bits in one rank's memory after a step of a real run: the others notice, and name it.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
@@ -21,7 +21,7 @@ interface Fault {
   recipe?: object;
 }
 
-/** Runs workers, one of which flips a bit of its device's memory behind a step. */
+/** Runs workers, one of which flips a bit of its device's memory after a step. */
 async function trainWithFault(
   name: string,
   { workers, rank, arena, steps, at = 2, recipe }: Fault,

@@ -1,4 +1,4 @@
-// The figure of the paper's tables: the median error of the last five epochs.
+// Computes the figure of the paper's tables: the median error of the last five epochs.
 import { expect, test } from "vitest";
 import { type EpochLine, endLine, medianTop1Error, resultOf } from "../../lib/train/result.js";
 

@@ -1,4 +1,5 @@
-// Ten steps and ten more are twenty steps, bit for bit; signals; broken and foreign checkpoints.
+// Resumes runs: ten steps and ten more are twenty steps, bit for bit; after signals too, but not
+// from broken or foreign checkpoints.
 import { once } from "node:events";
 import {
   copyFileSync,
@@ -103,13 +104,13 @@ test("from the middle of an epoch, k = 2", async () => {
   expect(stepsOf(out).length).toBe(8);
 });
 
-test("evaluated behind a checkpoint within an epoch, k = 3", async () => {
+test("evaluated after a checkpoint within an epoch, k = 3", async () => {
   // A rate and a test set at which one bit of an average shows in the test loss.
   const dataset = "synthetic:12x12x1:4:1600";
   const three = { ...common, dataset, lr: 4, workers: 3, batch: 5, checkpointMinutes: 1e-7 };
   const [wholeOf3, out] = [join(folder, "whole3"), join(folder, "within3")];
   await run({ ...three, steps: 14, out });
-  // The one before the last is of an earlier step, as if the run had been killed behind it.
+  // The previous one is of an earlier step, as if the run had been killed right after it.
   copyFileSync(join(out, "checkpoint.previous.safetensors"), join(out, checkpoint));
   const { step: steps } = (await readCheckpoint(join(out, checkpoint))).position!;
   expect(steps).toBeLessThan(14);
@@ -124,8 +125,8 @@ test("evaluated behind a checkpoint within an epoch, k = 3", async () => {
   expect(b!.weights).toEqual(a!.weights);
 });
 
-test("lines behind the checkpoint are dropped", async () => {
-  const out = copyOfHalf("behind");
+test("lines after the checkpoint are dropped", async () => {
+  const out = copyOfHalf("after");
   const log = readFileSync(join(whole, "log.jsonl"), "utf8");
   writeFileSync(join(out, "log.jsonl"), `${log}{"type":"step","step":20,"lo`);
   await run({ out, steps: 20 }, true);
@@ -149,7 +150,7 @@ test("killed before its first checkpoint, a run begins again", async () => {
   await expectSameRun(whole, out);
 });
 
-test("the minibatch may be named again, but not another", async () => {
+test("the same minibatch may be given again, but not another", async () => {
   const out = copyOfHalf("named");
   await expect(run({ out, minibatch: 32 }, true)).rejects.toThrow(/minibatch is 16 in .*and 32/);
   const { result } = await run({ out, minibatch: 16, steps: 11 }, true);
@@ -177,8 +178,8 @@ test("a run to the end of its epochs has no --steps to raise", async () => {
   expect(messages(events)).toMatch(/nothing is left to do: 42 steps are done$/m);
 });
 
-test("stopped behind an evaluation, a run leaves no temporary files when it goes on", async () => {
-  const out = copyOfHalf("behind-evaluation");
+test("a run stopped after an evaluation leaves no temporary files when it resumes", async () => {
+  const out = copyOfHalf("after-evaluation");
   await run({ out, steps: 14 }, true); // an epoch, the best so far
   const log = readFileSync(join(out, "log.jsonl"), "utf8");
   writeFileSync(join(out, "log.jsonl"), log.replace(/.*"end".*\n/, ""));
@@ -193,7 +194,7 @@ test("an interrupted run cannot end before the steps it has done", async () => {
   await expect(run({ out, steps: 5 }, true)).rejects.toThrow(/10 steps of .*passed are done/);
 });
 
-test("what cannot be resumed is refused and left untouched", async () => {
+test("a folder that cannot be resumed is refused and left untouched", async () => {
   const out = copyOfHalf("refused");
   const lr = run({ out, lr: 0.2 }, true);
   await expect(lr).rejects.toThrow(/lr is 0\.1 in .*recipe\.json, and 0\.2 was asked for/);
@@ -240,7 +241,7 @@ test("a recipe.json that is not as it was written is refused, whatever was chang
     if (read) expect(read).toMatchObject(fields); // white space
   }
 
-  // One whose digest is right, of another run: the checkpoint knows better.
+  // The recipe of another run, with the right digest: the checkpoint disagrees.
   await refused(
     formatRecipe({ ...fields, lr: 0.5, out }),
     /lr is 0\.5 in .*recipe\.json, but 0\.1 in the run that saved .*checkpoint\.safetensors/,
@@ -263,7 +264,7 @@ const earlierFields = [
   ...["checkpointMinutes", "timeout"],
 ];
 
-test("a run of an earlier version, whose recipe had fewer fields, goes on bit for bit", async () => {
+test("an earlier version's run, with fewer fields in its recipe, resumes bit for bit", async () => {
   const out = copyOfHalf("earlier");
   const earlier = (fields: object) =>
     Object.fromEntries(Object.entries(fields).filter(([name]) => earlierFields.includes(name)));
@@ -285,7 +286,7 @@ test("a run of an earlier version, whose recipe had fewer fields, goes on bit fo
   expect((await readCheckpoint(join(out, checkpoint))).recipe).toHaveProperty("optimizer", "sgd");
 });
 
-test("recipe.json of a run begins another one, with what is changed in it", async () => {
+test("a run's recipe.json, changed, starts another run", async () => {
   const out = join(folder, "from-recipe");
   const { steps: _, ...recipe } = JSON.parse(readFileSync(join(half, "recipe.json"), "utf8"));
   const init = join(half, checkpoint);
@@ -294,7 +295,7 @@ test("recipe.json of a run begins another one, with what is changed in it", asyn
   expect(JSON.parse(readFileSync(join(out, "recipe.json"), "utf8")).lr).toBe(0.05);
 });
 
-test("the first command, with --resume behind it, continues the run", async () => {
+test("the first command with --resume added continues the run", async () => {
   const before = process.cwd();
   process.chdir(folder);
   try {

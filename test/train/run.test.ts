@@ -1,4 +1,4 @@
-// Whole runs of one process: that they learn, what they log, and what goes wrong on the way.
+// Trains whole runs in one process: they learn, log, and report what goes wrong.
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -77,7 +77,7 @@ test("a run learns, and leaves recipe, log and checkpoints", async () => {
   expect(evaluated.loss).toBeCloseTo(epochs.at(-1)!.testLoss, 5);
 });
 
-test("the log tells the warm-up's rates and the velocity form's momentum factors", async () => {
+test("the log has the warm-up's rates and the velocity form's momentum factors", async () => {
   const out = join(folder, "warm-up");
   const recipe = { ...common, batch: 100, accumulate: 4, epochs: 5, warmupEpochs: 2 } as const;
   const { result } = await run({ ...recipe, momentumForm: "velocity", milestones: [4], out });
@@ -109,12 +109,12 @@ test("a script that has met the other ranks trains with them", async () => {
   await world.close();
 });
 
-test("what is left out of an epoch is named once", async () => {
+test("names once what is left out of an epoch", async () => {
   const { text } = await run({ ...common, batch: 150, steps: 1, out: join(folder, "rest") });
   expect(text.match(/100 images of each epoch's order are left out/g)).toHaveLength(1);
 });
 
-test("a disk that takes no checkpoint is warned of, and training goes on", async () => {
+test("warns of a disk that takes no checkpoint, and trains on", async () => {
   const out = join(folder, "full");
   const obstacle = join(out, `${checkpointName}.tmp`); // a folder where the file should be
   await run({ ...common, batch: 4, epochs: 3, steps: 100, out }); // an epoch
@@ -161,7 +161,7 @@ test("runs that start at once get folders of their own, or one of them is refuse
     const outs = both.map(({ result }) => result.out);
     expect(new Set(outs).size).toBe(2);
     for (const out of outs) expect(logOf(out)).toHaveLength(3);
-    // What is refused leaves no folder behind.
+    // A refused run leaves no folder.
     await expect(run({ ...common, init: "none" })).rejects.toThrow(/cannot read .*none/);
     expect(readdirSync("runs")).toHaveLength(2);
   } finally {
@@ -177,7 +177,7 @@ test("runs that start at once get folders of their own, or one of them is refuse
   expect(logOf(out)).toHaveLength(3);
 });
 
-test("a run folder that cannot be made says so, and speaks of no space", async () => {
+test("reports a run folder that cannot be made, without blaming disk space", async () => {
   const out = join(folder, "learns", "recipe.json", "run");
   const error = await run({ ...common, steps: 1, out }).catch((reason: Error) => reason);
   expect((error as Error).message).toMatch(
@@ -242,7 +242,7 @@ test("evaluation computes in bf16 where it is asked to, and refuses tf32 on the 
   await expect(evaluate("tf32")).rejects.toThrow(/precision: tf32 needs a GPU/);
 });
 
-test("weights from elsewhere that nearly fit are told what keeps them from it", async () => {
+test("weights from elsewhere that nearly fit are refused with the difference", async () => {
   const { weights, shapes } = await readCheckpoint(join(folder, "learns", checkpointName));
   const file = join(folder, "foreign.safetensors");
   const evaluateWithout = (missing: string, dataset = common.dataset!) => {

@@ -1,4 +1,4 @@
-// A run from shards: the same twice, and told how its epochs are shuffled.
+// Trains from shards: the same run twice, with a message about how epochs are shuffled.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -24,7 +24,7 @@ async function samples(first: number, count: number): Promise<Packed[]> {
   return files;
 }
 
-test("trains alike twice, and tells the weaker shuffle before step 1", async () => {
+test("trains alike twice, and reports the weaker shuffle before step 1", async () => {
   const dataset = join(folder, "shards");
   mkdirSync(dataset);
   for (let shard = 0; shard < 18; shard++) {
@@ -49,9 +49,9 @@ test("trains alike twice, and tells the weaker shuffle before step 1", async () 
   const { steps, events } = await run("first");
   expect(steps).toHaveLength(18);
   expect((await run("second")).steps).toEqual(steps);
-  const told = events.findIndex(
+  const reported = events.findIndex(
     (event) => event.type === "message" && /18 training shards.*within windows/.test(event.text),
   );
-  expect(told).toBeGreaterThanOrEqual(0);
-  expect(told).toBeLessThan(events.findIndex(({ type }) => type === "step"));
+  expect(reported).toBeGreaterThanOrEqual(0);
+  expect(reported).toBeLessThan(events.findIndex(({ type }) => type === "step"));
 });
