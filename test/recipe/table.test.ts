@@ -46,7 +46,7 @@ function fieldsTable(): string {
   return parts.join("\n");
 }
 
-test("the page of all fields matches the table; `scripts/test test/recipe -u` writes it", async () => {
+test("the page of fields matches the table; `scripts/test test/recipe -u` writes it", async () => {
   const page = `# The fields of a recipe
 
 A recipe says all that decides a run. The flags of \`onehour train\`, the object that a script passes to \`train\`, a file

@@ -1,4 +1,4 @@
-// Whatever is read is a regular file: a pipe would be waited for without end, and some devices never end.
+// Reads only regular files: a read from a pipe may wait for ever, and some devices never end.
 import { execFileSync } from "node:child_process";
 import {
   copyFileSync,
@@ -35,7 +35,7 @@ beforeEach(() => {
 });
 afterEach(() => closing());
 
-/** Puts something that is no file at a path. */
+/** Puts something other than a regular file at a path. */
 const put: Record<string, (path: string) => void | Promise<void>> = {
   "a folder": (path) => mkdirSync(path),
   "a named pipe": (path) => {
@@ -116,22 +116,25 @@ test.each(kinds)("labels: %s is refused in words", async (kind) => {
   );
 });
 
-test.each(kinds)("a list of images: %s in its place is told, and another is made", async (kind) => {
-  makeImages();
-  const cache = join(folder, "..", `indexes-${made}`);
-  const before = await openImages(undefined, cache);
-  before[Symbol.dispose]?.();
-  const list = join(cache, readdirSync(cache)[0]!);
-  rmSync(list);
-  await put[kind]!(list);
-  const warnings: string[] = [];
-  const after = await openImages((text) => warnings.push(text), cache);
-  after[Symbol.dispose]?.();
-  expect(after.fingerprint).toBe(before.fingerprint);
-  expect(warnings.join()).toMatch(`cannot be read (it is ${kind}, not a file) and is made anew`);
-});
+test.each(kinds)(
+  "a list of images: %s in its place is reported, and a list is made",
+  async (kind) => {
+    makeImages();
+    const cache = join(folder, "..", `indexes-${made}`);
+    const before = await openImages(undefined, cache);
+    before[Symbol.dispose]?.();
+    const list = join(cache, readdirSync(cache)[0]!);
+    rmSync(list);
+    await put[kind]!(list);
+    const warnings: string[] = [];
+    const after = await openImages((text) => warnings.push(text), cache);
+    after[Symbol.dispose]?.();
+    expect(after.fingerprint).toBe(before.fingerprint);
+    expect(warnings.join()).toMatch(`cannot be read (it is ${kind}, not a file) and is made anew`);
+  },
+);
 
-test("the holder of a lock is not asked for of a pipe", async () => {
+test("does not read a lock's holder from a pipe", async () => {
   const lock = await RunLock.take(folder, { seconds: 0, say: () => {} });
   const file = join(folder, "run.lock");
   rmSync(file);

@@ -1,4 +1,4 @@
-// Messages name the command as it was typed, so that what they advise can be pasted.
+// Names the command in messages as it was typed, so that their advice can be pasted.
 import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -37,7 +37,7 @@ test.each<[string, string | undefined, Record<string, string>, string]>([
   expect(commandOf({ script, node: ["node", "--no-warnings"], env })).toBe(command);
 });
 
-test("a folder's name is quoted where a shell would not take it for one word", () => {
+test("quotes a folder's name where a shell would split or expand it", () => {
   expect(resumeCommand("runs/first")).toBe("npx onehour train --resume --out runs/first");
   expect(resumeCommand("my run's $1")).toBe("npx onehour train --resume --out 'my run'\\''s $1'");
   expect(resumeCommand("it's\x1b\n")).toBe("npx onehour train --resume --out $'it\\'s\\x1b\\x0a'");

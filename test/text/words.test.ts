@@ -1,4 +1,4 @@
-// Counts with their nouns, losses, and messages in one line.
+// Formats counts with their nouns, losses, and messages of one line.
 import { expect, test } from "vitest";
 import {
   counted,
@@ -10,7 +10,7 @@ import {
   warning,
 } from "../../lib/text/words.js";
 
-test("one of a thing is not several", () => {
+test("uses the singular for one", () => {
   expect([0, 1, 2, 2000].map((n) => plural(n, "step"))).toEqual([
     ...["0 steps", "1 step", "2 steps", "2000 steps"],
   ]);
@@ -31,13 +31,13 @@ test("a loss is short, however large", () => {
   ]);
 });
 
-test("a library's lines are folded into a warning, those that repeat once", () => {
+test("folds a library's lines into one warning, repeated lines once", () => {
   const error = "VipsJpeg: premature end of file\nVipsJpeg: premature end of file\r\n  bad seek\n";
   expect(oneLine(error)).toBe("VipsJpeg: premature end of file; bad seek");
   expect(warning(error)).toBe("warning: VipsJpeg: premature end of file; bad seek");
 });
 
-test("what a terminal would obey is shown as its code", () => {
+test("shows control characters as their codes", () => {
   expect(printable("\x1b[31mred\x07\x7f\u009b2J\u202egnp.exe\ud800 é 漢 🙂")).toBe(
     "\\x1b[31mred\\x07\\x7f\\x9b2J\\u202egnp.exe\\ud800 é 漢 🙂",
   );
