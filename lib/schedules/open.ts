@@ -14,28 +14,35 @@ import {
 const expected = "a function of a step to its learning rate, ({ peak, done }) => peak * (1 - done)";
 
 /**
- * Loads the user's module where the recipe names one. Throws ERR_ONEHOUR_MODULE where it cannot, and for
- * a rate that is not a number of 0 or more.
+ * Loads the user's module where the recipe names one. Throws ERR_ONEHOUR_MODULE where it cannot; so does the
+ * schedule, naming the step, where the module throws or gives a rate that is not a number of 0 or more.
  */
 export async function openSchedule(name: string): Promise<ScheduleBuilder> {
   if (isSchedule(name)) return schedules[name];
   const rate = await loadPinned(name, expected);
-  const refuse = (problem: string) => {
-    throw new UsageError("ERR_ONEHOUR_MODULE", `${modulePath(name)} ${problem}`);
+  const refuse = (problem: string, cause?: unknown): never => {
+    throw new UsageError("ERR_ONEHOUR_MODULE", `${modulePath(name)} ${problem}`, { cause });
   };
   if (typeof rate !== "function") refuse(`exports ${shown(rate)}; expected ${expected}`);
   const build = afterWarmup((info) => {
-    const value: unknown = (rate as (info: StepInfo) => unknown)(info);
+    let value: unknown;
+    try {
+      value = (rate as (info: StepInfo) => unknown)(info);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : shown(error);
+      refuse(`fails at step ${info.step} (${reason}); expected a number of 0 or more`, error);
+    }
     if (typeof value === "number" && Number.isFinite(value) && value >= 0) return value;
     return refuse(
       `gives ${shown(value)} as the rate of step ${info.step}; expected a number of 0 or more`,
-    ) as never;
+    );
   });
   return (options) => {
     const schedule = build(options);
-    // The first and the last rate, so that a mistake shows before the run begins.
+    // The module's first and last rate, so that a mistake shows before the run begins. A run that is all
+    // warm-up has none.
     const last = stepsOf(options.epochs, options.stepsPerEpoch) - 1;
-    for (const step of [warmupSteps(options), last]) schedule(step);
+    for (const step of [Math.min(warmupSteps(options), last), last]) schedule(step);
     return schedule;
   };
 }

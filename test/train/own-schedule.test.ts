@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
+import { openSchedule } from "../../lib/schedules/open.js";
 import { onehour } from "../cli/command.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
 
@@ -56,6 +57,12 @@ test.each([
   ["a rate that is none", "export default () => 'fast';", /gives "fast" as the rate of step 0/],
   ["no function", "export default 0.1;", /exports 0\.1; expected a function of a step/],
   ["no default", "export const rate = 1;", /no default export/],
+  [
+    "one that throws",
+    "export default () => { throw new Error('boom'); };",
+    /fails at step 0 \(boom\)/,
+  ],
+  ["one that throws no error", "export default () => { throw 7; };", /fails at step 0 \(7\)/],
 ])(
   "refuses %s",
   async (name, text, message) => {
@@ -70,3 +77,29 @@ test.each([
   },
   120_000,
 );
+
+test("names the module and the step where it throws in the middle of a run", async () => {
+  const failing = join(folder, "failing.mjs");
+  writeFileSync(
+    failing,
+    "export default ({ step }) => { if (step === 3) throw new Error('boom'); return 0.1; };\n",
+  );
+  const out = join(folder, "failing");
+  const { status, stderr } = await onehour([
+    ...["train", ...flags, "--lr-schedule", failing, "--out", out, "--steps", "5"],
+  ]);
+  expect(status).toBeGreaterThan(0);
+  expect(stderr).toContain(`${failing} fails at step 3 (boom)`);
+  expect(stderr).not.toMatch(/bug in onehour|^\s+at /m);
+}, 120_000);
+
+test("a run that is all warm-up never asks it", async () => {
+  const linear = join(folder, "linear.mjs");
+  writeFileSync(linear, "export default ({ peak, done }) => peak * (1 - done);\n");
+  const schedule = (await openSchedule(linear))({
+    ...{ lr: 0.1, minibatch: 512, stepsPerEpoch: 16, epochs: 1 },
+    ...{ warmup: "gradual", warmupEpochs: 1, milestones: [] },
+  });
+  expect(schedule(0)).toBe(0.1);
+  expect(schedule(15)).toBeCloseTo(0.1 + (0.1 * 15) / 16);
+});
