@@ -6,33 +6,32 @@ import type { World } from "../ranks/world.js";
 import { resumeCommand } from "../text/command.js";
 import { plural } from "../text/words.js";
 
-/** Two texts; of two objects in JSON only the fields that differ. */
-function differences(...texts: [string, string]): string[] {
-  try {
-    const objects: Record<string, unknown>[] = texts.map((text) => JSON.parse(text));
-    const fields = [...new Set(objects.flatMap((object) => Object.keys(object)))];
-    const shown = objects.map((object) =>
-      fields.map((field) => `${field} ${JSON.stringify(object[field]) ?? "unset"}`),
-    );
-    const differing = fields.flatMap((_, i) => (shown[0]![i] === shown[1]![i] ? [] : [i]));
-    return shown.map((parts) => differing.map((i) => parts[i]).join(", "));
-  } catch {
-    return texts; // no JSON
-  }
+/** What all ranks must have alike: a text, or an object of which only the fields that differ are shown. */
+type Fact = string | Readonly<Record<string, unknown>>;
+
+/** Two facts as a message shows them. */
+function differences(...facts: [Fact, Fact]): string[] {
+  if (facts.some((fact) => typeof fact === "string")) return facts.map(String);
+  const fields = [...new Set(facts.flatMap((fact) => Object.keys(fact)))];
+  const shown = (facts as Record<string, unknown>[]).map((fact) =>
+    fields.map((field) => `${field} ${JSON.stringify(fact[field]) ?? "unset"}`),
+  );
+  const differing = fields.flatMap((_, i) => (shown[0]![i] === shown[1]![i] ? [] : [i]));
+  return shown.map((parts) => differing.map((i) => parts[i]).join(", "));
 }
 
 /** Throws ERR_ONEHOUR_RANKS_DIFFER, showing both values, unless all ranks give the same facts. */
-export async function requireSameFacts(world: World, facts: Record<string, string>): Promise<void> {
+export async function requireSameFacts(world: World, facts: Record<string, Fact>): Promise<void> {
   const all = (await world.gather("start", JSON.stringify(facts))).map(
-    (text) => JSON.parse(text) as Record<string, string>,
+    (text) => JSON.parse(text) as Record<string, Fact>,
   );
   for (const [rank, theirs] of all.entries()) {
     for (const [what, first] of Object.entries(all[0]!)) {
-      if (theirs[what] === first) continue;
+      if (JSON.stringify(theirs[what]) === JSON.stringify(first)) continue;
       const [other, own] = differences(theirs[what] ?? "nothing", first);
       throw new OnehourError(
         "ERR_ONEHOUR_RANKS_DIFFER",
-        `the ${what} of rank ${rank} is not that of rank 0: ${other}, but rank 0 has ${own}. ` +
+        `rank ${rank} has ${what} ${other}, rank 0 has ${own}. ` +
           "Start all ranks with the same command, version and data",
       );
     }

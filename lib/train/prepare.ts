@@ -85,7 +85,7 @@ const ownFields: ReadonlySet<string> = fieldsWhere(({ perRank }) => perRank === 
 export function factsOf({ recipe, dataset }: RunOptions, compiled: CompiledModel) {
   const shared = Object.entries(recipe).filter(([key]) => !ownFields.has(key));
   return {
-    recipe: JSON.stringify(Object.fromEntries(shared.sort())),
+    recipe: Object.fromEntries(shared.sort()),
     "data set": dataset.fingerprint,
     "programs' hash": compiled.hash,
   };

@@ -12,16 +12,27 @@ const among = (...others: object[]): World =>
   });
 
 test("other recipes, data or programs are refused, showing both", async () => {
-  const facts = { recipe: '{"model":"resnet8","lr":0.1,"steps":3}', programs: "0123" };
+  const facts = { recipe: { model: "resnet8", lr: 0.1, steps: 3 }, programs: "0123" };
   await requireSameFacts(among(facts, facts), facts);
   await expect(
-    requireSameFacts(among(facts, { ...facts, recipe: '{"model":"resnet8","lr":0.2}' }), facts),
+    requireSameFacts(among(facts, { ...facts, recipe: { model: "resnet8", lr: 0.2 } }), facts),
   ).rejects.toThrow(
-    /recipe of rank 2 is not that of rank 0: lr 0\.2, steps unset, but rank 0 has lr 0\.1, steps 3\./,
+    /^rank 2 has recipe lr 0\.2, steps unset, rank 0 has lr 0\.1, steps 3\. Start all/,
   );
   await expect(requireSameFacts(among({ ...facts, programs: "abc" }), facts)).rejects.toThrow(
-    /programs of rank 1 is not that of rank 0: abc, but rank 0 has 0123\./,
+    /^rank 1 has programs abc, rank 0 has 0123\./,
   );
+});
+
+test.each([
+  ["1", "2"],
+  ["null", "true"],
+  ["[1]", "[2]"],
+  ['{"a":1}', '{"a": 1}'],
+])("a fingerprint is text, even %s", async (first, other) => {
+  await expect(
+    requireSameFacts(among({ "data set": other }), { "data set": first }),
+  ).rejects.toThrow(`rank 1 has data set ${other}, rank 0 has ${first}. `);
 });
 
 /** The same, after `step` steps each. */
