@@ -54,7 +54,7 @@ test("with a new head all other layers must fit", () => {
 
 test("without one, the error names the number of classes and two remedies", () => {
   expect(() => requireModelWeights("file", given(thousand), layouts, "resnet8")).toThrow(
-    /fc\.weight is \[1000,64\].*1000 classes apart and not its 10.*data set of 1000 classes.*--init file/,
+    /fc\.weight is \[1000,64\].*have 1000 classes and not its 10.*data set of 1000 classes.*--init file/,
   );
   // Where more differs, the file is another model's.
   const other = given({ ...thousand, "conv1.weight": [64, 3, 7, 7] });
