@@ -1,7 +1,7 @@
 // `onehour train`: resolves flags and recipe file into one recipe and trains it.
 import { Command } from "commander";
 import { signalStatus } from "../ranks/signals.js";
-import { requireOutsideRuns } from "../recipe/modules.js";
+import { requireOwnModules } from "../recipe/modules.js";
 import { table } from "../recipe/table.js";
 import { exists } from "../system/exists.js";
 import { printResult } from "../system/output.js";
@@ -40,7 +40,7 @@ export function trainCommand(): Command {
       const { overrideRecipe } = await import("../recipe/recipe.js");
       const typed = { ...typedFields(command), ...(dataset === undefined ? {} : { dataset }) };
       const file = options.recipe === undefined ? {} : await readRecipe(options.recipe);
-      requireOutsideRuns(file, typed);
+      if (options.recipe !== undefined) requireOwnModules(file, typed, options.recipe);
       const recipe = overrideRecipe(file, typed);
       const resume = options.resume === true;
       if (recipe.dataset === undefined && !resume)

@@ -97,7 +97,12 @@ export async function loadPinned(name: string, expected: string): Promise<unknow
 }
 
 /** Files that a run leaves. */
-const ofRuns = ["log.jsonl", "checkpoint.safetensors", "checkpoint.previous.safetensors"];
+const ofRuns = [
+  "log.jsonl",
+  "checkpoint.safetensors",
+  "checkpoint.previous.safetensors",
+  "best.safetensors",
+];
 
 /** Whether a folder is a run's; a recipe.json without a digest is a user's own. */
 function isRunFolder(folder: string): boolean {
@@ -106,15 +111,19 @@ function isRunFolder(folder: string): boolean {
   return exists(recipe) && /"digest"/.test(readSmall(recipe).toString());
 }
 
+/** A path, and where it leads when links are followed. */
+const withTarget = (path: string) => [path, ...(exists(path) ? [realpathSync(path)] : [])];
+
 /**
- * The run folder in which a module lies, links followed or not; undefined where it lies in none. It came
- * with the run, from its author.
+ * The folder with which a module may have come from the author of `file`, which names it: the file's own or a
+ * run's, with the module in it or below it; undefined where there is none. A file that is a module
+ * itself, a recipe in TypeScript, may name what lies with it, for it could as well import that.
  */
-export function runFolderOf(name: string): string | undefined {
-  const path = modulePath(name);
-  for (const file of new Set([path, exists(path) ? realpathSync(path) : path])) {
-    for (let folder = dirname(file); ; folder = dirname(folder)) {
-      if (isRunFolder(folder)) return folder;
+export function foreignFolderOf(name: string, file: string): string | undefined {
+  const own = isModule(file) ? [] : withTarget(resolve(file)).map((path) => dirname(path));
+  for (const path of withTarget(modulePath(name))) {
+    for (let folder = dirname(path); ; folder = dirname(folder)) {
+      if (own.includes(folder) || isRunFolder(folder)) return folder;
       if (folder === dirname(folder)) break;
     }
   }

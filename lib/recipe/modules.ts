@@ -1,7 +1,7 @@
 // The modules that a recipe names, such as `model: "./net.ts"`: pinned to their digests when a run begins,
 // and loaded again only as they were, unless the user names them.
 import { statSync } from "node:fs";
-import { isModule, modulePath, pinned, runFolderOf } from "../modules/pinned.js";
+import { foreignFolderOf, isModule, modulePath, pinned } from "../modules/pinned.js";
 import { type RecipeInput, refuse } from "./fields.js";
 import { type FieldName, fieldsWhere } from "./table.js";
 import { setting } from "./voice.js";
@@ -34,17 +34,18 @@ export function pinModules(recipe: RecipeInput): RecipeInput {
 }
 
 /**
- * Refuses a module in a run folder that only a file names, and not `given`, what the user typed: the folder
- * may come from anybody, and a module runs with the user's rights.
+ * Refuses a module that lies with the `file` whose recipe names it, or in a run folder, and is not in
+ * `given`, what the user typed: the folder may come from anybody, and a module runs with the user's rights.
  */
-export function requireOutsideRuns(recipe: RecipeInput, given: RecipeInput): void {
+export function requireOwnModules(recipe: RecipeInput, given: RecipeInput, file: string): void {
   for (const [field, name] of modulesOf(recipe)) {
-    const folder = given[field] === undefined ? runFolderOf(name) : undefined;
+    const folder = given[field] === undefined ? foreignFolderOf(name, file) : undefined;
     if (folder === undefined) continue;
     throw refuse(
       field,
-      `the module ${modulePath(name)} lies in the run folder ${folder}, from which no code is run ` +
-        `because a file says so. If you know what it does, name it: ${setting(field, modulePath(name))}`,
+      `the module ${modulePath(name)} lies in ${folder}, the folder of a run or of the file that names ` +
+        "it, from which no code is run because a file says so. If you know what it does, name it: " +
+        setting(field, modulePath(name)),
     );
   }
 }

@@ -9,7 +9,7 @@ import { readText } from "../system/regular-file.js";
 import { commandLine } from "../text/command.js";
 import { shown } from "../text/words.js";
 import { digestField, type Recipe, type RecipeInput, readFields, withoutDigest } from "./fields.js";
-import { areModules, requireOutsideRuns } from "./modules.js";
+import { areModules, requireOwnModules } from "./modules.js";
 import { sortMilestones } from "./recipe.js";
 import { defaultOf, type FieldName, fieldsWhere, table } from "./table.js";
 import { nameOf } from "./voice.js";
@@ -128,7 +128,7 @@ export async function readRunRecipe(folder: string, given: RecipeInput): Promise
       );
     }
   }
-  requireOutsideRuns(merged, given);
+  requireOwnModules(merged, given, file);
   return merged;
 }
 

@@ -12,7 +12,7 @@ import { compile, type TensorLayout } from "../graph/compile.js";
 import { buildModel, models, openModel } from "../models/models.js";
 import { isModule, shortName, titleOf } from "../modules/pinned.js";
 import { alone, type World } from "../ranks/world.js";
-import { pinModules, requireOutsideRuns } from "../recipe/modules.js";
+import { pinModules, requireOwnModules } from "../recipe/modules.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import { type Checkpoint, checkpointName, readCheckpoint } from "../run-folder/checkpoint.js";
 import { requireModelWeights } from "../run-folder/model-weights.js";
@@ -146,9 +146,14 @@ function describeOtherData(file: string, trained: string | undefined, tested: Da
 
 /**
  * The model and data set to test: as given, or as the checkpoint's run names them. Its modules are those of
- * the run, but never ones in its folder unless they are given.
+ * the run, but never ones in the folder of `file`, its checkpoint, unless they are given.
  */
-function subject(checkpoint: Checkpoint, dataset: string | undefined, model: string | undefined) {
+function subject(
+  file: string,
+  checkpoint: Checkpoint,
+  dataset: string | undefined,
+  model: string | undefined,
+) {
   const { recipe = {} } = checkpoint;
   const given = { ...(dataset ? { dataset } : {}), ...(model ? { model } : {}) };
   const own = typeof recipe.model === "string" && isModule(recipe.model) ? recipe.model : undefined;
@@ -157,7 +162,7 @@ function subject(checkpoint: Checkpoint, dataset: string | undefined, model: str
     ...(own ? { model: own } : {}),
   };
   const whole = { ...stored, ...given };
-  requireOutsideRuns(whole, given);
+  requireOwnModules(whole, given, file);
   return pinModules(whole);
 }
 
@@ -186,7 +191,7 @@ export async function evaluateCheckpoint(
     ? join(path, checkpointName)
     : path;
   const checkpoint = await readCheckpoint(file);
-  const { dataset: name, model: ownModel } = subject(checkpoint, datasetName, options.model);
+  const { dataset: name, model: ownModel } = subject(file, checkpoint, datasetName, options.model);
   if (name === undefined) throw noDataset(file);
   if (ownModel !== undefined) await openModel(ownModel);
   if (datasetName === undefined)

@@ -110,12 +110,36 @@ test("runs no code in a run folder only because a file there names it", async ()
   const recipe = ["train", "--recipe", join(out, "other.json"), "--out", join(folder, "next")];
   const refused = await here(...recipe);
   expect(refused.stderr).toMatch(
-    /--model: the module .* lies in the run folder .*name it: --model /,
+    /--model: the module .* lies in .*, the folder of a run or .*name it: --model /,
   );
   expect(refused.stderr).not.toMatch("it ran");
   expect(refused.status).toBe(2);
   const named = await here(...recipe, "--model", inside);
   expect(named.stderr).toMatch("it ran");
+});
+
+test("runs no code that came with weights or a recipe only because they name it", async () => {
+  const sent = join(folder, "beside");
+  mkdirSync(sent);
+  const inside = join(sent, "net.ts");
+  writeFileSync(inside, `${net}console.log("it ran");\n`);
+  const out = join(folder, "beside-run");
+  const first = ["train", "synthetic:16x16x1", "--steps", "1", ...small, "--out", out];
+  expect(await here(...first, "--model", inside)).toMatchObject({ status: 0 });
+  const weights = join(sent, "weights.safetensors");
+  cpSync(join(out, "best.safetensors"), weights);
+  const recipe = join(sent, "mine.json");
+  writeFileSync(recipe, JSON.stringify({ dataset: "synthetic:16x16x1", model: inside }));
+  const train = ["train", "--recipe", recipe, "--steps", "1", ...small];
+  for (const args of [["evaluate", weights], train]) {
+    const { status, stdout, stderr } = await here(...args);
+    expect(stderr).toMatch(/the module .*net\.ts lies in .*beside, .*name it: --model /);
+    expect(stdout).not.toMatch("it ran");
+    expect(status).toBe(2);
+    const named = await here(...args, "--model", inside);
+    expect(named).toMatchObject({ status: 0, stdout: expect.stringMatching("it ran") });
+  }
+  expect(await here("evaluate", out)).toMatchObject({ status: 0 });
 });
 
 const dataset = (changes: string) =>

@@ -4,18 +4,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import {
+  foreignFolderOf,
   isModule,
   loadPinned,
   modulePath,
   moduleRest,
   pinned,
-  runFolderOf,
   titleOf,
 } from "../../lib/modules/pinned.js";
 
 const folder = mkdtempSync(join(tmpdir(), "onehour-pinned-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 const file = join(folder, "own.mjs");
+const elsewhere = "/elsewhere/weights.safetensors";
 
 test("keeps the path and the contents' digest, and refuses a later change", async () => {
   writeFileSync(file, "export default 1;\n");
@@ -56,25 +57,42 @@ test.each([
   expect(titleOf(whole)).toMatch(/^(data|a:b)$/);
 });
 
-test.each(["log.jsonl", "checkpoint.safetensors", "recipe.json"])(
+test.each(["log.jsonl", "checkpoint.safetensors", "best.safetensors", "recipe.json"])(
   "a folder with a run's %s is a run folder, whatever lies how deep in it",
   (name) => {
     const run = mkdtempSync(join(folder, "run-"));
     mkdirSync(join(run, "deep", "er"), { recursive: true });
     const inside = join(run, "deep", "er", "own.ts");
     writeFileSync(inside, "export default 1;");
-    expect(runFolderOf(inside)).toBeUndefined();
+    expect(foreignFolderOf(inside, elsewhere)).toBeUndefined();
     writeFileSync(join(run, name), '{"digest": "…"}');
-    expect(runFolderOf(`${inside}:rest`)).toBe(run);
+    expect(foreignFolderOf(`${inside}:rest`, elsewhere)).toBe(run);
     symlinkSync(inside, join(folder, `${name}.ts`));
-    expect(runFolderOf(join(folder, `${name}.ts`))).toBe(run);
+    expect(foreignFolderOf(join(folder, `${name}.ts`), elsewhere)).toBe(run);
   },
 );
 
 test("a user's own recipe.json does not make a folder a run folder", () => {
   const own = mkdtempSync(join(folder, "own-"));
   writeFileSync(join(own, "recipe.json"), '{"lr": 1}');
-  expect(runFolderOf(join(own, "net.ts"))).toBeUndefined();
+  expect(foreignFolderOf(join(own, "net.ts"), elsewhere)).toBeUndefined();
+});
+
+test("a module in or below the folder of the file that names it may have come with it", () => {
+  const sent = mkdtempSync(join(folder, "sent-"));
+  mkdirSync(join(sent, "src"));
+  const weights = join(sent, "weights.safetensors");
+  writeFileSync(weights, "");
+  const link = join(folder, "linked.safetensors");
+  symlinkSync(weights, link);
+  for (const name of ["net.ts", "src/net.ts"]) {
+    writeFileSync(join(sent, name), "export default 1;");
+    for (const file of [weights, link, join(sent, "any.json")])
+      expect(foreignFolderOf(join(sent, name), file)).toBe(sent);
+    expect(foreignFolderOf(join(sent, name), join(sent, "src", "deep", "x.json"))).toBeUndefined();
+  }
+  expect(foreignFolderOf(join(sent, "net.ts"), `${sent}-2/weights.safetensors`)).toBeUndefined();
+  expect(foreignFolderOf(join(sent, "net.ts"), join(sent, "recipe.ts"))).toBeUndefined();
 });
 
 test("refuses a file that changed since it was loaded: Node has the old one", async () => {
