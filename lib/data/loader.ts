@@ -1,6 +1,7 @@
 // Fills input slots with images, flips and labels.
 
 import { setImmediate } from "node:timers/promises";
+import { native } from "../device/native.js";
 import { drawAugmentation, shiftImage } from "./augment.js";
 import type { Dataset, Request, Split, StoredSplit } from "./dataset.js";
 
@@ -70,8 +71,10 @@ export class Loader {
   }
 
   private async fill(split: Split, request: Request): Promise<void> {
-    if ("fill" in split) await split.fill(request);
-    else await this.copy(split, request);
+    await native.whileReading(async () => {
+      if ("fill" in split) await split.fill(request);
+      else await this.copy(split, request);
+    });
   }
 
   /** Fills from a split that has its images at hand. */
@@ -82,6 +85,7 @@ export class Loader {
     for (const [i, index] of indices.entries()) {
       if (performance.now() - turn > longestStretch) {
         await setImmediate(); // signals and the ends of earlier steps are seen in time
+        native.advanceProgress(); // a batch may take longer than a run waits for a sign of life
         turn = performance.now();
       }
       const offset = i * this.imageBytes;

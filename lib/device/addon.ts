@@ -74,6 +74,8 @@ export interface Addon {
   advanceProgress(): void;
   beginWait(): void;
   endWait(): void;
+  beginRead(): void;
+  endRead(): void;
   /** The counters of the heartbeat, for another module's `shareProgress`. */
   progressCounters(): unknown;
   /** Counts in another module's counters, so that one heartbeat sees the work of all modules. */

@@ -201,10 +201,10 @@ function processAddon(): Addon {
 /** Functions of the process, whatever its device. */
 export const native = {
   /**
-   * A native thread writes a line `{"progress":P,"waiting":W,"running":R}` to `fd` at once and every
+   * A native thread writes a line `{"progress":P,"waiting":W,"running":R,"reading":D}` to `fd` at once and every
    * `intervalMs`, whatever JavaScript does: P counts finished and prepared kernels and ticks, W the
-   * waits for peers in progress, R the kernels that run on the CPU and do not wait for peers. It ends
-   * silently when the reader is gone. Once per process.
+   * waits for peers in progress, R the kernels that run on the CPU and do not wait for peers, D the
+   * batches being read. It ends silently when the reader is gone. Once per process.
    */
   startHeartbeat(fd: number, intervalMs: number): void {
     call(() => processAddon().startHeartbeat(fd, intervalMs));
@@ -235,6 +235,16 @@ export const native = {
       return await wait();
     } finally {
       addon.endWait();
+    }
+  },
+  /** Counts as reading a data set for as long as `read` takes: a run whose ranks only read forever hangs. */
+  async whileReading(read: () => Promise<void>): Promise<void> {
+    const addon = processAddon();
+    addon.beginRead();
+    try {
+      await read();
+    } finally {
+      addon.endRead();
     }
   },
   /** Parses a program text; throws NativeError with the line if it is malformed. */

@@ -60,7 +60,7 @@ const drainSeconds = 0.5;
  * failed or hung, 128 and the signal's number after one of `signals.ts` to this process, or to a
  * worker whose training it ended. The first such signal to this process is passed on to the workers, so that
  * they may save and end; a second one kills them. When a worker fails, or makes no
- * progress while the others wait, all are ended within 5 s and the last line on stderr names the
+ * progress while the others wait or while it reads its data set, all are ended within 5 s and the last line on stderr names the
  * rank and its error. Call it on the main thread: workers end with the thread that started them.
  */
 export async function launch(options: LaunchOptions): Promise<number> {
@@ -338,16 +338,17 @@ class Worker {
     } catch {
       return; // Cut off by the end of the process.
     }
-    const { progress, waiting, running, error, interrupted } = message;
+    const { progress, waiting, running, reading, error, interrupted } = message;
     if (isEndingSignal(interrupted)) this.onInterrupted(interrupted);
     else if (error !== undefined)
       this.report(error.message, error.stack, error.code, error.secondary);
     else if (
       typeof progress === "number" &&
       typeof waiting === "number" &&
-      typeof running === "number"
+      typeof running === "number" &&
+      typeof reading === "number"
     )
-      this.onHeartbeat({ progress, waiting, running });
+      this.onHeartbeat({ progress, waiting, running, reading });
   }
 
   private report(

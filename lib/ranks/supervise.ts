@@ -10,6 +10,8 @@ export interface Heartbeat {
   waiting: number;
   /** Kernels in progress that do not wait for peers. */
   running: number;
+  /** Batches being read from the data set. */
+  reading: number;
 }
 
 /** The reason to end a run that hangs. */
@@ -26,6 +28,7 @@ interface RankState {
   progress: number;
   waiting: boolean;
   computing: boolean;
+  reading: boolean;
   /** When the progress last changed. */
   movedAt: number;
   /** When the last heartbeat came; undefined before the first. */
@@ -42,7 +45,8 @@ const gapSeconds = 0.75;
  * Watches the heartbeats of k workers. Times are seconds of a monotonic clock.
  *
  * A rank holds up the others when it has made no progress for `timeoutSeconds` and does not only
- * wait itself, while every other rank that still runs has made none either, and at least one waits.
+ * wait itself, while every other rank that still runs has made none either, and at least one waits
+ * or reads its data set: a read that never ends is a hang even where no rank waits.
  * A rank one of whose streams waits while a kernel runs on another does not only wait: the peers of
  * that wait may be waiting for the kernel. A rank without heartbeats (stopped, for instance) does not
  * count as waiting. So a long step is not a hang as long as its kernels finish one after another, or
@@ -66,6 +70,7 @@ export class Watch {
       progress: -1,
       waiting: false,
       computing: false,
+      reading: false,
       movedAt: now,
       beatAt: undefined,
       finished: false,
@@ -78,6 +83,7 @@ export class Watch {
     state.progress = beat.progress;
     state.waiting = beat.waiting > 0;
     state.computing = beat.running > 0;
+    state.reading = beat.reading > 0;
     state.beatAt = now;
   }
 
@@ -93,9 +99,10 @@ export class Watch {
     const waiting = running.filter((rank) => this.onlyWaits(rank, now));
     const culprits = running.filter((rank) => !waiting.includes(rank));
     const silent = culprits.filter((rank) => this.isSilent(rank, now));
+    const readers = culprits.filter((rank) => this.reads(rank, now));
     // No rank waits, and all work on something long: fine, unless none sends heartbeats.
     const someWait = running.some((rank) => this.waits(rank, now));
-    if (!someWait && silent.length < running.length) return undefined;
+    if (!someWait && readers.length === 0 && silent.length < running.length) return undefined;
 
     const table = running.map((rank) => this.describe(rank, now, place(rank)));
     const seconds = `${Math.max(...running.map((rank) => this.patience(rank)))} s`;
@@ -112,7 +119,9 @@ export class Watch {
     const hint =
       silent.length === culprits.length
         ? "It sends no heartbeats: was it stopped, or is the machine out of memory?"
-        : `If its steps take that long, ${this.remedy}`;
+        : readers.length === culprits.length
+          ? `The data set has not returned the images of a batch. If that takes so long, ${this.remedy}`
+          : `If its steps take that long, ${this.remedy}`;
     return {
       culprits,
       table,
@@ -140,6 +149,10 @@ export class Watch {
     return this.ranks[rank]!.waiting && !this.isSilent(rank, now);
   }
 
+  private reads(rank: number, now: number): boolean {
+    return this.ranks[rank]!.reading && !this.isSilent(rank, now);
+  }
+
   private onlyWaits(rank: number, now: number): boolean {
     return this.waits(rank, now) && !this.ranks[rank]!.computing;
   }
@@ -164,7 +177,9 @@ export class Watch {
           ? `has sent no heartbeat for ${(now - beatAt).toFixed(1)} s`
           : computing
             ? "runs a kernel that does not end"
-            : "waits for nobody";
+            : this.reads(rank, now)
+              ? "waits for images of the data set"
+              : "waits for nobody";
     return (
       `  rank ${rank}: ${what}; ${Math.max(0, progress)} pieces of work done, ` +
       `the last ${(now - movedAt).toFixed(1)} s ago`

@@ -113,6 +113,13 @@ void endWait(const Napi::CallbackInfo&) {
   progress::advance();
 }
 
+void beginRead(const Napi::CallbackInfo&) { progress::counters().reading.fetch_add(1); }
+
+void endRead(const Napi::CallbackInfo&) {
+  progress::counters().reading.fetch_sub(1);
+  progress::advance();
+}
+
 // The counters of this module, for another module's shareProgress().
 Napi::Value progressCounters(const Napi::CallbackInfo& info) {
   return Napi::External<progress::Counters>::New(info.Env(), &progress::counters());
@@ -148,6 +155,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("advanceProgress", Napi::Function::New<advance>(env));
   exports.Set("beginWait", Napi::Function::New<beginWait>(env));
   exports.Set("endWait", Napi::Function::New<endWait>(env));
+  exports.Set("beginRead", Napi::Function::New<beginRead>(env));
+  exports.Set("endRead", Napi::Function::New<endRead>(env));
   exports.Set("progressCounters", Napi::Function::New<progressCounters>(env));
   exports.Set("shareProgress", Napi::Function::New<shareProgress>(env));
   exports.Set("shutDown", Napi::Function::New<shutDown>(env));

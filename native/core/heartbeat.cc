@@ -44,12 +44,13 @@ void beat(int descriptor, std::chrono::milliseconds interval) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   auto next = std::chrono::steady_clock::now();
   for (;;) {
-    char line[96];
+    char line[128];
     const progress::Counters& counters = progress::counters();
-    const int length = std::snprintf(
-        line, sizeof line,
-        "{\"progress\":%" PRIu64 ",\"waiting\":%" PRId32 ",\"running\":%" PRId32 "}\n",
-        counters.completed.load(), counters.waiting.load(), counters.running.load());
+    const int length = std::snprintf(line, sizeof line,
+                                     "{\"progress\":%" PRIu64 ",\"waiting\":%" PRId32
+                                     ",\"running\":%" PRId32 ",\"reading\":%" PRId32 "}\n",
+                                     counters.completed.load(), counters.waiting.load(),
+                                     counters.running.load(), counters.reading.load());
     if (!writeAll(descriptor, line, static_cast<size_t>(length))) return;
     next += interval;
     std::this_thread::sleep_until(next);

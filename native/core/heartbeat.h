@@ -3,8 +3,8 @@
 
 namespace onehour {
 
-// Starts a thread that writes {"progress":P,"waiting":W,"running":R} and a newline to the
-// descriptor at once and then every interval, from the counters in progress.h; it ends silently
+// Starts a thread that writes {"progress":P,"waiting":W,"running":R,"reading":D} and a newline to
+// the descriptor at once and then every interval, from the counters in progress.h; it ends silently
 // when nothing reads them any more. Once per process: a second call throws ERR_USAGE.
 void startHeartbeat(int descriptor, int intervalMilliseconds);
 

@@ -1,5 +1,5 @@
-// Process-wide counters that the heartbeat thread reports: work done, waits for peers, and kernels
-// that run without waiting.
+// Process-wide counters that the heartbeat thread reports: work done, waits for peers, kernels
+// that run without waiting, and batches being read.
 #pragma once
 
 #include <atomic>
@@ -11,6 +11,7 @@ struct Counters {
   std::atomic<uint64_t> completed{0};  // kernels finished and prepared, JavaScript's own ticks
   std::atomic<int32_t> waiting{0};     // collectives in flight that block a thread
   std::atomic<int32_t> running{0};     // kernels on a thread of the host that do not wait for peers
+  std::atomic<int32_t> reading{0};     // batches that JavaScript reads from a data set
 };
 
 // Every module has counters of its own until it is given those of the first one; a module is never

@@ -228,6 +228,25 @@ test.concurrent.each<[name: string, source: string, says: RegExp, status: number
   expect(status).toBe(wanted);
 });
 
+test.concurrent.each([
+  ["read", "for (;;);"],
+  // A timer keeps the process from ending by itself.
+  ["fill", "setInterval(() => {}, 1000); return new Promise(() => {});"],
+])("a data set whose %s never ends is given up after --timeout", async (method, body) => {
+  write("data.ts", data);
+  const file = write(
+    `hangs-${method}.ts`,
+    dataset(`train: { length: 64, ${method}() { ${body} } }`),
+  );
+  const args = ["--model", "resnet8", "--workers", "2", "--timeout", "10", ...small];
+  const { status, stderr } = await here("train", file, ...args);
+  expect(stderr).toMatch(/^ {2}rank 1: waits for images of the data set;/m);
+  expect(stderr).toMatch(
+    /^onehour: ranks 0 and 1 made no progress for 10 s\. The data set has not .* --timeout\n$/m,
+  );
+  expect(status).toBe(1);
+});
+
 test.each([
   ["--model", "await new Promise(() => {}); export default 1;"],
   ["dataset", "export default () => new Promise(() => {});"],

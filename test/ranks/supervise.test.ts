@@ -4,10 +4,11 @@ import { causeOf, type Failure, type Heartbeat, Watch } from "../../lib/ranks/su
 
 type Beat = (second: number) => Heartbeat | undefined;
 
-const beat = (progress: number, waiting: number, running = 0): Heartbeat => ({
+const beat = (progress: number, waiting: number, running = 0, reading = 0): Heartbeat => ({
   progress,
   waiting,
   running,
+  reading,
 });
 const works: Beat = (second) => beat(Math.floor(second), 0, 1);
 const stops: Beat = (second) => (second < 5 ? works(second) : undefined);
@@ -16,6 +17,7 @@ const idles: Beat = (second) => beat(Math.min(5, Math.floor(second)), 0);
 const computes: Beat = (second) => beat(Math.min(5, Math.floor(second)), 0, 1);
 // One stream runs a kernel, another waits for peers.
 const overlaps: Beat = (second) => beat(Math.min(5, Math.floor(second)), 1, 1);
+const reads: Beat = (second) => beat(Math.min(5, Math.floor(second)), 0, 0, 1);
 const never: Beat = () => undefined;
 
 /** Runs the clock in quarters of a second; the verdict and when it came. */
@@ -53,6 +55,11 @@ describe("Watch", () => {
     ["all wait for each other", [waits, waits], [], 15],
     ["all do something long that nobody waits for", [idles, idles], undefined],
     ["a world of one that works long", [idles], undefined],
+    ["a read of one never ends, and nobody waits", [idles, reads], [0, 1], 15],
+    ["the reads of all never end", [reads, reads], [0, 1], 15],
+    ["one waits for one whose read never ends", [waits, reads], [1], 15],
+    ["one reads for long, and another works", [reads, works], undefined],
+    ["the read of a world of one never ends", [reads], [0], 15],
     ["all are stopped", [stops, stops], [0, 1]],
     ["one never starts", [waits, never], [1], 60],
   ])("%s", (_, beats, culprits, second) => {
