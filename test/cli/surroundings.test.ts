@@ -51,7 +51,7 @@ asRoot("a user without a name and a home evaluates", () => {
   expect(status).toBe(0);
 });
 
-asRoot("what may not be read is said to be forbidden, not absent", () => {
+asRoot("a file without permission to read is reported as forbidden, not as missing", () => {
   const secret = join(folder, "secret");
   mkdirSync(secret);
   writeFileSync(join(secret, "recipe.json"), "{}");

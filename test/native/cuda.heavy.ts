@@ -72,7 +72,7 @@ describe.runIf(built)("the compute capabilities that are built for", () => {
     return (summary.match(/sm_\d+/g) ?? []).join(" ");
   }
 
-  it("are those of the GPUs here, and all where there is none or when asked", {
+  it("are those of this machine's GPUs, or all without a GPU or on request", {
     timeout: 900_000,
   }, () => {
     const every = chosen([]);

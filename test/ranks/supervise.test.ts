@@ -71,7 +71,7 @@ describe("Watch", () => {
     }
   });
 
-  test("a rank that never started is said to have taken its full time", () => {
+  test("a rank that never started has taken its full time in the report", () => {
     const message = run([waits, never], { timeout: 3 })?.message;
     expect(message).toMatch(/^rank 1 made no progress for 60 s while rank 0 waited/);
   });

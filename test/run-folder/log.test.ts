@@ -144,7 +144,7 @@ const whole = [at(0), warned, at(1), epoch(0), at(2), at(3)];
 test.each<[string, LogLine[]]>([
   ["the last epoch is not evaluated yet", whole],
   ["it is", [...whole, epoch(1)]],
-])("a log that is whole stays as it is, and nothing is said: %s", async (_, lines) => {
+])("a whole log stays as it is, without a message: %s", async (_, lines) => {
   const later = [at(4), { ...at(9) }, epoch(2)];
   expect(await rewind([...lines, ...later])).toEqual({ kept: lines, aside: [], said: "" });
 });
@@ -177,7 +177,7 @@ test.each<[string, LogLine[], LogLine[], RegExp]>([
     [{ ...at(1), epoch: 7 } as LogLine],
     /out of place.*lacks 1 of its 4 steps;/s,
   ],
-])("what a log lacks, or has out of place, is said: %s", async (_, lines, aside, message) => {
+])("reports lines that a log lacks or has out of place: %s", async (_, lines, aside, message) => {
   const found = await rewind(lines);
   expect(found.said).toMatch(message);
   expect(found.aside).toEqual(aside);

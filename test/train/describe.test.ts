@@ -17,6 +17,6 @@ test.each([
   ["one worker", { ...recipe, workers: 1 }, "12.4"],
   ["statistics of each worker's own", { ...recipe, syncBatchNorm: 0 }, "12.4"],
   ["kernels that are started one by one", { ...recipe, cudaGraph: false }, "12.4"],
-])("nothing is said of %s", (_, options, driver) => {
+])("does not warn of %s", (_, options, driver) => {
   expect(describeDriver(options, { driver })).toBeUndefined();
 });

@@ -36,7 +36,7 @@ const step = (index: number, inputWait = 0): RunEvent => ({
   inputWait,
 });
 
-test("one line an interval where there is no terminal", () => {
+test("prints one line an interval without a terminal", () => {
   const { clock, written, reporter: it } = reporter(false);
   for (let i = 0; i < 60; i++) {
     clock.now = i * 0.2;
@@ -48,7 +48,7 @@ test("one line an interval where there is no terminal", () => {
   ]);
 });
 
-test("one live line on a terminal, cleared before others", () => {
+test("redraws one line on a terminal, and clears it before others", () => {
   const { clock, written, reporter: it } = reporter(true);
   for (let i = 0; i < 5; i++) {
     clock.now = i * 0.21;
@@ -127,7 +127,7 @@ test("reports a run shorter than its warm-up, and a drop within it", () => {
   expect(text).toMatch(/ends within its warm-up, at step 30; a drop falls within the warm-up/);
 });
 
-test("the run's length, and what --steps changes of it", () => {
+test("shows the run's length, and how --steps changes it", () => {
   const length = (input: RecipeInput) => describeLength(parseRecipe(input) as Recipe, 8);
   expect(length({ epochs: 10 })).toBe("10 epochs of 8 steps, 80 steps");
   expect(length({ epochs: 1, steps: 8 })).toBe("1 epoch of 8 steps, 8 steps");
