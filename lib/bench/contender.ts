@@ -1,4 +1,4 @@
-// What a benchmark compares: something that runs training steps when asked to, and waits in between.
+// A contender of a benchmark: runs training steps when asked to, and waits in between.
 
 /** The step to run. Sizes in pixels, `batch` in images per worker. */
 export interface StepSettings {

@@ -1,4 +1,4 @@
-// What a data set is: its images, its training and its test part, and how it is opened.
+// The type of a data set: its images, its training and its test part, and how it is opened.
 
 import type { Augmentation } from "./augment.js";
 import type { Inspection } from "./images/inspection.js";

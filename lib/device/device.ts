@@ -1,4 +1,4 @@
-// What a device, a loaded program, an array and a communicator can do.
+// The interfaces of a device, a loaded program, an array and a communicator.
 
 /** How to open a device. */
 export interface DeviceOptions {

@@ -1,4 +1,4 @@
-// Opens devices, with types around what the native side offers.
+// Opens devices and wraps the native objects in types.
 
 import { OnehourError } from "../errors.js";
 import { oneLine } from "../text/words.js";

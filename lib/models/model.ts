@@ -1,4 +1,4 @@
-// What a model is: a function that builds its forward pass and declares its parameters on the way.
+// The type of a model: a function that builds its forward pass and declares its parameters on the way.
 import type { Value } from "../graph/graph.js";
 
 /** What a parameter is to the network; weight decay and initialisation go by it, not by name. */

@@ -1,5 +1,5 @@
-// What a test case of an op is: the inputs and what to build of them. The PyTorch oracle, the CPU, the
-// emulated GPU and a real one compute the same cases.
+// The type of an op's test cases: the inputs, and the graph to build from them. The PyTorch oracle, the CPU,
+// the emulated GPU and a real one compute the same cases.
 import type { Value } from "../graph/graph.js";
 
 /** A row of a family: its name, the type that the op computes in, and what the family says of it. */

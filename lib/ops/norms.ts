@@ -1,4 +1,4 @@
-// The norms of every tensor of a flat range, and what a gradient's norm is limited by.
+// Norms of each tensor, and clipping of the gradient by its norm.
 import type { Storage, Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
 import { shapeError } from "../graph/signature.js";

@@ -71,7 +71,7 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
   );
 }
 
-/** The text by which machines are told apart, on the native side too. */
+/** Identifies this machine, on the native side too. */
 function thisHost(): string {
   let start = hostname();
   try {

@@ -1,5 +1,5 @@
-// What the server of a rendezvous, where ranks meet, and its clients agree on. The server gathers values by key.
-// Neither side says anything else before both proved that they know the token.
+// The protocol between the rendezvous server and the ranks. The server gathers values by key; neither side
+// sends anything else before both have proved that they know the token.
 import {
   createCipheriv,
   createDecipheriv,

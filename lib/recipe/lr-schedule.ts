@@ -25,7 +25,7 @@ export function requireSchedule({ lrSchedule, milestones = [] }: PartialRecipe):
   );
 }
 
-/** Whether a recipe's milestones only followed from its schedule, which has none. */
+/** Whether the milestones are empty only because the schedule takes none. */
 export function hasNoMilestones({ lrSchedule = "step", milestones }: RecipeInput): boolean {
   return lrSchedule !== "step" && milestones?.length === 0;
 }

@@ -1,4 +1,4 @@
-// How an optimiser keeps its momentum: what a recipe may choose, and what follows from the optimiser.
+// How an optimizer keeps its momentum: what a recipe may choose, and what follows from the optimizer.
 import { optimizers } from "../ops/optimizers/index.js";
 import { type MomentumRule, paperMomentum } from "../ops/optimizers/optimizer.js";
 import { type PartialRecipe, type RecipeInput, refuse } from "./fields.js";
@@ -6,14 +6,14 @@ import { setting } from "./voice.js";
 
 const names = ["momentumForm", "momentumCorrection", "nesterov"] as const;
 
-/** What an optimiser does where a recipe does not choose. */
+/** What an optimizer does where a recipe does not choose. */
 function defaultsOf(optimizer: PartialRecipe["optimizer"]): MomentumRule {
   const { momentumForm, nesterov } = paperMomentum;
   const { fixed } = optimizers[optimizer];
   return { momentumForm, momentumCorrection: true, nesterov, ...fixed };
 }
 
-/** Fills in what is left open. Throws ERR_ONEHOUR_RECIPE for what the optimiser leaves no choice in. */
+/** Fills in what is left open. Throws ERR_ONEHOUR_RECIPE for what the optimizer leaves no choice in. */
 export function momentumOf(recipe: PartialRecipe): MomentumRule {
   const { optimizer } = recipe;
   const { fixed } = optimizers[optimizer];
@@ -32,7 +32,7 @@ export function momentumOf(recipe: PartialRecipe): MomentumRule {
   return { ...defaultsOf(optimizer), ...Object.fromEntries(chosen) };
 }
 
-/** The fields of a recipe that only follow from its optimiser, and go with it. */
+/** The fields of a recipe that only follow from its optimizer, and go with it. */
 export function followingOptimizer({ optimizer = "sgd", ...recipe }: RecipeInput) {
   const defaults = defaultsOf(optimizer);
   return names.filter((name) => recipe[name] === defaults[name]);

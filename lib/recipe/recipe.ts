@@ -37,7 +37,7 @@ export function choosePrecision(
 /**
  * A recipe with some fields changed. Default milestones go with the epochs: where only these are
  * changed, milestones that were the defaults before are left to be chosen again; so does what followed
- * from the optimiser or the schedule. Of `accumulate` and
+ * from the optimizer or the schedule. Of `accumulate` and
  * `minibatch`, which name the same, the change counts.
  */
 export function overrideRecipe(recipe: RecipeInput, changes: RecipeInput): RecipeInput {

@@ -1,4 +1,4 @@
-// Output of this process: what cannot be written is dropped, and reported to those who keep a log.
+// Drops output that cannot be written, and reports that for the log.
 import { writeSync } from "node:fs";
 import { Socket } from "node:net";
 import type { Writable } from "node:stream";

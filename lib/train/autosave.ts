@@ -1,4 +1,4 @@
-// When a run saves within an epoch: rank 0's clock decides, and all ranks save after the same step.
+// Decides when a run saves within an epoch: by rank 0's clock, on all ranks after the same step.
 
 import type { World } from "../ranks/world.js";
 import { AgreedStep } from "./agreed-step.js";

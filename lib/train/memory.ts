@@ -1,4 +1,4 @@
-// Whether a run fits into its device's memory, and the largest batch that does.
+// Checks that a run fits into its device's memory, and finds the largest batch that does.
 
 import type { Executor, NativeCommunicator } from "../device/device.js";
 import { NativeError, OnehourError } from "../errors.js";

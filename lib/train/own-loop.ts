@@ -253,7 +253,7 @@ export class Trainer implements Disposable {
   }
 
   /**
-   * Saves a checkpoint in `out`, as `train` does; the one before is kept beside it. `Trainer.open({ out },
+   * Saves a checkpoint in `out`, as `train` does; the one before is kept too. `Trainer.open({ out },
    * { resume: true })` goes on from it, bit for bit. Throws ERR_ONEHOUR_RECIPE without `out`, and the
    * system's error where nothing can be written; then the checkpoint before stays.
    */

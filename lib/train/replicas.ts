@@ -1,5 +1,4 @@
-// Checks that the ranks still hold one model: what every rank computes alike, to the bit. Running statistics
-// are each rank's own.
+// Checks that all ranks still hold the same model, bit for bit. Running statistics are each rank's own.
 
 import { crc32 } from "node:zlib";
 import type { Executor } from "../device/device.js";

@@ -1,4 +1,4 @@
-// What the communicators of every backend check and say alike.
+// Checks and messages that the communicators of all backends share.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// What loading leaves for running: memory, streams, and programs as lists of prepared kernels.
+// The result of loading: memory, streams, and programs as lists of prepared kernels.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// What an instruction says: its operands and attributes, and the errors that quote its line.
+// An instruction's operands and attributes, and the errors that quote its line.
 #include "program.h"
 
 #include <array>

@@ -1,5 +1,5 @@
-// Limits the time that a load spends looking for kernels that it can do without: for one search,
-// for all of them, and to nothing for a pattern that failed before.
+// Limits the time that a load spends searching for optional kernels: per search, in all, and none
+// for a pattern that failed twice.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,5 @@
-// The operands that an op takes, in the words of lib/graph/signature.ts, and the one place that
-// checks an instruction against them.
+// Signatures of ops, in the notation of lib/graph/signature.ts: the one place that checks an
+// instruction's operands.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,4 @@
-// A Worker and its thread share ownership of the queue, so that either may go first.
+// Thread and Worker share the queue, so either can be destroyed first.
 #include "worker.h"
 
 #include <pthread.h>

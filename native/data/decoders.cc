@@ -175,7 +175,7 @@ struct Batch {
     progress::advance();  // a batch may take longer than a run waits for a sign of life
   }
 
-  // Takes images until none is left; the last thread reports the outcome.
+  // Decodes until none are left; the last thread reports the result.
   void work() {
     double readSeconds = 0;
     double decodeSeconds = 0;

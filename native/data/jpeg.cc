@@ -22,8 +22,8 @@ namespace {
 constexpr int kFatalWarnings[] = {JWRN_JPEG_EOF, JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE,
                                   JWRN_MUST_RESYNC, JWRN_BOGUS_PROGRESSION};
 
-// Pixels of the shrunk image for each of the output: with fewer, that libjpeg shrinks otherwise
-// than the filter does is seen.
+// Pixels of the shrunk image for each of the output: with fewer, it shows that libjpeg shrinks
+// differently from the filter.
 constexpr double kLeastScale = 2;
 
 // The largest sampling factor of an image that is decoded at a smaller size. With larger ones

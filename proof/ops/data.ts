@@ -1,4 +1,4 @@
-// Computes on the CPU what the small op cases are compared with, for scripts/bundle:
+// Computes the CPU's results of the small op cases, for scripts/bundle:
 //   node dist/proof/ops/data.js FOLDER
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

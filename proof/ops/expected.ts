@@ -1,5 +1,5 @@
-// What the CPU makes of an op case: computed at hand, or read from what was computed when the bundle was
-// made, for which no CPU backend is needed where the GPU is.
+// The CPU's results of an op case: computed now, or read from a bundle that holds them, so that a machine
+// with a GPU needs no CPU backend.
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// What a part of the verification leaves in its JSON file.
+// The type of the JSON file that a part of the verification writes.
 
 /** One comparison or measurement with a limit. */
 export interface Check {

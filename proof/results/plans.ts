@@ -1,4 +1,4 @@
-// What was found when cuDNN's plans were searched for, from the files that native/cuda/cudnn/plan-cache.h writes.
+// Reads the results of searches for cuDNN's plans from the files that native/cuda/cudnn/plan-cache.h writes.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 

@@ -1,4 +1,4 @@
-// Reads which class a number of ILSVRC 2012's development kit means: two fields of one table in meta.mat, a
+// Maps the numbers of ILSVRC 2012's development kit to classes, from two fields of one table in meta.mat, a
 // MATLAB file of level 5 (MathWorks, "MAT-File Format").
 
 import { inflateSync } from "node:zlib";

@@ -1,5 +1,5 @@
-// What a test case of an optimiser's update is. The PyTorch oracle takes some steps of each; devices are
-// compared in one.
+// The type of an optimizer's test cases. Every device is compared with PyTorch after each of several steps,
+// and the GPU with the CPU in one.
 import type { ParameterRange } from "./optimizer.js";
 
 /** Updates that are built alike and differ in their rows. */

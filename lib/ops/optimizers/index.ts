@@ -1,4 +1,4 @@
-// The optimisers, by the names that a recipe gives them.
+// The optimizers, by the names that a recipe gives them.
 import { buildLars } from "./lars.js";
 import type { OptimizerBuilder } from "./optimizer.js";
 import { buildSgd } from "./sgd.js";

@@ -1,4 +1,4 @@
-// What an optimiser is: a function that adds the update of a range of parameters to a step's graph.
+// The type of an optimizer: a function that adds the update of a range of parameters to a step's graph.
 import type { Storage, Value } from "../../graph/graph.js";
 import type { ParameterRole } from "../../models/model.js";
 
@@ -12,7 +12,7 @@ export interface ParameterRange {
   schedule: Value;
   /** The tensors in order; the lengths, with their padding, sum to L. */
   tensors: readonly { length: number; role: ParameterRole }[];
-  /** Their norms, f32 [S, 3] as the op `norms` gives them; where the optimiser needs them. */
+  /** Their norms, f32 [S, 3] as the op `norms` gives them; where the optimizer needs them. */
   norms: Value | undefined;
   /** What the update writes besides w and v. */
   writes: {
@@ -33,7 +33,7 @@ export interface Optimizer {
   update(range: ParameterRange): void;
 }
 
-/** What an optimiser is built with; the fields of a recipe. */
+/** What an optimizer is built with; the fields of a recipe. */
 export interface MomentumSettings {
   /** m */
   momentum: number;
@@ -52,7 +52,7 @@ export const paperMomentum: MomentumSettings = {
   weightDecay: 1e-4,
 };
 
-/** How the momentum is kept: fields of a recipe that an optimiser may leave no choice in. */
+/** How the momentum is kept: fields of a recipe that an optimizer may leave no choice in. */
 export interface MomentumRule {
   momentumForm: MomentumSettings["momentumForm"];
   /** Whether c of the velocity form is η_t/η_{t−1}, and not 1 (paper, remark 2). */
@@ -61,7 +61,7 @@ export interface MomentumRule {
 }
 
 export interface OptimizerBuilder {
-  /** Builds an optimiser, with the paper's settings where none are given. */
+  /** Builds an optimizer, with the paper's settings where none are given. */
   (settings?: Partial<MomentumSettings>): Optimizer;
   /** The fields that it leaves no choice in, with their values. */
   readonly fixed: Readonly<Partial<MomentumRule>>;

@@ -1,5 +1,5 @@
-// The operands of norms, and of clipping and LARS, which follow from them, as every backend reads
-// them from the instruction: checked.
+// The checked operands of norms, clipping and LARS, as every backend reads them from the
+// instruction.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// The operands of pooling, checked: what every backend reads from the instruction.
+// The checked operands of pooling, as every backend reads them from the instruction.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// The operands of an SGD update, checked: what every backend reads from the instruction.
+// The checked operands of an SGD update, as every backend reads them from the instruction.
 #pragma once
 
 #include <charconv>

@@ -1,4 +1,4 @@
-// The optimiser: SGD with momentum over a flat range of parameters, one pass over the memory.
+// The optimizer: SGD with momentum over a flat range of parameters, one pass over the memory.
 #include "../../core/ops/sgd.h"
 
 #include <algorithm>

@@ -1,5 +1,4 @@
-// Which machine a process is on: what two ranks compare to see whether they can share memory or
-// Unix sockets.
+// Identifies the machine, to find ranks that can share memory or Unix sockets.
 #pragma once
 
 #include "proof.h"

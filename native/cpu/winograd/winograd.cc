@@ -239,8 +239,7 @@ constexpr int64_t fewestChannels = 32;
 }  // namespace
 
 // Measured against oneDNN's direct algorithm: 1.2 times as fast from 32 channels on, 1.5 to 1.9
-// from
-// 64. Slower for 16 channels, where the transforms outweigh the products, for sizes whose last
+// from 64. Slower for 16 channels, where the transforms outweigh the products, for sizes whose last
 // tiles overhang by much (5×5), and for so few pixels that they do not repay the transformed
 // filters.
 bool prefersWinograd(const WinogradProblem& problem) {

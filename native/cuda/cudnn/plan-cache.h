@@ -1,5 +1,4 @@
-// Keeps what was chosen for a name in a file, one a name: whole or not at all, written by the first
-// process that wants it.
+// Cache of chosen plans: one file per name, written atomically by the first process that searches.
 #pragma once
 
 #include <filesystem>

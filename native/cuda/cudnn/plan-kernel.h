@@ -1,5 +1,4 @@
-// A plan on the tensors that it works on, with what this project's own kernels do before and after
-// it.
+// A plan bound to its tensors, with this project's own kernels before and after it.
 #pragma once
 
 #include <functional>

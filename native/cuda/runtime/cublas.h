@@ -1,4 +1,4 @@
-// Checks of cuBLASLt's calls that name the one that fails, and handles that free themselves.
+// Checked calls of cuBLASLt, whose errors name the call, and handles that free themselves.
 #pragma once
 
 #include <cublasLt.h>

@@ -1,5 +1,4 @@
-// Checks of the calls of CUDA's runtime that name the one that fails, and handles that free
-// themselves.
+// Checked calls of CUDA's runtime, whose errors name the call, and handles that free themselves.
 #pragma once
 
 #include <cuda_runtime.h>

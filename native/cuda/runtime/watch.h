@@ -1,5 +1,5 @@
-// Waits for the device on a thread of its own: calls back when submissions end, and aborts what a
-// peer, the network or the device itself will never end.
+// Completes submissions on a thread of its own, and aborts those that a lost peer, network or
+// device blocks.
 #pragma once
 
 #include <condition_variable>

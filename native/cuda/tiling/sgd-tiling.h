@@ -1,4 +1,4 @@
-// How the optimiser's blocks share a flat range, and which segment an element lies in.
+// How the optimizer's blocks share a flat range, and which segment an element lies in.
 #pragma once
 
 #include <cstdint>
