@@ -1,6 +1,7 @@
 // The op graph: values, nodes in execution order, and the description of an op (signature and rules).
 import { bytesOf } from "../arrays/bytes-of.js";
 import { OnehourError } from "../errors.js";
+import { printable } from "../text/words.js";
 import { type ConstantData, constantType, requireElements } from "./constant.js";
 import type { ArenaName, Instruction, StreamName } from "./program.js";
 import {
@@ -161,10 +162,10 @@ export class Graph {
     return value;
   }
 
-  /** Nodes made inside carry this label in the program text. */
+  /** Nodes made inside carry this label in the program text, which takes no control characters. */
   within<R>(label: string, build: () => R): R {
     const outer = this.label;
-    this.label = label;
+    this.label = printable(label);
     try {
       return build();
     } finally {

@@ -3,7 +3,7 @@ import { OnehourError, UsageError } from "../errors.js";
 import { Value } from "../graph/graph.js";
 import { modulePath, titleOf } from "../modules/pinned.js";
 import { shown } from "../text/words.js";
-import type { Model, ModelBuilder, Network } from "./model.js";
+import type { Declaration, Model, ModelBuilder, Network } from "./model.js";
 
 /** A builder whose networks are checked while they are built. */
 export function checked(name: string, builder: ModelBuilder): ModelBuilder {
@@ -29,7 +29,7 @@ export function checked(name: string, builder: ModelBuilder): ModelBuilder {
     return {
       ...options,
       build(network, x) {
-        const logits = own(() => model.build(withNewNames(network, refuse), x));
+        const logits = own(() => model.build(withSoundTensors(network, refuse), x));
         const wanted = [x.shape[0], options.classes];
         if (!(logits instanceof Value) || String(logits.shape) !== String(wanted)) {
           const found = logits instanceof Value ? `[${logits.shape}]` : shown(logits);
@@ -42,11 +42,26 @@ export function checked(name: string, builder: ModelBuilder): ModelBuilder {
   return Object.assign(build, { smallImages: builder.smallImages === true });
 }
 
-/** Refuses two tensors of one name, of which a checkpoint could hold one. */
-function withNewNames(network: Network, refuse: (problem: string) => Error): Network {
+/** Why a checkpoint could not hold a tensor of this name, or give it back. */
+function unfitName(name: string): string | undefined {
+  if (!/^[\w-]+(\.[\w-]+)*$/.test(name))
+    return "use letters, digits, - and _, with dots between, such as block1.conv";
+  if (/^(momentum\.|rank\.\d+\.|__)|num_batches_tracked$/.test(name))
+    return "checkpoints use such names for what is no weight; choose another";
+  return undefined;
+}
+
+/** Refuses tensors that a checkpoint could not hold: of unfit names or shapes, and two of one name. */
+function withSoundTensors(network: Network, refuse: (problem: string) => Error): Network {
   const names = new Set<string>();
-  const declare = <D extends { name: string }>(declaration: D): D => {
-    const { name } = declaration;
+  const declare = <D extends Declaration<string>>(declaration: D): D => {
+    const { name, shape } = declaration;
+    const unfit = unfitName(name);
+    if (unfit !== undefined) throw refuse(`a tensor cannot be called ${shown(name)}; ${unfit}`);
+    if (shape.length === 0 || !shape.every((size) => Number.isInteger(size) && size > 0))
+      throw refuse(
+        `${name} has the shape [${shape}]; expected whole numbers of 1 or more, such as [1]`,
+      );
     if (names.has(name))
       throw refuse(`two of its tensors are called ${name}; name each layer once`);
     names.add(name);

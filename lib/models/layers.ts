@@ -26,8 +26,9 @@ export interface NormOptions {
 }
 
 /**
- * The layers of a network. Each declares its parameters under its name and torchvision's endings:
- * `conv1.weight`, `bn1.weight`, `bn1.bias`, `bn1.running_mean`, `bn1.running_var`, `fc.weight`, `fc.bias`.
+ * The layers of a network. Each declares its parameters under its name (of letters, digits, - and _, with dots
+ * between) and torchvision's endings: `conv1.weight`, `bn1.weight`, `bn1.bias`, `bn1.running_mean`,
+ * `bn1.running_var`, `fc.weight`, `fc.bias`.
  * Activations are [N, H, W, C].
  */
 export class Layers {

@@ -1,7 +1,9 @@
 // Prints program text and reads it back, and refuses wrong lines.
 import { describe, expect, it } from "vitest";
+import { Graph } from "../../lib/graph/graph.js";
 import { parse } from "../../lib/graph/parse.js";
 import { print } from "../../lib/graph/program.js";
+import { relu } from "../../lib/ops/index.js";
 
 const text = `onehour-program 1
 name example
@@ -28,6 +30,13 @@ describe("program text", () => {
       comment: "layer1.0",
     });
     expect(program.instructions[3]!.inputs[0]!.shape).toEqual([]);
+  });
+
+  it("has a layer's label on one line", () => {
+    const g = new Graph();
+    const x = g.input([1]);
+    const y = g.within("a\tb\n#", () => relu(x));
+    expect(y.node!.label).toBe("a\\x09b\\x0a#");
   });
 
   it("ignores empty lines and comments", () => {

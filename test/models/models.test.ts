@@ -1,12 +1,15 @@
 // Trains and evaluates a network that a script adds to the table, by its name.
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { checked } from "../../lib/models/check.js";
 import { network } from "../../lib/models/layers.js";
+import type { ModelBuilder } from "../../lib/models/model.js";
 import { addModel, models } from "../../lib/models/models.js";
 import { globalAveragePool } from "../../lib/ops/index.js";
 import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { train } from "../../lib/train/train.js";
+import { compileFor } from "../graph/options.js";
 import { temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
@@ -31,6 +34,46 @@ test("trains, is resumed and evaluated under its name", async () => {
   expect((await evaluateCheckpoint(out, undefined, { device: "cpu" })).top1).toBe(top1);
   const two = train({ ...recipe, workers: 2, out: `${out}2` }, { output: null });
   await expect(two).rejects.toThrow(/"tiny" is the script's own/);
+});
+
+/** The programs of a script's or a module's own network. */
+const built = (own: ModelBuilder) => compileFor(checked("own", own)({ channels: 1, classes: 4 }));
+
+test.each([
+  ["momentum.a", /cannot be called "momentum\.a\.weight"; checkpoints use such names/],
+  ["rank.0.a", /"rank\.0\.a\.weight"; checkpoints use/],
+  ["__metadata__", /"__metadata__\.weight"; checkpoints use/],
+  ["a b\n=#", /"a b\\n=#\.weight"; use letters, digits, - and _/],
+  ["a\tb", /"a\\x09b\.weight"; use letters/],
+  ["", /"\.weight"; use letters/],
+  ["a..b", /"a\.\.b\.weight"; use letters/],
+])("a layer called %j, which no checkpoint could give back, is refused", (name, says) => {
+  const own = network((layers, x, { classes }) =>
+    layers.linear(name, globalAveragePool(x), classes),
+  );
+  expect(() => built(own)).toThrow(says);
+});
+
+test.each([
+  ["num_batches_tracked", [1], /"num_batches_tracked"; checkpoints use/],
+  ["scale", [], /scale has the shape \[\]; expected whole numbers of 1 or more/],
+  ["scale", [2.5], /scale has the shape \[2\.5\]; expected whole/],
+  ["scale", [0], /scale has the shape \[0\]; expected whole/],
+])("a parameter %s of shape [%s] is refused", (name, shape, says) => {
+  const own = network((layers, x, { classes }) => {
+    layers.parameter(name, "gamma", shape, 1);
+    return layers.linear("fc", globalAveragePool(x), classes);
+  });
+  expect(() => built(own)).toThrow(says);
+});
+
+test("a layer may be called rank, momentum or 0", () => {
+  const own = network((layers, x, { classes }) => {
+    const y = layers.convolution("rank.a-0", x, { filters: 4, window: 1 });
+    const z = layers.convolution("my.momentum", y, { filters: 4, window: 1 });
+    return layers.linear("0", globalAveragePool(z), classes);
+  });
+  expect(() => built(own)).not.toThrow();
 });
 
 test.each([
