@@ -101,7 +101,9 @@ describe("the CUDA compiler", () => {
   });
 
   it("must work", () => {
-    expect(locate({ CUDACXX: "/nowhere/nvcc" }).missing).toContain("/nowhere/nvcc does not tell");
+    expect(locate({ CUDACXX: "/nowhere/nvcc" }).missing).toContain(
+      "/nowhere/nvcc does not print its version",
+    );
   });
 });
 
