@@ -22,6 +22,7 @@ const options = {
   parts: { type: "string" },
   out: { type: "string" },
   small: { type: "boolean", default: false },
+  help: { type: "boolean", default: false },
   elapsed: { type: "string", default: "0" }, // seconds that scripts/verify-gpu took to get here
 } as const;
 
@@ -39,6 +40,10 @@ const isOneOf = <T extends string>(text: string, words: readonly T[]): text is T
 
 const { values, positionals: ops } = parse();
 const { device, stage, out } = values;
+if (values.help) {
+  process.stdout.write(`${usage}\n`);
+  process.exit();
+}
 if (!isOneOf(device, ["cpu", "emulated", "cuda"] satisfies Settings["device"][]))
   refuse(`there is no device ${device}; expected cpu, emulated or cuda`);
 if (stage !== undefined && !isOneOf(stage, ["1", "2"]))

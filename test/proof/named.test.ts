@@ -30,3 +30,10 @@ it("refuses ops that there are not, and flags of the stages", () => {
   expect(unknown.stderr).toMatch(/^proof: there is no op conv2dd; did you mean conv2d\?$/m);
   expect(proof("relu", "--stage", "1").status).toBe(2);
 });
+
+it("prints its usage when asked", () => {
+  const { status, stdout, stderr } = proof("--help");
+  expect(status, stderr).toBe(0);
+  expect(stdout).toMatch(/^usage: npm run proof -- /);
+  expect(proof("--hepl").status).toBe(2);
+});
