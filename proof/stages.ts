@@ -9,7 +9,7 @@ import type { Settings } from "./results/report.js";
 import { leastSeconds, type Run, writeResults, writeRun } from "./results/results.js";
 import { root } from "./root.js";
 
-export interface StageOptions {
+interface StageOptions {
   device: Settings["device"];
   small: boolean;
   /** Both where there is none. */

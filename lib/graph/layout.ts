@@ -17,7 +17,7 @@ export interface TensorLayout<Role extends TensorRole = TensorRole> {
 }
 
 /** What a tensor that outlives a step is to the network. */
-export type TensorRole = ParameterRole | "running-mean" | "running-variance";
+type TensorRole = ParameterRole | "running-mean" | "running-variance";
 
 /** A range of bytes. */
 export interface Slice {

@@ -18,7 +18,7 @@ import { compareCase, compareUpdate, type OracleFinding } from "./oracle.js";
 type Type = "f32" | "bf16";
 
 /** Which programs to make. */
-export interface OpCaseOptions extends StepTarget {
+interface OpCaseOptions extends StepTarget {
   /** No size above some ten thousand elements. */
   small: boolean;
   /** Whether the device computes in tf32. */
