@@ -1,7 +1,7 @@
 // Opens devices and wraps the native objects in types.
 
-import { OnehourError } from "../errors.js";
-import { oneLine } from "../text/words.js";
+import { OnehourError, UsageError } from "../errors.js";
+import { oneLine, shown } from "../text/words.js";
 import type { NativeDevice, NativeExecutor } from "./addon.js";
 import { call, settle } from "./call.js";
 import { Communicator, OpenArray } from "./communicator.js";
@@ -160,10 +160,11 @@ export function openBackend(backend: string, threads: number, ordinal = 0): Devi
  * cannot be used.
  * Throws OnehourError: ERR_ONEHOUR_NOT_BUILT or ERR_ONEHOUR_LOAD with the command that helps,
  * ERR_ONEHOUR_DEVICE for "cuda" where it is not built or for more workers than GPUs, NativeError
- * ERR_DEVICE or ERR_MEMORY for "cuda" where no GPU is or the GPU cannot be opened, ERR_USAGE for an
- * impossible thread count.
+ * ERR_DEVICE or ERR_MEMORY for "cuda" where no GPU is or the GPU cannot be opened, ERR_USAGE for other
+ * options and for an impossible thread count.
  */
 export function openDevice(options: DeviceOptions = {}): Device {
+  requireOptions(options);
   const { device = "auto", threads = defaultThreads() } = options;
   requireThreads(threads);
   const gpus = decide(device);
@@ -176,6 +177,16 @@ export function openDevice(options: DeviceOptions = {}): Device {
     warnOfCpu([...gpus.problems, error.message]);
     return openBackend("cpu", threads);
   }
+}
+
+function requireOptions(options: unknown): void {
+  const names = ["device", "threads", "ordinal"];
+  const isObject = Object.prototype.toString.call(options) === "[object Object]";
+  if (isObject && Object.keys(options as object).every((key) => names.includes(key))) return;
+  throw new UsageError(
+    "ERR_USAGE",
+    `openDevice takes options, { ${names.join(", ")} }, and not ${shown(options)}; try { device: "cpu" }`,
+  );
 }
 
 function warnOfCpu(problems: readonly string[]): void {

@@ -61,6 +61,10 @@ compute add relu=1 | a=input+0:f32[2,2] b=input+64:f32[2,2] -> y=output+0:f32[2,
     expect(refusal(() => openDevice({ device: "gpu" as never })).message).toContain(
       "expected auto, cpu or cuda",
     );
+    for (const options of ["cpuu", 1, null, [], { devices: "cpu" }])
+      expect(refusal(() => openDevice(options as never)).message).toMatch(
+        /^openDevice takes options, \{ device, threads, ordinal \}, and not .*; try \{ device: "cpu" \}$/,
+      );
     using device = openDevice({ device: "cpu", threads: 1 });
     device.dispose();
     expect(refusal(() => device.createCommunicator(0, 1, 1)).code).toBe("ERR_DISPOSED");

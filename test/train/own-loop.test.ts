@@ -1,6 +1,6 @@
 // Trains in a script's own loop: the steps are train's, with the rate, the loss and the gradients
 // at hand.
-import { cpSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
@@ -8,7 +8,7 @@ import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { Trainer } from "../../lib/train/own-loop.js";
-import { train } from "../../lib/train/train.js";
+import { compileRun, train } from "../../lib/train/train.js";
 import { onehour, temporaryFolder } from "../cli/command.js";
 
 const folder = temporaryFolder();
@@ -125,7 +125,35 @@ test("refuses what it cannot do", async () => {
   await expect(Trainer.open(nowhere, { resume: true })).rejects.toThrow(/holds no run to resume/);
   using trainer = await Trainer.open(common);
   await expect(trainer.step({ learningRate: 1 } as never)).rejects.toThrow(/did you mean lr\?$/);
+  await expect(trainer.step(0.1 as never)).rejects.toThrow(
+    "step takes options, { lr }, and not 0.1",
+  );
+  const misread = compileRun(common, { resume: "x" } as never);
+  await expect(misread).rejects.toThrow('compileRun: resume is "x"; expected true or false');
   await expect(trainer.save()).rejects.toThrow("out: name the folder to save in");
+});
+
+test.each<[options: unknown, says: string]>([
+  [{ resume: "x" }, 'resume is "x"; expected true or false'],
+  [{ resume: "false" }, 'resume is "false"; expected true or false'],
+  [{ resume: 1 }, "resume is 1; expected true or false"],
+  [{ resume: null }, "resume is null; expected true or false"],
+  [{ output: 5 }, "output is 5; expected a stream to write to, or null"],
+  [{ onEvent: 5 }, "onEvent is 5; expected a function"],
+  [{ world: {} }, "world is {}; expected what connect() resolves to"],
+  [5, "takes options, { world, resume, output, onEvent }, and not 5"],
+  [null, "takes options, { world, resume, output, onEvent }, and not null"],
+])("options that cannot be are refused: %j", async (options, says) => {
+  const out = join(folder, "never-begun");
+  const calls = [
+    train({ ...common, out }, options as never),
+    Trainer.open(common, options as never),
+  ];
+  for (const refused of await Promise.allSettled(calls))
+    expect(refused).toMatchObject({
+      reason: { code: "ERR_ONEHOUR_USAGE", message: expect.stringContaining(says) },
+    });
+  expect(existsSync(out)).toBe(false);
 });
 
 test("resumes from its checkpoint bit for bit, and so does train", async () => {
