@@ -93,9 +93,19 @@ const stuck = new Promise<never>((_, reject) => {
   });
 });
 
+/** A user's module that calls process.exit(0) would have a run that was never made count as a success. */
+const refuseEarlyEnd = (status: number) => {
+  if (status !== 0) return;
+  const who = begun.size === 0 ? "something" : [...begun].join(" or ");
+  const problem = `${who} called process.exit(0) before the command was done; leave that out`;
+  process.exitCode = exitStatus(new OnehourError("ERR_ONEHOUR_STUCK", problem));
+};
+
 setVoice("flags");
+process.once("exit", refuseEarlyEnd);
 try {
   await Promise.race([program().parseAsync(), stuck]);
 } catch (error) {
   process.exitCode = exitStatus(error);
 }
+process.off("exit", refuseEarlyEnd);

@@ -25,6 +25,8 @@ const usageCodes: ReadonlySet<string> = new Set([
   "ERR_ONEHOUR_RECIPE",
   "ERR_ONEHOUR_MODEL",
   "ERR_ONEHOUR_MODULE",
+  "ERR_ONEHOUR_ENVIRONMENT",
+  "ERR_ONEHOUR_DEVICE",
 ]);
 
 /** Whether the request itself is wrong, so that no run was tried (exit status 2). */

@@ -1,5 +1,5 @@
 // The schedule that a recipe names: one of the table's, or a module of the user's.
-import { UsageError } from "../errors.js";
+import { OnehourError, UsageError } from "../errors.js";
 import { loadPinned, modulePath } from "../modules/pinned.js";
 import { shown } from "../text/words.js";
 import { isSchedule, schedules } from "./index.js";
@@ -14,16 +14,20 @@ import {
 const expected = "a function of a step to its learning rate, ({ peak, done }) => peak * (1 - done)";
 
 /**
- * Loads the user's module where the recipe names one. Throws ERR_ONEHOUR_MODULE where it cannot; so does the
- * schedule, naming the step, where the module throws or gives a rate that is not a number of 0 or more.
+ * Loads the user's module where the recipe names one. Throws ERR_ONEHOUR_MODULE where it cannot, and where its
+ * first or last rate is none. The schedule throws ERR_ONEHOUR_SCHEDULE, naming the step, where the module throws
+ * or gives a rate that is not a number of 0 or more.
  */
 export async function openSchedule(name: string): Promise<ScheduleBuilder> {
   if (isSchedule(name)) return schedules[name];
   const rate = await loadPinned(name, expected);
   const refuse = (problem: string, cause?: unknown): never => {
-    throw new UsageError("ERR_ONEHOUR_MODULE", `${modulePath(name)} ${problem}`, { cause });
+    throw new OnehourError("ERR_ONEHOUR_SCHEDULE", `${modulePath(name)} ${problem}`, { cause });
   };
-  if (typeof rate !== "function") refuse(`exports ${shown(rate)}; expected ${expected}`);
+  const asUsage = (message: string, cause?: unknown) =>
+    new UsageError("ERR_ONEHOUR_MODULE", message, { cause });
+  if (typeof rate !== "function")
+    throw asUsage(`${modulePath(name)} exports ${shown(rate)}; expected ${expected}`);
   const build = afterWarmup((info) => {
     let value: unknown;
     try {
@@ -42,7 +46,11 @@ export async function openSchedule(name: string): Promise<ScheduleBuilder> {
     // The module's first and last rate, so that a mistake shows before the run begins. A run that is all
     // warm-up has none.
     const last = stepsOf(options.epochs, options.stepsPerEpoch) - 1;
-    for (const step of [Math.min(warmupSteps(options), last), last]) schedule(step);
+    try {
+      for (const step of [Math.min(warmupSteps(options), last), last]) schedule(step);
+    } catch (error) {
+      throw asUsage((error as Error).message, error);
+    }
     return schedule;
   };
 }

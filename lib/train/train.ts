@@ -8,6 +8,7 @@ import { requireProcesses, requireThreads } from "../device/cores.js";
 import type { Device } from "../device/device.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice, openDevice } from "../device/open.js";
+import { OnehourError, UsageError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { openModel } from "../models/models.js";
 import { connect } from "../ranks/connect.js";
@@ -26,6 +27,7 @@ import { pinModules } from "../recipe/modules.js";
 import { requirePossible, resolveRecipe } from "../recipe/recipe.js";
 import { readRunRecipe } from "../recipe/run-recipe.js";
 import { currentVoice, nameOf } from "../recipe/voice.js";
+import { readCheckpoint } from "../run-folder/checkpoint.js";
 import { checkRunFolder, claimRunFolder, releaseRunFolder } from "../run-folder/run-folder.js";
 import { exists } from "../system/exists.js";
 import { guardOutput } from "../system/output.js";
@@ -49,9 +51,16 @@ async function readInput(input: RecipeInput, resume: boolean): Promise<PartialRe
   return withDefaults(pinModules(given));
 }
 
-/** Refuses a file to start from that is not there. */
+/** Refuses a file to start from that is not there or holds no weights. */
 async function requireInit({ init }: RecipeInput): Promise<void> {
-  if (init === undefined || exists(init)) return;
+  if (init === undefined) return;
+  if (exists(init)) {
+    await readCheckpoint(init).catch((error) => {
+      if (!(error instanceof OnehourError)) throw error;
+      throw new UsageError(error.code, `${nameOf("init")}: ${error.message}`, { cause: error });
+    });
+    return;
+  }
   throw refuse(
     "init",
     `cannot read ${shown(init)} (there is no such file); expected a safetensors file, for example the ` +

@@ -260,6 +260,18 @@ test.each([
   expect(status).toBe(1);
 });
 
+test.each([
+  ["as it is loaded", "process.exit(0); export default 1;"],
+  ["as it builds", "export default () => process.exit(0);"],
+])("a model that ends the process %s is named", async (name, source) => {
+  const file = write(`exits-${name.replaceAll(" ", "-")}.ts`, source);
+  const { status, stderr } = await here("train", "synthetic:16x16x1", "--model", file, ...small);
+  expect(stderr).toMatch(
+    `${join(folder, file)} called process.exit(0) before the command was done`,
+  );
+  expect(status).toBe(1);
+});
+
 test("names a module that is missing or a folder", async () => {
   mkdirSync(join(folder, "folder.ts"));
   for (const [args, says] of [

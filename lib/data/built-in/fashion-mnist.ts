@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { gunzip } from "node:zlib";
-import { OnehourError } from "../../errors.js";
+import { OnehourError, UsageError } from "../../errors.js";
 import { readRegular } from "../../system/regular-file.js";
 import { plural } from "../../text/words.js";
 import type { Dataset, Split } from "../dataset.js";
@@ -92,7 +92,7 @@ async function readIdx(folder: string, stem: string, dimensions: readonly number
 }
 
 function missing(folder: string, stem: string): OnehourError {
-  return new OnehourError(
+  return new UsageError(
     "ERR_ONEHOUR_DATA",
     `Fashion-MNIST is not here: looked for ${stem} and ${stem}.gz in ${folder}. ` +
       "Install the package: sudo apt-get install dataset-fashion-mnist; or name a folder that " +

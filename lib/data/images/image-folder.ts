@@ -2,7 +2,7 @@
 // they are needed.
 
 import { join, resolve } from "node:path";
-import { OnehourError } from "../../errors.js";
+import { OnehourError, UsageError } from "../../errors.js";
 import { nameOf } from "../../recipe/voice.js";
 import { exists } from "../../system/exists.js";
 import { counted, plural, warning } from "../../text/words.js";
@@ -160,7 +160,7 @@ async function listFolders(
   warn: (text: string) => void,
 ): Promise<ImageParts> {
   if (!exists(join(root, "train"))) {
-    throw new OnehourError(
+    throw new UsageError(
       "ERR_ONEHOUR_DATA",
       `the folder ${root} holds no train/; expected train/CLASS/ and val/CLASS/ with images in them, ` +
         "or shards train-000000.tar, … and val-000000.tar, … in WebDataset's layout. " +
