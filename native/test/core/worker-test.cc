@@ -32,7 +32,7 @@ void joinsWithADeadline() {
 }
 
 void countsKernelsThatDoNotWait() {
-  const auto& [completed, waiting, running] = progress::counters();
+  const auto& [completed, waiting, running, reading] = progress::counters();
   const uint64_t before = completed.load();
   {
     const progress::KernelScope kernel;
