@@ -1,4 +1,4 @@
-// What all ranks must have alike: the run at its start, the replicas of the model later.
+// Checks that all ranks agree: on the run at its start, on the replicas of the model later.
 
 import { OnehourError } from "../errors.js";
 import { nameRanks } from "../ranks/rendezvous.js";

@@ -1,4 +1,4 @@
-// Where a run stands: its steps, its epochs and the seconds they took, with what earlier processes did.
+// How far a run is: its steps, its epochs and their seconds, including those of earlier processes.
 
 import type { Position } from "../run-folder/position.js";
 import type { Evaluation } from "./evaluate.js";

@@ -1,4 +1,4 @@
-// A backend's kernels come from the tables that its files register.
+// Tests that a backend's kernels come from the tables that its files register.
 #include "../../core/kernel-registry.h"
 
 #include <stdexcept>

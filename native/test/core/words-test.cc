@@ -1,4 +1,4 @@
-// What messages are made of.
+// Tests of the words that messages are made of.
 #include "../../core/words.h"
 
 #include <cstdlib>

@@ -1,5 +1,5 @@
-// Lines of all ops, mutated: whatever the parser and a kernel's factory accept must run inside its
-// operands and its workspace, and whatever they refuse must be an Error.
+// Tests mutated lines of all ops: whatever the parser and a kernel's factory accept must run inside
+// its operands and its workspace, and whatever they refuse must be an Error.
 #include <algorithm>
 #include <cstdio>
 #include <string>

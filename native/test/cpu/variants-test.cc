@@ -1,5 +1,5 @@
-// Every kernel computes alike with any number of threads and with any instruction set, whatever its
-// workspace holds. That it computes what it should, test/ops compares with PyTorch.
+// Tests that every kernel computes the same with any number of threads and any instruction set,
+// whatever its workspace holds. That it computes the right values, test/ops checks against PyTorch.
 #include <cmath>
 #include <cstdio>
 #include <optional>

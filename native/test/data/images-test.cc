@@ -195,7 +195,7 @@ void survivesDamage() {
   CHECK(decoded > 20);
 }
 
-void tellsOfEachImage() {
+void reportsEachImage() {
   data::Decoders decoders(2);
   constexpr int size = 16;
   std::vector<data::Source> sources;
@@ -245,5 +245,5 @@ int main() {
               {"resamples exactly", resamplesExactly},
               {"decodes parts like the whole", decodesPartsLikeTheWhole},
               {"survives damage", survivesDamage},
-              {"tells of each image", tellsOfEachImage}});
+              {"reports each image", reportsEachImage}});
 }

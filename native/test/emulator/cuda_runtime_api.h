@@ -143,7 +143,7 @@ template <typename T>
 T atomicCAS(T* at, std::type_identity_t<T> expected, std::type_identity_t<T> value) {
   return *at == expected ? std::exchange(*at, value) : *at;
 }
-// Wraps to 0 behind `limit`.
+// Wraps to 0 after `limit`.
 inline unsigned atomicInc(unsigned* at, unsigned limit) {
   return std::exchange(*at, *at >= limit ? 0 : *at + 1);
 }

@@ -1,5 +1,5 @@
-// Tests of the CPU's communicator: what the ranks tell each other, which way they then talk, and
-// what becomes of one that gives up.
+// Tests of the CPU's communicator: what the ranks announce, which transport they choose, and what
+// happens when one gives up.
 #include <dirent.h>
 #include <sys/socket.h>
 

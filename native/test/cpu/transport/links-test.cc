@@ -1,4 +1,4 @@
-// Tests of the connections between ranks: who gets in, who does not, and what is said of it.
+// Tests of the connections between ranks: who gets in, who does not, and the messages about it.
 #include "../../../cpu/transport/links.h"
 
 #include <arpa/inet.h>

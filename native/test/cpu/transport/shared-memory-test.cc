@@ -1,4 +1,4 @@
-// Tests of collectives through shared memory, whoever ends, leaves or differs.
+// Tests of collectives through shared memory, also where a rank ends, leaves or differs.
 #include "../../../cpu/transport/shared-memory.h"
 
 #include <sys/wait.h>
@@ -100,7 +100,7 @@ void addsUp() {
   }
 }
 
-// Bytes of every size pass between all ranks, one collective right behind the other.
+// Bytes of every size pass between all ranks, one collective right after the other.
 void movesBytes(int size) {
   Ranks ranks(size);
   CHECK(ranks.map());
@@ -171,7 +171,7 @@ void refusesOtherMachines() {
   CHECK(!other.all[1]->map(other.introductions));
 }
 
-void tellsWhoDiffers() {
+void namesWhoDiffers() {
   Ranks ranks(2);
   CHECK(ranks.map());
   std::vector<std::string> told(2);
@@ -185,7 +185,7 @@ void tellsWhoDiffers() {
         "rank 0 is in an all-reduce of 40 bytes, this rank in an all-reduce of 80 bytes");
 }
 
-void tellsWhoCallsSomethingElse() {
+void namesWhoCallsSomethingElse() {
   using Body = std::function<void(SharedMemory&)>;
   std::vector<float> data(100'000);
   std::vector<float> all(2 * data.size());
@@ -254,7 +254,7 @@ void leavesInPeace() {
 }
 
 // Two processes; the second one is killed after a sum.
-void tellsAProcessEnd() {
+void noticesAProcessEnd() {
   SharedMemory own(0, 2);
   std::vector<SharedMemory::Introduction> ranks{own.introduction(), {}};
   int pipes[2];
@@ -287,7 +287,7 @@ void tellsAProcessEnd() {
 int main() {
   using namespace onehour::test;
   return run({
-      {"a killed process is told from a slow one", tellsAProcessEnd},  // forks: before any thread
+      {"a killed process is not merely slow", noticesAProcessEnd},  // forks: before any thread
       {"arrays of all sizes add up", addsUp},
       {"bytes of all sizes arrive",
        [] {
@@ -295,8 +295,8 @@ int main() {
        }},
       {"all ranks get the same bits, in rank order", givesAllTheSameBits},
       {"other machines and other memory are refused", refusesOtherMachines},
-      {"ranks that sum other sizes are named", tellsWhoDiffers},
-      {"ranks that call something else are named", tellsWhoCallsSomethingElse},
+      {"ranks that sum other sizes are named", namesWhoDiffers},
+      {"ranks that call something else are named", namesWhoCallsSomethingElse},
       {"a rank that does not come is given up", givesUp},
       {"abort and departure end a wait", aborts},
       {"a rank may leave after its last sum", leavesInPeace},

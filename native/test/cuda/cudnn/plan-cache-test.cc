@@ -56,7 +56,7 @@ void keepsWhatWasWritten() {
   CHECK(!PlanFile(folder.path() / "deeper", "another graph").read());
 }
 
-void tellsWhatWasTried() {
+void recordsWhatWasTried() {
   const Folder folder;
   const PlanFile file(folder.path(), "a graph");
   cuda::SearchRecord record;
@@ -153,7 +153,7 @@ int main() {
   using namespace onehour::test;
   return run({
       {"a plan's file keeps what was written", keepsWhatWasWritten},
-      {"what was tried lies beside it", tellsWhatWasTried},
+      {"a second file records what was tried", recordsWhatWasTried},
       {"what is cut off or of another name is ignored", ignoresWhatItDidNotWrite},
       {"nothing is left half written", leavesNothingHalfWritten},
       {"without a folder nothing is kept", worksWithoutAFolder},

@@ -114,7 +114,7 @@ void recordsWhatWasTried() {
   CHECK(contains(record, "and a plain plan\",\"fused\":false,\"milliseconds\":1.000000}"));
 }
 
-void tellsTheLastFailure() {
+void namesTheLastFailure() {
   Search search;
   const Error error = thrown([&] { search.choose(4, 1000, false); });
   CHECK(error.code == "ERR_TEST" && contains(error.what(), "this plan does not run\n"));
@@ -214,10 +214,10 @@ int main(int count, char** arguments) {
   setenv("ONEHOUR_PLAN_COMPILATION", "0", 1);  // slow, and no other search
   unsetenv("XDG_CACHE_HOME");                  // no files
   unsetenv("HOME");
-  return run({{"further plans are tried behind those that fail", goesOnBehindPlansThatFail},
+  return run({{"further plans are tried after those that fail", goesOnBehindPlansThatFail},
               {"the alternative is taken where no plan runs", takesTheAlternativeLast},
-              {"a file tells what was tried", recordsWhatWasTried},
-              {"the last failure is told", tellsTheLastFailure},
+              {"a file records what was tried", recordsWhatWasTried},
+              {"the error names the last failure", namesTheLastFailure},
               {"a search that finds nothing ends", givesUp},
               {"a search with an alternative ends after 5 s", stopsAfterFiveSecondsAGraph},
               {"a pattern that failed twice is not tried again", leavesAPatternThatFailedTwice},

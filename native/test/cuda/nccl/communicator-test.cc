@@ -1,5 +1,5 @@
-// Tests of the NCCL communicator on the fakes of NCCL and CUDA: what collectives compute, and
-// that a rank that waits in vain ends, whoever notices.
+// Tests of the NCCL communicator on the fakes of NCCL and CUDA: what collectives compute, and that
+// a rank stops waiting for one that is gone.
 #include "../../../cuda/nccl/communicator.h"
 
 #include <nccl.h>
@@ -167,7 +167,7 @@ void refuses() {
   ranks.each([](NcclCommunicator& rank) { rank.barrier(); });
 }
 
-// A rank that does not come ends the wait, and what came first is told again.
+// A rank that does not come ends the wait, and later calls repeat the first failure.
 void givesUp() {
   Ranks ranks(2, kSoon);
   ranks.connect();
@@ -237,7 +237,7 @@ void launchesOneAtATime() {
   CHECK(fake::misuses() == before);
 }
 
-void tellsAPeersEnd() {
+void reportsAPeersEnd() {
   Ranks ranks(2, kNever);
   ranks.connect();
   fake::failRank(0);
@@ -340,7 +340,7 @@ int main() {
               {"a rank that does not connect", givesUpConnecting},
               {"abort of a blocked operation", [] { abortsFromAnotherThread(true); }},
               {"abort while connecting", [] { abortsFromAnotherThread(false); }},
-              {"an error of the transport", tellsAPeersEnd},
+              {"an error of the transport", reportsAPeersEnd},
               {"a program's collective in vain", [] { watchesPrograms(false); }},
               {"a program's collective that fails", [] { watchesPrograms(true); }},
               {"memory is registered once and in time", registersMemory},

@@ -62,9 +62,9 @@ struct End {
   }
 };
 
-// The device breaks while two steps, a read and a write are on it. The first of them is told when
-// the executor is gone, which is before the others' turn; `disposed` and `alone` say who frees the
-// executor and whether the backend goes with it.
+// The device breaks while two steps, a read and a write are on it. The first one's callback waits
+// until the executor is gone, so the others' come after that; `disposed` and `alone` say who frees
+// the executor and whether the backend goes with it.
 void endsEachOnce(bool disposed, bool alone) {
   fake::start();
   std::promise<void> gate;

@@ -1,4 +1,4 @@
-// What is said of GPUs that cannot be used, on the fake of CUDA's runtime.
+// Tests of the messages about GPUs that cannot be used, on the fake of CUDA's runtime.
 #include "../../../cuda/runtime/devices.h"
 
 #include <cstdlib>
@@ -33,14 +33,14 @@ void listsGpus() {
   CHECK(opened() == 0);
 }
 
-void tellsWhatTheDriverServes() {
+void namesWhatTheDriverServes() {
   fake::start({{}, 12080});
   CHECK(driverVersion() == "12.8");
   fake::start({{}, 13000});
   CHECK(driverVersion() == "13.0");
 }
 
-void tellsWhyThereIsNone() {
+void explainsWhyThereIsNone() {
   fake::start({{}, 0});
   Error error = thrown([] { listGpus(); });
   CHECK(error.code == "ERR_DEVICE");
@@ -85,7 +85,7 @@ void namesTheGpuThatDoesNotOpen() {
 int main() {
   using namespace onehour::cuda;
   return onehour::test::run({{"GPUs are listed without opening them", listsGpus},
-                             {"what the driver serves", tellsWhatTheDriverServes},
-                             {"why there is no GPU", tellsWhyThereIsNone},
+                             {"what the driver serves", namesWhatTheDriverServes},
+                             {"why there is no GPU", explainsWhyThereIsNone},
                              {"a GPU that does not open is named", namesTheGpuThatDoesNotOpen}});
 }

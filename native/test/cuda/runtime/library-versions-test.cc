@@ -1,5 +1,5 @@
 // Tests that cuDNN and cuBLASLt of a version that does not fit are refused before they are used:
-// the libraries are the real ones, only the versions that they tell are made up.
+// the libraries are the real ones, only their version numbers are made up.
 #include <cublasLt.h>
 #include <cudnn.h>
 
