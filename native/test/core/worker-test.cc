@@ -71,7 +71,7 @@ void beats() {
     received.append(buffer.data(), static_cast<size_t>(length));
   }
   CHECK(received.starts_with("{\"progress\":"));
-  CHECK(contains(received, ",\"waiting\":0,\"running\":0}\n"));
+  CHECK(contains(received, ",\"waiting\":0,\"running\":0,\"reading\":0}\n"));
   close(ends[0]);  // the thread ends by itself; SIGPIPE would end the process
   std::this_thread::sleep_for(std::chrono::milliseconds(30));
 }
