@@ -227,7 +227,7 @@ export const table = {
   weightDecay: field(notNegative.default(1e-4), {
     group: "Optimizer",
     flag: "--weight-decay <λ>",
-    help: "weight decay λ of every parameter but batch norm's γ and β",
+    help: "weight decay λ of every parameter but batch norm's γ and β (and, with LARS, biases)",
     alias: "wd l2 decay weight-decay-rate l2-reg",
   }),
   clipNorm: field(positive.optional(), {

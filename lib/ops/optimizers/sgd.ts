@@ -36,7 +36,7 @@ export interface SgdOptions {
 }
 
 /**
- * One step of SGD with momentum, in place (paper, remarks 1 and 2; architecture: "Momentum, exactly").
+ * One step of SGD with momentum, in place (Goyal et al. 2017, remarks 1 and 2).
  *
  * With g′ = g + λw, schedule = (η, c) and the new u or v on the right: gradient form u ← m·u + g′,
  * w ← w − η·u, Nesterov w ← w − η·(g′ + m·u); velocity form v ← m·c·v + η·g′, w ← w − v, Nesterov
