@@ -39,7 +39,8 @@ export function unknownCommand(parent: Command, name: string, path: string): One
 function unknownFlag(command: Command, flag: string, path: string): OnehourError {
   const name = flag.split("=")[0]!;
   const known = command.options.flatMap(({ long }) => (long ? [long] : []));
-  const meant = meaning(name, known, "flags");
+  const places = command.registeredArguments.map((argument) => argument.name());
+  const meant = meaning(name, [...known, ...places], "flags");
   return usageError(
     `${command.name()} has no flag ${shown(name).slice(1, -1)}${meant ? `; ${meant}` : "."} ${seeHelp(path)}`,
   );

@@ -107,6 +107,7 @@ const elsewhere: readonly [names: RegExp, answer: () => string][] = [
     /^(wide|res|dense|mobile|efficient)(res)?ne(x)?t|^vgg|^vit/,
     () => `that is a network: name it with ${nameOf("model")}, and first the images.`,
   ],
+  [/^goyal2017/, () => "that is a recipe: --recipe goyal-2017, and first the images."],
   [/^(fake|random|dummy)/, () => "images that need no download are called synthetic."],
 ];
 

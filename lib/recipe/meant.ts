@@ -2,10 +2,13 @@
 import { optimizers } from "../ops/optimizers/index.js";
 import { closestTo, plain } from "../text/nearest.js";
 import { type FieldName, rows } from "./table.js";
-import { flagName, nameOf, type Voice } from "./voice.js";
+import { currentVoice, flagName, nameOf, type Voice } from "./voice.js";
 
-/** Words of other tools that are not a field here, each with what to do instead. */
-const advice: readonly [words: string, answer: (as: Voice) => string][] = [
+/**
+ * Words of other tools that are not a field here, each with what to do instead, and the flag without which a
+ * command cannot.
+ */
+const advice: readonly [words: string, answer: (as: Voice) => string, flag?: string][] = [
   [
     "nodes nnodes num-nodes node-rank machines hosts hostfile master-addr master-port rdzv-endpoint " +
       "rdzv-backend dist-url rendezvous init-method rank local-rank",
@@ -25,8 +28,15 @@ const advice: readonly [words: string, answer: (as: Voice) => string][] = [
       `the optimizers are those of ${nameOf("optimizer", as)}: ${Object.keys(optimizers).join(", ")}`,
   ],
   [
-    "scheduler sched lr-scheduler schedule lr-decay lr-gamma gamma decay-rate",
-    (as) => `the rate is divided by ten at each of ${nameOf("milestones", as)}`,
+    "lr-gamma gamma decay-rate",
+    (as) =>
+      `with the step ${nameOf("lrSchedule", as)} the rate is divided by ten at each of ` +
+      `${nameOf("milestones", as)}; a schedule of another kind may be a module of yours`,
+  ],
+  [
+    "fp16 half float16",
+    (as) =>
+      `there is no fp16: ${nameOf("precision", as)} is fp32, tf32 or bf16, which needs no loss scaling`,
   ],
   [
     "eval evaluate evaluate-only test test-only validate",
@@ -40,13 +50,16 @@ const advice: readonly [words: string, answer: (as: Voice) => string][] = [
   [
     "config cfg config-file hparams recipe",
     (as) => (as === "flags" ? "did you mean --recipe?" : "a recipe is the fields themselves"),
+    "--recipe",
   ],
   [
     "resume continue auto-resume",
-    (as) =>
-      as === "flags"
-        ? "did you mean --resume --out FOLDER?"
+    // A recipe's file, whose words are fields, may be one of the command's.
+    () =>
+      currentVoice() === "flags"
+        ? "a run is continued by --resume --out FOLDER"
         : "a script continues a run by train({ out: FOLDER }, { resume: true })",
+    "--resume",
   ],
 ];
 
@@ -58,7 +71,7 @@ function fieldOf(word: string): FieldName | undefined {
 }
 
 /**
- * What was probably meant by a word that is not one of the `known` fields or flags, as the rest of a
+ * What was probably meant by a word that is not one of the `known` fields, flags or arguments, as the rest of a
  * sentence; undefined where nothing is close.
  */
 export function meaning(given: string, known: readonly string[], as: Voice): string | undefined {
@@ -66,10 +79,15 @@ export function meaning(given: string, known: readonly string[], as: Voice): str
   if (word === "") return undefined;
   const words = [word, word.replace(/^no/, "")];
   const field = words.map(fieldOf).find((found) => found !== undefined);
-  if (field && known.includes(nameOf(field, as))) return `did you mean ${nameOf(field, as)}?`;
-  const [, answer] =
+  if (field && known.includes(nameOf(field, as))) {
+    const name = nameOf(field, as);
+    const isArgument = as === "flags" && !name.startsWith("--");
+    return isArgument ? `the ${name} is named without a flag.` : `did you mean ${name}?`;
+  }
+  const [, answer, flag] =
     advice.find(([all]) => all.split(" ").some((one) => plain(one) === word)) ?? [];
-  if (answer) return `${answer(as)}${answer(as).endsWith("?") ? "" : "."}`;
+  const isOffered = as === "fields" || flag === undefined || known.includes(flag);
+  if (answer && isOffered) return `${answer(as)}${answer(as).endsWith("?") ? "" : "."}`;
   const close = closestTo(given, known);
   return close && `did you mean ${close}?`;
 }

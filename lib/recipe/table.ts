@@ -172,7 +172,7 @@ export const table = {
       `how the rate falls from the peak: ${Object.keys(schedules).join(", ")}, or a module of yours ` +
       "(./schedule.ts)",
     isModule: true,
-    alias: "scheduler lr-scheduler sched lr-policy lr-scheduler-type lr-decay",
+    alias: "schedule scheduler lr-scheduler sched lr-policy lr-scheduler-type lr-decay",
   }),
   warmup: field(oneOf(["gradual", "constant", "none"]).default("gradual"), {
     group: "Learning rate",
@@ -275,7 +275,7 @@ export const table = {
     flag: "--precision",
     help: "number format to compute in; the weights stay fp32",
     otherwise: "fp32 on the CPU, bf16 on a GPU",
-    alias: "amp mixed-precision dtype amp-dtype half fp16 bf16 fp32 tf32 bfloat16 use-amp",
+    alias: "amp mixed-precision dtype amp-dtype bf16 fp32 tf32 bfloat16 use-amp",
   }),
   threads: field(whole(1).optional(), {
     group: "Device",

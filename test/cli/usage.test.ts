@@ -22,6 +22,21 @@ const cases: { args: string[]; says: (string | RegExp)[] }[] = [
   { args: ["train", "synthetic", "--learning-rate", "1"], says: ["did you mean --lr?"] },
   { args: ["train", "synthetic", "--batch-size=4"], says: ["--batch-size; did you mean --batch?"] },
   { args: ["train", "synthetic", "--nodes", "2"], says: ["no flag --nodes; a run over several"] },
+  {
+    args: ["train", "--data-dir", "x"],
+    says: ["--data-dir; the dataset is named without a flag."],
+  },
+  { args: ["train", "--dataset", "x"], says: ["--dataset; the dataset is named without a flag."] },
+  { args: ["evaluate", "x", "--root=y"], says: ["--root; the dataset is named without a flag."] },
+  { args: ["train", "synthetic", "--schedule", "x"], says: ["did you mean --lr-schedule?"] },
+  {
+    args: ["train", "synthetic", "--gamma", "0.5"],
+    says: ["with the step --lr-schedule the rate"],
+  },
+  { args: ["train", "synthetic", "--fp16"], says: ["there is no fp16: --precision is fp32,"] },
+  { args: ["bench", "throughput", "--recipe", "x"], says: [/has no flag --recipe\. Run/] },
+  { args: ["bench", "throughput", "--data", "x"], says: [/has no flag --data\. Run/] },
+  { args: ["train", "goyal2017"], says: ["that is a recipe: --recipe goyal-2017"] },
   { args: ["train", "synthetic", "--xyzzy"], says: [/no flag --xyzzy\. Run/] },
   { args: ["evaluate", "x", "--lr", "1"], says: [/evaluate has no flag --lr\. Run/] },
   { args: ["train", "synthetic", "extra"], says: ["too many arguments"] },
@@ -92,6 +107,14 @@ test.concurrent.each(cases)("onehour $args", async ({ args, says }) => {
 });
 
 describe("a recipe file", () => {
+  test("that would resume a run is answered with the command's flags", async () => {
+    const path = join(folder, "resumes.json");
+    writeFileSync(path, JSON.stringify({ dataset: "synthetic", resume: true }));
+    const { status, stderr } = await onehour(["train", "--recipe", path]);
+    expect(stderr).toMatch("a run is continued by --resume --out FOLDER");
+    expect(status).toBe(2);
+  });
+
   test("names the nearest field to an unknown one", async () => {
     const path = join(folder, "wrong.json");
     writeFileSync(path, JSON.stringify({ dataset: "synthetic", epoch: 3 }));
