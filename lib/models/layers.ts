@@ -1,6 +1,8 @@
 // Layers that declare their own parameters, so that a network reads like its paper.
+import { OnehourError } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import { addBias, batchNorm, cast, conv2d, flatten, linear } from "../ops/index.js";
+import { shown } from "../text/words.js";
 import type { ModelBuilder, Network, ParameterRole } from "./model.js";
 
 export interface ConvolutionOptions {
@@ -23,6 +25,16 @@ export interface NormOptions {
   residual?: Value;
   /** What γ begins with; 1. */
   gamma?: number;
+}
+
+const refuse = (layer: string, problem: string, code = "ERR_ONEHOUR_MODEL") =>
+  new OnehourError(code, `layer ${shown(layer)}: ${problem}`);
+
+/** Refuses what is no whole number of 1 or more. */
+function requireCounts(layer: string, counts: Record<string, number>): void {
+  for (const [name, value] of Object.entries(counts))
+    if (!Number.isInteger(value) || value < 1)
+      throw refuse(layer, `${name} is ${shown(value)}; expected a whole number of 1 or more`);
 }
 
 /**
@@ -72,7 +84,16 @@ export class Layers {
    */
   convolution(name: string, x: Value, options: ConvolutionOptions): Value {
     const { filters, window, stride = 1, groups = 1, bias = false } = options;
-    const stored = (x.shape[3] ?? 0) / groups;
+    requireCounts(name, { filters, window, stride, groups });
+    if (window % 2 === 0) throw refuse(name, `window is ${window}; expected an odd number`);
+    const [, , , C = 0] = x.shape;
+    if (C % groups !== 0 || filters % groups !== 0)
+      throw refuse(
+        name,
+        `groups is ${groups}; expected a divisor of ${C} channels and ${filters} filters`,
+        "ERR_ONEHOUR_SHAPE", // other images may have channels that fit
+      );
+    const stored = C / groups;
     const channels = x === this.input.x ? this.input.channels : stored;
     const std = Math.sqrt(2 / (filters * window * window));
     const w = this.parameter(
@@ -124,6 +145,7 @@ export class Layers {
 
   /** [N, C] → [N, features]: x·wᵀ + b; w from N(0, 0.01²), b = 0. */
   linear(name: string, x: Value, features: number): Value {
+    requireCounts(name, { features });
     const w = this.parameter(`${name}.weight`, "linear", [features, x.shape[1] ?? 0], {
       std: 0.01,
     });
@@ -136,6 +158,7 @@ export class Layers {
    * PyTorch's order, by channel first; w from N(0, 0.01²), b = 0.
    */
   linearOfImage(name: string, x: Value, features: number): Value {
+    requireCounts(name, { features });
     const [, H = 0, W = 0, C = 0] = x.shape;
     const shape = [features, C * H * W];
     const stored = [features, H, W, C];

@@ -1,8 +1,9 @@
 // Trains and evaluates a network that a script adds to the table, by its name.
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { UsageError } from "../../lib/errors.js";
 import { checked } from "../../lib/models/check.js";
-import { network } from "../../lib/models/layers.js";
+import { type Layers, network } from "../../lib/models/layers.js";
 import type { ModelBuilder } from "../../lib/models/model.js";
 import { addModel, models } from "../../lib/models/models.js";
 import { globalAveragePool } from "../../lib/ops/index.js";
@@ -65,6 +66,51 @@ test.each([
     return layers.linear("fc", globalAveragePool(x), classes);
   });
   expect(() => built(own)).toThrow(says);
+});
+
+type Convolution = Parameters<Layers["convolution"]>[2];
+
+test.each<[options: object, says: RegExp]>([
+  [{ filter: 8 }, /^the network own: layer "b": filters is undefined; expected a whole number/],
+  [{ filters: 8.5 }, /layer "b": filters is 8\.5; expected a whole number of 1 or more/],
+  [{ filters: 0 }, /filters is 0; expected a whole/],
+  [{ window: 2 }, /layer "b": window is 2; expected an odd number/],
+  [{ window: "3" }, /window is "3"; expected a whole/],
+  [{ stride: 0 }, /stride is 0; expected a whole/],
+  [{ groups: 3 }, /groups is 3; expected a divisor of 8 channels and 8 filters/],
+  [{ groups: 1.5 }, /groups is 1\.5; expected a whole/],
+])("a convolution of %j is refused", (options, says) => {
+  const wrong = { ...("filter" in options ? {} : { filters: 8 }), window: 3, ...options };
+  const own = network((layers, x, { classes }) => {
+    const y = layers.convolution("a", x, { filters: 8, window: 3 });
+    const z = layers.convolution("b", y, wrong as Convolution);
+    return layers.linear("fc", globalAveragePool(z), classes);
+  });
+  expect(() => built(own)).toThrow(says);
+});
+
+test.each<[name: string, build: Parameters<typeof network>[0], says: RegExp]>([
+  [
+    "features that are no count",
+    (layers, x) => layers.linear("fc", globalAveragePool(x), 2.5),
+    /^the network own: layer "fc": features is 2\.5; expected a whole/,
+  ],
+  [
+    "an op that does not fit",
+    (layers, x) => layers.linear("fc", x, 4),
+    /^the network own: after it declared fc\.bias: \[linear\] expected /,
+  ],
+  [
+    "a layer that is not used",
+    (layers, x) => {
+      layers.convNorm("extra", x, { filters: 8, window: 3 });
+      return layers.linear("fc", globalAveragePool(x), 4);
+    },
+    /^the network own: its logits do not depend on extra\.conv\.weight; use it, or/,
+  ],
+])("names the network and the layer of %s", (_, build, says) => {
+  expect(() => built(network(build))).toThrow(says);
+  expect(() => built(network(build))).toThrow(UsageError);
 });
 
 test("a layer may be called rank, momentum or 0", () => {
