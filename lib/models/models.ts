@@ -1,6 +1,6 @@
 // The table of networks by name, built in, added by a script, or from a module.
 import { OnehourError, UsageError } from "../errors.js";
-import { isModule, loadPinned, modulePath, pinned } from "../modules/pinned.js";
+import { isModule, loadPinned, modulePath, pinnedAlone } from "../modules/pinned.js";
 import { closestTo } from "../text/nearest.js";
 import { shown } from "../text/words.js";
 import { checked } from "./check.js";
@@ -53,7 +53,7 @@ export async function openModel(name: string): Promise<void> {
 
 /** As `openModel`; returns the name that keeps a module's digest, for other processes to open it by. */
 export async function pinModel(name: string): Promise<string> {
-  const kept = isModule(name) ? pinned(name) : name;
+  const kept = isModule(name) ? pinnedAlone(name) : name;
   await openModel(kept);
   return kept;
 }

@@ -6,6 +6,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { UsageError } from "../errors.js";
 import { exists } from "../system/exists.js";
 import { readSmall } from "../system/regular-file.js";
+import { shown } from "../text/words.js";
 import { loadDefault } from "./load-default.js";
 
 /**
@@ -81,6 +82,15 @@ export function pinned(name: string): string {
     );
   }
   return `${path}${rest === undefined ? "" : `:${rest}`}#sha256:${found}`;
+}
+
+/** As `pinned`, for a module that takes no argument. Throws ERR_ONEHOUR_MODULE for `./net.ts:16` too. */
+export function pinnedAlone(name: string): string {
+  const { path, rest } = moduleParts(name);
+  if (rest === undefined) return pinned(name);
+  throw refuse(
+    `the module ${path} takes no argument, as a data set's does; leave out ${shown(`:${rest}`)}`,
+  );
 }
 
 /** Digests with which modules were loaded: Node keeps what it loaded, whatever becomes of the file. */

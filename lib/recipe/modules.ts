@@ -1,7 +1,14 @@
 // The modules that a recipe names, such as `model: "./net.ts"`: pinned to their digests when a run begins,
 // and loaded again only as they were, unless the user names them.
 import { statSync } from "node:fs";
-import { foreignFolderOf, isModule, modulePath, pinned } from "../modules/pinned.js";
+import {
+  foreignFolderOf,
+  isModule,
+  modulePath,
+  moduleRest,
+  pinned,
+  pinnedAlone,
+} from "../modules/pinned.js";
 import { type RecipeInput, refuse } from "./fields.js";
 import { type FieldName, fieldsWhere } from "./table.js";
 import { setting } from "./voice.js";
@@ -20,16 +27,20 @@ function modulesOf(recipe: RecipeInput): [field: FieldName, name: string][] {
   });
 }
 
-/** Whether all values name modules. */
-export const areModules = (...names: unknown[]): boolean =>
-  names.every((name) => typeof name === "string" && isModule(name));
+/** Whether both values name modules, with the same argument: a module may move, or change where it is named. */
+export const areModules = (...names: [unknown, unknown]): boolean =>
+  names.every((name) => typeof name === "string" && isModule(name)) &&
+  new Set((names as string[]).map(moduleRest)).size === 1;
 
 /**
  * The recipe with the path and the digest of each module that it names. Throws ERR_ONEHOUR_MODULE for one
- * that cannot be read, or whose digest is another than the recipe's.
+ * that cannot be read, whose digest is another than the recipe's, or that has an argument but is no data set's.
  */
 export function pinModules(recipe: RecipeInput): RecipeInput {
-  const names = modulesOf(recipe).map(([field, name]) => [field, pinned(name)]);
+  const names = modulesOf(recipe).map(([field, name]) => [
+    field,
+    field === "dataset" ? pinned(name) : pinnedAlone(name),
+  ]);
   return { ...recipe, ...Object.fromEntries(names) };
 }
 

@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { isAbsolute, join, resolve } from "node:path";
 import { canonicalName } from "../data/datasets.js";
 import { OnehourError } from "../errors.js";
+import { isModule } from "../modules/pinned.js";
 import { isForbidden } from "../system/exists.js";
 import { readText } from "../system/regular-file.js";
 import { commandLine } from "../text/command.js";
@@ -59,7 +60,13 @@ async function isSame(key: string, kept: unknown, typed: unknown): Promise<boole
 
 /** Whether both values name folders of images: a checkpoint knows whether they are the same ones. */
 const areFolders = (...names: unknown[]) =>
-  names.every((name) => typeof name === "string" && isAbsolute(canonicalName(name)));
+  names.every(
+    (name) => typeof name === "string" && !isModule(name) && isAbsolute(canonicalName(name)),
+  );
+
+/** Whether a field names the same thing in another place. */
+const isMoved = (key: string, before: unknown, after: unknown) =>
+  areModules(before, after) || (key === "dataset" && areFolders(before, after));
 
 /** What to do where a run may not be resumed; a recipe.json that was refused cannot begin another run. */
 const another = (folder: string) =>
@@ -112,11 +119,7 @@ export async function readRunRecipe(folder: string, given: RecipeInput): Promise
   const merged: Record<string, unknown> = { minibatch: workers * accumulate * batch, ...stored };
   for (const [key, value] of Object.entries(given) as [FieldName, unknown][]) {
     const before = merged[key] ?? defaultOf(table[key]);
-    if (
-      changeable.has(key) ||
-      (key === "dataset" && areFolders(before, value)) ||
-      areModules(before, value)
-    ) {
+    if (changeable.has(key) || isMoved(key, before, value)) {
       merged[key] = value;
     } else if (!(await isSame(key, before, value))) {
       const name = nameOf(key);
@@ -143,8 +146,7 @@ export function requireSameRecipe(file: string, kept: Record<string, unknown>, r
   for (const key of new Set([...Object.keys(kept), ...Object.keys(now)])) {
     const row = Object.hasOwn(table, key) ? table[key as FieldName] : undefined;
     const [before, after] = [kept[key] ?? (row && defaultOf(row)), now[key]];
-    if (JSON.stringify(before) === JSON.stringify(after)) continue;
-    if ((key === "dataset" && areFolders(before, after)) || areModules(before, after)) continue;
+    if (JSON.stringify(before) === JSON.stringify(after) || isMoved(key, before, after)) continue;
     throw refuseRecipe(
       `${key} is ${shown(after)} in ${join(folder, recipeName)}, but ` +
         `${shown(before)} in the run that saved ${file}. Put recipe.json back as it was, or ` +

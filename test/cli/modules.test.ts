@@ -100,6 +100,22 @@ describe("the examples", () => {
   });
 });
 
+test("a data set's argument is a part of the run", async () => {
+  const out = join(folder, "sized");
+  const sized = `import { openDataset } from "onehour";
+    export default (size) => openDataset("synthetic:" + (size ?? "16x16x1:4:64"));`;
+  const file = write("sized.ts", sized);
+  const first = ["train", `${file}:12x12x1:4:64`, "--steps", "1", ...small, "--out", out];
+  expect(await here(...first)).toMatchObject({ status: 0, stderr: "" });
+  const resume = (name: string) => here("train", name, "--resume", "--out", out, "--steps", "2");
+  for (const other of [`${file}:16x16x1:4:64`, file, `${file}:`]) {
+    const { status, stderr } = await resume(other);
+    expect(stderr).toMatch(/dataset.* is ".*sized\.ts:12x12x1:4:64#.*was asked for/);
+    expect(status).toBe(2);
+  }
+  expect(await resume(`${file}:12x12x1:4:64`)).toMatchObject({ status: 0, stderr: "" });
+});
+
 test("runs no code in a run folder only because a file there names it", async () => {
   const out = join(folder, "sent");
   const first = ["train", "synthetic:16x16x1", "--steps", "1", ...small, "--out", out];
@@ -140,6 +156,22 @@ test("runs no code that came with weights or a recipe only because they name it"
     expect(named).toMatchObject({ status: 0, stdout: expect.stringMatching("it ran") });
   }
   expect(await here("evaluate", out)).toMatchObject({ status: 0 });
+});
+
+test.each([
+  ["train", "--model", "./net.ts:8"],
+  ["train", "--model", "./net.ts:"],
+  ["train", "--lr-schedule", "./net.ts:3"],
+  ["evaluate", "--model", "./net.ts:8"],
+  ["bench ops", "--model", "./net.ts:8"],
+])("%s %s takes no argument: %s", async (command, flag, value) => {
+  write("net.ts", net);
+  const what = { train: ["synthetic:16x16x1"], evaluate: [join(folder, "sent")] }[command] ?? [];
+  const { status, stderr } = await here(...command.split(" "), ...what, flag, value);
+  expect(stderr).toMatch(
+    /the module .*net\.ts takes no argument, as a data set's does; leave out ":/,
+  );
+  expect(status).toBe(2);
 });
 
 const dataset = (changes: string) =>
