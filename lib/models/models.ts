@@ -1,6 +1,7 @@
 // The table of networks by name, built in, added by a script, or from a module.
 import { OnehourError, UsageError } from "../errors.js";
 import { isModule, loadPinned, modulePath, pinnedAlone } from "../modules/pinned.js";
+import { readOnly } from "../modules/read-only.js";
 import { closestTo } from "../text/nearest.js";
 import { shown } from "../text/words.js";
 import { checked } from "./check.js";
@@ -12,7 +13,10 @@ const builtIn: Readonly<Record<string, ModelBuilder>> = { ...resnets, ...vggs };
 const table: Record<string, ModelBuilder> = { ...builtIn };
 
 /** Builders by name; `addModel` adds a script's own. */
-export const models: Readonly<Record<string, ModelBuilder>> = table;
+export const models: Readonly<Record<string, ModelBuilder>> = readOnly(
+  table,
+  "a script adds a network by addModel(name, builder)",
+);
 
 const refuse = (problem: string) => new OnehourError("ERR_ONEHOUR_MODEL", problem);
 

@@ -7,7 +7,9 @@ import { type Layers, network } from "../../lib/models/layers.js";
 import type { ModelBuilder } from "../../lib/models/model.js";
 import { addModel, models } from "../../lib/models/models.js";
 import { globalAveragePool } from "../../lib/ops/index.js";
+import { optimizers } from "../../lib/ops/optimizers/index.js";
 import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
+import { schedules } from "../../lib/schedules/index.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { train } from "../../lib/train/train.js";
 import { compileFor } from "../graph/options.js";
@@ -129,4 +131,18 @@ test.each([
   ["other", {}, /the builder of other is a function, and not \{\}/],
 ])("%j is refused", (name, builder, says) => {
   expect(() => addModel(name, builder as never)).toThrow(says);
+});
+
+test.each([
+  [models, /^mine cannot be changed here: a script adds a network by addModel\(name, builder\)$/],
+  [schedules, /^mine cannot be changed here: make your schedule the default export of a module/],
+  [optimizers, /^mine cannot be changed here: pass your optimizer to `compile`/],
+] as [Record<string, unknown>, RegExp][])("a table that nothing is put into: %#", (table, says) => {
+  const changes = [
+    () => Object.assign(table, { mine: () => 5 }),
+    () => Object.defineProperty(table, "mine", { value: () => 5 }),
+    () => Reflect.deleteProperty(table, "mine"),
+  ];
+  for (const change of changes) expect(change).toThrow(says);
+  expect(Object.keys(table)).not.toContain("mine");
 });
