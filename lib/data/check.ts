@@ -1,7 +1,5 @@
-// Checks a user's own data set where it is opened and where it is read: names what is wrong, with the
-// module's path.
+// Checks a user's own data set where it is opened and where it is read: names what is wrong, and where.
 import { OnehourError, UsageError } from "../errors.js";
-import { modulePath, moduleRest } from "../modules/pinned.js";
 import { shown } from "../text/words.js";
 import type { Dataset, DatasetOpener, Request, Split } from "./dataset.js";
 
@@ -18,7 +16,7 @@ const perChannel = (channels: number, is: (value: number) => boolean) => (value:
 const split = "{ length, read } or { length, fill }, with an image or more";
 
 /** The fields of a data set, and what each must be. */
-const checks = ({ channels = 0 }: Partial<Dataset["images"]> = {}): Record<string, Check> => ({
+const checks = (channels: number): Record<string, Check> => ({
   name: [isText, "text"],
   images: [
     (images: Dataset["images"]) =>
@@ -38,76 +36,93 @@ const checks = ({ channels = 0 }: Partial<Dataset["images"]> = {}): Record<strin
   fingerprint: [isText, "text that changes when the images do"],
 });
 
-/** Opens the data set of a module's default export. Throws ERR_ONEHOUR_MODULE and ERR_ONEHOUR_DATA. */
-export async function openChecked(name: string, opener: unknown): Promise<Dataset> {
-  const path = modulePath(name);
-  const refuse = (problem: string) => new UsageError("ERR_ONEHOUR_MODULE", `${path}: ${problem}`);
-  if (typeof opener !== "function") {
-    throw refuse(
-      `its default export is ${shown(opener)}; expected a function that opens a data set`,
+/**
+ * Opens a user's own data set, which messages call `who`. Throws ERR_ONEHOUR_MODULE where it is not as it must
+ * be, ERR_ONEHOUR_DATA where it throws.
+ */
+export async function openChecked(
+  who: string,
+  opener: DatasetOpener,
+  argument: string | undefined,
+): Promise<Dataset> {
+  const refuse = (problem: string) => new UsageError("ERR_ONEHOUR_MODULE", `${who}: ${problem}`);
+  return await own(who, "cannot be opened", async () => {
+    const dataset: Dataset = await opener(argument);
+    if (typeof dataset !== "object" || dataset === null) {
+      throw refuse(`it opened ${shown(dataset)}; expected a data set`);
+    }
+    for (const [field, [is, expected]] of Object.entries(checks(dataset.images?.channels))) {
+      const value = dataset[field as keyof Dataset] as never;
+      if (!is(value)) throw refuse(`${field} is ${shown(value)}; expected ${expected}`);
+    }
+    // Its methods and getters stay its own, whatever kind of object it is.
+    const { images, classes, mean, std, augmentation, defaultEpochs, fingerprint } = dataset;
+    const { shards, inspection, notes } = dataset;
+    return {
+      name: dataset.name,
+      images,
+      classes,
+      mean,
+      std,
+      augmentation,
+      defaultEpochs,
+      fingerprint,
+      train: checkedSplit(who, classes, dataset.train),
+      test: checkedSplit(who, classes, dataset.test),
+      ...(dataset.ahead ? { ahead: checkedAhead(who, dataset) } : {}),
+      ...(shards ? { shards } : {}),
+      ...(inspection ? { inspection } : {}),
+      ...(notes ? { notes } : {}),
+      [Symbol.dispose]: () => dataset[Symbol.dispose]?.(),
+    };
+  });
+}
+
+function checkedAhead(who: string, dataset: Dataset): (batch: number) => number {
+  return (batch) => {
+    let batches: unknown;
+    try {
+      batches = dataset.ahead!(batch);
+    } catch (error) {
+      throw asData(who, "ahead failed", error);
+    }
+    if (whole(0)(batches)) return batches as number;
+    throw new UsageError(
+      "ERR_ONEHOUR_MODULE",
+      `${who}: ahead gives ${shown(batches)}; expected a whole number of 0 or more`,
     );
-  }
-  const dataset: Dataset = await own(path, "cannot be opened", () =>
-    (opener as DatasetOpener)(moduleRest(name)),
-  );
-  if (typeof dataset !== "object" || dataset === null) {
-    throw refuse(`it opened ${shown(dataset)}; expected a data set`);
-  }
-  for (const [field, [is, expected]] of Object.entries(checks(dataset.images))) {
-    const value = dataset[field as keyof Dataset] as never;
-    if (!is(value)) throw refuse(`${field} is ${shown(value)}; expected ${expected}`);
-  }
-  // Its methods and getters stay its own, whatever kind of object it is.
-  const { images, classes, mean, std, augmentation, defaultEpochs, fingerprint } = dataset;
-  const { ahead, shards, inspection, notes } = dataset;
-  return {
-    name: dataset.name,
-    images,
-    classes,
-    mean,
-    std,
-    augmentation,
-    defaultEpochs,
-    fingerprint,
-    train: checkedSplit(path, classes, dataset.train),
-    test: checkedSplit(path, classes, dataset.test),
-    ...(ahead ? { ahead: (batch: number) => ahead.call(dataset, batch) } : {}),
-    ...(shards ? { shards } : {}),
-    ...(inspection ? { inspection } : {}),
-    ...(notes ? { notes } : {}),
-    [Symbol.dispose]: () => dataset[Symbol.dispose]?.(),
   };
 }
 
-/** Runs a module's function; what it throws is an error of the data, with the module's path. */
-async function own<T>(path: string, what: string, use: () => T | Promise<T>): Promise<T> {
+/** Runs a user's function; what it throws is an error of the data, with its name. */
+async function own<T>(who: string, what: string, use: () => T | Promise<T>): Promise<T> {
   try {
     return await use();
   } catch (error) {
-    throw asData(path, what, error);
+    throw asData(who, what, error);
   }
 }
 
-function asData(path: string, what: string, error: unknown): OnehourError {
+function asData(who: string, what: string, error: unknown): OnehourError {
   if (error instanceof OnehourError) return error;
   const reason = error instanceof Error ? error.message : shown(error);
-  return new OnehourError("ERR_ONEHOUR_DATA", `${path}: ${what} (${reason})`, { cause: error });
+  return new OnehourError("ERR_ONEHOUR_DATA", `${who}: ${what} (${reason})`, { cause: error });
 }
 
 /** A part of the data set that names the image which cannot be read, or whose label is wrong. */
-function checkedSplit(path: string, classes: number, split: Split): Split {
+function checkedSplit(who: string, classes: number, split: Split): Split {
   const requireLabel = (label: number, index: number) => {
     if (Number.isInteger(label) && label >= 0 && label < classes) return;
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
-      `${path}: the label of image ${index} is ${shown(label)}; expected a whole number below ${classes}`,
+      `${who}: the label of image ${index} is ${shown(label)}; expected a whole number below ${classes}`,
     );
   };
   if ("fill" in split) {
     return {
       length: split.length,
       fill: async (request: Request) => {
-        await own(path, "images cannot be read", () => split.fill(request));
+        await own(who, "images cannot be read", () => split.fill(request));
         request.indices.forEach((index, i) => {
           requireLabel(request.labels[i]!, index);
         });
@@ -121,7 +136,7 @@ function checkedSplit(path: string, classes: number, split: Split): Split {
       try {
         label = split.read(index, target, offset);
       } catch (error) {
-        throw asData(path, `image ${index} cannot be read`, error);
+        throw asData(who, `image ${index} cannot be read`, error);
       }
       requireLabel(label, index);
       return label;

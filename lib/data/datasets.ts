@@ -2,8 +2,8 @@
 
 import { readdir, stat } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { OnehourError } from "../errors.js";
-import { isModule, loadPinned, modulePath } from "../modules/pinned.js";
+import { OnehourError, UsageError } from "../errors.js";
+import { isModule, loadPinned, modulePath, moduleRest } from "../modules/pinned.js";
 import { refuse } from "../recipe/fields.js";
 import { nameOf } from "../recipe/voice.js";
 import { exists, isForbidden } from "../system/exists.js";
@@ -55,8 +55,11 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
   const opener = openerOf(name);
   if (opener) {
     const colon = name.indexOf(":");
+    const argument = colon < 0 ? undefined : name.slice(colon + 1);
     refuseFolderOptions(name, options);
-    return opener(colon < 0 ? undefined : name.slice(colon + 1));
+    if (isBuiltIn(name)) return await opener(argument);
+    const who = `datasets.${kindOf(name)}`;
+    return await openChecked(who, requireOpener(`${who} is`, opener), argument);
   }
   if (exists(name) && (await stat(name)).isDirectory()) return await openImageFolder(name, options);
   if (isModule(name)) return await openOwn(name, options);
@@ -73,8 +76,21 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
 /** Opens the data set of a user's module. */
 async function openOwn(name: string, options: DatasetOptions): Promise<Dataset> {
   refuseFolderOptions(modulePath(name), options);
+  const path = modulePath(name);
   const opener = await loadPinned(name, "a function that opens a data set");
-  return await openChecked(name, opener);
+  return await openChecked(
+    path,
+    requireOpener(`${path}: its default export is`, opener),
+    moduleRest(name),
+  );
+}
+
+function requireOpener(what: string, opener: unknown): DatasetOpener {
+  if (typeof opener === "function") return opener as DatasetOpener;
+  throw new UsageError(
+    "ERR_ONEHOUR_MODULE",
+    `${what} ${shown(opener)}; expected a function that opens a data set`,
+  );
 }
 
 function refuseFolderOptions(name: string, options: DatasetOptions): void {

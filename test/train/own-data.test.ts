@@ -34,3 +34,53 @@ test("counts as the script's own under a built-in name too", async () => {
   const replaced = { ...recipe, dataset: "synthetic", workers: 2, out: join(folder, "replaced") };
   await expect(train(replaced, { output: null })).rejects.toThrow(/the script's own/);
 });
+
+test.each<[string, unknown, RegExp]>([
+  ["no function", 5, /^datasets\.mine is 5; expected a function that opens a data set$/],
+  ["nothing", async () => undefined, /^datasets\.mine: it opened undefined; expected a data set$/],
+  ["an empty one", async () => ({}), /^datasets\.mine: name is undefined; expected text$/],
+  [
+    "one that throws",
+    () => {
+      throw new Error("no luck");
+    },
+    /^datasets\.mine: cannot be opened \(no luck\)$/,
+  ],
+  [
+    "a getter that throws",
+    async () => ({
+      get name() {
+        throw new Error("no luck");
+      },
+    }),
+    /^datasets\.mine: cannot be opened \(no luck\)$/,
+  ],
+  [
+    "a label beyond the classes",
+    async () => ({ ...(await opened), classes: 2 }),
+    /^datasets\.mine: the label of image \d+ is [23]; expected a whole number below 2$/,
+  ],
+  [
+    "batches ahead that are no number",
+    async () => ({ ...(await opened), ahead: () => Number.NaN }),
+    /^datasets\.mine: ahead gives NaN; expected a whole number of 0 or more$/,
+  ],
+  [
+    "batches ahead that throw",
+    async () => ({
+      ...(await opened),
+      ahead: () => {
+        throw new Error("no luck");
+      },
+    }),
+    /^datasets\.mine: ahead failed \(no luck\)$/,
+  ],
+])("%s is refused by name", async (what, opener, message) => {
+  datasets.mine = opener as never;
+  const out = join(folder, what);
+  const failing = train({ ...recipe, dataset: "mine:1", out }, { output: null });
+  await expect(failing).rejects.toThrow(message);
+  await expect(failing).rejects.toMatchObject({
+    name: expect.stringMatching(/OnehourError|UsageError/),
+  });
+});
