@@ -280,11 +280,12 @@ test.concurrent.each([
     `hangs-${method}.ts`,
     dataset(`train: { length: 64, ${method}() { ${body} } }`),
   );
-  const args = ["--model", "resnet8", "--workers", "2", "--timeout", "10", ...small];
+  // Long enough for two workers to start on a busy machine without a pause of that length.
+  const args = ["--model", "resnet8", "--workers", "2", "--timeout", "20", ...small];
   const { status, stderr } = await here("train", file, ...args);
   expect(stderr).toMatch(/^ {2}rank 1: waits for images of the data set;/m);
   expect(stderr).toMatch(
-    /^onehour: ranks 0 and 1 made no progress for 10 s\. The data set has not .* --timeout\n$/m,
+    /^onehour: ranks 0 and 1 made no progress for 20 s\. The data set has not .* --timeout\n$/m,
   );
   expect(status).toBe(1);
 });
