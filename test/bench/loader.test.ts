@@ -77,7 +77,7 @@ describe("the command", () => {
       env,
     });
     expect(stderr).toMatch("holds no train/");
-    expect(status).toBe(1);
+    expect(status).toBe(2);
   });
 
   test("times a user's own data set", async () => {
