@@ -30,6 +30,13 @@ export interface NormOptions {
 const refuse = (layer: string, problem: string, code = "ERR_ONEHOUR_MODEL") =>
   new OnehourError(code, `layer ${shown(layer)}: ${problem}`);
 
+/** Refuses an option that the layer does not take. */
+function requireKnown(layer: string, options: object, known: readonly string[]): void {
+  for (const key of Object.keys(options))
+    if (!known.includes(key))
+      throw refuse(layer, `it has no option ${shown(key)}; its options are ${known.join(", ")}`);
+}
+
 /** Refuses what is no whole number of 1 or more. */
 function requireCounts(layer: string, counts: Record<string, number>): void {
   for (const [name, value] of Object.entries(counts))
@@ -84,6 +91,7 @@ export class Layers {
    */
   convolution(name: string, x: Value, options: ConvolutionOptions): Value {
     const { filters, window, stride = 1, groups = 1, bias = false } = options;
+    requireKnown(name, options, ["filters", "window", "stride", "groups", "bias"]);
     requireCounts(name, { filters, window, stride, groups });
     if (window % 2 === 0) throw refuse(name, `window is ${window}; expected an odd number`);
     const [, , , C = 0] = x.shape;
@@ -114,6 +122,7 @@ export class Layers {
   norm(name: string, x: Value, options: NormOptions = {}): Value {
     const { training, batchNorm: settings } = this.network;
     const { relu = false, residual, gamma = 1 } = options;
+    requireKnown(name, options, ["relu", "residual", "gamma"]);
     const shape = [x.shape[3] ?? 0];
     const running = (role: "running-mean" | "running-variance", suffix: string, value: number) =>
       this.network.statistic({
@@ -136,11 +145,9 @@ export class Layers {
 
   /** Convolution `NAME.conv`, batch norm `NAME.bn` and ReLU. */
   convNorm(name: string, x: Value, options: ConvolutionOptions & NormOptions): Value {
-    const { relu = true } = options;
-    return this.norm(`${name}.bn`, this.convolution(`${name}.conv`, x, options), {
-      ...options,
-      relu,
-    });
+    const { relu = true, gamma = 1, residual, ...convolution } = options;
+    const y = this.convolution(`${name}.conv`, x, convolution);
+    return this.norm(`${name}.bn`, y, { relu, gamma, ...(residual && { residual }) });
   }
 
   /** [N, C] → [N, features]: x·wᵀ + b; w from N(0, 0.01²), b = 0. */

@@ -207,7 +207,7 @@ test.concurrent.each<[name: string, source: string, says: RegExp]>([
   [
     "option",
     'import { network } from "onehour"; export default network((layers, x) => layers.convolution("a", x, { filter: 8 }));',
-    /: layer "a": filters is undefined; expected a whole number of 1 or more/,
+    /: layer "a": it has no option "filter"; its options are filters, /,
   ],
   [
     "op",

@@ -73,7 +73,15 @@ test.each([
 type Convolution = Parameters<Layers["convolution"]>[2];
 
 test.each<[options: object, says: RegExp]>([
-  [{ filter: 8 }, /^the network own: layer "b": filters is undefined; expected a whole number/],
+  [
+    { filter: 8 },
+    /^the network own: layer "b": it has no option "filter"; its options are filters,/,
+  ],
+  [
+    { strides: 2 },
+    /layer "b": it has no option "strides"; its options are filters, window, stride,/,
+  ],
+  [{ filters: undefined }, /layer "b": filters is undefined; expected a whole number/],
   [{ filters: 8.5 }, /layer "b": filters is 8\.5; expected a whole number of 1 or more/],
   [{ filters: 0 }, /filters is 0; expected a whole/],
   [{ window: 2 }, /layer "b": window is 2; expected an odd number/],
@@ -82,7 +90,7 @@ test.each<[options: object, says: RegExp]>([
   [{ groups: 3 }, /groups is 3; expected a divisor of 8 channels and 8 filters/],
   [{ groups: 1.5 }, /groups is 1\.5; expected a whole/],
 ])("a convolution of %j is refused", (options, says) => {
-  const wrong = { ...("filter" in options ? {} : { filters: 8 }), window: 3, ...options };
+  const wrong = { filters: 8, window: 3, ...options };
   const own = network((layers, x, { classes }) => {
     const y = layers.convolution("a", x, { filters: 8, window: 3 });
     const z = layers.convolution("b", y, wrong as Convolution);
