@@ -15,8 +15,8 @@ const expected = "a function of a step to its learning rate, ({ peak, done }) =>
 
 /**
  * Loads the user's module where the recipe names one. Throws ERR_ONEHOUR_MODULE where it cannot, and where its
- * first or last rate is none. The schedule throws ERR_ONEHOUR_SCHEDULE, naming the step, where the module throws
- * or gives a rate that is not a number of 0 or more.
+ * first or last rate is not a number of 0 or more. The schedule throws ERR_ONEHOUR_SCHEDULE, naming the step,
+ * where the module throws or gives such a rate.
  */
 export async function openSchedule(name: string): Promise<ScheduleBuilder> {
   if (isSchedule(name)) return schedules[name];

@@ -7,7 +7,7 @@ import { operandBytes, parse } from "../../lib/graph/parse.js";
 import type { Instruction } from "../../lib/graph/program.js";
 import type { Model, Network, ParameterRole } from "../../lib/models/model.js";
 import { book } from "../../lib/ops/book.js";
-import { batchNorm, conv2d, globalAveragePool, linear, multiply } from "../../lib/ops/index.js";
+import { batchNorm, conv2d, globalAveragePool, linear } from "../../lib/ops/index.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
 import { commonOps } from "../support/common-ops.js";
@@ -166,35 +166,6 @@ describe("compile", () => {
     expect(instructions("last").at(-1)).toMatchObject({ op: "scale", attributes: { factor: "0" } });
     expect(ops("micro", "sgd")).toEqual([]);
     expect(attributes(compileTiny().ops("last", "sgd"), "zero")).toEqual(["0"]);
-  });
-
-  it.each([
-    [
-      "multiplies by",
-      [2, 1],
-      (x: Value, w: Value) => multiply(x, w),
-      "[multiply-backward] cannot add the gradient of w to that of the micro-batch before; give " +
-        "its signature the input db?, or train with accumulate = 1",
-    ],
-    [
-      "uses twice",
-      [1, 1, 1, 1],
-      (x: Value, w: Value) => conv2d(conv2d(x, w), w),
-      "w is used more than once, and then its gradient cannot be accumulated over micro-batches; " +
-        "use it once, or train with accumulate = 1",
-    ],
-  ])("refuses to accumulate the gradient of what a model %s", (_, shape, layer, message) => {
-    const model: Model = {
-      channels: 1,
-      classes: 1,
-      build(network, x) {
-        const initial = { kind: "constant", value: 1 } as const;
-        const w = network.parameter({ name: "w", role: "linear", shape, stored: shape, initial });
-        return globalAveragePool(layer(x, w));
-      },
-    };
-    const options = optionsFor(model, { accumulate: 2 });
-    expect(() => compile(model, options, { optimizer: optimizers.sgd() })).toThrow(message);
   });
 
   it("computes in bf16 with copies of the weights that the update writes", () => {
