@@ -1,26 +1,16 @@
 // Installs the package as a user does: packed from a fresh copy of the project, installed in an
 // empty project by a user who is not root, with and without install scripts; then trains there.
 import { execFileSync, spawnSync } from "node:child_process";
-import {
-  chmodSync,
-  chownSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
+import { temporaryFolder } from "./support/folder.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const minutes = 60_000;
-const folder = mkdtempSync(join(tmpdir(), "onehour-package-"));
+const folder = temporaryFolder();
 chmodSync(folder, 0o755);
-afterAll(() => rmSync(folder, { recursive: true, force: true }), 10 * minutes);
 
 const nobody = 65534;
 const isRoot = process.getuid!() === 0;

@@ -1,11 +1,11 @@
 // Runs `onehour bench loader` on so few images that it takes seconds.
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { benchLoader, type LoaderBenchResult, loaderTable } from "../../lib/bench/loader.js";
 import { makeImages } from "../../lib/bench/sample-images.js";
-import { onehour, temporaryFolder } from "../cli/command.js";
+import { onehour } from "../cli/command.js";
+import { temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const images = join(folder, "images");
@@ -117,14 +117,13 @@ describe("the command", () => {
 
 describe("without a folder", () => {
   const old = process.env.TMPDIR;
-  const own = mkdtempSync(join(tmpdir(), "onehour-test-"));
+  const own = temporaryFolder();
   beforeAll(() => {
     process.env.TMPDIR = own;
   });
   afterAll(() => {
     if (old === undefined) delete process.env.TMPDIR;
     else process.env.TMPDIR = old;
-    rmSync(own, { recursive: true });
   });
 
   test("images are made and removed", async () => {

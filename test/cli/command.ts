@@ -1,10 +1,7 @@
 // Runs the compiled `onehour` command as a user does.
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { afterAll } from "vitest";
 
 export const main = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
@@ -80,10 +77,3 @@ export const firstChild = (pid: number): number => childrenOf(pid)[0]!;
 
 /** The process that `pid` started last. */
 export const lastChild = (pid: number): number => childrenOf(pid).at(-1)!;
-
-/** A folder that is removed after the tests of the file. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "onehour-test-"));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import sharp from "sharp";
 import { expect, test } from "vitest";
 import { formatSafetensors } from "../../lib/run-folder/safetensors.js";
-import { onehour, temporaryFolder, typed } from "./command.js";
+import { temporaryFolder } from "../support/folder.js";
+import { onehour, typed } from "./command.js";
 
 test("reports a damaged list of a folder's images, and files that are not images", async () => {
   const folder = temporaryFolder();

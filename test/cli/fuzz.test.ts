@@ -18,8 +18,9 @@ import { readSetting } from "../../lib/system/variables.js";
 import { oneLine } from "../../lib/text/words.js";
 import { train } from "../../lib/train/train.js";
 import { launcherFree } from "../ranks/command.js";
+import { temporaryFolder } from "../support/folder.js";
 import { parseRecipe } from "../support/recipe.js";
-import { main, temporaryFolder } from "./command.js";
+import { main } from "./command.js";
 
 const firstSeed = Number(process.env.ONEHOUR_FUZZ_SEED ?? 1);
 const cases = (usual: number) => Number(process.env.ONEHOUR_FUZZ_CASES ?? usual);

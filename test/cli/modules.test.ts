@@ -4,7 +4,8 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { onehour, temporaryFolder } from "./command.js";
+import { temporaryFolder } from "../support/folder.js";
+import { onehour } from "./command.js";
 
 const examples = fileURLToPath(new URL("../../examples/", import.meta.url));
 const net = readFileSync(join(examples, "net.ts"), "utf8");

@@ -6,7 +6,8 @@ import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { launcherFree, until } from "../ranks/command.js";
-import { firstChild, main, temporaryFolder } from "./command.js";
+import { temporaryFolder } from "../support/folder.js";
+import { firstChild, main } from "./command.js";
 
 const folder = temporaryFolder();
 const full = openSync("/dev/full", "w");

@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { RunLock } from "../../lib/run-folder/lock.js";
 import { until } from "../ranks/command.js";
-import { firstChild, lastChild, main, onehour, temporaryFolder } from "./command.js";
+import { temporaryFolder } from "../support/folder.js";
+import { firstChild, lastChild, main, onehour } from "./command.js";
 
 const folder = temporaryFolder();
 const endless = (workers: number, out: string) => [

@@ -5,7 +5,8 @@ import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { launcherFree } from "../ranks/command.js";
-import { main, temporaryFolder } from "./command.js";
+import { temporaryFolder } from "../support/folder.js";
+import { main } from "./command.js";
 
 const folder = temporaryFolder();
 chmodSync(folder, 0o755);

@@ -2,7 +2,8 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { firstChild, onehour, temporaryFolder, typed } from "./command.js";
+import { temporaryFolder } from "../support/folder.js";
+import { firstChild, onehour, typed } from "./command.js";
 
 const folder = temporaryFolder();
 const small = ["--batch", "8", "--threads", "1", "--steps", "3"];

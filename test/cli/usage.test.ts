@@ -3,7 +3,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { groups, rows } from "../../lib/recipe/table.js";
-import { onehour, temporaryFolder, typed } from "./command.js";
+import { temporaryFolder } from "../support/folder.js";
+import { onehour, typed } from "./command.js";
 
 const folder = temporaryFolder();
 

@@ -1,13 +1,14 @@
 // Opens devices: their threads and properties, and the errors where there is none.
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { availableParallelism, tmpdir } from "node:os";
+import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { defaultThreads, requireProcesses, usableCores } from "../../lib/device/cores.js";
 import { explainLoadError, native } from "../../lib/device/native.js";
 import { openDevice } from "../../lib/device/open.js";
 import { NativeError, OnehourError, toNativeError } from "../../lib/errors.js";
+import { temporaryFolder } from "../support/folder.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
@@ -128,8 +129,7 @@ describe("load errors", () => {
   });
 
   // A copy of the package without native modules, as an installation that could not build.
-  const folder = mkdtempSync(join(tmpdir(), "onehour-load-"));
-  afterAll(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder();
 
   it("say when nothing was built, and what was missing then", async () => {
     cpSync(join(root, "dist"), join(folder, "dist"), { recursive: true });

@@ -1,15 +1,14 @@
 // Keeps docs/add-your-own.md true: its examples match examples/, its lists of files match the
 // repository, and the code that the reader types fits in and compiles.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { temporaryFolder } from "../support/folder.js";
 import { read, root, typeErrors } from "./pages.js";
 
 const page = read("docs/add-your-own.md");
-const folder = mkdtempSync(join(tmpdir(), "onehour-page-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 
 /** Files that make the product and what proves it, without the tests. */
 const files = ["lib", "native", "proof", "scripts", "test/fixtures"].flatMap((top) =>

@@ -1,14 +1,13 @@
 // Loads a user's own module once, in every dialect, and leaves its errors as they are.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { temporaryFolder } from "../support/folder.js";
 
 const dist = fileURLToPath(new URL("../../dist/", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "onehour-modules-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 function write(name: string, source: string): string {
   const path = join(folder, name);

@@ -1,8 +1,7 @@
 // Pins a user's own module by path and digest.
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import {
   foreignFolderOf,
   isModule,
@@ -12,9 +11,9 @@ import {
   pinned,
   titleOf,
 } from "../../lib/modules/pinned.js";
+import { temporaryFolder } from "../support/folder.js";
 
-const folder = mkdtempSync(join(tmpdir(), "onehour-pinned-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 const file = join(folder, "own.mjs");
 const elsewhere = "/elsewhere/weights.safetensors";
 

@@ -1,15 +1,15 @@
 // Builds and loads the CUDA module on a machine without a GPU: it says what it lacks; and checks
 // for which GPUs it is built.
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { findGpus } from "../../lib/device/gpus.js";
 import { loadAddon } from "../../lib/device/native.js";
 import { openDevice } from "../../lib/device/open.js";
 import { NativeError } from "../../lib/errors.js";
 import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
+import { temporaryFolder } from "../support/folder.js";
 
 tellWithoutCuda("test/native/cuda.heavy.ts");
 const built = withoutCuda === undefined;
@@ -48,8 +48,7 @@ describe.runIf(built)("the CUDA module", () => {
 });
 
 describe.runIf(built)("the compute capabilities that are built for", () => {
-  const folder = mkdtempSync(join(tmpdir(), "onehour-architectures-"));
-  afterAll(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder();
 
   /** Architectures chosen with an nvidia-smi that lists these GPUs, or fails if there are none. */
   function chosen(gpus: readonly string[], asked = ""): string {

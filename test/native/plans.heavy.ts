@@ -3,15 +3,15 @@
 // test:plans), for all convolutions of three networks on two GPUs. It shows that plans exist and
 // says nothing about speed.
 import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import type { Precision } from "../../lib/graph/compile.js";
 import { book } from "../../lib/ops/book.js";
 import { compileFor, modelOf } from "../graph/options.js";
+import { temporaryFolder } from "../support/folder.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const build = join(root, "build/cmake");
@@ -47,8 +47,7 @@ const precisions = ["fp32", "tf32", "bf16"] as const;
 const networks = { resnet8: 128, resnet18: 256, resnet50: 256 };
 
 describe.skipIf(!existsSync(join(root, "build/Release/onehour_cuda.node")))("cuDNN's plans", () => {
-  const folder = mkdtempSync(join(tmpdir(), "onehour-programs-"));
-  afterAll(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder();
 
   beforeAll(async () => {
     await run("cmake", ["--build", build, "--target", "find_plans"]);

@@ -1,18 +1,17 @@
 // Runs scripts/setup and the build where tools are missing and nothing may be installed: each says
 // what is missing.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, symlinkSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
+import { temporaryFolder } from "../support/folder.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const hidden = /^(cmake|ninja|make|gmake|c\+\+|g\+\+.*|dnf)$/;
 
 /** A folder of all commands but those of a native build. */
-const folder = mkdtempSync(join(tmpdir(), "onehour-tools-"));
-afterAll(() => rmSync(folder, { recursive: true }));
+const folder = temporaryFolder();
 for (const bin of ["/usr/bin", "/bin"]) {
   for (const name of readdirSync(bin)) {
     if (hidden.test(name)) continue;

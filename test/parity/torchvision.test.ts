@@ -1,11 +1,10 @@
 // Loads weights in torchvision's and timm's format, as they are, and compares the logits to those
 // of torch.nn modules. The fixture holds names, shapes and logits; weights come from the generator.
-import { createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { createWriteStream, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { requireModelWeights } from "../../lib/run-folder/model-weights.js";
 import { parseSafetensors } from "../../lib/run-folder/safetensors.js";
@@ -16,15 +15,15 @@ import { dot, norm } from "../../proof/compare.js";
 import { draw, TestNetwork } from "../../proof/network.js";
 import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { device } from "../support/device.js";
+import { temporaryFolder } from "../support/folder.js";
 
 const fixture = new URL("../fixtures/torchvision-resnet50.safetensors", import.meta.url).pathname;
 const { metadata } = parseSafetensors(fixture, readFileSync(fixture));
 const shapes = Object.entries(JSON.parse(metadata.shapes!) as Record<string, number[]>);
 const elements = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 
-const folder = mkdtempSync(join(tmpdir(), "onehour-torchvision-"));
+const folder = temporaryFolder();
 const file = join(folder, "resnet50.safetensors");
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 /** The values of scripts/oracle-torchvision.py. */
 function valuesOf(name: string, shape: readonly number[]): Float32Array {

@@ -5,24 +5,21 @@ import { once } from "node:events";
 import {
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { parts, type Stage, stageSeconds } from "../../proof/parts.js";
 import type { PartResult } from "../../proof/results/part-result.js";
+import { temporaryFolder } from "../support/folder.js";
 
 const script = fileURLToPath(new URL("../../scripts/verify-gpu", import.meta.url));
-const folder = mkdtempSync(join(tmpdir(), "onehour-verify-test-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 interface Results {
   ok: boolean;

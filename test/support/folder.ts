@@ -6,7 +6,7 @@ import { afterAll } from "vitest";
 import type { LogLine } from "../../lib/run-folder/log-lines.js";
 
 export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), "onehour-train-"));
+  const folder = mkdtempSync(join(tmpdir(), "onehour-test-"));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }

@@ -4,7 +4,8 @@ import { chmodSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { commandModule, commandOf, resumeCommand } from "../../lib/text/command.js";
-import { main, temporaryFolder } from "../cli/command.js";
+import { main } from "../cli/command.js";
+import { temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const links = join(folder, "node_modules", ".bin");

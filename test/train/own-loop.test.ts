@@ -9,7 +9,8 @@ import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { Trainer } from "../../lib/train/own-loop.js";
 import { compileRun, train } from "../../lib/train/train.js";
-import { onehour, temporaryFolder } from "../cli/command.js";
+import { onehour } from "../cli/command.js";
+import { temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {

@@ -1,14 +1,13 @@
 // Reads Fashion-MNIST's idx files, whole and broken.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { openDataset } from "../../../lib/data/datasets.js";
+import { temporaryFolder } from "../../support/folder.js";
 import { openStored } from "../stored.js";
 
-const root = mkdtempSync(join(tmpdir(), "onehour-data-"));
-afterAll(() => rmSync(root, { recursive: true }));
+const root = temporaryFolder();
 
 function idx(dimensions: number[], values: number[]): Buffer {
   const head = Buffer.alloc(4 + 4 * dimensions.length);

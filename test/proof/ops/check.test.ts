@@ -1,8 +1,7 @@
 // The comparison of ops passes on devices that are right and notices one that is not.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { Device } from "../../../lib/device/device.js";
 import { elements } from "../../../lib/graph/graph.js";
 import { operandBytes } from "../../../lib/graph/parse.js";
@@ -12,9 +11,9 @@ import { checkOps, type OpFinding } from "../../../proof/ops/check.js";
 import { computed, dataName, recorded, resultsOf } from "../../../proof/ops/expected.js";
 import { place, strayWrite } from "../../../proof/ops/placement.js";
 import { device } from "../../support/device.js";
+import { temporaryFolder } from "../../support/folder.js";
 
-const folder = mkdtempSync(join(tmpdir(), "onehour-check-test-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 /** A device whose results `spoil` changes, given the program and the arena after it ran. */
 function spoiled(spoil: (text: string, arena: Uint8Array) => void): Device {

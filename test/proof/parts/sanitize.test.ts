@@ -1,14 +1,13 @@
 // compute-sanitizer is run where it can be.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import type { PartResult } from "../../../proof/results/part-result.js";
+import { temporaryFolder } from "../../support/folder.js";
 
-const bin = mkdtempSync(join(tmpdir(), "onehour-sanitizer-test-"));
-afterAll(() => rmSync(bin, { recursive: true, force: true }));
+const bin = temporaryFolder();
 
 it("leaves out compute-sanitizer where it does not support the device", () => {
   const says = "========= Error: Target application could not start. Device not supported\n";

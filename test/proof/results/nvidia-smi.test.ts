@@ -1,13 +1,12 @@
 // What is read from nvidia-smi: of which GPU, and while something runs.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it } from "vitest";
 import { describeState, GpuWatch, queryGpu } from "../../../proof/results/nvidia-smi.js";
+import { temporaryFolder } from "../../support/folder.js";
 
-const folder = mkdtempSync(join(tmpdir(), "onehour-nvidia-smi-test-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 const { PATH } = process.env;
 afterEach(() => {

@@ -1,15 +1,14 @@
 // The page of benchmarks holds what stands in bench/results, and says so plainly where that is nothing.
 import { execFileSync, spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
+import { temporaryFolder } from "../../support/folder.js";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 const script = join(root, "dist/proof/results/render.js");
-const folder = mkdtempSync(join(tmpdir(), "onehour-render-test-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const folder = temporaryFolder();
 
 const page = join(folder, "benchmarks.md");
 function render(results: string): string {
