@@ -3,7 +3,7 @@
 import type { Device } from "#lib/device/device.js";
 import { gradient } from "#lib/graph/autodiff.js";
 import { evaluate } from "#lib/graph/evaluate.js";
-import { Graph, type Value } from "#lib/graph/graph.js";
+import { type DataType, Graph, type Value } from "#lib/graph/graph.js";
 import { accumulateInto, canAccumulate, outputName } from "#lib/graph/step.js";
 import type { CaseFamily, CaseRow } from "#lib/ops/cases.js";
 import type { UpdateFamily } from "#lib/ops/optimizers/cases.js";
@@ -27,12 +27,12 @@ export const describeFinding = ({ name, error, tolerance }: OracleFinding) =>
  * One rounding to f32 has a relative error of at most 2⁻²⁴ = 6e-8. The sums here have up to 3000
  * terms of both signs, whose errors add up to some ten of those.
  */
-export const F32_TOLERANCE = 3e-6;
+const F32_TOLERANCE = 3e-6;
 /** One rounding to bf16: 2⁻⁸ at most. Results are rounded once, sums are accumulated in f32. */
-export const BF16_TOLERANCE = 2 ** -8;
+const BF16_TOLERANCE = 2 ** -8;
 
 /** The tolerance of results that are rounded once. */
-export const toleranceOf = ({ dtype }: Pick<CaseRow, "dtype">) =>
+export const toleranceOf = ({ dtype }: { dtype: DataType }) =>
   dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE;
 
 /** ±1 by a bit of a multiplicative hash of the index: the direction of a finite difference. */
@@ -57,7 +57,11 @@ export async function compareCase(
   family: CaseFamily,
   row: CaseRow,
 ): Promise<OracleFinding[]> {
-  const { family: name, tolerance = toleranceOf, elementwise = [], difference } = family;
+  const { family: name, elementwise = [], difference } = family;
+  // A result in f32 has its precision, of operands in bf16 too.
+  const types = new Map<string, DataType>();
+  const tolerance =
+    family.tolerance ?? ((_, output) => toleranceOf({ dtype: types.get(output) ?? row.dtype }));
   const fixture = lookup(readFixture(name, `${row.name}/`));
   const inputs = family.inputs(row);
   const leaves = Object.keys(inputs);
@@ -75,7 +79,11 @@ export async function compareCase(
       }),
     );
   const forward = (changed?: Results) =>
-    run(device, (g) => ({ ...outputsOf(family, place(g, changed), row) }));
+    run(device, (g) => {
+      const outputs = { ...outputsOf(family, place(g, changed), row) } as Record<string, Value>;
+      for (const [output, { dtype }] of Object.entries(outputs)) types.set(output, dtype);
+      return outputs;
+    });
 
   const findings: OracleFinding[] = [];
   const compare = (label: string, got: Float32Array, output: string) => {
@@ -91,6 +99,7 @@ export async function compareCase(
     const { y } = outputsOf(family, placed, row) as { y: Value };
     const { data, shape } = fixture("dy");
     const all = gradient(g, y, g.constant(data, shape, y.dtype), Object.values(placed));
+    for (const [i, leaf] of leaves.entries()) types.set(`d${leaf}`, all[i]!.dtype);
     return leaves.map((leaf, i) => [leaf, all[i]!]);
   };
   const gradients = await run(device, (g) => Object.fromEntries(backward(g)));

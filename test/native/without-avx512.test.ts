@@ -6,6 +6,9 @@ vi.hoisted(() => {
   process.env.DNNL_MAX_CPU_ISA = "AVX2";
 });
 
+import { testCases } from "../support/cases.js";
+
+testCases(["conv", "linear", "max-pool"]);
+
 import "../ops/conv.test.js";
-import "../ops/linear.test.js";
 import "../ops/pool.test.js";
