@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { OnehourError } from "../errors.js";
 import type { Model } from "../models/model.js";
 import { allReduceOp, broadcastOp } from "../ops/collective.js";
-import { copyOp, scaleOp } from "../ops/elementwise.js";
+import { cast, scale } from "../ops/elementwise.js";
 import { plural } from "../text/words.js";
 import type { CompiledModel, CompileOptions, Settings, Update } from "./compiled.js";
 import { emit } from "./emit.js";
@@ -57,14 +57,13 @@ function whole(g: Graph, storage: Storage): Value {
 }
 
 /** Low-precision copies of all parameters. */
-function copyWeights(g: Graph, x: Value): void {
-  const into = { y: new Storage(x.storage.bytes / 2, "weight", 0) };
-  g.apply(copyOp, { x }, {}, { types: { V: "bf16" }, into });
+function copyWeights(x: Value): void {
+  cast(x, "bf16", new Storage(x.storage.bytes / 2, "weight", 0));
 }
 
 function weightsProgram({ parameterBytes }: Layout): [string, Graph] {
   const g = new Graph();
-  copyWeights(g, whole(g, new Storage(parameterBytes, "param", 0)));
+  copyWeights(whole(g, new Storage(parameterBytes, "param", 0)));
   return ["weights", g];
 }
 
@@ -89,14 +88,14 @@ function arenaPrograms(layout: Layout, options: Settings): [string, Graph][] {
     program("average", (g) => {
       const x = whole(g, statistics);
       const sum = g.apply(allReduceOp, { x }, { communicator }, { stream });
-      g.apply(scaleOp, { x: sum.x }, { factor: 1 / k }, { into: { y: statistics } });
+      scale(sum.x, 1 / k, statistics);
     });
     program("broadcast", (g) => {
       const fromFirst = (storage: Storage) =>
         g.apply(broadcastOp, { x: whole(g, storage) }, { communicator, root: 0 }, { stream }).x;
       const x = fromFirst(param);
       fromFirst(state);
-      if (lowPrecision) copyWeights(g, x);
+      if (lowPrecision) copyWeights(x);
     });
   }
   if (lowPrecision) programs.push(weightsProgram(layout));

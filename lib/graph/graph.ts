@@ -94,8 +94,13 @@ export interface ApplyOptions extends Wanted {
   into?: Record<string, Storage>;
 }
 
+/** The ops that the loaded files declare, by their names in the program text. */
+export const definedOps = new Map<string, Op>();
+
 /** Declares an op; `Outputs` are the names of its outputs. */
 export function defineOp<Outputs extends string>(op: Op<Outputs>): Op<Outputs> {
+  if (definedOps.has(op.name)) throw new Error(`two ops have the name ${op.name}`);
+  definedOps.set(op.name, op);
   return op;
 }
 

@@ -2,7 +2,7 @@
 // forward pass alone for evaluation.
 import { OnehourError } from "../errors.js";
 import type { Declaration, Model, Network, ParameterRole } from "../models/model.js";
-import { addOp, normalizeInput } from "../ops/elementwise.js";
+import { normalizeInput } from "../ops/elementwise.js";
 import { softmaxCrossEntropy } from "../ops/loss.js";
 import { gradient } from "./autodiff.js";
 import type { CompiledModel, Settings } from "./compiled.js";
@@ -159,7 +159,7 @@ export function accumulateInto(node: Node, output: string): void {
 function cannotAccumulate({ op }: Node, output: string, parameter: string): OnehourError {
   return new OnehourError(
     "ERR_ONEHOUR_MODEL",
-    op === addOp
+    op.name === "add"
       ? `${parameter} is used more than once, and then its gradient cannot be accumulated over ` +
           "micro-batches; use it once, or train with accumulate = 1"
       : `[${op.name}] cannot add the gradient of ${parameter} to that of the micro-batch before; ` +

@@ -1,6 +1,6 @@
 // Completes a step after back-propagation: sums the gradients over the ranks, takes their norms, updates.
 import { allReduceOp } from "../ops/collective.js";
-import { copyOp, scaleOp } from "../ops/elementwise.js";
+import { cast, scale } from "../ops/elementwise.js";
 import { clipNorm, norms } from "../ops/norms.js";
 import type { CompiledModel, Settings, Update } from "./compiled.js";
 import { elementBytes, type Graph, Storage, type Value } from "./graph.js";
@@ -114,9 +114,8 @@ export function addUpdate(
     );
   });
   g.within("metrics", () => {
-    const types = { V: "f32" as const };
-    g.apply(copyOp, { x: metrics }, {}, { types, into: { y: outputMetrics } });
-    if (a > 1) g.apply(scaleOp, { x: metrics }, { factor: 0 }, { into: { y: metrics.storage } });
+    cast(metrics, "f32", outputMetrics);
+    if (a > 1) scale(metrics, 0, metrics.storage);
   });
   const { offset, bytes } = finite;
   return {

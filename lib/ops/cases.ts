@@ -50,8 +50,12 @@ export interface CaseFamily<Row extends CaseRow = CaseRow> {
   readonly difference?: (row: Row) => { step: number; tolerance: number } | undefined;
 }
 
+/** The families that the loaded files declare. */
+export const definedCases: CaseFamily[] = [];
+
 /** Declares a family, checked with the type of its rows. */
 export function defineCases<Row extends CaseRow>(family: CaseFamily<Row>): CaseFamily<Row> {
+  definedCases.push(family as unknown as CaseFamily);
   return family;
 }
 

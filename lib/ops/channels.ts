@@ -5,12 +5,12 @@ import { shapeError } from "../graph/signature.js";
 import { type CaseRow, defineCases, linearDifference } from "./cases.js";
 import { cast } from "./elementwise.js";
 
-export const multiplyBackward = defineOp<"db">({
+const multiplyBackward = defineOp<"db">({
   name: "multiply-backward",
   signature: "dy:T[N,H,W,C] a:T[N,H,W,C] -> db:T[N,C]",
 });
 
-export const multiplyOp: Op<"y"> = defineOp<"y">({
+const multiplyOp: Op<"y"> = defineOp<"y">({
   name: "multiply",
   signature: "a:T[N,H,W,C] b:T[N,C] -> y:T[N,H,W,C]",
   gradient: ({ inputs }, { y: dy }, wants) => {
@@ -24,12 +24,12 @@ export const multiplyOp: Op<"y"> = defineOp<"y">({
   replaces: { y: ["a"] },
 });
 
-export const addBiasBackward = defineOp<"db">({
+const addBiasBackward = defineOp<"db">({
   name: "add-bias-backward",
   signature: "dy:T[N,H,W,C] db?:f32[C] -> db:f32[C]",
 });
 
-export const addBiasOp = defineOp<"y">({
+const addBiasOp = defineOp<"y">({
   name: "add-bias",
   signature: "x:T[N,H,W,C] b:f32[C] -> y:T[N,H,W,C]",
   gradient: ({ inputs }, { y: dy }, wants) => ({
@@ -39,7 +39,7 @@ export const addBiasOp = defineOp<"y">({
   replaces: { y: ["x"] },
 });
 
-export const sliceOp = defineOp<"y">({
+const sliceOp = defineOp<"y">({
   name: "slice",
   signature: "x:T[N,H,W,C] -> y:T[N,H,W,D]",
   derive: ({ sizes: { C = 0, D = 0 } }, { offset }) => {
@@ -48,7 +48,7 @@ export const sliceOp = defineOp<"y">({
   },
 });
 
-export const concatenateOp = defineOp<"y">({
+const concatenateOp = defineOp<"y">({
   name: "concatenate",
   signature: "a:T[N,H,W,C] b:T[N,H,W,D] -> y:T[N,H,W,E]",
   derive: ({ sizes }) => {
@@ -103,7 +103,7 @@ export function concatenate(values: readonly [Value, ...Value[]]): Value {
 }
 
 /** Cases of multiplication by channel. */
-export const multiplyCases = defineCases<CaseRow & { x: readonly number[] }>({
+defineCases<CaseRow & { x: readonly number[] }>({
   family: "multiply",
   rows: [
     { name: "odd size", x: [3, 5, 4, 7], dtype: "f32" },
@@ -119,7 +119,7 @@ export const multiplyCases = defineCases<CaseRow & { x: readonly number[] }>({
 });
 
 /** Cases of a bias. */
-export const addBiasCases = defineCases<CaseRow & { x: readonly number[] }>({
+defineCases<CaseRow & { x: readonly number[] }>({
   family: "add-bias",
   rows: [
     { name: "odd size", x: [3, 5, 4, 7], dtype: "f32" },
@@ -133,7 +133,7 @@ export const addBiasCases = defineCases<CaseRow & { x: readonly number[] }>({
 });
 
 /** Cases of concatenation: `others` holds the second one's channels. */
-export const concatenateCases = defineCases<CaseRow & { x: readonly number[]; others: number }>({
+defineCases<CaseRow & { x: readonly number[]; others: number }>({
   family: "concatenate",
   rows: [
     { name: "odd counts", x: [2, 3, 5, 7], others: 4, dtype: "f32" },

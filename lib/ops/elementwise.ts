@@ -1,11 +1,11 @@
 // Ops that work element by element: input normalisation, addition, activations, conversion, scaling;
 // and flattening, which leaves every element as it is.
-import type { DataType, Op, Value } from "../graph/graph.js";
+import type { DataType, Op, Storage, Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
 import { shapeError } from "../graph/signature.js";
 import { type CaseRow, defineCases, linearDifference } from "./cases.js";
 
-export const normalizeInputOp = defineOp<"y">({
+const normalizeInputOp = defineOp<"y">({
   name: "normalize-input",
   signature: "x:u8[N,H,W,C] flip?:u8[N] -> y:T[N,H,W,D]",
   derive: ({ sizes: { C = 0, D = 0 } }, { mean, std }) => {
@@ -16,20 +16,20 @@ export const normalizeInputOp = defineOp<"y">({
   },
 });
 
-export const addOp = defineOp<"y">({
+const addOp = defineOp<"y">({
   name: "add",
   signature: "a:T[...] b:T[...] -> y:T[...]",
   gradient: (_, { y: dy }) => ({ a: dy, b: dy }),
   replaces: { y: ["a", "b"] },
 });
 
-export const reluBackward = defineOp<"dx">({
+const reluBackward = defineOp<"dx">({
   name: "relu-backward",
   signature: "dy:T[...] y:T[...] -> dx:T[...]",
   replaces: { dx: ["dy", "y"] },
 });
 
-export const reluOp = defineOp<"y">({
+const reluOp = defineOp<"y">({
   name: "relu",
   signature: "x:T[...] -> y:T[...]",
   gradient: ({ inputs, outputs }, { y: dy }) => ({
@@ -38,13 +38,13 @@ export const reluOp = defineOp<"y">({
   replaces: { y: ["x"] },
 });
 
-export const sigmoidBackward = defineOp<"dx">({
+const sigmoidBackward = defineOp<"dx">({
   name: "sigmoid-backward",
   signature: "dy:T[...] y:T[...] -> dx:T[...]",
   replaces: { dx: ["dy", "y"] },
 });
 
-export const sigmoidOp = defineOp<"y">({
+const sigmoidOp = defineOp<"y">({
   name: "sigmoid",
   signature: "x:T[...] -> y:T[...]",
   gradient: ({ inputs, outputs }, { y: dy }) => ({
@@ -53,12 +53,12 @@ export const sigmoidOp = defineOp<"y">({
   replaces: { y: ["x"] },
 });
 
-export const flattenBackward = defineOp<"dx">({
+const flattenBackward = defineOp<"dx">({
   name: "flatten-backward",
   signature: "dy:T[N,F] -> dx:T[N,H,W,C]",
 });
 
-export const flattenOp = defineOp<"y">({
+const flattenOp = defineOp<"y">({
   name: "flatten",
   signature: "x:T[N,H,W,C] -> y:T[N,F]",
   derive: ({ sizes }) => {
@@ -71,13 +71,13 @@ export const flattenOp = defineOp<"y">({
   },
 });
 
-export const copyOp = defineOp<"y">({
+const copyOp = defineOp<"y">({
   name: "copy",
   signature: "x:U[...] -> y:V[...]",
   gradient: ({ inputs }, { y: dy }) => ({ x: cast(dy!, inputs.x!.dtype) }),
 });
 
-export const scaleOp: Op<"y"> = defineOp<"y">({
+const scaleOp: Op<"y"> = defineOp<"y">({
   name: "scale",
   signature: "x:f32[...] -> y:f32[...]",
   gradient: ({ inputs, attributes }, { y: dy }) => ({
@@ -134,14 +134,15 @@ export function flatten(x: Value): Value {
   return x.graph.apply(flattenOp, { x }).y;
 }
 
-/** The same numbers in another element type, f32 to bf16 rounded to nearest even. */
-export function cast(x: Value, dtype: DataType): Value {
-  return x.graph.apply(copyOp, { x }, {}, { types: { V: dtype } }).y;
+/** The same numbers in another element type, f32 to bf16 rounded to nearest even; `into` says where. */
+export function cast(x: Value, dtype: DataType, into?: Storage): Value {
+  const types = { V: dtype };
+  return x.graph.apply(copyOp, { x }, {}, { types, ...(into && { into: { y: into } }) }).y;
 }
 
-/** factor · x for f32 tensors of any shape. */
-export function scale(x: Value, factor: number): Value {
-  return x.graph.apply(scaleOp, { x }, { factor }).y;
+/** factor · x for f32 tensors of any shape; `into` says where. */
+export function scale(x: Value, factor: number, into?: Storage): Value {
+  return x.graph.apply(scaleOp, { x }, { factor }, into && { into: { y: into } }).y;
 }
 
 /** Sizes of ops that work element by element. */
@@ -152,7 +153,7 @@ const sizes: (CaseRow & { x: readonly number[] })[] = [
 const large: typeof sizes = [{ name: "many elements", x: [1_000_003], dtype: "f32" }];
 
 /** Cases of ReLU; no value is nearer to zero than 1/128. */
-export const reluCases = defineCases<CaseRow & { x: readonly number[] }>({
+defineCases<CaseRow & { x: readonly number[] }>({
   family: "relu",
   rows: [
     { name: "odd size", x: [2, 3, 5, 7], dtype: "f32" },
@@ -167,7 +168,7 @@ export const reluCases = defineCases<CaseRow & { x: readonly number[] }>({
 });
 
 /** Cases of addition, with ReLU after it or not; no sum is nearer to zero than 1/128. */
-export const addCases = defineCases<CaseRow & { x: readonly number[]; relu: 0 | 1 }>({
+defineCases<CaseRow & { x: readonly number[]; relu: 0 | 1 }>({
   family: "add",
   rows: [
     { name: "plain", x: [2, 3, 5, 7], relu: 0, dtype: "f32" },
@@ -202,7 +203,7 @@ function pixels(
 }
 
 /** Cases of input normalisation. */
-export const normalizeInputCases = defineCases<NormalizeRow>({
+defineCases<NormalizeRow>({
   family: "normalize-input",
   rows: [
     pixels("one channel", [3, 5, 7, 1], { flip: 0 }),
@@ -225,7 +226,7 @@ export const normalizeInputCases = defineCases<NormalizeRow>({
 });
 
 /** Cases of conversion, to bf16 and back; its test says what it rounds to. */
-export const castCases = defineCases<CaseRow & { x: readonly number[] }>({
+defineCases<CaseRow & { x: readonly number[] }>({
   family: "cast",
   rows: [],
   sizes,
@@ -236,7 +237,7 @@ export const castCases = defineCases<CaseRow & { x: readonly number[] }>({
 });
 
 /** Cases of scaling. */
-export const scaleCases = defineCases<CaseRow & { x: readonly number[] }>({
+defineCases<CaseRow & { x: readonly number[] }>({
   family: "scale",
   rows: [],
   sizes,
@@ -247,7 +248,7 @@ export const scaleCases = defineCases<CaseRow & { x: readonly number[] }>({
 });
 
 /** Cases of the sigmoid. */
-export const sigmoidCases = defineCases<CaseRow & { x: readonly number[] }>({
+defineCases<CaseRow & { x: readonly number[] }>({
   family: "sigmoid",
   rows: [
     { name: "odd size", x: [2, 3, 5, 7], dtype: "f32" },
@@ -263,7 +264,7 @@ export const sigmoidCases = defineCases<CaseRow & { x: readonly number[] }>({
 });
 
 /** Cases of flattening. */
-export const flattenCases = defineCases<CaseRow & { x: readonly number[] }>({
+defineCases<CaseRow & { x: readonly number[] }>({
   family: "flatten",
   rows: [
     { name: "odd size", x: [2, 3, 5, 7], dtype: "f32" },

@@ -1,12 +1,11 @@
-// The functions that build graphs.
+// The functions that build graphs. Of files whose op definitions the rest of lib uses, the functions by name.
 export { type BatchNormOptions, batchNorm } from "./batch-norm.js";
-export { addBias, concatenate, multiply } from "./channels.js";
+export * from "./channels.js";
 export { allGather, allReduce, broadcast, type Group } from "./collective.js";
 export { type ConvolutionOptions, conv2d, type Pair } from "./conv.js";
-export { add, cast, flatten, normalizeInput, relu, scale, sigmoid } from "./elementwise.js";
-export { linear } from "./linear.js";
-export { softmaxCrossEntropy } from "./loss.js";
-export { clipNorm, norms } from "./norms.js";
-export { larsTrust } from "./optimizers/lars.js";
+export * from "./elementwise.js";
+export * from "./linear.js";
+export * from "./loss.js";
+export * from "./norms.js";
 export { type SgdOptions, sgd } from "./optimizers/sgd.js";
-export { averagePool, globalAveragePool, maxPool } from "./pool.js";
+export * from "./pool.js";

@@ -4,19 +4,19 @@ import { defineOp, elements } from "../graph/graph.js";
 import { type CaseRow, defineCases, linearDifference } from "./cases.js";
 import { cast } from "./elementwise.js";
 
-export const linearBackwardWeight = defineOp<"dw" | "db">({
+const linearBackwardWeight = defineOp<"dw" | "db">({
   name: "linear-backward-weight",
   signature: "x:T[N,C] dy:T[N,K] dw?:f32[K,C] db?:f32[K] -> dw:f32[K,C] db:f32[K]",
   products: ({ x = [], dw = [] }) => (x[0] ?? 0) * elements(dw),
 });
 
-export const linearBackwardData = defineOp<"dx">({
+const linearBackwardData = defineOp<"dx">({
   name: "linear-backward-data",
   signature: "dy:T[N,K] w:T[K,C] -> dx:T[N,C]",
   products: ({ dx = [], w = [] }) => elements(dx) * (w[0] ?? 0),
 });
 
-export const linearOp = defineOp<"y">({
+const linearOp = defineOp<"y">({
   name: "linear",
   signature: "x:T[N,C] w:T[K,C] b:f32[K] -> y:f32[N,K]",
   products: ({ x = [], w = [] }) => (x[0] ?? 0) * elements(w),
@@ -47,7 +47,7 @@ export function linear(x: Value, w: Value, b: Value): Value {
 }
 
 /** Cases of the fully connected layer. */
-export const linearCases = defineCases<CaseRow & { x: readonly number[]; classes: number }>({
+defineCases<CaseRow & { x: readonly number[]; classes: number }>({
   family: "linear",
   rows: [
     { name: "odd", x: [3, 17], classes: 5, dtype: "f32" },

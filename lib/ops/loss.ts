@@ -4,12 +4,12 @@ import { defineOp } from "../graph/graph.js";
 import { type CaseRow, defineCases } from "./cases.js";
 import { cast } from "./elementwise.js";
 
-export const softmaxCrossEntropyBackward = defineOp<"dlogits">({
+const softmaxCrossEntropyBackward = defineOp<"dlogits">({
   name: "softmax-cross-entropy-backward",
   signature: "probabilities:f32[N,K] labels:i32[N] -> dlogits:T[N,K]",
 });
 
-export const softmaxCrossEntropyOp = defineOp<"metrics" | "probabilities">({
+const softmaxCrossEntropyOp = defineOp<"metrics" | "probabilities">({
   name: "softmax-cross-entropy",
   signature:
     "logits:f32[N,K] labels:i32[N] metrics?:f32[4] -> metrics:f32[4] probabilities:f32[N,K]",
@@ -75,7 +75,7 @@ function row(
 }
 
 /** Cases of softmax cross-entropy, which starts back-propagation itself: its gradient is an output. */
-export const lossCases = defineCases<LossRow>({
+defineCases<LossRow>({
   family: "loss",
   rows: [
     row("plain", [6, 10], { scale: 0.015625 }),

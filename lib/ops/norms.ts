@@ -4,7 +4,7 @@ import { defineOp } from "../graph/graph.js";
 import { shapeError } from "../graph/signature.js";
 import { type CaseRow, defineCases } from "./cases.js";
 
-export const normsOp = defineOp<"norms">({
+const normsOp = defineOp<"norms">({
   name: "norms",
   signature: "w:f32[L] g:f32[L] -> norms:f32[S,3]",
   derive: ({ sizes }, { lengths }) => {
@@ -32,7 +32,7 @@ export function norms(w: Value, g: Value, lengths: readonly number[], into?: Sto
   return w.graph.apply(normsOp, { w, g }, { lengths }, options).norms;
 }
 
-export const clipNormOp = defineOp<"g" | "norms">({
+const clipNormOp = defineOp<"g" | "norms">({
   name: "clip-norm",
   signature: "g:f32[L] norms:f32[S,3] -> g:f32[L] norms:f32[S,3]",
 });
@@ -61,7 +61,7 @@ const row = (name: string, lengths: readonly number[], limit: number): NormsRow 
 });
 
 /** Cases of the norms of flat tensors, before and after their gradient is clipped. */
-export const normsCases = defineCases<NormsRow>({
+defineCases<NormsRow>({
   family: "norms",
   rows: [
     row("tensors of all sizes", [37, 1, 300, 11], 5),

@@ -4,12 +4,12 @@ import { defineOp } from "../graph/graph.js";
 import { type CaseRow, defineCases, linearDifference } from "./cases.js";
 import { type Pair, pair, slide } from "./conv.js";
 
-export const maxPoolBackward = defineOp<"dx">({
+const maxPoolBackward = defineOp<"dx">({
   name: "max-pool-backward",
   signature: "dy:T[N,P,Q,C] index:u8[N,P,Q,C] -> dx:T[N,H,W,C]",
 });
 
-export const maxPoolOp = defineOp<"y" | "index">({
+const maxPoolOp = defineOp<"y" | "index">({
   name: "max-pool",
   signature: "x:T[N,H,W,C] -> y:T[N,P,Q,C] index?:u8[N,P,Q,C]",
   derive: slide("max-pool"),
@@ -22,12 +22,12 @@ export const maxPoolOp = defineOp<"y" | "index">({
   },
 });
 
-export const globalAveragePoolBackward = defineOp<"dx">({
+const globalAveragePoolBackward = defineOp<"dx">({
   name: "global-average-pool-backward",
   signature: "dy:T[N,C] -> dx:T[N,H,W,C]",
 });
 
-export const globalAveragePoolOp = defineOp<"y">({
+const globalAveragePoolOp = defineOp<"y">({
   name: "global-average-pool",
   signature: "x:T[N,H,W,C] -> y:T[N,C]",
   gradient: ({ inputs }, { y: dy }) => {
@@ -38,12 +38,12 @@ export const globalAveragePoolOp = defineOp<"y">({
   },
 });
 
-export const averagePoolBackward = defineOp<"dx">({
+const averagePoolBackward = defineOp<"dx">({
   name: "average-pool-backward",
   signature: "dy:T[N,P,Q,C] -> dx:T[N,H,W,C]",
 });
 
-export const averagePoolOp = defineOp<"y">({
+const averagePoolOp = defineOp<"y">({
   name: "average-pool",
   signature: "x:T[N,H,W,C] -> y:T[N,P,Q,C]",
   derive: slide("average-pool"),
@@ -116,7 +116,7 @@ function row(
 }
 
 /** Cases of maximum pooling. The oracle's values are 1/16 apart. */
-export const maxPoolCases = defineCases<PoolRow>({
+defineCases<PoolRow>({
   family: "max-pool",
   rows: [
     row("3x3 stride 2", [2, 9, 7, 16], 3, { stride: 2, padding: 1 }),
@@ -141,7 +141,7 @@ export const maxPoolCases = defineCases<PoolRow>({
 });
 
 /** Cases of the mean of windows. */
-export const averagePoolCases = defineCases<PoolRow>({
+defineCases<PoolRow>({
   family: "average-pool",
   rows: [
     row("2x2 stride 2", [2, 8, 6, 16], 2, { stride: 2 }),
@@ -158,7 +158,7 @@ export const averagePoolCases = defineCases<PoolRow>({
 });
 
 /** Cases of the mean over whole images. */
-export const globalAveragePoolCases = defineCases<CaseRow & { x: readonly number[] }>({
+defineCases<CaseRow & { x: readonly number[] }>({
   family: "global-average-pool",
   rows: [
     { name: "7x7", x: [2, 7, 7, 33], dtype: "f32" },

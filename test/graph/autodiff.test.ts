@@ -137,11 +137,11 @@ describe("gradient", () => {
   });
 
   it.each([
-    ["da", "[weigh] returns a gradient of da; expected names of its inputs: x, a"],
-    ["x", "[weigh] returns no gradient of its input a"],
+    ["da", "[weigh-da] returns a gradient of da; expected names of its inputs: x, a"],
+    ["x", "[weigh-x] returns no gradient of its input a"],
   ])("names the op whose rule gives a gradient of %s alone", (given, message) => {
     const weigh = defineOp<"y">({
-      name: "weigh",
+      name: `weigh-${given}`,
       signature: "x:T[...] a:T[...] -> y:T[...]",
       gradient: (_, { y: dy }) => ({ [given]: dy }),
     });

@@ -10,7 +10,7 @@ import { book } from "../../lib/ops/book.js";
 import { batchNorm, conv2d, globalAveragePool, linear } from "../../lib/ops/index.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
-import { commonOps } from "../support/common-ops.js";
+import { commonOps } from "../support/op-book.js";
 import { type Changes, modelOf, optionsFor } from "./options.js";
 
 /** A convolution, a batch norm, a classifier. */

@@ -5,7 +5,7 @@ import { evaluate } from "../../lib/graph/evaluate.js";
 import { bf16FromFloat32, float32FromBf16, Graph, type Value } from "../../lib/graph/graph.js";
 import { parse } from "../../lib/graph/parse.js";
 import { add, allReduce, cast, relu, sgd } from "../../lib/ops/index.js";
-import { commonOps } from "../support/common-ops.js";
+import { commonOps } from "../support/op-book.js";
 import { replay, Symbols } from "./replay.js";
 
 /** Runs nothing: `output` and `state` keep what is written into them here. */

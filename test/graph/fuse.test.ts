@@ -5,7 +5,7 @@ import { fuse, prune } from "../../lib/graph/fuse.js";
 import { Graph, Storage, type Value } from "../../lib/graph/graph.js";
 import { book } from "../../lib/ops/book.js";
 import { add, allReduce, batchNorm, conv2d, maxPool, relu } from "../../lib/ops/index.js";
-import { commonOps } from "../support/common-ops.js";
+import { commonOps } from "../support/op-book.js";
 
 const names = (g: Graph) => g.nodes.map(({ op }) => op.name);
 const node = (g: Graph, op: string, which = 0) => g.nodes.filter((n) => n.op.name === op)[which]!;

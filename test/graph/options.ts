@@ -8,7 +8,7 @@ import {
 import type { Model } from "../../lib/models/model.js";
 import { models } from "../../lib/models/models.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
-import { commonOps } from "../support/common-ops.js";
+import { commonOps } from "../support/op-book.js";
 
 export const imagenetMean = [0.485, 0.456, 0.406];
 

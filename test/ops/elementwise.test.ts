@@ -2,18 +2,18 @@
 import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { bf16FromFloat32, float32FromBf16, type Value } from "../../lib/graph/graph.js";
-import { addCases, addOp } from "../../lib/ops/elementwise.js";
 import { add, cast, normalizeInput, relu, scale } from "../../lib/ops/index.js";
 import { relativeError } from "../../proof/compare.js";
 import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { toleranceOf } from "../../proof/ops/oracle.js";
+import { op, rowsOf } from "../support/op-book.js";
 import { constant, run } from "../support/run.js";
 
-it.each(addCases.rows)("add $name as one instruction", async (c) => {
+it.each(rowsOf<{ relu: 0 | 1 }>("add"))("add $name as one instruction", async (c) => {
   const fixture = lookup(readFixture("add", `${c.name}/`));
   const { y } = await run((g) => {
     const a = constant(g, fixture("a"), c.dtype);
-    return g.apply(addOp, { a, b: constant(g, fixture("b"), c.dtype) }, { relu: c.relu });
+    return g.apply(op("add"), { a, b: constant(g, fixture("b"), c.dtype) }, { relu: c.relu });
   });
   const tolerance = toleranceOf(c);
   expect(relativeError(y!, fixture("y").data)).toBeLessThan(tolerance);

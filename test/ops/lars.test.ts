@@ -1,6 +1,6 @@
 // The trust ratios of LARS where norms are zero or not finite.
 import { describe, expect, it } from "vitest";
-import { larsTrust } from "../../lib/ops/index.js";
+import { larsTrust } from "../../lib/ops/optimizers/lars.js";
 import { run } from "../support/run.js";
 
 describe("the trust ratio", () => {

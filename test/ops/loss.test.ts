@@ -2,16 +2,18 @@
 import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { softmaxCrossEntropy } from "../../lib/ops/index.js";
-import { lossCases, softmaxCrossEntropyOp } from "../../lib/ops/loss.js";
 import { dot, norm, relativeError } from "../../proof/compare.js";
 import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { sign } from "../../proof/ops/oracle.js";
+import { op, rowsOf } from "../support/op-book.js";
 import { constant, run } from "../support/run.js";
 
 // Rounding of the loss is 6e-8 of it, divided by a step of 1/64: some 1e-5. Truncation is a sixth
 // of the step's square times the third derivative, some 1e-5 too. Logits of 1000 are left out:
 // there the loss is piecewise linear and a step may cross a kink.
-const smooth = lossCases.rows.filter(({ name }) => name !== "huge logits");
+const smooth = rowsOf<{ smoothing: number; scale: number }>("loss").filter(
+  ({ name }) => name !== "huge logits",
+);
 
 it.each(smooth)("the gradient rule against a finite difference: $name", async (c) => {
   const fixture = lookup(readFixture("loss", `${c.name}/`));
@@ -71,7 +73,7 @@ describe("softmax-cross-entropy", () => {
   it("adds to the metrics of earlier micro-batches", async () => {
     const { metrics } = await run((g) =>
       g.apply(
-        softmaxCrossEntropyOp,
+        op("softmax-cross-entropy"),
         {
           logits: g.constant(Float32Array.of(0, 0, 3, 3), [2, 2]),
           labels: g.constant(Int32Array.of(0, 1), [2]),

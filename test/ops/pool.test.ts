@@ -1,16 +1,18 @@
 // Compares max pooling and global average pooling to PyTorch's.
 import { expect, it } from "vitest";
 import { maxPool } from "../../lib/ops/index.js";
-import { maxPoolCases, maxPoolOp } from "../../lib/ops/pool.js";
 import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { device } from "../support/device.js";
+import { op, rowsOf } from "../support/op-book.js";
 import { constant, run } from "../support/run.js";
 
-it.each(maxPoolCases.rows)("max-pool without index: $name", async (c) => {
+const rows = rowsOf<Record<"window" | "stride" | "padding", readonly [number, number]>>("max-pool");
+
+it.each(rows)("max-pool without index: $name", async (c) => {
   const fixture = lookup(readFixture("max-pool", `${c.name}/`));
   const { window, stride, padding } = c;
   const { y } = await run((g) =>
-    g.apply(maxPoolOp, { x: constant(g, fixture("x"), c.dtype) }, { window, stride, padding }),
+    g.apply(op("max-pool"), { x: constant(g, fixture("x"), c.dtype) }, { window, stride, padding }),
   );
   // Exact in every type; of 0 and −0, which are equal, each algorithm has another for the greater.
   const signless = (values: ArrayLike<number>) => Array.from(values, (value) => value + 0);

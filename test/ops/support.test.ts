@@ -1,7 +1,7 @@
 // Refuses an instruction for which the device has no kernel.
 import { expect, it } from "vitest";
-import { commonOps } from "../support/common-ops.js";
 import { device } from "../support/device.js";
+import { commonOps } from "../support/op-book.js";
 
 it.each([...commonOps])("%s", (name) => expect([...device.operations]).toContain(name));
 

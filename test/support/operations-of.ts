@@ -9,7 +9,7 @@ import { book } from "../../lib/ops/book.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
 import { type Changes, modelOf, optionsFor } from "../graph/options.js";
-import { commonOps } from "./common-ops.js";
+import { commonOps } from "./op-book.js";
 
 /** Instructions that the executor runs itself. */
 const own: ReadonlySet<string> = new Set(["signal", "wait"]);

@@ -21,9 +21,12 @@ export interface UpdateFamily<Row extends { readonly name: string } = { readonly
   ) => void;
 }
 
+/** The families that the loaded files declare. */
+export const definedUpdates: UpdateFamily[] = [];
+
 /** Declares a family, checked with the type of its rows. */
 export function defineUpdates<Row extends { readonly name: string }>(
   family: UpdateFamily<Row>,
-): UpdateFamily<Row> {
-  return family;
+): void {
+  definedUpdates.push(family as unknown as UpdateFamily);
 }

@@ -11,7 +11,7 @@ import { sgd } from "./sgd.js";
 /** η of You et al., section 4.2. */
 const COEFFICIENT = 0.001;
 
-export const larsTrustOp = defineOp<"trust">({
+const larsTrustOp = defineOp<"trust">({
   name: "lars-trust",
   signature: "norms:f32[S,3] -> trust:f32[S]",
   derive: ({ sizes: { S } }, { decays, adapts }) => {
@@ -72,7 +72,7 @@ interface LarsRow {
 }
 
 /** Cases of the update with its trust ratios. */
-export const larsCases = defineUpdates<LarsRow>({
+defineUpdates<LarsRow>({
   family: "lars",
   rows: [
     {

@@ -5,7 +5,7 @@ import { shapeError } from "../../graph/signature.js";
 import { defineUpdates } from "./cases.js";
 import { optimizerBuilder } from "./optimizer.js";
 
-export const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
+const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
   name: "sgd",
   signature:
     "w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] -> w:f32[L] v:f32[L] g?:f32[L] copy?:bf16[L] finite:f32[1]",
@@ -108,7 +108,7 @@ const many = [
 ] as const;
 
 /** Cases of the update, in both forms. */
-export const sgdCases = defineUpdates<SgdRow>({
+defineUpdates<SgdRow>({
   family: "sgd",
   rows: [
     { name: "gradient form", form: "gradient", nesterov: 0, momentum: 0.9, segments: three },
