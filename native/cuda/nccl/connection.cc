@@ -17,6 +17,7 @@
 #include "../../core/communicator-rules.h"
 #include "../../core/progress.h"
 #include "../runtime/cuda.h"
+#include "../tiling/tiling.h"
 #include "collective-memory.h"
 
 namespace onehour::cuda {
@@ -177,6 +178,7 @@ void NcclConnection::open(const UniqueId& id) {
   std::memcpy(&place, id.data(), id.size());
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
+  config.maxCTAs = collectiveMultiprocessors;  // NCCL_MAX_CTAS of the environment goes first
   ncclResult_t result;
   {
     const std::lock_guard lock(state_->calls);

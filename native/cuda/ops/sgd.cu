@@ -145,8 +145,10 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& cont
   constexpr int lanes = static_cast<int>(lanesOf<float>);
   const bool wide = dividesInto(lanes, 0, tensors.w, tensors.g, tensors.v, tensors.copy);
   SgdTiling tiling{update.w.count(), wide ? lanes : 1, 1};
-  tiling.blocks = static_cast<int>(std::min<int64_t>(
-      tiling.tiles(), int64_t{blocksPerMultiprocessor} * traitsOf(context).multiprocessors));
+  // One wave, next to the collectives of other buckets.
+  const int multiprocessors = besideCollectives(traitsOf(context).multiprocessors);
+  tiling.blocks = static_cast<int>(
+      std::min<int64_t>(tiling.tiles(), int64_t{blocksPerMultiprocessor} * multiprocessors));
   const float* trust = update.trust == nullptr ? nullptr : update.trust->as<float>();
   const auto kernel = trust == nullptr
                           ? LoadedKernel(wide ? sgdKernel<lanes, false> : sgdKernel<1, false>)

@@ -89,8 +89,8 @@ struct RowTiling {
 };
 
 // The tiling of [rows, channels] for a device of so many multiprocessors; `lanes` divides channels.
-// Whole waves of blocks of equal work, no thread with more than tileRows rows, and none started for
-// fewer than four.
+// Whole waves of blocks of equal work, while a collective runs too; no thread with more than
+// tileRows rows, and none started for fewer than four.
 inline RowTiling rowTiling(int64_t rows, int64_t channels, int lanes, int multiprocessors) {
   const int64_t packs = channels / lanes;
   const int64_t pieces = ceilDivide(packs, lanes == 1 ? tileChannels : tilePacks);
@@ -106,7 +106,7 @@ inline RowTiling rowTiling(int64_t rows, int64_t channels, int lanes, int multip
                                             std::max<int64_t>(1, tileElements / channels));
   const int64_t least = ceilDivide(rows, longest);
   const int64_t most = std::max(least, ceilDivide(rows, int64_t{tiling.rowsPerPass} * 4));
-  const int64_t resident = int64_t{multiprocessors} * rowBlocksPerMultiprocessor;
+  const int64_t resident = int64_t{besideCollectives(multiprocessors)} * rowBlocksPerMultiprocessor;
   const int64_t wave = std::max<int64_t>(1, resident / tiling.columnBlocks);
   const int64_t rowBlocks = least <= wave ? std::min(wave, most) : ceilDivide(least, wave) * wave;
   tiling.rowBlocks = static_cast<int>(rowBlocks);

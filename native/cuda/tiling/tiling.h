@@ -22,6 +22,19 @@ ONEHOUR_BOTH constexpr int64_t ceilDivide(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
 }
 
+// Multiprocessors that NCCL's collectives take at most (`maxCTAs` of their communicators): each of
+// its blocks keeps one to itself.
+constexpr int collectiveMultiprocessors = 24;
+
+// Multiprocessors that a kernel may count on while a collective runs next to it. One whose blocks
+// fill them exactly takes as many waves with a collective as without: all of the device would need
+// a second wave for the few blocks that the collective keeps out. These saturate the memory too.
+constexpr int besideCollectives(int multiprocessors) {
+  const int quarter = multiprocessors / 4;
+  return multiprocessors -
+         (quarter < collectiveMultiprocessors ? quarter : collectiveMultiprocessors);
+}
+
 // Threads of a block that walks over `items` in rounds, at most `limit` at once: whole warps, the
 // last round as full as the others.
 ONEHOUR_BOTH constexpr int threadsFor(int64_t items, int limit = 256) {

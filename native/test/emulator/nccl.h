@@ -6,7 +6,7 @@
 #define NCCL_VERSION_CODE 23007
 #define NCCL_UNIQUE_ID_BYTES 128
 #define NCCL_CONFIG_INITIALIZER \
-  { NCCL_VERSION_CODE, 1 }
+  { NCCL_VERSION_CODE, 1, 0 }
 
 using ncclComm_t = struct ncclComm*;
 struct ncclUniqueId {
@@ -15,6 +15,7 @@ struct ncclUniqueId {
 struct ncclConfig_t {
   unsigned version;
   int blocking;
+  int maxCTAs;
 };
 enum ncclResult_t {
   ncclSuccess,

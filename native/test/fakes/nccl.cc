@@ -218,6 +218,7 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* result, int size, ncclUniqueId id, int rank,
                                     ncclConfig_t* config) {
   if (config->blocking != 0 || config->version != NCCL_VERSION_CODE) return ncclInvalidArgument;
+  if (config->maxCTAs < 1) return ncclInvalidArgument;  // kernels count on a limit
   if (size > onehour::fake::kMostRanks) return ncclInvalidArgument;
   auto* communicator = new ncclComm;
   communicator->member = std::make_shared<Member>(id.internal, size, rank);

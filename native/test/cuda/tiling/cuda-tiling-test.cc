@@ -127,18 +127,41 @@ void largeTensorsAreCovered() {
   }
 }
 
-// At the tensors of a ResNet-50, batch 256, blocks fill the device: one wave or whole waves, of
-// equal work up to a row.
-void wavesAreWhole() {
-  const std::vector<Size> sizes{{112, 64, 8},  {56, 64, 8},  {56, 256, 8},
-                                {28, 128, 8},  {28, 512, 8}, {14, 256, 8},
-                                {14, 1024, 8}, {7, 512, 8},  {7, 2048, 8}};
-  for (const Size& size : sizes) {
-    const RowTiling tiling = rowTiling(256 * size.rows * size.rows, size.channels, size.lanes, 132);
-    const int64_t resident = 132 * cuda::rowBlocksPerMultiprocessor;
-    const int64_t waves = cuda::ceilDivide(tiling.blocks(), resident);
-    CHECK(tiling.blocks() * 10 > waves * resident * 9);
+// Waves that a kernel of ResNet-50 at batch 256 in bf16 takes where collectives keep 0, 16 and 24
+// of an H100's 132 or an A100's 108 multiprocessors for themselves: never more than with all of
+// them, and the last one is as full as the others while they run.
+void wavesAreWholeBesideCollectives() {
+  struct Row {
+    int64_t side, channels;
+    int64_t waves[2][3];  // by GPU and multiprocessors taken
+  };
+  const std::vector<Row> rows{{112, 64, {{3, 3, 3}, {4, 4, 4}}},  {56, 64, {{1, 1, 1}, {1, 1, 1}}},
+                              {56, 256, {{3, 3, 3}, {4, 4, 4}}},  {28, 128, {{1, 1, 1}, {1, 1, 1}}},
+                              {28, 512, {{2, 2, 2}, {2, 2, 2}}},  {14, 256, {{1, 1, 1}, {1, 1, 1}}},
+                              {14, 1024, {{1, 1, 1}, {1, 1, 1}}}, {7, 512, {{1, 1, 1}, {1, 1, 1}}},
+                              {7, 2048, {{1, 1, 1}, {1, 1, 1}}}};
+  const int multiprocessors[] = {132, 108};
+  const int taken[] = {0, 16, 24};
+  for (const Row& row : rows) {
+    for (int gpu = 0; gpu < 2; ++gpu) {
+      const RowTiling tiling =
+          rowTiling(256 * row.side * row.side, row.channels, 8, multiprocessors[gpu]);
+      for (int i = 0; i < 3; ++i) {
+        const int64_t resident =
+            int64_t{multiprocessors[gpu] - taken[i]} * cuda::rowBlocksPerMultiprocessor;
+        CHECK(cuda::ceilDivide(tiling.blocks(), resident) == row.waves[gpu][i]);
+        if (i == 2) CHECK(tiling.blocks() * 20 > row.waves[gpu][i] * resident * 19);
+      }
+    }
   }
+}
+
+// Small GPUs keep most of their multiprocessors.
+void collectivesLeaveMost() {
+  CHECK(cuda::besideCollectives(132) == 108);
+  CHECK(cuda::besideCollectives(108) == 84);
+  CHECK(cuda::besideCollectives(40) == 30);
+  CHECK(cuda::besideCollectives(1) == 1);
 }
 
 // The sums of a block take every row of its threads for every channel, within the block's threads.
@@ -197,7 +220,8 @@ int main() {
       {"rows of every size are reached once", rowsAreReachedOnce},
       {"tiles run backwards", tilesRunBackwards},
       {"tensors beyond 2^31 elements are covered", largeTensorsAreCovered},
-      {"waves of blocks are whole", wavesAreWhole},
+      {"waves of blocks are whole beside collectives", wavesAreWholeBesideCollectives},
+      {"collectives leave most multiprocessors", collectivesLeaveMost},
       {"a block's sums take every row", sumsTakeEveryRow},
       {"elements of every size are reached once", elementsAreReachedOnce},
       {"more than 2^31 elements have their packs", manyElementsHaveTheirPacks},
