@@ -17,11 +17,30 @@ struct ReduceTensors {
   T* dz;         // nullptr: not wanted
 };
 
+struct FinishReduce {
+  int64_t channels;
+  const float* inverseStd;
+  float* sums;
+  float* dgamma;
+  float* dbeta;
+  bool accumulate;
+
+  __device__ void operator()(int64_t channel, double sum, double product) const {
+    const float db = static_cast<float>(sum);
+    const float dg = static_cast<float>(product * inverseStd[channel]);
+    sums[channel] = db;
+    sums[channels + channel] = dg;
+    dbeta[channel] = accumulate ? dbeta[channel] + db : db;
+    dgamma[channel] = accumulate ? dgamma[channel] + dg : dg;
+  }
+};
+
 // Σdz and Σdz·(x − mean): reads each of its two to four tensors once, and writes dz where it is
 // wanted. dz may lie where dy or dy2 is.
 template <typename T, int lanes, Mask mask, bool second>
 __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
-    reduceKernel(RowTiling tiling, ReduceTensors<T> in, Affine affine, double* partial) {
+    reduceKernel(RowTiling tiling, ReduceTensors<T> in, Affine affine, RowSums sums,
+                 FinishReduce finish) {
   const RowTile tile = tiling.tile(blockIdx.x, static_cast<int>(threadIdx.x), false);
   constexpr bool recomputes = mask == Mask::recomputed;
   float vectors[recomputes ? 3 : 1][lanes];  // mean, and scale and beta for the mask
@@ -72,28 +91,9 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
   if constexpr (mask == Mask::output) from[maskStream] = in.y;
   if constexpr (second) from[secondStream] = in.dy2;
   overRows<batch, false, lanes>(tile, from, add);
-  sumBlock<lanes>(tiling, sum, product, partial, [](float a, float b, int) {
-    return DoublePair{a, b};
-  });
+  const auto widen = [](float a, float b, int) { return DoublePair{a, b}; };
+  sumRows<lanes>(tiling, sum, product, sums, widen, finish);
 }
-
-struct FinishReduce {
-  int64_t channels;
-  const float* inverseStd;
-  float* sums;
-  float* dgamma;
-  float* dbeta;
-  bool accumulate;
-
-  __device__ void operator()(int64_t channel, double sum, double product) const {
-    const float db = static_cast<float>(sum);
-    const float dg = static_cast<float>(product * inverseStd[channel]);
-    sums[channel] = db;
-    sums[channels + channel] = dg;
-    dbeta[channel] = accumulate ? dbeta[channel] + db : db;
-    dgamma[channel] = accumulate ? dgamma[channel] + dg : dg;
-  }
-};
 
 // Calls `body` with the mask as a constant.
 template <typename Body>
@@ -125,12 +125,10 @@ std::unique_ptr<Kernel> reduce(const Instruction& instruction, PrepareContext& c
       return withMask(op.mask, [&](auto mask) {
         return withFlag(in.dy2 != nullptr, [&](auto second) {
           return makeKernel(
-              [tiling, in, affine, merge = Merge(tiling, finish),
+              [tiling, in, affine, finish, counters = countersOf(tiling, context),
                kernel = LoadedKernel(reduceKernel<T, decltype(lanes)::value, decltype(mask)::value,
                                                   decltype(second)::value>)](Stream& stream) {
-                double* partial = static_cast<double*>(stream.workspace());
-                launchRows(kernel, tiling, stream, in, affine, partial);
-                merge.launch(stream, partial);
+                launchRows(kernel, tiling, stream, in, affine, sumsOf(stream, counters), finish);
               },
               partialBytes(tiling));
         });

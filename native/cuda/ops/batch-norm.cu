@@ -12,9 +12,22 @@ namespace {
 // ------------------------------------------------------------------------------------- statistics
 // Reads x once. A thread sums in fp32 around its first value, so that a mean far from zero costs no
 // digits; from there on (Σ, Σ of squares) are fp64, which needs no pivot.
+struct FinishStatistics {
+  int64_t rows, channels;
+  float* statistics;
+
+  __device__ void operator()(int64_t channel, double sum, double square) const {
+    const double mean = sum / static_cast<double>(rows);
+    const double m2 = square - sum * mean;
+    statistics[channel] = static_cast<float>(mean);
+    statistics[channels + channel] = static_cast<float>(m2 < 0 ? 0 : m2);
+    if (channel == 0) statistics[2 * channels] = static_cast<float>(rows);
+  }
+};
+
 template <typename T, int lanes>
 __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
-    statisticsKernel(RowTiling tiling, const T* x, double* partial) {
+    statisticsKernel(RowTiling tiling, const T* x, RowSums sums, FinishStatistics finish) {
   const RowTile tile = tiling.tile(blockIdx.x, static_cast<int>(threadIdx.x), false);
   float pivot[lanes];
   float sum[lanes] = {};
@@ -40,24 +53,12 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
       sum[j] = pivot[j] + delta;                    // mean
     }
   }
-  sumBlock<lanes>(tiling, sum, square, partial, [](float mean, float m2, int count) {
+  const auto widen = [](float mean, float m2, int count) {
     const double total = static_cast<double>(count) * mean;
     return DoublePair{total, m2 + total * mean};
-  });
+  };
+  sumRows<lanes>(tiling, sum, square, sums, widen, finish);
 }
-
-struct FinishStatistics {
-  int64_t rows, channels;
-  float* statistics;
-
-  __device__ void operator()(int64_t channel, double sum, double square) const {
-    const double mean = sum / static_cast<double>(rows);
-    const double m2 = square - sum * mean;
-    statistics[channel] = static_cast<float>(mean);
-    statistics[channels + channel] = static_cast<float>(m2 < 0 ? 0 : m2);
-    if (channel == 0) statistics[2 * channels] = static_cast<float>(rows);
-  }
-};
 
 std::unique_ptr<Kernel> statistics(const Instruction& instruction, PrepareContext& context) {
   const BatchNormStatistics op(instruction);
@@ -68,11 +69,9 @@ std::unique_ptr<Kernel> statistics(const Instruction& instruction, PrepareContex
       const RowTiling tiling = tilingOf(op.x, lanes, context);
       const FinishStatistics finish{tiling.rows, tiling.channels, op.statistics};
       return makeKernel(
-          [tiling, x, kernel = LoadedKernel(statisticsKernel<T, decltype(lanes)::value>),
-           merge = Merge(tiling, finish)](Stream& stream) {
-            double* partial = static_cast<double*>(stream.workspace());
-            launchRows(kernel, tiling, stream, x, partial);
-            merge.launch(stream, partial);
+          [tiling, x, finish, counters = countersOf(tiling, context),
+           kernel = LoadedKernel(statisticsKernel<T, decltype(lanes)::value>)](Stream& stream) {
+            launchRows(kernel, tiling, stream, x, sumsOf(stream, counters), finish);
           },
           partialBytes(tiling));
     });

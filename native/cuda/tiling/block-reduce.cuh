@@ -41,19 +41,24 @@ __device__ T blockReduce(T value, Combine combine = {}) {
   return value;
 }
 
-// Counts the blocks of a launch that have come here; true in all threads of the last one, which
-// then sees what the others wrote before. `arrived` is zero before the launch and after it.
-__device__ __forceinline__ bool isLastBlock(unsigned int* arrived) {
+// Counts the blocks that have come here; true in all threads of the last of `blocks`, which then
+// sees what the others wrote before. `arrived` is zero before and afterwards.
+__device__ __forceinline__ bool isLastBlock(unsigned int* arrived, unsigned int blocks) {
   __shared__ bool last;
   __syncthreads();  // the block's own writes are done
   if (threadIdx.x == 0) {
     __threadfence();
-    last = atomicAdd(arrived, 1u) == gridDim.x - 1;
+    last = atomicAdd(arrived, 1u) == blocks - 1;
     if (last) *arrived = 0;
     __threadfence();
   }
   __syncthreads();
   return last;
+}
+
+// Of all blocks of the launch.
+__device__ __forceinline__ bool isLastBlock(unsigned int* arrived) {
+  return isLastBlock(arrived, gridDim.x);
 }
 
 }  // namespace onehour::cuda

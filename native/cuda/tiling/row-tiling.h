@@ -67,6 +67,30 @@ struct RowTiling {
     return row < rows ? (rows - row - 1) / rowsPerPass + 1 : 0;
   }
 
+  // The sums of row blocks are merged in a tree of this shape, whichever of them come last. A group
+  // of a level is up to 32 of the level before; its sum takes its first member's place.
+  struct Group {
+    int64_t first, stride;  // members: the row blocks first, first + stride, …
+    int count;
+  };
+  static constexpr int fanInBits = 5;
+  static constexpr int fanIn = 1 << fanInBits;
+  ONEHOUR_BOTH int mergeLevels() const {
+    int levels = 0;
+    while ((rowBlocks - 1) >> (levels * fanInBits) > 0) ++levels;
+    return levels;
+  }
+  ONEHOUR_BOTH Group group(int rowBlock, int level) const {
+    const int bits = level * fanInBits;
+    const int64_t first = int64_t{rowBlock} >> (bits + fanInBits) << (bits + fanInBits);
+    const int64_t members = ((rowBlocks - first - 1) >> bits) + 1;
+    return {first, int64_t{1} << bits, static_cast<int>(members < fanIn ? members : fanIn)};
+  }
+  // Which of blocks() counters a group of several members has: its second member's.
+  ONEHOUR_BOTH int64_t counterOf(int64_t block, const Group& group) const {
+    return (group.first + group.stride) * columnBlocks + block % columnBlocks;
+  }
+
   // `backwards`: the same elements from the last to the first.
   ONEHOUR_BOTH RowTile tile(int64_t block, int thread, bool backwards) const {
     const int part = rowBlock(block);
@@ -120,10 +144,5 @@ inline RowTiling rowTiling(int64_t rows, int64_t channels, int lanes, int multip
 ONEHOUR_BOTH constexpr int segmentsOf(int width) {
   return rowThreads / width < 32 ? rowThreads / width : 32;
 }
-
-// The partial sums of row blocks are merged by blocks of 8 channels (64 bytes of fp64) and 32
-// threads a channel, which take every 32nd row block.
-constexpr int mergeChannels = 8;
-constexpr int mergeSegments = 32;
 
 }  // namespace onehour::cuda

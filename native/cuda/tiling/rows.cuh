@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "../runtime/cuda.h"
+#include "block-reduce.cuh"
 #include "pack.cuh"
 #include "row-tiling.h"
 
@@ -78,13 +80,21 @@ struct DoublePair {
   double first, second;
 };
 
-// Sums what the block's threads hold of each channel, in fp64 and always in the same order, and
-// writes the block's sums to partial[2, rowBlocks, C]. `widen(first, second, count)` turns what a
-// thread holds after `count` rows into the two addends. All threads of the block must call this.
-template <int lanes, typename Widen>
-__device__ __forceinline__ void sumBlock(const RowTiling& tiling, const float (&first)[lanes],
-                                         const float (&second)[lanes], double* partial,
-                                         Widen&& widen) {
+// Where the blocks of a launch meet: their sums [2, rowBlocks, C], and a counter a block, zero
+// before the launch and after it.
+struct RowSums {
+  double* sums;
+  unsigned int* arrived;
+};
+
+// Sums what the threads hold of each channel, in fp64 and always in the same order, and calls
+// `finish(channel, first, second)` for each, in the block that comes last. `widen(first, second,
+// count)` turns what a thread holds after `count` rows into the two addends. All threads of all
+// blocks must call this.
+template <int lanes, typename Widen, typename Finish>
+__device__ __forceinline__ void sumRows(const RowTiling& tiling, const float (&first)[lanes],
+                                        const float (&second)[lanes], const RowSums& into,
+                                        Widen&& widen, Finish&& finish) {
   __shared__ __align__(16) float held[2][rowThreads * lanes];
   __shared__ double sums[2][rowThreads];
   const int thread = static_cast<int>(threadIdx.x);
@@ -103,7 +113,8 @@ __device__ __forceinline__ void sumBlock(const RowTiling& tiling, const float (&
   __syncthreads();
   const int width = tiling.width();
   const int segments = segmentsOf(width);
-  const int64_t left = tiling.channels - tiling.firstChannel(blockIdx.x);
+  const int64_t firstChannel = tiling.firstChannel(blockIdx.x);
+  const int64_t left = tiling.channels - firstChannel;
   const int rowBlock = tiling.rowBlock(blockIdx.x);
   if (thread < width * segments && thread % width < left) {
     double a = 0;
@@ -120,45 +131,39 @@ __device__ __forceinline__ void sumBlock(const RowTiling& tiling, const float (&
     sums[1][thread] = b;
   }
   __syncthreads();
-  if (thread < 2 * width && thread % width < left) {
-    const int which = thread / width;
-    const int column = thread % width;
-    double sum = 0;
-    for (int s = 0; s < segments; ++s) sum += sums[which][s * width + column];
-    partial[(int64_t{which} * tiling.rowBlocks + rowBlock) * tiling.channels +
-            tiling.firstChannel(blockIdx.x) + column] = sum;
+  // From here on a thread has one of a channel's sums, which lies at `place` for row block 0.
+  const int column = thread % width;
+  const bool takesPart = thread < 2 * width && column < left;
+  double* const place = into.sums + firstChannel + column +
+                        thread / width * int64_t{tiling.rowBlocks} * tiling.channels;
+  double sum = 0;
+  if (takesPart) {
+    for (int s = 0; s < segments; ++s) sum += sums[thread / width][s * width + column];
+    place[rowBlock * tiling.channels] = sum;
   }
-}
-
-// Merges the partial sums of `rowBlocks` blocks a channel and hands them to `finish(channel, first,
-// second)`.
-template <typename Finish>
-__global__ void __launch_bounds__(mergeChannels* mergeSegments)
-    mergeKernel(int rowBlocks, int64_t channels, const double* partial, Finish finish) {
-  __shared__ double sums[2][mergeSegments][mergeChannels];
-  const int column = static_cast<int>(threadIdx.x) % mergeChannels;
-  const int segment = static_cast<int>(threadIdx.x) / mergeChannels;
-  const int64_t channel = int64_t{blockIdx.x} * mergeChannels + column;
-  double first = 0;
-  double second = 0;
-  if (channel < channels) {
-    const double* other = partial + rowBlocks * channels;
-#pragma unroll 4
-    for (int64_t block = segment; block < rowBlocks; block += mergeSegments) {
-      first += partial[block * channels + channel];
-      second += other[block * channels + channel];
+  for (int level = 0; level < tiling.mergeLevels(); ++level) {
+    const RowTiling::Group group = tiling.group(rowBlock, level);
+    if (group.count == 1) continue;
+    unsigned int* arrived = into.arrived + tiling.counterOf(blockIdx.x, group);
+    if (!isLastBlock(arrived, static_cast<unsigned int>(group.count))) return;
+    if (takesPart) {
+      double members[RowTiling::fanIn];
+#pragma unroll
+      for (int i = 0; i < RowTiling::fanIn; ++i) {
+        const int64_t member = group.first + i * group.stride;
+        members[i] = i < group.count ? __ldcg(place + member * tiling.channels) : 0;
+      }
+      sum = 0;
+#pragma unroll
+      for (int i = 0; i < RowTiling::fanIn; ++i) sum += members[i];
+      place[group.first * tiling.channels] = sum;
     }
   }
-  sums[0][segment][column] = first;
-  sums[1][segment][column] = second;
-  for (int half = mergeSegments / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (segment < half) {
-      sums[0][segment][column] += sums[0][segment + half][column];
-      sums[1][segment][column] += sums[1][segment + half][column];
-    }
+  if (takesPart) sums[thread / width][column] = sum;
+  __syncthreads();
+  if (thread < width && thread < left) {
+    finish(firstChannel + thread, sums[0][thread], sums[1][thread]);
   }
-  if (segment == 0 && channel < channels) finish(channel, sums[0][0][column], sums[1][0][column]);
 }
 
 inline size_t partialBytes(const RowTiling& tiling) {
@@ -166,22 +171,15 @@ inline size_t partialBytes(const RowTiling& tiling) {
          static_cast<size_t>(tiling.channels);
 }
 
-// Launches mergeKernel on the partial sums of a tiling.
-template <typename Finish>
-class Merge {
- public:
-  Merge(const RowTiling& tiling, Finish finish) : tiling_(tiling), finish_(finish) {}
-  void launch(Stream& stream, const double* partial) const {
-    const auto blocks = static_cast<unsigned>(ceilDivide(tiling_.channels, mergeChannels));
-    cuda::launch(kernel_, dim3(blocks), dim3(mergeChannels * mergeSegments), stream,
-                 tiling_.rowBlocks, tiling_.channels, partial, finish_);
-  }
+// The counters of a kernel's launches, which follow one another on one stream.
+inline std::shared_ptr<void> countersOf(const RowTiling& tiling, PrepareContext& context) {
+  const auto blocks = static_cast<size_t>(tiling.blocks());
+  return context.backend.allocate(blocks * sizeof(unsigned int), MemoryKind::device);
+}
 
- private:
-  RowTiling tiling_;
-  Finish finish_;
-  LoadedKernel<int, int64_t, const double*, Finish> kernel_{mergeKernel<Finish>};
-};
+inline RowSums sumsOf(Stream& stream, const std::shared_ptr<void>& counters) {
+  return {static_cast<double*>(stream.workspace()), static_cast<unsigned int*>(counters.get())};
+}
 
 // A kernel of one block a tile.
 template <typename... Parameters, typename... Arguments>

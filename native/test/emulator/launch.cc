@@ -1,8 +1,12 @@
 // Launches of kernels on the host: each thread of each block, as work of the stream.
+#include <algorithm>
 #include <mutex>
+#include <numeric>
+#include <random>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "../fakes/cuda-runtime.h"
 
@@ -37,9 +41,11 @@ void runGrid(const cudaLaunchConfig_t& config, const std::function<void()>& thre
   blockDim = config.blockDim;
   const unsigned blocks = gridDim.x * gridDim.y * gridDim.z;
   const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
-  // From the last block to the first, every other time.
-  for (unsigned i = 0; i < blocks; ++i) {
-    const unsigned block = seed % 2 == 0 ? i : blocks - 1 - i;
+  // In an order that nothing may rely on.
+  std::vector<unsigned> order(blocks);
+  std::iota(order.begin(), order.end(), 0u);
+  std::shuffle(order.begin(), order.end(), std::minstd_rand(seed));
+  for (const unsigned block : order) {
     runBlock(static_cast<int>(threads), seed + block, [&](int index) {
       const auto at = static_cast<unsigned>(index);
       threadIdx = {at % blockDim.x, at / blockDim.x % blockDim.y, at / blockDim.x / blockDim.y};

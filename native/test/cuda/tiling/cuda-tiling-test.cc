@@ -2,6 +2,8 @@
 // is reached exactly once, inside the tensor, at sizes that divide nothing and sizes beyond 2³¹.
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
+#include <random>
 #include <vector>
 
 #include "../../../cuda/tiling/element-tiling.h"
@@ -164,6 +166,44 @@ void collectivesLeaveMost() {
   CHECK(cuda::besideCollectives(1) == 1);
 }
 
+// Whatever the order in which blocks end, one of them merges last, every row block was added once
+// before, and the counters are zero again.
+void mergesEveryRowBlockOnce() {
+  for (const int multiprocessors : kMultiprocessors) {
+    for (const int64_t rows : {1, 39, 999, 40000, 1000000}) {
+      const RowTiling tiling = rowTiling(rows, 2 * cuda::tileChannels, 8, multiprocessors);
+      std::vector<int64_t> sums(static_cast<size_t>(tiling.blocks()), 1);
+      std::vector<int> arrived(sums.size());
+      std::vector<int64_t> order(sums.size());
+      std::iota(order.begin(), order.end(), 0);
+      std::shuffle(order.begin(), order.end(), std::minstd_rand(1));
+      int finished = 0;
+      for (const int64_t block : order) {
+        const auto place = [&](int64_t rowBlock) {
+          return static_cast<size_t>(rowBlock * tiling.columnBlocks + block % tiling.columnBlocks);
+        };
+        bool last = true;
+        for (int level = 0; last && level < tiling.mergeLevels(); ++level) {
+          const RowTiling::Group group = tiling.group(tiling.rowBlock(block), level);
+          if (group.count == 1) continue;
+          int& counter = arrived.at(static_cast<size_t>(tiling.counterOf(block, group)));
+          last = ++counter == group.count;
+          if (!last) continue;
+          counter = 0;
+          for (int i = 1; i < group.count; ++i) {
+            sums[place(group.first)] += sums.at(place(group.first + i * group.stride));
+          }
+        }
+        if (!last) continue;
+        ++finished;
+        CHECK(sums[place(0)] == tiling.rowBlocks);
+      }
+      CHECK(finished == tiling.columnBlocks);
+      CHECK(std::count(arrived.begin(), arrived.end(), 0) == tiling.blocks());
+    }
+  }
+}
+
 // The sums of a block take every row of its threads for every channel, within the block's threads.
 void sumsTakeEveryRow() {
   for (int lanes : {1, 4, 8}) {
@@ -222,6 +262,7 @@ int main() {
       {"tensors beyond 2^31 elements are covered", largeTensorsAreCovered},
       {"waves of blocks are whole beside collectives", wavesAreWholeBesideCollectives},
       {"collectives leave most multiprocessors", collectivesLeaveMost},
+      {"sums of row blocks are merged once", mergesEveryRowBlockOnce},
       {"a block's sums take every row", sumsTakeEveryRow},
       {"elements of every size are reached once", elementsAreReachedOnce},
       {"more than 2^31 elements have their packs", manyElementsHaveTheirPacks},
