@@ -146,15 +146,36 @@ compute sum | a=param+0:f32[1] b=input+0:f32[1] -> y=output+0:f32[1]`,
     expect((await failure(executor.read("temp", 0, 4))).code).toBe("ERR_FAKE");
   });
 
+  it("reports what a kernel throws that is no error of ours", async () => {
+    const executor = await load("statistics foreign");
+    const error = await failure(executor.submit("p", 0));
+    expect(error).toMatchObject({ code: "ERR_NATIVE", line: 7 });
+  });
+
   it("refuses programs at load, with the line", async () => {
     for (const [line, code] of [
       ["compute nothing", "ERR_KERNEL"],
       ["compute affine | x=temp+0:f32[4] -> y=temp+0:f32[2]", "ERR_SHAPE"],
       ["comm barrier communicator=peers", "ERR_COLLECTIVE"],
       ["compute affine | x=temp+0:f32[400] -> y=temp+0:f32[400]", "ERR_PROGRAM"],
+      ["compute affine | -> y=temp+0:f32[2]", "ERR_PROGRAM"],
+      ["what is this", "ERR_PROGRAM"],
     ] as const) {
       const error = await failure(load(line));
       expect(error).toMatchObject({ code, line: 7, text: line });
+      expect(error.message).toContain("program p");
+    }
+    const text = "onehour-program 1\nname a\n";
+    const twice = [1, 2].map(() => ({ name: "a", text }));
+    expect((await failure(device.load(twice))).code).toBe("ERR_PROGRAM");
+    // The device has 1 GiB: each arena fits, and so does the workspace, but not all together.
+    for (const lines of [
+      "arena temp 600000000\narena param 600000000\n",
+      "arena temp 600000000\ncompute scratch bytes=600000000\n",
+    ]) {
+      const error = await failure(device.load([{ name: "a", text: text + lines }]));
+      expect(error.code).toBe("ERR_MEMORY");
+      expect(error.message).toMatch(/1200 MB.*1074 MB/);
     }
     expect((await failure(device.load([{ name: "p" } as never]))).code).toBe("ERR_USAGE");
     expect((await failure(device.load("p" as never))).code).toBe("ERR_USAGE");
@@ -208,8 +229,9 @@ compute affine a=10 | x=temp+0:f32[1] -> y=output+0:f32[1]`);
     const timings = await executor.measure("p", 1, 3);
     expect(timings.map(({ line }) => line)).toEqual([7, 10, 11]);
     for (const { milliseconds } of timings) expect(milliseconds).toEqual([1, 1, 1]); // marks apart
-    expect(floats(executor.output(1))[0]).toBe(30);
-    expect((await failure(executor.measure("q", 0, 1))).code).toBe("ERR_USAGE");
+    expect(floats(executor.output(1))[0]).toBe(30); // each kernel ran three times
+    expect((await failure(executor.measure("q", 0, 1))).message).toContain('no program "q"');
+    expect((await failure(executor.measure("p", 3, 1))).message).toContain("from 0 to 2");
   });
 
   it("ends pending work when disposed and keeps views readable", async () => {

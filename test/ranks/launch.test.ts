@@ -63,6 +63,14 @@ describe("collectives", () => {
     }
   });
 
+  test.each([2, 3, 5])("of %d ranks work through sockets, without shared memory", async (k) => {
+    const run = node([script("launcher"), String(k), "60", script("sums")], {
+      ONEHOUR_SHM_DISABLE: "1",
+    });
+    expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+    expectSums(sumsOf(run.stdout), k);
+  });
+
   test("work without any launcher in a world of one", async () => {
     const run = node([script("sums")]);
     expect(await run.ended).toMatchObject({ status: 0 });

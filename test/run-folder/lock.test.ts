@@ -197,6 +197,7 @@ test("removes half-written files of a crash under the lock", async () => {
 test("a run that goes on elsewhere is left alone, until it is killed", async () => {
   const out = join(folder, "busy");
   const { child, exit } = await trainer(out, { ...common, epochs: 100_000, milestones: [] });
+  child.kill("SIGSTOP"); // a process that is stopped has not ended
   try {
     const recipe = readFileSync(join(out, "recipe.json"), "utf8");
     const inode = () => statSync(join(out, "log.jsonl")).ino; // a rewound log is another file

@@ -5,12 +5,9 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstdlib>
 #include <deque>
 #include <string>
@@ -56,23 +53,6 @@ class TemporaryFile {
   int descriptor_;
 };
 
-// A process that holds the lock of a file when this returns.
-pid_t holderOf(const TemporaryFile& file) {
-  std::array<int, 2> ends{};
-  CHECK(pipe(ends.data()) == 0);
-  const pid_t child = fork();
-  if (child == 0) {
-    const bool taken = tryLockFile(file.open()) == FileLock::taken;
-    if (write(ends[1], taken ? "1" : "0", 1) != 1) _exit(1);
-    for (;;) pause();
-  }
-  close(ends[1]);
-  char taken = 0;
-  CHECK(read(ends[0], &taken, 1) == 1 && taken == '1');
-  close(ends[0]);
-  return child;
-}
-
 void isHeldByOneDescriptor() {
   const TemporaryFile file;
   const int first = file.open();
@@ -86,20 +66,6 @@ void isHeldByOneDescriptor() {
   close(copy);
   CHECK(tryLockFile(second) == FileLock::taken);
   close(second);
-}
-
-void endsWithItsProcess() {
-  const TemporaryFile file;
-  const int own = file.open();
-  const pid_t holder = holderOf(file);
-  CHECK(tryLockFile(own) == FileLock::held);
-  kill(holder, SIGSTOP);
-  CHECK(waitpid(holder, nullptr, WUNTRACED) == holder);
-  CHECK(tryLockFile(own) == FileLock::held);  // a process that is stopped has not ended
-  kill(holder, SIGKILL);
-  CHECK(waitpid(holder, nullptr, 0) == holder);
-  CHECK(tryLockFile(own) == FileLock::taken);
-  close(own);
 }
 
 void tellsFileSystemsWithoutLocks() {
@@ -126,6 +92,5 @@ void tellsFileSystemsWithoutLocks() {
 int main() {
   using namespace onehour::test;
   return run({{"one descriptor and its copies", isHeldByOneDescriptor},
-              {"until the process ends", endsWithItsProcess},
               {"file systems without locks", tellsFileSystemsWithoutLocks}});
 }

@@ -1,17 +1,10 @@
-// Tests of the threads that the core has of its own, the worker and the heartbeat, and of what the
-// heartbeat counts.
+// Tests of a worker's end, and of what the heartbeat counts.
 #include "../../core/worker.h"
 
-#include <unistd.h>
-
-#include <algorithm>
-#include <array>
 #include <chrono>
 #include <future>
-#include <string>
 #include <thread>
 
-#include "../../core/heartbeat.h"
 #include "../../core/progress.h"
 #include "../check.h"
 
@@ -56,32 +49,11 @@ void countsKernelsThatDoNotWait() {
   CHECK(completed.load() == before + 2);
 }
 
-void beats() {
-  std::array<int, 2> ends{};
-  CHECK(pipe(ends.data()) == 0);
-  CHECK(thrown([] { startHeartbeat(-1, 10); }).code == "ERR_USAGE");
-  startHeartbeat(ends[1], 5);
-  CHECK(thrown([&] { startHeartbeat(ends[1], 5); }).code == "ERR_USAGE");
-  std::string received;
-  while (std::count(received.begin(), received.end(), '\n') < 3) {
-    std::array<char, 256> buffer;
-    const ssize_t length = read(ends[0], buffer.data(), buffer.size());
-    CHECK(length > 0);
-    if (length <= 0) break;
-    received.append(buffer.data(), static_cast<size_t>(length));
-  }
-  CHECK(received.starts_with("{\"progress\":"));
-  CHECK(contains(received, ",\"waiting\":0,\"running\":0,\"reading\":0}\n"));
-  close(ends[0]);  // the thread ends by itself; SIGPIPE would end the process
-  std::this_thread::sleep_for(std::chrono::milliseconds(30));
-}
-
 }  // namespace
 }  // namespace onehour::test
 
 int main() {
   using namespace onehour::test;
   return run({{"a worker's end has a deadline", joinsWithADeadline},
-              {"progress", countsKernelsThatDoNotWait},
-              {"heartbeat", beats}});
+              {"progress", countsKernelsThatDoNotWait}});
 }

@@ -9,6 +9,7 @@
 
 #include "../../core/executor.h"
 #include "../check.h"
+#include "../concurrency.h"
 #include "../fakes/cuda-runtime.h"
 #include "../programs.h"
 
@@ -25,52 +26,37 @@ const std::string kProgram = program(
     "compute wait event=1\n"
     "compute copy | x=temp+64:f32[16] -> y=output+0:f32[16]");
 
-// Calls `begin` with a callback for an error and perhaps more, and waits for it; returns the rest.
-template <typename Result, typename Begin>
-Result result(Begin begin) {
-  std::promise<Result> promise;
-  begin([&promise](std::exception_ptr error, Result value) {
-    if (error) {
-      promise.set_exception(error);
-    } else {
-      promise.set_value(std::move(value));
-    }
-  });
-  return promise.get_future().get();
-}
-
 struct Session {
   Session() {
-    await([&](Executor::Done done) { executor->load({{"p", kProgram}}, std::move(done)); });
+    start([&](Executor::Done done) { executor->load({{"p", kProgram}}, std::move(done)); }).get();
     std::vector<uint8_t> bytes(64);
     const std::vector<float> ones(16, 1);
     std::memcpy(bytes.data(), ones.data(), bytes.size());
-    await([&](Executor::Done done) { executor->write("param", 0, bytes, std::move(done)); });
+    start([&](Executor::Done done) { executor->write("param", 0, bytes, std::move(done)); }).get();
   }
   ~Session() {
     executor->dispose();
     CHECK(executor->worker()->join(Worker::Clock::now() + std::chrono::seconds(10)));
   }
 
-  template <typename Begin>
-  static void await(Begin begin) {
-    result<bool>([&](auto done) {
-      begin([done](std::exception_ptr error) { done(std::move(error), true); });
-    });
-  }
-
   // A step on a slot gives relu(x) + 1, in the slot and in its arena.
   void step(int slot, float x) {
     auto* input = static_cast<float*>(executor->slot("input", slot).get());
     std::fill_n(input, 16, x);
-    await([&](Executor::Done done) { executor->submit("p", slot, std::move(done)); });
+    start([&](Executor::Done done) { executor->submit("p", slot, std::move(done)); }).get();
     const float expected = std::max(x, 0.0F) + 1;
     CHECK(static_cast<float*>(executor->slot("output", slot).get())[15] == expected);
-    const auto bytes = result<std::vector<uint8_t>>(
-        [&](auto done) { executor->read("temp", 64, 64, std::move(done)); });
+    const auto bytes = start<std::vector<uint8_t>>([&](auto done) {
+                         executor->read("temp", 64, 64, std::move(done));
+                       }).get();
     float last = 0;
     std::memcpy(&last, bytes.data() + 60, 4);
     CHECK(last == expected);
+  }
+
+  // Why nothing is replayed.
+  std::string record() {
+    return start<std::string>([&](auto done) { executor->record(std::move(done)); }).get();
   }
 
   std::shared_ptr<Executor> executor = Executor::create(createBackend({}), {});
@@ -80,18 +66,17 @@ void replays() {
   Session session;
   session.step(0, 2);
   for (int again = 0; again < 2; ++again) {
-    CHECK(
-        result<std::string>([&](auto done) { session.executor->record(std::move(done)); }).empty());
+    CHECK(session.record().empty());
     for (const float x : {3.0F, -1.0F, 7.0F, 0.5F}) session.step(x > 2 ? 1 : 0, x);
   }
-  Session::await([&](Executor::Done done) { session.executor->forget(std::move(done)); });
+  start([&](Executor::Done done) { session.executor->forget(std::move(done)); }).get();
   session.step(1, 4);
 }
 
 // What a collective's stream runs goes first in a replayed step as in others.
 void keepsPriorities() {
   Session session;
-  CHECK(result<std::string>([&](auto done) { session.executor->record(std::move(done)); }).empty());
+  CHECK(session.record().empty());
   session.step(0, 2);
   CHECK((fake::replayedPriorities() == std::vector<int>{0, -1, 0}));
 }
@@ -112,8 +97,9 @@ void refusesWhatWasNotLoaded() {
 
 void measures() {
   Session session;
-  const auto timings = result<std::vector<Executor::Timing>>(
-      [&](auto done) { session.executor->measure("p", 1, 4, std::move(done)); });
+  const auto timings = start<std::vector<Executor::Timing>>([&](auto done) {
+                         session.executor->measure("p", 1, 4, std::move(done));
+                       }).get();
   std::vector<int> lines;
   for (const auto& [line, milliseconds] : timings) {
     lines.push_back(line);

@@ -1,12 +1,7 @@
 // Tests of crops, resampling and JPEG decoding without Node, and of what damaged files do to them.
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cstdint>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
-#include <future>
 #include <iterator>
 #include <numeric>
 #include <random>
@@ -15,7 +10,6 @@
 #include <vector>
 
 #include "../../data/crop.h"
-#include "../../data/decoders.h"
 #include "../../data/jpeg.h"
 #include "../../data/resample.h"
 #include "../check.h"
@@ -195,45 +189,6 @@ void survivesDamage() {
   CHECK(decoded > 20);
 }
 
-void reportsEachImage() {
-  data::Decoders decoders(2);
-  constexpr int size = 16;
-  std::vector<data::Source> sources;
-  for (const char* name : {"wide.jpg", "none.jpg", "text.jpg", "cut.jpg"}) {
-    sources.push_back({folder() + "/" + name});
-  }
-  // The same image, in the middle of a file.
-  const auto bytes = static_cast<int64_t>(read("small.jpg").size());
-  sources.push_back({folder() + "/small.jpg", 0, bytes});
-  // What is no file is not waited for, and does not fill the memory.
-  const std::filesystem::path pipe =
-      std::filesystem::temp_directory_path() / ("onehour-pipe-" + std::to_string(getpid()));
-  CHECK(mkfifo(pipe.c_str(), 0600) == 0);
-  sources.push_back({pipe.string(), 0, 100});
-  sources.push_back({"/dev/null"});
-  sources.push_back({folder()});
-  Bytes target(sources.size() * size * size * kColors);
-  std::promise<data::Outcome> promise;
-  decoders.decode(sources, {.size = size, .shortSide = 18, .crops = {}, .jitters = {}},
-                  target.data(), [&](data::Outcome outcome) { promise.set_value(outcome); });
-  const data::Outcome outcome = promise.get_future().get();
-  std::filesystem::remove(pipe);
-  CHECK(outcome.problems.size() == 6);
-  CHECK(outcome.problems[0].image == 1 && outcome.problems[0].trouble == data::Trouble::unreadable);
-  CHECK(outcome.problems[1].image == 2 && outcome.problems[1].trouble == data::Trouble::foreign);
-  CHECK(outcome.problems[2].image == 3 && outcome.problems[2].trouble == data::Trouble::damaged);
-  for (size_t i = 3; i < 6; ++i) {
-    CHECK(outcome.problems[i].image == i + 2 &&
-          outcome.problems[i].trouble == data::Trouble::unreadable &&
-          outcome.problems[i].message == "it is not a regular file");
-  }
-  CHECK(outcome.decodeSeconds > 0);
-  for (const auto& worker : decoders.workers()) worker->stop();
-  for (const auto& worker : decoders.workers()) {
-    CHECK(worker->join(Worker::Clock::now() + std::chrono::seconds(5)));
-  }
-}
-
 }  // namespace
 }  // namespace onehour::test
 
@@ -244,6 +199,5 @@ int main() {
               {"evaluates the centre", evaluatesTheCentre},
               {"resamples exactly", resamplesExactly},
               {"decodes parts like the whole", decodesPartsLikeTheWhole},
-              {"survives damage", survivesDamage},
-              {"reports each image", reportsEachImage}});
+              {"survives damage", survivesDamage}});
 }

@@ -1,9 +1,11 @@
 // Decodes every kind of image and compares it to Pillow's result (scripts/oracle-images.py).
+import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { ImageDecoder } from "../../../lib/data/images/image-decoder.js";
 import { parseSafetensors } from "../../../lib/run-folder/safetensors.js";
+import { temporaryFolder } from "../../support/folder.js";
 
 const folder = join(import.meta.dirname, "../../fixtures/images");
 const { tensors } = parseSafetensors(
@@ -113,6 +115,18 @@ test("a missing file is an error that names it", async () => {
     code: "ERR_ONEHOUR_DATA",
     message: expect.stringMatching(/none\.jpg \(No such file/),
   });
+});
+
+test("what is no regular file is neither waited for nor read", async () => {
+  const pipe = join(temporaryFolder(), "pipe.jpg");
+  execFileSync("mkfifo", [pipe]);
+  for (const file of [pipe, "/dev/null", folder]) {
+    const request = { files: [file], target: new Uint8Array(bytes), size, shortSide };
+    await expect(images.decode(request)).rejects.toMatchObject({
+      code: "ERR_ONEHOUR_DATA",
+      message: expect.stringContaining(`${file} (it is not a regular file`),
+    });
+  }
 });
 
 test("a crop and a jitter of one change nothing that jitter does not", async () => {

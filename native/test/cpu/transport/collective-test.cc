@@ -13,19 +13,12 @@
 
 #include "../../../cpu/transport/communicator.h"
 #include "../../check.h"
+#include "../../concurrency.h"
 
 namespace onehour::test {
 namespace {
 
 using namespace onehour::cpu;
-
-// Runs `body` for all ranks at once, as their processes would; the first exception is thrown.
-void each(int size, const std::function<void(int rank)>& body) {
-  std::vector<std::future<void>> ends;
-  for (int rank = 0; rank < size; ++rank)
-    ends.push_back(std::async(std::launch::async, body, rank));
-  for (auto& end : ends) end.get();
-}
 
 struct Ranks {
   Ranks(int size, double timeoutSeconds) {
@@ -76,41 +69,6 @@ void setMemory(bool shared) {
   }
 }
 
-void communicates(int size) {
-  Ranks ranks(size, 60);
-  ranks.connect();
-  each(size, [&](int rank) {
-    Communicator& own = *ranks.all[rank];
-    for (size_t count : {1, 100, 70'000, 1'000'003}) {
-      std::vector<float> data(count);
-      for (size_t i = 0; i < count; ++i) data[i] = static_cast<float>((i % 1021 + 1) * (rank + 1));
-      own.allReduce(data.data(), count, DataType::f32);
-      bool same = true;
-      for (size_t i = 0; i < count; ++i)
-        same = same && data[i] == static_cast<float>((i % 1021 + 1) * size * (size + 1) / 2);
-      CHECK(same);
-      data[count - 1] = static_cast<float>(rank);
-      own.broadcast(data.data(), count * sizeof(float), 1);
-      CHECK(data[count - 1] == 1);
-      own.barrier();
-    }
-    const int32_t mine = 10 * rank;
-    std::vector<int32_t> all(size);
-    own.allGather(&mine, all.data(), sizeof(mine));
-    for (int peer = 0; peer < size; ++peer) CHECK(all[peer] == 10 * peer);
-  });
-  ranks.all[1]->abort();
-  float value = 1;
-  CHECK(thrown([&] { ranks.all[0]->allReduce(&value, 1, DataType::f32); }).code ==
-        "ERR_COLLECTIVE");
-  CHECK(contains(thrown([&] { ranks.all[1]->allReduce(&value, 1, DataType::f32); }).what(),
-                 "aborted by this process"));
-}
-
-void communicate() {
-  for (const int size : {2, 3, 4, 5}) communicates(size);
-}
-
 // On one machine nothing listens, at no moment.
 void opensNothing() {
   const int before = listeners();
@@ -147,14 +105,12 @@ int main() {
   using namespace onehour::test;
   setMemory(true);
   const int memory = run({
-      {"ranks of one machine talk through memory", communicate},
-      {"and open nothing", opensNothing},
+      {"ranks of one machine open nothing", opensNothing},
       {"a rank that gave up ends what follows", endsAllThatFollows},
       {"ranks of another build are refused", refusesOtherBuilds},
   });
   setMemory(false);
   const int sockets = run({
-      {"ranks without memory talk through sockets", communicate},
       {"a rank that gave up ends what follows there", endsAllThatFollows},
   });
   return memory != 0 ? memory : sockets;

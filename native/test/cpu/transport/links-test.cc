@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "../../check.h"
+#include "../../concurrency.h"
 
 namespace onehour::test {
 namespace {
@@ -44,13 +45,7 @@ struct Ranks {
 
   // All connect at once; the first complaint is thrown.
   void connect() {
-    std::vector<std::future<void>> ends;
-    for (const auto& rank : all) {
-      ends.push_back(std::async(std::launch::async, [&, own = rank.get()] {
-        own->connect(places, Links::Clock::now() + kNever);
-      }));
-    }
-    for (auto& end : ends) end.get();
+    each(size(), [&](int rank) { all[rank]->connect(places, Links::Clock::now() + kNever); });
   }
 
   // Whether every pair can speak, and hears nobody else.
@@ -77,15 +72,6 @@ struct Ranks {
   std::vector<Links::Introduction> introductions;
   std::vector<Links::Place> places;
 };
-
-std::string complaint(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "nothing";
-}
 
 Descriptor callAt(const SocketAddress& address) {
   Descriptor socket(::socket(address.bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "../../check.h"
+#include "../../concurrency.h"
 
 namespace onehour::test {
 namespace {
@@ -23,14 +24,6 @@ using namespace onehour::cpu;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kNever{60 * 1000};  // longer than any test takes
-
-// Runs `body` for all ranks at once, as their processes would; the first exception is thrown.
-void each(int size, const std::function<void(int rank)>& body) {
-  std::vector<std::future<void>> ends;
-  for (int rank = 0; rank < size; ++rank)
-    ends.push_back(std::async(std::launch::async, body, rank));
-  for (auto& end : ends) end.get();
-}
 
 // The ranks of one machine.
 struct Ranks {
@@ -50,15 +43,6 @@ struct Ranks {
   std::vector<std::unique_ptr<SharedMemory>> all;
   std::vector<SharedMemory::Introduction> introductions;
 };
-
-std::string complaint(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "nothing";
-}
 
 // Element i of a rank; every sum is exact.
 template <typename T>

@@ -13,6 +13,7 @@
 #include "../../../cuda/ops/kernels.h"
 #include "../../../cuda/runtime/backend.h"
 #include "../../check.h"
+#include "../../concurrency.h"
 #include "../../fakes/cuda-runtime.h"
 #include "../../fakes/nccl.h"
 #include "../../programs.h"
@@ -57,29 +58,6 @@ const std::string kProgram = program(
 const std::string kOrder = "gssgs";  // of a step's collectives, by communicator
 constexpr int kChanges = 3;          // of the communicator in that
 
-// Runs the same on every rank at once.
-template <typename Body>
-void onEachRank(Body body) {
-  std::vector<std::future<void>> ends;
-  for (int rank = 0; rank < kRanks; ++rank) {
-    ends.push_back(std::async(std::launch::async, [&body, rank] { body(rank); }));
-  }
-  for (auto& end : ends) end.get();
-}
-
-template <typename Begin>
-void await(Begin begin) {
-  std::promise<void> promise;
-  begin([&promise](std::exception_ptr error) {
-    if (error) {
-      promise.set_exception(error);
-    } else {
-      promise.set_value();
-    }
-  });
-  promise.get_future().get();
-}
-
 struct Rank {
   std::shared_ptr<Backend> backend = cuda::createCudaBackend(0);
   Executor::Communicators communicators;
@@ -96,18 +74,18 @@ int waitsOfARun() {
       own.communicators[name] = own.backend->createCommunicator(rank, kRanks, 1000);
       addresses.push_back(own.communicators[name]->address());
     }
-    onEachRank([&](int rank) {
+    each(kRanks, [&](int rank) {
       ranks[static_cast<size_t>(rank)].communicators[name]->connect(addresses);
     });
   }
   const int before = fake::waits();
-  onEachRank([&](int rank) {
+  each(kRanks, [&](int rank) {
     Rank& own = ranks[static_cast<size_t>(rank)];
     own.executor = Executor::create(own.backend, own.communicators);
     Executor& executor = *own.executor;
-    await([&](Executor::Done done) { executor.load({{"p", kProgram}}, std::move(done)); });
+    start([&](Executor::Done done) { executor.load({{"p", kProgram}}, std::move(done)); }).get();
     for (int step = 0; step < kSteps; ++step) {
-      await([&](Executor::Done done) { executor.submit("p", 0, std::move(done)); });
+      start([&](Executor::Done done) { executor.submit("p", 0, std::move(done)); }).get();
     }
     executor.dispose();
     CHECK(executor.worker()->join(Worker::Clock::now() + std::chrono::seconds(10)));

@@ -20,6 +20,7 @@
 #include "../../../cuda/runtime/cuda.h"
 #include "../../../cuda/runtime/watch.h"
 #include "../../check.h"
+#include "../../concurrency.h"
 #include "../../fakes/nccl.h"
 
 namespace onehour::test {
@@ -45,12 +46,8 @@ struct Ranks {
 
   // Runs `body` on all ranks at once; the first exception is thrown.
   void each(const std::function<void(NcclCommunicator&)>& body) {
-    std::vector<std::future<void>> ends;
-    for (const auto& communicator : all) {
-      ends.push_back(
-          std::async(std::launch::async, [&, rank = communicator.get()] { body(*rank); }));
-    }
-    for (auto& end : ends) end.get();
+    test::each(static_cast<int>(all.size()),
+               [&](int rank) { body(*all[static_cast<size_t>(rank)]); });
   }
 
   void connect() {
