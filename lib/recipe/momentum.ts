@@ -8,9 +8,8 @@ const names = ["momentumForm", "momentumCorrection", "nesterov"] as const;
 
 /** What an optimizer does where a recipe does not choose. */
 function defaultsOf(optimizer: PartialRecipe["optimizer"]): MomentumRule {
-  const { momentumForm, nesterov } = paperMomentum;
-  const { fixed } = optimizers[optimizer];
-  return { momentumForm, momentumCorrection: true, nesterov, ...fixed };
+  const { momentumForm, momentumCorrection, nesterov } = paperMomentum;
+  return { momentumForm, momentumCorrection, nesterov, ...optimizers[optimizer].fixed };
 }
 
 /** Fills in what is left open. Throws ERR_ONEHOUR_RECIPE for what the optimizer leaves no choice in. */

@@ -2,6 +2,7 @@
 // documentation and what may change on resume) follows from its row.
 import type { z } from "zod";
 import { optimizers } from "../ops/optimizers/index.js";
+import { type MomentumRule, paperMomentum } from "../ops/optimizers/optimizer.js";
 import { schedules } from "../schedules/index.js";
 import {
   epochList,
@@ -55,6 +56,21 @@ export interface Field<Schema extends z.ZodType = z.ZodType> extends Facts {
   /** Checks a value; with `default` where the field has one that depends on nothing. */
   schema: Schema;
 }
+
+const optimizerEntries = Object.entries(optimizers);
+
+/** The default of a field that some optimizers leave no choice in: the paper's, and theirs. */
+function perOptimizer(name: keyof MomentumRule): string {
+  const own = optimizerEntries
+    .filter(([, { fixed }]) => (fixed[name] ?? paperMomentum[name]) !== paperMomentum[name])
+    .map(([optimizer, { fixed }]) => `${fixed[name]} with ${optimizer}`);
+  return [paperMomentum[name], ...own].join("; ");
+}
+
+/** The optimizers whose weight decay spares biases. */
+const sparingBiases = optimizerEntries
+  .filter(([, { spares }]) => spares.includes("bias"))
+  .map(([name]) => name);
 
 function field<Schema extends z.ZodType>(schema: Schema, facts: Facts): Field<Schema> {
   return { schema, ...facts };
@@ -197,7 +213,7 @@ export const table = {
   optimizer: field(keyOf(optimizers).default("sgd"), {
     group: "Optimizer",
     flag: "--optimizer",
-    help: "stochastic gradient descent, or LARS, which scales the rate by each tensor's norms",
+    help: `the update of the weights: ${optimizerEntries.map(([name, { help }]) => `${name} ${help}`).join("; ")}`,
     alias: "opt optim optimiser",
   }),
   momentum: field(fraction.default(0.9), {
@@ -210,24 +226,24 @@ export const table = {
     group: "Optimizer",
     flag: "--momentum-form",
     help: "what the momentum adds up: u ← m·u + g, or v ← m·v + η·g",
-    otherwise: "gradient; velocity with lars",
+    otherwise: perOptimizer("momentumForm"),
   }),
   momentumCorrection: field(flag.optional(), {
     group: "Optimizer",
     flag: "--no-momentum-correction",
     help: "the velocity form's correction when the rate changes (the paper's remark 2)",
-    otherwise: "true; false with lars",
+    otherwise: perOptimizer("momentumCorrection"),
   }),
   nesterov: field(flag.optional(), {
     group: "Optimizer",
     flag: "--no-nesterov",
     help: "Nesterov's momentum",
-    otherwise: "true; false with lars",
+    otherwise: perOptimizer("nesterov"),
   }),
   weightDecay: field(notNegative.default(1e-4), {
     group: "Optimizer",
     flag: "--weight-decay <λ>",
-    help: "weight decay λ of every parameter but batch norm's γ and β (and, with LARS, biases)",
+    help: `weight decay λ of every parameter but batch norm's γ and β (and, with ${sparingBiases.join(" or ")}, biases)`,
     alias: "wd l2 decay weight-decay-rate l2-reg",
   }),
   clipNorm: field(positive.optional(), {

@@ -5,7 +5,7 @@ import { shapeError } from "../../graph/signature.js";
 import type { ParameterRole } from "../../models/model.js";
 import { norms } from "../norms.js";
 import { defineUpdates } from "./cases.js";
-import { optimizerBuilder, type ParameterRange } from "./optimizer.js";
+import { optimizerBuilder } from "./optimizer.js";
 import { sgd } from "./sgd.js";
 
 /** η of You et al., section 4.2. */
@@ -39,26 +39,26 @@ export function larsTrust(
   return norms.graph.apply(larsTrustOp, { norms }, { coefficient, decays, adapts }).trust;
 }
 
-/** Batch norm's parameters and biases keep the plain rate, and do not decay. */
-const adapts = ({ role }: ParameterRange["tensors"][number]) =>
-  role === "convolution" || role === "linear";
-
-const rule = { momentumForm: "velocity", momentumCorrection: false, nesterov: false } as const;
+const facts = {
+  help: "scales the rate of each tensor by its norms",
+  fixed: { momentumForm: "velocity", momentumCorrection: false, nesterov: false },
+  spares: ["gamma", "beta", "bias"],
+} as const;
 
 /**
- * v ← m·v + η·τ·(g + λw), w ← w − v.
+ * v ← m·v + η·τ·(g + λw), w ← w − v. What does not decay keeps the plain rate: τ = 1.
  * Source: You, Gitman and Ginsburg, "Large Batch Training of Convolutional Networks", 2017.
  */
-export const buildLars = optimizerBuilder(rule, ({ momentum, weightDecay }) => ({
+export const buildLars = optimizerBuilder(facts, (settings, spares) => ({
   needsNorms: true,
   update({ w, g, v, schedule, tensors, norms, writes }) {
-    const segments = tensors.map((tensor) => ({
-      length: tensor.length,
-      decay: adapts(tensor) ? weightDecay : 0,
-      adapts: adapts(tensor),
+    const { momentum, momentumForm: form, nesterov, weightDecay } = settings;
+    const segments = tensors.map(({ length, role }) => ({
+      length,
+      decay: spares(role) ? 0 : weightDecay,
+      adapts: !spares(role),
     }));
     const trust = larsTrust(norms!, { coefficient: COEFFICIENT, tensors: segments });
-    const { momentumForm: form, nesterov } = rule;
     sgd({ w, g, v, schedule, trust }, { form, nesterov, momentum, segments, ...writes });
   },
 }));

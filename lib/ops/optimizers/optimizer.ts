@@ -44,14 +44,6 @@ export interface MomentumSettings {
   weightDecay: number;
 }
 
-/** The paper's. */
-export const paperMomentum: MomentumSettings = {
-  momentum: 0.9,
-  momentumForm: "gradient",
-  nesterov: true,
-  weightDecay: 1e-4,
-};
-
 /** How the momentum is kept: fields of a recipe that an optimizer may leave no choice in. */
 export interface MomentumRule {
   momentumForm: MomentumSettings["momentumForm"];
@@ -60,18 +52,35 @@ export interface MomentumRule {
   nesterov: boolean;
 }
 
-export interface OptimizerBuilder {
-  /** Builds an optimizer, with the paper's settings where none are given. */
-  (settings?: Partial<MomentumSettings>): Optimizer;
+/** The paper's. */
+export const paperMomentum: MomentumSettings & MomentumRule = {
+  momentum: 0.9,
+  momentumForm: "gradient",
+  momentumCorrection: true,
+  nesterov: true,
+  weightDecay: 1e-4,
+};
+
+/** What the recipe and its help know of an optimizer. */
+interface OptimizerFacts {
+  /** What it is or does; the help says it after its name. */
+  readonly help: string;
   /** The fields that it leaves no choice in, with their values. */
   readonly fixed: Readonly<Partial<MomentumRule>>;
+  /** Roles of the parameters that weight decay spares. */
+  readonly spares: readonly ParameterRole[];
+}
+
+export interface OptimizerBuilder extends OptimizerFacts {
+  /** Builds an optimizer, with the paper's settings where none are given. */
+  (settings?: Partial<MomentumSettings>): Optimizer;
 }
 
 export function optimizerBuilder(
-  fixed: OptimizerBuilder["fixed"],
-  build: (settings: MomentumSettings) => Optimizer,
+  facts: OptimizerFacts,
+  build: (settings: MomentumSettings, spares: (role: ParameterRole) => boolean) => Optimizer,
 ): OptimizerBuilder {
   const withDefaults = (settings: Partial<MomentumSettings> = {}) =>
-    build({ ...paperMomentum, ...settings });
-  return Object.assign(withDefaults, { fixed });
+    build({ ...paperMomentum, ...settings, ...facts.fixed }, (role) => facts.spares.includes(role));
+  return Object.assign(withDefaults, facts);
 }

@@ -69,13 +69,18 @@ export function sgd(
   );
 }
 
-/** SGD with weight decay on all parameters but batch norm's (paper, section 5.1). */
-export const buildSgd = optimizerBuilder({}, (settings) => ({
+const facts = {
+  help: "is stochastic gradient descent",
+  fixed: {},
+  spares: ["gamma", "beta"], // paper, section 5.1
+} as const;
+
+export const buildSgd = optimizerBuilder(facts, (settings, spares) => ({
   update({ w, g, v, schedule, tensors, writes }) {
     const { momentum, momentumForm: form, nesterov, weightDecay } = settings;
     const segments: { length: number; decay: number }[] = [];
     for (const { length, role } of tensors) {
-      const decay = role === "gamma" || role === "beta" ? 0 : weightDecay;
+      const decay = spares(role) ? 0 : weightDecay;
       const previous = segments.at(-1);
       if (previous?.decay === decay) previous.length += length;
       else segments.push({ length, decay });
