@@ -22,6 +22,8 @@ interface OpResult extends Work {
   op: string;
   /** Number of instructions. */
   lines: number;
+  /** Kernels started on a GPU, at most, one for each call of a library; absent where it was run. */
+  kernels?: number;
   /** Median of the repeats, summed over the instructions; absent where nothing was run. */
   milliseconds?: number;
 }
@@ -54,12 +56,20 @@ interface Listing {
   first: number;
 }
 
-/** Works out each instruction's bytes and operations; `times` are milliseconds by line. */
-function resultsOf({ instructions, first }: Listing, times?: ReadonlyMap<number, number>) {
+interface Counted {
+  /** Milliseconds by line. */
+  times?: ReadonlyMap<number, number>;
+  /** Kernels by op. */
+  launches?: Readonly<Record<string, number>>;
+}
+
+/** Works out each instruction's bytes and operations. */
+function resultsOf({ instructions, first }: Listing, { times, launches }: Counted) {
   const lines = instructions.flatMap((instruction, i): LineResult[] => {
     const line = first + i;
     if (instruction.inputs.length + instruction.outputs.length === 0) return [];
     const milliseconds = times?.get(line);
+    const kernels = launches?.[instruction.op];
     return [
       {
         op: instruction.op,
@@ -67,16 +77,18 @@ function resultsOf({ instructions, first }: Listing, times?: ReadonlyMap<number,
         line,
         lines: 1,
         ...workOf(instruction),
+        ...(kernels === undefined ? {} : { kernels }),
         ...(milliseconds === undefined ? {} : { milliseconds }),
       },
     ];
   });
   const ops = new Map<string, OpResult>();
-  for (const { op, bytes, operations, milliseconds } of lines) {
+  for (const { op, bytes, operations, kernels, milliseconds } of lines) {
     const sum = ops.get(op) ?? { op, lines: 0, bytes: 0, operations: 0 };
     sum.lines += 1;
     sum.bytes += bytes;
     sum.operations += operations;
+    if (kernels !== undefined) sum.kernels = (sum.kernels ?? 0) + kernels;
     if (milliseconds !== undefined) sum.milliseconds = (sum.milliseconds ?? 0) + milliseconds;
     ops.set(op, sum);
   }
@@ -135,10 +147,12 @@ function countOps(options: OpsOptions): OpsResult {
   const { device = "auto" } = options;
   const kind = device === "auto" ? expectDevice(device).kind : device;
   const settings = settingsOf(options, { kind });
-  const operations = new Set(Object.keys(loadAddon(kind).operations()));
+  const addon = loadAddon(kind);
+  const operations = new Set(Object.keys(addon.operations()));
   const properties = { channelMultiple: channelMultiples[kind] };
   const compiled = compileStep(settings, { operations, properties }, 1);
-  return { settings, device: kind, repeats: 0, ...resultsOf(readProgram(compiled)) };
+  const counted = kind === "cuda" ? { launches: addon.launches() } : {};
+  return { settings, device: kind, repeats: 0, ...resultsOf(readProgram(compiled), counted) };
 }
 
 /** Runs the step on a device `repeats` times, one kernel after the other, and times each. */
@@ -153,7 +167,7 @@ export async function measureOps(
   for (let i = 0; i < 2; i++) await executor.submit(program, 0); // warm-up
   const timings = await executor.measure(program, 0, repeats);
   const times = new Map(timings.map(({ line, milliseconds }) => [line, median(milliseconds)]));
-  return { settings, device: name, repeats, ...resultsOf(readProgram(compiled), times) };
+  return { settings, device: name, repeats, ...resultsOf(readProgram(compiled), { times }) };
 }
 
 /** The result as a person reads it. */
@@ -161,9 +175,10 @@ export function opsTable({ settings, device, repeats, lines, ops }: OpsResult): 
   const { height, width, channels } = settings.images;
   const total = lines.reduce((sum, { milliseconds = 0 }) => sum + milliseconds, 0);
   const row = (result: OpResult, name: string, count: string): string[] => {
-    const { bytes, operations, milliseconds } = result;
+    const { bytes, operations, kernels, milliseconds } = result;
     const perImage = (bytes / settings.batch / 1e6).toFixed(2);
-    if (milliseconds === undefined) return [count, perImage, name];
+    if (milliseconds === undefined)
+      return [count, ...(kernels === undefined ? [] : [String(kernels)]), perImage, name];
     const seconds = milliseconds / 1000;
     return [
       count,
@@ -175,11 +190,16 @@ export function opsTable({ settings, device, repeats, lines, ops }: OpsResult): 
       name,
     ];
   };
-  const columns = ["MB an image", ...(repeats > 0 ? ["ms", "of all", "GB/s", "GFLOP/s"] : [])];
+  const columns = [
+    ...(ops[0]?.kernels === undefined ? [] : ["kernels"]),
+    "MB an image",
+    ...(repeats > 0 ? ["ms", "of all", "GB/s", "GFLOP/s"] : []),
+  ];
   const sum: OpResult = { op: "all", lines: lines.length, bytes: 0, operations: 0 };
-  for (const { bytes, operations } of ops) {
+  for (const { bytes, operations, kernels } of ops) {
     sum.bytes += bytes;
     sum.operations += operations;
+    if (kernels !== undefined) sum.kernels = (sum.kernels ?? 0) + kernels;
   }
   if (repeats > 0) sum.milliseconds = total;
   const byOp = [...ops, sum].map((op) => row(op, op.op, String(op.lines)));

@@ -63,6 +63,8 @@ export interface Addon {
   libraryVersions(): Record<string, string>;
   /** The signature of each operation that the module has a kernel for, by name. */
   operations(): Record<string, string>;
+  /** The kernels that an instruction of each operation starts on the device, at most, by name. */
+  launches(): Record<string, number>;
   parseProgram(text: string): {
     name: string;
     arenas: Record<string, number>;

@@ -70,6 +70,15 @@ Napi::Value operations(const Napi::CallbackInfo& info) {
   });
 }
 
+// The kernels that an instruction of each operation starts on the device, at most, by name.
+Napi::Value launches(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    auto result = Napi::Object::New(info.Env());
+    for (const auto& [name, entry] : kernelTable()) result.Set(std::string(name), entry.launches);
+    return result;
+  });
+}
+
 void heartbeat(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     startHeartbeat(static_cast<int>(integerArgument(info[0], "the descriptor", 0, 1 << 30)),
@@ -148,6 +157,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("listDevices", Napi::Function::New<devices>(env));
   exports.Set("libraryVersions", Napi::Function::New<versions>(env));
   exports.Set("operations", Napi::Function::New<operations>(env));
+  exports.Set("launches", Napi::Function::New<launches>(env));
   exports.Set("parseProgram", Napi::Function::New<parse>(env));
   exports.Set("startHeartbeat", Napi::Function::New<heartbeat>(env));
   exports.Set("dieWithParent", Napi::Function::New<die>(env));

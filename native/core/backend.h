@@ -94,6 +94,7 @@ using KernelFactory = std::unique_ptr<Kernel> (*)(const Instruction&, PrepareCon
 struct KernelEntry {
   std::string_view signature;  // see signature.h
   KernelFactory factory;       // gets operands that fit the signature
+  int launches = 1;            // kernels that an instruction starts on the device, at most
 
   // The kernel of an instruction, once its operands were checked.
   std::unique_ptr<Kernel> prepare(const Instruction& instruction, PrepareContext& context) const {

@@ -223,8 +223,8 @@ std::unique_ptr<Kernel> slice(const Instruction& instruction, PrepareContext& co
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
   return {
       {"add-bias", {"x:T[N,H,W,C] b:f32[C] -> y:T[N,H,W,C]", addBias}},
-      {"add-bias-backward", {"dy:T[N,H,W,C] db?:f32[C] -> db:f32[C]", addBiasBackward}},
-      {"concatenate", {"a:T[N,H,W,C] b:T[N,H,W,D] -> y:T[N,H,W,E]", concatenate}},
+      {"add-bias-backward", {"dy:T[N,H,W,C] db?:f32[C] -> db:f32[C]", addBiasBackward, 2}},
+      {"concatenate", {"a:T[N,H,W,C] b:T[N,H,W,D] -> y:T[N,H,W,E]", concatenate, 2}},
       {"multiply", {"a:T[N,H,W,C] b:T[N,C] -> y:T[N,H,W,C]", multiply}},
       {"multiply-backward", {"dy:T[N,H,W,C] a:T[N,H,W,C] -> db:T[N,C]", multiplyBackward}},
       {"slice", {"x:T[N,H,W,C] -> y:T[N,H,W,D]", slice}},

@@ -71,8 +71,8 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
       {"linear", {"x:T[N,C] w:T[K,C] b:f32[K] -> y:f32[N,K]", linear}},
       {"linear-backward-data", {"dy:T[N,K] w:T[K,C] -> dx:T[N,C]", linearBackwardData}},
       {"linear-backward-weight",
-       {"x:T[N,C] dy:T[N,K] dw?:f32[K,C] db?:f32[K] -> dw:f32[K,C] db:f32[K]",
-        linearBackwardWeight}},
+       {"x:T[N,C] dy:T[N,K] dw?:f32[K,C] db?:f32[K] -> dw:f32[K,C] db:f32[K]", linearBackwardWeight,
+        2}},
   };
 });
 

@@ -130,7 +130,7 @@ std::unique_ptr<Kernel> clipNorm(const Instruction& instruction, PrepareContext&
 
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
   return {
-      {"clip-norm", {"g:f32[L] norms:f32[S,3] -> g:f32[L] norms:f32[S,3]", clipNorm}},
+      {"clip-norm", {"g:f32[L] norms:f32[S,3] -> g:f32[L] norms:f32[S,3]", clipNorm, 2}},
       {"norms", {"w:f32[L] g:f32[L] -> norms:f32[S,3]", norms}},
   };
 });

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../../core/error.h"
+#include "../../cpu/runtime/backend.h"
 #include "lines.h"
 
 namespace onehour::test {
@@ -62,7 +63,7 @@ std::string resized(const std::string& line) {
 }
 
 int fuzz() {
-  LineRunner runner(2);
+  LineRunner runner(cpu::createCpuBackend(2));
   const std::vector<std::string> lines = linesOf(runner.kernels());
   int failures = 0;
   int ran = 0;

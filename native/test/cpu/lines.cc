@@ -10,7 +10,6 @@
 
 #include "../../core/error.h"
 #include "../../core/program.h"
-#include "../../cpu/runtime/backend.h"
 #include "../../cpu/runtime/simd.h"
 
 namespace onehour::test {
@@ -205,8 +204,8 @@ std::vector<std::string> linesOf(const KernelTable& kernels) {
   return lines;
 }
 
-LineRunner::LineRunner(int threads)
-    : backend_(cpu::createCpuBackend(threads)), stream_(backend_->createStream("compute")) {}
+LineRunner::LineRunner(std::shared_ptr<Backend> backend)
+    : backend_(std::move(backend)), stream_(backend_->createStream("compute")) {}
 
 // Runs a function on the stream's thread and rethrows what it threw.
 template <typename Body>

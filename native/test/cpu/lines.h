@@ -27,7 +27,7 @@ using Results = std::vector<std::vector<double>>;
 
 class LineRunner {
  public:
-  explicit LineRunner(int threads);
+  explicit LineRunner(std::shared_ptr<Backend> backend);
 
   int threads() const { return backend_->properties().threads; }
   const KernelTable& kernels() const { return backend_->kernels(); }

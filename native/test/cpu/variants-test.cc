@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../../core/error.h"
+#include "../../cpu/runtime/backend.h"
 #include "../../cpu/runtime/simd.h"
 #include "lines.h"
 
@@ -34,8 +35,8 @@ int compare() {
   int failures = 0;
   int compared = 0;
   const InstructionSet best = cpu::instructionSet();
-  LineRunner single(1);
-  LineRunner several(3);
+  LineRunner single(cpu::createCpuBackend(1));
+  LineRunner several(cpu::createCpuBackend(3));
   const std::vector<std::string> lines = linesOf(single.kernels());
   for (const std::string& line : lines) {
     // Sums in another order, rounded once more in bf16.

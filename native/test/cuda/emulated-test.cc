@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 #include <future>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "../../core/executor.h"
 #include "../check.h"
 #include "../concurrency.h"
+#include "../cpu/lines.h"
 #include "../fakes/cuda-runtime.h"
 #include "../programs.h"
 
@@ -109,6 +111,31 @@ void measures() {
   CHECK((lines == std::vector<int>{7, 10, 13}));
 }
 
+// Of every op: with optional operands and without, in both types.
+void launchesWhatTheTableSays() {
+  const std::shared_ptr<Backend> backend = createBackend({});
+  LineRunner runner(backend);
+  std::map<std::string, int> tried;
+  std::map<std::string, int> most;
+  for (const std::string& line : linesOf(backend->kernels())) {
+    const std::string op = split(line, ' ')[0];
+    if (++tried[op] > 4) continue;  // larger sizes
+    const int before = fake::launches();
+    try {
+      if (!runner.run(line)) continue;
+    } catch (const Error&) {
+      continue;  // a line that the kernel refuses, or that communicates
+    }
+    most[op] = std::max(most[op], fake::launches() - before);
+  }
+  CHECK(most.size() + 10 > backend->kernels().size());
+  for (const auto& [op, launches] : most) {
+    if (launches == backend->kernels().at(op).launches) continue;
+    std::fprintf(stderr, "%s launches %d kernels\n", op.c_str(), launches);
+    CHECK(false);
+  }
+}
+
 }  // namespace
 }  // namespace onehour::test
 
@@ -117,5 +144,6 @@ int main() {
   return run({{"recorded steps are replayed", replays},
               {"recorded kernels keep their streams' priorities", keepsPriorities},
               {"each kernel is measured", measures},
+              {"ops launch as many kernels as their table says", launchesWhatTheTableSays},
               {"a kernel that was not loaded is refused", refusesWhatWasNotLoaded}});
 }

@@ -70,7 +70,8 @@ const RegisteredKernels kernels(kernelRegistry(), [] {
       if (op.starts_with(beginning)) table.emplace(op, KernelEntry{entry.signature, standIn});
     }
   }
-  table.at("linear-backward-weight").factory = linearBackwardWeight;
+  KernelEntry& weight = table.at("linear-backward-weight");
+  weight = {weight.signature, linearBackwardWeight, 2};
   return table;
 });
 

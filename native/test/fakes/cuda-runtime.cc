@@ -95,12 +95,18 @@ namespace onehour::fake {
 
 cudaError_t post(cudaStream_t stream, std::function<void()> work) {
   const auto lock = locked();
+  ++device().launches;
   return enqueue(stream, {std::move(work), stream->priority});
 }
 
 int waits() {
   const auto lock = locked();
   return device().waits;
+}
+
+int launches() {
+  const auto lock = locked();
+  return device().launches;
 }
 
 std::vector<int> replayedPriorities() {
@@ -186,7 +192,7 @@ cudaError_t cudaMemset(void* memory, int value, size_t bytes) {
 }
 
 cudaError_t cudaMemsetAsync(void* memory, int value, size_t bytes, cudaStream_t stream) {
-  return queue(stream, [=] { std::memset(memory, value, bytes); });
+  return onehour::fake::post(stream, [=] { std::memset(memory, value, bytes); });
 }
 
 // ----------------------------------------------------------------------------- streams and events

@@ -35,6 +35,8 @@ int opened();
 cudaError_t post(cudaStream_t stream, std::function<void()> work);
 // Waits of streams for events so far.
 int waits();
+// Kernels and fills of memory that were put on streams so far.
+int launches();
 // The priority of each kernel of the graph that ran last.
 std::vector<int> replayedPriorities();
 

@@ -20,6 +20,7 @@ struct Device {
   Machine machine;
   int opened = 0;
   int waits = 0;
+  int launches = 0;
   std::vector<int> replayed;
   std::map<void*, size_t> allocations;  // bytes by address
 };
