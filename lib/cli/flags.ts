@@ -2,15 +2,8 @@
 import { type Command, Option } from "commander";
 import { defaultText } from "../recipe/documentation.js";
 import type { RecipeInput } from "../recipe/fields.js";
-import { type Field, type FieldName, rows, table } from "../recipe/table.js";
+import { type Field, type FieldName, kindOf, rows, table } from "../recipe/table.js";
 import { flagName } from "../recipe/voice.js";
-
-/** What a row's values are, and their words where there are only some. */
-function kindOf({ schema }: Field): { type: string; words: string[] } {
-  let { def } = schema as { def: { type: string; innerType?: Field["schema"]; entries?: object } };
-  while (def.innerType) def = (def.innerType as unknown as { def: typeof def }).def;
-  return { type: def.type, words: Object.keys(def.entries ?? {}) };
-}
 
 /** The number of a text, or else the text, which the field's check then refuses. */
 function numberOf(text: string): number | string {

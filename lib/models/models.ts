@@ -12,6 +12,18 @@ import { vggs } from "./vgg.js";
 const builtIn: Readonly<Record<string, ModelBuilder>> = { ...resnets, ...vggs };
 const table: Record<string, ModelBuilder> = { ...builtIn };
 
+/** The built-in names, those that differ in one number as one word: resnet18/34. */
+export const modelsInShort = inShort(Object.entries(builtIn));
+
+function inShort(builders: [string, ModelBuilder][]): string {
+  const numbers = new Map<string, string[]>();
+  for (const [name, { smallImages }] of builders) {
+    const word = name.replace(/\d+/, "#") + (smallImages ? " (small images)" : "");
+    numbers.set(word, [...(numbers.get(word) ?? []), ...(name.match(/\d+/) ?? [])]);
+  }
+  return [...numbers].map(([word, all]) => word.replace("#", all.join("/"))).join(", ");
+}
+
 /** Builders by name; `addModel` adds a script's own. */
 export const models: Readonly<Record<string, ModelBuilder>> = readOnly(
   table,

@@ -4,7 +4,6 @@
 import { OnehourError } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
-import { nameOf, setting } from "../recipe/voice.js";
 import { type CaseRow, defineCases } from "./cases.js";
 import { allGatherOp, allReduceOp } from "./collective.js";
 import { add, relu } from "./elementwise.js";
@@ -106,8 +105,7 @@ function requireSeveralValues({ graph, shape }: Value, ranks: number): void {
     "ERR_ONEHOUR_SHAPE",
     `[batch-norm] ${graph.label === "" ? "x" : graph.label} has one value a channel in training, ` +
       `${N} image of ${H}×${W}, which its own mean cancels; expected more than one: take larger ` +
-      `batches (${setting("batch", 2)}) or images, or synchronise the statistics of several ranks ` +
-      `(${nameOf("syncBatchNorm")})`,
+      "batches or images, or synchronise batch norm over several ranks",
   );
 }
 

@@ -1,7 +1,7 @@
 // Guesses what was meant by a word that is not a field or flag: a typing error, or a word of another tool.
 import { optimizers } from "../ops/optimizers/index.js";
 import { closestTo, plain } from "../text/nearest.js";
-import { type FieldName, rows } from "./table.js";
+import { type FieldName, kindOf, rows, table } from "./table.js";
 import { currentVoice, flagName, nameOf, type Voice } from "./voice.js";
 
 /**
@@ -36,7 +36,8 @@ const advice: readonly [words: string, answer: (as: Voice) => string, flag?: str
   [
     "fp16 half float16",
     (as) =>
-      `there is no fp16: ${nameOf("precision", as)} is fp32, tf32 or bf16, which needs no loss scaling`,
+      `there is no fp16: ${nameOf("precision", as)} is one of ${kindOf(table.precision).words.join(", ")}, ` +
+      "of which bf16 needs no loss scaling",
   ],
   [
     "eval evaluate evaluate-only test test-only validate",
@@ -63,12 +64,15 @@ const advice: readonly [words: string, answer: (as: Voice) => string, flag?: str
   ],
 ];
 
-/** The field that a word means: its own name, its flag's, or its name in other tools. */
-function fieldOf(word: string): FieldName | undefined {
-  return rows.find(([name, { alias = "" }]) =>
-    [name, flagName(name), ...alias.split(" ")].some((known) => plain(known) === word),
-  )?.[0];
+/** The words that mean a field: its name, its flag's, its values' names, and its names in other tools. */
+export function wordsOf([name, row]: (typeof rows)[number]): ReadonlySet<string> {
+  const { alias = "" } = row;
+  const words = [name, flagName(name), ...kindOf(row).words, ...alias.split(" ")];
+  return new Set(words.map(plain).filter((word) => word !== ""));
 }
+
+const fieldOf = (word: string): FieldName | undefined =>
+  rows.find((row) => wordsOf(row).has(word))?.[0];
 
 /**
  * What was probably meant by a word that is not one of the `known` fields, flags or arguments, as the rest of a

@@ -1,6 +1,7 @@
 // The fields of a recipe, a row each: what follows from a field (its check, default, flag, help,
 // documentation and what may change on resume) follows from its row.
 import type { z } from "zod";
+import { modelsInShort } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
 import { type MomentumRule, paperMomentum } from "../ops/optimizers/optimizer.js";
 import { schedules } from "../schedules/index.js";
@@ -87,7 +88,7 @@ export const table = {
   model: field(text.optional(), {
     group: "Data and network",
     flag: "--model <name|file>",
-    help: "the network: resnet8/20/32/56 (small images), resnet18/34/50/101/152, resnext50_32x4d, wide_resnet50_2, vgg11/13/16/19_bn, or a module, ./net.ts",
+    help: `the network: ${modelsInShort}, or a module, ./net.ts`,
     isModule: true,
     otherwise: "resnet8 or resnet50, by the images' size",
     alias: "arch architecture network net backbone model-name",
@@ -283,7 +284,7 @@ export const table = {
     group: "Device",
     flag: "--device",
     help: "where to compute",
-    alias: "accelerator backend gpu cpu cuda no-cuda use-gpu",
+    alias: "accelerator backend gpu no-cuda use-gpu",
     onResume: true,
   }),
   precision: field(oneOf(["fp32", "tf32", "bf16"]).optional(), {
@@ -291,7 +292,7 @@ export const table = {
     flag: "--precision",
     help: "number format to compute in; the weights stay fp32",
     otherwise: "fp32 on the CPU, bf16 on a GPU",
-    alias: "amp mixed-precision dtype amp-dtype bf16 fp32 tf32 bfloat16 use-amp",
+    alias: "amp mixed-precision dtype amp-dtype bfloat16 use-amp",
   }),
   threads: field(whole(1).optional(), {
     group: "Device",
@@ -348,6 +349,13 @@ export const rows = Object.entries(table) as [FieldName, Field][];
 /** The fields of rows that fulfil a condition. */
 export function fieldsWhere(is: (row: Field) => boolean): ReadonlySet<FieldName> {
   return new Set(rows.filter(([, row]) => is(row)).map(([name]) => name));
+}
+
+/** What a row's values are, and their words where there are only some. */
+export function kindOf({ schema }: Field): { type: string; words: string[] } {
+  let { def } = schema as { def: { type: string; innerType?: Field["schema"]; entries?: object } };
+  while (def.innerType) def = (def.innerType as unknown as { def: typeof def }).def;
+  return { type: def.type, words: Object.keys(def.entries ?? {}) };
 }
 
 /** The value that a field has where none is given; undefined where it is chosen later. */

@@ -34,7 +34,10 @@ const cases: { args: string[]; says: (string | RegExp)[] }[] = [
     args: ["train", "synthetic", "--gamma", "0.5"],
     says: ["with the step --lr-schedule the rate"],
   },
-  { args: ["train", "synthetic", "--fp16"], says: ["there is no fp16: --precision is fp32,"] },
+  {
+    args: ["train", "synthetic", "--fp16"],
+    says: ["there is no fp16: --precision is one of fp32,"],
+  },
   { args: ["bench", "throughput", "--recipe", "x"], says: [/has no flag --recipe\. Run/] },
   { args: ["bench", "throughput", "--data", "x"], says: [/has no flag --data\. Run/] },
   { args: ["train", "goyal2017"], says: ["that is a recipe: --recipe goyal-2017"] },

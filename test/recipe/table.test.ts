@@ -5,10 +5,9 @@ import ts from "typescript";
 import { describe, expect, test } from "vitest";
 import { defaultText, documentation } from "../../lib/recipe/documentation.js";
 import { readFields, withDefaults } from "../../lib/recipe/fields.js";
-import { meaning } from "../../lib/recipe/meant.js";
+import { meaning, wordsOf } from "../../lib/recipe/meant.js";
 import { defaultOf, groups, rows } from "../../lib/recipe/table.js";
 import { flagName, nameOf } from "../../lib/recipe/voice.js";
-import { plain } from "../../lib/text/nearest.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const names = rows.map(([name]) => name);
@@ -23,9 +22,7 @@ test.each(rows)("%s is a complete row", (name, row) => {
 });
 
 test("no word means two fields", () => {
-  const words = rows.flatMap(([name, { alias = "" }]) => [
-    ...new Set([name, flagName(name), ...alias.split(" ").filter(Boolean)].map(plain)),
-  ]);
+  const words = rows.flatMap((row) => [...wordsOf(row)]);
   expect(words.filter((word, i) => words.indexOf(word) !== i)).toEqual([]);
 });
 
