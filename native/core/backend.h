@@ -9,12 +9,12 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <typeindex>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "program.h"
-#include "search-budget.h"
 #include "signature.h"
 
 namespace onehour {
@@ -84,8 +84,15 @@ struct PrepareContext {
   // The communicator that an instruction names, e.g. "gradients" or "statistics"; throws when the
   // program communicates and nothing was connected under that name.
   std::function<Communicator&(std::string_view name)> communicator;
-  // Of all that is prepared in one load.
-  std::shared_ptr<SearchBudget> searches = std::make_shared<SearchBudget>();
+
+  // What the factories of one load share, made from this when it is first asked for.
+  template <typename State>
+  State& shared() {
+    std::shared_ptr<void>& state = states[typeid(State)];
+    if (!state) state = std::make_shared<State>(*this);
+    return *static_cast<State*>(state.get());
+  }
+  std::unordered_map<std::type_index, std::shared_ptr<void>> states = {};
 };
 
 using KernelFactory = std::unique_ptr<Kernel> (*)(const Instruction&, PrepareContext&);
@@ -95,6 +102,9 @@ struct KernelEntry {
   std::string_view signature;  // see signature.h
   KernelFactory factory;       // gets operands that fit the signature
   int launches = 1;            // kernels that an instruction starts on the device, at most
+  // Begins what the factory will wait for, where that takes long. Called for all instructions of a
+  // load before the first of them is prepared; what it throws the factory reports.
+  void (*anticipate)(const Instruction&, PrepareContext&) = nullptr;
 
   // The kernel of an instruction, once its operands were checked.
   std::unique_ptr<Kernel> prepare(const Instruction& instruction, PrepareContext& context) const {

@@ -110,6 +110,9 @@ void Executor::loadNow(const std::vector<ProgramText>& texts) {
                          }};
   preparation.body = [&] {
     for (const Program& program : programs) {
+      for (const Instruction& instruction : program.instructions) anticipate(instruction, context);
+    }
+    for (const Program& program : programs) {
       prepare(resources_->programs[program.name], program, context);
     }
   };
@@ -121,6 +124,16 @@ void Executor::loadNow(const std::vector<ProgramText>& texts) {
 
   for (const auto& [name, loaded] : resources_->programs) {
     programs_[name] = loaded.readsInput || loaded.writesOutput;
+  }
+}
+
+void Executor::anticipate(const Instruction& instruction, PrepareContext& context) const {
+  const auto entry = backend_->kernels().find(instruction.op);
+  if (entry == backend_->kernels().end() || entry->second.anticipate == nullptr) return;
+  try {
+    expectOperands(instruction, entry->second.signature);
+    entry->second.anticipate(instruction, context);
+  } catch (const std::exception&) {  // preparing it gives the error with its line
   }
 }
 

@@ -96,6 +96,7 @@ class Executor : public std::enable_shared_from_this<Executor> {
 
   void loadNow(const std::vector<ProgramText>& texts);
   void allocate(const std::vector<Program>& programs);
+  void anticipate(const Instruction& instruction, PrepareContext& context) const;
   void prepare(LoadedProgram& loaded, const Program& program, PrepareContext& context);
   void orderCollectives(LoadedProgram& loaded);
   void checkMemory() const;

@@ -5,6 +5,7 @@ import { median } from "#lib/arrays/median.js";
 import type { StepSettings } from "#lib/bench/contender.js";
 import { measureOps } from "#lib/bench/ops.js";
 import { stepSettings } from "#lib/bench/settings.js";
+import { defaultThreads } from "#lib/device/cores.js";
 import type { Device } from "#lib/device/device.js";
 import { dryRun, throughput } from "../race.js";
 import { type Report, runPart } from "../results/report.js";
@@ -98,8 +99,9 @@ await runPart("speed", async (report) => {
     await bandwidths(report, await dryRun(report), copy);
     return;
   }
-  const common = { model: "resnet50", precision: "bf16", device: "cuda", threads: 1 } as const;
-  const settings = (batch: number) => stepSettings({ ...common, batch });
+  const common = { model: "resnet50", precision: "bf16", device: "cuda" } as const;
+  const threads = defaultThreads(); // which make plans too
+  const settings = (batch: number) => stepSettings({ ...common, threads, batch });
   await throughput(report, settings(256), ["eager", "compiled"]);
   if (report.secondsLeft < loadSeconds) report.skip("ops: the part's time is over");
   else await bandwidths(report, settings(256), await copyAndUpdate(report, COPIED, PARAMETERS));

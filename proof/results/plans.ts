@@ -8,6 +8,8 @@ interface PlanTrial {
   engine: string;
   /** Whether one plan computes all of it, where several kernels could. */
   fused: boolean;
+  /** Whether its bits do; where others' do too it is only compared. */
+  repeats: boolean;
   /** Null where it did not run. */
   milliseconds: number | null;
 }
@@ -41,24 +43,41 @@ export function readSearches(folder: string): PlanSearch[] {
   return searches.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** Milliseconds of the fastest of some trials. */
+const best = ({ trials = [] }: PlanSearch, belongs: (trial: PlanTrial) => boolean): number =>
+  Math.min(
+    ...trials.flatMap((trial) =>
+      belongs(trial) && trial.milliseconds !== null ? trial.milliseconds : [],
+    ),
+  );
+
 /** What a person reads of the searches; nothing where there were none. */
 export function describeSearches(searches: readonly PlanSearch[]): string[] {
   if (searches.length === 0) return [];
   const trials = searches.flatMap((search) => search.trials ?? []);
   const seconds = searches.reduce((sum, search) => sum + (search.seconds ?? 0), 0);
-  const best = (search: PlanSearch, fused: boolean) =>
-    Math.min(
-      ...(search.trials ?? []).map((trial) =>
-        trial.fused === fused && trial.milliseconds !== null
-          ? trial.milliseconds
-          : Number.POSITIVE_INFINITY,
-      ),
-    );
   const both = searches.filter(({ trials = [] }) => trials.some(({ fused }) => fused));
-  const won = both.filter((search) => best(search, true) < best(search, false));
-  return [
+  const won = both.filter(
+    (search) => best(search, ({ fused }) => fused) < best(search, ({ fused }) => !fused),
+  );
+  const lines = [
     `${searches.length} searches, ${trials.length} trials, ${seconds.toFixed(1)} s`,
     `a fused plan was the fastest in ${won.length} of ${both.length} searches that tried one`,
+  ];
+  const compared = searches.filter(({ trials = [] }) => trials.some(({ repeats }) => !repeats));
+  if (compared.length === 0) return lines;
+  const times = compared
+    .map((search) => ({
+      repeating: best(search, ({ repeats }) => repeats),
+      other: best(search, ({ repeats }) => !repeats),
+    }))
+    .filter(({ repeating, other }) => other < repeating && Number.isFinite(repeating));
+  const sum = (of: (time: (typeof times)[number]) => number) =>
+    times.reduce((total, time) => total + of(time), 0).toFixed(3);
+  return [
+    ...lines,
+    `an engine whose bits do not repeat was faster in ${times.length} of ${compared.length} searches ` +
+      `that compared one: ${sum(({ other }) => other)} ms where the others take ${sum(({ repeating }) => repeating)}`,
   ];
 }
 

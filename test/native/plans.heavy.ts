@@ -76,6 +76,7 @@ describe.skipIf(!existsSync(join(root, "build/Release/onehour_cuda.node")))("cuD
       const description = join(root, `test/fixtures/devices/${device}.json`);
       const { stdout } = await run(join(build, "find_plans"), [
         description,
+        "1", // thread: several precisions go side by side
         ...programs(precision),
       ]);
       if (all) console.log(`${precision} on ${device}\n${stdout}`);

@@ -78,13 +78,16 @@ Target& Target::current() {
   return target;
 }
 
+std::unique_ptr<Target> Target::another(int ordinal) {
+  ONEHOUR_CUDA(cudaSetDevice(ordinal));
+  return std::unique_ptr<Target>(new Target);
+}
+
 Target::Target() {
   checkVersion("cuDNN", CUDNN_VERSION, cudnnGetVersion());
   ONEHOUR_CUDNN(cudnnCreate(handle_.out()));
-  int ordinal = 0;
-  ONEHOUR_CUDA(cudaGetDevice(&ordinal));
   cudaDeviceProp properties{};
-  ONEHOUR_CUDA(cudaGetDeviceProperties(&properties, ordinal));
+  ONEHOUR_CUDA(cudaGetDeviceProperties(&properties, currentDevice()));
   name_ = std::string(properties.name) + " " + std::to_string(properties.multiProcessorCount) +
           ", cuDNN " + versionName(cudnnGetVersion());
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -127,6 +128,8 @@ class Target {
  public:
   // The current device, opened at the first call; one process uses one GPU.
   static Target& current();
+  // The device with a handle of its own, for a thread that makes plans.
+  static std::unique_ptr<Target> another(int ordinal);
   // A device as cuDNN describes it in JSON: its plans can be made and never run.
   explicit Target(const std::string& properties);
 

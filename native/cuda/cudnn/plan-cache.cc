@@ -64,6 +64,18 @@ PlanFile::~PlanFile() {
   if (lock_ >= 0) close(lock_);
 }
 
+PlanFile::PlanFile(PlanFile&& other) noexcept
+    : name_(std::move(other.name_)),
+      path_(std::move(other.path_)),
+      lock_(std::exchange(other.lock_, -1)) {}
+
+PlanFile& PlanFile::operator=(PlanFile&& other) noexcept {
+  std::swap(name_, other.name_);
+  std::swap(path_, other.path_);
+  std::swap(lock_, other.lock_);
+  return *this;
+}
+
 std::string PlanFile::header() const { return "{\"name\":\"" + name_ + "\",\"plan\":"; }
 
 std::optional<std::string> PlanFile::read() const {
@@ -101,14 +113,21 @@ void PlanFile::replace(const char* ending, const std::string& text) const {
   if (failed) std::filesystem::remove(temporary, failed);
 }
 
+bool PlanFile::openLock() {
+  if (path_.empty()) return false;
+  if (lock_ < 0) {
+    std::filesystem::path path = path_;
+    path.replace_extension(".lock");
+    lock_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  }
+  return lock_ >= 0;
+}
+
+bool PlanFile::tryLock() { return !openLock() || flock(lock_, LOCK_EX | LOCK_NB) == 0; }
+
 void PlanFile::lock(double seconds) {
-  if (path_.empty() || lock_ >= 0) return;
-  std::filesystem::path path = path_;
-  path.replace_extension(".lock");
-  lock_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0) return;
   const auto start = std::chrono::steady_clock::now();
-  while (flock(lock_, LOCK_EX | LOCK_NB) != 0 &&
+  while (!tryLock() &&
          std::chrono::steady_clock::now() - start < std::chrono::duration<double>(seconds)) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }

@@ -15,8 +15,8 @@ class PlanFile {
   // `name` must not hold characters that JSON escapes.
   PlanFile(const std::filesystem::path& folder, std::string name);
   ~PlanFile();
-  PlanFile(const PlanFile&) = delete;
-  PlanFile& operator=(const PlanFile&) = delete;
+  PlanFile(PlanFile&& other) noexcept;
+  PlanFile& operator=(PlanFile&& other) noexcept;
 
   // The JSON value that was written under this name, whole; nothing when there is none, it cannot
   // be read, or it is not what `write` writes.
@@ -34,8 +34,13 @@ class PlanFile {
   // harmless.
   void lock(double seconds);
 
+  // The same without waiting; false where another process has the lock. True without files.
+  bool tryLock();
+
  private:
   std::string header() const;
+  // Whether there is a file to lock.
+  bool openLock();
   void replace(const char* ending, const std::string& text) const;
 
   std::string name_;

@@ -42,8 +42,6 @@ struct Engine {
     return std::find(behaviors.begin(), behaviors.end(), note) != behaviors.end();
   }
 
-  bool isDeterministic() const { return !has(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC); }
-
   // Sums in less than fp32 are never wanted. Transforms (FFT, Winograd) round sums of inputs, which
   // costs the fp32 arithmetic some of its digits and 16-bit inputs many.
   bool computesWith(Arithmetic arithmetic) const {
@@ -58,80 +56,98 @@ struct Engine {
   }
 };
 
-std::string describe(const Engine& engine) {
-  std::string text = "engine " + std::to_string(engine.index);
-  if (engine.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)) text += ", tensor cores";
-  if (!engine.isDeterministic()) text += ", not deterministic";
-  if (engine.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)) text += ", compiled at run time";
-  return text;
+EngineTraits traitsOf(const Engine& engine) {
+  EngineTraits traits;
+  traits.repeats = !engine.has(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC);
+  traits.compiled = engine.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION);
+  traits.words = "engine " + std::to_string(engine.index);
+  if (engine.has(CUDNN_NUMERICAL_NOTE_TENSOR_CORE)) traits.words += ", tensor cores";
+  if (!traits.repeats) traits.words += ", not deterministic";
+  if (traits.compiled) traits.words += ", compiled at run time";
+  return traits;
 }
 
-}  // namespace
+struct Proposal {
+  Descriptor configuration;
+  EngineTraits engine;
+};
 
-Plan::Plan(Descriptor descriptor, std::optional<Descriptor> configuration)
-    : configuration_(std::move(configuration)),
-      descriptor_(std::move(descriptor)),
-      workspaceBytes_(
-          static_cast<size_t>(descriptor_.integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE))) {
-  if (configuration_) engine_ = describe(Engine(*configuration_));
-}
-
-std::string proposePlans(const Target& target, const OperationGraph& graph, const Limits& limits,
-                         const std::function<bool(Plan)>& isOfUse) {
-  std::vector<Descriptor> repeating;  // their bits
-  std::vector<Descriptor> others;
+// In the order of recommendation; those whose bits repeat first.
+std::vector<Proposal> proposals(const Target& target, const OperationGraph& graph) {
+  std::vector<Proposal> result;
   for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
     for (Descriptor& configuration : configurations(target, graph, mode)) {
       const Engine engine(configuration);
       if (!engine.computesWith(graph.arithmetic)) continue;
-      if (!limits.compilation && engine.has(CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)) continue;
-      (engine.isDeterministic() ? repeating : others).push_back(std::move(configuration));
+      result.push_back({std::move(configuration), traitsOf(engine)});
     }
   }
+  std::stable_partition(result.begin(), result.end(),
+                        [](const Proposal& proposal) { return proposal.engine.repeats; });
+  return result;
+}
+
+}  // namespace
+
+Plan::Plan(Descriptor descriptor, EngineTraits engine, std::optional<Descriptor> configuration)
+    : configuration_(std::move(configuration)),
+      descriptor_(std::move(descriptor)),
+      workspaceBytes_(
+          static_cast<size_t>(descriptor_.integer(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE))),
+      engine_(std::move(engine)) {}
+
+std::string proposePlans(const Target& target, const OperationGraph& graph, const Limits& limits,
+                         const std::function<bool(Plan)>& isOfUse) {
   std::string last = "no engine computes it";
   size_t tried = 0;
-  size_t ofUse = 0;
+  // Of use: all, those that are compiled, and those that are only compared with them.
+  size_t plans = 0, compiled = 0, compared = 0;
+  bool repeats = false;  // the bits of one of them
   const double start = limits.clock();
-  for (std::vector<Descriptor>* proposals : {&repeating, &others}) {
-    for (Descriptor& configuration : *proposals) {
-      const double taken = limits.clock() - start;
-      if (ofUse == limits.plans || (ofUse > 0 && taken > limits.seconds)) break;
-      if (ofUse == 0 && tried > 0 && taken > limits.patience) {
-        return "gave up after " + std::to_string(static_cast<int>(taken)) +
-               " s, in which none of " + std::to_string(tried) +
-               " engines was of use (the last is " + last +
-               "); ONEHOUR_PLAN_COMPILATION=0 leaves out those that take long";
-      }
-      ++tried;
-      Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
-      target.bind(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
-      plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, configuration);
-      if (!plan.tryFinalize()) {
-        last = describe(Engine(configuration)) + ": " + lastCudnnMessage();
-        continue;
-      }
-      Plan made(std::move(plan), std::move(configuration));
-      if (made.workspaceBytes() > limits.workspaceBytes) {
-        last = made.engine() + " wants " + std::to_string(made.workspaceBytes()) +
-               " bytes of workspace";
-        continue;
-      }
-      last = made.engine() + ": its plan does not run";
-      if (isOfUse(std::move(made))) ++ofUse;
+  for (Proposal& proposal : proposals(target, graph)) {
+    const EngineTraits engine = proposal.engine;
+    const bool compares = repeats && !engine.repeats;
+    if (compares ? compared == limits.plans || engine.compiled : plans == limits.plans) continue;
+    if (engine.compiled && compiled == limits.compiled) continue;
+    const bool hasAny = plans > 0;
+    const double taken = limits.clock() - start;
+    if (hasAny && taken > limits.seconds) break;
+    if (!hasAny && tried > 0 && taken > limits.patience) {
+      return "gave up after " + std::to_string(static_cast<int>(taken)) + " s, in which none of " +
+             std::to_string(tried) + " engines was of use (the last is " + last +
+             "); ONEHOUR_PLAN_COMPILATION=0 leaves out those that take long";
     }
-    if (ofUse > 0) break;
+    ++tried;
+    Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
+    target.bind(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
+    plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, proposal.configuration);
+    if (!plan.tryFinalize()) {
+      last = engine.words + ": " + lastCudnnMessage();
+      continue;
+    }
+    Plan made(std::move(plan), engine, std::move(proposal.configuration));
+    if (made.workspaceBytes() > limits.workspaceBytes) {
+      last =
+          engine.words + " wants " + std::to_string(made.workspaceBytes()) + " bytes of workspace";
+      continue;
+    }
+    last = engine.words + ": its plan does not run";
+    if (!isOfUse(std::move(made))) continue;
+    ++(compares ? compared : plans);
+    compiled += engine.compiled;
+    repeats |= engine.repeats;
   }
   return last;
 }
 
-std::optional<Plan> parsePlan(const Target& target, const std::string& json) {
+std::optional<Plan> parsePlan(const Target& target, const std::string& json, EngineTraits engine) {
   Descriptor plan(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR);
   target.bind(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP);
   const cudnnStatus_t taken = cudnnBackendSetAttribute(
       plan.handle(), CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
       static_cast<int64_t>(json.size() + 1), json.c_str());
   if (taken != CUDNN_STATUS_SUCCESS || !plan.tryFinalize()) return {};
-  return Plan(std::move(plan));
+  return Plan(std::move(plan), std::move(engine));
 }
 
 }  // namespace onehour::cuda

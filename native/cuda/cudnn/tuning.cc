@@ -2,7 +2,6 @@
 #include "tuning.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
@@ -10,19 +9,16 @@
 #include <map>
 #include <mutex>
 #include <optional>
-#include <random>
 #include <string>
-#include <vector>
 
 #include "../../core/progress.h"
 #include "plan-cache.h"
 #include "search-record.h"
+#include "trial.h"
 
 namespace onehour::cuda {
 namespace {
 
-constexpr int timedRuns = 5;         // their median counts
-constexpr float hopeless = 3;        // times the best time: not run again
 constexpr double longestWait = 120;  // seconds for another process to choose
 constexpr int64_t skipHolds = 120;   // seconds for which the other processes of a load skip too
 
@@ -45,121 +41,18 @@ size_t numberFrom(const char* variable, size_t least, size_t fallback) {
 Limits limitsFromEnvironment() {
   Limits limits;
   limits.plans = numberFrom("ONEHOUR_PLAN_CANDIDATES", 1, limits.plans);
-  limits.compilation = numberFrom("ONEHOUR_PLAN_COMPILATION", 0, 1) != 0;
+  const bool compiles = numberFrom("ONEHOUR_PLAN_COMPILATION", 0, 1) != 0;
+  limits.compiled = compiles ? std::min(limits.plans, limits.compiled) : 0;
   return limits;
 }
 
 // What a shorter search finds is kept apart from what the full one does.
-std::string nameOf(const Target& target, const OperationGraph& graph, const Limits& limits) {
-  std::string name = graph.name + " on " + target.name();
+std::string nameOf(const Target& target, const std::string& graph, const Limits& limits) {
+  std::string name = graph + " on " + target.name();
   if (limits.plans != Limits().plans) name += ", candidates " + std::to_string(limits.plans);
-  if (!limits.compilation) name += ", nothing compiled";
+  if (limits.compiled == 0) name += ", nothing compiled";
   return name;
 }
-
-// Runs kernels while programs are prepared, on a stream and with scratch memory of its own.
-class Trial {
- public:
-  // Memory that was allocated just now is still being cleared, on the default stream.
-  explicit Trial(Target& target) : target_(target), stream_(0) {
-    ONEHOUR_CUDA(cudaStreamSynchronize(cudaStreamLegacy));
-  }
-  ~Trial() { target_.leaveStream(); }
-  Trial(const Trial&) = delete;
-  Trial& operator=(const Trial&) = delete;
-
-  void run(Kernel& kernel) {
-    enqueue(kernel);
-    ONEHOUR_CUDA(cudaStreamSynchronize(stream_.handle()));
-  }
-
-  cudaStream_t stream() const { return stream_.handle(); }
-
-  // Milliseconds of a run: the median of some, or of the first one if that is far above `best`.
-  float time(Kernel& kernel, float best) {
-    run(kernel);
-    std::array<float, timedRuns> times;
-    for (float& milliseconds : times) {
-      ONEHOUR_CUDA(cudaEventRecord(begin_.get(), stream_.handle()));
-      enqueue(kernel);
-      ONEHOUR_CUDA(cudaEventRecord(end_.get(), stream_.handle()));
-      ONEHOUR_CUDA(cudaEventSynchronize(end_.get()));
-      ONEHOUR_CUDA(cudaEventElapsedTime(&milliseconds, begin_.get(), end_.get()));
-      if (times[0] > hopeless * best) return times[0];
-    }
-    std::nth_element(times.begin(), times.begin() + timedRuns / 2, times.end());
-    return times[timedRuns / 2];
-  }
-
- private:
-  void enqueue(Kernel& kernel) {
-    if (kernel.workspaceBytes() > scratchBytes_) {
-      scratchBytes_ = 0;
-      ONEHOUR_CUDA(cudaMalloc(scratch_.out(), kernel.workspaceBytes()));
-      scratchBytes_ = kernel.workspaceBytes();
-      stream_.bindWorkspace(scratch_.get());
-    }
-    kernel.run(stream_);
-  }
-
-  static EventHandle timingEvent() {
-    EventHandle event;
-    ONEHOUR_CUDA(cudaEventCreate(event.out()));
-    return event;
-  }
-
-  Target& target_;
-  Owned<void*, cudaFree> scratch_;
-  size_t scratchBytes_ = 0;
-  CudaStream stream_;
-  EventHandle begin_ = timingEvent();
-  EventHandle end_ = timingEvent();
-};
-
-// Fills the operands of an instruction with random numbers for as long as it lives, and with zeros
-// when it goes.
-class RandomOperands {
- public:
-  RandomOperands(const Instruction& instruction, cudaStream_t stream) : stream_(stream) {
-    for (const auto* side : {&instruction.inputs, &instruction.outputs}) {
-      for (const Operand& operand : *side) operands_.push_back(operand);
-    }
-    static const std::vector<uint16_t> numbers = randomNumbers();
-    for (const Operand& operand : operands_) {
-      auto* const data = static_cast<std::byte*>(operand.data);
-      size_t filled = std::min(operand.bytes(), numbers.size() * sizeof(uint16_t));
-      ONEHOUR_CUDA(cudaMemcpyAsync(data, numbers.data(), filled, cudaMemcpyDefault, stream));
-      while (filled < operand.bytes()) {
-        const size_t more = std::min(filled, operand.bytes() - filled);
-        ONEHOUR_CUDA(cudaMemcpyAsync(data + filled, data, more, cudaMemcpyDefault, stream));
-        filled += more;
-      }
-    }
-    ONEHOUR_CUDA(cudaStreamSynchronize(stream));
-  }
-  ~RandomOperands() {  // what fails here fails in the next call too
-    for (const Operand& operand : operands_) {
-      static_cast<void>(cudaMemsetAsync(operand.data, 0, operand.bytes(), stream_));
-    }
-    static_cast<void>(cudaStreamSynchronize(stream_));
-  }
-  RandomOperands(const RandomOperands&) = delete;
-  RandomOperands& operator=(const RandomOperands&) = delete;
-
- private:
-  // Of either sign, between ½ and 2, as bf16 and, two of them, as f32: 1 MiB.
-  static std::vector<uint16_t> randomNumbers() {
-    std::minstd_rand random;
-    std::vector<uint16_t> numbers(size_t{1} << 19);
-    for (uint16_t& number : numbers) {
-      number = static_cast<uint16_t>(0x3f00 | (random() >> 8 & 0x80ff));
-    }
-    return numbers;
-  }
-
-  std::vector<Operand> operands_;
-  cudaStream_t stream_;
-};
 
 // What this process has chosen, by the name of graph and device.
 class Choices {
@@ -202,6 +95,12 @@ bool wasSkippedJustNow(const PlanFile& file) {
   return time && std::abs(secondsSince1970() - *time) <= skipHolds;
 }
 
+// Whether a process has chosen, or skips the search now.
+bool isDecided(const PlanFile& file) {
+  const std::optional<std::string> json = file.read();
+  return json && (!skippedAt(*json) || wasSkippedJustNow(file));
+}
+
 // What an earlier process chose, as far as it still holds here.
 std::optional<Choice> storedChoice(const Target& target, const PlanFile& file, bool hasAlternative,
                                    const Limits& limits) {
@@ -214,74 +113,168 @@ std::optional<Choice> storedChoice(const Target& target, const PlanFile& file, b
   return std::make_shared<const Plan>(std::move(*plan));
 }
 
-// A trial that failed leaves the device as it was, or everything ends.
-void forgive(const Error& error) {
-  if (isSticky(cudaGetLastError())) throw error;
-}
-
 struct Contender {
   std::unique_ptr<Kernel> kernel;
   Choice choice;
   SearchRecord record;  // of the search that found it
 };
 
-// Tries plans until enough of them ran, then the alternative; throws when nothing runs.
-Contender fastest(Target& target, const OperationGraph& graph, const KernelFromPlan& make,
-                  const Instruction& instruction, SearchBudget* budget, const Limits& limits,
-                  Trial& trial) {
-  std::optional<Error> failure;
-  Contender winner;
-  float best = std::numeric_limits<float>::infinity();
-  const auto runs = [&](const Choice& choice) {
+// Tries kernels and keeps the fastest.
+class Contest {
+ public:
+  Contest(const KernelFromPlan& make, const Instruction& instruction, Trial& trial)
+      : make_(make), instruction_(instruction), trial_(trial) {}
+
+  // Whether the kernel of a plan, or the alternative to all, runs. Where its bits don't repeat and
+  // another's do, it is only compared.
+  bool runs(const Choice& choice, bool fused) {
     progress::advance();
-    const std::string engine = choice ? choice->engine() : "own kernels and a plain plan";
-    const bool fused = choice && budget != nullptr;
+    const EngineTraits engine =
+        choice ? choice->engine() : EngineTraits{"own kernels and a plain plan", true, false};
+    std::optional<float> time;
     try {
-      std::unique_ptr<Kernel> kernel = make(choice);
-      const RandomOperands numbers(instruction, trial.stream());
-      const float time = trial.time(*kernel, best);
-      winner.record.add(engine, fused, time);
-      if (time >= best) return true;
-      best = time;
-      winner.kernel = std::move(kernel);
-      winner.choice = choice;
-      return true;
+      std::unique_ptr<Kernel> kernel = make_(choice);
+      const RandomOperands numbers(instruction_, trial_.stream());
+      time = trial_.time(*kernel, best_);
+      if (*time < best_ && (engine.repeats || !repeats_)) {
+        best_ = *time;
+        repeats_ = engine.repeats;
+        winner.kernel = std::move(kernel);
+        winner.choice = choice;
+      }
     } catch (const Error& error) {
       forgive(error);
-      winner.record.add(engine, fused, std::nullopt);
       failure = error;
-      return false;
     }
-  };
-  const double start = limits.clock();
-  const std::string reason = proposePlans(target, graph, limits, [&](Plan plan) {
-    return runs(std::make_shared<const Plan>(std::move(plan)));
-  });
-  if (budget != nullptr) {
-    budget->note(graph.family, limits.clock() - start, winner.kernel != nullptr);
-    runs(nullptr);
+    winner.record.add(engine.words, fused, engine.repeats, time);
+    return time.has_value();
   }
-  if (winner.kernel) return winner;
+
+  Contender winner;
+  std::optional<Error> failure;
+
+ private:
+  const KernelFromPlan& make_;
+  const Instruction& instruction_;
+  Trial& trial_;
+  float best_ = std::numeric_limits<float>::infinity();
+  bool repeats_ = false;  // the bits of the winner
+};
+
+// Tries plans until enough of them ran: those that were made ahead, if any were, else as cuDNN
+// proposes them. Returns why there are no more.
+std::string tryPlans(Target& target, const OperationGraph& graph, const Limits& limits, bool fused,
+                     const std::optional<MadePlans>& made, Contest& contest) {
+  if (!made) {
+    return proposePlans(target, graph, limits, [&](Plan plan) {
+      return contest.runs(std::make_shared<const Plan>(std::move(plan)), fused);
+    });
+  }
+  contest.winner.record.addSeconds(made->seconds);
+  for (const auto& [json, engine] : made->plans) {
+    std::optional<Plan> plan = parsePlan(target, json, engine);
+    if (plan) contest.runs(std::make_shared<const Plan>(std::move(*plan)), fused);
+  }
+  return made->reason;
+}
+
+// Tries plans, then the alternative; throws when nothing runs.
+Contender fastest(Target& target, const OperationGraph& graph, const KernelFromPlan& make,
+                  const Instruction& instruction, SearchBudget* budget, const Limits& limits,
+                  const std::optional<MadePlans>& made, Trial& trial) {
+  Contest contest(make, instruction, trial);
+  std::string reason;
+  {
+    std::optional<SearchBudget::Search> search;
+    if (budget != nullptr) search.emplace(*budget);
+    reason = tryPlans(target, graph, limits, budget != nullptr, made, contest);
+  }
+  if (budget != nullptr) {
+    if (!contest.winner.kernel) budget->noteFailure(graph.family, graph.name);
+    contest.runs(nullptr, false);
+  }
+  if (contest.winner.kernel) return std::move(contest.winner);
   const std::string none = "there is no plan for " + graph.name + " on " + target.name() + ": " +
                            reason + "; try another --precision or a smaller --batch";
-  if (failure) {
+  if (const auto& failure = contest.failure) {
     throw Error(failure->code, failure->library, std::string(failure->what()) + "\n  " + none);
   }
   throw Error("ERR_KERNEL", "cuDNN", none);
 }
 
+// What this process has chosen; never destroyed, as the target is not.
+Choices& choices() {
+  static Choices& choices = *new Choices;
+  return choices;
+}
+
+// The limits of a search that has an alternative; nothing where the budget allows none.
+std::optional<Limits> within(const SearchBudget& budget, const std::string& family, Limits limits) {
+  const double allowance = budget.allowance(family);
+  if (allowance == 0) return {};
+  limits.clock = budget.clock();
+  limits.seconds = std::min(limits.seconds, allowance);
+  limits.patience = std::min(limits.patience, allowance);
+  return limits;
+}
+
 }  // namespace
+
+Searches::Searches(int threads)
+    : Searches(
+          threads, [ordinal = currentDevice()] { return Target::another(ordinal); },
+          steadySeconds) {}
+
+Searches::Searches(int threads, PlansAhead::MakeTarget makeTarget, SearchBudget::Clock clock)
+    : budget(std::move(clock)), ahead(threads, std::move(makeTarget)) {}
+
+void planAhead(const Target& target, Pattern pattern, Arithmetic arithmetic,
+               const Convolution& problem, Searches& searches) {
+  const Limits limits = limitsFromEnvironment();
+  const std::string graphName = nameOf(pattern, arithmetic, problem);
+  const std::string name = nameOf(target, graphName, limits);
+  if (choices().find(name)) return;
+  const auto make = [=, &budget = searches.budget](const Target& own) -> std::optional<MadePlans> {
+    MadePlans made{{}, "", 0, PlanFile(planFolder(), name)};
+    // Another process makes them, or has decided.
+    if (!made.file.tryLock() || isDecided(made.file)) return {};
+    const SearchBudget::Search search(budget);
+    const OperationGraph graph = describe(own, pattern, arithmetic, problem);
+    const std::optional<Limits> allowed = within(budget, graph.family, limits);
+    if (!allowed) return {};
+    const double start = budget.clock()();
+    made.reason = proposePlans(own, graph, *allowed, [&](const Plan& plan) {
+      made.plans.push_back({plan.json(), plan.engine()});
+      progress::advance();
+      return true;
+    });
+    made.seconds = budget.clock()() - start;
+    if (made.plans.empty()) budget.noteFailure(graph.family, graph.name);
+    return made;
+  };
+  searches.ahead.begin(name, make);
+}
 
 std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph,
                                      const Instruction& instruction, const KernelFromPlan& make,
-                                     SearchBudget* budget) {
-  static Choices& choices = *new Choices;  // never destroyed, as the target is not
-  Limits limits = limitsFromEnvironment();
-  const std::string name = nameOf(target, graph, limits);
-  if (const auto known = choices.find(name)) return make(*known);
+                                     Searches* searches) {
+  const Limits limits = limitsFromEnvironment();
+  const std::string name = nameOf(target, graph.name, limits);
+  if (const auto known = choices().find(name)) return make(*known);
 
+  std::optional<MadePlans> made = searches ? searches->ahead.take(name) : std::nullopt;
+  SearchBudget* const budget = searches == nullptr ? nullptr : &searches->budget;
   Trial trial(target);
-  PlanFile file(planFolder(), name);
+  PlanFile file = made ? std::move(made->file) : PlanFile(planFolder(), name);
+  const auto keep = [&](Contender winner) {
+    choices().keep(name, winner.choice);
+    file.write(winner.choice ? winner.choice->json() : noPlan);
+    file.writeTrials(winner.record.json());
+    return std::move(winner.kernel);
+  };
+  if (made) {
+    return keep(fastest(target, graph, make, instruction, budget, limits, made, trial));
+  }
   const auto unsearched = [&] {
     std::unique_ptr<Kernel> kernel = make(nullptr);
     trial.run(*kernel);
@@ -293,7 +286,7 @@ std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph
     try {
       std::unique_ptr<Kernel> kernel = make(*choice);
       trial.run(*kernel);
-      choices.keep(name, *choice);
+      choices().keep(name, *choice);
       return kernel;
     } catch (const Error& error) {
       forgive(error);
@@ -307,23 +300,16 @@ std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph
     file.lock(longestWait);
   }
   if (auto kernel = stored()) return kernel;
-  if (budget != nullptr && wasSkippedJustNow(file)) return unsearched();
-
-  if (budget != nullptr) {
-    const double allowance = budget->allowance(graph.family);
-    if (allowance == 0) {
-      file.write(skip());
-      return unsearched();
-    }
-    limits.clock = budget->clock();
-    limits.seconds = std::min(limits.seconds, allowance);
-    limits.patience = std::min(limits.patience, allowance);
+  if (budget == nullptr) {
+    return keep(fastest(target, graph, make, instruction, budget, limits, made, trial));
   }
-  Contender winner = fastest(target, graph, make, instruction, budget, limits, trial);
-  choices.keep(name, winner.choice);
-  file.write(winner.choice ? winner.choice->json() : noPlan);
-  file.writeTrials(winner.record.json());
-  return std::move(winner.kernel);
+  if (wasSkippedJustNow(file)) return unsearched();
+  const std::optional<Limits> allowed = within(*budget, graph.family, limits);
+  if (!allowed) {
+    file.write(skip());
+    return unsearched();
+  }
+  return keep(fastest(target, graph, make, instruction, budget, *allowed, made, trial));
 }
 
 }  // namespace onehour::cuda

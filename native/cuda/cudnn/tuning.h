@@ -5,7 +5,7 @@
 #include <functional>
 #include <memory>
 
-#include "plans.h"
+#include "plans-ahead.h"
 
 namespace onehour::cuda {
 
@@ -15,8 +15,23 @@ using Choice = std::shared_ptr<const Plan>;
 // Makes the whole kernel that a plan is part of, or, from null, the alternative.
 using KernelFromPlan = std::function<std::unique_ptr<Kernel>(const Choice&)>;
 
+// What the searches of one load share.
+struct Searches {
+  // Of the ordinary kind, with so many threads for plans that take long; on this thread's device.
+  explicit Searches(int threads);
+  Searches(int threads, PlansAhead::MakeTarget makeTarget, SearchBudget::Clock clock);
+
+  SearchBudget budget;
+  PlansAhead ahead;  // ends first
+};
+
+// Begins to make the plans of a graph that there is an alternative to, if they are not known. Where
+// several processes of a machine do so at once, each makes a part of the graphs' plans.
+void planAhead(const Target& target, Pattern pattern, Arithmetic arithmetic,
+               const Convolution& problem, Searches& searches);
+
 // The fastest kernel that `make` gives for the graph's plans and, where there is an alternative to
-// them, for null. The budget then limits the search (null without an alternative): where it allows
+// them, for null. Then `searches` limits the search (null without an alternative): where it allows
 // none, the alternative serves for this load.
 //
 // The choice is kept in this process, so that a graph that occurs again gets the same plan, and in
@@ -31,6 +46,6 @@ using KernelFromPlan = std::function<std::unique_ptr<Kernel>(const Choice&)>;
 // hold random numbers: on zeros a GPU draws less power and clocks higher than in training.
 std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph,
                                      const Instruction& instruction, const KernelFromPlan& make,
-                                     SearchBudget* budget = nullptr);
+                                     Searches* searches = nullptr);
 
 }  // namespace onehour::cuda

@@ -24,6 +24,10 @@
 namespace onehour::cuda {
 namespace {
 
+struct LoadSearches : Searches {
+  explicit LoadSearches(const PrepareContext& context) : Searches(traitsOf(context).threads) {}
+};
+
 // The convolution alone.
 std::unique_ptr<Kernel> planned(const Instruction& instruction, const ConvProblem& problem) {
   Target& target = Target::current();
@@ -124,7 +128,15 @@ std::unique_ptr<Kernel> conv2dStatistics(const Instruction& instruction, Prepare
         return plan ? inOneStep(problem, statistics, plan)
                     : inTwoSteps(instruction, context, problem);
       },
-      context.searches.get());
+      &context.shared<LoadSearches>());
+}
+
+// Where the statistics may come out of the epilogue, by an engine that is compiled.
+void anticipateStatistics(const Instruction& instruction, PrepareContext& context) {
+  const ConvProblem problem(instruction);
+  if (problem.patterns.size() == 1) return;
+  planAhead(Target::current(), Pattern::forwardStatistics, problem.arithmetic, problem.convolution,
+            context.shared<LoadSearches>());
 }
 
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
@@ -134,7 +146,8 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
       {"conv2d-backward-weight",
        {"x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,D] -> dw:f32[K,R,S,D]", conv2dBackwardWeight, 2}},
       {"conv2d-statistics",
-       {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K] statistics:f32[1,2K+1]", conv2dStatistics, 3}},
+       {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K] statistics:f32[1,2K+1]", conv2dStatistics, 3,
+        anticipateStatistics}},
   };
 });
 

@@ -82,8 +82,9 @@ class FaultMemory {
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend(const cudaDeviceProp& properties, int ordinal) : watch_(ordinal, faults_.host()) {
-    traits_ = {ordinal, properties.multiProcessorCount};
+  CudaBackend(const cudaDeviceProp& properties, const BackendOptions& options)
+      : watch_(options.ordinal, faults_.host()) {
+    traits_ = {options.ordinal, properties.multiProcessorCount, options.threads};
     properties_.name = properties.name;
     properties_.kind = "cuda";
     properties_.threads = 1;
@@ -264,11 +265,12 @@ Fault* faultOf(const PrepareContext& context) {
   return static_cast<const CudaBackend&>(context.backend).fault();
 }
 
-std::shared_ptr<Backend> createCudaBackend(int ordinal) {
+std::shared_ptr<Backend> createCudaBackend(const BackendOptions& options) {
+  const int ordinal = options.ordinal;
   chooseSettings();
   const cudaDeviceProp properties = openGpu(ordinal);
   try {
-    return std::make_shared<CudaBackend>(properties, ordinal);
+    return std::make_shared<CudaBackend>(properties, options);
   } catch (const Error& error) {
     throw Error(error.code, error.library, describe(properties, ordinal) + ": " + error.what());
   }

@@ -26,6 +26,13 @@ inline void check(cudaError_t status, const char* call) {
 // Checks a call of the runtime.
 #define ONEHOUR_CUDA(call) ::onehour::cuda::check((call), #call)
 
+// The device of this thread.
+inline int currentDevice() {
+  int ordinal = 0;
+  ONEHOUR_CUDA(cudaGetDevice(&ordinal));
+  return ordinal;
+}
+
 // A handle of a C library that `destroy` frees.
 template <typename Handle, auto destroy>
 class Owned {
@@ -82,6 +89,7 @@ inline cudaStream_t handleOf(Stream& stream) { return static_cast<CudaStream&>(s
 struct DeviceTraits {
   int ordinal = 0;
   int multiprocessors = 0;
+  int threads = 1;  // of the host, for what takes long while programs are prepared
 };
 
 // The grid for work that its blocks share in rounds: so many that each multiprocessor has some left

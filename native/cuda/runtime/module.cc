@@ -6,7 +6,7 @@
 namespace onehour {
 
 std::shared_ptr<Backend> createBackend(const BackendOptions& options) {
-  return cuda::createCudaBackend(options.ordinal);
+  return cuda::createCudaBackend(options);
 }
 
 std::vector<DeviceListing> listDevices() { return cuda::listGpus(); }

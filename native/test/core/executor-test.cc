@@ -140,6 +140,15 @@ void runsWhatCannotBeRecorded() {
   }
 }
 
+void anticipatesAllLines() {
+  Session session;
+  const std::string line = "compute anticipated | -> y=output+0:f32[1]";
+  session.load({{"p", program(line)},
+                {"q", program("compute anticipated refuses=1 | -> y=output+0:f32[1]\n" + line)}});
+  session.submit("p", 0);
+  CHECK(session.slot("output", 0)[0] == 3);
+}
+
 // Memory for it is kept, so two at once have one each, and later ones none of their own.
 void readsAtOnce() {
   Session session(true);
@@ -234,6 +243,7 @@ int main() {
               {"programs are recorded and replayed", [] { replaysWhatItRecorded(false); }},
               {"likewise on a device with its own memory", [] { replaysWhatItRecorded(true); }},
               {"what cannot be recorded runs", runsWhatCannotBeRecorded},
+              {"what takes long begins before all is prepared", anticipatesAllLines},
               {"an error ends all streams and submissions", poisonsAfterAnError},
               {"dispose in flight", disposesInFlight},
               {"dropped without dispose", dropsWithoutDispose}});

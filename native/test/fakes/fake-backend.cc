@@ -140,6 +140,23 @@ std::unique_ptr<Kernel> barrier(const Instruction& instruction, PrepareContext& 
   return makeKernel([&communicator](Stream&) { communicator.barrier(); });
 }
 
+// Lines that were anticipated in a load, with one that refused.
+struct Anticipated {
+  explicit Anticipated(PrepareContext&) {}
+  float lines = 0;
+};
+
+void anticipate(const Instruction& instruction, PrepareContext& context) {
+  ++context.shared<Anticipated>().lines;
+  if (instruction.integer("refuses", 0) != 0) throw Error("ERR_FAKE", "fake", "not known ahead");
+}
+
+// Writes how many lines had been anticipated when it was prepared.
+std::unique_ptr<Kernel> countAnticipated(const Instruction& instruction, PrepareContext& context) {
+  float* const y = instruction.output("y").as<float>();
+  return makeKernel([y, lines = context.shared<Anticipated>().lines](Stream&) { *y = lines; });
+}
+
 // Where a thread's posts go while it records.
 using Jobs = std::vector<std::function<void()>>;
 thread_local Jobs* recorded = nullptr;
@@ -175,7 +192,8 @@ class FakeBackend final : public Backend {
                         {"scratch", {"->", scratch}},
                         {"foreign", {"->", throwForeign}},
                         {"barrier", {"->", barrier}},
-                        {"check-positive", {"x:f32[L] ->", checkPositive}}};
+                        {"check-positive", {"x:f32[L] ->", checkPositive}},
+                        {"anticipated", {"-> y:f32[1]", countAnticipated, 1, anticipate}}};
     return *table;
   }
 

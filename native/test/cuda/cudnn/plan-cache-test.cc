@@ -60,8 +60,8 @@ void recordsWhatWasTried() {
   const Folder folder;
   const PlanFile file(folder.path(), "a graph");
   cuda::SearchRecord record;
-  record.add("engine 38", true, 0.125f);
-  record.add("several kernels", false, std::nullopt);
+  record.add("engine 38", true, true, 0.125f);
+  record.add("several kernels", false, false, std::nullopt);
   file.write("{}");
   file.writeTrials(record.json());
   CHECK(file.read() == "{}");
@@ -69,9 +69,10 @@ void recordsWhatWasTried() {
   std::ifstream stream(path.replace_extension(".search"));
   const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   CHECK(text.starts_with("{\"name\":\"a graph\",\"seconds\":0."));
-  CHECK(text.ends_with(
-      ",\"trials\":[{\"engine\":\"engine 38\",\"fused\":true,\"milliseconds\":0.125000},"
-      "{\"engine\":\"several kernels\",\"fused\":false,\"milliseconds\":null}]}\n"));
+  CHECK(
+      text.ends_with(",\"trials\":[{\"engine\":\"engine 38\",\"fused\":true,\"repeats\":true,"
+                     "\"milliseconds\":0.125000},{\"engine\":\"several kernels\",\"fused\":false,"
+                     "\"repeats\":false,\"milliseconds\":null}]}\n"));
 }
 
 void ignoresWhatItDidNotWrite() {

@@ -3,12 +3,15 @@
 //   tuning_test DEVICE.json
 #include "../../../cuda/cudnn/tuning.h"
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "../../../cuda/cudnn/conv-problem.h"
@@ -25,6 +28,31 @@ std::string contents(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
+
+// A folder of plans, for as long as this lives.
+class Cache {
+ public:
+  Cache() {
+    CHECK(mkdtemp(folder_) != nullptr);
+    setenv("XDG_CACHE_HOME", folder_, 1);
+  }
+  ~Cache() {
+    unsetenv("XDG_CACHE_HOME");
+    std::filesystem::remove_all(folder_);
+  }
+
+  // Its files with this ending.
+  std::vector<std::string> files(const std::string& ending) const {
+    std::vector<std::string> result;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_)) {
+      if (entry.path().extension() == ending) result.push_back(entry.path().string());
+    }
+    return result;
+  }
+
+ private:
+  char folder_[32] = "/tmp/onehour-tuning-XXXXXX";
+};
 
 // Another batch is another graph, for which nothing was chosen yet.
 Instruction convolution(int batch) {
@@ -44,7 +72,13 @@ struct Search {
   std::vector<uint16_t> memory = std::vector<uint16_t>(1 << 21);
   double time = 0;
   double seconds = 0;
-  SearchBudget budget{[this] { return time; }};
+  std::atomic<int> targets{0};  // of threads
+  Searches searches{2,
+                    [this] {
+                      ++targets;
+                      return std::make_unique<Target>(contents(deviceFile));
+                    },
+                    [this] { return time; }};
 
   std::unique_ptr<Kernel> choose(int batch, size_t failing, bool hasAlternative) {
     Instruction instruction = convolution(batch);
@@ -65,7 +99,12 @@ struct Search {
             sawNumbers = memory[0] != 0 && memory[1 << 19] != 0;
           });
         },
-        hasAlternative ? &budget : nullptr);
+        hasAlternative ? &searches : nullptr);
+  }
+
+  void begin(int batch) {
+    const ConvProblem problem(convolution(batch));
+    planAhead(target, Pattern::forward, problem.arithmetic, problem.convolution, searches);
   }
 
   // What was tried for a graph that has an alternative.
@@ -99,19 +138,14 @@ void takesTheAlternativeLast() {
 }
 
 void recordsWhatWasTried() {
-  std::string folder = (std::filesystem::temp_directory_path() / "onehour-tuning-XXXXXX").string();
-  CHECK(mkdtemp(folder.data()) != nullptr);
-  setenv("XDG_CACHE_HOME", folder.c_str(), 1);
+  const Cache cache;
   CHECK(Search().choose(6, 1000, true));
-  unsetenv("XDG_CACHE_HOME");
-  std::string record;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    if (entry.path().extension() == ".search") record += contents(entry.path().string());
-  }
-  std::filesystem::remove_all(folder);
-  CHECK(contains(record, "\"fused\":true,\"milliseconds\":null}"));
+  CHECK(cache.files(".search").size() == 1);
+  const std::string record = contents(cache.files(".search")[0]);
+  CHECK(contains(record, "\"fused\":true,\"repeats\":true,\"milliseconds\":null}"));
   CHECK(contains(record, "\"engine\":\"engine "));
-  CHECK(contains(record, "and a plain plan\",\"fused\":false,\"milliseconds\":1.000000}"));
+  CHECK(contains(record,
+                 "and a plain plan\",\"fused\":false,\"repeats\":true,\"milliseconds\":1.000000}"));
 }
 
 void namesTheLastFailure() {
@@ -127,7 +161,7 @@ void givesUp() {
   const OperationGraph graph =
       describe(target, Pattern::forward, problem.arithmetic, problem.convolution);
   Limits limits;
-  limits.compilation = false;
+  limits.compiled = 0;
   limits.patience = 0;
   int tried = 0;
   const std::string reason = proposePlans(target, graph, limits, [&](const Plan&) {
@@ -173,25 +207,48 @@ void stopsAfterAMinuteInAll() {
 
 // As the other ranks of a server do.
 void followsAnotherProcessThatSkipped() {
-  char folder[] = "/tmp/onehour-tuning-XXXXXX";
-  CHECK(mkdtemp(folder) != nullptr);
-  setenv("XDG_CACHE_HOME", folder, 1);
+  const Cache cache;
   Search first;
   for (const int batch : {36, 37}) CHECK(first.triedFor(batch, 1000).size() > 1);
   CHECK(first.triedFor(38, 0).size() == 1);
   Search other;
   CHECK(other.triedFor(38, 0) == std::vector<Choice>(1));
   // Not for good.
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    if (entry.path().extension() != ".json") continue;
-    const std::string text = contents(entry.path());
+  for (const std::string& path : cache.files(".json")) {
+    const std::string text = contents(path);
     if (contains(text, "x 38x")) {
-      std::ofstream(entry.path()) << text.substr(0, text.find("\"plan\":")) << "\"plan\":1000}\n";
+      std::ofstream(path) << text.substr(0, text.find("\"plan\":")) << "\"plan\":1000}\n";
     }
   }
   CHECK(other.triedFor(38, 0).size() == 2);
-  unsetenv("XDG_CACHE_HOME");
-  std::filesystem::remove_all(folder);
+}
+
+void makesPlansAhead() {
+  Search search;
+  for (const int batch : {40, 41, 42, 40}) search.begin(batch);
+  // Those that were made and no others: a search here would go on to further engines.
+  for (const int batch : {40, 41, 42}) CHECK(search.triedFor(batch, 1000).size() == 2);
+  CHECK(search.targets >= 1 && search.targets <= 2);
+  // What is known needs none.
+  Search later;
+  later.begin(40);
+  CHECK(later.triedFor(40, 0) == std::vector<Choice>(1) && later.targets == 0);
+}
+
+// Two processes that begin alike: each makes plans that the other waits for.
+void sharesTheWork() {
+  const Cache cache;
+  Search one, other;
+  one.begin(43);
+  CHECK(one.searches.ahead.take("") == std::nullopt);  // waits until they are made
+  other.begin(43);
+  other.begin(44);
+  CHECK(other.triedFor(44, 0).size() == 2);
+  std::thread waiting([&] { CHECK(other.triedFor(43, 0).size() == 1); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  CHECK(one.triedFor(43, 0).size() == 2);
+  waiting.join();
+  CHECK(cache.files(".search").size() == 2);
 }
 
 void triesOnNumbers() {
@@ -223,5 +280,7 @@ int main(int count, char** arguments) {
               {"a pattern that failed twice is not tried again", leavesAPatternThatFailedTwice},
               {"a load's searches end after 60 s", stopsAfterAMinuteInAll},
               {"a skipped search is skipped by the other ranks", followsAnotherProcessThatSkipped},
+              {"plans are made ahead by threads", makesPlansAhead},
+              {"processes share the work", sharesTheWork},
               {"kernels are timed on numbers and leave zeros", triesOnNumbers}});
 }

@@ -59,7 +59,7 @@ const std::string kOrder = "gssgs";  // of a step's collectives, by communicator
 constexpr int kChanges = 3;          // of the communicator in that
 
 struct Rank {
-  std::shared_ptr<Backend> backend = cuda::createCudaBackend(0);
+  std::shared_ptr<Backend> backend = cuda::createCudaBackend({});
   Executor::Communicators communicators;
   std::shared_ptr<Executor> executor;
 };

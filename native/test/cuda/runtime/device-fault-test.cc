@@ -69,7 +69,7 @@ void endsEachOnce(bool disposed, bool alone) {
   fake::start();
   std::promise<void> gate;
   cuda::release = gate.get_future().share();
-  std::shared_ptr<Backend> backend = cuda::createCudaBackend(0);
+  std::shared_ptr<Backend> backend = cuda::createCudaBackend({});
   auto executor = Executor::create(backend, {});
   if (alone) backend.reset();
   const std::weak_ptr<Executor> left = executor;

@@ -42,7 +42,7 @@ __global__ void sumKernel(RowTiling tiling, const float* x, RowSums into, Finish
 }
 
 void repeats(int64_t rows, int64_t channels, int multiprocessors, int levels) {
-  const auto backend = createCudaBackend(0);
+  const auto backend = createCudaBackend({});
   PrepareContext context{*backend, {}};
   const RowTiling tiling = rowTiling(rows, channels, lanes, multiprocessors);
   CHECK(tiling.mergeLevels() == levels);
