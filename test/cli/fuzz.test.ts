@@ -1,7 +1,6 @@
 // Draws damaged recipes, variables, checkpoints and logs from seeds: whatever they hold, the
 // command ends as documented, names the fault in one line without control characters, and writes
 // nothing. `ONEHOUR_FUZZ_SEED=n` starts with another seed, `ONEHOUR_FUZZ_CASES=n` draws more.
-import { spawn } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
@@ -17,8 +16,8 @@ import { readLog } from "../../lib/run-folder/log.js";
 import { readSetting } from "../../lib/system/variables.js";
 import { oneLine } from "../../lib/text/words.js";
 import { train } from "../../lib/train/train.js";
-import { launcherFree } from "../ranks/command.js";
 import { temporaryFolder } from "../support/folder.js";
+import { start } from "../support/process.js";
 import { parseRecipe } from "../support/recipe.js";
 import { main } from "./command.js";
 
@@ -327,29 +326,11 @@ test("every line of a log is read or kept aside", async () => {
   });
 });
 
-interface Ended {
-  status: number | null;
-  output: string;
-}
-
-/** Runs the command with limits on memory and time, in a folder that it may not write to. */
-function onehour(args: string[], env: Record<string, string>, cwd: string): Promise<Ended> {
+/** Runs the command with limits on memory and time. */
+function onehour(args: string[], env: Record<string, string>, cwd: string) {
   const limits = 'ulimit -v 16000000; exec timeout -s KILL 50 "$@"';
   const node = [process.execPath, "--max-old-space-size=512", main];
-  return new Promise((resolve, reject) => {
-    const child = spawn("sh", ["-c", limits, "sh", ...node, ...args], {
-      cwd,
-      env: { ...launcherFree(), ...env },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    let output = "";
-    for (const stream of [child.stdout, child.stderr])
-      stream.on("data", (chunk) => {
-        output += chunk;
-      });
-    child.on("error", reject);
-    child.on("close", (status) => resolve({ status, output }));
-  });
+  return start(["sh", "-c", limits, "sh", ...node, ...args], { cwd, env }).ended;
 }
 
 /** Every file of a folder with its bytes. */
@@ -397,7 +378,8 @@ test("the command ends as documented, says no more than it should, and writes no
     mkdirSync(cwd, { recursive: true });
     const { args, env = {} } = commands[seed % commands.length]!(draw, at);
     const before = contents(at);
-    const { status, output } = await onehour(args, env, cwd);
+    const { status, stdout, stderr } = await onehour(args, env, cwd);
+    const output = `${stdout}\n${stderr}`;
     expect(output).not.toMatch(/this is a bug|^\s+at |node:internal/m);
     expect(output).not.toMatch(obeyed);
     expect([0, 1, 2]).toContain(status);

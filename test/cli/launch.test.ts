@@ -97,7 +97,7 @@ setInterval(() => {}, 1000);
 console.log("listening");\n`,
   );
   const { status, stderr } = await onehour(["launch", "--workers", "1", script], {
-    signal: { name: "SIGTERM", after: "listening" },
+    signal: { name: "SIGTERM", when: ({ stdout }) => stdout.includes("listening") },
   });
   expect(stderr.trimEnd().split("\n").at(-1)).toMatch(/^onehour: rank 0: Error: no room$/);
   expect(status).toBe(1);

@@ -4,7 +4,7 @@ import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { temporaryFolder } from "../support/folder.js";
+import { recipeOf, temporaryFolder } from "../support/folder.js";
 import { onehour } from "./command.js";
 
 const examples = fileURLToPath(new URL("../../examples/", import.meta.url));
@@ -38,7 +38,7 @@ describe("the examples", () => {
     expect(stderr).toBe("");
     expect(status).toBe(0);
     expect(stdout).toMatch(/^net on stripes: 1,536 training and 96 test images of 16 × 16 × 1/m);
-    const recipe = JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"));
+    const recipe = recipeOf(out);
     for (const [field, name] of [
       ["model", "net.ts"],
       ["dataset", "data.ts"],

@@ -1,35 +1,20 @@
 // Runs commands whose output cannot be written: training goes on and logs it, other commands fail.
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { launcherFree, until } from "../ranks/command.js";
-import { temporaryFolder } from "../support/folder.js";
+import { logOf, temporaryFolder } from "../support/folder.js";
+import { compiled, start, torchrun, until } from "../support/process.js";
 import { firstChild, main } from "./command.js";
 
 const folder = temporaryFolder();
 const full = openSync("/dev/full", "w");
-type Output = "ignore" | "inherit" | "pipe" | number;
-
-function start(args: string[], [stdout, stderr]: [Output, Output], env = {}) {
-  return spawn(process.execPath, args, {
-    env: { ...launcherFree(), ...env },
-    stdio: ["ignore", stdout, stderr],
-  });
-}
-
 /** Runs `onehour` with these outputs to its end. */
-async function onehour(args: string[], stdout: Output, stderr: Output) {
-  const child = start([main, ...args], [stdout, stderr]);
-  let text = "";
-  child.stdout?.on("data", () => child.stdout?.destroy()); // a reader that goes away
-  child.stderr?.on("data", (chunk) => {
-    text += chunk;
-  });
-  const [status] = await once(child, "close");
-  return { status, stderr: text };
+function onehour(args: string[], stdout: "pipe" | number, stderr: "pipe" | number) {
+  const run = start([process.execPath, main, ...args], { stdout, stderr });
+  run.child.stdout?.on("data", () => run.child.stdout?.destroy()); // a reader that goes away
+  return run.ended;
 }
 
 const small = (workers: number, out: string) => [
@@ -44,14 +29,10 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-const logOf = (out: string) =>
-  readFileSync(join(out, "log.jsonl"), "utf8")
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line));
-const warningsOf = (out: string) => logOf(out).filter(({ type }) => type === "warning");
+const warningsOf = (out: string) =>
+  logOf(out).flatMap((line) => (line.type === "warning" ? [line] : []));
 
-test.each<[string, number, Output]>([
+test.each<[string, number, "pipe" | number]>([
   ["a full disk", 1, full],
   ["a full disk", 2, full],
   ["a reader that goes away", 1, "pipe"],
@@ -73,11 +54,10 @@ test.each<[string, number, Output]>([
 test("the log names a rank other than 0 whose output is lost", async () => {
   const out = join(folder, "rank 1");
   const script = join(folder, "rank.mjs");
-  const index = new URL("../../dist/index.js", import.meta.url).href;
   const recipe = { dataset: "synthetic:8x8x1:4:64", batch: 4, threads: 1, steps: 5, out };
   writeFileSync(
     script,
-    `import { train } from ${JSON.stringify(index)};
+    `import { train } from ${compiled("index")};
 const training = train(${JSON.stringify(recipe)});
 console.log("hello");
 await training;\n`,
@@ -85,13 +65,13 @@ await training;\n`,
   // As a launcher that gives each rank an output of its own.
   const port = await freePort();
   const ranks = [0, 1].map((rank) =>
-    start([script], [rank === 1 ? full : "ignore", "inherit"], {
-      ...{ RANK: String(rank), WORLD_SIZE: "2", LOCAL_RANK: String(rank), LOCAL_WORLD_SIZE: "2" },
-      ...{ MASTER_ADDR: "127.0.0.1", MASTER_PORT: String(port), ONEHOUR_TOKEN: "between us" },
+    start([process.execPath, script], {
+      stdout: rank === 1 ? full : "ignore",
+      stderr: "inherit",
+      env: { ...torchrun(rank, port), ONEHOUR_TOKEN: "between us" },
     }),
   );
-  const ends = await Promise.all(ranks.map((child) => once(child, "close")));
-  expect(ends.map(([status]) => status)).toEqual([0, 0]);
+  for (const { ended } of ranks) expect(await ended).toMatchObject({ status: 0 });
   expect(warningsOf(out).map(({ text }) => text)).toEqual([
     expect.stringMatching(/^rank 1: standard output cannot be written \(ENOSPC/),
   ]);
@@ -101,11 +81,14 @@ test("a terminal that is gone ends training with its work saved", async () => {
   const out = join(folder, "terminal");
   const words = [process.execPath, main, ...small(2, out), "--steps", "1000000", "--epochs", "1e5"];
   const command = words.map((word) => `'${word}'`).join(" ");
-  const terminal = spawn("script", ["-qec", `exec ${command}`, "/dev/null"], { stdio: "ignore" });
+  const terminal = start(["script", "-qec", `exec ${command}`, "/dev/null"], { stdout: "ignore" });
   await until(() => existsSync(join(out, "checkpoint.safetensors")), 60);
-  expect(firstChild(terminal.pid!)).toBeGreaterThan(0);
-  terminal.kill("SIGKILL");
-  await until(() => logOf(out).at(-1)?.status === "interrupted", 60);
+  expect(firstChild(terminal.child.pid!)).toBeGreaterThan(0);
+  terminal.child.kill("SIGKILL");
+  await until(
+    () => /"status":"interrupted"/.test(readFileSync(join(out, "log.jsonl"), "utf8")),
+    60,
+  );
 });
 
 const checkpoint = join(folder, "a full disk 1", "checkpoint.safetensors");

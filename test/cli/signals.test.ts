@@ -1,13 +1,11 @@
 // Sends signals to the command and its workers: those of a closed terminal, and those of batch
 // systems.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { RunLock } from "../../lib/run-folder/lock.js";
-import { until } from "../ranks/command.js";
-import { temporaryFolder } from "../support/folder.js";
+import { logOf, temporaryFolder } from "../support/folder.js";
+import { type Run, start, until } from "../support/process.js";
 import { firstChild, lastChild, main, onehour } from "./command.js";
 
 const folder = temporaryFolder();
@@ -16,31 +14,23 @@ const endless = (workers: number, out: string) => [
   ...["--threads", "1", "--epochs", "100000", "--milestones", "none", "--out", out],
 ];
 const hasStarted = (out: string) => existsSync(join(out, "checkpoint.safetensors"));
-const lastLine = (out: string) =>
-  JSON.parse(readFileSync(join(out, "log.jsonl"), "utf8").trimEnd().split("\n").at(-1)!);
-
 test.each([
   ["the only process", 1, (pid: number) => pid],
   ["a launcher", 2, (pid: number) => pid],
   ["a worker", 2, firstChild],
 ])("without a terminal %s ignores SIGHUP and says so once", async (name, workers, to) => {
   const out = join(folder, `hangup ${name}`);
-  const child = spawn(process.execPath, [main, ...endless(workers, out)], {
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  let stderr = "";
-  child.stderr.on("data", (chunk) => {
-    stderr += chunk;
-  });
+  const run = start([process.execPath, main, ...endless(workers, out)], { stdout: "ignore" });
+  const { pid } = run.child;
   await until(() => hasStarted(out), 60);
-  process.kill(to(child.pid!), "SIGHUP");
-  await until(() => stderr.includes("\n"), 60);
-  process.kill(to(child.pid!), "SIGHUP");
-  child.kill("SIGTERM");
-  const [status] = await once(child, "close");
+  process.kill(to(pid!), "SIGHUP");
+  await until(() => run.stderr.includes("\n"), 60);
+  process.kill(to(pid!), "SIGHUP");
+  run.child.kill("SIGTERM");
+  const { status, stderr } = await run.ended;
   expect(stderr).toMatch(/^onehour: SIGHUP is ignored, [^\n]*\n$/);
   expect(status).toBe(143);
-  expect(lastLine(out)).toMatchObject({ type: "end", status: "interrupted" });
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted" });
 });
 
 test.each([1, 2])("%d workers on a terminal save and end with status 129", async (workers) => {
@@ -48,14 +38,11 @@ test.each([1, 2])("%d workers on a terminal save and end with status 129", async
   const words = [process.execPath, main, ...endless(workers, out)];
   // `script` runs the command on a terminal of its own and ends with its status.
   const command = words.map((word) => `'${word}'`).join(" ");
-  const terminal = spawn("script", ["-qec", `exec ${command}`, "/dev/null"], {
-    stdio: ["ignore", "ignore", "inherit"],
-  });
+  const terminal = start(["script", "-qec", `exec ${command}`, "/dev/null"], { stdout: "ignore" });
   await until(() => hasStarted(out), 60);
-  process.kill(firstChild(terminal.pid!), "SIGHUP");
-  const [status] = await once(terminal, "close");
-  expect(status).toBe(129);
-  expect(lastLine(out)).toMatchObject({ type: "end", status: "interrupted" });
+  process.kill(firstChild(terminal.child.pid!), "SIGHUP");
+  expect(await terminal.ended).toMatchObject({ status: 129 });
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted" });
 });
 
 test.each([
@@ -70,7 +57,7 @@ test.each([
   expect(stderr).toBe("");
   expect(stdout).toMatch(/^interrupted after /m);
   expect(status).toBe(expected);
-  expect(lastLine(out)).toMatchObject({ type: "end", status: "interrupted" });
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted" });
 });
 
 test.each([
@@ -86,7 +73,7 @@ test.each([
     const before = readFileSync(join(out, "log.jsonl"), "utf8");
     const resume = ["train", "--resume", "--steps", "4", "--timeout", "600", "--out", out];
     const { status, stdout, stderr } = await onehour(resume, {
-      signal: { name, after: "waiting up to 600 s", to },
+      signal: { name, when: ({ stdout }) => stdout.includes("waiting up to 600 s"), to },
     });
     lock?.release();
     expect(stderr).toBe("");
@@ -98,18 +85,21 @@ test.each([
 
 const hasLoaded = (pid: number) =>
   !Number.isNaN(pid) && readFileSync(`/proc/${pid}/maps`, "utf8").includes("onehour_");
+const pidOf = ({ child }: Run) => child.pid!;
 
 test.each([
-  ["bench ops --model resnet50 --repeats 100000 --threads 1", hasLoaded],
+  ["bench ops --model resnet50 --repeats 100000 --threads 1", pidOf],
   [
     "bench throughput --model resnet8 --steps 10000000 --threads 1",
-    (pid: number) => hasLoaded(firstChild(pid)),
+    (run: Run) => firstChild(pidOf(run)),
   ],
-  ["evaluate CHECKPOINT synthetic:512x512x1:4:512", hasLoaded],
-])("SIGUSR1 opens no debugger in %s", async (line, when) => {
+  ["evaluate CHECKPOINT synthetic:512x512x1:4:512", pidOf],
+])("SIGUSR1 opens no debugger in %s", async (line, worker) => {
   const checkpoint = join(folder, "SIGUSR1 1", "checkpoint.safetensors");
   const args = line.split(" ").map((word) => (word === "CHECKPOINT" ? checkpoint : word));
-  const { status, stderr } = await onehour(args, { signal: { name: "SIGUSR1", when } });
+  const { status, stderr } = await onehour(args, {
+    signal: { name: "SIGUSR1", when: (run) => hasLoaded(worker(run)) },
+  });
   expect(stderr).not.toMatch(/debugger|inspector/i);
   expect(status).toBe(138);
 });

@@ -1,11 +1,10 @@
 // Runs the command without what it may lack: a home, descriptors, the right to read, a name that
 // resolves.
-import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { launcherFree } from "../ranks/command.js";
 import { temporaryFolder } from "../support/folder.js";
+import { start } from "../support/process.js";
 import { main } from "./command.js";
 
 const folder = temporaryFolder();
@@ -13,46 +12,41 @@ chmodSync(folder, 0o755);
 const out = join(folder, "run");
 const data = "synthetic:8x8x1:4:64";
 
-function run(args: string[], { env = {}, before = [] as string[], cwd = folder } = {}) {
-  const [command, ...rest] = [...before, process.execPath, main, ...args];
-  const { HOME: _, ...free } = launcherFree();
-  const { status, stdout, stderr } = spawnSync(command!, rest, {
-    encoding: "utf8",
-    cwd,
-    env: { ...free, ...env },
-  });
-  expect(stderr).not.toMatch(/this is a bug|^\s+at /m);
-  return { status, stdout, stderr };
+async function run(args: string[], { env = {}, before = [] as string[] } = {}) {
+  const command = [...before, process.execPath, main, ...args];
+  const ended = await start(command, { cwd: folder, env: { HOME: undefined, ...env } }).ended;
+  expect(ended.stderr).not.toMatch(/this is a bug|^\s+at /m);
+  return ended;
 }
 
 /** As a user without a passwd entry, which only root may become. */
 const stranger = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"];
 const asRoot = test.skipIf(process.getuid?.() !== 0);
 
-test("trains without HOME, and evaluates the checkpoint", () => {
+test("trains without HOME, and evaluates the checkpoint", async () => {
   const small = ["--batch", "4", "--threads", "1", "--steps", "2", "--out", out];
-  expect(run(["train", data, ...small]).status).toBe(0);
-  const same = run(["evaluate", out, data]);
+  expect(await run(["train", data, ...small])).toMatchObject({ status: 0 });
+  const same = await run(["evaluate", out, data]);
   expect(same.status).toBe(0);
   expect(same.stderr).not.toMatch("was trained on");
   expect(same.stdout).toMatch(/^test accuracy /);
-  const other = run(["evaluate", out, "synthetic:12x12x1:4:64"]);
+  const other = await run(["evaluate", out, "synthetic:12x12x1:4:64"]);
   expect(other.stderr).toMatch(
     /^warning: .*checkpoint\.safetensors was trained on synthetic:8x8x1:4:64, and is tested on synthetic:12x12x1:4:64$/m,
   );
   expect(other.status).toBe(0);
   const empty = join(folder, "empty");
   mkdirSync(empty);
-  expect(run(["evaluate", empty, data]).stderr).toMatch(`${empty}/checkpoint.safetensors`);
+  expect((await run(["evaluate", empty, data])).stderr).toMatch(`${empty}/checkpoint.safetensors`);
 });
 
-asRoot("a user without a name and a home evaluates", () => {
-  const { status, stdout } = run(["evaluate", out, data], { before: stranger });
+asRoot("a user without a name and a home evaluates", async () => {
+  const { status, stdout } = await run(["evaluate", out, data], { before: stranger });
   expect(stdout).toMatch(/^test accuracy /);
   expect(status).toBe(0);
 });
 
-asRoot("a file without permission to read is reported as forbidden, not as missing", () => {
+asRoot("a file without permission to read is reported as forbidden, not as missing", async () => {
   const secret = join(folder, "secret");
   mkdirSync(secret);
   writeFileSync(join(secret, "recipe.json"), "{}");
@@ -73,7 +67,7 @@ asRoot("a file without permission to read is reported as forbidden, not as missi
     ["train", "--resume", "--out", join(secret, "run")],
     ["train", data, "--init", join(secret, "weights.safetensors"), "--steps", "1"],
   ]) {
-    const { status, stderr } = run(args, { before: stranger });
+    const { status, stderr } = await run(args, { before: stranger });
     expect(stderr).toMatch(/permission denied/);
     expect(stderr).toMatch(/[Gg]ive the user|readable|name another|may read/);
     expect(status).not.toBe(0);
@@ -93,12 +87,12 @@ test.each<[string, string[]]>([
   ["launch", ["launch", "--workers", "2", hello]],
   ["evaluate", ["evaluate", out, data]],
   ["bench ops", ["bench", "ops", "--model", "resnet8", "--batch", "2", "--repeats", "1"]],
-])("%s names the limit of open files that is too small", (_, args) => {
+])("%s names the limit of open files that is too small", async (_, args) => {
   // Every command opens more than 28 files at once. With more it may succeed: how many are open at the
   // same moment differs from run to run.
   for (const limit of [28, 40, 100]) {
     const before = ["sh", "-c", `ulimit -n ${limit} && exec "$@"`, "sh"];
-    const { status, stderr } = run(args, { before });
+    const { status, stderr } = await run(args, { before });
     if (limit > 28 && status === 0) continue;
     expect(stderr).toMatch(
       `the limit of a process is ${limit} here (ulimit -n). Raise it before the command: ulimit -n 1024`,
@@ -112,9 +106,9 @@ test.each([
   ["MASTER_ADDR is empty", { MASTER_ADDR: "" }, /Set MASTER_ADDR/, 2],
   ["WORLD_SIZE is no number", { WORLD_SIZE: "two" }, /WORLD_SIZE is "two"/, 2],
   ["RANK is too large", { RANK: "2" }, /RANK is "2", expected a whole number from 0 to 1/, 2],
-])("%s", (_, wrong, says, wanted) => {
+])("%s", async (_, wrong, says, wanted) => {
   const env = { RANK: "0", WORLD_SIZE: "2", MASTER_ADDR: "127.0.0.1", MASTER_PORT: "1", ...wrong };
-  const { status, stderr } = run(["train", data], { env });
+  const { status, stderr } = await run(["train", data], { env });
   expect(stderr).toMatch(says);
   expect(status).toBe(wanted);
 });

@@ -2,7 +2,8 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { temporaryFolder } from "../support/folder.js";
+import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
+import { torchrun } from "../support/process.js";
 import { firstChild, onehour, typed } from "./command.js";
 
 const folder = temporaryFolder();
@@ -28,8 +29,13 @@ describe("a run", () => {
     const { status, stderr } = await onehour(["train", "--recipe", recipe, ...small, "--out", out]);
     expect(stderr).toBe("");
     expect(status).toBe(0);
-    const resolved = JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"));
-    expect(resolved).toMatchObject({ dataset: "synthetic", batch: 8, lr: 0.05, seed: 7, steps: 3 });
+    expect(recipeOf(out)).toMatchObject({
+      dataset: "synthetic",
+      batch: 8,
+      lr: 0.05,
+      seed: 7,
+      steps: 3,
+    });
     expect(existsSync(join(out, "checkpoint.safetensors"))).toBe(true);
   });
 
@@ -42,8 +48,7 @@ describe("a run", () => {
   });
 
   test("its checkpoint is evaluated on the whole test set", async () => {
-    const end = readFileSync(join(out, "log.jsonl"), "utf8").trim().split("\n").map(parse).at(-1);
-    expect(end.type).toBe("end");
+    expect(logOf(out).at(-1)!.type).toBe("end");
     const { status, stdout } = await onehour([
       "evaluate",
       join(out, "checkpoint.safetensors"),
@@ -52,10 +57,6 @@ describe("a run", () => {
     expect(status).toBe(0);
     expect(stdout).toMatch(/([\d,]+) of \1/);
   });
-
-  function parse(line: string) {
-    return JSON.parse(line);
-  }
 });
 
 test("the paper's recipe goes by its name, and flags override it", async () => {
@@ -67,7 +68,7 @@ test("the paper's recipe goes by its name, and flags override it", async () => {
   expect(stderr).toBe("");
   expect(status).toBe(0);
   expect(stdout).toMatch("minibatch 1 × 4 × 16 = 64, lr 0.1 × 64/256 = 0.025");
-  expect(JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"))).toMatchObject({
+  expect(recipeOf(out)).toMatchObject({
     model: "resnet8",
     batch: 16,
     accumulate: 4,
@@ -86,14 +87,16 @@ test("the paper's recipe goes by its name, and flags override it", async () => {
 test("SIGTERM saves and ends with status 143, SIGINT with 130, and --resume goes on", async () => {
   const out = join(folder, "interrupted");
   const first = await onehour(["train", "synthetic", "--threads", "1", "--out", out], {
-    signal: { name: "SIGTERM", after: out },
+    signal: { name: "SIGTERM", when: ({ stdout }) => stdout.includes(out) },
   });
   expect(first.stdout).toMatch(`${typed} train --resume --out ${out}`);
   expect(first.status).toBe(143);
   const again = ["train", "--resume", "--out", out];
-  const second = await onehour(again, { signal: { name: "SIGINT", after: out } });
+  const second = await onehour(again, {
+    signal: { name: "SIGINT", when: ({ stdout }) => stdout.includes(out) },
+  });
   expect(second.status).toBe(130);
-  const { steps } = JSON.parse(readFileSync(join(out, "log.jsonl"), "utf8").split("\n").at(-2)!);
+  const { steps } = logOf(out).at(-1) as { steps: number };
   const third = await onehour([...again, "--steps", String(steps + 1)]);
   expect(third.stderr).toBe("");
   expect(third.status).toBe(0);
@@ -108,8 +111,7 @@ test.each([1, 2])("%d workers train on when the reader of their lines goes away"
   expect(stdout).not.toMatch("finished");
   expect(stderr).toBe("");
   expect(status).toBe(0);
-  const log = readFileSync(join(out, "log.jsonl"), "utf8").trimEnd().split("\n");
-  expect(JSON.parse(log.at(-1)!)).toMatchObject({ type: "end", status: "finished", steps: 3 });
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "finished", steps: 3 });
 });
 
 describe("a worker that fails", () => {
@@ -150,7 +152,7 @@ describe("a worker that fails", () => {
 
 test("ranks that a launcher started refuse another number of workers without meeting", async () => {
   const { status, stderr } = await onehour(["train", "synthetic", "--workers", "3"], {
-    env: { RANK: "0", WORLD_SIZE: "2", MASTER_ADDR: "127.0.0.1", MASTER_PORT: "9" },
+    env: torchrun(0, 9),
   });
   expect(stderr).toMatch(/^onehour: --workers: the launcher started 2 processes, not 3/);
   expect(status).toBe(2);
@@ -159,10 +161,7 @@ test("ranks that a launcher started refuse another number of workers without mee
 test("a signal to one rank ends all alike under torchrun's variables", async () => {
   const out = join(folder, "one-signalled");
   const rank = (index: number) => ({
-    RANK: String(index),
-    WORLD_SIZE: "2",
-    MASTER_ADDR: "127.0.0.1",
-    MASTER_PORT: String(29_000 + (process.pid % 3000)),
+    ...torchrun(index, 29_000 + (process.pid % 3000)),
     ONEHOUR_TOKEN: "between us",
   });
   const run = ["train", "synthetic:12x12x1:4:256", "--threads", "1", "--epochs", "1000"];
@@ -176,8 +175,7 @@ test("a signal to one rank ends all alike under torchrun's variables", async () 
     expect(stderr).toBe("");
     expect(status).toBe(130);
   }
-  const log = readFileSync(join(out, "log.jsonl"), "utf8").trimEnd().split("\n");
-  expect(JSON.parse(log.at(-1)!)).toMatchObject({ type: "end", status: "interrupted" });
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted" });
 });
 
 test("--dump-program prints every program of the run and trains nothing", async () => {

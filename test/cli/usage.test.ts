@@ -1,9 +1,9 @@
 // Uses the command wrongly: it ends with status 2 and suggests what was meant or what is valid.
-import { readFileSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { groups, rows } from "../../lib/recipe/table.js";
-import { temporaryFolder } from "../support/folder.js";
+import { recipeOf, temporaryFolder } from "../support/folder.js";
 import { onehour, typed } from "./command.js";
 
 const folder = temporaryFolder();
@@ -209,7 +209,7 @@ test.each([
   const small = ["--steps", "1", "--threads", "1", "--out", out];
   const { status } = await onehour(["train", "--recipe", path, flag, ...small]);
   expect(status).toBe(0);
-  expect(JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"))).toMatchObject(resolved);
+  expect(recipeOf(out)).toMatchObject(resolved);
 });
 
 test("what needs no data is refused before the data set is opened or the run described", async () => {

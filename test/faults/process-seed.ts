@@ -1,9 +1,10 @@
 // Runs one seed of a real run in processes of its own: one of them is killed, stopped or
 // disconnected, or strangers connect to every open port; then the run is resumed.
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { start } from "../support/process.js";
 import { Draws } from "./draws.js";
 import { type Greeting, greetings, visit } from "./sockets.js";
 import { difference, run, type Trace, traceOf, trainings, unnamed } from "./training.js";
@@ -114,21 +115,12 @@ export async function processSeed(
   const plan = drawProcess(new Draws(seed));
   report(plan);
   const inject = new URL("inject.mjs", import.meta.url).href;
-  const child = spawn(process.execPath, commandOf(out, plan), {
-    env: {
-      ...process.env,
-      NODE_OPTIONS: `--import=${inject}`,
-      ONEHOUR_FAULTS_PROCESS: JSON.stringify(plan),
-    },
-    stdio: ["ignore", "pipe", "pipe"],
+  const { child, ended } = start([process.execPath, ...commandOf(out, plan)], {
+    env: { NODE_OPTIONS: `--import=${inject}`, ONEHOUR_FAULTS_PROCESS: JSON.stringify(plan) },
   });
-  let text = "";
-  for (const stream of [child.stdout, child.stderr]) stream.on("data", (data) => (text += data));
-  const closed = new Promise((resolve) => child.on("close", resolve));
   await follow(child, plan);
-  await closed;
-
-  const { exitCode: status, signalCode: signal } = child;
+  const { status, signal, stdout, stderr } = await ended;
+  const text = `${stdout}${stderr}`;
   const broke = plan.what !== "SIGSTOP" || !plan.continues;
   const problem =
     status === 0 || signal === "SIGKILL"

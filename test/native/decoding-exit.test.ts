@@ -1,15 +1,15 @@
 // Terminates a Worker while images are decoded for it: the process goes on.
-import { spawnSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../support/folder.js";
+import { compiled, start } from "../support/process.js";
 
 const folder = temporaryFolder();
 
 const script = `
 import { Worker, isMainThread, parentPort } from "node:worker_threads";
-import { ImageDecoder } from ${JSON.stringify(new URL("../../dist/data/images/image-decoder.js", import.meta.url))};
+import { ImageDecoder } from ${compiled("data/images/image-decoder")};
 const files = [${JSON.stringify(join(import.meta.dirname, "../fixtures/images/small.jpg"))}];
 const request = () => ({ files, target: new Uint8Array(16 * 16 * 3), size: 16, shortSide: 18 });
 if (isMainThread) {
@@ -29,17 +29,10 @@ if (isMainThread) {
 }
 `;
 
-test("and the process goes on decoding", () => {
+test("and the process goes on decoding", async () => {
   const file = join(folder, "terminate.mjs");
   writeFileSync(file, script);
-  const { status, signal, stdout, stderr } = spawnSync(process.execPath, [file], {
-    encoding: "utf8",
-    timeout: 500_000,
-  });
-  expect({ status, signal, stdout, stderr }).toEqual({
-    status: 0,
-    signal: null,
-    stdout: "flaws 0\n",
-    stderr: "",
+  expect(await start([process.execPath, file]).ended).toMatchObject({
+    ...{ status: 0, signal: null, stdout: "flaws 0\n", stderr: "" },
   });
 });

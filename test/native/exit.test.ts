@@ -1,16 +1,16 @@
 // Ends processes and Workers while native work is in flight: they end soon and with the right
 // status.
-import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { temporaryFolder } from "../support/folder.js";
+import { compiled, start } from "../support/process.js";
 
 const folder = temporaryFolder();
 
 /** Source that every child loads: programs that block, sleep, fail and compute. */
 const prelude = `
-import { openBackend } from ${JSON.stringify(new URL("../../dist/device/open.js", import.meta.url))};
+import { openBackend } from ${compiled("device/open")};
 import { Worker, isMainThread, parentPort } from "node:worker_threads";
 const device = openBackend("fake", 1);
 const peers = device.createCommunicator(0, 2, 1);
@@ -25,36 +25,12 @@ const executor = await device.load([
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 `;
 
-interface Outcome {
-  status: number | null;
-  signal: string | null;
-  out: string;
-  error: string;
-  seconds: number;
-}
-
 let count = 0;
 
-function run(body: string, flags: string[] = []): Promise<Outcome> {
+function run(body: string, flags: string[] = []) {
   const file = join(folder, `child-${count++}.mjs`);
   writeFileSync(file, prelude + body);
-  const start = performance.now();
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [...flags, file], { stdio: ["ignore", "pipe", "pipe"] });
-    let out = "";
-    let error = "";
-    child.stdout.on("data", (data) => {
-      out += data;
-    });
-    child.stderr.on("data", (data) => {
-      error += data;
-    });
-    const timer = setTimeout(() => child.kill("SIGKILL"), 300_000);
-    child.on("close", (status, signal) => {
-      clearTimeout(timer);
-      resolve({ status, signal, out, error, seconds: (performance.now() - start) / 1000 });
-    });
-  });
+  return start([process.execPath, ...flags, file]).ended;
 }
 
 /**
@@ -75,14 +51,14 @@ describe("the end of a process", () => {
     ["a load in progress", "device.load([{ name: 'p', text: text('') }]); process.exit(6);", 6],
   ])("process.exit during %s", async (_, body, status) => {
     const outcome = await run(body);
-    expect(outcome).toMatchObject({ status, signal: null, error: "" });
+    expect(outcome).toMatchObject({ status, signal: null, stderr: "" });
     expect(outcome.seconds).toBeLessThan(SOON);
   });
 
   it("follows an uncaught error while work is in flight", async () => {
     const outcome = await run("executor.submit('sleep', 0); await pause(50); throw Error('mine');");
     expect(outcome).toMatchObject({ status: 1, signal: null });
-    expect(outcome.error).toContain("mine");
+    expect(outcome.stderr).toContain("mine");
     expect(outcome.seconds).toBeLessThan(SOON);
   });
 
@@ -91,13 +67,13 @@ describe("the end of a process", () => {
       "executor.submit('nap', 0); executor.submit('fail', 0); executor.submit('nap', 0);",
     );
     expect(outcome).toMatchObject({ status: 1, signal: null });
-    expect(outcome.error).toContain("program fail, line 4: compute fail message=ouch");
-    expect(outcome.error).toContain("child-");
+    expect(outcome.stderr).toContain("program fail, line 4: compute fail message=ouch");
+    expect(outcome.stderr).toContain("child-");
   });
 
   it("comes by itself when pending work is done, and not before", async () => {
     const outcome = await run("executor.submit('nap', 0).then(() => console.log('done'));");
-    expect(outcome).toMatchObject({ status: 0, signal: null, out: "done\n", error: "" });
+    expect(outcome).toMatchObject({ status: 0, signal: null, stdout: "done\n", stderr: "" });
     expect(outcome.seconds).toBeLessThan(SOON);
   });
 
@@ -111,7 +87,7 @@ const busy = await cpu.load([{ name: "p",
 for (let i = 0; i < 200; i++) busy.submit("p", 0).catch(() => {}); // some seconds each
 await pause(30);
 process.exit(9);`);
-    expect(outcome).toMatchObject({ status: 9, signal: null, error: "" });
+    expect(outcome).toMatchObject({ status: 9, signal: null, stderr: "" });
     expect(outcome.seconds).toBeLessThan(SOON);
   });
 });
@@ -140,8 +116,8 @@ if (isMainThread) {
         "await worker.terminate();",
       ),
     );
-    expect(outcome).toMatchObject({ status: 0, signal: null, error: "" });
-    expect(outcome.out).toBe("main still works\n");
+    expect(outcome).toMatchObject({ status: 0, signal: null, stderr: "" });
+    expect(outcome.stdout).toBe("main still works\n");
     expect(outcome.seconds).toBeLessThan(SOON);
   });
 
@@ -153,8 +129,8 @@ if (isMainThread) {
         "await worker.terminate(); await pause(1500);",
       ),
     );
-    expect(outcome).toMatchObject({ status: 0, signal: null, error: "" });
-    expect(outcome.out).toBe("main still works\n");
+    expect(outcome).toMatchObject({ status: 0, signal: null, stderr: "" });
+    expect(outcome.stdout).toBe("main still works\n");
   });
 
   it("follows process.exit inside it", async () => {
@@ -167,8 +143,8 @@ if (isMainThread) {
     expect(outcome).toMatchObject({
       status: 0,
       signal: null,
-      error: "",
-      out: "2\nmain still works\n",
+      stderr: "",
+      stdout: "2\nmain still works\n",
     });
   });
 });
@@ -176,7 +152,7 @@ if (isMainThread) {
 describe("the heartbeat", () => {
   it("sees the work of every module, and needs none of them in particular", async () => {
     const outcome = await run(`
-import { native } from ${JSON.stringify(new URL("../../dist/device/native.js", import.meta.url))};
+import { native } from ${compiled("device/native")};
 native.startHeartbeat(1, 10); // served by the module of the prelude
 try { native.startHeartbeat(1, 10); } catch ({ code }) { process.stderr.write(code); } // there is one
 const cpu = openBackend("cpu", 1);
@@ -188,8 +164,8 @@ await pause(50);
 await busy.submit("p", 0);
 await pause(50);
 process.exit(0);`);
-    expect(outcome).toMatchObject({ status: 0, error: "ERR_USAGE" });
-    const [before = "", after = ""] = outcome.out.split("quiet\n");
+    expect(outcome).toMatchObject({ status: 0, stderr: "ERR_USAGE" });
+    const [before = "", after = ""] = outcome.stdout.split("quiet\n");
     const last = (lines: string) => JSON.parse(lines.trim().split("\n").at(-1) ?? "");
     const { progress, ...others } = last(after);
     expect(progress).toBe(last(before).progress + 1);
@@ -216,7 +192,7 @@ view.fill(1);
 console.log(Math.round(process.memoryUsage().rss / 2 ** 20));`,
       ["--expose-gc"],
     );
-    expect(outcome).toMatchObject({ status: 0, error: "" });
-    expect(Number(outcome.out)).toBeLessThan(500); // of 1,280 MiB allocated in all
+    expect(outcome).toMatchObject({ status: 0, stderr: "" });
+    expect(Number(outcome.stdout)).toBeLessThan(500); // of 1,280 MiB allocated in all
   });
 });

@@ -1,7 +1,6 @@
 // scripts/verify-gpu without a GPU: its comparisons pass on devices that are right, notice one that is
 // not, and leave whole results when they are cut off.
-import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
+import { spawnSync } from "node:child_process";
 import {
   existsSync,
   mkdirSync,
@@ -11,12 +10,12 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { parts, type Stage, stageSeconds } from "../../proof/parts.js";
 import type { PartResult } from "../../proof/results/part-result.js";
 import { temporaryFolder } from "../support/folder.js";
+import { start, until } from "../support/process.js";
 
 const script = fileURLToPath(new URL("../../scripts/verify-gpu", import.meta.url));
 const folder = temporaryFolder();
@@ -119,7 +118,7 @@ describe("parts with other limits", () => {
   const stages = new URL("../../dist/proof/stages.js", import.meta.url);
 
   /** Starts a part `ops` and one that passes, in a process of their own. */
-  function start(name: string, ops: { code: string; seconds: number }) {
+  function startParts(name: string, ops: { code: string; seconds: number }) {
     const [parts, out] = [join(folder, name), join(folder, name, "out")];
     mkdirSync(parts);
     writeFileSync(join(parts, "ops.js"), ops.code);
@@ -135,22 +134,18 @@ describe("parts with other limits", () => {
       runner,
       `import { runStages } from "${stages}";\nprocess.exitCode = await runStages(${call});\n`,
     );
-    const child = spawn(process.execPath, [runner], { stdio: ["ignore", "pipe", "inherit"] });
-    let stdout = "";
-    child.stdout.setEncoding("utf8").on("data", (text) => {
-      stdout += text;
-    });
+    const run = start([process.execPath, runner], { stderr: "inherit" });
     const results = () => {
       const file = readdirSync(out).find((name) => name.endsWith("-stage2.json"))!;
       return JSON.parse(readFileSync(join(out, file), "utf8")) as Results;
     };
-    return { child, ended: once(child, "close"), stdout: () => stdout, results };
+    return { run, results };
   }
 
   it("ends a part that runs over its time, names it and goes on", async () => {
-    const { ended, stdout, results } = start("overrun", { code: endless, seconds: 7 });
-    expect(await ended).toEqual([1, null]);
-    expect(stdout()).toMatch(/ops was ended after its 7 s\n== ops: CUT OFF[\s\S]*== ranks: ok/);
+    const { run, results } = startParts("overrun", { code: endless, seconds: 7 });
+    expect(await run.ended).toMatchObject({ status: 1 });
+    expect(run.stdout).toMatch(/ops was ended after its 7 s\n== ops: CUT OFF[\s\S]*== ranks: ok/);
     expect(results()).toMatchObject({ ok: false, done: true, ended: "" });
     expect(results().parts.map(({ ok }) => ok)).toEqual([undefined, true]);
   });
@@ -161,15 +156,15 @@ describe("parts with other limits", () => {
       const other = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"]);
       console.log("started " + other.pid);
       setInterval(() => {}, 1000);`;
-    const { child, ended, stdout, results } = start("interrupted", { code, seconds: 300 });
-    while (!/started \d+\n/.test(stdout())) await once(child.stdout, "data");
-    child.kill("SIGINT");
-    expect(await ended).toEqual([130, null]);
-    expect(stdout()).toMatch(/FAILED in ops; SIGINT ended ops: nothing after it was run\n$/);
+    const { run, results } = startParts("interrupted", { code, seconds: 300 });
+    await until(() => /started \d+\n/.test(run.stdout));
+    run.child.kill("SIGINT");
+    expect(await run.ended).toMatchObject({ status: 130 });
+    expect(run.stdout).toMatch(/FAILED in ops; SIGINT ended ops: nothing after it was run\n$/);
     expect(results()).toMatchObject({ ok: false, done: true });
     expect(results().parts.map(({ part }) => part)).toEqual(["ops"]);
-    const other = `/proc/${/started (\d+)/.exec(stdout())![1]}`;
-    while (existsSync(other)) await sleep(50);
+    const other = `/proc/${/started (\d+)/.exec(run.stdout)![1]}`;
+    await until(() => !existsSync(other));
   });
 });
 
@@ -193,12 +188,11 @@ it("a part that is cut off leaves what it found, in the results too", async () =
   writeFileSync(join(work, "run.json"), JSON.stringify({ ...run, plans }));
   const settings = { device: "cpu", file, small: true, seconds: 60 };
   const parity = fileURLToPath(new URL("../../dist/proof/parts/parity.js", import.meta.url));
-  const started = spawn(process.execPath, [parity, JSON.stringify(settings)], { stdio: "ignore" });
-  const cut = once(started, "exit");
+  const { child, ended } = start([process.execPath, parity, JSON.stringify(settings)]);
   const written = ["json", "txt", "plans.jsonl"].map((ending) => join(out, `cpu-now.${ending}`));
-  while (started.exitCode === null && !written.every((name) => existsSync(name))) await sleep(10);
-  started.kill("SIGKILL");
-  expect(await cut).toEqual([null, "SIGKILL"]);
+  await until(() => child.exitCode !== null || written.every((name) => existsSync(name)));
+  child.kill("SIGKILL");
+  expect(await ended).toMatchObject({ signal: "SIGKILL" });
   const cutOff = { part: "parity", ok: false, complete: false };
   expect(JSON.parse(readFileSync(file, "utf8"))).toMatchObject(cutOff);
   const results = JSON.parse(readFileSync(join(out, "cpu-now.json"), "utf8"));

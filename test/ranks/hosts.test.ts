@@ -3,7 +3,8 @@
 import { execFileSync } from "node:child_process";
 import { createServer } from "node:net";
 import { expect, test } from "vitest";
-import { node, type Run, script } from "./command.js";
+import { type Run, torchrun } from "../support/process.js";
+import { node, script } from "./command.js";
 
 async function freePort(): Promise<string> {
   const server = createServer();
@@ -19,17 +20,7 @@ async function start(
   env: (rank: number) => Record<string, string>,
 ): Promise<Run[]> {
   const port = await freePort();
-  return [0, 1].map((rank) =>
-    node(command, {
-      RANK: String(rank),
-      WORLD_SIZE: "2",
-      LOCAL_RANK: String(rank),
-      LOCAL_WORLD_SIZE: "2",
-      MASTER_ADDR: "127.0.0.1",
-      MASTER_PORT: port,
-      ...env(rank),
-    }),
-  );
+  return [0, 1].map((rank) => node(command, { ...torchrun(rank, port), ...env(rank) }));
 }
 
 /** What the ranks computed, by rank, and what they said. */

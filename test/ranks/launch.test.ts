@@ -2,7 +2,8 @@
 // fails.
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { isAlive, lastLine, launcher, node, pidsOf, script, until } from "./command.js";
+import { isAlive, lastLine, torchrun, until } from "../support/process.js";
+import { launcher, node, pidsOf, script } from "./command.js";
 
 interface Sums {
   rank: number;
@@ -104,12 +105,7 @@ describe("collectives", () => {
     const runs = [0, 1].map((rank) =>
       node([script("sums")], {
         ...variables,
-        RANK: String(rank),
-        WORLD_SIZE: "2",
-        LOCAL_RANK: String(rank),
-        LOCAL_WORLD_SIZE: "2",
-        MASTER_ADDR: "localhost",
-        MASTER_PORT: port,
+        ...torchrun(rank, port, "localhost"),
       }),
     );
     for (const run of runs) expect(await run.ended).toMatchObject({ status: 0 });

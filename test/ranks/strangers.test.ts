@@ -1,6 +1,7 @@
 // Runs workers while a stranger connects to every open port, and checks which ports are open.
 import { expect, test } from "vitest";
-import { launcher, node, type Run, script } from "./command.js";
+import type { Run } from "../support/process.js";
+import { launcher, node, script } from "./command.js";
 import { listenersOf } from "./sockets.js";
 
 /** All addresses on which a run listens before it ends. */

@@ -1,6 +1,4 @@
 // Locks run folders, so that each has one writer: waits for the holder, and touches nothing before.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import {
   existsSync,
   fstatSync,
@@ -21,7 +19,8 @@ import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { lockName, RunLock } from "../../lib/run-folder/lock.js";
 import { holdRunFolder } from "../../lib/run-folder/run-folder.js";
 import { train } from "../../lib/train/train.js";
-import { logOf, temporaryFolder } from "../support/folder.js";
+import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
+import { trainingFrom } from "../train/process.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
@@ -37,25 +36,6 @@ function newFolder(name: string): string {
   const run = join(folder, name);
   mkdirSync(run);
   return run;
-}
-
-/** A process that trains for ever in a folder; `lasting` once it has logged a step. */
-async function trainer(out: string, recipe: RecipeInput) {
-  const compiled = new URL("../../dist/train/train.js", import.meta.url).href;
-  const program = `${out}.mjs`;
-  writeFileSync(
-    program,
-    `import { train } from ${JSON.stringify(compiled)};
-     await train(${JSON.stringify({ ...recipe, out })}, {
-       output: null,
-       onEvent: (event) => event.type === "step" && console.log(event.step),
-     });`,
-  );
-  const child = spawn(process.execPath, [program], { stdio: ["ignore", "pipe", "inherit"] });
-  const exit = once(child, "exit");
-  await once(child.stdout!, "data");
-  child.stdout!.resume();
-  return { child, exit };
 }
 
 test("a second holder is refused, naming the first, until that releases it", async () => {
@@ -196,7 +176,8 @@ test("removes half-written files of a crash under the lock", async () => {
 
 test("a run that goes on elsewhere is left alone, until it is killed", async () => {
   const out = join(folder, "busy");
-  const { child, exit } = await trainer(out, { ...common, epochs: 100_000, milestones: [] });
+  const endless = { ...common, epochs: 100_000, milestones: [], out };
+  const { child, ended } = await trainingFrom(endless, 0);
   child.kill("SIGSTOP"); // a process that is stopped has not ended
   try {
     const recipe = readFileSync(join(out, "recipe.json"), "utf8");
@@ -214,7 +195,7 @@ test("a run that goes on elsewhere is left alone, until it is killed", async () 
     expect(inode()).toBe(before);
   } finally {
     child.kill("SIGKILL");
-    await exit;
+    await ended;
   }
   expect(existsSync(join(out, lockName))).toBe(true); // its file, not its lock
   rmSync(join(out, "checkpoint.safetensors"), { force: true });
@@ -231,7 +212,7 @@ test("of several first starts in one folder at once, one trains and the others t
     [1, 2, 3, 4].map((seed) => train({ ...common, seed, steps: 3, out }, { output: null })),
   );
   expect(ends.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
-  const { seed } = JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"));
+  const { seed } = recipeOf(out);
   expect(ends[seed - 1]?.status).toBe("fulfilled");
   expect(logOf(out).map(({ type }) => type)).toEqual(["step", "step", "step", "epoch", "end"]);
 });

@@ -24,3 +24,6 @@ export function stepsOf(run: string): { step: number; epoch: number; loss: numbe
     .filter((line) => line.type === "step")
     .map(({ step, epoch, loss, lr }) => ({ step, epoch, loss, lr }));
 }
+
+/** The recipe.json of a run. */
+export const recipeOf = (run: string) => JSON.parse(readFileSync(join(run, "recipe.json"), "utf8"));

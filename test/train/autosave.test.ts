@@ -1,6 +1,4 @@
 // Saves within an epoch: checks that this changes nothing in the run, and what a kill leaves.
-import { once } from "node:events";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { World } from "../../lib/ranks/world.js";
@@ -8,7 +6,7 @@ import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { bestName, checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { Autosave } from "../../lib/train/autosave.js";
 import { train } from "../../lib/train/train.js";
-import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
+import { logOf, recipeOf, stepsOf, temporaryFolder } from "../support/folder.js";
 import { worldOf } from "../support/world.js";
 import { startTraining } from "./process.js";
 
@@ -39,8 +37,7 @@ async function signalWithin(
   out: string,
   signal: NodeJS.Signals,
 ): Promise<void> {
-  const child = startTraining({ ...recipe, out }, "ignore");
-  const exit = once(child, "exit");
+  const { child, ended } = startTraining({ ...recipe, out });
   for (let step = 0; step % 200 === 0; ) {
     await new Promise((resolve) => setTimeout(resolve, 5));
     const found = await readCheckpoint(join(out, checkpointName)).catch(() => undefined);
@@ -48,7 +45,7 @@ async function signalWithin(
     if (child.exitCode !== null) throw new Error("the run ended before its signal");
   }
   child.kill(signal);
-  await exit;
+  await ended;
 }
 
 const kinds = {
@@ -109,7 +106,7 @@ test("the best epoch's checkpoint is kept as well as the last", async () => {
   const tops = logOf(still).flatMap((line) => (line.type === "epoch" ? [line.top1] : []));
   const kept = await readCheckpoint(join(still, bestName));
   expect(kept.position?.step).toBe(tops[1]! > tops[0]! ? 400 : 200);
-  expect(JSON.parse(readFileSync(join(still, "recipe.json"), "utf8")).checkpointMinutes).toBe(10);
+  expect(recipeOf(still).checkpointMinutes).toBe(10);
 });
 
 /** Two ranks that meet in memory; `hear` delivers what rank 0 announced. */

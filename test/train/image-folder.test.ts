@@ -10,6 +10,7 @@ import type { RunEvent } from "../../lib/train/events.js";
 import { train } from "../../lib/train/train.js";
 import { onehour } from "../cli/command.js";
 import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
+import { torchrun } from "../support/process.js";
 
 const folder = temporaryFolder();
 const data = join(folder, "images");
@@ -132,12 +133,8 @@ test("a run resumes where its images were moved, and not with other images there
 test("ranks that would read ahead differently agree", async () => {
   const out = join(folder, "uneven");
   const rank = (index: number) => ({
-    RANK: String(index),
-    WORLD_SIZE: "2",
-    LOCAL_RANK: "0",
-    LOCAL_WORLD_SIZE: String(index === 0 ? 1 : 64),
-    MASTER_ADDR: "127.0.0.1",
-    MASTER_PORT: String(32_000 + (process.pid % 700)),
+    ...torchrun(index, 32_000 + (process.pid % 700)),
+    ...{ LOCAL_RANK: "0", LOCAL_WORLD_SIZE: String(index === 0 ? 1 : 64) },
     ONEHOUR_TOKEN: "the same for both",
   });
   const recipe = ["train", data, "--model", "resnet8", "--image-size", "28", "--batch", "2"];

@@ -10,7 +10,7 @@ import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { Trainer } from "../../lib/train/own-loop.js";
 import { compileRun, train } from "../../lib/train/train.js";
 import { onehour } from "../cli/command.js";
-import { temporaryFolder } from "../support/folder.js";
+import { stepsOf, temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
@@ -21,15 +21,6 @@ const common: RecipeInput = {
   threads: 1,
   device: "cpu",
 };
-
-/** The steps of a run's log. */
-const stepsOf = (out: string) =>
-  readFileSync(join(out, "log.jsonl"), "utf8")
-    .trimEnd()
-    .split("\n")
-    .map((line) => JSON.parse(line))
-    .filter(({ type }) => type === "step")
-    .map(({ step, epoch, lr, loss }) => ({ step, epoch, lr, loss }));
 
 test.each<RecipeInput>([{}, { accumulate: 2, momentumForm: "velocity", milestones: [1] }])(
   "the same losses as a run, bit for bit: %j",

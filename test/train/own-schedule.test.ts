@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { openSchedule } from "../../lib/schedules/open.js";
 import { onehour } from "../cli/command.js";
-import { stepsOf, temporaryFolder } from "../support/folder.js";
+import { recipeOf, stepsOf, temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
 const file = join(folder, "halving.ts");
@@ -33,7 +33,7 @@ test("every rank follows it, and the log has its rates", () => {
   const peak = (0.1 * 8) / 256;
   const rates = stepsOf(whole).map(({ lr }) => lr);
   expect(rates).toEqual(Array.from({ length: 16 }, (_, i) => peak * 0.5 ** Math.floor(i / 2)));
-  const recipe = JSON.parse(readFileSync(join(whole, "recipe.json"), "utf8"));
+  const recipe = recipeOf(whole);
   expect(recipe.lrSchedule).toMatch(new RegExp(`^${file}#sha256:[0-9a-f]{64}$`));
   expect(recipe.milestones).toEqual([]);
 });

@@ -1,14 +1,12 @@
 // Flips bits in one rank's memory after a step of a real run: the others notice, and name it.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { onehour } from "../cli/command.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
+import { compiled } from "../support/process.js";
 
 const folder = temporaryFolder();
-const compiled = (name: string) =>
-  JSON.stringify(new URL(`../../dist/${name}.js`, import.meta.url).href);
 
 interface Fault {
   workers: number;
@@ -65,15 +63,8 @@ async function trainWithFault(
      }
      await train(${JSON.stringify({ ...common, ...recipe })}, { output: null });`,
   );
-  const main = new URL("../../dist/cli/main.js", import.meta.url).pathname;
-  const args = [main, "launch", "--workers", String(workers), program];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
-  let stderr = "";
-  child.stderr.on("data", (chunk) => {
-    stderr += chunk;
-  });
-  const [status] = await once(child, "close");
-  return { status, stderr, out };
+  const ended = await onehour(["launch", "--workers", String(workers), program]);
+  return { ...ended, out };
 }
 
 test.each<[string, Fault, RegExp]>([

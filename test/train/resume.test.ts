@@ -1,6 +1,5 @@
 // Resumes runs: ten steps and ten more are twenty steps, bit for bit; after signals too, but not
 // from broken or foreign checkpoints.
-import { once } from "node:events";
 import {
   copyFileSync,
   cpSync,
@@ -20,8 +19,9 @@ import { formatRecipe, readRunRecipe } from "../../lib/recipe/run-recipe.js";
 import { formatCheckpoint, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import type { Result, RunEvent } from "../../lib/train/events.js";
 import { train } from "../../lib/train/train.js";
-import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
-import { startTraining } from "./process.js";
+import { logOf, recipeOf, stepsOf, temporaryFolder } from "../support/folder.js";
+import { childrenOf, lastLine } from "../support/process.js";
+import { trainingFrom } from "./process.js";
 
 const folder = temporaryFolder();
 const checkpoint = "checkpoint.safetensors";
@@ -268,7 +268,7 @@ test("an earlier version's run, with fewer fields in its recipe, resumes bit for
   const out = copyOfHalf("earlier");
   const earlier = (fields: object) =>
     Object.fromEntries(Object.entries(fields).filter(([name]) => earlierFields.includes(name)));
-  const recipe = JSON.parse(readFileSync(join(out, "recipe.json"), "utf8"));
+  const recipe = recipeOf(out);
   expect(recipe).toMatchObject({ optimizer: "sgd", lrSchedule: "step" });
   writeFileSync(join(out, "recipe.json"), formatRecipe(earlier(recipe) as Recipe));
   const saved = await readCheckpoint(join(out, checkpoint));
@@ -288,11 +288,11 @@ test("an earlier version's run, with fewer fields in its recipe, resumes bit for
 
 test("a run's recipe.json, changed, starts another run", async () => {
   const out = join(folder, "from-recipe");
-  const { steps: _, ...recipe } = JSON.parse(readFileSync(join(half, "recipe.json"), "utf8"));
+  const { steps: _, ...recipe } = recipeOf(half);
   const init = join(half, checkpoint);
   const { result } = await run({ ...recipe, lr: 0.05, init, steps: 1, out });
   expect(result.steps).toBe(1);
-  expect(JSON.parse(readFileSync(join(out, "recipe.json"), "utf8")).lr).toBe(0.05);
+  expect(recipeOf(out).lr).toBe(0.05);
 });
 
 test("the first command with --resume added continues the run", async () => {
@@ -316,7 +316,7 @@ test("the first command with --resume added continues the run", async () => {
     await run({ ...first, init, steps: 1, out: "second" });
     const { result } = await run({ ...first, init, steps: 2, out: "second" }, true);
     expect(result.steps).toBe(2);
-    const kept = JSON.parse(readFileSync(join("second", "recipe.json"), "utf8"));
+    const kept = recipeOf("second");
     expect(kept).toMatchObject({
       dataset: `fashion-mnist:${join(folder, "idx")}`,
       milestones: [0.75, 1.5],
@@ -349,29 +349,19 @@ test("--init begins with the weights of a file", async () => {
 });
 
 /** The process of a rank below `launcher`. */
-function workerOf(launcher: number, rank: number): number {
-  const children = readFileSync(`/proc/${launcher}/task/${launcher}/children`, "utf8");
-  const marked = (pid: string) =>
-    readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").includes(`ONEHOUR_RANK=${rank}`);
-  return Number(children.trim().split(" ").find(marked));
-}
+const workerOf = (launcher: number, rank: number) =>
+  childrenOf(launcher).find((pid) =>
+    readFileSync(`/proc/${pid}/environ`, "utf8").split("\0").includes(`ONEHOUR_RANK=${rank}`),
+  )!;
 
 /** Trains in a process of its own, and signals it, or one of its workers, once `step` is done. */
 async function interrupt(
   recipe: RecipeInput & { out: string },
   { signal, step, rank }: { signal: NodeJS.Signals; step: number; rank?: number | undefined },
 ): Promise<Result> {
-  const child = startTraining(recipe, ["ignore", "pipe", "inherit"]);
-  let text = "";
-  let signalled = false;
-  child.stdout!.on("data", (chunk) => {
-    text += chunk;
-    if (signalled || !text.split("\n").includes(String(step))) return;
-    signalled = true;
-    process.kill(rank === undefined ? child.pid! : workerOf(child.pid!, rank), signal);
-  });
-  await once(child, "close");
-  return JSON.parse(text.trim().split("\n").at(-1)!);
+  const { child, ended } = await trainingFrom(recipe, step);
+  process.kill(rank === undefined ? child.pid! : workerOf(child.pid!, rank), signal);
+  return JSON.parse(lastLine((await ended).stdout));
 }
 
 test("stopped by a signal within an epoch, k = 2 goes on as if it had not been", async () => {

@@ -1,5 +1,5 @@
 // Trains whole runs in one process: they learn, log, and report what goes wrong.
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { connect } from "../../lib/ranks/connect.js";
@@ -10,7 +10,7 @@ import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { firstBad } from "../../lib/train/fault.js";
 import { train } from "../../lib/train/train.js";
-import { logOf, temporaryFolder } from "../support/folder.js";
+import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
 import { parseRecipe } from "../support/recipe.js";
 
 const folder = temporaryFolder();
@@ -53,7 +53,7 @@ test("a run learns, and leaves recipe, log and checkpoints", async () => {
     "log.jsonl",
     "recipe.json",
   ]);
-  const recipe = parseRecipe(JSON.parse(readFileSync(join(out, "recipe.json"), "utf8")));
+  const recipe = parseRecipe(recipeOf(out));
   expect(recipe).toMatchObject({ epochs: 3.5, workers: 1, precision: "fp32" });
 
   const log = logOf(out);
