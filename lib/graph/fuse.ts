@@ -1,6 +1,12 @@
 // Fusion: a table of rewrites of the op graph, each used only where the backend has the kernel.
-import { batchNormApply, batchNormInference } from "../ops/batch-norm.js";
-import { conv2dStatistics } from "../ops/conv.js";
+import {
+  batchNormApply,
+  batchNormFinalize,
+  batchNormInference,
+  batchNormMoments,
+  batchNormStatistics,
+} from "../ops/batch-norm.js";
+import { conv2dMoments, conv2dStatistics } from "../ops/conv.js";
 import type { Graph, Node, Op, Value } from "./graph.js";
 import { optionalOutputs } from "./signature.js";
 
@@ -235,6 +241,21 @@ const statisticsIntoConvolution: Rewrite = {
   },
 };
 
+/** Statistics that are finalized as they are; those of a group of ranks are gathered first. */
+const finalizeInto = (statistics: Op, moments: Op): Rewrite => ({
+  name: `${statistics.name} + batch-norm-finalize`,
+  at: batchNormFinalize.name,
+  needs: [moments.name],
+  rewrite(finalize, edit) {
+    const { statistics: local, ...running } = finalize.inputs;
+    const node = local!.node;
+    if (node?.op !== statistics) return;
+    const { attributes, outputs } = finalize;
+    edit.remove(finalize);
+    edit.replace(node, changed(node, { op: moments, attributes, inputs: running, outputs }));
+  },
+});
+
 /** A copy made only to be overwritten, of a value that nobody else reads. */
 const copyBeforeOverwrite: Rewrite = {
   name: "copy + in-place op",
@@ -261,6 +282,8 @@ const rewrites: readonly Rewrite[] = [
   reluBackwardIntoReduce,
   addIntoReduce,
   statisticsIntoConvolution,
+  finalizeInto(conv2dStatistics, conv2dMoments),
+  finalizeInto(batchNormStatistics, batchNormMoments),
   copyBeforeOverwrite,
 ];
 

@@ -4,6 +4,7 @@
 import { OnehourError } from "../errors.js";
 import type { Value } from "../graph/graph.js";
 import { defineOp } from "../graph/graph.js";
+import type { Operand } from "../graph/program.js";
 import { type CaseRow, defineCases } from "./cases.js";
 import { allGatherOp, allReduceOp } from "./collective.js";
 import { add, relu } from "./elementwise.js";
@@ -22,6 +23,34 @@ export const batchNormFinalize = defineOp<
   name: "batch-norm-finalize",
   signature:
     "statistics:f32[G,2C+1] running-mean:f32[C] running-variance:f32[C] -> mean:f32[C] inverse-std:f32[C] running-mean:f32[C] running-variance:f32[C]",
+});
+
+/** Statistics that no other rank adds to, and what finalize makes of them; made by fusion. */
+export const batchNormMoments = defineOp<
+  "statistics" | "mean" | "inverse-std" | "running-mean" | "running-variance"
+>({
+  name: "batch-norm-moments",
+  signature:
+    "x:T[N,H,W,C] running-mean:f32[C] running-variance:f32[C] -> statistics:f32[1,2C+1] mean:f32[C] inverse-std:f32[C] running-mean:f32[C] running-variance:f32[C]",
+  expand: (fused) => {
+    const [x, ...running] = fused.inputs as [Operand, ...Operand[]];
+    const [statistics, ...finalized] = fused.outputs as [Operand, ...Operand[]];
+    return [
+      {
+        ...fused,
+        op: batchNormStatistics.name,
+        attributes: {},
+        inputs: [x],
+        outputs: [statistics],
+      },
+      {
+        ...fused,
+        op: batchNormFinalize.name,
+        inputs: [statistics, ...running],
+        outputs: finalized,
+      },
+    ];
+  },
 });
 
 export const batchNormReduce = defineOp<"sums" | "dgamma" | "dbeta" | "dz">({

@@ -3,7 +3,7 @@ import type { Attributes, Bindings, Op, Value } from "../graph/graph.js";
 import { defineOp, elements } from "../graph/graph.js";
 import type { Operand } from "../graph/program.js";
 import { shapeError } from "../graph/signature.js";
-import { batchNormStatistics } from "./batch-norm.js";
+import { batchNormMoments, batchNormStatistics } from "./batch-norm.js";
 import { type CaseRow, defineCases, linearDifference } from "./cases.js";
 
 /** One number for both axes, or [vertical, horizontal]. */
@@ -120,6 +120,31 @@ export const conv2dStatistics = defineOp<"y" | "statistics">({
         inputs: [{ ...y, name: "x" }],
         outputs: [statistics],
       },
+    ];
+  },
+});
+
+/** A convolution that also yields its output's batch-norm-moments; made by fusion. */
+export const conv2dMoments = defineOp<
+  "y" | "statistics" | "mean" | "inverse-std" | "running-mean" | "running-variance"
+>({
+  name: "conv2d-moments",
+  signature:
+    "x:T[N,H,W,C] w:T[K,R,S,D] running-mean:f32[K] running-variance:f32[K] -> y:T[N,P,Q,K] statistics:f32[1,2K+1] mean:f32[K] inverse-std:f32[K] running-mean:f32[K] running-variance:f32[K]",
+  derive: convolve("conv2d-moments"),
+  products: products("y", "w"),
+  expand: (fused) => {
+    const [x, w, ...running] = fused.inputs as [Operand, Operand, ...Operand[]];
+    const [y, ...finalized] = fused.outputs as [Operand, ...Operand[]];
+    const moments = {
+      ...fused,
+      op: batchNormMoments.name,
+      inputs: [{ ...y, name: "x" }, ...running],
+      outputs: finalized,
+    };
+    return [
+      { ...fused, op: conv2dOp.name, inputs: [x, w], outputs: [y] },
+      ...batchNormMoments.expand!(moments),
     ];
   },
 });

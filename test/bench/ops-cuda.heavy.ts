@@ -23,5 +23,5 @@ test.skipIf(withoutCuda !== undefined)("--traffic counts a GPU's step without a 
   // 2 images of 28×28: a byte a pixel and one for the flip; one channel of bf16 is padded to four.
   const [pixels, flips] = [2 * 28 * 28, 2];
   expect(bytesOf("normalize-input")).toBe(pixels + flips + 4 * pixels * 2);
-  expect(lines.filter(({ op }) => op === "conv2d-statistics").length).toBe(9);
+  expect(lines.filter(({ op }) => op === "conv2d-moments").length).toBe(9);
 });

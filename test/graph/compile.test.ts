@@ -214,8 +214,8 @@ describe("compile", () => {
     const { instructions } = compileTiny({ operations: without });
     expect(instructions("last").map((i) => i.op)).toContain("relu");
     const more = compileTiny({ operations: new Set(book.keys()) });
-    expect(more.ops("last", "conv2d-statistics")).toHaveLength(1);
-    expect(more.ops("evaluate", "conv2d-statistics")).toEqual([]);
+    expect(more.ops("last", "conv2d-moments")).toHaveLength(1);
+    expect(more.ops("evaluate", "conv2d-moments")).toEqual([]);
   });
 
   it("updates with the settings of the recipe, no decay on γ and β", () => {

@@ -4,7 +4,15 @@ import { gradient } from "../../lib/graph/autodiff.js";
 import { fuse, prune } from "../../lib/graph/fuse.js";
 import { Graph, Storage, type Value } from "../../lib/graph/graph.js";
 import { book } from "../../lib/ops/book.js";
-import { add, allReduce, batchNorm, conv2d, maxPool, relu } from "../../lib/ops/index.js";
+import {
+  add,
+  allReduce,
+  type BatchNormOptions,
+  batchNorm,
+  conv2d,
+  maxPool,
+  relu,
+} from "../../lib/ops/index.js";
 import { commonOps } from "../support/op-book.js";
 
 const names = (g: Graph) => g.nodes.map(({ op }) => op.name);
@@ -18,7 +26,7 @@ function keep(...values: Value[]): void {
 interface Network {
   g: Graph;
   x: Value;
-  norm: (x: Value, options?: { relu?: boolean; residual?: Value; training?: boolean }) => Value;
+  norm: (x: Value, options?: Partial<BatchNormOptions>) => Value;
 }
 
 function network(): Network {
@@ -107,10 +115,27 @@ describe("forward", () => {
     fuse(g, commonOps);
     expect(names(g).slice(0, 2)).toEqual(["conv2d", "batch-norm-statistics"]);
     fuse(g, new Set(book.keys()));
-    expect(names(g)).toEqual(["conv2d-statistics", "batch-norm-finalize", "batch-norm-apply"]);
-    expect(node(g, "batch-norm-finalize").inputs.statistics).toBe(
-      node(g, "conv2d-statistics").outputs.statistics,
-    );
+    expect(names(g)).toEqual(["conv2d-moments", "batch-norm-apply"]);
+    const { inputs, outputs, attributes } = node(g, "conv2d-moments");
+    expect(node(g, "batch-norm-apply").inputs).toMatchObject({ x: outputs.y, mean: outputs.mean });
+    expect(outputs["running-mean"]!.storage).toBe(inputs["running-mean"]!.storage);
+    expect(attributes).toMatchObject({ padding: [0, 0], decay: 0.9, gain: 0.1 });
+  });
+
+  it("finalizes statistics with them where no other rank adds to them", () => {
+    const alone = network();
+    keep(alone.norm(alone.x));
+    fuse(alone.g, new Set(book.keys()));
+    expect(names(alone.g)).toEqual(["batch-norm-moments", "batch-norm-apply"]);
+    const { g, x, norm } = network();
+    keep(norm(conv2d(x, g.input([8, 1, 1, 8])), { group: { communicator: "c", size: 2 } }));
+    fuse(g, new Set(book.keys()));
+    expect(names(g)).toEqual([
+      "conv2d-statistics",
+      "all-gather",
+      "batch-norm-finalize",
+      "batch-norm-apply",
+    ]);
   });
 
   it("removes a copy that is only made to be overwritten", () => {

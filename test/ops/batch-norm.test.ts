@@ -9,6 +9,7 @@ import {
   batchNormCases,
   batchNormFinalize,
   batchNormInference,
+  batchNormMoments,
   batchNormReduce,
   batchNormStatistics,
 } from "../../lib/ops/batch-norm.js";
@@ -16,6 +17,7 @@ import { batchNorm } from "../../lib/ops/index.js";
 import { relativeError } from "../../proof/compare.js";
 import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { connectAll } from "../support/communicators.js";
+import { device } from "../support/device.js";
 import { constant, type Results, run } from "../support/run.js";
 
 const tolerance = (row: (typeof batchNormCases.rows)[number]) =>
@@ -98,6 +100,28 @@ describe.each(batchNormCases.rows)("batch-norm instructions: $name", (c) => {
     );
     const expected = start.map((s, i) => s + 0.25 * fixture("mean").data[i]!);
     expect(relativeError(results["running-mean"]!, expected)).toBeLessThan(tolerance(c));
+  });
+
+  it.runIf(device.operations.has(batchNormMoments.name))("finalizes as two ops do", async () => {
+    const results = await run((g) => {
+      const running = {
+        "running-mean": f32(g, "running-mean"),
+        "running-variance": f32(g, "running-variance"),
+      };
+      const attributes = { epsilon: 1e-5, decay: 0.9, gain: 0.1 };
+      const together = g.apply(batchNormMoments, { x: typed(g, "x"), ...running }, attributes);
+      const { statistics } = together;
+      const copies = {
+        "running-mean": f32(g, "running-mean"),
+        "running-variance": f32(g, "running-variance"),
+      };
+      const apart = g.apply(batchNormFinalize, { statistics, ...copies }, attributes);
+      const named = Object.entries(apart).map(([name, value]) => [`apart ${name}`, value]);
+      return { ...together, ...Object.fromEntries(named) };
+    });
+    for (const name of ["mean", "inverse-std", "running-mean", "running-variance"])
+      expect(results[name], name).toEqual(results[`apart ${name}`]);
+    expectClose(results, { mean: "mean", "running-variance": "new-running-variance" });
   });
 
   it("apply, reduce and backward with the mask recomputed or from y", async () => {

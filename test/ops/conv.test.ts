@@ -4,7 +4,13 @@ import { openBackend } from "../../lib/device/open.js";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { evaluate } from "../../lib/graph/evaluate.js";
 import { batchNormStatistics } from "../../lib/ops/batch-norm.js";
-import { conv2d, conv2dStatistics, convCases, convolutionAttributes } from "../../lib/ops/conv.js";
+import {
+  conv2d,
+  conv2dMoments,
+  conv2dStatistics,
+  convCases,
+  convolutionAttributes,
+} from "../../lib/ops/conv.js";
 import { relativeError } from "../../proof/compare.js";
 import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { toleranceOf } from "../../proof/ops/oracle.js";
@@ -25,6 +31,21 @@ describe.each(convCases.rows)("conv2d instructions: $name", (c) => {
     const tolerance = toleranceOf(c);
     expect(relativeError(y!, fixture("y").data)).toBeLessThan(tolerance);
     expect(relativeError(statistics!, separate!)).toBeLessThan(tolerance);
+  });
+
+  it.runIf(device.operations.has("conv2d-moments"))("moments of the result", async () => {
+    const { y, mean, separate } = await run((g) => {
+      const x = constant(g, fixture("x"), c.dtype);
+      const w = constant(g, fixture("w"), c.dtype);
+      const vector = () => g.constant(new Float32Array(c.filters), [c.filters]);
+      const running = { "running-mean": vector(), "running-variance": vector() };
+      const more = { epsilon: 1e-5, decay: 0.9, gain: 0.1 };
+      const both = g.apply(conv2dMoments, { x, w, ...running }, { ...attributes, ...more });
+      return { ...both, separate: g.apply(batchNormStatistics, { x: both.y }).statistics };
+    });
+    const tolerance = toleranceOf(c);
+    expect(relativeError(y!, fixture("y").data)).toBeLessThan(tolerance);
+    expect(relativeError(mean!, separate!.slice(0, c.filters))).toBeLessThan(tolerance);
   });
 });
 

@@ -20,19 +20,22 @@ struct BatchNormStatistics {
       : x(instruction.input("x")), statistics(instruction.output("statistics").as<float>()) {}
 };
 
+// batch-norm-finalize, or the last part of what computes the statistics itself.
 struct BatchNormFinalize {
-  int64_t ranks, channels;
-  const float* statistics;  // [ranks, 2C + 1]
-  float* mean;
-  float* inverseStd;
-  const float* oldMean;
-  const float* oldVariance;
-  float* newMean;
-  float* newVariance;
-  double epsilon, decay, gain;
+  int64_t ranks = 0, channels = 0;
+  const float* statistics = nullptr;  // [ranks, 2C + 1]
+  float* mean = nullptr;
+  float* inverseStd = nullptr;
+  const float* oldMean = nullptr;
+  const float* oldVariance = nullptr;
+  float* newMean = nullptr;
+  float* newVariance = nullptr;
+  double epsilon = 0, decay = 0, gain = 0;
 
+  BatchNormFinalize() = default;
   explicit BatchNormFinalize(const Instruction& instruction) {
-    const Operand& all = instruction.input("statistics");
+    const Operand* gathered = instruction.findInput("statistics");
+    const Operand& all = gathered != nullptr ? *gathered : instruction.output("statistics");
     ranks = all.shape[0];
     channels = instruction.output("mean").count();
     statistics = all.as<float>();
@@ -47,6 +50,13 @@ struct BatchNormFinalize {
     gain = instruction.number("gain");
   }
 };
+
+// What is to become of the statistics that an instruction computes, if it has the outputs for it;
+// else all is null.
+inline BatchNormFinalize finalizeOf(const Instruction& instruction) {
+  return instruction.findOutput("mean") == nullptr ? BatchNormFinalize()
+                                                   : BatchNormFinalize(instruction);
+}
 
 // batch-norm-apply, and batch-norm-inference, where 1/σ comes from the running variance.
 struct BatchNormApply {

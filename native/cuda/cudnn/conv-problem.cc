@@ -1,4 +1,4 @@
-// The attributes and operands of the four ops of convolution.
+// The attributes and operands of the ops of convolution.
 #include "conv-problem.h"
 
 #include <string>
@@ -58,7 +58,7 @@ ConvProblem::ConvProblem(const Instruction& instruction)
       x(addressOf(instruction, xOf(instruction))),
       w(addressOf(instruction, wOf(instruction))),
       y(addressOf(instruction, yOf(instruction))) {
-  if (instruction.op == "conv2d-statistics" && arithmetic != Arithmetic::fp32 &&
+  if (instruction.findOutput("statistics") != nullptr && arithmetic != Arithmetic::fp32 &&
       hasRepeatableSums && convolution.isPlain()) {
     patterns.push_back(Pattern::forwardStatistics);
   }

@@ -14,20 +14,18 @@ size_t alignUp(size_t bytes) { return (bytes + partAlignment - 1) / partAlignmen
 }  // namespace
 
 PlanKernel::PlanKernel(Target& target, Choice plan, std::vector<Binding> bindings, size_t ownBytes,
-                       Step before, Step after)
+                       Step after)
     : target_(target),
       plan_(std::move(plan)),
       bindings_(std::move(bindings)),
       planBytes_(alignUp(plan_->workspaceBytes())),
       ownBytes_(ownBytes),
-      before_(std::move(before)),
       after_(std::move(after)) {}
 
 void PlanKernel::run(Stream& stream) {
   std::byte* const workspace = static_cast<std::byte*>(stream.workspace());
   if (!pack_ || workspace != bound_) bind(workspace);
   std::byte* const own = workspace + planBytes_;
-  if (before_) before_(stream, own);
   target_.execute(plan_->descriptor(), *pack_, handleOf(stream));
   if (after_) after_(stream, own);
 }

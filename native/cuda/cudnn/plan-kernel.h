@@ -1,4 +1,4 @@
-// A plan bound to its tensors, with this project's own kernels before and after it.
+// A plan bound to its tensors, with this project's own kernel after it.
 #pragma once
 
 #include <functional>
@@ -24,7 +24,7 @@ class PlanKernel final : public Kernel {
 
   // The workspace is the plan's, then `ownBytes` of the kernel's own.
   PlanKernel(Target& target, Choice plan, std::vector<Binding> bindings, size_t ownBytes = 0,
-             Step before = {}, Step after = {});
+             Step after = {});
 
   void run(Stream& stream) override;
   size_t workspaceBytes() const override { return planBytes_ + ownBytes_; }
@@ -37,7 +37,7 @@ class PlanKernel final : public Kernel {
   std::vector<Binding> bindings_;
   size_t planBytes_;
   size_t ownBytes_;
-  Step before_, after_;
+  Step after_;
   std::optional<Descriptor> pack_;  // the addresses, for the workspace at `bound_`
   std::byte* bound_ = nullptr;
 };

@@ -12,19 +12,6 @@ namespace {
 // ------------------------------------------------------------------------------------- statistics
 // Reads x once. A thread sums in fp32 around its first value, so that a mean far from zero costs no
 // digits; from there on (Σ, Σ of squares) are fp64, which needs no pivot.
-struct FinishStatistics {
-  int64_t rows, channels;
-  float* statistics;
-
-  __device__ void operator()(int64_t channel, double sum, double square) const {
-    const double mean = sum / static_cast<double>(rows);
-    const double m2 = square - sum * mean;
-    statistics[channel] = static_cast<float>(mean);
-    statistics[channels + channel] = static_cast<float>(m2 < 0 ? 0 : m2);
-    if (channel == 0) statistics[2 * channels] = static_cast<float>(rows);
-  }
-};
-
 template <typename T, int lanes>
 __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
     statisticsKernel(RowTiling tiling, const T* x, RowSums sums, FinishStatistics finish) {
@@ -67,7 +54,8 @@ std::unique_ptr<Kernel> statistics(const Instruction& instruction, PrepareContex
     const T* x = op.x.as<T>();
     return withLanes<T>(dividesInto(lanesOf<T>, op.x.shape.back(), x), [&](auto lanes) {
       const RowTiling tiling = tilingOf(op.x, lanes, context);
-      const FinishStatistics finish{tiling.rows, tiling.channels, op.statistics};
+      const FinishStatistics finish{tiling.rows, tiling.channels, op.statistics,
+                                    finalizeOf(instruction)};
       return makeKernel(
           [tiling, x, finish, counters = countersOf(tiling, context),
            kernel = LoadedKernel(statisticsKernel<T, decltype(lanes)::value>)](Stream& stream) {
@@ -100,11 +88,7 @@ __global__ void __launch_bounds__(finalizeThreads) finalizeKernel(BatchNormFinal
     m2 += other[op.channels + c] + delta * delta * count * otherCount / sum;
     count = sum;
   }
-  op.mean[c] = static_cast<float>(average);
-  op.inverseStd[c] = static_cast<float>(1 / sqrt(m2 / count + op.epsilon));
-  op.newMean[c] = static_cast<float>(op.decay * op.oldMean[c] + op.gain * average);
-  const double unbiased = m2 / fmax(count - 1, 1.0);
-  op.newVariance[c] = static_cast<float>(op.decay * op.oldVariance[c] + op.gain * unbiased);
+  finalizeChannel(op, c, count, average, m2);
 }
 
 std::unique_ptr<Kernel> finalize(const Instruction& instruction, PrepareContext&) {
@@ -195,6 +179,10 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
        {"x:T[N,H,W,C] running-mean:f32[C] running-variance:f32[C] gamma:f32[C] beta:f32[C] "
         "residual?:T[N,H,W,C] -> y:T[N,H,W,C]",
         inference}},
+      {"batch-norm-moments",
+       {"x:T[N,H,W,C] running-mean:f32[C] running-variance:f32[C] -> statistics:f32[1,2C+1] "
+        "mean:f32[C] inverse-std:f32[C] running-mean:f32[C] running-variance:f32[C]",
+        statistics}},
       {"batch-norm-statistics", {"x:T[N,H,W,C] -> statistics:f32[1,2C+1]", statistics}},
   };
 });

@@ -33,6 +33,37 @@ struct Affine {
   }
 };
 
+// What a channel's statistics become, over all ranks of its group.
+__device__ __forceinline__ void finalizeChannel(const BatchNormFinalize& op, int64_t channel,
+                                                double count, double mean, double m2) {
+  op.mean[channel] = static_cast<float>(mean);
+  op.inverseStd[channel] = static_cast<float>(1 / sqrt(m2 / count + op.epsilon));
+  op.newMean[channel] = static_cast<float>(op.decay * op.oldMean[channel] + op.gain * mean);
+  const double unbiased = m2 / fmax(count - 1, 1.0);
+  op.newVariance[channel] =
+      static_cast<float>(op.decay * op.oldVariance[channel] + op.gain * unbiased);
+}
+
+// (mean, M2, count) of a channel from its sums over `rows` values, and, where `finalize` is one,
+// what finalize makes of them.
+struct FinishStatistics {
+  int64_t rows, channels;
+  float* statistics;
+  BatchNormFinalize finalize;
+
+  __device__ __forceinline__ void operator()(int64_t channel, double sum, double square) const {
+    const double count = static_cast<double>(rows);
+    const double m2 = square - sum * (sum / count);
+    const float stored[] = {static_cast<float>(sum / count), static_cast<float>(m2 < 0 ? 0 : m2)};
+    statistics[channel] = stored[0];
+    statistics[channels + channel] = stored[1];
+    if (channel == 0) statistics[2 * channels] = static_cast<float>(rows);
+    if (finalize.mean != nullptr) {
+      finalizeChannel(finalize, channel, static_cast<float>(rows), stored[0], stored[1]);
+    }
+  }
+};
+
 inline RowTiling tilingOf(const Operand& x, int lanes, PrepareContext& context) {
   const int64_t channels = x.shape.back();
   return rowTiling(x.count() / channels, channels, lanes, traitsOf(context).multiprocessors);

@@ -3,6 +3,7 @@
 #include "../../core/ops/dispatch.h"
 #include "../tiling/conv-tiling.h"
 #include "../tiling/pack.cuh"
+#include "batch-norm.cuh"
 #include "conv-finish.h"
 
 namespace onehour::cuda {
@@ -39,16 +40,12 @@ __global__ void __launch_bounds__(convThreads)
 }
 
 __global__ void __launch_bounds__(convThreads)
-    statisticsKernel(const float* sums, const float* squares, int64_t channels, int64_t rows,
-                     float* statistics) {
+    statisticsKernel(float* sums, float* squares, FinishStatistics finish) {
   const int64_t c = int64_t{blockIdx.x} * convThreads + threadIdx.x;
-  if (c >= channels) return;
-  const double sum = sums[c];
-  const double mean = sum / static_cast<double>(rows);
-  const double m2 = squares[c] - sum * mean;
-  statistics[c] = static_cast<float>(mean);
-  statistics[channels + c] = static_cast<float>(m2 < 0 ? 0 : m2);
-  if (c == 0) statistics[2 * channels] = static_cast<float>(rows);
+  if (c >= finish.channels) return;
+  finish(c, sums[c], squares[c]);
+  sums[c] = 0;
+  squares[c] = 0;
 }
 
 }  // namespace
@@ -69,14 +66,13 @@ std::function<void(Stream&, const void*)> filterGradientFinish(DataType type, fl
   });
 }
 
-std::function<void(Stream&, const float*, const float*)> statisticsFinish(int64_t channels,
-                                                                          int64_t rows,
-                                                                          float* statistics) {
-  return [=, kernel = LoadedKernel(statisticsKernel)](Stream& stream, const float* sums,
-                                                      const float* squares) {
-    const auto blocks = static_cast<unsigned>(ceilDivide(channels, convThreads));
-    launch(kernel, dim3(blocks), dim3(convThreads), stream, sums, squares, channels, rows,
-           statistics);
+std::function<void(Stream&, float*, float*)> statisticsFinish(int64_t channels, int64_t rows,
+                                                              float* statistics,
+                                                              const BatchNormFinalize& finalize) {
+  return [finish = FinishStatistics{rows, channels, statistics, finalize},
+          kernel = LoadedKernel(statisticsKernel)](Stream& stream, float* sums, float* squares) {
+    const auto blocks = static_cast<unsigned>(ceilDivide(finish.channels, convThreads));
+    launch(kernel, dim3(blocks), dim3(convThreads), stream, sums, squares, finish);
   };
 }
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "../../core/ops/batch-norm.h"
 #include "../runtime/cuda.h"
 
 namespace onehour::cuda {
@@ -13,8 +14,9 @@ std::function<void(Stream&, const void* computed)> filterGradientFinish(DataType
                                                                         int64_t count,
                                                                         bool accumulate);
 
-// Launches (mean, M2, count) by channel from Σy and Σy² over `rows` values each.
-std::function<void(Stream&, const float* sums, const float* squares)> statisticsFinish(
-    int64_t channels, int64_t rows, float* statistics);
+// Launches (mean, M2, count) by channel from Σy and Σy² over `rows` values each, and, where
+// `finalize` is one, what finalize makes of them. The sums are zero afterwards, for the next ones.
+std::function<void(Stream&, float* sums, float* squares)> statisticsFinish(
+    int64_t channels, int64_t rows, float* statistics, const BatchNormFinalize& finalize);
 
 }  // namespace onehour::cuda

@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "../../core/ops/batch-norm.h"
 #include "../cudnn/conv-problem.h"
 #include "../cudnn/plan-kernel.h"
 #include "../tiling/tiling.h"
@@ -60,11 +61,11 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction, Pre
         return std::make_unique<PlanKernel>(
             target, plan,
             std::vector<Binding>{{xTensor, problem.x}, {wTensor}, {yTensor, problem.y}},
-            static_cast<size_t>(count) * bytesOf(type), PlanKernel::Step(), finish);
+            static_cast<size_t>(count) * bytesOf(type), finish);
       });
 }
 
-// The convolution, then the kernel of batch-norm-statistics on its output.
+// The convolution, then the kernel of batch-norm-statistics or -moments on its output.
 std::unique_ptr<Kernel> inTwoSteps(const Instruction& instruction, PrepareContext& context,
                                    const ConvProblem& problem) {
   struct TwoSteps final : Kernel {
@@ -80,52 +81,53 @@ std::unique_ptr<Kernel> inTwoSteps(const Instruction& instruction, PrepareContex
   };
   auto kernel = std::make_unique<TwoSteps>();
   kernel->second = instruction;
-  kernel->second.op = "batch-norm-statistics";
+  kernel->second.op =
+      instruction.op == "conv2d-moments" ? "batch-norm-moments" : "batch-norm-statistics";
   Operand x = instruction.output("y");
   x.name = std::string("x");  // GCC 12 warns of an overlap where the text is assigned by itself
-  kernel->second.inputs = {std::move(x)};
-  kernel->second.outputs = {instruction.output("statistics")};
+  std::erase_if(kernel->second.inputs,
+                [](const Operand& own) { return own.name == "x" || own.name == "w"; });
+  std::erase_if(kernel->second.outputs, [](const Operand& own) { return own.name == "y"; });
+  kernel->second.inputs.push_back(std::move(x));
   kernel->convolution = planned(instruction, problem);
   kernel->statistics =
       kernelRegistry().kernels().at(kernel->second.op).prepare(kernel->second, context);
   return kernel;
 }
 
-// Σy and Σy² by the convolution's epilogue.
-std::unique_ptr<Kernel> inOneStep(const ConvProblem& problem, float* statistics,
-                                  const Choice& plan) {
+// Σy and Σy² by the convolution's epilogue, which adds to what is there.
+std::unique_ptr<Kernel> inOneStep(const Instruction& instruction, PrepareContext& context,
+                                  const ConvProblem& problem, const Choice& plan) {
   const int64_t channels = problem.convolution.k;
   const int64_t rows = problem.convolution.pixels();
-  const size_t squaresOffset =
-      static_cast<size_t>(ceilDivide(channels * int64_t{sizeof(float)}, accessBytes) * accessBytes);
-  const auto clear = [=](Stream& stream, std::byte* sums) {
-    ONEHOUR_CUDA(cudaMemsetAsync(sums, 0, 2 * squaresOffset, handleOf(stream)));
-  };
-  const auto finish = [squaresOffset, finish = statisticsFinish(channels, rows, statistics)](
-                          Stream& stream, const std::byte* sums) {
-    finish(stream, reinterpret_cast<const float*>(sums),
-           reinterpret_cast<const float*>(sums + squaresOffset));
-  };
-  return std::make_unique<PlanKernel>(
-      Target::current(), plan,
-      std::vector<Binding>{{xTensor, problem.x},
-                           {wTensor, problem.w},
-                           {yTensor, problem.y},
-                           {sumTensor, nullptr, 0},
-                           {squareSumTensor, nullptr, squaresOffset}},
-      2 * squaresOffset, clear, finish);
+  float* const statistics = instruction.output("statistics").as<float>();
+  const int64_t padded = ceilDivide(channels, lanesOf<float>) * lanesOf<float>;
+  const auto memory =
+      context.backend.allocate(static_cast<size_t>(2 * padded) * sizeof(float), MemoryKind::device);
+  float* const sums = static_cast<float*>(memory.get());
+  float* const squares = sums + padded;
+  const auto finish = [memory, sums, squares,
+                       finish =
+                           statisticsFinish(channels, rows, statistics, finalizeOf(instruction))](
+                          Stream& stream, std::byte*) { finish(stream, sums, squares); };
+  return std::make_unique<PlanKernel>(Target::current(), plan,
+                                      std::vector<Binding>{{xTensor, problem.x},
+                                                           {wTensor, problem.w},
+                                                           {yTensor, problem.y},
+                                                           {sumTensor, sums},
+                                                           {squareSumTensor, squares}},
+                                      0, finish);
 }
 
 std::unique_ptr<Kernel> conv2dStatistics(const Instruction& instruction, PrepareContext& context) {
   const ConvProblem problem(instruction);
-  float* const statistics = instruction.output("statistics").as<float>();
   if (problem.patterns.size() == 1) return inTwoSteps(instruction, context, problem);
   Target& target = Target::current();
   return chooseKernel(
       target, describe(target, Pattern::forwardStatistics, problem.arithmetic, problem.convolution),
       instruction,
       [&](const Choice& plan) {
-        return plan ? inOneStep(problem, statistics, plan)
+        return plan ? inOneStep(instruction, context, problem, plan)
                     : inTwoSteps(instruction, context, problem);
       },
       &context.shared<LoadSearches>());
@@ -145,8 +147,13 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
       {"conv2d-backward-data", {"dy:T[N,P,Q,K] w:T[K,R,S,D] -> dx:T[N,H,W,C]", conv2d}},
       {"conv2d-backward-weight",
        {"x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,D] -> dw:f32[K,R,S,D]", conv2dBackwardWeight, 2}},
+      {"conv2d-moments",
+       {"x:T[N,H,W,C] w:T[K,R,S,D] running-mean:f32[K] running-variance:f32[K] -> y:T[N,P,Q,K] "
+        "statistics:f32[1,2K+1] mean:f32[K] inverse-std:f32[K] running-mean:f32[K] "
+        "running-variance:f32[K]",
+        conv2dStatistics, 2, anticipateStatistics}},
       {"conv2d-statistics",
-       {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K] statistics:f32[1,2K+1]", conv2dStatistics, 3,
+       {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K] statistics:f32[1,2K+1]", conv2dStatistics, 2,
         anticipateStatistics}},
   };
 });

@@ -2,6 +2,7 @@
 // into its fp32 place, sums to statistics.
 #include "../../../cuda/ops/conv-finish.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -103,8 +104,11 @@ void turnsSumsIntoStatistics() {
     squares[0] -= 3 * rows;  // less than the mean's own square: rounding may do so, if never so far
     const DeviceArray<float> from(sums), fromSquares(squares);
     const DeviceArray<float> to(std::vector<float>(static_cast<size_t>(2 * channels + 1)));
-    cuda::statisticsFinish(channels, rows, to.data())(stream, from.data(), fromSquares.data());
+    cuda::statisticsFinish(channels, rows, to.data(), {})(stream, from.data(), fromSquares.data());
     ONEHOUR_CUDA(cudaStreamSynchronize(stream.handle()));
+    CHECK(std::count(from.data(), from.data() + channels, 0) == channels && from.keptItsEnd());
+    CHECK(std::count(fromSquares.data(), fromSquares.data() + channels, 0) == channels &&
+          fromSquares.keptItsEnd());
     CHECK(to.keptItsEnd() && to.data()[2 * channels] == rows);
     for (int64_t c = 0; c < channels; ++c) {
       CHECK(std::abs(to.data()[c] - valueOf(static_cast<size_t>(c))) < 1e-6f);
@@ -112,6 +116,28 @@ void turnsSumsIntoStatistics() {
       CHECK(std::abs(to.data()[channels + c] - m2) <= 1e-5f * m2);
     }
   }
+}
+
+// As batch-norm-finalize does, of a group of one.
+void finalizesStatistics() {
+  cuda::CudaStream stream(0);
+  const DeviceArray<float> sums({40.0f, -8.0f}), squares({200.0f, 8.0f}),
+      statistics({0, 0, 0, 0, 0});
+  const DeviceArray<float> mean({0, 0}), inverseStd({0, 0}), running({1, 1}), variance({2, 2});
+  BatchNormFinalize finalize;
+  finalize.mean = mean.data();
+  finalize.inverseStd = inverseStd.data();
+  finalize.oldMean = finalize.newMean = running.data();
+  finalize.oldVariance = finalize.newVariance = variance.data();
+  finalize.decay = 0.75;
+  finalize.gain = 0.25;
+  cuda::statisticsFinish(2, 10, statistics.data(), finalize)(stream, sums.data(), squares.data());
+  ONEHOUR_CUDA(cudaStreamSynchronize(stream.handle()));
+  CHECK(mean.data()[0] == 4 && mean.data()[1] == -0.8f);
+  CHECK(inverseStd.data()[0] == 0.5f);  // M2 200 − 10·4² = 40 of 10 values
+  CHECK(running.data()[0] == 1.75f);
+  CHECK(std::abs(variance.data()[0] - (1.5f + 0.25f * 40 / 9)) < 1e-6f);
+  for (const auto* array : {&mean, &inverseStd, &running, &variance}) CHECK(array->keptItsEnd());
 }
 
 }  // namespace
@@ -123,6 +149,7 @@ int main() {
       {"the kernels cover every element once", coversEveryElementOnce},
       {"a filter gradient in f32 is added or put", finishesF32Gradients},
       {"a filter gradient in bf16 is added or put", finishesBf16Gradients},
-      {"sums become mean, M2 and count", turnsSumsIntoStatistics},
+      {"sums become mean, M2 and count, and zero", turnsSumsIntoStatistics},
+      {"statistics are finalized", finalizesStatistics},
   });
 }
