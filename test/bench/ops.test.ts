@@ -201,19 +201,6 @@ describe("timings", () => {
 describe("the command", () => {
   const flags = ["--model", "resnet8", "--batch", "2", "--threads", "1", "--device", "cpu"];
 
-  test("--json prints every line with its time", async () => {
-    const { status, stdout, stderr } = await onehour([
-      ...["bench", "ops", ...flags, "--repeats", "2", "--json"],
-    ]);
-    expect(stderr).toBe("");
-    expect(status).toBe(0);
-    const result: OpsResult = JSON.parse(stdout);
-    expect(result).toMatchObject({ settings: stepSettings(tiny), repeats: 2 });
-    expect(places(result.lines)).toEqual(kernelsOf(tinyStep().lines));
-    const times = (of: { milliseconds?: number }[]) => sum(of.map((one) => one.milliseconds!));
-    expect(times(result.ops)).toBeCloseTo(times(result.lines), 9);
-  });
-
   test("--traffic counts the same bytes and no time", async () => {
     const { status, stdout } = await onehour(["bench", "ops", ...flags, "--traffic", "--json"]);
     expect(status).toBe(0);

@@ -205,16 +205,6 @@ test.concurrent.each<[name: string, source: string, says: RegExp]>([
     });`,
     /two of its tensors are called a\.conv\.weight/,
   ],
-  [
-    "option",
-    'import { network } from "onehour"; export default network((layers, x) => layers.convolution("a", x, { filter: 8 }));',
-    /: layer "a": it has no option "filter"; its options are filters, /,
-  ],
-  [
-    "op",
-    'import { network } from "onehour"; export default network((layers, x) => layers.linear("fc", x, 10));',
-    /: after it declared fc\.bias: \[linear\] expected x/,
-  ],
 ])("a network that is wrong: %s", async (name, source, says) => {
   const file = write(`wrong-${name}.ts`, source);
   const { status, stdout, stderr } = await here(

@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../support/folder.js";
-import { start } from "../support/process.js";
+import { start, torchrun } from "../support/process.js";
 import { main } from "./command.js";
 
 const folder = temporaryFolder();
@@ -101,14 +101,9 @@ test.each<[string, string[]]>([
   }
 });
 
-test.each([
-  ["MASTER_ADDR names no host", { MASTER_ADDR: "rank-0.invalid" }, /rank-0\.invalid.*no host/, 1],
-  ["MASTER_ADDR is empty", { MASTER_ADDR: "" }, /Set MASTER_ADDR/, 2],
-  ["WORLD_SIZE is no number", { WORLD_SIZE: "two" }, /WORLD_SIZE is "two"/, 2],
-  ["RANK is too large", { RANK: "2" }, /RANK is "2", expected a whole number from 0 to 1/, 2],
-])("%s", async (_, wrong, says, wanted) => {
-  const env = { RANK: "0", WORLD_SIZE: "2", MASTER_ADDR: "127.0.0.1", MASTER_PORT: "1", ...wrong };
+test("MASTER_ADDR that names no host is named", async () => {
+  const env = { ...torchrun(0, 1), MASTER_ADDR: "rank-0.invalid" };
   const { status, stderr } = await run(["train", data], { env });
-  expect(stderr).toMatch(says);
-  expect(status).toBe(wanted);
+  expect(stderr).toMatch(/rank-0\.invalid.*no host/);
+  expect(status).toBe(1);
 });

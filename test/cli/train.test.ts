@@ -1,5 +1,5 @@
 // Runs `onehour train` and `onehour evaluate` as a user does: run folder, refusals, program texts.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
@@ -8,14 +8,6 @@ import { firstChild, onehour, typed } from "./command.js";
 
 const folder = temporaryFolder();
 const small = ["--batch", "8", "--threads", "1", "--steps", "3"];
-
-test("missing data says where it looked and how to get it", async () => {
-  const missing = join(folder, "no-data");
-  const { status, stderr } = await onehour(["train", `fashion-mnist:${missing}`, ...small]);
-  expect(stderr).toMatch(missing);
-  expect(stderr).toMatch(/idx|apt/);
-  expect(status).toBe(2);
-});
 
 describe("a run", () => {
   const out = join(folder, "run");
@@ -37,25 +29,6 @@ describe("a run", () => {
       steps: 3,
     });
     expect(existsSync(join(out, "checkpoint.safetensors"))).toBe(true);
-  });
-
-  test("a second one into the same folder is refused and the first left as it was", async () => {
-    const log = readFileSync(join(out, "log.jsonl"), "utf8");
-    const { status, stderr } = await onehour(["train", "synthetic", ...small, "--out", out]);
-    expect(stderr).toMatch("--resume");
-    expect(status).not.toBe(0);
-    expect(readFileSync(join(out, "log.jsonl"), "utf8")).toBe(log);
-  });
-
-  test("its checkpoint is evaluated on the whole test set", async () => {
-    expect(logOf(out).at(-1)!.type).toBe("end");
-    const { status, stdout } = await onehour([
-      "evaluate",
-      join(out, "checkpoint.safetensors"),
-      "synthetic",
-    ]);
-    expect(status).toBe(0);
-    expect(stdout).toMatch(/([\d,]+) of \1/);
   });
 });
 
@@ -100,18 +73,6 @@ test("SIGTERM saves and ends with status 143, SIGINT with 130, and --resume goes
   const third = await onehour([...again, "--steps", String(steps + 1)]);
   expect(third.stderr).toBe("");
   expect(third.status).toBe(0);
-});
-
-test.each([1, 2])("%d workers train on when the reader of their lines goes away", async (k) => {
-  const out = join(folder, `unread-${k}`);
-  const { status, stdout, stderr } = await onehour(
-    ["train", "synthetic:12x12x1:4:256", "--workers", String(k), ...small, "--out", out],
-    { readUntil: "run folder" },
-  );
-  expect(stdout).not.toMatch("finished");
-  expect(stderr).toBe("");
-  expect(status).toBe(0);
-  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "finished", steps: 3 });
 });
 
 describe("a worker that fails", () => {

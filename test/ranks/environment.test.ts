@@ -143,6 +143,7 @@ describe("readEnvironment", () => {
     ],
     [{ ...torchrun, MASTER_PORT: "99999" }, /MASTER_PORT is "99999"/],
     [{ RANK: "0", WORLD_SIZE: "2" }, /Set MASTER_ADDR .* MASTER_PORT/],
+    [{ ...torchrun, MASTER_ADDR: "" }, /Set MASTER_ADDR/],
     [{ ...own, ONEHOUR_WORLD_SIZE: "" }, /ONEHOUR_WORLD_SIZE is "", expected/],
     [{ ...own, ONEHOUR_RENDEZVOUS: "nowhere" }, /expected host:port/],
     [{ ...own, ONEHOUR_RENDEZVOUS: "head:99999" }, /ONEHOUR_RENDEZVOUS is "head:99999"/],

@@ -4,7 +4,6 @@ import { copyFileSync, existsSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
-import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { train } from "../../lib/train/train.js";
@@ -56,15 +55,6 @@ test("it learns", async () => {
   await run({ ...common, augment: false, epochs: 10, lr: 2, out });
   const epoch = logOf(out).findLast((line) => line.type === "epoch")!;
   expect(epoch.top1).toBeGreaterThan(0.5);
-});
-
-test("a run stopped and resumed within an epoch is the same run", async () => {
-  const out = join(folder, "half");
-  await run({ ...common, steps: 7, out });
-  await run({ out, steps: 30 }, true);
-  expect(losses(out)).toEqual(losses(join(folder, "whole")));
-  const read = (name: string) => readCheckpoint(join(folder, name, checkpoint));
-  expect((await read("half")).weights).toEqual((await read("whole")).weights);
 });
 
 test("two workers see the same images in the same groups as one with two micro-batches", async () => {

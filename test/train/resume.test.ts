@@ -364,23 +364,6 @@ async function interrupt(
   return JSON.parse(lastLine((await ended).stdout));
 }
 
-test("stopped by a signal within an epoch, k = 2 goes on as if it had not been", async () => {
-  // Epochs of 400 steps, so that the signal arrives within the second one on a busy machine too.
-  const dataset = "synthetic:12x12x1:4:6400";
-  const two: RecipeInput = { ...common, dataset, epochs: 2, workers: 2, batch: 8 };
-  const [unbroken, out] = [join(folder, "unbroken"), join(folder, "stopped")];
-  const { steps } = await interrupt({ ...two, out }, { signal: "SIGTERM", step: 410 });
-  expect(steps).toBeGreaterThan(410);
-  expect(steps).toBeLessThan(800); // the end of the second epoch
-  expect((await readCheckpoint(join(out, checkpoint))).ranks?.length).toBe(2);
-  await run({ out }, true);
-  await run({ ...two, out: unbroken });
-  await expectSameRun(unbroken, out);
-  // At an epoch's end the average is the run's own.
-  expect((await readCheckpoint(join(out, checkpoint))).ranks).toBeUndefined();
-  expect(logOf(out).filter(({ type }) => type === "epoch").length).toBe(2);
-});
-
 test.each<{ workers: number; signal: NodeJS.Signals; rank?: number }>([
   { workers: 1, signal: "SIGTERM" },
   { workers: 2, signal: "SIGTERM" },

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { train } from "../../lib/train/train.js";
+import { relativeError } from "../../proof/compare.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
 
 const folder = temporaryFolder();
@@ -24,12 +25,6 @@ async function run(name: string, recipe: RecipeInput): Promise<string> {
   return out;
 }
 
-/** Largest difference between two tensors, relative to the larger one's largest element. */
-function difference(a: Float32Array, b: Float32Array): number {
-  const scale = a.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
-  return a.reduce((most, x, i) => Math.max(most, Math.abs(x - b[i]!)), 0) / scale;
-}
-
 async function expectSame(first: string, second: string): Promise<void> {
   const [one, two] = [stepsOf(first), stepsOf(second)];
   expect(one.length).toBe(10);
@@ -43,10 +38,8 @@ async function expectSame(first: string, second: string): Promise<void> {
   const statistics = [...a!.weights.keys()].filter((name) => /running_(mean|var)/.test(name));
   expect(statistics.length).toBeGreaterThan(10);
   for (const name of statistics) {
-    expect([name, difference(a!.weights.get(name)!, b!.weights.get(name)!)]).toEqual([
-      name,
-      expect.toSatisfy((value: number) => value < 1e-3),
-    ]);
+    const error = relativeError(b!.weights.get(name)!, a!.weights.get(name)!);
+    expect(error, name).toBeLessThan(1e-3);
   }
 }
 

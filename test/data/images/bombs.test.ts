@@ -1,11 +1,9 @@
 // Decodes small files that would cost hours or gigabytes: each is lost, and named.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import sharp from "sharp";
 import { afterAll, describe, expect, test } from "vitest";
-import type { DecodedSplit } from "../../../lib/data/dataset.js";
-import { openDataset } from "../../../lib/data/datasets.js";
 import { ImageDecoder } from "../../../lib/data/images/image-decoder.js";
 import { temporaryFolder } from "../../support/folder.js";
 
@@ -202,27 +200,4 @@ describe("an image that costs too much is lost", () => {
       reason: expect.stringMatching(/format is not JPEG, PNG/),
     });
   });
-});
-
-test("in training it is replaced by the next image and named", async () => {
-  const root = join(folder, "set");
-  for (const part of ["train/a", "val/a"]) mkdirSync(join(root, part), { recursive: true });
-  writeFileSync(join(root, "train/a/1.jpg"), withScans(progressive, 4000));
-  writeFileSync(join(root, "train/a/2.jpg"), sequential);
-  writeFileSync(join(root, "val/a/1.jpg"), sequential);
-  const options = { imageSize: size, indexFolder: join(root, ".indexes"), threads: 1 };
-  const dataset = await openDataset(root, options);
-  const images = new Uint8Array(2 * size * size * 3);
-  const request = {
-    augment: undefined,
-    images,
-    labels: new Int32Array(2),
-    flips: new Uint8Array(2),
-  };
-  await (dataset.train as DecodedSplit).fill({ ...request, indices: Uint32Array.of(0, 1) });
-  expect(images.subarray(0, images.length / 2)).toEqual(images.subarray(images.length / 2));
-  expect(dataset.inspection?.takeNew().map(({ text }) => text)).toEqual([
-    expect.stringMatching(/train\/a\/1\.jpg cannot be decoded \(it has more than 100 scans/),
-  ]);
-  dataset[Symbol.dispose]?.();
 });
