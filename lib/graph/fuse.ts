@@ -5,9 +5,10 @@ import {
   batchNormInference,
   batchNormMoments,
   batchNormStatistics,
+  maskLanes,
 } from "../ops/batch-norm.js";
 import { conv2dMoments, conv2dStatistics } from "../ops/conv.js";
-import type { Graph, Node, Op, Value } from "./graph.js";
+import { elements, type Graph, type Node, type Op, Storage, Value } from "./graph.js";
 import { optionalOutputs } from "./signature.js";
 
 interface Rewrite {
@@ -228,6 +229,23 @@ const addIntoReduce: Rewrite = {
   },
 };
 
+/** The pass that writes y writes its mask too, which is a sixteenth of y at most a quarter: reduce reads that. */
+const maskInsteadOfOutput: Rewrite = {
+  name: "batch-norm-apply + mask",
+  at: "batch-norm-reduce",
+  needs: ["batch-norm-apply", "batch-norm-reduce"],
+  rewrite(reduce, edit) {
+    const apply = applied(reduce, reduce.inputs.y);
+    if (apply?.attributes.relu !== 1) return;
+    const { graph, shape, dtype } = apply.outputs.y!;
+    const bytes = shape.with(-1, shape.at(-1)! / maskLanes(dtype));
+    if (!Number.isInteger(bytes.at(-1))) return;
+    const mask = new Value(graph, bytes, "u8", new Storage(elements(bytes)));
+    edit.replace(apply, changed(apply, { outputs: { mask } }));
+    edit.replace(reduce, changed(reduce, { inputs: { y: undefined, mask } }));
+  },
+};
+
 const statisticsIntoConvolution: Rewrite = {
   name: "conv2d + batch-norm-statistics",
   at: "batch-norm-statistics",
@@ -281,6 +299,7 @@ const rewrites: readonly Rewrite[] = [
   ...[...normalizing, "add"].map(reluInto),
   reluBackwardIntoReduce,
   addIntoReduce,
+  maskInsteadOfOutput,
   statisticsIntoConvolution,
   finalizeInto(conv2dStatistics, conv2dMoments),
   finalizeInto(batchNormStatistics, batchNormMoments),

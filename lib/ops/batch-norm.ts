@@ -2,8 +2,7 @@
 // same for the gradient. Per-worker batch norm is the same with a group of one.
 
 import { OnehourError } from "../errors.js";
-import type { Value } from "../graph/graph.js";
-import { defineOp } from "../graph/graph.js";
+import { type DataType, defineOp, elementBytes, type Value } from "../graph/graph.js";
 import type { Operand } from "../graph/program.js";
 import { type CaseRow, defineCases } from "./cases.js";
 import { allGatherOp, allReduceOp } from "./collective.js";
@@ -11,6 +10,12 @@ import { add, relu } from "./elementwise.js";
 
 /** Added to the variance before the root. The paper does not state it; torchvision's value. */
 const EPSILON = 1e-5;
+
+/**
+ * Elements of a byte of a ReLU's mask: those of the 16 bytes of y that a thread of a GPU takes. Bit j is
+ * set where element j is above zero.
+ */
+export const maskLanes = (dtype: DataType): number => 16 / elementBytes[dtype];
 
 export const batchNormStatistics = defineOp<"statistics">({
   name: "batch-norm-statistics",
@@ -56,7 +61,7 @@ export const batchNormMoments = defineOp<
 export const batchNormReduce = defineOp<"sums" | "dgamma" | "dbeta" | "dz">({
   name: "batch-norm-reduce",
   signature:
-    "dy:T[N,H,W,C] dy2?:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma?:f32[C] beta?:f32[C] y?:T[N,H,W,C] dgamma?:f32[C] dbeta?:f32[C] -> sums:f32[2C] dgamma:f32[C] dbeta:f32[C] dz?:T[N,H,W,C]",
+    "dy:T[N,H,W,C] dy2?:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma?:f32[C] beta?:f32[C] y?:T[N,H,W,C] mask?:u8[N,H,W,B] dgamma?:f32[C] dbeta?:f32[C] -> sums:f32[2C] dgamma:f32[C] dbeta:f32[C] dz?:T[N,H,W,C]",
   replaces: { dz: ["dy", "dy2"] },
 });
 
@@ -67,10 +72,13 @@ export const batchNormBackward = defineOp<"dx">({
   replaces: { dx: ["dz"] },
 });
 
-export const batchNormApply = defineOp<"y">({
+export const batchNormApply = defineOp<"y" | "mask">({
   name: "batch-norm-apply",
   signature:
-    "x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] -> y:T[N,H,W,C]",
+    "x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] -> y:T[N,H,W,C] mask?:u8[N,H,W,B]",
+  derive: ({ sizes, types }) => {
+    sizes.B = (sizes.C ?? 0) / maskLanes(types.T!);
+  },
   replaces: { y: ["residual", "x"] },
   // The whole gradient, through the statistics too: they depend on x and have no rule of their own.
   gradient: ({ inputs }, { y: dy }, wants) => {

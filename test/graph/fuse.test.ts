@@ -29,12 +29,12 @@ interface Network {
   norm: (x: Value, options?: Partial<BatchNormOptions>) => Value;
 }
 
-function network(): Network {
+function network(channels = 8): Network {
   const g = new Graph();
-  const vector = () => g.input([8]);
+  const vector = () => g.input([channels]);
   return {
     g,
-    x: g.input([2, 4, 4, 8]),
+    x: g.input([2, 4, 4, channels]),
     norm: (x, options = {}) =>
       batchNorm(x, {
         gamma: vector(),
@@ -47,8 +47,12 @@ function network(): Network {
 }
 
 /** Builds, differentiates with respect to x, fuses. */
-function trained(build: (n: Network) => Value, has = commonOps): { g: Graph; x: Value; dy: Value } {
-  const n = network();
+function trained(
+  build: (n: Network) => Value,
+  has = commonOps,
+  channels = 8,
+): { g: Graph; x: Value; dy: Value } {
+  const n = network(channels);
   const y = build(n);
   const dy = n.g.input(y.shape);
   const [dx] = gradient(n.g, y, dy, [n.x]);
@@ -175,16 +179,38 @@ describe("backward", () => {
     expect(backward!.inputs).toMatchObject({ dz: dy, x, beta: reduce!.inputs.beta });
   });
 
-  it("masks by y and writes dz for the other path with a residual", () => {
+  it("masks by a bit an element and writes dz for the other path with a residual", () => {
     const { g } = trained(({ x, norm }) => norm(relu(x), { relu: true, residual: x }));
     const reduce = node(g, "batch-norm-reduce");
-    expect(reduce.inputs.y).toBe(node(g, "batch-norm-apply").outputs.y);
+    const { mask } = node(g, "batch-norm-apply").outputs;
+    expect(reduce.inputs.mask).toBe(mask);
+    expect(mask).toMatchObject({ dtype: "u8", shape: [2, 4, 4, 2] }); // 4 elements of f32 a byte
+    expect(mask!.storage.bytes).toBe(64);
+    expect(reduce.inputs.y).toBeUndefined();
     expect(reduce.attributes.relu).toBe(1);
     const backward = node(g, "batch-norm-backward");
     expect(backward.attributes.relu).toBe(0);
     expect(backward.inputs.dz).toBe(reduce.outputs.dz);
     expect(node(g, "add").inputs).toMatchObject({ a: reduce.outputs.dz! });
     expect(names(g).filter((op) => op === "relu-backward")).toHaveLength(1);
+  });
+
+  it("masks by y where the channels are not whole bytes of a mask", () => {
+    const { g } = trained(
+      ({ x, norm }) => norm(relu(x), { relu: true, residual: x }),
+      commonOps,
+      6,
+    );
+    expect(node(g, "batch-norm-apply").outputs.mask).toBeUndefined();
+    expect(node(g, "batch-norm-reduce").inputs.y).toBe(node(g, "batch-norm-apply").outputs.y);
+  });
+
+  it("writes no mask where nothing needs the gradient", () => {
+    const { g, x, norm } = network();
+    keep(norm(x, { relu: true, residual: x }));
+    fuse(g, commonOps);
+    prune(g);
+    expect(Object.keys(node(g, "batch-norm-apply").outputs)).toEqual(["y"]);
   });
 
   it("adds gradients that meet before a batch norm in its reduction", () => {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "../program.h"
 #include "check.h"
@@ -10,6 +11,21 @@ namespace onehour {
 
 inline const float* vectorOf(const Operand* operand) {
   return operand == nullptr ? nullptr : operand->as<float>();
+}
+
+// A ReLU's mask, or nullptr: a byte for each 16 bytes of y, whose bit j is set where element j is
+// above zero.
+inline uint8_t* maskOf(const Instruction& instruction, const Operand* mask, const Operand& x) {
+  if (mask == nullptr) return nullptr;
+  const int64_t lanes = 16 / static_cast<int64_t>(bytesOf(x.type));
+  Shape shape = x.shape;
+  if (shape.back() % lanes != 0) {
+    shapeError(instruction, "channels in multiples of " + std::to_string(lanes) + " with a mask",
+               x);
+  }
+  shape.back() /= lanes;
+  expectShape(instruction, *mask, shape);
+  return mask->as<uint8_t>();
 }
 
 struct BatchNormStatistics {
@@ -63,6 +79,7 @@ struct BatchNormApply {
   const Operand& x;
   const Operand* residual;
   const Operand& y;
+  uint8_t* mask;  // nullptr: not wanted
   bool relu;
   const float* mean;
   const float* inverseStd = nullptr;
@@ -75,6 +92,7 @@ struct BatchNormApply {
       : x(instruction.input("x")),
         residual(instruction.findInput("residual")),
         y(instruction.output("y")),
+        mask(maskOf(instruction, instruction.findOutput("mask"), x)),
         relu(flag(instruction, "relu")) {
     const auto vector = [&](const char* name) { return instruction.input(name).as<float>(); };
     mean = vector(inference ? "running-mean" : "mean");
@@ -85,14 +103,15 @@ struct BatchNormApply {
   }
 };
 
-// Where backward's ReLU mask comes from.
-enum class Mask { none, output, recomputed };
+// Where backward's ReLU mask comes from: y, the bits that forward wrote, or x.
+enum class Mask { none, output, bits, recomputed };
 
 struct BatchNormReduce {
   const Operand& x;
   const Operand& dy;
   const Operand* dy2;
-  const Operand* y;  // with Mask::output
+  const Operand* y;     // with Mask::output
+  const uint8_t* bits;  // with Mask::bits
   const Operand* dz;
   Mask mask;
   const float* mean;
@@ -109,8 +128,12 @@ struct BatchNormReduce {
     const bool relu = flag(instruction, "relu");
     dy2 = instruction.findInput("dy2");
     dz = instruction.findOutput("dz");
-    y = relu ? instruction.findInput("y") : nullptr;
-    mask = !relu ? Mask::none : y != nullptr ? Mask::output : Mask::recomputed;
+    bits = relu ? maskOf(instruction, instruction.findInput("mask"), x) : nullptr;
+    y = relu && bits == nullptr ? instruction.findInput("y") : nullptr;
+    mask = !relu             ? Mask::none
+           : bits != nullptr ? Mask::bits
+           : y != nullptr    ? Mask::output
+                             : Mask::recomputed;
     mean = instruction.input("mean").as<float>();
     inverseStd = instruction.input("inverse-std").as<float>();
     const auto vector = [&](const char* name) {

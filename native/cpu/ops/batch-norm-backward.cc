@@ -23,36 +23,53 @@ struct ReduceInputs {
   const T* dy;
   const T* dy2;  // nullptr: none
   const T* x;
-  const T* y;  // with Mask::output
-  T* dz;       // nullptr: not wanted
+  const T* y;           // with Mask::output
+  const uint8_t* bits;  // with Mask::bits
+  T* dz;                // nullptr: not wanted
 };
+
+// Bits of a mask that are unpacked at once, a multiple of every `maskLanes`.
+constexpr int64_t kUnpacked = 128;
 
 // Σdz and Σdz·(x − mean) of a tile; writes dz when it is wanted.
 template <typename T, Mask mask, bool second, bool writes>
 void addGradients(const ReduceInputs<T>& in, int64_t first, int64_t count,
                   const AffineScratch& affine, const Sums& sums, int64_t lanes) {
-  simd([in, first, count, mean = affine.mean, scale = affine.scale, beta = affine.beta,
-        sum = sums.tile[0], product = sums.tile[1], lanes]() ONEHOUR_INLINE {
-    for (int64_t at = first; at < first + count; at += lanes) {
-      const int64_t left = first + count - at;
-      const int64_t length = left < lanes ? left : lanes;
-      const T* dy = in.dy + at;
-      const T* dy2 = in.dy2 + (second ? at : 0);
-      const T* x = in.x + at;
-      const T* y = in.y + (mask == Mask::output ? at : 0);
-      T* dz = in.dz + (writes ? at : 0);
+  simd([in, first, count, affine, sums, lanes]() ONEHOUR_INLINE {
+    constexpr bool unpacks = mask == Mask::bits;
+    alignas(64) uint32_t words[unpacks ? kUnpacked : 1];
+    const int64_t step = unpacks && kUnpacked < lanes ? kUnpacked : lanes;
+    for (int64_t row = first; row < first + count; row += lanes) {
+      const int64_t left = first + count - row;
+      const int64_t width = left < lanes ? left : lanes;
+      for (int64_t column = 0; column < width; column += step) {
+        const int64_t length = width - column < step ? width - column : step;
+        const int64_t at = row + column;
+        const T* dy = in.dy + at;
+        const T* dy2 = in.dy2 + (second ? at : 0);
+        const T* x = in.x + at;
+        const T* y = in.y + (mask == Mask::output ? at : 0);
+        T* dz = in.dz + (writes ? at : 0);
+        const float* mean = affine.mean + column;
+        const float* scale = affine.scale + column;
+        const float* beta = affine.beta + column;
+        float* sum = sums.tile[0] + column;
+        float* product = sums.tile[1] + column;
+        if constexpr (unpacks) unpackMask<T>(in.bits + at / maskLanes<T>, length, words);
 #pragma GCC ivdep
-      for (int64_t i = 0; i < length; ++i) {
-        float gradient = load(dy[i]);
-        if constexpr (second) gradient += load(dy2[i]);
-        const float value = load(x[i]);
-        if constexpr (mask == Mask::output) gradient = load(y[i]) > 0 ? gradient : 0.0f;
-        if constexpr (mask == Mask::recomputed) {
-          gradient = normalized(value, mean[i], scale[i], beta[i]) > 0 ? gradient : 0.0f;
+        for (int64_t i = 0; i < length; ++i) {
+          float gradient = load(dy[i]);
+          if constexpr (second) gradient += load(dy2[i]);
+          const float value = load(x[i]);
+          if constexpr (mask == Mask::output) gradient = load(y[i]) > 0 ? gradient : 0.0f;
+          if constexpr (mask == Mask::recomputed) {
+            gradient = normalized(value, mean[i], scale[i], beta[i]) > 0 ? gradient : 0.0f;
+          }
+          if constexpr (unpacks) gradient = words[i] != 0 ? gradient : 0.0f;
+          if constexpr (writes) dz[i] = store<T>(gradient);
+          sum[i] += gradient;
+          product[i] += gradient * (value - mean[i]);
         }
-        if constexpr (writes) dz[i] = store<T>(gradient);
-        sum[i] += gradient;
-        product[i] += gradient * (value - mean[i]);
       }
     }
   });
@@ -71,6 +88,8 @@ AddGradients<T> selectAddGradients(Mask mask, bool second, bool writes) {
       switch (mask) {
         case Mask::output:
           return addGradients<T, Mask::output, two, stores>;
+        case Mask::bits:
+          return addGradients<T, Mask::bits, two, stores>;
         case Mask::recomputed:
           return addGradients<T, Mask::recomputed, two, stores>;
         default:
@@ -89,7 +108,8 @@ std::unique_ptr<Kernel> reduce(const Instruction& instruction, PrepareContext& c
     const auto data = [](const Operand* operand) {
       return operand == nullptr ? nullptr : operand->as<T>();
     };
-    const ReduceInputs<T> in{op.dy.as<T>(), data(op.dy2), op.x.as<T>(), data(op.y), data(op.dz)};
+    const ReduceInputs<T> in{op.dy.as<T>(), data(op.dy2), op.x.as<T>(),
+                             data(op.y),    op.bits,      data(op.dz)};
     return makeKernel(
         [=, add = selectAddGradients<T>(op.mask, op.dy2 != nullptr, op.dz != nullptr),
          sums = op.sums, dgamma = op.dgamma, dbeta = op.dbeta,
@@ -188,8 +208,8 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
         backward}},
       {"batch-norm-reduce",
        {"dy:T[N,H,W,C] dy2?:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma?:f32[C] "
-        "beta?:f32[C] y?:T[N,H,W,C] dgamma?:f32[C] dbeta?:f32[C] -> sums:f32[2C] dgamma:f32[C] "
-        "dbeta:f32[C] dz?:T[N,H,W,C]",
+        "beta?:f32[C] y?:T[N,H,W,C] mask?:u8[N,H,W,B] dgamma?:f32[C] dbeta?:f32[C] -> sums:f32[2C] "
+        "dgamma:f32[C] dbeta:f32[C] dz?:T[N,H,W,C]",
         reduce}},
   };
 });

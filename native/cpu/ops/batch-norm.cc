@@ -140,9 +140,9 @@ std::unique_ptr<Kernel> finalize(const Instruction& instruction, PrepareContext&
   });
 }
 
-template <typename T, bool relu, bool residual>
-void applyRange(const T* x, const T* z, T* y, int64_t count, const AffineScratch& affine,
-                int64_t lanes) {
+template <typename T, bool relu, bool residual, bool masks>
+void applyRange(const T* x, const T* z, T* y, uint8_t* mask, int64_t count,
+                const AffineScratch& affine, int64_t lanes) {
   simd([=, mean = affine.mean, scale = affine.scale, beta = affine.beta]() ONEHOUR_INLINE {
     for (int64_t at = 0; at < count; at += lanes) {
       const int64_t length = count - at < lanes ? count - at : lanes;
@@ -153,6 +153,7 @@ void applyRange(const T* x, const T* z, T* y, int64_t count, const AffineScratch
         if constexpr (relu) value = value < 0 ? 0.0f : value;
         y[at + i] = store<T>(value);
       }
+      if constexpr (masks) packMask(y + at, length, mask + at / maskLanes<T>);
     }
   });
 }
@@ -163,20 +164,23 @@ std::unique_ptr<Kernel> makeApply(const BatchNormApply& op, auto fill) {
     using T = decltype(tag);
     return withFlag(op.relu, [&](auto relu) {
       return withFlag(op.residual != nullptr, [&](auto hasResidual) {
-        return makeKernel(
-            [layout, fill, x = op.x.as<T>(), y = op.y.as<T>(),
-             z = op.residual == nullptr ? nullptr : op.residual->as<T>()](Stream& stream) {
-              Scratch scratch(stream.workspace());
-              const AffineScratch affine(scratch, layout);
-              fill(layout, affine);
-              parallelRanges(threadsFor(layout.count), layout.count, layout.lanes,
-                             [&](int, int64_t begin, int64_t end) {
-                               applyRange<T, decltype(relu)::value, decltype(hasResidual)::value>(
-                                   x + begin, z + begin, y + begin, end - begin, affine,
-                                   layout.lanes);
-                             });
-            },
-            scratchBytes<AffineScratch>(layout, 1));
+        return withFlag(op.mask != nullptr, [&](auto masks) {
+          return makeKernel(
+              [layout, fill, x = op.x.as<T>(), y = op.y.as<T>(), mask = op.mask,
+               z = op.residual == nullptr ? nullptr : op.residual->as<T>()](Stream& stream) {
+                Scratch scratch(stream.workspace());
+                const AffineScratch affine(scratch, layout);
+                fill(layout, affine);
+                parallelRanges(threadsFor(layout.count), layout.count, layout.lanes,
+                               [&](int, int64_t begin, int64_t end) {
+                                 applyRange<T, decltype(relu)::value, decltype(hasResidual)::value,
+                                            decltype(masks)::value>(
+                                     x + begin, z + begin, y + begin, mask + begin / maskLanes<T>,
+                                     end - begin, affine, layout.lanes);
+                               });
+              },
+              scratchBytes<AffineScratch>(layout, 1));
+        });
       });
     });
   });
@@ -206,7 +210,7 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
   return {
       {"batch-norm-apply",
        {"x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] "
-        "-> y:T[N,H,W,C]",
+        "-> y:T[N,H,W,C] mask?:u8[N,H,W,B]",
         apply}},
       {"batch-norm-finalize",
        {"statistics:f32[G,2C+1] running-mean:f32[C] running-variance:f32[C] -> mean:f32[C] "

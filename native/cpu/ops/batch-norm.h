@@ -6,9 +6,11 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "../../core/backend.h"
@@ -121,6 +123,41 @@ inline int maximalThreads(PrepareContext& context) { return context.backend.prop
 // expression: a subtraction and one explicit fma, which no compiler contracts further.
 ONEHOUR_INLINE inline float normalized(float x, float mean, float scale, float beta) {
   return std::fma(x - mean, scale, beta);
+}
+
+// Elements of a byte of a ReLU's mask.
+template <typename T>
+constexpr int64_t maskLanes = 16 / sizeof(T);
+
+// The mask of values that are still in the cache. Unrolled, the loop over bytes is vectorised.
+template <typename T>
+ONEHOUR_INLINE inline void packMask(const T* y, int64_t count, uint8_t* mask) {
+  for (int64_t i = 0; i < count / maskLanes<T>; ++i) {
+    unsigned bits = 0;
+#pragma GCC unroll 8
+    for (int64_t j = 0; j < maskLanes<T>; ++j) {
+      bits |= unsigned{load(y[i * maskLanes<T> + j]) > 0} << j;
+    }
+    mask[i] = static_cast<uint8_t>(bits);
+  }
+}
+
+// Four bits as words of ones or zeros.
+constexpr auto kMaskWords = [] {
+  std::array<std::array<uint32_t, 4>, 16> words{};
+  for (unsigned bits = 0; bits < 16; ++bits) {
+    for (unsigned j = 0; j < 4; ++j) words[bits][j] = 0 - (bits >> j & 1u);
+  }
+  return words;
+}();
+
+// Bit by bit, words of ones or zeros, in fours because that needs a small table.
+template <typename T>
+ONEHOUR_INLINE inline void unpackMask(const uint8_t* mask, int64_t count, uint32_t* words) {
+  for (int64_t i = 0; i < count; i += 4) {
+    const unsigned bits = mask[i / maskLanes<T>] >> i % maskLanes<T> & 15;
+    std::memcpy(words + i, kMaskWords[bits].data(), 16);
+  }
 }
 
 // The vectors of a normalisation, repeated to the lanes; scale = γ / σ.

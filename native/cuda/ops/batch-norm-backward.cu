@@ -12,9 +12,10 @@ template <typename T>
 struct ReduceTensors {
   const T* dy;
   const T* x;
-  const T* y;    // with Mask::output
-  const T* dy2;  // nullptr: none
-  T* dz;         // nullptr: not wanted
+  const T* y;           // with Mask::output
+  const uint8_t* bits;  // with Mask::bits
+  const T* dy2;         // nullptr: none
+  T* dz;                // nullptr: not wanted
 };
 
 struct FinishReduce {
@@ -35,8 +36,8 @@ struct FinishReduce {
   }
 };
 
-// Σdz and Σdz·(x − mean): reads each of its two to four tensors once, and writes dz where it is
-// wanted. dz may lie where dy or dy2 is.
+// Σdz and Σdz·(x − mean): reads each of its two to four tensors and the mask once, and writes dz
+// where it is wanted. dz may lie where dy or dy2 is.
 template <typename T, int lanes, Mask mask, bool second>
 __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
     reduceKernel(RowTiling tiling, ReduceTensors<T> in, Affine affine, RowSums sums,
@@ -55,7 +56,7 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
   float product[lanes] = {};
   constexpr int maskStream = 2;
   constexpr int secondStream = mask == Mask::output ? 3 : 2;
-  const auto add = [&](const auto& packs, uint32_t bytes) {
+  const auto add = [&](const auto& packs, uint32_t bits, uint32_t bytes) {
     float gradient[lanes];
     float value[lanes];
     packs[0].unpack(gradient);
@@ -72,6 +73,10 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
 #pragma unroll
       for (int j = 0; j < lanes; ++j) gradient[j] = y[j] > 0 ? gradient[j] : 0.0f;
     }
+    if constexpr (mask == Mask::bits) {
+#pragma unroll
+      for (int j = 0; j < lanes; ++j) gradient[j] = bits >> j & 1 ? gradient[j] : 0.0f;
+    }
 #pragma unroll
     for (int j = 0; j < lanes; ++j) {
       if constexpr (recomputes) {
@@ -86,11 +91,17 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
   };
   // As many accesses in flight as the registers allow.
   constexpr int streams = 2 + (mask == Mask::output) + second;
-  constexpr int batch = recomputes ? (second ? 2 : 3) : streams == 2 ? 4 : streams == 3 ? 3 : 2;
+  constexpr bool takesRegisters = recomputes || (mask == Mask::bits && second);
+  constexpr int batch = 4 - (streams - 2) - takesRegisters;
   const T* from[streams] = {in.dy, in.x};
   if constexpr (mask == Mask::output) from[maskStream] = in.y;
   if constexpr (second) from[secondStream] = in.dy2;
-  overRows<batch, false, lanes>(tile, from, add);
+  if constexpr (mask == Mask::bits) {
+    overMaskedRows<batch, lanes>(tile, from, in.bits, add);
+  } else {
+    overRows<batch, false, lanes>(tile, from,
+                                  [&](const auto& packs, uint32_t bytes) { add(packs, 0, bytes); });
+  }
   const auto widen = [](float a, float b, int) { return DoublePair{a, b}; };
   sumRows<lanes>(tiling, sum, product, sums, widen, finish);
 }
@@ -101,6 +112,8 @@ auto withMask(Mask mask, Body&& body) {
   switch (mask) {
     case Mask::output:
       return body(std::integral_constant<Mask, Mask::output>{});
+    case Mask::bits:
+      return body(std::integral_constant<Mask, Mask::bits>{});
     case Mask::recomputed:
       return body(std::integral_constant<Mask, Mask::recomputed>{});
     default:
@@ -116,8 +129,10 @@ std::unique_ptr<Kernel> reduce(const Instruction& instruction, PrepareContext& c
     const auto data = [](const Operand* operand) {
       return operand == nullptr ? nullptr : operand->as<T>();
     };
-    const ReduceTensors<T> in{op.dy.as<T>(), op.x.as<T>(), data(op.y), data(op.dy2), data(op.dz)};
+    const ReduceTensors<T> in{op.dy.as<T>(), op.x.as<T>(), data(op.y),
+                              op.bits,       data(op.dy2), data(op.dz)};
     const bool wide = dividesInto(lanesOf<T>, op.x.shape.back(), in.dy, in.x, in.y, in.dy2, in.dz);
+    if (op.mask == Mask::bits) requireAligned(instruction, op.x, wide);
     return withLanes<T>(wide, [&](auto lanes) {
       const RowTiling tiling = tilingOf(op.x, lanes, context);
       const FinishReduce finish{tiling.channels, op.inverseStd, op.sums,
@@ -210,8 +225,8 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
         backward}},
       {"batch-norm-reduce",
        {"dy:T[N,H,W,C] dy2?:T[N,H,W,C] x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma?:f32[C] "
-        "beta?:f32[C] y?:T[N,H,W,C] dgamma?:f32[C] dbeta?:f32[C] -> sums:f32[2C] dgamma:f32[C] "
-        "dbeta:f32[C] dz?:T[N,H,W,C]",
+        "beta?:f32[C] y?:T[N,H,W,C] mask?:u8[N,H,W,B] dgamma?:f32[C] dbeta?:f32[C] -> sums:f32[2C] "
+        "dgamma:f32[C] dbeta:f32[C] dz?:T[N,H,W,C]",
         reduce}},
   };
 });

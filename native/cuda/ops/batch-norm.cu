@@ -100,11 +100,13 @@ std::unique_ptr<Kernel> finalize(const Instruction& instruction, PrepareContext&
 }
 
 // ------------------------------------------------------------------------------------------ apply
-// Reads x (and the residual) and writes y, once each. It goes from the last row of a block to the
-// first: the statistics read the same tile the other way, so its end may still be in L2.
+// Reads x (and the residual) and writes y (and the ReLU's mask), once each. It goes from the last
+// row of a block to the first: the statistics read the same tile the other way, so its end may
+// still be in L2.
 template <typename T, int lanes, bool residual>
 __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
-    applyKernel(RowTiling tiling, const T* x, const T* z, T* y, Affine affine, bool relu) {
+    applyKernel(RowTiling tiling, const T* x, const T* z, T* y, uint8_t* mask, Affine affine,
+                bool relu) {
   const RowTile tile = tiling.tile(blockIdx.x, static_cast<int>(threadIdx.x), true);
   float vectors[3][lanes];  // mean, scale, beta
   channelVectors(tiling, tile, vectors, [&](int64_t channel, float(&values)[3]) {
@@ -128,6 +130,11 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
 #pragma unroll
     for (int j = 0; j < lanes; ++j) value[j] = relu && value[j] < 0 ? 0.0f : value[j];
     Pack<T, lanes>::of(value).write(placeOf(y, tile.base, bytes));
+    if (mask == nullptr) return;
+    uint32_t bits = 0;
+#pragma unroll
+    for (int j = 0; j < lanes; ++j) bits |= static_cast<uint32_t>(value[j] > 0) << j;
+    *maskAt<lanes>(mask, tile.base, bytes) = static_cast<uint8_t>(bits);
   };
   if constexpr (residual) {
     const T* const from[] = {x, z};
@@ -138,38 +145,44 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
   }
 }
 
-std::unique_ptr<Kernel> makeApply(const BatchNormApply& op, PrepareContext& context) {
+std::unique_ptr<Kernel> makeApply(const Instruction& instruction, bool inference,
+                                  PrepareContext& context) {
+  const BatchNormApply op(instruction, inference);
   const Affine affine{op.mean, op.inverseStd, op.variance, op.epsilon, op.gamma, op.beta};
   return withType(op.x.type, [&](auto tag) {
     using T = decltype(tag);
     const T* x = op.x.as<T>();
     const T* z = op.residual == nullptr ? nullptr : op.residual->as<T>();
     T* y = op.y.as<T>();
-    return withLanes<T>(dividesInto(lanesOf<T>, op.x.shape.back(), x, z, y), [&](auto lanes) {
+    const bool wide = dividesInto(lanesOf<T>, op.x.shape.back(), x, z, y);
+    if (op.mask != nullptr) requireAligned(instruction, op.x, wide);
+    return withLanes<T>(wide, [&](auto lanes) {
       return withFlag(z != nullptr, [&](auto residual) {
-        return makeKernel(
-            [tiling = tilingOf(op.x, lanes, context), x, z, y, affine, relu = op.relu,
-             kernel =
-                 LoadedKernel(applyKernel<T, decltype(lanes)::value, decltype(residual)::value>)](
-                Stream& stream) { launchRows(kernel, tiling, stream, x, z, y, affine, relu); });
+        return makeKernel([tiling = tilingOf(op.x, lanes, context), x, z, y, mask = op.mask, affine,
+                           relu = op.relu,
+                           kernel = LoadedKernel(
+                               applyKernel<T, decltype(lanes)::value, decltype(residual)::value>)](
+                              Stream& stream) {
+          launchRows(kernel, tiling, stream, x, z, y, mask, affine, relu);
+        });
       });
     });
   });
 }
 
 std::unique_ptr<Kernel> apply(const Instruction& instruction, PrepareContext& context) {
-  return makeApply(BatchNormApply(instruction, false), context);
+  return makeApply(instruction, false, context);
 }
 
 std::unique_ptr<Kernel> inference(const Instruction& instruction, PrepareContext& context) {
-  return makeApply(BatchNormApply(instruction, true), context);
+  return makeApply(instruction, true, context);
 }
 
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
   return {
       {"batch-norm-apply",
        {"x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] "
-        "-> y:T[N,H,W,C]",
+        "-> y:T[N,H,W,C] mask?:u8[N,H,W,B]",
         apply}},
       {"batch-norm-finalize",
        {"statistics:f32[G,2C+1] running-mean:f32[C] running-variance:f32[C] -> mean:f32[C] "

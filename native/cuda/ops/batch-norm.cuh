@@ -64,6 +64,37 @@ struct FinishStatistics {
   }
 };
 
+// The byte of a ReLU's mask for a thread's access, at `bytes` from element `base`.
+template <int lanes, typename Byte>
+__device__ __forceinline__ Byte* maskAt(Byte* mask, int64_t base, uint32_t bytes) {
+  return mask + base / lanes + bytes / static_cast<uint32_t>(accessBytes);
+}
+
+// overRows with what the mask holds for each access: calls `body(packs, bits, bytes)`.
+template <int batch, int lanes, typename T, int streams, typename Body>
+__device__ __forceinline__ void overMaskedRows(const RowTile& tile, const T* const (&from)[streams],
+                                               const uint8_t* mask, Body&& body) {
+  struct Held {
+    Packs<T, lanes, streams> packs;
+    uint32_t bits;
+  };
+  overPlaces<batch, T>(
+      tile,
+      [&](uint32_t bytes) {
+        Held held;
+        held.packs.template read<false>(from, tile, bytes);
+        held.bits = *maskAt<lanes>(mask, tile.base, bytes);
+        return held;
+      },
+      [&](const Held& held, uint32_t bytes) { body(held.packs.of, held.bits, bytes); });
+}
+
+// Masks are for tensors that are walked 16 bytes at a time.
+inline void requireAligned(const Instruction& instruction, const Operand& x, bool wide) {
+  if (wide) return;
+  shapeError(instruction, "tensors at multiples of 16 bytes with a mask", x);
+}
+
 inline RowTiling tilingOf(const Operand& x, int lanes, PrepareContext& context) {
   const int64_t channels = x.shape.back();
   return rowTiling(x.count() / channels, channels, lanes, traitsOf(context).multiprocessors);

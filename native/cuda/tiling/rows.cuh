@@ -19,33 +19,54 @@ __device__ __forceinline__ T* placeOf(T* tensor, int64_t base, uint32_t bytes) {
   return reinterpret_cast<T*>(reinterpret_cast<Byte*>(tensor + base) + bytes);
 }
 
-// Calls `body(packs, bytes)` for each place of a tile with what the tensors `from` hold there.
+// Calls `body(held, bytes)` for each place of a tile with what `read(bytes)` returned for it.
 // `batch` places are read before the first of them is worked on; a tensor may be overwritten by
 // `body` at its own place, placeOf(tensor, tile.base, bytes).
+template <int batch, typename T, typename Read, typename Body>
+__device__ __forceinline__ void overPlaces(const RowTile& tile, Read&& read, Body&& body) {
+  const uint32_t stride = tile.stride * static_cast<uint32_t>(sizeof(T));
+  uint32_t bytes = tile.first * static_cast<uint32_t>(sizeof(T));
+  for (int i = 0; i < tile.count; i += batch, bytes += batch * stride) {
+    decltype(read(bytes)) held[batch];
+#pragma unroll
+    for (int k = 0; k < batch; ++k) {
+      if (i + k < tile.count) held[k] = read(bytes + k * stride);
+    }
+#pragma unroll
+    for (int k = 0; k < batch; ++k) {
+      if (i + k < tile.count) body(held[k], bytes + k * stride);
+    }
+  }
+}
+
+// What several tensors hold at a place.
+template <typename T, int lanes, int streams>
+struct Packs {
+  Pack<T, lanes> of[streams];
+
+  template <bool once>
+  __device__ __forceinline__ void read(const T* const (&from)[streams], const RowTile& tile,
+                                       uint32_t bytes) {
+#pragma unroll
+    for (int s = 0; s < streams; ++s) {
+      const T* place = placeOf(from[s], tile.base, bytes);
+      of[s] = once ? Pack<T, lanes>::readOnce(place) : Pack<T, lanes>::read(place);
+    }
+  }
+};
+
+// The same with the tensors `from`: calls `body(packs, bytes)`.
 template <int batch, bool once, int lanes, typename T, int streams, typename Body>
 __device__ __forceinline__ void overRows(const RowTile& tile, const T* const (&from)[streams],
                                          Body&& body) {
-  using Access = Pack<T, lanes>;
-  constexpr uint32_t size = sizeof(T);
-  const uint32_t stride = tile.stride * size;
-  uint32_t bytes = tile.first * size;
-  for (int i = 0; i < tile.count; i += batch, bytes += batch * stride) {
-    Access packs[batch][streams];
-#pragma unroll
-    for (int k = 0; k < batch; ++k) {
-      if (i + k < tile.count) {
-#pragma unroll
-        for (int s = 0; s < streams; ++s) {
-          const T* place = placeOf(from[s], tile.base, bytes + k * stride);
-          packs[k][s] = once ? Access::readOnce(place) : Access::read(place);
-        }
-      }
-    }
-#pragma unroll
-    for (int k = 0; k < batch; ++k) {
-      if (i + k < tile.count) body(packs[k], bytes + k * stride);
-    }
-  }
+  overPlaces<batch, T>(
+      tile,
+      [&](uint32_t bytes) {
+        Packs<T, lanes, streams> packs;
+        packs.template read<once>(from, tile, bytes);
+        return packs;
+      },
+      [&](const auto& packs, uint32_t bytes) { body(packs.of, bytes); });
 }
 
 // Fills `out[v]` with vector v at the thread's channels. One thread a channel of the block computes

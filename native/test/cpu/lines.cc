@@ -41,8 +41,11 @@ std::string repeated(const std::string& value, int64_t times) {
 
 // A line of an op that its kernel takes, made from its signature; it has every attribute that any
 // op reads. `whole` has the optional operands too.
-std::string lineOf(std::string_view op, std::string_view signature, const Extents& size,
+std::string lineOf(std::string_view op, std::string_view signature, Extents size,
                    const Window& window, const std::string& type, bool whole) {
+  if (whole && signature.find("mask?") != std::string_view::npos) {
+    size.channels = (size.channels + 7) / 8 * 8;  // whole bytes of a mask
+  }
   const int64_t slid = (size.pixels + 2 * window.padding - window.size) / window.stride + 1;
   const std::map<char, int64_t> sizes{{'N', size.images},
                                       {'H', size.pixels},
@@ -56,6 +59,7 @@ std::string lineOf(std::string_view op, std::string_view signature, const Extent
                                       {'S', window.size},
                                       {'P', slid},
                                       {'Q', slid},
+                                      {'B', size.channels / (type == "f32" ? 4 : 8)},  // a mask's
                                       {'L', size.elements},
                                       {'G', 2}};
   const auto extent = [&](const std::string& text) {
