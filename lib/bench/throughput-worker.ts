@@ -10,7 +10,7 @@ import type { WorkerHello, WorkerSettings } from "./workers.js";
 
 const settings = JSON.parse(process.argv[2]!) as WorkerSettings;
 const world = await connect();
-const device = openDevice({ device: settings.device, threads: settings.threads });
+const device = openDevice({ device: settings.device, threads: settings.threads, bind: true });
 await openModel(settings.model);
 const compiled = compileStep(settings, device, world.worldSize);
 const executor = await loadStep(

@@ -36,6 +36,8 @@ export interface DeviceListing {
   /** Compute capability, e.g. "9.0"; empty on the CPU. */
   capability: string;
   memoryBytes: number;
+  /** Its place on the PCI bus as sysfs names it, "0000:1b:00.0"; empty on the CPU. */
+  bus: string;
   /** Why it cannot be used, as far as that is known; empty if nothing is. */
   problem: string;
 }
@@ -72,6 +74,8 @@ export interface Addon {
   };
   startHeartbeat(fd: number, intervalMs: number): void;
   dieWithParent(parent?: number): void;
+  /** Keeps all threads of the process on these processors; false where the system refuses that. */
+  bindProcess(processors: number[]): boolean;
   tryLockFile(descriptor: number): "taken" | "held" | "unsupported";
   advanceProgress(): void;
   beginWait(): void;

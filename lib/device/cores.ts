@@ -42,9 +42,16 @@ function controlGroupCores(): number {
   return least;
 }
 
-/** Cores that this process may use, at least 1. */
+let kept: number | undefined;
+
+/** Cores that this process may use, at least 1; since `keepCores`, those that it could use then. */
 export function usableCores(): number {
-  return Math.max(1, Math.min(availableParallelism(), Math.floor(controlGroupCores())));
+  return kept ?? Math.max(1, Math.min(availableParallelism(), Math.floor(controlGroupCores())));
+}
+
+/** Lets the count of cores stay as it is where the process confines itself to some. */
+export function keepCores(): void {
+  kept = usableCores();
 }
 
 /**

@@ -11,6 +11,11 @@ export interface DeviceOptions {
    * worker's number on the machine.
    */
   ordinal?: number;
+  /**
+   * Whether this process moves to the processors next to the GPU, on a machine of several NUMA nodes,
+   * and stays there; by default it does not.
+   */
+  bind?: boolean;
 }
 
 /** What a device is and can do. */

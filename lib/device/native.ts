@@ -216,6 +216,10 @@ export const native = {
   dieWithParent(parent?: number): void {
     call(() => processAddon().dieWithParent(parent));
   },
+  /** Keeps all threads of the process on these processors; false where the system refuses that. */
+  bindProcess(processors: number[]): boolean {
+    return call(() => processAddon().bindProcess(processors));
+  },
   /**
    * Locks an open file until its descriptor is closed, or the process ends in whatever way. "held" is
    * another descriptor's; "unsupported" what the file system cannot do.

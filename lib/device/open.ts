@@ -17,6 +17,7 @@ import type {
 } from "./device.js";
 import { chooseGpu, findGpus, type Gpus } from "./gpus.js";
 import { loadAddon } from "./native.js";
+import { bindNear } from "./numa.js";
 
 class LoadedExecutor implements Executor {
   readonly memory: Executor["memory"];
@@ -170,6 +171,7 @@ export function openDevice(options: DeviceOptions = {}): Device {
   const gpus = decide(device);
   if (gpus === undefined) return openBackend("cpu", threads);
   const ordinal = options.ordinal ?? chooseGpu(gpus);
+  if (options.bind) bindNear(gpus.usable.find((gpu) => gpu.ordinal === ordinal)?.bus ?? "");
   try {
     return openBackend("cuda", threads, ordinal);
   } catch (error) {
@@ -180,7 +182,7 @@ export function openDevice(options: DeviceOptions = {}): Device {
 }
 
 function requireOptions(options: unknown): void {
-  const names = ["device", "threads", "ordinal"];
+  const names = ["device", "threads", "ordinal", "bind"];
   const isObject = Object.prototype.toString.call(options) === "[object Object]";
   if (isObject && Object.keys(options as object).every((key) => names.includes(key))) return;
   throw new UsageError(

@@ -303,6 +303,14 @@ export const table = {
     onResume: true,
     perRank: true,
   }),
+  bind: field(flag.default(true), {
+    group: "Device",
+    flag: "--no-bind",
+    help: "moving each worker to the processors next to its GPU, on a machine of several NUMA nodes",
+    alias: "numa-affinity cpu-affinity cpu-bind numactl bind-to",
+    onResume: true,
+    perRank: true,
+  }),
   cudaGraph: field(flag.default(true), {
     group: "Device",
     flag: "--no-cuda-graph",

@@ -80,9 +80,10 @@ async function open(
   localWorkers: number,
   onEvent: (event: RunEvent) => void = () => {},
 ): Promise<Parts> {
-  const { threads } = recipe;
+  const { threads, bind } = recipe;
   const device = openDevice({
     device: recipe.device,
+    bind,
     ...(threads === undefined ? {} : { threads }),
   });
   try {

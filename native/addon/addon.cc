@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include "../core/affinity.h"
 #include "../core/backend.h"
 #include "../core/file-lock.h"
 #include "../core/heartbeat.h"
@@ -43,6 +45,7 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
       device.Set("kind", listing.kind);
       device.Set("capability", listing.capability);
       device.Set("memoryBytes", static_cast<double>(listing.memoryBytes));
+      device.Set("bus", listing.bus);
       device.Set("problem", listing.problem);
       result.Set(result.Length(), device);
     }
@@ -91,6 +94,19 @@ void die(const Napi::CallbackInfo& info) {
     dieWithParent(info[0].IsUndefined()
                       ? 0
                       : static_cast<int>(integerArgument(info[0], "the parent's id", 1, 1 << 30)));
+  });
+}
+
+Napi::Value bind(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    if (!info[0].IsArray()) refuse("bindProcess() expects an array of processors");
+    const auto list = info[0].As<Napi::Array>();
+    std::vector<int> processors;
+    for (uint32_t i = 0; i < list.Length(); ++i) {
+      processors.push_back(
+          static_cast<int>(integerArgument(list.Get(i), "a processor", 0, 1 << 20)));
+    }
+    return Napi::Boolean::New(info.Env(), bindProcess(processors));
   });
 }
 
@@ -161,6 +177,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("parseProgram", Napi::Function::New<parse>(env));
   exports.Set("startHeartbeat", Napi::Function::New<heartbeat>(env));
   exports.Set("dieWithParent", Napi::Function::New<die>(env));
+  exports.Set("bindProcess", Napi::Function::New<bind>(env));
   exports.Set("tryLockFile", Napi::Function::New<lockFile>(env));
   exports.Set("advanceProgress", Napi::Function::New<advance>(env));
   exports.Set("beginWait", Napi::Function::New<beginWait>(env));

@@ -208,6 +208,7 @@ struct DeviceListing {
   std::string kind;        // "cpu" or "cuda"
   std::string capability;  // compute capability, e.g. "9.0" (CUDA)
   size_t memoryBytes = 0;
+  std::string bus;      // its place on the PCI bus as sysfs names it, e.g. "0000:1b:00.0" (CUDA)
   std::string problem;  // why it cannot be used, as far as that is known without opening it
 };
 

@@ -64,7 +64,7 @@ compute add relu=1 | a=input+0:f32[2,2] b=input+64:f32[2,2] -> y=output+0:f32[2,
     );
     for (const options of ["cpuu", 1, null, [], { devices: "cpu" }])
       expect(refusal(() => openDevice(options as never)).message).toMatch(
-        /^openDevice takes options, \{ device, threads, ordinal \}, and not .*; try \{ device: "cpu" \}$/,
+        /^openDevice takes options, \{ device, threads, ordinal, bind \}, and not .*; try \{ device: "cpu" \}$/,
       );
     using device = openDevice({ device: "cpu", threads: 1 });
     device.dispose();

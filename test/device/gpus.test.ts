@@ -10,6 +10,7 @@ const gpu = (ordinal: number, problem = ""): DeviceListing => ({
   kind: "cuda",
   capability: problem === "" ? "8.0" : "7.5",
   memoryBytes: 4e10,
+  bus: `0000:1${ordinal}:00.0`,
   problem,
 });
 const old = gpu(1, "has compute capability 7.5, expected 8.0 or later");

@@ -2,6 +2,7 @@
 // process that lists them is not the one that computes on them.
 #include "devices.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <utility>
 
@@ -23,6 +24,13 @@ std::string version(int value) {  // 13000 is CUDA 13.0
 
 std::string capability(const cudaDeviceProp& properties) {
   return std::to_string(properties.major) + "." + std::to_string(properties.minor);
+}
+
+std::string bus(const cudaDeviceProp& properties) {
+  char name[16];
+  std::snprintf(name, sizeof name, "%04x:%02x:%02x.0", properties.pciDomainID, properties.pciBusID,
+                properties.pciDeviceID);
+  return name;
 }
 
 std::string visibleDevices() {
@@ -102,6 +110,7 @@ std::vector<DeviceListing> listGpus() {
     listing.kind = "cuda";
     listing.capability = capability(properties);
     listing.memoryBytes = properties.totalGlobalMem;
+    listing.bus = bus(properties);
     listing.problem = problemOf(properties, ordinal);
     result.push_back(std::move(listing));
   }

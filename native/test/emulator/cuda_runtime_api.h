@@ -211,6 +211,7 @@ struct cudaDeviceProp {
   size_t totalGlobalMem;
   int major, minor;
   int multiProcessorCount;
+  int pciDomainID, pciBusID, pciDeviceID;
 };
 enum cudaDeviceAttr { cudaDevAttrComputeMode };
 enum cudaComputeMode { cudaComputeModeDefault, cudaComputeModeProhibited };

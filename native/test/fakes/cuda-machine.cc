@@ -79,6 +79,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   properties->totalGlobalMem = onehour::fake::memoryBytes;
   // Fewer than a GPU has, so that loops over the grid go round.
   properties->multiProcessorCount = 3;
+  properties->pciBusID = 0x1b + index;
   return device().status;
 }
 

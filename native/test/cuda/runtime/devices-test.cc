@@ -28,6 +28,7 @@ void listsGpus() {
   CHECK(list.size() == 3);
   CHECK(list[0].name == "emulated GPU" && list[0].kind == "cuda" && list[0].capability == "9.0");
   CHECK(list[0].memoryBytes == fake::memoryBytes && list[0].problem.empty());
+  CHECK(list[0].bus == "0000:1b:00.0" && list[1].bus == "0000:1c:00.0");
   CHECK(list[1].ordinal == 1 && contains(list[1].problem, "compute capability 7.5, expected 8.0"));
   CHECK(contains(list[2].problem, "nvidia-smi -i 2 -c DEFAULT"));
   CHECK(opened() == 0);

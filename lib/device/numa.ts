@@ -1,0 +1,67 @@
+// Keeps a process next to its GPU: on a machine of several NUMA nodes, memory that the GPU copies from and
+// the threads that fill it belong to the node that the GPU's bus hangs on.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { keepCores } from "./cores.js";
+import { native } from "./native.js";
+
+/** The numbers in a list as Linux writes it: "0-2,8" is 0, 1, 2, 8. */
+function numbersOf(list: string): number[] {
+  return list
+    .trim()
+    .split(",")
+    .filter((part) => part !== "")
+    .flatMap((part) => {
+      const [first, last = first] = part.split("-").map(Number) as [number, number?];
+      return Array.from({ length: last! - first + 1 }, (_, i) => first + i);
+    });
+}
+
+/** The processors that this process may run on. */
+export function ownProcessors(): number[] {
+  const status = readFileSync("/proc/self/status", "utf8");
+  return numbersOf(/^Cpus_allowed_list:\s*(\S+)/m.exec(status)![1]!);
+}
+
+/** Where a process was put. */
+export interface Placement {
+  node: number;
+  processors: number[];
+}
+
+/**
+ * Where a process belongs that may run on the processors `own`: on those of them that are next to the
+ * device at `bus`. Undefined where it runs on no others anyway, or on none of these, and where the
+ * machine has one node or does not say.
+ */
+export function placeNear(
+  bus: string,
+  own: readonly number[],
+  sysfs = "/sys",
+): Placement | undefined {
+  const read = (file: string) => readFileSync(join(sysfs, "bus/pci/devices", bus, file), "utf8");
+  let node: number;
+  let near: Set<number>;
+  try {
+    node = Number(read("numa_node"));
+    near = new Set(numbersOf(read("local_cpulist")));
+  } catch {
+    return undefined;
+  }
+  if (!(node >= 0)) return undefined; // −1: the firmware says nothing
+  const processors = own.filter((processor) => near.has(processor));
+  if (processors.length === 0 || processors.length === own.length) return undefined;
+  return { node, processors };
+}
+
+/**
+ * Moves this process to the processors next to a device, and keeps it there. What it allocates from then
+ * on lies in their memory, since Linux takes memory where it is first touched. Its share of the
+ * cores stays what it was: the workers of the other nodes' GPUs leave as many here.
+ */
+export function bindNear(bus: string, sysfs?: string): Placement | undefined {
+  const placement = placeNear(bus, ownProcessors(), sysfs);
+  if (placement === undefined) return undefined;
+  keepCores();
+  return native.bindProcess(placement.processors) ? placement : undefined;
+}

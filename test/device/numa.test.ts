@@ -1,0 +1,75 @@
+// Where a process belongs on a machine of several NUMA nodes, and that it moves there.
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, it } from "vitest";
+import { usableCores } from "../../lib/device/cores.js";
+import { native } from "../../lib/device/native.js";
+import { bindNear, ownProcessors, placeNear } from "../../lib/device/numa.js";
+
+const sysfs = mkdtempSync(join(tmpdir(), "onehour-sysfs-"));
+afterAll(() => rmSync(sysfs, { recursive: true }));
+
+/** A device of the fake sysfs, next to these processors. */
+function device(bus: string, node: number, processors: string): string {
+  const folder = join(sysfs, "bus/pci/devices", bus);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "numa_node"), `${node}\n`);
+  writeFileSync(join(folder, "local_cpulist"), `${processors}\n`);
+  return bus;
+}
+
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
+const first = device("0000:1b:00.0", 0, "0-3,8-11");
+const second = device("0000:9b:00.0", 1, "4-7,12-15");
+
+it("is next to the GPU", () => {
+  expect(placeNear(first, upTo(16), sysfs)).toEqual({
+    node: 0,
+    processors: [0, 1, 2, 3, 8, 9, 10, 11],
+  });
+  expect(placeNear(second, upTo(6), sysfs)).toEqual({ node: 1, processors: [4, 5] });
+});
+
+it.each([
+  ["it runs there alone", first, [1, 9]],
+  ["it may not run there", second, [0, 1]],
+  ["the machine has one node", device("0000:01:00.0", 0, "0-15"), upTo(16)],
+  ["the firmware does not say", device("0000:02:00.0", -1, "0-3"), upTo(16)],
+  ["there is no such device", "0000:03:00.0", upTo(16)],
+  ["the device is the CPU", "", upTo(16)],
+])("stays where it is if %s", (_, bus, own) => {
+  expect(placeNear(bus, own, sysfs)).toBeUndefined();
+});
+
+const own = ownProcessors();
+
+/** The processors of each thread of this process. */
+const ofThreads = () =>
+  readdirSync("/proc/self/task").map(
+    (thread) =>
+      /^Cpus_allowed_list:\s*(\S+)/m.exec(
+        readFileSync(join("/proc/self/task", thread, "status"), "utf8"),
+      )![1],
+  );
+
+// With one processor there is nothing to leave.
+it.skipIf(own.length === 1)("moves all threads there, and keeps its share of the cores", () => {
+  const cores = usableCores();
+  const last = own.at(-1)!;
+  try {
+    const bus = device("0000:04:00.0", 1, String(last));
+    expect(bindNear(bus, sysfs)).toEqual({ node: 1, processors: [last] });
+    expect(new Set(ofThreads())).toEqual(new Set([String(last)]));
+    expect(ownProcessors()).toEqual([last]);
+    expect(usableCores()).toBe(cores);
+  } finally {
+    expect(native.bindProcess(own)).toBe(true);
+  }
+  expect(ownProcessors()).toEqual(own);
+});
+
+it("refuses processors that cannot be", () => {
+  expect(() => native.bindProcess([8192])).toThrow(/processor 8192, expected 0 to 8191/);
+  expect(() => native.bindProcess([-1])).toThrow(/a processor/);
+});
