@@ -10,12 +10,12 @@ import { requireModelWeights } from "../../lib/run-folder/model-weights.js";
 import { parseSafetensors } from "../../lib/run-folder/safetensors.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { writeWeights } from "../../lib/train/state.js";
-import { train } from "../../lib/train/train.js";
 import { dot, norm } from "../../proof/compare.js";
 import { draw, TestNetwork } from "../../proof/network.js";
 import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 import { device } from "../support/device.js";
 import { temporaryFolder } from "../support/folder.js";
+import { trained } from "../support/training.js";
 
 const fixture = new URL("../fixtures/torchvision-resnet50.safetensors", import.meta.url).pathname;
 const { metadata } = parseSafetensors(fixture, readFileSync(fixture));
@@ -117,16 +117,10 @@ it("evaluation finds the model by itself, and refuses another number of classes"
 });
 
 it("--init trains a new head on them and keeps the rest", async () => {
-  const texts: string[] = [];
   const out = join(folder, "run");
   const recipe = { dataset: "synthetic:32x32x3:10:64", model: "resnet50", batch: 2, steps: 1 };
-  await train(
-    { ...recipe, init: file, lr: 1e-9, device: "cpu", out },
-    { output: null, onEvent: (event) => event.type === "message" && texts.push(event.text) },
-  );
-  expect(texts.join("\n")).toMatch(
-    /has 1000 classes and the data set 10: fc\.\w+ and fc\.\w+ start anew/,
-  );
+  const { text } = await trained({ ...recipe, init: file, lr: 1e-9, device: "cpu", out });
+  expect(text).toMatch(/has 1000 classes and the data set 10: fc\.\w+ and fc\.\w+ start anew/);
   const { weights, shapes: found } = await readCheckpoint(join(out, checkpointName));
   expect(found.get("fc.weight")).toEqual([10, 2048]);
   const own = valuesOf("layer4.2.conv3.weight", found.get("layer4.2.conv3.weight")!);

@@ -14,9 +14,8 @@ import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { hasCheckpoint, saveCheckpoint } from "../../lib/run-folder/last-checkpoint.js";
 import { holdRunFolder } from "../../lib/run-folder/run-folder.js";
-import type { RunEvent } from "../../lib/train/events.js";
-import { train } from "../../lib/train/train.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
+import { attempted, small, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const checkpoint = "checkpoint.safetensors";
@@ -24,24 +23,12 @@ const previous = "checkpoint.previous.safetensors";
 const unreadable = "log.unreadable.txt";
 const half = join(folder, "half");
 
-async function resume(out: string, steps = 6, workers?: number) {
-  const texts: string[] = [];
-  const onEvent = (event: RunEvent) => {
-    if (event.type === "message") texts.push(event.text);
-  };
-  const recipe = { out, steps, ...(workers ? { workers } : {}) };
-  const result = await train(recipe, { output: null, resume: true, onEvent }).catch(
-    (error: Error) => error,
-  );
-  return { result, text: texts.join("\n") };
-}
+const resume = (out: string, steps = 6, workers?: number) =>
+  attempted({ out, steps, ...(workers ? { workers } : {}) }, { resume: true });
 
 beforeAll(async () => {
   const dataset = "synthetic:12x12x1:4:224";
-  await train(
-    { dataset, model: "resnet8", batch: 16, steps: 4, device: "cpu", threads: 1, out: half },
-    { output: null },
-  );
+  await trained({ ...small, dataset, batch: 16, steps: 4, out: half });
   expect(existsSync(join(half, previous))).toBe(false);
 });
 
@@ -98,8 +85,8 @@ test("unreadable log lines are set aside as they are, and reported", async () =>
 test("a cut checkpoint without a previous one is reported as such", async () => {
   const out = copyOfHalf("cut");
   truncateSync(join(out, checkpoint), 5000);
-  const { result, text } = await resume(out);
-  expect((result as Error).message).toMatch(
+  const { error, text } = await resume(out);
+  expect(error?.message).toMatch(
     /^the only checkpoint of .*cut cannot be read: .*checkpoint\.safetensors: .* Put a whole copy .*--recipe/,
   );
   expect(text).not.toMatch(/continue with|is kept/);
@@ -108,12 +95,11 @@ test("a cut checkpoint without a previous one is reported as such", async () => 
 
 test("two workers report it too, and do not claim that anything is kept", async () => {
   const out = join(folder, "cut2");
-  const recipe = { dataset: "synthetic:12x12x1:4:224", model: "resnet8", workers: 2, batch: 8 };
-  const options = { steps: 1, device: "cpu", threads: 1, out } as const;
-  await train({ ...recipe, ...options }, { output: null });
+  const dataset = "synthetic:12x12x1:4:224";
+  await trained({ ...small, dataset, workers: 2, batch: 8, steps: 1, out });
   truncateSync(join(out, checkpoint), 5000);
-  const { result, text } = await resume(out, 6, 2);
-  expect((result as Error).message).toMatch(/rank 0: the only checkpoint of .*cut2 cannot be read/);
+  const { error, text } = await resume(out, 6, 2);
+  expect(error?.message).toMatch(/rank 0: the only checkpoint of .*cut2 cannot be read/);
   expect(text).not.toMatch(/continue with|is kept/);
 });
 
@@ -121,8 +107,8 @@ test("the only checkpoint may be the previous one", async () => {
   const out = copyOfHalf("before");
   writeFileSync(join(out, previous), "no checkpoint");
   rmSync(join(out, checkpoint));
-  const { result } = await resume(out);
-  expect((result as Error).message).toMatch(/^the only checkpoint of .*checkpoint\.previous/);
+  const { error } = await resume(out);
+  expect(error?.message).toMatch(/^the only checkpoint of .*checkpoint\.previous/);
 });
 
 /** Runs as a user who may not read everything, where the tests run as root. */
@@ -140,22 +126,20 @@ test("a run folder without permission to read is reported as such", async () => 
   chmodSync(folder, 0o755);
   const out = copyOfHalf("forbidden");
   chmodSync(out, 0o000);
-  const { result } = await unprivileged(() => resume(out));
-  expect((result as Error).message).toMatch(
+  const { error } = await unprivileged(() => resume(out));
+  expect(error?.message).toMatch(
     /^cannot read the run folder .*forbidden \(EACCES: permission denied.*readable for this user/,
   );
-  const begun = await unprivileged(() =>
-    train({ dataset: "synthetic", out }, { output: null }).catch((error: Error) => error),
-  );
-  expect((begun as Error).message).toMatch(/^cannot read the run folder .*forbidden \(EACCES/);
+  const begun = await unprivileged(() => attempted({ dataset: "synthetic", out }));
+  expect(begun.error?.message).toMatch(/^cannot read the run folder .*forbidden \(EACCES/);
   chmodSync(out, 0o755);
 
   const loop = join(folder, "loop");
   symlinkSync(loop, loop);
-  expect(((await resume(loop)).result as Error).message).toMatch(/^cannot read .*loop \(ELOOP/);
+  expect((await resume(loop)).error?.message).toMatch(/^cannot read .*loop \(ELOOP/);
   const nothing = join(folder, "nothing");
   mkdirSync(nothing);
-  expect(((await resume(nothing)).result as Error).message).toMatch(/holds no run to resume/);
+  expect((await resume(nothing)).error?.message).toMatch(/holds no run to resume/);
 });
 
 test("a folder whose files cannot be examined counts as one with checkpoints", async () => {
@@ -176,8 +160,8 @@ test("files without permission to read are not reported as damaged", async () =>
   chmodSync(out, 0o777);
   const forbid = async (name: string, message: RegExp) => {
     chmodSync(join(out, name), 0o000);
-    const { result } = await unprivileged(() => resume(out));
-    expect((result as Error).message).toMatch(message);
+    const { error } = await unprivileged(() => resume(out));
+    expect(error?.message).toMatch(message);
     chmodSync(join(out, name), 0o644);
   };
   writeFileSync(join(out, previous), readFileSync(join(out, checkpoint)));

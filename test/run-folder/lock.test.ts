@@ -18,17 +18,15 @@ import { native } from "../../lib/device/native.js";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { lockName, RunLock } from "../../lib/run-folder/lock.js";
 import { holdRunFolder } from "../../lib/run-folder/run-folder.js";
-import { train } from "../../lib/train/train.js";
 import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
+import { resumed, small, trained } from "../support/training.js";
 import { trainingFrom } from "../train/process.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
+  ...small,
   dataset: "synthetic:12x12x1:4:224",
-  model: "resnet8",
   batch: 16,
-  device: "cpu",
-  threads: 1,
 };
 const quiet = { seconds: 0, say: () => {} };
 
@@ -183,12 +181,10 @@ test("a run that goes on elsewhere is left alone, until it is killed", async () 
     const recipe = readFileSync(join(out, "recipe.json"), "utf8");
     const inode = () => statSync(join(out, "log.jsonl")).ino; // a rewound log is another file
     const before = inode();
-    const resumed = train({ out, timeout: 0.5 }, { output: null, resume: true });
-    await expect(resumed).rejects.toThrow(
+    await expect(resumed(out, { timeout: 0.5 })).rejects.toThrow(
       `${out} is in use: process ${child.pid} on ${hostname()} writes to it`,
     );
-    const begun = train({ ...common, out }, { output: null });
-    await expect(begun).rejects.toThrow(/busy holds a run already/);
+    await expect(trained({ ...common, out })).rejects.toThrow(/busy holds a run already/);
     // A first start that came this far at the same time: before there was anything but the lock.
     await expect(holdRunFolder(out, false, quiet)).rejects.toThrow(`process ${child.pid} on`);
     expect(readFileSync(join(out, "recipe.json"), "utf8")).toBe(recipe);
@@ -200,8 +196,7 @@ test("a run that goes on elsewhere is left alone, until it is killed", async () 
   expect(existsSync(join(out, lockName))).toBe(true); // its file, not its lock
   rmSync(join(out, "checkpoint.safetensors"), { force: true });
   rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
-  const { steps } = await train({ out, steps: 2 }, { output: null, resume: true });
-  expect(steps).toBe(2);
+  expect((await resumed(out, { steps: 2 })).result.steps).toBe(2);
   expect(readdirSync(out)).not.toContain(lockName);
   expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "finished", steps: 2 });
 });
@@ -209,7 +204,7 @@ test("a run that goes on elsewhere is left alone, until it is killed", async () 
 test("of several first starts in one folder at once, one trains and the others touch nothing", async () => {
   const out = join(folder, "first");
   const ends = await Promise.allSettled(
-    [1, 2, 3, 4].map((seed) => train({ ...common, seed, steps: 3, out }, { output: null })),
+    [1, 2, 3, 4].map((seed) => trained({ ...common, seed, steps: 3, out })),
   );
   expect(ends.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   const { seed } = recipeOf(out);
@@ -219,20 +214,10 @@ test("of several first starts in one folder at once, one trains and the others t
 
 test("two resumptions at once: one waits for the other's end, and finds nothing left to do", async () => {
   const out = join(folder, "twice");
-  await train({ ...common, steps: 2, out }, { output: null });
-  const texts: string[] = [];
-  const resume = () =>
-    train(
-      { out, steps: 8, timeout: 600 },
-      {
-        output: null,
-        resume: true,
-        onEvent: (event) => event.type === "message" && texts.push(event.text),
-      },
-    );
-  const ends = await Promise.all([resume(), resume()]);
-  for (const { steps } of ends) expect(steps).toBe(8);
-  expect(texts.join("\n")).toMatch(/nothing is left to do: 8 steps are done/);
+  await trained({ ...common, steps: 2, out });
+  const ends = await Promise.all([1, 2].map(() => resumed(out, { steps: 8, timeout: 600 })));
+  for (const { result } of ends) expect(result.steps).toBe(8);
+  expect(ends.map(({ text }) => text).join()).toMatch(/nothing is left to do: 8 steps are done/);
   const steps = logOf(out).filter(({ type }) => type === "step");
   expect(steps).toHaveLength(8);
 });

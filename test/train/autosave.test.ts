@@ -5,24 +5,22 @@ import type { World } from "../../lib/ranks/world.js";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { bestName, checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { Autosave } from "../../lib/train/autosave.js";
-import { train } from "../../lib/train/train.js";
 import { logOf, recipeOf, stepsOf, temporaryFolder } from "../support/folder.js";
+import { resumed, small, trained } from "../support/training.js";
 import { worldOf } from "../support/world.js";
 import { startTraining } from "./process.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
+  ...small,
   dataset: "synthetic:12x12x1:4:1600",
-  model: "resnet8",
   batch: 8, // 200 steps an epoch
   epochs: 2,
-  device: "cpu",
-  threads: 1,
 };
 
-const run = async (name: string, recipe: RecipeInput, resume = false) => {
+const run = async (name: string, recipe: RecipeInput) => {
   const out = join(folder, name);
-  await train({ ...recipe, out }, { output: null, resume });
+  await trained({ ...recipe, out });
   return out;
 };
 
@@ -77,7 +75,7 @@ test.each(cases)("killed within an epoch, %s go on from there", async (kind, rec
     const [a, b] = ranks.map((own) => own.get("bn1.running_mean")!);
     expect(weights.get("bn1.running_mean")).toEqual(a!.map((mean, i) => (mean + b![i]!) / 2));
   }
-  await train({ out, checkpointMinutes: 0 }, { output: null, resume: true });
+  await resumed(out, { checkpointMinutes: 0 });
   expect(stepsOf(out)).toEqual(stepsOf(unbroken(kind)));
   expect(await ended(out)).toEqual(await ended(unbroken(kind)));
 });

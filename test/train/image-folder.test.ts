@@ -5,45 +5,33 @@ import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
-import type { RunEvent } from "../../lib/train/events.js";
-import { train } from "../../lib/train/train.js";
 import { onehour } from "../cli/command.js";
 import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
 import { torchrun } from "../support/process.js";
+import { resumed, small, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const data = join(folder, "images");
 const script = join(import.meta.dirname, "../../scripts/make-imagefolder");
 const checkpoint = "checkpoint.safetensors";
 const common: RecipeInput = {
+  ...small,
   dataset: data,
   imageSize: 28,
-  model: "resnet8",
   batch: 16, // 15 steps an epoch
   epochs: 2,
   lr: 1,
-  device: "cpu",
-  threads: 1,
 };
-
-async function run(recipe: RecipeInput, resume = false): Promise<string[]> {
-  const lines: string[] = [];
-  const onEvent = (event: RunEvent) => {
-    if (event.type === "message") lines.push(event.text);
-  };
-  await train(recipe, { output: null, resume, onEvent });
-  return lines;
-}
 
 const losses = (out: string) => stepsOf(out).map(({ loss }) => loss);
 
 beforeAll(async () => {
   execFileSync(script, [data, "--images", "240"]);
-  await run({ ...common, out: join(folder, "whole") });
+  await trained({ ...common, out: join(folder, "whole") });
 });
 
 test("the same run gives the same losses", async () => {
-  await run({ ...common, out: join(folder, "again") });
+  await trained({ ...common, out: join(folder, "again") });
   const first = losses(join(folder, "whole"));
   expect(losses(join(folder, "again"))).toEqual(first);
   expect(first.length).toBe(30);
@@ -52,22 +40,22 @@ test("the same run gives the same losses", async () => {
 test("it learns", async () => {
   const out = join(folder, "learnt");
   // So few small images are not learnt from crops of 8 % of them.
-  await run({ ...common, augment: false, epochs: 10, lr: 2, out });
+  await trained({ ...common, augment: false, epochs: 10, lr: 2, out });
   const epoch = logOf(out).findLast((line) => line.type === "epoch")!;
   expect(epoch.top1).toBeGreaterThan(0.5);
 });
 
 test("two workers see the same images in the same groups as one with two micro-batches", async () => {
   const [one, two, half] = ["one", "two", "two-half"].map((name) => join(folder, name));
-  await run({ ...common, batch: 8, accumulate: 2, steps: 15, out: one! });
-  await run({ ...common, batch: 8, workers: 2, steps: 15, out: two! });
+  await trained({ ...common, batch: 8, accumulate: 2, steps: 15, out: one! });
+  await trained({ ...common, batch: 8, workers: 2, steps: 15, out: two! });
   const [first, second] = [losses(one!), losses(two!)];
   expect(second.length).toBe(15);
   for (const [i, loss] of second.entries()) {
     expect(Math.abs(loss - first[i]!)).toBeLessThan(1e-4 * first[i]!);
   }
-  await run({ ...common, batch: 8, workers: 2, steps: 6, out: half! });
-  await run({ out: half!, steps: 15 }, true);
+  await trained({ ...common, batch: 8, workers: 2, steps: 6, out: half! });
+  await resumed(half!, { steps: 15 });
   expect(losses(half!)).toEqual(second);
 });
 
@@ -92,29 +80,29 @@ test("damaged images are replaced alike whatever k, counted and named at the epo
   copyFileSync(join(fixtures, "text.jpg"), victim);
   const recipe = { ...common, dataset: damaged, batch: 8, epochs: 1, accumulate: 2 };
   const [one, two] = [join(folder, "damaged-1"), join(folder, "damaged-2")];
-  const lines = await run({ ...recipe, out: one });
-  expect(lines.join("\n")).toContain(`warning: ${victim} cannot be decoded`);
-  await run({ ...recipe, accumulate: 1, workers: 2, out: two });
+  const { text } = await trained({ ...recipe, out: one });
+  expect(text).toContain(`warning: ${victim} cannot be decoded`);
+  await trained({ ...recipe, accumulate: 1, workers: 2, out: two });
   for (const [i, loss] of losses(two).entries()) {
     expect(Math.abs(loss - losses(one)[i]!)).toBeLessThan(1e-4 * loss);
   }
   const out = join(folder, "strict");
-  await expect(run({ ...recipe, strict: true, out })).rejects.toMatchObject({
+  await expect(trained({ ...recipe, strict: true, out })).rejects.toMatchObject({
     code: "ERR_ONEHOUR_DATA",
     message: expect.stringContaining("resume: true strict: false"),
   });
-  await run({ out, strict: false }, true);
+  await resumed(out, { strict: false });
   expect(losses(out)).toEqual(losses(one));
 });
 
 test("a run resumes where its images were moved, and not with other images there", async () => {
   const [before, after, out] = ["before", "after", "moved"].map((name) => join(folder, name));
   execFileSync(script, [before!, "--images", "64"]);
-  await run({ ...common, dataset: before!, batch: 8, steps: 3, out: out! });
+  await trained({ ...common, dataset: before!, batch: 8, steps: 3, out: out! });
   renameSync(before!, after!);
-  await run({ dataset: after!, out: out!, steps: 4 }, true);
+  await resumed(out!, { dataset: after!, steps: 4 });
   expect(losses(out!).length).toBe(4);
-  await expect(run({ dataset: data, out: out!, steps: 5 }, true)).rejects.toMatchObject({
+  await expect(resumed(out!, { dataset: data, steps: 5 })).rejects.toMatchObject({
     code: "ERR_ONEHOUR_DATA",
   });
 });
@@ -142,12 +130,12 @@ test("a run does not resume with other images than it began with", async () => {
   const grown = join(folder, "grown");
   const out = join(folder, "grown-run");
   execFileSync(script, [grown, "--images", "64"]);
-  await run({ ...common, dataset: grown, batch: 8, steps: 3, out });
+  await trained({ ...common, dataset: grown, batch: 8, steps: 3, out });
   copyFileSync(
     join(import.meta.dirname, "../fixtures/images/small.jpg"),
     join(grown, "train/n00-t-shirt/more.jpg"),
   );
-  await expect(run({ out, steps: 6 }, true)).rejects.toMatchObject({
+  await expect(resumed(out, { steps: 6 })).rejects.toMatchObject({
     code: "ERR_ONEHOUR_DATA",
     message: expect.stringMatching(/are not those of the run's first 3 steps.*init: /),
   });

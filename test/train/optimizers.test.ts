@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
-import { train } from "../../lib/train/train.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
+import { resumed, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
@@ -19,10 +19,9 @@ const common: RecipeInput = {
   lr: 8,
   device: "cpu",
 };
-const run = (recipe: RecipeInput, resume = false) => train(recipe, { output: null, resume });
 const whole = join(folder, "whole");
 beforeAll(async () => {
-  await run({ ...common, out: whole });
+  await trained({ ...common, out: whole });
 });
 
 test("has the plain momentum of its rule, without a correction for the rate", () => {
@@ -34,9 +33,7 @@ test("has the plain momentum of its rule, without a correction for the rate", ()
 
 test("may not change its optimiser or limit on resume", async () => {
   for (const change of [{ optimizer: "sgd" }, { clipNorm: 1 }] as RecipeInput[])
-    await expect(run({ out: whole, ...change }, true)).rejects.toThrow(
-      /was asked for; a resumed run may change/,
-    );
+    await expect(resumed(whole, change)).rejects.toThrow(/was asked for; a resumed run may change/);
 });
 
 test("is evaluated as in the run", async () => {

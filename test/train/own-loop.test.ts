@@ -11,15 +11,14 @@ import { Trainer } from "../../lib/train/own-loop.js";
 import { compileRun, train } from "../../lib/train/train.js";
 import { onehour } from "../cli/command.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
+import { small } from "../support/training.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
+  ...small,
   dataset: "synthetic:12x12x1:4:96",
-  model: "resnet8",
   batch: 16,
   epochs: 2,
-  threads: 1,
-  device: "cpu",
 };
 
 test.each<RecipeInput>([{}, { accumulate: 2, momentumForm: "velocity", milestones: [1] }])(

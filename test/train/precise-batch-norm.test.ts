@@ -6,28 +6,26 @@ import { Sampler } from "../../lib/data/sampler.js";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { resolveRecipe } from "../../lib/recipe/recipe.js";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
-import { train } from "../../lib/train/train.js";
 import { relativeError } from "../../proof/compare.js";
 import { openStored } from "../data/stored.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
 import { parseRecipe } from "../support/recipe.js";
+import { small, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const name = "synthetic:12x12x1:4:96";
 const common: RecipeInput = {
+  ...small,
   dataset: name,
-  model: "resnet8",
   batch: 8, // 12 steps an epoch
   epochs: 2,
   seed: 3,
   augment: false,
-  device: "cpu",
-  threads: 1,
 };
 
 async function run(folderName: string, recipe: RecipeInput, resume = false) {
   const out = join(folder, folderName);
-  await train({ ...recipe, out }, { output: null, resume });
+  await trained({ ...recipe, out }, { resume });
   return { out, ...(await readCheckpoint(join(out, checkpointName))) };
 }
 

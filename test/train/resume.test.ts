@@ -17,32 +17,22 @@ import type { TensorLayout } from "../../lib/graph/compile.js";
 import type { Recipe, RecipeInput } from "../../lib/recipe/fields.js";
 import { formatRecipe, readRunRecipe } from "../../lib/recipe/run-recipe.js";
 import { formatCheckpoint, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
-import type { Result, RunEvent } from "../../lib/train/events.js";
-import { train } from "../../lib/train/train.js";
+import type { Result } from "../../lib/train/events.js";
 import { logOf, recipeOf, stepsOf, temporaryFolder } from "../support/folder.js";
 import { childrenOf, lastLine } from "../support/process.js";
+import { resumed, small, trained } from "../support/training.js";
 import { trainingFrom } from "./process.js";
 
 const folder = temporaryFolder();
 const checkpoint = "checkpoint.safetensors";
 const common: RecipeInput = {
+  ...small,
   dataset: "synthetic:12x12x1:4:224",
-  model: "resnet8",
   batch: 16, // 14 steps an epoch
   epochs: 3,
   momentumForm: "velocity",
   milestones: [0.75, 1.5],
-  device: "cpu",
-  threads: 1,
 };
-
-const run = (recipe: RecipeInput, resume = false) => {
-  const events: RunEvent[] = [];
-  const onEvent = (event: RunEvent) => events.push(event);
-  return train(recipe, { output: null, resume, onEvent }).then((result) => ({ result, events }));
-};
-const messages = (events: RunEvent[]) =>
-  events.flatMap((event) => (event.type === "message" ? [event.text] : [])).join("\n");
 
 /** The log without what depends on the clock. */
 function lasting(out: string): unknown[] {
@@ -65,8 +55,8 @@ async function expectSameRun(first: string, second: string): Promise<void> {
 const whole = join(folder, "whole");
 const half = join(folder, "half");
 beforeAll(async () => {
-  await run({ ...common, steps: 20, out: whole });
-  await run({ ...common, steps: 10, out: half });
+  await trained({ ...common, steps: 20, out: whole });
+  await trained({ ...common, steps: 10, out: half });
 });
 
 /** A copy of the ten-step run. */
@@ -78,7 +68,7 @@ function copyOfHalf(name: string): string {
 
 test("from the middle of an epoch, k = 1", async () => {
   const out = copyOfHalf("resumed");
-  const { result } = await run({ out, steps: 20 }, true);
+  const { result } = await resumed(out, { steps: 20 });
   expect(result).toMatchObject({ status: "finished", steps: 20 });
   await expectSameRun(whole, out);
 });
@@ -86,21 +76,21 @@ test("from the middle of an epoch, k = 1", async () => {
 test("from the middle of an epoch, k = 2", async () => {
   const two = { ...common, workers: 2, batch: 8 };
   const [wholeOf2, out] = [join(folder, "whole2"), join(folder, "resumed2")];
-  await run({ ...two, steps: 8, out: wholeOf2 });
-  await run({ ...two, steps: 4, out });
+  await trained({ ...two, steps: 8, out: wholeOf2 });
+  await trained({ ...two, steps: 4, out });
   const { ranks, weights } = await readCheckpoint(join(out, checkpoint));
   const means = ranks!.map((own) => own.get("bn1.running_mean")!);
   expect(means[0]).not.toEqual(means[1]);
   const average = means[0]!.map((mean, i) => (mean + means[1]![i]!) / 2);
   expect(weights.get("bn1.running_mean")).toEqual(average);
 
-  await run({ out, steps: 8 }, true);
+  await resumed(out, { steps: 8 });
   await expectSameRun(wholeOf2, out);
   expect(stepsOf(out).length).toBe(8);
 
-  const again = await run({ out }, true);
+  const again = await resumed(out);
   expect(again.result).toMatchObject({ status: "finished", steps: 8 });
-  expect(messages(again.events)).toMatch("nothing is left to do: 8 steps are done");
+  expect(again.text).toMatch("nothing is left to do: 8 steps are done");
   expect(stepsOf(out).length).toBe(8);
 });
 
@@ -109,15 +99,15 @@ test("evaluated after a checkpoint within an epoch, k = 3", async () => {
   const dataset = "synthetic:12x12x1:4:1600";
   const three = { ...common, dataset, lr: 4, workers: 3, batch: 5, checkpointMinutes: 1e-7 };
   const [wholeOf3, out] = [join(folder, "whole3"), join(folder, "within3")];
-  await run({ ...three, steps: 14, out });
+  await trained({ ...three, steps: 14, out });
   // The previous one is of an earlier step, as if the run had been killed right after it.
   copyFileSync(join(out, "checkpoint.previous.safetensors"), join(out, checkpoint));
   const { step: steps } = (await readCheckpoint(join(out, checkpoint))).position!;
   expect(steps).toBeLessThan(14);
   const log = readFileSync(join(out, "log.jsonl"), "utf8");
   writeFileSync(join(out, "log.jsonl"), log.replace(/.*"end".*\n/, ""));
-  await run({ out, steps }, true);
-  await run({ ...three, steps, out: wholeOf3 });
+  await resumed(out, { steps });
+  await trained({ ...three, steps, out: wholeOf3 });
   expect(lasting(out)).toEqual(lasting(wholeOf3));
   const [a, b] = await Promise.all(
     [wholeOf3, out].map((name) => readCheckpoint(join(name, checkpoint))),
@@ -129,16 +119,16 @@ test("lines after the checkpoint are dropped", async () => {
   const out = copyOfHalf("after");
   const log = readFileSync(join(whole, "log.jsonl"), "utf8");
   writeFileSync(join(out, "log.jsonl"), `${log}{"type":"step","step":20,"lo`);
-  await run({ out, steps: 20 }, true);
+  await resumed(out, { steps: 20 });
   await expectSameRun(whole, out);
 });
 
 test("with the last checkpoint torn, it continues from the one before and says so", async () => {
   const out = copyOfHalf("torn");
-  await run({ out, steps: 20 }, true);
+  await resumed(out, { steps: 20 });
   truncateSync(join(out, checkpoint), 1000);
-  const { events } = await run({ out, steps: 20 }, true);
-  expect(messages(events)).toMatch(/checkpoint\.safetensors.*checkpoint\.previous/);
+  const { text } = await resumed(out, { steps: 20 });
+  expect(text).toMatch(/checkpoint\.safetensors.*checkpoint\.previous/);
   await expectSameRun(whole, out);
 });
 
@@ -146,14 +136,14 @@ test("killed before its first checkpoint, a run begins again", async () => {
   const out = copyOfHalf("early");
   rmSync(join(out, checkpoint));
   rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
-  await run({ out, steps: 20 }, true);
+  await resumed(out, { steps: 20 });
   await expectSameRun(whole, out);
 });
 
 test("the same minibatch may be given again, but not another", async () => {
   const out = copyOfHalf("named");
-  await expect(run({ out, minibatch: 32 }, true)).rejects.toThrow(/minibatch is 16 in .*and 32/);
-  const { result } = await run({ out, minibatch: 16, steps: 11 }, true);
+  await expect(resumed(out, { minibatch: 32 })).rejects.toThrow(/minibatch is 16 in .*and 32/);
+  const { result } = await resumed(out, { minibatch: 16, steps: 11 });
   expect(result.steps).toBe(11);
 });
 
@@ -162,8 +152,8 @@ test("a finished run is left as it is", async () => {
     ["log.jsonl", "recipe.json"].map((name) => readFileSync(join(whole, name), "utf8"));
   const before = read();
   for (const steps of [undefined, 10]) {
-    const { result, events } = await run({ out: whole, steps }, true);
-    expect(messages(events)).toMatch(/nothing is left to do: 20 steps.*more than steps: 20/);
+    const { result, events, text } = await resumed(whole, { steps });
+    expect(text).toMatch(/nothing is left to do: 20 steps.*more than steps: 20/);
     expect(result).toMatchObject({ status: "finished", steps: 20 });
     expect(read()).toEqual(before);
     expect(events.at(-1)).toMatchObject({ type: "end", status: "finished", result });
@@ -172,18 +162,18 @@ test("a finished run is left as it is", async () => {
 
 test("a run to the end of its epochs has no --steps to raise", async () => {
   const out = copyOfHalf("complete");
-  await run({ out, steps: 100 }, true);
-  const { result, events } = await run({ out }, true);
+  await resumed(out, { steps: 100 });
+  const { result, text } = await resumed(out);
   expect(result.steps).toBe(42);
-  expect(messages(events)).toMatch(/nothing is left to do: 42 steps are done$/m);
+  expect(text).toMatch(/nothing is left to do: 42 steps are done$/m);
 });
 
 test("a run stopped after an evaluation leaves no temporary files when it resumes", async () => {
   const out = copyOfHalf("after-evaluation");
-  await run({ out, steps: 14 }, true); // an epoch, the best so far
+  await resumed(out, { steps: 14 }); // an epoch, the best so far
   const log = readFileSync(join(out, "log.jsonl"), "utf8");
   writeFileSync(join(out, "log.jsonl"), log.replace(/.*"end".*\n/, ""));
-  await run({ out, steps: 14 }, true);
+  await resumed(out, { steps: 14 });
   expect(readdirSync(out).filter((name) => name.endsWith(".tmp"))).toEqual([]);
 });
 
@@ -191,20 +181,20 @@ test("an interrupted run cannot end before the steps it has done", async () => {
   const out = copyOfHalf("passed");
   const log = readFileSync(join(out, "log.jsonl"), "utf8");
   writeFileSync(join(out, "log.jsonl"), log.replace('"finished"', '"interrupted"'));
-  await expect(run({ out, steps: 5 }, true)).rejects.toThrow(/10 steps of .*passed are done/);
+  await expect(resumed(out, { steps: 5 })).rejects.toThrow(/10 steps of .*passed are done/);
 });
 
 test("a folder that cannot be resumed is refused and left untouched", async () => {
   const out = copyOfHalf("refused");
-  const lr = run({ out, lr: 0.2 }, true);
+  const lr = resumed(out, { lr: 0.2 });
   await expect(lr).rejects.toThrow(/lr is 0\.1 in .*recipe\.json, and 0\.2 was asked for/);
-  await expect(run({ ...common, out })).rejects.toThrow(/holds a run already.*resume: true/);
-  await expect(run({ out: join(folder, "nothing") }, true)).rejects.toThrow(/no run to resume/);
+  await expect(trained({ ...common, out })).rejects.toThrow(/holds a run already.*resume: true/);
+  await expect(resumed(join(folder, "nothing"))).rejects.toThrow(/no run to resume/);
 
   copyFileSync(join(whole, "log.jsonl"), join(out, checkpoint));
   const foreign = readFileSync(join(out, checkpoint));
   rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
-  await expect(run({ out }, true)).rejects.toThrow(join(out, checkpoint));
+  await expect(resumed(out)).rejects.toThrow(join(out, checkpoint));
   expect(readFileSync(join(out, checkpoint))).toEqual(foreign);
 });
 
@@ -216,7 +206,7 @@ test("a recipe.json that is not as it was written is refused, whatever was chang
   const { digest, ...fields } = JSON.parse(before);
   const refused = async (text: string, message: RegExp) => {
     writeFileSync(file, text);
-    const failing = run({ out, steps: 20 }, true);
+    const failing = resumed(out, { steps: 20 });
     await expect(failing).rejects.toThrow(message);
     await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_RUN_FOLDER" });
     expect(readFileSync(file, "utf8")).toBe(text);
@@ -252,7 +242,7 @@ test("a recipe.json that is not as it was written is refused, whatever was chang
     file,
     JSON.stringify({ digest, ...Object.fromEntries(Object.entries(fields).reverse()) }),
   );
-  expect((await run({ out, steps: 11 }, true)).result.steps).toBe(11);
+  expect((await resumed(out, { steps: 11 })).result.steps).toBe(11);
 });
 
 /** The fields that recipe.json and a checkpoint had before there was a choice of optimiser and schedule. */
@@ -281,7 +271,7 @@ test("an earlier version's run, with fewer fields in its recipe, resumes bit for
   writeFileSync(join(out, checkpoint), Buffer.concat(pieces));
   rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
 
-  await run({ out, steps: 20 }, true);
+  await resumed(out, { steps: 20 });
   await expectSameRun(whole, out);
   expect((await readCheckpoint(join(out, checkpoint))).recipe).toHaveProperty("optimizer", "sgd");
 });
@@ -290,7 +280,7 @@ test("a run's recipe.json, changed, starts another run", async () => {
   const out = join(folder, "from-recipe");
   const { steps: _, ...recipe } = recipeOf(half);
   const init = join(half, checkpoint);
-  const { result } = await run({ ...recipe, lr: 0.05, init, steps: 1, out });
+  const { result } = await trained({ ...recipe, lr: 0.05, init, steps: 1, out });
   expect(result.steps).toBe(1);
   expect(recipeOf(out).lr).toBe(0.05);
 });
@@ -311,10 +301,10 @@ test("the first command with --resume added continues the run", async () => {
       writeFileSync(join("idx", `${part}-labels-idx1-ubyte`), labels);
     }
     const first = { ...common, dataset: "fashion-mnist:idx", milestones: [1.5, 0.75] };
-    await run({ ...first, steps: 1, out: "first" });
+    await trained({ ...first, steps: 1, out: "first" });
     const init = join("first", checkpoint);
-    await run({ ...first, init, steps: 1, out: "second" });
-    const { result } = await run({ ...first, init, steps: 2, out: "second" }, true);
+    await trained({ ...first, init, steps: 1, out: "second" });
+    const { result } = await trained({ ...first, init, steps: 2, out: "second" }, { resume: true });
     expect(result.steps).toBe(2);
     const kept = recipeOf("second");
     expect(kept).toMatchObject({
@@ -322,7 +312,7 @@ test("the first command with --resume added continues the run", async () => {
       milestones: [0.75, 1.5],
       init: join(folder, init),
     });
-    const other = run({ ...first, init, milestones: [1], out: "second" }, true);
+    const other = trained({ ...first, init, milestones: [1], out: "second" }, { resume: true });
     await expect(other).rejects.toThrow(
       /milestones is \[ 0\.75, 1\.5 \] in .*and \[ 1 \] was asked for/,
     );
@@ -333,17 +323,17 @@ test("the first command with --resume added continues the run", async () => {
 
 test("--init begins with the weights of a file", async () => {
   const out = join(folder, "initialised");
-  await run({ ...common, init: join(whole, checkpoint), steps: 1, out });
+  await trained({ ...common, init: join(whole, checkpoint), steps: 1, out });
   const fresh = stepsOf(half)[0]!.loss;
   expect(stepsOf(out)[0]!.loss).toBeLessThan(fresh);
-  const other = run({
+  const other = trained({
     ...common,
     model: "resnet20",
     init: join(whole, checkpoint),
     out: `${out}2`,
   });
   await expect(other).rejects.toThrow(/saved from resnet8; try model: "resnet8"/);
-  const missing = run({ ...common, init: join(folder, "no.safetensors"), out: `${out}3` });
+  const missing = trained({ ...common, init: join(folder, "no.safetensors"), out: `${out}3` });
   await expect(missing).rejects.toThrow(/cannot read .*no\.safetensors/);
   expect(existsSync(`${out}3`)).toBe(false);
 });

@@ -12,34 +12,19 @@ import { firstBad } from "../../lib/train/fault.js";
 import { train } from "../../lib/train/train.js";
 import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
 import { parseRecipe } from "../support/recipe.js";
+import { attempted, small, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
+  ...small,
   dataset: "synthetic:12x12x1:4:400", // and 25 test images
-  model: "resnet8",
   batch: 16,
   epochs: 2,
-  device: "cpu",
-  threads: 1,
 };
-
-async function run(
-  recipe: RecipeInput,
-  watch: (event: RunEvent) => void = () => {},
-  resume = false,
-) {
-  const texts: string[] = [];
-  const onEvent = (event: RunEvent) => {
-    if (event.type === "message") texts.push(event.text);
-    watch(event);
-  };
-  const result = await train(recipe, { output: null, resume, onEvent });
-  return { result, text: texts.join("\n") };
-}
 
 test("a run learns, and leaves recipe, log and checkpoints", async () => {
   const out = join(folder, "learns");
-  const { result, text } = await run({ ...common, epochs: 3.5, lr: 4, out });
+  const { result, text } = await trained({ ...common, epochs: 3.5, lr: 4, out });
   expect(result).toMatchObject({ status: "finished", steps: 88, testImages: 25, out });
   expect(result.top1).toBeGreaterThan(0.8);
   expect(text).toMatch(/resnet8 on synthetic.*400 training and 25 test images/);
@@ -80,7 +65,7 @@ test("a run learns, and leaves recipe, log and checkpoints", async () => {
 test("the log has the warm-up's rates and the velocity form's momentum factors", async () => {
   const out = join(folder, "warm-up");
   const recipe = { ...common, batch: 100, accumulate: 4, epochs: 5, warmupEpochs: 2 } as const;
-  const { result } = await run({ ...recipe, momentumForm: "velocity", milestones: [4], out });
+  const { result } = await trained({ ...recipe, momentumForm: "velocity", milestones: [4], out });
   const steps = logOf(out).filter((line) => line.type === "step");
   const peak = (0.1 * 400) / 256;
   const rates = [0.1, (0.1 + peak) / 2, peak, peak, peak / 10];
@@ -110,19 +95,19 @@ test("a script that has met the other ranks trains with them", async () => {
 });
 
 test("names once what is left out of an epoch", async () => {
-  const { text } = await run({ ...common, batch: 150, steps: 1, out: join(folder, "rest") });
+  const { text } = await trained({ ...common, batch: 150, steps: 1, out: join(folder, "rest") });
   expect(text.match(/100 images of each epoch's order are left out/g)).toHaveLength(1);
 });
 
 test("warns of a disk that takes no checkpoint, and trains on", async () => {
   const out = join(folder, "full");
   const obstacle = join(out, `${checkpointName}.tmp`); // a folder where the file should be
-  await run({ ...common, batch: 4, epochs: 3, steps: 100, out }); // an epoch
+  await trained({ ...common, batch: 4, epochs: 3, steps: 100, out }); // an epoch
   mkdirSync(obstacle);
   const clear = (event: RunEvent) => {
     if (event.type === "message" && /could not be saved/.test(event.text)) rmdirSync(obstacle);
   };
-  const { result, text } = await run({ out, steps: 300 }, clear, true);
+  const { result, text } = await trained({ out, steps: 300 }, { resume: true, watch: clear });
   expect(result).toMatchObject({ status: "finished", steps: 300 });
   expect(text).toMatch(
     /warning: the checkpoint of step 200 could not be saved.*step 100 is kept.*goes on and tries again$/m,
@@ -136,16 +121,10 @@ test("warns of a disk that takes no checkpoint, and trains on", async () => {
 test("with two workers, a disk that takes no checkpoint to the end fails the run, not its peers", async () => {
   const out = join(folder, "full2");
   mkdirSync(join(out, `${checkpointName}.tmp`), { recursive: true });
-  const texts: string[] = [];
-  const failing = train(
-    { ...common, workers: 2, batch: 8, steps: 25, timeout: 20, out },
-    { output: null, onEvent: (event) => event.type === "message" && texts.push(event.text) },
-  );
-  await expect(failing).rejects.toThrow();
-  const warnings = texts.filter((text) =>
-    text.includes("checkpoint of step 25 could not be saved"),
-  );
-  expect(warnings).toEqual([
+  const recipe = { ...common, workers: 2, batch: 8, steps: 25, timeout: 20, out };
+  const { error, text } = await attempted(recipe);
+  expect(error).toBeInstanceOf(Error);
+  expect(text.match(/.*checkpoint of step 25 could not be saved.*/g)).toEqual([
     expect.stringMatching(/; it is tried again at the end$/),
     expect.not.stringMatching(/training goes on|tried again/),
   ]);
@@ -157,12 +136,12 @@ test("runs that start at once get folders of their own", async () => {
   const before = process.cwd();
   process.chdir(folder);
   try {
-    const both = await Promise.all([1, 2].map(() => run({ ...common, steps: 1 })));
+    const both = await Promise.all([1, 2].map(() => trained({ ...common, steps: 1 })));
     const outs = both.map(({ result }) => result.out);
     expect(new Set(outs).size).toBe(2);
     for (const out of outs) expect(logOf(out)).toHaveLength(3);
     // A refused run leaves no folder.
-    await expect(run({ ...common, init: "none" })).rejects.toThrow(/cannot read .*none/);
+    await expect(trained({ ...common, init: "none" })).rejects.toThrow(/cannot read .*none/);
     expect(readdirSync("runs")).toHaveLength(2);
   } finally {
     process.chdir(before);
@@ -171,16 +150,14 @@ test("runs that start at once get folders of their own", async () => {
 
 test("reports a run folder that cannot be made, without blaming disk space", async () => {
   const out = join(folder, "learns", "recipe.json", "run");
-  const error = await run({ ...common, steps: 1, out }).catch((reason: Error) => reason);
-  expect((error as Error).message).toMatch(
-    /cannot write to the run folder .*; name another with out$/,
-  );
+  const { error } = await attempted({ ...common, steps: 1, out });
+  expect(error!.message).toMatch(/cannot write to the run folder .*; name another with out$/);
 });
 
 test("a step that is not finite ends the run, names the layer and keeps the checkpoint", async () => {
   const out = join(folder, "not-finite");
   const recipe = { ...common, batch: 300, lr: 1e18, epochs: 4, milestones: [], out }; // a step an epoch
-  const failing = run(recipe);
+  const failing = trained(recipe);
   await expect(failing).rejects.toThrow(
     /step 1 is not finite: loss .*; first in the (input|gradient) of \w+.*checkpoint of step 1 is kept.*lr: 500000000000000000\)/s,
   );
@@ -217,7 +194,7 @@ test("the first bad layer: activations in forward order before gradients in back
 
 test("a batch that does not fit into the memory is refused with one that does", async () => {
   const large = { dataset: "synthetic:512x512x3:10:1000000", model: "resnet50", batch: 20_000 };
-  const refused = run({ ...common, ...large, out: join(folder, "large") });
+  const refused = trained({ ...common, ...large, out: join(folder, "large") });
   await expect(refused).rejects.toThrow(/needs [\d.]+ TB a worker.*about batch: \d+ fits/);
   expect(readdirSync(folder)).not.toContain("large");
 });

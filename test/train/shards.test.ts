@@ -3,10 +3,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { expect, test } from "vitest";
-import type { RunEvent } from "../../lib/train/events.js";
-import { train } from "../../lib/train/train.js";
 import { type Packed, tarOf } from "../data/tar-file.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
+import { small, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 
@@ -33,17 +32,9 @@ test("trains alike twice, and reports the weaker shuffle before step 1", async (
   }
   writeFileSync(join(dataset, "val-000000.tar"), tarOf(await samples(100, 6)));
   const run = async (name: string) => {
-    const events: RunEvent[] = [];
     const out = join(folder, name);
-    const recipe = {
-      model: "resnet8",
-      imageSize: 28,
-      batch: 8,
-      device: "cpu",
-      threads: 1,
-    } as const;
-    const options = { output: null, onEvent: (event: RunEvent) => events.push(event) };
-    await train({ ...recipe, dataset, epochs: 2, milestones: [], out }, options);
+    const recipe = { ...small, dataset, imageSize: 28, batch: 8, epochs: 2, milestones: [], out };
+    const { events } = await trained(recipe);
     return { steps: stepsOf(out), events };
   };
   const { steps, events } = await run("first");

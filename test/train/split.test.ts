@@ -3,25 +3,23 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
-import { train } from "../../lib/train/train.js";
 import { relativeError } from "../../proof/compare.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
+import { small, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
+  ...small,
   dataset: "synthetic:12x12x1:4:384",
-  model: "resnet8",
   epochs: 1,
   steps: 10,
   milestones: [],
   seed: 4,
-  device: "cpu",
-  threads: 1,
 };
 
 async function run(name: string, recipe: RecipeInput): Promise<string> {
   const out = join(folder, name);
-  await train({ ...common, ...recipe, out }, { output: null });
+  await trained({ ...common, ...recipe, out });
   return out;
 }
 
