@@ -1,26 +1,20 @@
 // Checks that `onehour evaluate` reports on its data what `train` reports.
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import sharp from "sharp";
 import { expect, test } from "vitest";
 import { formatSafetensors } from "../../lib/run-folder/safetensors.js";
-import { temporaryFolder } from "../support/folder.js";
+import { flat } from "../data/images/decoded.js";
+import { temporaryFolder, writeFiles } from "../support/folder.js";
 import { onehour, typed } from "./command.js";
 
 test("reports a damaged list of a folder's images, and files that are not images", async () => {
   const folder = temporaryFolder();
   const images = join(folder, "images");
-  const background = { r: 10, g: 200, b: 30 };
-  const image = await sharp({ create: { width: 24, height: 24, channels: 3, background } })
-    .jpeg()
-    .toBuffer();
-  for (const part of ["train", "val"]) {
-    for (const label of ["a", "b"]) {
-      mkdirSync(join(images, part, label), { recursive: true });
-      for (const i of [1, 2]) writeFileSync(join(images, part, label, `${i}.jpg`), image);
-    }
-  }
-  writeFileSync(join(images, "val", "a", "notes.txt"), "");
+  const image = await flat(24, 24).jpeg().toBuffer();
+  for (const part of ["train", "val"])
+    for (const name of ["a/1.jpg", "a/2.jpg", "b/1.jpg", "b/2.jpg"])
+      writeFiles(images, { [`${part}/${name}`]: image });
+  writeFiles(images, { "val/a/notes.txt": "" });
   const out = join(folder, "run");
   const small = ["--image-size", "16", "--batch", "2", "--threads", "1", "--steps", "1"];
   const model = ["--model", "resnet8", "--out", out];

@@ -16,6 +16,7 @@ import { readLog } from "../../lib/run-folder/log.js";
 import { readSetting } from "../../lib/system/variables.js";
 import { oneLine } from "../../lib/text/words.js";
 import { train } from "../../lib/train/train.js";
+import { headOf } from "../run-folder/layout.js";
 import { temporaryFolder } from "../support/folder.js";
 import { start } from "../support/process.js";
 import { parseRecipe } from "../support/recipe.js";
@@ -135,10 +136,7 @@ beforeAll(async () => {
 
 /** A checkpoint's bytes with other metadata and the checksum that belongs to them. */
 function checkpointWith(metadata: object): Buffer {
-  const text = JSON.stringify({ ...header, __metadata__: { ...metadata, ...unsealed } });
-  const head = Buffer.alloc(8 + Buffer.byteLength(text));
-  head.writeBigUInt64LE(BigInt(head.length - 8), 0);
-  head.write(text, 8);
+  const head = headOf({ ...header, __metadata__: { ...metadata, ...unsealed } });
   seal(head);
   return Buffer.concat([head, tensors]);
 }

@@ -1,11 +1,9 @@
 // Runs commands whose output cannot be written: training goes on and logs it, other commands fail.
-import { once } from "node:events";
 import { existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { logOf, temporaryFolder } from "../support/folder.js";
-import { compiled, start, torchrun, until } from "../support/process.js";
+import { compiled, freePort, start, torchrun, until } from "../support/process.js";
 import { firstChild, main } from "./command.js";
 
 const folder = temporaryFolder();
@@ -21,14 +19,6 @@ const small = (workers: number, out: string) => [
   ...["train", "synthetic:8x8x1:4:64", "--workers", String(workers), "--batch", "4"],
   ...["--threads", "1", "--steps", "5", "--out", out],
 ];
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
-}
-
 const warningsOf = (out: string) =>
   logOf(out).flatMap((line) => (line.type === "warning" ? [line] : []));
 

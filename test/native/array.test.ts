@@ -3,18 +3,9 @@
 import { describe, expect, it } from "vitest";
 import type { DeviceArray } from "../../lib/device/device.js";
 import { openBackend } from "../../lib/device/open.js";
-import { NativeError } from "../../lib/errors.js";
 import { connectAll } from "../support/communicators.js";
 import { device } from "../support/device.js";
-
-async function failure(promise: Promise<unknown>): Promise<NativeError> {
-  const error = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(NativeError);
-  return error as NativeError;
-}
+import { failure } from "../support/failure.js";
 
 describe("an array of a device", () => {
   it("keeps what was written", async () => {

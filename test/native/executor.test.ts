@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { Device, Executor } from "../../lib/device/device.js";
 import { openBackend } from "../../lib/device/open.js";
 import { NativeError } from "../../lib/errors.js";
+import { failure } from "../support/failure.js";
 
 const device: Device = openBackend("fake", 1);
 const executors: Executor[] = [];
@@ -30,15 +31,6 @@ ${lines}
 
 function floats(bytes: Uint8Array): Float32Array {
   return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-}
-
-async function failure(promise: Promise<unknown>): Promise<NativeError> {
-  const error = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  expect(error).toBeInstanceOf(NativeError);
-  return error as NativeError;
 }
 
 afterEach(() => {

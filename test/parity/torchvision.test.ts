@@ -13,6 +13,7 @@ import { writeWeights } from "../../lib/train/state.js";
 import { dot, norm } from "../../proof/compare.js";
 import { draw, TestNetwork } from "../../proof/network.js";
 import { lookup, readFixture } from "../../proof/ops/fixtures.js";
+import { headOf } from "../run-folder/layout.js";
 import { device } from "../support/device.js";
 import { temporaryFolder } from "../support/folder.js";
 import { trained } from "../support/training.js";
@@ -48,10 +49,7 @@ function* bytesOf(): Generator<Buffer> {
     const dtype = isCounter(name) ? "I64" : "F32";
     header[`model.module.${name}`] = { dtype, shape, data_offsets: [begin, at] };
   }
-  const json = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(json.length));
-  yield Buffer.concat([length, json]);
+  yield headOf(header);
   for (const [name, shape] of shapes)
     yield isCounter(name) ? Buffer.alloc(8, 1) : Buffer.from(valuesOf(name, shape).buffer);
 }

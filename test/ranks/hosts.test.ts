@@ -1,18 +1,9 @@
 // Runs ranks on several hosts, or on one that counts as several: their collectives, a stranger's
 // attempts, and the warnings about the network and a missing secret.
 import { execFileSync } from "node:child_process";
-import { createServer } from "node:net";
 import { expect, test } from "vitest";
-import { type Run, torchrun } from "../support/process.js";
+import { freePort, type Run, torchrun } from "../support/process.js";
 import { node, script } from "./command.js";
-
-async function freePort(): Promise<string> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return String(port);
-}
 
 /** Two ranks as torchrun starts them, each with variables of its own. */
 async function start(

@@ -15,7 +15,7 @@ import { readLastCheckpoint, saveCheckpoint } from "../../lib/run-folder/last-ch
 import { requireModelWeights } from "../../lib/run-folder/model-weights.js";
 import { formatSafetensors, parseSafetensors } from "../../lib/run-folder/safetensors.js";
 import { temporaryFolder } from "../support/folder.js";
-import { layout } from "./layout.js";
+import { headOf, layout, position } from "./layout.js";
 
 const folder = temporaryFolder();
 const parameters = [
@@ -33,16 +33,6 @@ function values(seed: number): Map<string, Float32Array> {
     ]),
   );
 }
-
-const position = {
-  step: 12,
-  epoch: 3,
-  lastLearningRate: 0.1 / 3,
-  seed: 9,
-  lossSum: 1 / 3,
-  epochSeconds: 1.5,
-  seconds: 60.25,
-};
 
 const origin = { data: "0123abcd", recipe: { model: "resnet8" } };
 
@@ -138,12 +128,8 @@ test("a flipped bit anywhere in a tensor is noticed", async () => {
   }
 });
 
-function withHeader(header: unknown, data = 0): Buffer {
-  const json = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(json.length));
-  return Buffer.concat([length, json, Buffer.alloc(data)]);
-}
+const withHeader = (header: unknown, data = 0) =>
+  Buffer.concat([headOf(header), Buffer.alloc(data)]);
 const f32 = (shape: number[], begin: number, end: number) => ({
   dtype: "F32",
   shape,

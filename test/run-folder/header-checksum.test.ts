@@ -13,7 +13,7 @@ import { readLastCheckpoint } from "../../lib/run-folder/last-checkpoint.js";
 import { requireOnCourse } from "../../lib/run-folder/position.js";
 import { formatSafetensors, parseSafetensors } from "../../lib/run-folder/safetensors.js";
 import { temporaryFolder } from "../support/folder.js";
-import { layout } from "./layout.js";
+import { headOf, layout, position } from "./layout.js";
 
 const folder = temporaryFolder();
 const parameters = [layout("fc.bias", [3], "bias")];
@@ -24,15 +24,6 @@ const state = {
     ["bn1.running_mean", Float32Array.of(0.5, -0.5)],
   ]),
   momentum: new Map([["fc.bias", Float32Array.of(4, 5, 6)]]),
-};
-const position = {
-  step: 12,
-  epoch: 3,
-  lastLearningRate: 0.1 / 3,
-  seed: 9,
-  lossSum: 1 / 3,
-  epochSeconds: 1.5,
-  seconds: 60.25,
 };
 const origin = { data: "0123abcd", imageSize: 64, recipe: { model: "resnet8", lr: 0.1 } };
 const whole = Buffer.concat(
@@ -156,10 +147,7 @@ test("metadata that is not text is refused by name", () => {
   const header = JSON.parse(whole.toString("utf8", 8, headBytes));
   for (const value of [{ toString: 1 }, 5, null, ["x"]]) {
     header.__metadata__.note = value;
-    const json = Buffer.from(JSON.stringify(header));
-    const length = Buffer.alloc(8);
-    length.writeBigUInt64LE(BigInt(json.length));
-    const head = Buffer.concat([length, json]);
+    const head = headOf(header);
     seal(head);
     const bytes = Buffer.concat([head, whole.subarray(headBytes)]);
     expect(() => parseCheckpoint("file", bytes)).toThrow(/^file: "note" in it is not text/);

@@ -1,7 +1,7 @@
 // A folder that is removed after the tests of the file, and the log of a run.
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll } from "vitest";
 import type { LogLine } from "../../lib/run-folder/log-lines.js";
 
@@ -27,3 +27,11 @@ export function stepsOf(run: string): { step: number; epoch: number; loss: numbe
 
 /** The recipe.json of a run. */
 export const recipeOf = (run: string) => JSON.parse(readFileSync(join(run, "recipe.json"), "utf8"));
+
+/** Writes files below a folder, by their paths in it; makes the folders on the way. */
+export function writeFiles(folder: string, files: Record<string, Buffer | string>): void {
+  for (const [path, content] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), content);
+  }
+}

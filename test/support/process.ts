@@ -1,6 +1,8 @@
 // Starts processes, and reads what they write until they end.
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 export interface Ended {
@@ -74,6 +76,15 @@ export const torchrun = (rank: number, port: number | string, host = "127.0.0.1"
   ...{ RANK: String(rank), WORLD_SIZE: "2", LOCAL_RANK: String(rank), LOCAL_WORLD_SIZE: "2" },
   ...{ MASTER_ADDR: host, MASTER_PORT: String(port) },
 });
+
+/** A port of this machine on which nothing listens. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
+}
 
 /** A compiled module of the package as a program imports it: its URL in quotes. */
 export const compiled = (name: string) =>

@@ -7,7 +7,7 @@ import { bestName, checkpointName, readCheckpoint } from "../../lib/run-folder/c
 import { Autosave } from "../../lib/train/autosave.js";
 import { logOf, recipeOf, stepsOf, temporaryFolder } from "../support/folder.js";
 import { resumed, small, trained } from "../support/training.js";
-import { worldOf } from "../support/world.js";
+import { worldsOf } from "../support/world.js";
 import { startTraining } from "./process.js";
 
 const folder = temporaryFolder();
@@ -107,35 +107,17 @@ test("the best epoch's checkpoint is kept as well as the last", async () => {
   expect(recipeOf(still).checkpointMinutes).toBe(10);
 });
 
-/** Two ranks that meet in memory; `hear` delivers what rank 0 announced. */
-function pair() {
-  const given: string[] = [];
-  const waiting: ((values: string[]) => void)[] = [];
-  let hear = () => {};
-  const rank = (index: number): World =>
-    worldOf({
-      rank: index,
-      worldSize: 2,
-      listen: (_, listener) => {
-        if (index === 1) hear = () => listener("");
-        return () => {};
-      },
-      gather: (_, value) =>
-        new Promise((resolve) => {
-          given[index] = value;
-          waiting.push(resolve);
-          if (waiting.length === 2) for (const done of waiting) done([...given]);
-        }),
-    });
-  return { ranks: [rank(0), rank(1)] as const, hear: () => hear() };
-}
-
 test("both ranks save after the furthest step that one has committed to", async () => {
-  const { ranks, hear } = pair();
-  const [first, second] = [
-    new Autosave(ranks[0], 1e-9, () => 7),
-    new Autosave(ranks[1], 1e-9, () => 9),
-  ];
+  let hear = () => {}; // what rank 0 announced
+  const listen: World["listen"] = (_, listener) => {
+    hear = () => listener("");
+    return () => {};
+  };
+  const [one, other] = worldsOf(2, (rank) =>
+    rank === 1 ? { listen } : { listen: () => () => {} },
+  );
+  const first = new Autosave(one!, 1e-9, () => 7);
+  const second = new Autosave(other!, 1e-9, () => 9);
   await new Promise((resolve) => setTimeout(resolve, 2));
   first.askIfDue();
   expect([first.pending, second.pending]).toEqual([true, false]);

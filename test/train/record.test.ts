@@ -1,32 +1,9 @@
 // Records programs as graphs on all ranks, or on none.
 import { expect, test } from "vitest";
 import type { Executor } from "../../lib/device/device.js";
-import type { World } from "../../lib/ranks/world.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { type RunOptions, recordPrograms } from "../../lib/train/prepare.js";
-import { worldOf } from "../support/world.js";
-
-/** A world for each rank; what one gathers is there once all have given theirs. */
-function worldsOf(worldSize: number): World[] {
-  const given: string[] = [];
-  let complete = () => {};
-  const all = new Promise<string[]>((resolve) => {
-    complete = () => resolve([...given]);
-  });
-  let count = 0;
-  return Array.from({ length: worldSize }, (_, rank) =>
-    worldOf({
-      rank,
-      worldSize,
-      gather: async (_key, value) => {
-        given[rank] = value;
-        count++;
-        if (count === worldSize) complete();
-        return all;
-      },
-    }),
-  );
-}
+import { worldsOf } from "../support/world.js";
 
 interface Settings {
   kind?: "cpu" | "cuda";

@@ -2,10 +2,10 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
-import sharp from "sharp";
 import { afterAll, describe, expect, test } from "vitest";
 import { ImageDecoder } from "../../../lib/data/images/image-decoder.js";
 import { temporaryFolder } from "../../support/folder.js";
+import { flat } from "./decoded.js";
 
 const folder = temporaryFolder();
 const size = 16;
@@ -20,10 +20,6 @@ async function flawOf(name: string, bytes: Buffer) {
   const [flaw] = await images.decode({ files: [file], target, size, shortSide: 18 });
   return flaw;
 }
-
-const colors = { r: 200, g: 90, b: 30 };
-const flat = (width: number, height: number) =>
-  sharp({ create: { width, height, channels: 3, background: colors } });
 
 interface Segment {
   marker: number;

@@ -2,13 +2,9 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
-import sharp from "sharp";
 import { describe, expect, test } from "vitest";
 import { decodeForeign } from "../../../lib/data/images/foreign-image.js";
-
-const colors = { r: 200, g: 90, b: 30 };
-const flat = (width: number, height: number) =>
-  sharp({ create: { width, height, channels: 3, background: colors } });
+import { flat } from "./decoded.js";
 
 const offsets = 273;
 const lengths = 279;

@@ -1,44 +1,27 @@
 // Lists the images of a folder as torchvision's ImageFolder does, and reports what it leaves out.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import sharp from "sharp";
+import { symlinkSync } from "node:fs";
+import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
-import type { Dataset, DecodedSplit } from "../../../lib/data/dataset.js";
+import type { Dataset } from "../../../lib/data/dataset.js";
 import { openDataset } from "../../../lib/data/datasets.js";
-import { temporaryFolder } from "../../support/folder.js";
+import { temporaryFolder, writeFiles } from "../../support/folder.js";
+import { fill, flat } from "./decoded.js";
 
 const parent = temporaryFolder();
-const background = { r: 10, g: 200, b: 30 };
-const image = await sharp({ create: { width: 24, height: 20, channels: 3, background } })
-  .jpeg()
-  .toBuffer();
+const image = await flat(24, 20).jpeg().toBuffer();
 let root: string;
 let made = 0;
 
-/** Writes files below the root: an image, or text. */
-function write(files: Record<string, Buffer | string>): void {
-  for (const [name, content] of Object.entries(files)) {
-    mkdirSync(dirname(join(root, name)), { recursive: true });
-    writeFileSync(join(root, name), content);
-  }
-}
+const write = (files: Record<string, Buffer | string>) => writeFiles(root, files);
 
 const open = () =>
   openDataset(root, { imageSize: 16, indexFolder: join(root, ".indexes"), threads: 1 });
 
 async function labelsOf(dataset: Dataset, part: "train" | "test"): Promise<number[]> {
-  const { length } = dataset[part];
-  const request = {
-    indices: Uint32Array.from({ length }, (_, i) => i),
-    augment: undefined,
-    images: new Uint8Array(length * 16 * 16 * 3),
-    labels: new Int32Array(length),
-    flips: new Uint8Array(length),
-  };
-  await (dataset[part] as DecodedSplit).fill(request);
+  const { labels } = await fill(dataset[part], 16, [...Array(dataset[part].length).keys()]);
   expect(dataset.inspection?.takeNew()).toEqual([]);
-  return [...request.labels];
+  return labels;
 }
 
 beforeEach(() => {

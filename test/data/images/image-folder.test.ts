@@ -12,11 +12,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import sharp from "sharp";
 import { beforeEach, describe, expect, test } from "vitest";
-import type { Dataset, DecodedSplit } from "../../../lib/data/dataset.js";
+import type { Dataset } from "../../../lib/data/dataset.js";
 import { openDataset } from "../../../lib/data/datasets.js";
 import { temporaryFolder } from "../../support/folder.js";
+import { fill as fillOf, flat } from "./decoded.js";
 
 const parent = temporaryFolder();
 const fixtures = join(import.meta.dirname, "../../fixtures/images");
@@ -30,9 +30,7 @@ async function write(files: Record<string, string | [number, number, number]>): 
     const file = join(root, name);
     mkdirSync(dirname(file), { recursive: true });
     if (typeof content !== "string") {
-      const [r, g, b] = content;
-      const background = { r, g, b };
-      await sharp({ create: { width: 40, height: 30, channels: 3, background } }).toFile(file);
+      await flat(40, 30, content).toFile(file);
     } else if (/\.\w+$/.test(content) && readdirSync(fixtures).includes(content)) {
       copyFileSync(join(fixtures, content), file);
     } else {
@@ -44,20 +42,9 @@ async function write(files: Record<string, string | [number, number, number]>): 
 const open = (options = {}) =>
   openDataset(root, { imageSize: size, indexFolder: join(root, ".indexes"), ...options });
 
-/** Images, labels and flips of a part, unaugmented unless an epoch is given. */
-async function fill(dataset: Dataset, part: "train" | "test", indices: number[], epoch?: number) {
-  const request = {
-    indices: Uint32Array.from(indices),
-    augment: epoch === undefined ? undefined : { seed: 5, epoch },
-    images: new Uint8Array(indices.length * size * size * 3),
-    labels: new Int32Array(indices.length).fill(-7),
-    flips: new Uint8Array(indices.length).fill(9),
-  };
-  await (dataset[part] as DecodedSplit).fill(request);
-  const bytes = size * size * 3;
-  const image = (i: number) => request.images.subarray(i * bytes, (i + 1) * bytes);
-  return { image, labels: [...request.labels], flips: [...request.flips] };
-}
+/** Fills a batch, unaugmented unless an epoch is given. */
+const fill = (dataset: Dataset, part: "train" | "test", indices: number[], epoch?: number) =>
+  fillOf(dataset[part], size, indices, epoch === undefined ? undefined : { seed: 5, epoch });
 
 beforeEach(async () => {
   root = join(parent, `set-${made++}`);

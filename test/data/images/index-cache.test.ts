@@ -10,31 +10,21 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import sharp from "sharp";
 import { beforeEach, expect, test } from "vitest";
 import { openDataset } from "../../../lib/data/datasets.js";
-import { temporaryFolder } from "../../support/folder.js";
+import { temporaryFolder, writeFiles } from "../../support/folder.js";
 import { tarOf } from "../tar-file.js";
+import { flat } from "./decoded.js";
 
 const parent = temporaryFolder();
-const background = { r: 10, g: 200, b: 30 };
-const image = await sharp({ create: { width: 24, height: 20, channels: 3, background } })
-  .jpeg()
-  .toBuffer();
+const image = await flat(24, 20).jpeg().toBuffer();
 let root: string;
 let made = 0;
 
 beforeEach(() => {
   root = join(parent, `set-${made++}`);
-  for (const [name, label] of [
-    ["one", "a"],
-    ["two", "b"],
-  ] as const) {
-    for (const part of ["train", "val"]) {
-      mkdirSync(join(root, part, label), { recursive: true });
-      writeFileSync(join(root, part, label, `${name}.jpg`), image);
-    }
-  }
+  for (const part of ["train", "val"])
+    writeFiles(root, { [`${part}/a/one.jpg`]: image, [`${part}/b/two.jpg`]: image });
 });
 
 /** Opens the folder; returns whether it was listed, and the warnings. */

@@ -1,12 +1,12 @@
 // Reads shards in WebDataset's layout: lists them, refuses wrong ones, and gets the same pixels as
 // from a folder.
-import { mkdirSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import sharp from "sharp";
 import { expect, test } from "vitest";
-import type { DecodedSplit } from "../../../lib/data/dataset.js";
 import { openDataset } from "../../../lib/data/datasets.js";
-import { temporaryFolder } from "../../support/folder.js";
+import { temporaryFolder, writeFiles } from "../../support/folder.js";
+import { fill as fillOf } from "../images/decoded.js";
 import { member, type Packed, paxRecord, tarOf } from "../tar-file.js";
 
 const root = temporaryFolder();
@@ -34,10 +34,7 @@ let folders = 0;
 /** A new folder with the files, by their paths in it. */
 function folderWith(files: Record<string, Buffer | string>): string {
   const folder = join(root, String(folders++));
-  for (const [path, bytes] of Object.entries(files)) {
-    mkdirSync(dirname(join(folder, path)), { recursive: true });
-    writeFileSync(join(folder, path), bytes);
-  }
+  writeFiles(folder, files);
   return folder;
 }
 
@@ -53,19 +50,12 @@ async function open(folder: string, strict = false) {
   return { ...dataset, listings: () => listings };
 }
 
-async function fill(split: unknown, indices: number[], augment?: { seed: number; epoch: number }) {
-  const images = new Uint8Array(indices.length * size * size * 3);
-  const labels = new Int32Array(indices.length);
-  const flips = new Uint8Array(indices.length);
-  await (split as DecodedSplit).fill({
-    indices: Uint32Array.from(indices),
-    augment,
-    images,
+const fill = (split: unknown, indices: number[], augment?: { seed: number; epoch: number }) =>
+  fillOf(split, size, indices, augment).then(({ images, labels, flips }) => ({
+    images: Buffer.from(images).toString("hex"),
     labels,
     flips,
-  });
-  return { images: Buffer.from(images).toString("hex"), labels: [...labels], flips: [...flips] };
-}
+  }));
 
 const range = (length: number) => Array.from({ length }, (_, i) => i);
 
