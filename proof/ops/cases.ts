@@ -223,6 +223,22 @@ export function* bookCases(operations: ReadonlySet<string>, isLarge: boolean): G
 }
 
 /**
+ * The odd sizes of the op book for compute-sanitizer's race check, which is slow: those first that have an op
+ * in a type that none before has.
+ */
+export function raceCases(operations: ReadonlySet<string>): OpCase[] {
+  const seen = new Set<string>();
+  const [first, others]: [OpCase[], OpCase[]] = [[], []];
+  for (const opCase of bookCases(operations, false)) {
+    const before = seen.size;
+    for (const { op, inputs } of opCase.program.instructions)
+      seen.add(`${op} ${inputs.map(({ dtype }) => dtype)}`);
+    (seen.size > before ? first : others).push(opCase);
+  }
+  return [...first, ...others];
+}
+
+/**
  * All cases, the most important first: training steps in bf16 as fusion makes them, then odd sizes in
  * both types, then large ones, then the exact precisions of whole steps and deep networks.
  */

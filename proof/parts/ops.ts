@@ -6,14 +6,10 @@ import { defaultThreads } from "#lib/device/cores.js";
 import type { Device } from "#lib/device/device.js";
 import { openBackend } from "#lib/device/open.js";
 import { book } from "#lib/ops/book.js";
-import { opCases } from "../ops/cases.js";
+import { opCases, raceCases } from "../ops/cases.js";
 import { checkOps, type OpFinding } from "../ops/check.js";
 import { computed, recorded } from "../ops/expected.js";
 import { runPart } from "../results/report.js";
-
-/** Kernels with shared memory, whose races compute-sanitizer looks for. */
-const sharing =
-  /^(BN|(loss|linear): .*classes|global-average-pool|max-pool: 3x3|batch-norm|multiply|add-bias)/;
 
 /** Seconds kept for the end of the part. */
 const reserve = 3;
@@ -37,8 +33,8 @@ await runPart("ops", async (report) => {
   const { channelMultiple, kind } = properties;
   const options = { operations, channelMultiple, small, tf32: kind === "cuda" };
   let [cases, carried] = [0, 0];
-  for (const opCase of opCases(options)) {
-    if (sanitizing === "races" && !sharing.test(opCase.name)) continue;
+  const chosen = sanitizing === "races" ? raceCases(operations) : opCases(options);
+  for (const opCase of chosen) {
     if (report.secondsLeft < reserve) {
       report.skip(`from "${opCase.name}" on: the part's time is over`);
       break;
