@@ -1,6 +1,6 @@
 // Finds cuDNN plans for the residual networks' convolutions on GPUs given by their descriptions:
 // one for each pattern, filter size, stride and precision, or, with ONEHOUR_ALL_PLANS=1 (npm run
-// test:plans), for all convolutions of three networks on two GPUs. It shows that plans exist and
+// test:plans), for all convolutions of four networks on two GPUs. It shows that plans exist and
 // says nothing about speed.
 import { execFile } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
@@ -31,20 +31,24 @@ function convolutions(name: string, precision: Precision, batch: number) {
   };
 }
 
-/** The first line of each op with each filter size and stride. */
+/** The first line of each op with each filter size, stride and whether its channels are in groups. */
 function firstOfEachKind(lines: string[]): string[] {
   const kinds = new Map<string, string>();
   for (const line of lines) {
-    const [op, stride] = [/ (conv2d\S*)/, / stride=(\S+)/].map((part) => part.exec(line)![1]);
+    const [op, stride, groups] = [/ (conv2d\S*)/, / stride=(\S+)/, / groups=(\S+)/].map(
+      (part) => part.exec(line)?.[1],
+    );
     const filter = / d?w=[^[]*\[\d+,(\d+,\d+),/.exec(line)![1];
-    const kind = `${op} ${stride} ${filter}`;
+    const kind = `${op} ${stride} ${filter} ${groups}`;
     if (!kinds.has(kind)) kinds.set(kind, line);
   }
   return [...kinds.values()];
 }
 
 const precisions = ["fp32", "tf32", "bf16"] as const;
-const networks = { resnet8: 128, resnet18: 256, resnet50: 256 };
+const networks = { resnet8: 128, resnet18: 256, resnet50: 256, resnext50_32x4d: 128 };
+/** Lines that ResNet-50 has no kind of. */
+const isGrouped = (line: string) => / groups=/.test(line);
 
 describe.skipIf(!existsSync(join(root, "build/Release/onehour_cuda.node")))("cuDNN's plans", () => {
   const folder = temporaryFolder();
@@ -59,7 +63,8 @@ describe.skipIf(!existsSync(join(root, "build/Release/onehour_cuda.node")))("cuD
       if (!all && name === "resnet18") return [];
       const { header, lines } = convolutions(name, precision, batch);
       const path = join(folder, `${name}-${precision}.txt`);
-      const text = [...header, ...(all ? lines : firstOfEachKind(lines))];
+      const own = name.startsWith("resnext") ? lines.filter(isGrouped) : lines;
+      const text = [...header, ...(all ? lines : firstOfEachKind(own))];
       writeFileSync(path, `${text.join("\n")}\n`);
       return [path];
     });
