@@ -1,6 +1,5 @@
 // `onehour evaluate`: accuracy of a checkpoint on a whole test set.
 import { Command } from "commander";
-import { readFields } from "../recipe/fields.js";
 import { table } from "../recipe/table.js";
 import { printResult } from "../system/output.js";
 import { count, counted, lossText, oneLine, warning } from "../text/words.js";
@@ -20,7 +19,6 @@ export function evaluateCommand(): Command {
     .addOption(flagOf("model", "the run's, or by names and shapes"))
     .addOption(flagOf("imageSize", "as trained, or 224"))
     .action(async (checkpoint: string, dataset: string | undefined, options: object) => {
-      const { model, imageSize } = readFields(options);
       const { evaluateCheckpoint } = await import("../train/evaluate.js");
       const {
         top1,
@@ -31,8 +29,7 @@ export function evaluateCommand(): Command {
         otherData,
         damaged = [],
       } = await evaluateCheckpoint(checkpoint, dataset, {
-        ...(model === undefined ? {} : { model }),
-        ...(imageSize === undefined ? {} : { imageSize }),
+        ...options,
         warn: (text) => process.stderr.write(`${oneLine(text)}\n`),
       });
       if (otherData !== undefined) process.stderr.write(`${warning(otherData)}\n`);

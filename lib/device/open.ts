@@ -1,7 +1,8 @@
 // Opens devices and wraps the native objects in types.
 
-import { OnehourError, UsageError } from "../errors.js";
-import { oneLine, shown } from "../text/words.js";
+import { OnehourError } from "../errors.js";
+import { requireOptions } from "../recipe/options.js";
+import { oneLine } from "../text/words.js";
 import type { NativeDevice, NativeExecutor } from "./addon.js";
 import { call, settle } from "./call.js";
 import { Communicator, OpenArray } from "./communicator.js";
@@ -165,7 +166,7 @@ export function openBackend(backend: string, threads: number, ordinal = 0): Devi
  * options and for an impossible thread count.
  */
 export function openDevice(options: DeviceOptions = {}): Device {
-  requireOptions(options);
+  requireOptions(options, "openDevice", ["device", "threads", "ordinal", "bind"]);
   const { device = "auto", threads = defaultThreads() } = options;
   requireThreads(threads);
   const gpus = decide(device);
@@ -179,16 +180,6 @@ export function openDevice(options: DeviceOptions = {}): Device {
     warnOfCpu([...gpus.problems, error.message]);
     return openBackend("cpu", threads);
   }
-}
-
-function requireOptions(options: unknown): void {
-  const names = ["device", "threads", "ordinal", "bind"];
-  const isObject = Object.prototype.toString.call(options) === "[object Object]";
-  if (isObject && Object.keys(options as object).every((key) => names.includes(key))) return;
-  throw new UsageError(
-    "ERR_USAGE",
-    `openDevice takes options, { ${names.join(", ")} }, and not ${shown(options)}; try { device: "cpu" }`,
-  );
 }
 
 function warnOfCpu(problems: readonly string[]): void {

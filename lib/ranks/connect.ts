@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { native } from "../device/native.js";
+import { requireOptions } from "../recipe/options.js";
 import { readSetting } from "../system/variables.js";
 import { type RendezvousAddress, readEnvironment } from "./environment.js";
 import { joinRendezvous, type RendezvousClient } from "./rendezvous-client.js";
@@ -32,10 +33,11 @@ const unsupervisedFactor = 10;
  * world of one and needs no network. A process is in one world at a time: to meet again, every rank
  * closes its world first.
  *
- * @throws OnehourError ERR_ONEHOUR_ENVIRONMENT for launcher variables that make no sense,
+ * @throws OnehourError ERR_ONEHOUR_USAGE for an option that there is not, ERR_ONEHOUR_ENVIRONMENT for launcher variables that make no sense,
  * ERR_ONEHOUR_RENDEZVOUS naming the ranks that did not come.
  */
 export async function connect(options: ConnectOptions = {}): Promise<World> {
+  requireOptions(options, "connect", ["timeoutSeconds"]);
   const place = readEnvironment();
   const { rank, worldSize, localRank, localWorldSize } = place;
   // Devices divide this machine's cores by it, however the ranks were started.

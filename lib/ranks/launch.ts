@@ -6,6 +6,7 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { requireProcesses } from "../device/cores.js";
+import { requireOptions } from "../recipe/options.js";
 import { listenForLosses } from "../system/output.js";
 import { explainSystemError } from "../system/system-errors.js";
 import { commandLine, commandVariable } from "../text/command.js";
@@ -46,6 +47,16 @@ export interface LaunchOptions {
   onFailure?: (cause: string, code?: string) => void;
 }
 
+const optionNames = [
+  "workers",
+  "command",
+  "timeoutSeconds",
+  "remedy",
+  "env",
+  "onLine",
+  "onFailure",
+] as const satisfies (keyof LaunchOptions)[];
+
 const heartbeatFd = 3;
 const tickSeconds = 0.2;
 // A broken collective is mostly another rank's fault: we wait this long to hear from that one.
@@ -61,9 +72,10 @@ const drainSeconds = 0.5;
  * worker whose training it ended. The first such signal to this process is passed on to the workers, so that
  * they may save and end; a second one kills them. When a worker fails, or makes no
  * progress while the others wait or while it reads its data set, all are ended within 5 s and the last line on stderr names the
- * rank and its error. Call it on the main thread: workers end with the thread that started them.
+ * rank and its error. Throws ERR_ONEHOUR_USAGE for an option that there is not. Call it on the main thread: workers end with the thread that started them.
  */
 export async function launch(options: LaunchOptions): Promise<number> {
+  requireOptions(options, "launch", optionNames);
   requireProcesses(options.workers);
   const token = randomBytes(32).toString("hex");
   const server = await RendezvousServer.listen({ worldSize: options.workers, token });

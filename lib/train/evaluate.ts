@@ -12,7 +12,9 @@ import { compile, type TensorLayout } from "../graph/compile.js";
 import { buildModel, models, openModel } from "../models/models.js";
 import { isModule, shortName, titleOf } from "../modules/pinned.js";
 import { alone, type World } from "../ranks/world.js";
+import { readFields } from "../recipe/fields.js";
 import { pinModules, requireOwnModules } from "../recipe/modules.js";
+import { requireOptions } from "../recipe/options.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import { type Checkpoint, checkpointName, readCheckpoint } from "../run-folder/checkpoint.js";
 import { requireModelWeights } from "../run-folder/model-weights.js";
@@ -98,6 +100,8 @@ export interface EvaluateOptions {
   warn?: (text: string) => void;
 }
 
+const optionNames = [...["model", "device", "threads", "batch", "precision", "imageSize"], "warn"];
+
 /** Undefined for a model that cannot take the data set's images. */
 function layoutsFor(
   model: string,
@@ -179,7 +183,8 @@ function noDataset(file: string): OnehourError {
  * Evaluates the weights of a safetensors file (a checkpoint, or torchvision's names), or of a run
  * folder's checkpoint, on the whole test set of a data set: by default the one that the checkpoint was
  * trained on, which only this program's name. Throws ERR_ONEHOUR_CHECKPOINT when the file is broken or of
- * no model for this data set, ERR_ONEHOUR_RECIPE for a precision that the device cannot do, or where no
+ * no model for this data set, ERR_ONEHOUR_USAGE for an option that there is not, ERR_ONEHOUR_RECIPE for a value
+ * that it cannot have, a precision that the device cannot do, or where no
  * data set is named.
  */
 export async function evaluateCheckpoint(
@@ -187,28 +192,30 @@ export async function evaluateCheckpoint(
   datasetName?: string,
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
+  requireOptions(options, "evaluateCheckpoint", optionNames);
+  const { warn, ...given } = options;
+  const fields = readFields(given);
   const file = statSync(path, { throwIfNoEntry: false })?.isDirectory()
     ? join(path, checkpointName)
     : path;
   const checkpoint = await readCheckpoint(file);
-  const { dataset: name, model: ownModel } = subject(file, checkpoint, datasetName, options.model);
+  const { dataset: name, model: ownModel } = subject(file, checkpoint, datasetName, fields.model);
   if (name === undefined) throw noDataset(file);
   if (ownModel !== undefined) await openModel(ownModel);
-  if (datasetName === undefined)
-    options.warn?.(`data set: ${shortName(name)}, as in the run of ${file}`);
+  if (datasetName === undefined) warn?.(`data set: ${shortName(name)}, as in the run of ${file}`);
   const dataset = await openDataset(name, {
-    imageSize: options.imageSize,
+    imageSize: fields.imageSize,
     defaultSize: checkpoint.imageSize,
-    warn: options.warn,
+    warn: warn,
   });
   using _ = { [Symbol.dispose]: () => dataset[Symbol.dispose]?.() };
-  for (const note of dataset.notes ?? []) options.warn?.(note);
+  for (const note of dataset.notes ?? []) warn?.(note);
   using device = openDevice({
-    device: options.device ?? "auto",
-    ...(options.threads === undefined ? {} : { threads: options.threads }),
+    device: fields.device ?? "auto",
+    ...(fields.threads === undefined ? {} : { threads: fields.threads }),
   });
-  const precision = choosePrecision(options.precision, device.properties);
-  const batch = Math.max(1, Math.min(options.batch ?? 100, dataset.test.length));
+  const precision = choosePrecision(fields.precision, device.properties);
+  const batch = Math.max(1, Math.min(fields.batch ?? 100, dataset.test.length));
   const { images, classes, mean, std } = dataset;
   const slots = slotsFor(batchesAhead(dataset, batch));
   const compiled = (name: string) =>
@@ -237,7 +244,7 @@ export async function evaluateCheckpoint(
     const evaluation = (await evaluateSplit(queue, loader, dataset, batch))!;
     const damaged = dataset.inspection?.takeNew().map(({ text }) => text) ?? [];
     if (!Number.isFinite(evaluation.loss)) {
-      options.warn?.(
+      warn?.(
         warning(
           `the test loss is ${evaluation.loss}, although all weights of ${file} are finite: outputs ` +
             "overflow. Such images count as wrong",

@@ -3,7 +3,7 @@
 import type { Writable } from "node:stream";
 import { UsageError } from "../errors.js";
 import type { World } from "../ranks/world.js";
-import { meaning } from "../recipe/meant.js";
+import { requireOptions } from "../recipe/options.js";
 import { table } from "../recipe/table.js";
 import { shown } from "../text/words.js";
 import { Reporter, type RunEvent } from "./events.js";
@@ -39,31 +39,27 @@ const kinds: Readonly<Record<keyof TrainOptions, Kind>> = {
   onEvent: { expected: "a function", fits: (value) => typeof value === "function" },
 };
 
-const refuse = (problem: string) => new UsageError("ERR_ONEHOUR_USAGE", problem);
+const names = Object.keys(kinds) as (keyof TrainOptions)[];
 
-/**
- * Throws ERR_ONEHOUR_USAGE for options of `callee` that are no object, for a key that it does not take, and for
- * a value that the option cannot have.
- */
-export function requireOptions(given: object, callee: string, known: readonly string[]): void {
-  if (Object.prototype.toString.call(given) !== "[object Object]")
-    throw refuse(`${callee} takes options, { ${known.join(", ")} }, and not ${shown(given)}`);
-  for (const [key, value] of Object.entries(given)) {
-    if (!known.includes(key)) {
-      const meant = Object.hasOwn(table, key)
-        ? "it is a field of the recipe, the first argument"
-        : (meaning(key, known, "fields") ?? `its options are ${known.join(", ")}`);
-      throw refuse(`${callee} has no option ${shown(key)}; ${meant}`);
-    }
-    const kind = kinds[key as keyof TrainOptions] as Kind | undefined;
-    if (value !== undefined && kind && !kind.fits(value))
-      throw refuse(`${callee}: ${key} is ${shown(value)}; expected ${kind.expected}`);
+const ofRecipe = (key: string) =>
+  Object.hasOwn(table, key) ? "it is a field of the recipe, the first argument" : undefined;
+
+/** Throws ERR_ONEHOUR_USAGE for an option of `callee` that it does not take, or of a value that cannot be. */
+export function requireTrainOptions(options: TrainOptions, callee: string, known = names): void {
+  requireOptions(options, callee, known, ofRecipe);
+  for (const name of known) {
+    const value = options[name];
+    if (value !== undefined && !kinds[name].fits(value))
+      throw new UsageError(
+        "ERR_ONEHOUR_USAGE",
+        `${callee}: ${name} is ${shown(value)}; expected ${kinds[name].expected}`,
+      );
   }
 }
 
 /** Checks the options of `callee`, and returns what shows and hands over a run's events. */
 export function listenerOf(options: TrainOptions, callee: string): (event: RunEvent) => void {
-  requireOptions(options, callee, Object.keys(kinds));
+  requireTrainOptions(options, callee);
   const { output = process.stdout, onEvent } = options;
   const reporter = output === null ? undefined : new Reporter(output);
   return (event) => {

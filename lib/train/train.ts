@@ -33,7 +33,7 @@ import { exists } from "../system/exists.js";
 import { guardOutput } from "../system/output.js";
 import { plural, shown } from "../text/words.js";
 import type { Result, RunEvent } from "./events.js";
-import { listenerOf, requireOptions, type TrainOptions } from "./options.js";
+import { listenerOf, requireTrainOptions, type TrainOptions } from "./options.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
 
@@ -285,7 +285,7 @@ export async function compileRun(
   input: RecipeInput,
   options: { resume?: boolean } = {},
 ): Promise<CompiledModel> {
-  requireOptions(options, "compileRun", ["resume"]);
+  requireTrainOptions(options, "compileRun", ["resume"]);
   const partial = await readInput(input, options.resume === true);
   const { kind } = expectDevice(partial.device);
   const workers = workersFor(partial, kind);
