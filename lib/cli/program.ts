@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { OnehourError } from "../errors.js";
-import { begun } from "../modules/load-default.js";
+import { listenForEarlyEnd } from "../modules/early-end.js";
 import { setVoice } from "../recipe/voice.js";
 import { explainSystemError } from "../system/system-errors.js";
 import { commandLine } from "../text/command.js";
@@ -81,31 +81,10 @@ function exitStatus(error: unknown): number {
   return 1;
 }
 
-/**
- * Rejects where everything awaits a promise that nothing will settle, for example at the top of a user's
- * module: Node would end with status 13 and no word.
- */
-const stuck = new Promise<never>((_, reject) => {
-  process.once("beforeExit", () => {
-    const who = begun.size === 0 ? "The command" : [...begun].join(" or ");
-    const problem = `${who} awaits a promise that never settles; nothing is left to do in this process`;
-    reject(new OnehourError("ERR_ONEHOUR_STUCK", `${problem}. Look for an await without an end`));
-  });
-});
-
-/** A user's module that calls process.exit(0) would have a run that was never made count as a success. */
-const refuseEarlyEnd = (status: number) => {
-  if (status !== 0) return;
-  const who = begun.size === 0 ? "something" : [...begun].join(" or ");
-  const problem = `${who} called process.exit(0) before the command was done; leave that out`;
-  process.exitCode = exitStatus(new OnehourError("ERR_ONEHOUR_STUCK", problem));
-};
-
 setVoice("flags");
-process.once("exit", refuseEarlyEnd);
-try {
-  await Promise.race([program().parseAsync(), stuck]);
-} catch (error) {
+const fail = (error: unknown) => {
   process.exitCode = exitStatus(error);
-}
-process.off("exit", refuseEarlyEnd);
+};
+const unlisten = listenForEarlyEnd(fail);
+await program().parseAsync().catch(fail);
+unlisten();

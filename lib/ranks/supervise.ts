@@ -120,7 +120,8 @@ export class Watch {
       silent.length === culprits.length
         ? "It sends no heartbeats: was it stopped, or is the machine out of memory?"
         : readers.length === culprits.length
-          ? `The data set has not returned the images of a batch. If that takes so long, ${this.remedy}`
+          ? "The data set has not returned the images of a batch, or code of a module runs without an " +
+            `end. If it takes so long, ${this.remedy}`
           : `If its steps take that long, ${this.remedy}`;
     return {
       culprits,

@@ -1,13 +1,20 @@
 // The program of a worker process: trains as one rank, and prints events as lines. A module that the
 // launcher loads first reports its errors.
 
+import { listenForEarlyEnd } from "../modules/early-end.js";
 import { connect } from "../ranks/connect.js";
+import { tellLauncher } from "../ranks/report.js";
+import { reportOf } from "../ranks/worker.js";
 import { setVoice } from "../recipe/voice.js";
 import { trainAsWorker } from "./train.js";
 import { formatEvent, type Job, jobVariable } from "./workers.js";
 
 const { recipe, resume, voice } = JSON.parse(process.env[jobVariable]!) as Job;
 setVoice(voice);
+const unlisten = listenForEarlyEnd((error) => {
+  tellLauncher(reportOf(error));
+  process.exitCode = 1;
+});
 const world = await connect({ timeoutSeconds: recipe.timeout });
 // After a signal the launcher chooses the status: a worker that saved has not failed.
 await trainAsWorker(recipe, world, {
@@ -15,3 +22,4 @@ await trainAsWorker(recipe, world, {
   onEvent: (event) => process.stdout.write(`${formatEvent(event)}\n`),
 });
 await world.close();
+unlisten();

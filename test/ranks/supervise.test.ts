@@ -76,6 +76,13 @@ describe("Watch", () => {
     expect(message).toMatch(/^rank 1 made no progress for 60 s while rank 0 waited/);
   });
 
+  test("a read that does not end is the data set's, or of code that runs on", () => {
+    expect(run([reads, reads])?.message).toBe(
+      "ranks 0 and 1 made no progress for 10 s. The data set has not returned the images of a batch, or " +
+        "code of a module runs without an end. If it takes so long, raise timeoutSeconds",
+    );
+  });
+
   test("waiting for less than the timeout is not a hang", () => {
     const long: Beat = (second) => beat(Math.floor(second / 9), 0);
     const patient: Beat = (second) => beat(Math.floor(second / 9), 1);
