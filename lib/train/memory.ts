@@ -67,10 +67,10 @@ export async function loadPrograms(
     if (!(error instanceof NativeError) || error.code !== "ERR_MEMORY") throw error;
     const available = device.availableBytes ?? device.properties.memoryBytes;
     const largest = Math.min(largestBatch(arenas, recipe.batch, available), recipe.batch - 1);
+    const [failed] = error.message.split("; try "); // the batch that fits is better advice
     throw new OnehourError(
       "ERR_ONEHOUR_MEMORY",
-      `${need(recipe, arenas)} and what its kernels work in; ${advise(largest, "at most")}: ` +
-        error.message,
+      `${need(recipe, arenas)} and what its kernels work in; ${advise(largest, "at most")}: ${failed}`,
       { cause: error },
     );
   }

@@ -69,7 +69,7 @@ test("reports an allocation that fails on loading programs with the plan and a b
     expect(error).toMatchObject({ code: "ERR_ONEHOUR_MEMORY" });
     expect(error.cause).toBeInstanceOf(NativeError);
     expect(error.message).toMatch(/^resnet8 with batch: 128 needs [\d.]+ MB a worker/);
-    expect(error.message).toMatch(/cannot allocate \d+ MB for the programs: \d+ MB are available/);
+    expect(error.message).toMatch(/cannot allocate \d+ MB for the programs: \d+ MB are available$/);
     return Number(/at most batch: (\d+) fits/.exec(error.message)?.[1]);
   };
   leave(0.6 * large.planned);
