@@ -8,11 +8,12 @@ import { plural } from "../text/words.js";
 import type { CompiledModel, CompileOptions, Settings, Update } from "./compiled.js";
 import { emit } from "./emit.js";
 import { fuse, prune } from "./fuse.js";
-import { align, elementBytes, Graph, Storage, type Value } from "./graph.js";
+import { elementBytes, Graph, Storage, type Value } from "./graph.js";
 import { forwardLayout, type Layout, layoutOf, type Slice } from "./layout.js";
 import { type Step, synchronize } from "./overlap.js";
 import { type Plan, plan } from "./plan.js";
 import { type Arena, print } from "./program.js";
+import { gradientBytes, roundFilterGradients, roundsFilters } from "./rounded.js";
 import {
   type Built,
   bindGradients,
@@ -129,9 +130,11 @@ function lowerTraining(model: Model, options: Settings, update: Update): Lowerin
   const layout = layoutOf(
     declarationsOf(gradients.map(({ parameter }) => parameter)),
     declarationsOf(last.statistics),
+    roundsFilters(options),
   );
   bindLeaves(last, layout);
   bindGradients(last, gradients, layout, a > 1);
+  roundFilterGradients(last, gradients, layout, options);
   const output = addUpdate(last, gradients, layout, options, update);
   const graphs: [string, Graph][] = [["last", last.g]];
 
@@ -177,7 +180,7 @@ export function lower(
   const arenas: Arena[] = [
     { name: "param", bytes: parameterBytes, slots: 1 },
     { name: "weight", bytes: precision === "bf16" ? parameterBytes / 2 : 0, slots: 1 },
-    { name: "grad", bytes: update ? parameterBytes + align(METRICS_BYTES) : 0, slots: 1 },
+    { name: "grad", bytes: update ? gradientBytes(layout, options) : 0, slots: 1 },
     { name: "state", bytes: momentumBytes + statisticsBytes, slots: 1 },
     { name: "input", bytes: slot.input, slots },
     { name: "output", bytes: slot.output, slots },

@@ -79,7 +79,7 @@ export interface Op<Outputs extends string = string> extends Signed {
   readonly products?: (shapes: Readonly<Record<string, readonly number[]>>) => number;
   /**
    * The instructions that compute the same. Fusion alone makes such an op, where the backend has a
-   * kernel for it.
+   * kernel for it. What one only hands on to the next has the offset −1.
    */
   readonly expand?: (instruction: Instruction) => Instruction[];
   /** Whether it exchanges data between ranks. */

@@ -64,23 +64,32 @@ function paddedBytes(stored: readonly number[]): number {
  * The layout of training.
  *
  * @param parameters in the order in which back-propagation produces their gradients
+ * @param filtersFirst puts the filters of convolutions first in each bucket: they are a range then
  */
 export function layoutOf(
   parameters: readonly Declaration<ParameterRole>[],
   running: readonly Declaration<"running-mean" | "running-variance">[],
+  filtersFirst = false,
 ): Layout {
-  const { layouts, end } = layOut(parameters, 0);
+  const counts = cutBuckets(parameters.map(({ stored }) => paddedBytes(stored)));
+  let first = 0;
+  const ordered = counts.flatMap((count) => {
+    const inside = parameters.slice(first, first + count);
+    first += count;
+    const isFirst = ({ role }: Declaration<ParameterRole>) =>
+      filtersFirst && role === "convolution";
+    return [...inside.filter(isFirst), ...inside.filter((other) => !isFirst(other))];
+  });
+  const { layouts, end } = layOut(ordered, 0);
   const statistics = layOut(running, end);
   let at = 0;
-  const buckets = cutBuckets(layouts.map(({ stored }) => paddedBytes(stored))).map(
-    (count): Bucket => {
-      const inside = layouts.slice(at, at + count);
-      at += count;
-      const offset = inside[0]?.offset ?? 0;
-      const bytes = (layouts[at]?.offset ?? end) - offset;
-      return { offset, bytes, parameters: inside.map(({ name }) => name) };
-    },
-  );
+  const buckets = counts.map((count): Bucket => {
+    const inside = layouts.slice(at, at + count);
+    at += count;
+    const offset = inside[0]?.offset ?? 0;
+    const bytes = (layouts[at]?.offset ?? end) - offset;
+    return { offset, bytes, parameters: inside.map(({ name }) => name) };
+  });
   return {
     parameters: layouts,
     statistics: statistics.layouts,

@@ -5,6 +5,7 @@ import type { Operand } from "../graph/program.js";
 import { shapeError } from "../graph/signature.js";
 import { batchNormMoments, batchNormStatistics } from "./batch-norm.js";
 import { type CaseRow, defineCases, linearDifference } from "./cases.js";
+import { copyOp } from "./elementwise.js";
 
 /** One number for both axes, or [vertical, horizontal]. */
 export type Pair = number | readonly [number, number];
@@ -63,13 +64,37 @@ const products =
   (shapes) =>
     elements(shapes[result] ?? []) * elements((shapes[filters] ?? []).slice(1));
 
+const deriveFilterChannels: NonNullable<Op["derive"]> = ({ sizes }, attributes) => {
+  sizes.D = (sizes.C ?? 0) / groupsOf(attributes);
+};
+
 export const conv2dBackwardWeight = defineOp<"dw">({
   name: "conv2d-backward-weight",
   signature: "x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,D] -> dw:f32[K,R,S,D]",
-  derive: ({ sizes }, attributes) => {
-    sizes.D = (sizes.C ?? 0) / groupsOf(attributes);
-  },
+  derive: deriveFilterChannels,
   products: products("dy", "dw"),
+});
+
+/** conv2d-backward-weight in the type of its operands, in which a GPU's engines are fast. */
+export const conv2dBackwardWeightRounded = defineOp<"dw">({
+  name: "conv2d-backward-weight-rounded",
+  signature: "x:T[N,H,W,C] dy:T[N,P,Q,K] -> dw:T[K,R,S,D]",
+  derive: deriveFilterChannels,
+  products: products("dy", "dw"),
+  expand: (rounded) => {
+    const [dw] = rounded.outputs as [Operand];
+    const wide: Operand = { ...dw, dtype: "f32", offset: -1 };
+    return [
+      { ...rounded, op: conv2dBackwardWeight.name, outputs: [wide] },
+      {
+        ...rounded,
+        op: copyOp.name,
+        attributes: {},
+        inputs: [{ ...wide, name: "x" }],
+        outputs: [{ ...dw, name: "y" }],
+      },
+    ];
+  },
 });
 
 export const conv2dBackwardData = defineOp<"dx">({

@@ -71,7 +71,7 @@ const flattenOp = defineOp<"y">({
   },
 });
 
-const copyOp = defineOp<"y">({
+export const copyOp = defineOp<"y">({
   name: "copy",
   signature: "x:U[...] -> y:V[...]",
   gradient: ({ inputs }, { y: dy }) => ({ x: cast(dy!, inputs.x!.dtype) }),

@@ -19,5 +19,13 @@ export const comparedOf = ({ program }: OpCase): Instruction[] =>
   program.instructions.filter(({ outputs }) => outputs.length > 0);
 
 /** The bytes of an operand of a case as they are now. */
-export const contentsOf = ({ arenas }: OpCase, operand: Operand): Uint8Array =>
-  arenas.get(operand.arena)!.subarray(operand.offset, operand.offset + operandBytes(operand));
+export function contentsOf({ arenas }: OpCase, operand: Operand): Uint8Array {
+  const { arena, offset } = operand;
+  const bytes = operandBytes(operand);
+  if (offset >= 0) return arenas.get(arena)!.subarray(offset, offset + bytes);
+  // Of an expansion, between two of its instructions.
+  const key = `${bytes} bytes`;
+  const held = arenas.get(key) ?? new Uint8Array(bytes);
+  arenas.set(key, held);
+  return held;
+}

@@ -6,8 +6,10 @@ import { gradient } from "#lib/graph/autodiff.js";
 import { programOf } from "#lib/graph/evaluate.js";
 import { elements, Graph, type Value } from "#lib/graph/graph.js";
 import { parse } from "#lib/graph/parse.js";
+import { batchNormFinalize, batchNormStatistics } from "#lib/ops/batch-norm.js";
 import { caseFamilies, updateFamilies } from "#lib/ops/book.js";
 import type { CaseFamily, CaseInput, CaseRow } from "#lib/ops/cases.js";
+import { conv2dBackwardWeightRounded, convolutionAttributes } from "#lib/ops/conv.js";
 import { batchNorm, conv2d } from "#lib/ops/index.js";
 import type { UpdateFamily } from "#lib/ops/optimizers/cases.js";
 import { arenasOf, type OpCase } from "./case.js";
@@ -127,6 +129,38 @@ const normalized =
     return options.training === false ? { y } : { ...withGradients(source, y, inputs), ...running };
   };
 
+/** Statistics of images and of a convolution that nothing finalizes, and those of two ranks that are. */
+const statisticsApart =
+  (dtype: Type): Build =>
+  (source) => {
+    const { g } = source;
+    const draw = source.draw.bind(source);
+    const [x, w] = [draw({ shape: [3, 5, 7, 16] }, dtype), draw({ shape: [24, 1, 1, 16] }, dtype)];
+    const vector = () => draw({ shape: [16], mean: 3 }, "f32");
+    const statistics = draw({ shape: [2, 33], mean: 3, deviation: 0.2 }, "f32");
+    const running = { "running-mean": vector(), "running-variance": vector() };
+    const of = (images: Value) => g.apply(batchNormStatistics, { x: images }).statistics;
+    return {
+      ofImages: of(x),
+      ofConvolution: of(conv2d(x, w)),
+      ...g.apply(
+        batchNormFinalize,
+        { statistics, ...running },
+        { epsilon: 1e-5, decay: 0.9, gain: 0.1 },
+      ),
+    };
+  };
+
+const roundedFilters =
+  (dtype: Type): Build =>
+  (source) => {
+    const { g } = source;
+    const draw = source.draw.bind(source);
+    const [x, dy] = [draw({ shape: [3, 7, 9, 16] }, dtype), draw({ shape: [3, 4, 5, 24] }, dtype)];
+    const attributes = convolutionAttributes({ stride: 2, padding: 1 });
+    return g.apply(conv2dBackwardWeightRounded, { x, dy }, attributes, { sizes: { R: 3, S: 3 } });
+  };
+
 /** A case in the types that it runs in. */
 interface Member {
   /** Of the op book. */
@@ -135,6 +169,8 @@ interface Member {
   types: readonly Type[];
   /** Whether it runs only where there is a GPU. */
   isLarge: boolean;
+  /** The op that the device must have. */
+  needs?: string;
   build: (T: Type) => Build;
   /** Compares it with PyTorch, in the first of its types. */
   compare?: (device: Device) => Promise<OracleFinding[]>;
@@ -181,6 +217,12 @@ const fused: Member[] = [
     name: "BN, running",
     build: normalized([2, 3, 5, 9], { relu: true, residual: true, training: false }),
   },
+  { name: "BN, statistics apart", build: statisticsApart },
+  {
+    name: "filter gradient, rounded",
+    needs: conv2dBackwardWeightRounded.name,
+    build: roundedFilters,
+  },
   { isLarge: true, name: "BN, many pixels", build: normalized([8, 57, 55, 64], { relu: true }) },
   {
     isLarge: true,
@@ -215,8 +257,9 @@ export interface BookCase extends OpCase {
 /** Those of one size. */
 export function* bookCases(operations: ReadonlySet<string>, isLarge: boolean): Generator<BookCase> {
   for (const T of ["bf16", "f32"] as const)
-    for (const { name, family, types, build, compare, ...member } of members) {
+    for (const { name, family, types, build, compare, needs, ...member } of members) {
       if (member.isLarge !== isLarge || !types.includes(T)) continue;
+      if (needs !== undefined && !operations.has(needs)) continue;
       const opCase = makeCase(`${name}, ${T}`, build(T), operations);
       yield { ...opCase, family, compare: T === types[0] ? compare : undefined };
     }

@@ -25,3 +25,15 @@ test.skipIf(withoutCuda !== undefined)("--traffic counts a GPU's step without a 
   expect(bytesOf("normalize-input")).toBe(pixels + flips + 4 * pixels * 2);
   expect(lines.filter(({ op }) => op === "conv2d-moments").length).toBe(9);
 });
+
+test.skipIf(withoutCuda !== undefined)(
+  "a step of ResNet-50 starts at most 420 kernels",
+  async () => {
+    const { status, stdout } = await onehour([
+      ...["bench", "ops", "--model", "resnet50", "--batch", "256", "--device", "cuda", "--traffic"],
+    ]);
+    expect(status).toBe(0);
+    const [, kernels] = /^ *\d+ +(\d+) +[\d.]+ +all$/m.exec(stdout)!;
+    expect(Number(kernels)).toBeLessThanOrEqual(420);
+  },
+);

@@ -116,6 +116,19 @@ test("ResNet-8 with two Fashion-MNIST images, counted without running it", async
     expect(lineOf(result, op, "fc").operations).toBe(2560);
 });
 
+// By the emulated GPU's table, whose libraries are called as often as NVIDIA's.
+test("a step of ResNet-50 on a GPU starts at most 420 kernels", () => {
+  const launches = loadAddon("emulated").launches();
+  const { programs } = compileStep(
+    stepSettings({ model: "resnet50", batch: 256, precision: "bf16", device: "cuda", threads: 1 }),
+    { operations: new Set(Object.keys(launches)), properties: { channelMultiple: 4 } },
+    1,
+  );
+  const { instructions } = parse(programs.find(({ name }) => name === "last")!.text);
+  const kernels = instructions.flatMap(({ op }) => launches[op] ?? []);
+  expect(sum(kernels)).toBeLessThanOrEqual(420);
+});
+
 describe("timings", () => {
   test("on the CPU each kernel has its own, and they add up", async () => {
     const result = await ops({ ...tiny, repeats: 2 });

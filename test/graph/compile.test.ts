@@ -114,6 +114,24 @@ describe("compile", () => {
     expect(compiled.output.finite.bytes).toBe(4 * compiled.buckets.length);
   });
 
+  it("widens the filter gradients of a bucket together where a GPU rounds them", () => {
+    const changes = { precision: "bf16", operations: new Set(book.keys()) } as const;
+    const { compiled, ops } = compileTiny(changes);
+    const rounded = ops("last", "conv2d-backward-weight-rounded").map(({ outputs }) => outputs[0]!);
+    const [widen, metrics] = ops("last", "copy");
+    const [x, y] = [widen!.inputs[0]!, widen!.outputs[0]!];
+    expect(rounded.map(({ dtype }) => dtype)).toEqual(["bf16"]);
+    expect(Math.min(...rounded.map(({ offset }) => offset))).toBe(x.offset);
+    expect(x).toMatchObject({ arena: "grad", dtype: "bf16" });
+    expect(y).toMatchObject({ arena: "grad", dtype: "f32", offset: compiled.buckets[0]!.offset });
+    const end = metrics!.inputs[0]!.offset;
+    expect(compiled.memory.arenas.grad).toBe(x.offset + end / 2);
+    // Micro-batches are added up in f32.
+    const sums = compileTiny({ ...changes, accumulate: 2 });
+    for (const program of ["micro", "last"])
+      expect(sums.ops(program, "conv2d-backward-weight-rounded")).toEqual([]);
+  });
+
   it("uses one layout for parameters, gradients and momentum", () => {
     const { compiled, instructions } = compileTiny();
     const operands = instructions("last").flatMap((i) => [...i.inputs, ...i.outputs]);

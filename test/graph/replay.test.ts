@@ -7,6 +7,7 @@ import { operandBytes, parse } from "../../lib/graph/parse.js";
 import { plan } from "../../lib/graph/plan.js";
 import { type Program, print } from "../../lib/graph/program.js";
 import { models } from "../../lib/models/models.js";
+import { book } from "../../lib/ops/book.js";
 import { compileFor, modelOf, optionsFor, update } from "./options.js";
 import { type Replay, replay, Symbols } from "./replay.js";
 
@@ -22,6 +23,11 @@ const settings = [
   ),
 );
 const rows = Object.keys(models).flatMap((model) => settings.map((s) => ({ model, ...s })));
+// With all that a GPU fuses.
+const operations = new Set(book.keys());
+const fused = settings
+  .filter(({ precision, accumulate }) => precision === "bf16" && accumulate === 1)
+  .map((s) => ({ model: "resnet50", ...s, operations }));
 
 /** In `last` and `micro`: each gradient is written, complete before its all-reduce, used once. */
 function expectGradients(program: Program, { layout }: Lowered, workers: number): void {
@@ -36,7 +42,7 @@ function expectGradients(program: Program, { layout }: Lowered, workers: number)
         : [],
     );
     const expected = [
-      /backward-weight|batch-norm-reduce|add-bias-backward/,
+      /backward-weight|batch-norm-reduce|add-bias-backward|copy/,
       ...(program.name === "last" && workers > 1 ? [/all-reduce/] : []),
       ...(instructions.some((i) => i.op === "sgd" && i.attributes.zero === "1") ? [/sgd/] : []),
     ];
@@ -67,7 +73,7 @@ function expectUpdates(program: Program, { layout, output }: Lowered, { memory }
 
 describe("replay", () => {
   const seen = new Set<string>();
-  it.each(rows)(
+  it.each([...rows, ...fused])(
     "$model on $workers, groups of $syncBatchNorm, $precision, $accumulate micro-batches",
     ({ model: name, ...changes }) => {
       const model = modelOf(name);

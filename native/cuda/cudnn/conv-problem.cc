@@ -13,7 +13,7 @@ constexpr bool hasRepeatableSums = CUDNN_VERSION >= 91100;
 
 Pattern patternOf(const std::string& op) {
   if (op == "conv2d-backward-data") return Pattern::backwardData;
-  if (op == "conv2d-backward-weight") return Pattern::backwardWeight;
+  if (op.starts_with("conv2d-backward-weight")) return Pattern::backwardWeight;
   return Pattern::forward;
 }
 

@@ -2,7 +2,8 @@
 // KRSC.
 //
 // A filter gradient comes from cuDNN in the type of the activations, since its engines that write
-// fp32 from bf16 are slow; the sums in it are fp32 either way, and it is rounded once.
+// fp32 from bf16 are slow; the sums in it are fp32 either way, and it is rounded once. The program
+// may leave it so (conv2d-backward-weight-rounded) until one pass widens those of a bucket.
 //
 // The statistics of batch normalisation may come out of the convolution's epilogue, as Σy and Σy²
 // in fp32, where that is faster than reading y again. The variance is their difference: where
@@ -147,6 +148,7 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
       {"conv2d-backward-data", {"dy:T[N,P,Q,K] w:T[K,R,S,D] -> dx:T[N,H,W,C]", conv2d}},
       {"conv2d-backward-weight",
        {"x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,D] -> dw:f32[K,R,S,D]", conv2dBackwardWeight, 2}},
+      {"conv2d-backward-weight-rounded", {"x:T[N,H,W,C] dy:T[N,P,Q,K] -> dw:T[K,R,S,D]", conv2d}},
       {"conv2d-moments",
        {"x:T[N,H,W,C] w:T[K,R,S,D] running-mean:f32[K] running-variance:f32[K] -> y:T[N,P,Q,K] "
         "statistics:f32[1,2K+1] mean:f32[K] inverse-std:f32[K] running-mean:f32[K] "

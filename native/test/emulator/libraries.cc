@@ -2,6 +2,7 @@
 // host's.
 #include <memory>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -60,6 +61,33 @@ std::unique_ptr<Kernel> linearBackwardWeight(const Instruction& instruction,
   throw std::logic_error("db is an operand of every " + instruction.op);
 }
 
+// The CPU's gradient of filters, which it rounds after that.
+std::unique_ptr<Kernel> conv2dBackwardWeightRounded(const Instruction& instruction,
+                                                    PrepareContext& context) {
+  struct Lines {  // which the kernels may refer to
+    Instruction product, rounding;
+    std::shared_ptr<void> computed;
+  };
+  auto lines = std::make_shared<Lines>(Lines{instruction, instruction, nullptr});
+  Operand& computed = lines->product.outputs.at(0);
+  computed.type = DataType::f32;
+  lines->computed = context.backend.allocate(computed.bytes(), MemoryKind::device);
+  computed.data = lines->computed.get();
+  lines->rounding.inputs = {computed};
+  lines->rounding.inputs[0].name = std::string("x");  // GCC 12 warns of an overlap without it
+  lines->rounding.outputs.at(0).name = std::string("y");
+  const KernelTable& cpus = cpu::kernelRegistry().kernels();
+  auto product = cpus.at("conv2d-backward-weight").factory(lines->product, context);
+  const size_t bytes = product->workspaceBytes();
+  return std::make_unique<StandIn>(makeKernel(
+      [lines, product = std::move(product),
+       rounding = cpus.at("copy").factory(lines->rounding, context)](Stream& stream) {
+        product->run(stream);
+        rounding->run(stream);
+      },
+      bytes));
+}
+
 // What NVIDIA's libraries compute, by the beginnings of the ops' names.
 constexpr std::string_view kOfLibraries[] = {"conv2d", "linear"};
 
@@ -72,6 +100,9 @@ const RegisteredKernels kernels(kernelRegistry(), [] {
   }
   KernelEntry& weight = table.at("linear-backward-weight");
   weight = {weight.signature, linearBackwardWeight, 2};
+  table.emplace(
+      "conv2d-backward-weight-rounded",
+      KernelEntry{"x:T[N,H,W,C] dy:T[N,P,Q,K] -> dw:T[K,R,S,D]", conv2dBackwardWeightRounded});
   return table;
 });
 
