@@ -11,7 +11,7 @@ namespace onehour::cuda {
 
 // What the products of a graph may be computed with. `fp32` is exact: no tensor cores, no rounded
 // inputs, no transforms. Sums are fp32 in each.
-enum class Arithmetic { fp32, tf32, bf16 };
+enum class Arithmetic { fp32, tf32, bf16, fp16 };
 
 enum class Pattern {
   forward,            // y = x * w

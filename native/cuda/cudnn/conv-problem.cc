@@ -38,6 +38,7 @@ Convolution convolutionOf(const Instruction& instruction) {
 
 Arithmetic arithmeticOf(const Instruction& instruction, DataType type) {
   if (type == DataType::bf16) return Arithmetic::bf16;
+  if (type == DataType::f16) return Arithmetic::fp16;
   return allowsTf32(instruction) ? Arithmetic::tf32 : Arithmetic::fp32;
 }
 

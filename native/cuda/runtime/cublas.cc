@@ -40,7 +40,16 @@ const char* hintFor(cublasStatus_t status) {
   }
 }
 
-cudaDataType_t typeOf(DataType type) { return type == DataType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
+cudaDataType_t typeOf(DataType type) {
+  switch (type) {
+    case DataType::bf16:
+      return CUDA_R_16BF;
+    case DataType::f16:
+      return CUDA_R_16F;
+    default:
+      return CUDA_R_32F;
+  }
+}
 
 MatrixLayout layoutOf(const Matrix& matrix) {
   MatrixLayout layout;

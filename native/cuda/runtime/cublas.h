@@ -31,7 +31,7 @@ std::shared_ptr<const CublasHandle> cublasHandle(int ordinal);
 // A matrix in cuBLAS's order: column after column.
 struct Matrix {
   const void* data;
-  DataType type;  // f32 or bf16
+  DataType type;  // f32, bf16 or f16
   int64_t rows, columns;
 };
 
