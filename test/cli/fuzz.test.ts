@@ -15,11 +15,11 @@ import { seal, unsealed } from "../../lib/run-folder/header-checksum.js";
 import { readLog } from "../../lib/run-folder/log.js";
 import { readSetting } from "../../lib/system/variables.js";
 import { oneLine } from "../../lib/text/words.js";
-import { train } from "../../lib/train/train.js";
 import { headOf } from "../run-folder/layout.js";
 import { temporaryFolder } from "../support/folder.js";
 import { start } from "../support/process.js";
 import { parseRecipe } from "../support/recipe.js";
+import { trained } from "../support/training.js";
 import { main } from "./command.js";
 
 const firstSeed = Number(process.env.ONEHOUR_FUZZ_SEED ?? 1);
@@ -127,7 +127,7 @@ let header: { __metadata__: Record<string, string> };
 let tensors: Buffer;
 
 beforeAll(async () => {
-  await train({ ...base, out: run }, { output: null });
+  await trained({ ...base, out: run });
   const bytes = readFileSync(join(run, checkpointName));
   const end = 8 + Number(bytes.readBigUInt64LE(0));
   header = JSON.parse(bytes.toString("utf8", 8, end));

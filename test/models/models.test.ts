@@ -11,9 +11,9 @@ import { optimizers } from "../../lib/ops/optimizers/index.js";
 import { readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { schedules } from "../../lib/schedules/index.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
-import { train } from "../../lib/train/train.js";
 import { compileFor } from "../graph/options.js";
 import { temporaryFolder } from "../support/folder.js";
+import { trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const tiny = network((layers, x, { classes }) => {
@@ -27,15 +27,17 @@ test("trains, is resumed and evaluated under its name", async () => {
   const out = join(folder, "tiny");
   const dataset = "synthetic:12x12x1:4:256";
   const recipe = { dataset, model: "tiny", batch: 8, lr: 4, epochs: 4, device: "cpu" } as const;
-  await train({ ...recipe, steps: 40, out }, { output: null });
-  const { top1, model } = await train({ out, steps: 1000 }, { output: null, resume: true });
+  await trained({ ...recipe, steps: 40, out });
+  const {
+    result: { top1, model },
+  } = await trained({ out, steps: 1000 }, { resume: true });
   expect(model).toBe("tiny");
   expect(top1).toBeGreaterThan(0.4); // a guess has 0.25
   const { shapes } = await readCheckpoint(join(out, "checkpoint.safetensors"));
   expect(shapes.get("conv.conv.weight")).toEqual([8, 1, 3, 3]);
   expect(shapes.get("fc.weight")).toEqual([4, 8]);
   expect((await evaluateCheckpoint(out, undefined, { device: "cpu" })).top1).toBe(top1);
-  const two = train({ ...recipe, workers: 2, out: `${out}2` }, { output: null });
+  const two = trained({ ...recipe, workers: 2, out: `${out}2` });
   await expect(two).rejects.toThrow(/"tiny" is the script's own/);
 });
 

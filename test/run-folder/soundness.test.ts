@@ -11,20 +11,19 @@ import {
 } from "../../lib/run-folder/checkpoint.js";
 import { formatSafetensors } from "../../lib/run-folder/safetensors.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
-import type { RunEvent } from "../../lib/train/events.js";
 import { explainTestLoss } from "../../lib/train/test-loss.js";
-import { train } from "../../lib/train/train.js";
 import { onehour } from "../cli/command.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
+import { small, trained } from "../support/training.js";
 import { layout } from "./layout.js";
 
 const folder = temporaryFolder();
 const dataset = "synthetic:12x12x1:4:224";
-const common: RecipeInput = { dataset, model: "resnet8", batch: 16, device: "cpu", threads: 1 };
+const common: RecipeInput = { ...small, dataset, batch: 16 };
 const sound = join(folder, "sound");
 
 beforeAll(async () => {
-  await train({ ...common, steps: 1, out: sound }, { output: null });
+  await trained({ ...common, steps: 1, out: sound });
 });
 
 /** The weights of a run as a file from elsewhere, with one value of a tensor replaced. */
@@ -54,7 +53,7 @@ const cases: [string, string, number, RegExp][] = [
 test.each(cases)("%s is refused by --init and evaluate", async (_, name, value, message) => {
   const file = await spoilt("spoilt.safetensors", name, value);
   const out = join(folder, "from-spoilt");
-  const begun = train({ ...common, steps: 1, init: file, out }, { output: null });
+  const begun = trained({ ...common, steps: 1, init: file, out });
   await expect(begun).rejects.toThrow(message);
   await expect(begun).rejects.toThrow(/name a file from before that$/); // no word of a rate
   await expect(begun).rejects.toMatchObject({ code: "ERR_ONEHOUR_CHECKPOINT" });
@@ -72,9 +71,9 @@ test("the command refuses them too", async () => {
   expect(evaluated).toMatchObject({ status: 1, stdout: "" });
   const out = join(folder, "line");
   const args = ["train", dataset, "--init", file, "--steps", "1", "--threads", "1", "--out", out];
-  const trained = await onehour(args);
-  expect(trained.stderr).toMatch(/^onehour: .*line\.safetensors: tensor bn1\.running_var holds -1/);
-  expect(trained.status).toBe(1);
+  const begun = await onehour(args);
+  expect(begun.stderr).toMatch(/^onehour: .*line\.safetensors: tensor bn1\.running_var holds -1/);
+  expect(begun.status).toBe(1);
   expect(existsSync(out)).toBe(false);
 });
 
@@ -121,13 +120,9 @@ test("a test loss that is not finite is reported, and that epoch is not the best
   // The statistics that evaluation takes are far beyond what the network computes.
   const init = await spoilt("far.safetensors", "bn1.running_mean", -3e38);
   const out = join(folder, "far");
-  const texts: string[] = [];
-  const onEvent = (event: RunEvent) => {
-    if (event.type === "message") texts.push(event.text);
-  };
-  const { status } = await train({ ...common, steps: 1, init, out }, { output: null, onEvent });
-  expect(status).toBe("finished");
-  expect(texts.join("\n")).toMatch(
+  const { result, text } = await trained({ ...common, steps: 1, init, out });
+  expect(result.status).toBe("finished");
+  expect(text).toMatch(
     /warning: the test loss after 1 step is (NaN|-?Infinity), although all weights are finite/,
   );
   const epochs = logOf(out).filter((line) => line.type === "epoch");
@@ -158,7 +153,7 @@ test("weights that overflow in the first step are not blamed on the rate", async
   const tensors = [...weights].map(([name, data]) => ({ name, shape: shapes.get(name)!, data }));
   writeFileSync(file, Buffer.concat(formatSafetensors(tensors, {})));
   const out = join(folder, "huge");
-  const failing = train({ ...common, steps: 2, init: file, out }, { output: null });
+  const failing = trained({ ...common, steps: 2, init: file, out });
   await expect(failing).rejects.toThrow(
     /step 0 is not finite.*No update came before it, so look at the weights of .*huge\.safetensors/,
   );
@@ -178,7 +173,7 @@ test.each([
 ])("%s is refused by the layer's name", async (_, recipe, message) => {
   const tiny = { ...common, ...deep, dataset: "synthetic:32x32x1:4:64", steps: 1 };
   const out = join(folder, "one-value");
-  const failing = train({ ...tiny, ...recipe, out }, { output: null });
+  const failing = trained({ ...tiny, ...recipe, out });
   await expect(failing).rejects.toThrow(message);
   await expect(failing).rejects.toThrow(/take larger batches or images/);
   expect(existsSync(out)).toBe(false);
@@ -187,7 +182,9 @@ test.each([
 test("two values suffice, and evaluation takes a last batch of one", async () => {
   const out = join(folder, "two-values");
   const tiny = { ...common, ...deep, dataset: "synthetic:32x32x1:4:144" }; // and 9 test images
-  const { testImages } = await train({ ...tiny, batch: 2, steps: 1, out }, { output: null });
+  const {
+    result: { testImages },
+  } = await trained({ ...tiny, batch: 2, steps: 1, out });
   expect(testImages).toBe(9);
   const checkpoint = join(out, checkpointName);
   const options = { device: "cpu", threads: 1, batch: 1 } as const;

@@ -4,6 +4,7 @@ import { afterEach, expect, test } from "vitest";
 import { datasets, openDataset } from "../../lib/data/datasets.js";
 import { train } from "../../lib/train/train.js";
 import { temporaryFolder } from "../support/folder.js";
+import { trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const builtIn = { ...datasets };
@@ -78,7 +79,7 @@ test.each<[string, unknown, RegExp]>([
 ])("%s is refused by name", async (what, opener, message) => {
   datasets.mine = opener as never;
   const out = join(folder, what);
-  const failing = train({ ...recipe, dataset: "mine:1", out }, { output: null });
+  const failing = trained({ ...recipe, dataset: "mine:1", out });
   await expect(failing).rejects.toThrow(message);
   await expect(failing).rejects.toMatchObject({
     name: expect.stringMatching(/OnehourError|UsageError/),

@@ -11,7 +11,7 @@ import { Trainer } from "../../lib/train/own-loop.js";
 import { compileRun, train } from "../../lib/train/train.js";
 import { onehour } from "../cli/command.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
-import { small } from "../support/training.js";
+import { small, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
@@ -26,7 +26,9 @@ test.each<RecipeInput>([{}, { accumulate: 2, momentumForm: "velocity", milestone
   async (changes) => {
     const recipe = { ...common, ...changes };
     const out = join(folder, JSON.stringify(changes).replace(/\W/g, ""));
-    const { top1 } = await train({ ...recipe, out }, { output: null });
+    const {
+      result: { top1 },
+    } = await trained({ ...recipe, out });
     using trainer = await Trainer.open(recipe);
     const taken = [];
     for (let step = 0; step < trainer.steps; step++) taken.push(await trainer.step());
@@ -66,7 +68,9 @@ test.each([0, -1])(
   async (sync) => {
     const recipe = { ...common, workers: 2, batch: 8, syncBatchNorm: sync };
     const out = join(folder, `two${sync}`);
-    const { top1 } = await train({ ...recipe, out }, { output: null });
+    const {
+      result: { top1 },
+    } = await trained({ ...recipe, out });
     const script = join(folder, `two${sync}.ts`);
     writeFileSync(
       script,
@@ -150,7 +154,7 @@ test.each<[options: unknown, says: string]>([
 test("resumes from its checkpoint bit for bit, and so does train", async () => {
   const recipe = { ...common, accumulate: 2, batch: 8, checkpointMinutes: 0 };
   const [whole, out] = [join(folder, "unbroken"), join(folder, "saved")];
-  await train({ ...recipe, out: whole }, { output: null });
+  await trained({ ...recipe, out: whole });
   const taken = [];
   {
     using first = await Trainer.open({ ...recipe, out });
@@ -178,7 +182,7 @@ test("resumes from its checkpoint bit for bit, and so does train", async () => {
   const { top1 } = await evaluateCheckpoint(out, undefined, { device: "cpu" });
   expect(top1).toBe((await evaluateCheckpoint(whole, undefined, { device: "cpu" })).top1);
 
-  await train({ out: `${out}-by-train` }, { output: null, resume: true });
+  await trained({ out: `${out}-by-train` }, { resume: true });
   expect(await state(`${out}-by-train`)).toEqual(await state(whole));
   expect(stepsOf(`${out}-by-train`)).toEqual(stepsOf(whole).slice(4));
 });
