@@ -3,7 +3,7 @@ import type { Device, NativeCommunicator } from "../device/device.js";
 import { OnehourError } from "../errors.js";
 import { emit } from "./emit.js";
 import { fuse, prune } from "./fuse.js";
-import { type ArenaName, float32FromBf16, Graph, Value } from "./graph.js";
+import { type ArenaName, arenaNames, float32FromBf16, Graph, Value } from "./graph.js";
 import { synchronize } from "./overlap.js";
 import { plan } from "./plan.js";
 import { type Arena, print } from "./program.js";
@@ -77,9 +77,9 @@ export function programOf(
   prune(g);
   const steps = synchronize(g.nodes);
   const memory = plan(steps);
-  const arenas = (["param", "weight", "grad", "state", "input", "output"] as const).map(
-    (name): Arena => ({ name, bytes: g.arenaBytes[name], slots: 1 }),
-  );
+  const arenas = arenaNames
+    .filter((name) => name !== "temp")
+    .map((name): Arena => ({ name, bytes: g.arenaBytes[name], slots: 1 }));
   return print(emit(PROGRAM, steps, memory, arenas));
 }
 

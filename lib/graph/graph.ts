@@ -3,7 +3,7 @@ import { bytesOf } from "../arrays/bytes-of.js";
 import { OnehourError } from "../errors.js";
 import { printable } from "../text/words.js";
 import { type ConstantData, constantType, requireElements } from "./constant.js";
-import type { ArenaName, Instruction, StreamName } from "./program.js";
+import { type ArenaName, arenaNames, type Instruction, type StreamName } from "./program.js";
 import {
   type Attributes,
   inferTypes,
@@ -19,7 +19,7 @@ import {
   type TensorType,
 } from "./tensor.js";
 
-export type { ArenaName, StreamName } from "./program.js";
+export { type ArenaName, arenaNames, type StreamName } from "./program.js";
 export type { Attribute, Attributes, Bindings } from "./signature.js";
 export * from "./tensor.js";
 
@@ -119,15 +119,10 @@ export class Graph {
   nodes: Node[] = [];
   readonly constants: { value: Value; bytes: Uint8Array }[] = [];
   /** Bytes laid out so far in the arenas that are filled in the order of declaration. */
-  readonly arenaBytes: Record<ArenaName, number> = {
-    param: 0,
-    weight: 0,
-    grad: 0,
-    state: 0,
-    input: 0,
-    output: 0,
-    temp: 0,
-  };
+  readonly arenaBytes = Object.fromEntries(arenaNames.map((name) => [name, 0])) as Record<
+    ArenaName,
+    number
+  >;
   /** Where in the model nodes are being made. */
   label = "";
 

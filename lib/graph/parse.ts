@@ -1,19 +1,17 @@
 // Parses program text back to instructions, for benchmarks and tests; the native core has its own, stricter
 // parser.
 import { type ArenaName, type DataType, elementBytes, elements, type StreamName } from "./graph.js";
-import type { Instruction, Operand, Program } from "./program.js";
+import {
+  arenaNames,
+  type Instruction,
+  type Operand,
+  type Program,
+  streamNames,
+} from "./program.js";
 
 const HEADER = "onehour-program 1";
-const streams: readonly string[] = ["compute", "comm", "statistics"];
-const arenaNames: readonly string[] = [
-  "param",
-  "weight",
-  "grad",
-  "state",
-  "input",
-  "output",
-  "temp",
-] satisfies ArenaName[];
+const streams: readonly string[] = streamNames;
+const arenas: readonly string[] = arenaNames;
 
 /** Bytes of an operand. */
 export function operandBytes({ shape, dtype }: Pick<Operand, "shape" | "dtype">): number {
@@ -24,7 +22,7 @@ function parseOperand(text: string): Operand {
   const match = /^([a-z0-9-]+)=([a-z]+)\+(\d+):([a-z0-9]+)\[([\d,]*)\]$/.exec(text);
   if (match === null) throw new Error(`expected name=arena+offset:dtype[dims], got "${text}"`);
   const [, name = "", arena = "", offset = "", dtype = "", sizes = ""] = match;
-  if (!arenaNames.includes(arena)) throw new Error(`unknown arena "${arena}"`);
+  if (!arenas.includes(arena)) throw new Error(`unknown arena "${arena}"`);
   if (!(dtype in elementBytes)) throw new Error(`unknown element type "${dtype}"`);
   const shape = sizes === "" ? [] : sizes.split(",").map(Number);
   return {
@@ -72,7 +70,7 @@ export function parse(text: string): Program {
         program.name = line.slice(5);
       } else if (line.startsWith("arena ")) {
         const match = /^arena ([a-z]+) (\d+)(?: slots=(\d+))?$/.exec(line);
-        if (match === null || !arenaNames.includes(match[1] ?? ""))
+        if (match === null || !arenas.includes(match[1] ?? ""))
           throw new Error("expected arena NAME BYTES [slots=N]");
         const [, name, bytes, slots = "1"] = match;
         program.arenas.push({

@@ -2,10 +2,12 @@
 import type { DataType } from "./tensor.js";
 
 /** Storage classes of a program; `temp` is planned, the others are laid out by who compiles. */
-export type ArenaName = "param" | "weight" | "grad" | "state" | "input" | "output" | "temp";
+export const arenaNames = ["param", "weight", "grad", "state", "input", "output", "temp"] as const;
+export type ArenaName = (typeof arenaNames)[number];
 
 /** In-order queues of a program. */
-export type StreamName = "compute" | "comm" | "statistics";
+export const streamNames = ["compute", "comm", "statistics"] as const;
+export type StreamName = (typeof streamNames)[number];
 
 export interface Operand {
   name: string;

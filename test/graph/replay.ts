@@ -1,6 +1,6 @@
 // Replays a program text on symbols instead of numbers, and finds every read of bytes that were not
 // written, were reused, or may still be written by another stream.
-import type { ArenaName, StreamName } from "../../lib/graph/graph.js";
+import { type ArenaName, arenaNames, type StreamName } from "../../lib/graph/graph.js";
 import { operandBytes } from "../../lib/graph/parse.js";
 import type { Operand, Program } from "../../lib/graph/program.js";
 import { book } from "../../lib/ops/book.js";
@@ -87,16 +87,6 @@ export interface Replay {
   /** What each arena holds in the end. */
   memory: Record<ArenaName, { inside(start: number, end: number): Segment[] }>;
 }
-
-const arenaNames: readonly ArenaName[] = [
-  "param",
-  "weight",
-  "grad",
-  "state",
-  "input",
-  "output",
-  "temp",
-];
 
 const end = (operand: Operand) => operand.offset + operandBytes(operand);
 

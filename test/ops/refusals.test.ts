@@ -1,5 +1,6 @@
 // Refuses wrong operands when a program is loaded, and wrong labels when it runs.
 import { describe, expect, it } from "vitest";
+import { arenaNames } from "../../lib/graph/graph.js";
 import { softmaxCrossEntropy } from "../../lib/ops/index.js";
 import { device } from "../support/device.js";
 import { run } from "../support/run.js";
@@ -39,11 +40,10 @@ describe.each([
   ),
 ])("%s", (_, line, message) => {
   it("is refused", async () => {
-    const arenas = ["param", "weight", "grad", "state", "input", "output", "temp"];
     const header = [
       "onehour-program 1",
       "name p",
-      ...arenas.map((arena) => `arena ${arena} 131072`),
+      ...arenaNames.map((arena) => `arena ${arena} 131072`),
     ];
     const text = [...header, `compute ${line}`, ""].join("\n");
     await expect(device.load([{ name: "p", text }])).rejects.toMatchObject({
