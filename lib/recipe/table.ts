@@ -3,8 +3,9 @@
 import type { z } from "zod";
 import { modelsInShort } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
-import { type MomentumRule, paperMomentum } from "../ops/optimizers/optimizer.js";
+import { type MomentumRule, momentumForms, paperMomentum } from "../ops/optimizers/optimizer.js";
 import { schedules } from "../schedules/index.js";
+import { warmups } from "../schedules/schedule.js";
 import {
   epochList,
   flag,
@@ -191,7 +192,7 @@ export const table = {
     isModule: true,
     alias: "schedule scheduler lr-scheduler sched lr-policy lr-scheduler-type lr-decay",
   }),
-  warmup: field(oneOf(["gradual", "constant", "none"]).default("gradual"), {
+  warmup: field(keyOf(warmups).default("gradual"), {
     group: "Learning rate",
     flag: "--warmup",
     help: "how the rate goes from lr to the peak, where kn > 256",
@@ -223,7 +224,7 @@ export const table = {
     help: "momentum m of the optimizer",
     alias: "beta mu beta1",
   }),
-  momentumForm: field(oneOf(["gradient", "velocity"]).optional(), {
+  momentumForm: field(oneOf(momentumForms).optional(), {
     group: "Optimizer",
     flag: "--momentum-form",
     help: "what the momentum adds up: u ← m·u + g, or v ← m·v + η·g",

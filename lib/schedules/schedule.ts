@@ -1,5 +1,7 @@
 // The learning rate of every step, and the momentum factor that goes with it.
 
+import type { MomentumRule } from "../ops/optimizers/optimizer.js";
+
 /** What the schedule of a run follows from. */
 export interface ScheduleOptions {
   /** Reference learning rate at 256 images. */
@@ -10,7 +12,7 @@ export interface ScheduleOptions {
   stepsPerEpoch: number;
   /** Length of the schedule, fractional or not. */
   epochs: number;
-  warmup: "gradual" | "constant" | "none";
+  warmup: keyof typeof warmups;
   /** Epochs of warm-up, fractional or not. */
   warmupEpochs: number;
   /** Epochs from whose first step on the rate of the schedule `step` is ten times smaller. */
@@ -54,14 +56,12 @@ export function warmupSteps(options: ScheduleOptions): number {
   return stepsOf(warmupEpochs, stepsPerEpoch);
 }
 
-type Warmup = (lr: number, peak: number, done: number) => number;
-
 /** Rate after the fraction `done` of a warm-up from `lr` to `peak` (paper, section 2.2). */
-const warmups: Record<ScheduleOptions["warmup"], Warmup> = {
+export const warmups = {
   gradual: (lr, peak, done) => lr + (peak - lr) * done,
   constant: (lr) => lr,
   none: (_, peak) => peak,
-};
+} satisfies Record<string, (lr: number, peak: number, done: number) => number>;
 
 /** The rate that the warm-up has come to at a step; the peak from its end on. */
 export function warmedUp(options: ScheduleOptions): Schedule {
@@ -117,7 +117,7 @@ export function afterWarmup(rate: (info: StepInfo) => number): ScheduleBuilder {
  * `previous` is η_{t−1}, undefined at step 0.
  */
 export function momentumFactor(
-  options: { momentumForm: "gradient" | "velocity"; momentumCorrection: boolean },
+  options: Pick<MomentumRule, "momentumForm" | "momentumCorrection">,
   learningRate: number,
   previous: number | undefined,
 ): number {

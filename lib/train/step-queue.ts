@@ -4,6 +4,7 @@ import type { Loader, Slice } from "../data/loader.js";
 import type { Sampler } from "../data/sampler.js";
 import type { Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
+import type { MomentumRule } from "../ops/optimizers/optimizer.js";
 import { momentumFactor, type Schedule } from "../schedules/schedule.js";
 
 const rateWindow = 8; // steps
@@ -131,15 +132,13 @@ export class Rate {
   }
 }
 
-interface StepQueueOptions {
+interface StepQueueOptions extends Pick<MomentumRule, "momentumForm" | "momentumCorrection"> {
   queue: Queue;
   loader: Loader;
   sampler: Sampler;
   schedule: Schedule;
   /** The range of an input slot that holds (η, c), f32[2]. */
   rate: Slice;
-  momentumForm: "gradient" | "velocity";
-  momentumCorrection: boolean;
   rank: number;
   accumulate: number;
   /** Steps of the run in all, beyond which nothing is filled. */

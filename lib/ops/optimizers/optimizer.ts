@@ -33,12 +33,15 @@ export interface Optimizer {
   update(range: ParameterRange): void;
 }
 
+/** `gradient`: u ← m·u + g, w ← w − η·u. `velocity`: v ← m·c·v + η·g, w ← w − v. */
+export const momentumForms = ["gradient", "velocity"] as const;
+export type MomentumForm = (typeof momentumForms)[number];
+
 /** What an optimizer is built with; the fields of a recipe. */
 export interface MomentumSettings {
   /** m */
   momentum: number;
-  /** `gradient`: u ← m·u + g, w ← w − η·u. `velocity`: v ← m·c·v + η·g, w ← w − v. */
-  momentumForm: "gradient" | "velocity";
+  momentumForm: MomentumForm;
   nesterov: boolean;
   /** λ */
   weightDecay: number;
@@ -46,7 +49,7 @@ export interface MomentumSettings {
 
 /** How the momentum is kept: fields of a recipe that an optimizer may leave no choice in. */
 export interface MomentumRule {
-  momentumForm: MomentumSettings["momentumForm"];
+  momentumForm: MomentumForm;
   /** Whether c of the velocity form is η_t/η_{t−1}, and not 1 (paper, remark 2). */
   momentumCorrection: boolean;
   nesterov: boolean;

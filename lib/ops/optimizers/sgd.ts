@@ -3,7 +3,7 @@ import type { Storage, Value } from "../../graph/graph.js";
 import { defineOp } from "../../graph/graph.js";
 import { shapeError } from "../../graph/signature.js";
 import { defineUpdates } from "./cases.js";
-import { optimizerBuilder } from "./optimizer.js";
+import { type MomentumForm, optimizerBuilder } from "./optimizer.js";
 
 const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
   name: "sgd",
@@ -22,8 +22,7 @@ const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
 });
 
 export interface SgdOptions {
-  /** `gradient`: u ← m·u + g, w ← w − η·u. `velocity`: v ← m·c·v + η·g, w ← w − v. */
-  form: "gradient" | "velocity";
+  form: MomentumForm;
   nesterov: boolean;
   momentum: number;
   /** Ranges of the flat tensors with their weight decay λ, in order. */
@@ -91,7 +90,7 @@ export const buildSgd = optimizerBuilder(facts, (settings, spares) => ({
 
 interface SgdRow {
   name: string;
-  form: "gradient" | "velocity";
+  form: MomentumForm;
   nesterov: 0 | 1;
   momentum: number;
   /** Length and weight decay. */
