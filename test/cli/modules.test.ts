@@ -224,7 +224,6 @@ test.concurrent.each<[name: string, source: string, says: RegExp]>([
 test.concurrent.each<[name: string, source: string, says: RegExp, status: number]>([
   ["missing", "export {};", /has no default export/, 2],
   ["object", "export default { classes: 2 };", /its default export is .*; expected a function/, 2],
-  ["nothing", "export default () => undefined;", /it opened undefined; expected a data set/, 2],
   [
     "throws",
     "export default () => { throw new Error('no luck'); };",
@@ -238,12 +237,6 @@ test.concurrent.each<[name: string, source: string, says: RegExp, status: number
     dataset("train: { length: 5 }"),
     /train is \{ length: 5 \}; expected \{ length, read \}/,
     2,
-  ],
-  [
-    "label",
-    dataset("classes: 2"),
-    /the label of image \d+ is 2; expected a whole number below 2/,
-    1,
   ],
   [
     "read",

@@ -32,27 +32,6 @@ describe("openDevice", () => {
     expect(device.operations.has("fail")).toBe(false);
   });
 
-  it("runs a small program", async () => {
-    using device = openDevice({ device: "cpu", threads: 1 });
-    using executor = await device.load([
-      {
-        name: "p",
-        text: `onehour-program 1
-name p
-arena input 128 slots=2
-arena output 64 slots=2
-compute add relu=1 | a=input+0:f32[2,2] b=input+64:f32[2,2] -> y=output+0:f32[2,2]
-`,
-      },
-    ]);
-    const input = executor.input(1);
-    new Float32Array(input.buffer, input.byteOffset, 4).set([1, 2, -3, 4]);
-    new Float32Array(input.buffer, input.byteOffset + 64, 4).set([1, -5, 1, 1]);
-    await executor.submit("p", 1);
-    const output = executor.output(1);
-    expect([...new Float32Array(output.buffer, output.byteOffset, 4)]).toEqual([2, 0, 0, 5]);
-  });
-
   it("refuses what it cannot open", () => {
     expect(refusal(() => openDevice({ threads: 0 })).message).toContain("whole number from 1");
     expect(refusal(() => openDevice({ threads: 1.5 })).code).toBe("ERR_USAGE");

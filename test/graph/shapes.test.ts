@@ -1,37 +1,20 @@
-// Checks shape rules: each op's outputs, and its message when the inputs do not fit.
-import { describe, expect, it } from "vitest";
+// Refuses inputs that do not fit an op. The outputs' shapes are those of its cases (test/ops).
+import { expect, test } from "vitest";
 import { type DataType, Graph, type Value } from "../../lib/graph/graph.js";
-import { describeTensor } from "../../lib/graph/signature.js";
-import { conv2dBackwardData, conv2dBackwardWeight } from "../../lib/ops/conv.js";
 import {
   add,
   allGather,
-  allReduce,
   batchNorm,
-  broadcast,
-  cast,
   conv2d,
-  globalAveragePool,
   linear,
   maxPool,
   normalizeInput,
   relu,
-  scale,
   sgd,
   softmaxCrossEntropy,
 } from "../../lib/ops/index.js";
 
 type Make = (dtype: DataType, ...shape: number[]) => Value;
-
-/** The last node's outputs as text. */
-function outputs(build: (make: Make, g: Graph) => unknown): string {
-  const g = new Graph();
-  build((dtype, ...shape) => g.input(shape, dtype), g);
-  const node = g.nodes.at(-1)!;
-  return Object.entries(node.outputs)
-    .map(([name, value]) => describeTensor(name, value))
-    .join(" ");
-}
 
 const norm = (t: Make, x: Value, C: number, changes: object = {}) =>
   batchNorm(x, {
@@ -53,85 +36,6 @@ const update = (t: Make, L: number, changes: object = {}) =>
       ...changes,
     },
   );
-
-const shapes: [string, (t: Make, g: Graph) => unknown, string][] = [
-  ["conv2d", (t) => conv2d(t("f32", 2, 9, 8, 3), t("f32", 16, 3, 3, 3)), "y:f32[2,7,6,16]"],
-  [
-    "conv2d with stride and padding",
-    (t) => conv2d(t("bf16", 2, 224, 224, 4), t("bf16", 64, 7, 7, 4), { stride: 2, padding: 3 }),
-    "y:bf16[2,112,112,64]",
-  ],
-  [
-    "conv2d with unequal axes",
-    (t) => conv2d(t("f32", 1, 8, 8, 1), t("f32", 1, 1, 3, 1), { stride: [2, 1], padding: [0, 1] }),
-    "y:f32[1,4,8,1]",
-  ],
-  [
-    "conv2d-backward-data",
-    (t, g) =>
-      g.apply(
-        conv2dBackwardData,
-        { dy: t("bf16", 2, 4, 4, 16), w: t("bf16", 16, 3, 3, 8) },
-        { stride: [2, 2], padding: [1, 1] },
-        { sizes: { H: 8, W: 7 } },
-      ),
-    "dx:bf16[2,8,7,8]",
-  ],
-  [
-    "conv2d-backward-weight",
-    (t, g) =>
-      g.apply(
-        conv2dBackwardWeight,
-        { x: t("bf16", 2, 8, 8, 8), dy: t("bf16", 2, 4, 4, 16) },
-        { stride: [2, 2], padding: [1, 1] },
-        { sizes: { R: 3, S: 3 } },
-      ),
-    "dw:f32[16,3,3,8]",
-  ],
-  ["batch norm", (t) => norm(t, t("bf16", 2, 4, 4, 8), 8), "y:bf16[2,4,4,8]"],
-  [
-    "batch norm in inference",
-    (t) => norm(t, t("f32", 2, 4, 4, 8), 8, { training: false }),
-    "y:f32[2,4,4,8]",
-  ],
-  [
-    "max-pool",
-    (t) => maxPool(t("f32", 2, 112, 112, 64), { window: 3, stride: 2, padding: 1 }),
-    "y:f32[2,56,56,64] index:u8[2,56,56,64]",
-  ],
-  ["global-average-pool", (t) => globalAveragePool(t("bf16", 2, 7, 7, 512)), "y:bf16[2,512]"],
-  [
-    "normalize-input",
-    (t) =>
-      normalizeInput(t("u8", 2, 28, 28, 3), {
-        mean: [0, 0, 0],
-        std: [1, 1, 1],
-        flip: t("u8", 2),
-        dtype: "bf16",
-        channels: 4,
-      }),
-    "y:bf16[2,28,28,4]",
-  ],
-  ["add", (t) => add(t("f32", 3, 5), t("f32", 3, 5)), "y:f32[3,5]"],
-  ["relu", (t) => relu(t("bf16", 7)), "y:bf16[7]"],
-  ["copy", (t) => cast(t("f32", 2, 3), "bf16"), "y:bf16[2,3]"],
-  ["scale", (t) => scale(t("f32"), 2), "y:f32[]"],
-  ["linear", (t) => linear(t("bf16", 2, 64), t("bf16", 10, 64), t("f32", 10)), "y:f32[2,10]"],
-  [
-    "softmax-cross-entropy",
-    (t) => softmaxCrossEntropy(t("f32", 2, 10), t("i32", 2)),
-    "metrics:f32[4] probabilities:f32[2,10]",
-  ],
-  ["sgd", (t) => update(t, 32), "w:f32[32] v:f32[32] finite:f32[1]"],
-  [
-    "sgd with everything",
-    (t) => update(t, 32, { zero: true, copy: true }),
-    "w:f32[32] v:f32[32] g:f32[32] copy:bf16[32] finite:f32[1]",
-  ],
-  ["all-reduce", (t) => allReduce(t("f32", 5), { communicator: "c" }), "x:f32[5]"],
-  ["broadcast", (t) => broadcast(t("f32", 5), { communicator: "c" }), "x:f32[5]"],
-  ["all-gather", (t) => allGather(t("f32", 1, 33), { communicator: "c", size: 4 }), "y:f32[4,33]"],
-];
 
 const errors: [string, (t: Make, g: Graph) => unknown, RegExp][] = [
   [
@@ -257,19 +161,12 @@ const errors: [string, (t: Make, g: Graph) => unknown, RegExp][] = [
   ],
 ];
 
-describe("shapes", () => {
-  it.each(shapes)("%s", (_, build, expected) => {
-    expect(outputs(build)).toBe(expected);
-  });
-});
-
-describe("refused", () => {
-  it.each(errors)("%s", (_, build, message) => {
-    expect(() => outputs(build)).toThrow(
-      expect.objectContaining({
-        code: expect.stringMatching(/^ERR_ONEHOUR_/),
-        message: expect.stringMatching(message),
-      }),
-    );
-  });
+test.each(errors)("refused: %s", (_, build, message) => {
+  const g = new Graph();
+  expect(() => build((dtype, ...shape) => g.input(shape, dtype), g)).toThrow(
+    expect.objectContaining({
+      code: expect.stringMatching(/^ERR_ONEHOUR_/),
+      message: expect.stringMatching(message),
+    }),
+  );
 });
