@@ -107,7 +107,7 @@ export interface ImageRequest {
   jitters?: Float64Array;
 }
 
-/** What came of them. */
+/** Decoding results. */
 interface ImageOutcome {
   problems: {
     /** Index in the request. */

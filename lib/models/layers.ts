@@ -37,7 +37,7 @@ function requireKnown(layer: string, options: object, known: readonly string[]):
       throw refuse(layer, `it has no option ${shown(key)}; its options are ${known.join(", ")}`);
 }
 
-/** Refuses what is no whole number of 1 or more. */
+/** Refuses what is not a whole number of 1 or more. */
 function requireCounts(layer: string, counts: Record<string, number>): void {
   for (const [name, value] of Object.entries(counts))
     if (!Number.isInteger(value) || value < 1)

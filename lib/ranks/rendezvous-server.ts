@@ -55,7 +55,7 @@ export class RendezvousServer {
     server.on("connection", (socket) => this.greet(socket));
   }
 
-  /** @throws the system's error when the address or the port is not to be had. */
+  /** @throws the system's error when it cannot listen at the address and port. */
   static async listen(options: ServerOptions): Promise<RendezvousServer> {
     const server = createServer({ noDelay: true });
     await new Promise<void>((resolve, reject) => {

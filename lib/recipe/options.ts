@@ -4,7 +4,7 @@ import { shown } from "../text/words.js";
 import { meaning } from "./meant.js";
 
 /**
- * Throws ERR_ONEHOUR_USAGE for options of `callee` that are no object, and for a key that is not among the
+ * Throws ERR_ONEHOUR_USAGE for options of `callee` that are not an object, and for a key that is not among the
  * `known`, with what `hint` says of it or what was probably meant.
  */
 export function requireOptions(

@@ -37,7 +37,7 @@ function roomFor({ device, world }: Run): { bytes: number; words: string } {
   const bytes = Math.min(memoryBytes, device.availableBytes ?? memoryBytes);
   return {
     bytes,
-    words: `of the ${formatBytes(memoryBytes)} of ${name} ${formatBytes(bytes)} can be had`,
+    words: `${name} has ${formatBytes(bytes)} free of ${formatBytes(memoryBytes)}`,
   };
 }
 

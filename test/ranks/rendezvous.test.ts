@@ -262,7 +262,7 @@ describe("strangers", () => {
     ["a frame of 4 GiB", Buffer.from([255, 255, 255, 255])],
     ["a frame above the greeting's limit", frame("x".repeat(1025))],
     ["no JSON", frame("{")],
-    ["JSON that is no object", frame("[1]")],
+    ["JSON that is not an object", frame("[1]")],
     ["null", frame("null")],
     ["deep nesting", frame("[".repeat(1000))],
     ["another first frame", frame({ type: "gather", key: "x", value: "" })],
@@ -278,7 +278,7 @@ describe("strangers", () => {
           .digest("hex"),
       }),
     ],
-    ["a rank that is no number", frame({ ...hello, rank: "0" })],
+    ["a rank that is not a number", frame({ ...hello, rank: "0" })],
   ])("%s is dropped, and the ranks meet", async (_, bytes) => {
     const server = await serve();
     const received = await stranger(server.port, (socket) => socket.write(bytes));

@@ -138,7 +138,7 @@ const f32 = (shape: number[], begin: number, end: number) => ({
 
 test.each<[string, Buffer, RegExp]>([
   ["another format", Buffer.from("PK\x03\x04 some archive of weights"), /another format/],
-  ["a header that is no object", withHeader([1]), /not a JSON object/],
+  ["a header that is not an object", withHeader([1]), /not a JSON object/],
   ["a huge header", Buffer.from("ffffffffffffff7f7b7d7b7d", "hex"), /header would take/],
   ["overlapping tensors", withHeader({ a: f32([2], 0, 8), b: f32([2], 4, 12) }, 12), /begins at 4/],
   ["a hole", withHeader({ a: f32([1], 0, 4), b: f32([1], 8, 12) }, 12), /begins at 8, not at 4/],

@@ -94,7 +94,7 @@ test.each<[string, Record<string, string | null>]>([
   ["checksums that are none", { checksums: "5" }],
   ["checksums that are null", { checksums: "null" }],
   ["checksums that are a list", { checksums: "[]" }],
-  ["checksums that are no text", { checksums: '{"fc.bias":5,"bn1.running_mean":5}' }],
+  ["checksums that are not text", { checksums: '{"fc.bias":5,"bn1.running_mean":5}' }],
   ["checksums of inherited names", { checksums: '{"__proto__":{"fc.bias":"00000000"}}' }],
   ["no recipe", { recipe: null }],
   ["no data", { data: null }],

@@ -62,7 +62,7 @@ test.each<[string, unknown, RegExp]>([
     /^datasets\.mine: the label of image \d+ is [23]; expected a whole number below 2$/,
   ],
   [
-    "batches ahead that are no number",
+    "batches ahead that are not a number",
     async () => ({ ...(await opened), ahead: () => Number.NaN }),
     /^datasets\.mine: ahead gives NaN; expected a whole number of 0 or more$/,
   ],

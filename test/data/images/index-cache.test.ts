@@ -71,7 +71,7 @@ test.each<[string, (text: string) => string]>([
   ["a cut header", (text) => text.slice(0, 20)],
   ["nothing in it", () => ""],
   ["zeros", (text) => "\0".repeat(text.length)],
-  ["JSON that is no object", (text) => `null\n${text}`],
+  ["JSON that is not an object", (text) => `null\n${text}`],
 ])("%s: it is made anew, said once", async (_, by) => {
   const { fingerprint } = await open();
   change(by);

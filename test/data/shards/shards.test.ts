@@ -251,7 +251,7 @@ test.each<[string, Record<string, Buffer | string>, RegExp]>([
     { "train-0.tar": badPax, ...val },
     /offset 512: .*pax records are damaged/,
   ],
-  ["a label that is no number", { "train-0.tar": tarOf(pair("a", "cat")), ...val }, /is "cat"/],
+  ["a label that is not a number", { "train-0.tar": tarOf(pair("a", "cat")), ...val }, /is "cat"/],
   ["a negative label", { "train-0.tar": tarOf(pair("a", -1)), ...val }, /offset 512.*is "-1"/],
   [
     "JSON that is none",

@@ -143,7 +143,7 @@ void dropsStrangers(Way way) {
   }
 }
 
-// Whoever knows everything but the secret, and plays its part to the end.
+// A peer that knows everything but the secret, and plays its part to the end.
 void refusesOtherSecrets(Way way) {
   Ranks ranks(2, way);
   std::vector<Links::Introduction> others = ranks.introductions;
@@ -270,8 +270,8 @@ int main() {
       {"another secret is refused at a port", [] { refusesOtherSecrets(Way::network); }},
       {"a stranger that listens is refused", [] { refusesOtherListeners(Way::local); }},
       {"a stranger that listens at a port is refused", [] { refusesOtherListeners(Way::network); }},
-      {"errors tell the port", namesThePort},
-      {"errors tell the address to listen at", namesTheAddress},
+      {"errors name the port", namesThePort},
+      {"errors name the address to listen at", namesTheAddress},
       {"ranks that do not come are named", givesUp},
   });
 }
