@@ -7,6 +7,11 @@ import {
   batchNormStatistics,
   maskLanes,
 } from "../ops/batch-norm.js";
+import {
+  batchNormApplyMaxPool,
+  batchNormBackwardMaxPool,
+  batchNormInferenceMaxPool,
+} from "../ops/batch-norm-pool.js";
 import { conv2dMoments, conv2dStatistics } from "../ops/conv.js";
 import { elements, type Graph, type Node, type Op, Storage, Value } from "./graph.js";
 import { optionalOutputs } from "./signature.js";
@@ -195,6 +200,62 @@ const reluBackwardIntoReduce: Rewrite = {
   },
 };
 
+/** A batch norm whose result is pooled and read by nothing else, after backward's masks are gone. */
+const batchNormIntoMaxPool = (from: Op, to: Op): Rewrite => ({
+  name: `${from.name} + max-pool`,
+  at: "max-pool",
+  needs: [to.name],
+  rewrite(pool, edit) {
+    const image = pool.inputs.x!;
+    const norm = image.node;
+    if (norm?.op !== from || norm.inputs.residual || edit.onlyUser(image) !== pool) return;
+    const { attributes, outputs } = pool;
+    edit.remove(norm);
+    edit.replace(pool, { ...changed(norm, { op: to, attributes }), outputs });
+  },
+});
+
+/**
+ * The gradient of a batch norm that was pooled, from the pooled image's: the sums run over what was
+ * the largest, and each pixel of dx is gathered from the windows over it.
+ */
+const maxPoolBackwardIntoBatchNorm: Rewrite = {
+  name: "max-pool-backward + batch-norm-reduce + batch-norm-backward",
+  at: "max-pool-backward",
+  needs: ["batch-norm-reduce", batchNormBackwardMaxPool.name],
+  rewrite(pool, edit) {
+    const { dy, index } = pool.inputs as { dy: Value; index: Value };
+    const image = pool.outputs.dx!;
+    const forward = index.node;
+    const [reduce, backward, another] = edit.users(image);
+    if (forward?.op !== batchNormApplyMaxPool || another || image.storage.arena !== "temp") return;
+    if (reduce?.op.name !== "batch-norm-reduce" || backward?.op.name !== "batch-norm-backward")
+      return;
+    const { x } = forward.inputs as { x: Value };
+    const { relu } = forward.attributes;
+    if ([reduce, backward].some(({ inputs, attributes: a }) => inputs.x !== x || a.relu !== relu))
+      return;
+    if (reduce.inputs.dy2 || reduce.inputs.y || reduce.outputs.dz) return;
+    const pooled = () => dy.graph.leaf(dy.shape, dy.dtype);
+    const maxima = pooled();
+    const dz = relu === 1 ? pooled() : dy;
+    edit.remove(pool);
+    edit.replace(forward, changed(forward, { outputs: { maxima } }));
+    edit.replace(
+      reduce,
+      changed(reduce, { inputs: { dy, x: maxima }, outputs: dz === dy ? {} : { dz } }),
+    );
+    edit.replace(
+      backward,
+      changed(backward, {
+        op: batchNormBackwardMaxPool,
+        attributes: { ...pool.attributes, relu: 0 },
+        inputs: { dz, index, beta: undefined },
+      }),
+    );
+  },
+};
+
 /** The sum of two gradients that only a batch norm reads: the reduction adds them itself. */
 const addIntoReduce: Rewrite = {
   name: "add + batch-norm-reduce",
@@ -298,6 +359,9 @@ const rewrites: readonly Rewrite[] = [
   ...[...normalizing].map(addIntoBatchNorm),
   ...[...normalizing, "add"].map(reluInto),
   reluBackwardIntoReduce,
+  batchNormIntoMaxPool(batchNormApply, batchNormApplyMaxPool),
+  batchNormIntoMaxPool(batchNormInference, batchNormInferenceMaxPool),
+  maxPoolBackwardIntoBatchNorm,
   addIntoReduce,
   maskInsteadOfOutput,
   statisticsIntoConvolution,

@@ -8,4 +8,4 @@ export * from "./linear.js";
 export * from "./loss.js";
 export * from "./norms.js";
 export { type SgdOptions, sgd } from "./optimizers/sgd.js";
-export * from "./pool.js";
+export { averagePool, globalAveragePool, maxPool, type PoolOptions } from "./pool.js";

@@ -4,7 +4,7 @@ import { defineOp } from "../graph/graph.js";
 import { type CaseRow, defineCases, linearDifference } from "./cases.js";
 import { type Pair, pair, slide } from "./conv.js";
 
-const maxPoolBackward = defineOp<"dx">({
+export const maxPoolBackward = defineOp<"dx">({
   name: "max-pool-backward",
   signature: "dy:T[N,P,Q,C] index:u8[N,P,Q,C] -> dx:T[N,H,W,C]",
 });

@@ -10,7 +10,7 @@ import { batchNormFinalize, batchNormStatistics } from "#lib/ops/batch-norm.js";
 import { caseFamilies, updateFamilies } from "#lib/ops/book.js";
 import type { CaseFamily, CaseInput, CaseRow } from "#lib/ops/cases.js";
 import { conv2dBackwardWeightRounded, convolutionAttributes } from "#lib/ops/conv.js";
-import { batchNorm, conv2d } from "#lib/ops/index.js";
+import { batchNorm, conv2d, maxPool } from "#lib/ops/index.js";
 import type { UpdateFamily } from "#lib/ops/optimizers/cases.js";
 import { arenasOf, type OpCase } from "./case.js";
 import { outputsOf, typeOfInput } from "./families.js";
@@ -103,7 +103,10 @@ const ofUpdate =
 
 /** A convolution with batch norm, as fusion finds it: with or without residual, ReLU, training. */
 const normalized =
-  (shape: number[], options: { residual?: boolean; relu?: boolean; training?: boolean }) =>
+  (
+    shape: number[],
+    options: { residual?: boolean; relu?: boolean; training?: boolean; pool?: boolean },
+  ) =>
   (dtype: Type): Build =>
   (source) => {
     const C = shape[3]!;
@@ -118,7 +121,7 @@ const normalized =
       ...(options.residual ? { residual: draw({ shape }) } : {}),
     };
     const running = { runningMean: channels(1), runningVariance: channels(0.2, 1) };
-    const y = batchNorm(conv2d(inputs.x!, inputs.w!), {
+    const image = batchNorm(conv2d(inputs.x!, inputs.w!), {
       gamma: inputs.gamma!,
       beta: inputs.beta!,
       ...running,
@@ -126,6 +129,7 @@ const normalized =
       relu: options.relu === true,
       training: options.training !== false,
     });
+    const y = options.pool ? maxPool(image, { window: 3, stride: 2, padding: 1 }) : image;
     return options.training === false ? { y } : { ...withGradients(source, y, inputs), ...running };
   };
 
@@ -216,6 +220,10 @@ const fused: Member[] = [
   {
     name: "BN, running",
     build: normalized([2, 3, 5, 9], { relu: true, residual: true, training: false }),
+  },
+  {
+    name: "BN, running, pooled",
+    build: normalized([2, 7, 6, 24], { relu: true, training: false, pool: true }),
   },
   { name: "BN, statistics apart", build: statisticsApart },
   {

@@ -15,6 +15,7 @@ import {
 } from "../../lib/ops/index.js";
 import { commonOps } from "../support/op-book.js";
 
+const everyOp: ReadonlySet<string> = new Set(book.keys());
 const names = (g: Graph) => g.nodes.map(({ op }) => op.name);
 const node = (g: Graph, op: string, which = 0) => g.nodes.filter((n) => n.op.name === op)[which]!;
 
@@ -118,7 +119,7 @@ describe("forward", () => {
     keep(norm(conv2d(x, g.input([8, 1, 1, 8]))));
     fuse(g, commonOps);
     expect(names(g).slice(0, 2)).toEqual(["conv2d", "batch-norm-statistics"]);
-    fuse(g, new Set(book.keys()));
+    fuse(g, everyOp);
     expect(names(g)).toEqual(["conv2d-moments", "batch-norm-apply"]);
     const { inputs, outputs, attributes } = node(g, "conv2d-moments");
     expect(node(g, "batch-norm-apply").inputs).toMatchObject({ x: outputs.y, mean: outputs.mean });
@@ -129,17 +130,43 @@ describe("forward", () => {
   it("finalizes statistics with them where no other rank adds to them", () => {
     const alone = network();
     keep(alone.norm(alone.x));
-    fuse(alone.g, new Set(book.keys()));
+    fuse(alone.g, everyOp);
     expect(names(alone.g)).toEqual(["batch-norm-moments", "batch-norm-apply"]);
     const { g, x, norm } = network();
     keep(norm(conv2d(x, g.input([8, 1, 1, 8])), { group: { communicator: "c", size: 2 } }));
-    fuse(g, new Set(book.keys()));
+    fuse(g, everyOp);
     expect(names(g)).toEqual([
       "conv2d-statistics",
       "all-gather",
       "batch-norm-finalize",
       "batch-norm-apply",
     ]);
+  });
+
+  it("pools a batch norm in the pass that applies it", () => {
+    for (const training of [true, false]) {
+      const { g, x, norm } = network();
+      const y = maxPool(norm(x, { relu: true, training }), { window: 3, stride: 2, padding: 1 });
+      keep(y);
+      fuse(g, everyOp);
+      prune(g);
+      const op = training ? "batch-norm-apply-max-pool" : "batch-norm-inference-max-pool";
+      expect(names(g)).toEqual(training ? ["batch-norm-moments", op] : [op]);
+      expect(node(g, op).attributes).toMatchObject({ relu: 1, window: [3, 3], padding: [1, 1] });
+      expect(node(g, op).inputs.x).toBe(x);
+      expect(node(g, op).outputs).toEqual({ y });
+    }
+  });
+
+  it.each(["a residual", "another reader"])("pools it apart where there is %s", (reason) => {
+    const { g, x, norm } = network();
+    const residual = reason === "a residual" ? { residual: x } : {};
+    const image = norm(x, { relu: true, ...residual });
+    keep(maxPool(image, { window: 2, stride: 2 }));
+    if (reason === "another reader") keep(relu(image));
+    fuse(g, everyOp);
+    expect(names(g)).toContain("batch-norm-apply");
+    expect(names(g)).toContain("max-pool");
   });
 
   it("removes a copy that is only made to be overwritten", () => {
@@ -243,6 +270,55 @@ describe("backward", () => {
     expect(second.inputs.dy).toBe(node(g, "batch-norm-reduce").outputs.dz);
     expect(second.inputs.dy2).toBe(node(g, "conv2d-backward-data").outputs.dx);
     expect(second.outputs.dz).toBeDefined();
+  });
+
+  const stem = ({ g, x, norm }: Network) => {
+    const y = maxPool(norm(x, { relu: true }), { window: 3, stride: 2, padding: 1 });
+    const w = () => g.input([8, 1, 1, 8]);
+    return add(conv2d(y, w()), conv2d(y, w()));
+  };
+
+  it("takes the sums of a pooled batch norm over the maxima, and gathers dx from their gradient", () => {
+    const { g, x } = trained(stem, everyOp);
+    expect(names(g).slice(-4)).toEqual([
+      "conv2d-backward-data",
+      "conv2d-backward-data",
+      "batch-norm-reduce",
+      "batch-norm-backward-max-pool",
+    ]);
+    expect(names(g).filter((op) => op === "add")).toHaveLength(1); // forward's
+    const forward = node(g, "batch-norm-apply-max-pool");
+    const reduce = node(g, "batch-norm-reduce");
+    expect(reduce.inputs.x).toBe(forward.outputs.maxima);
+    expect(reduce.inputs.dy2!.node!.op.name).toBe("conv2d-backward-data");
+    expect(reduce.attributes.relu).toBe(1);
+    const backward = node(g, "batch-norm-backward-max-pool");
+    expect(backward.inputs).toMatchObject({
+      x,
+      dz: reduce.outputs.dz,
+      index: forward.outputs.index,
+    });
+    expect(backward.inputs.beta).toBeUndefined();
+    expect(backward.attributes).toMatchObject({ count: 32, window: [3, 3], stride: [2, 2] });
+  });
+
+  it("writes no gradient of the pooled image where nothing masks or adds it", () => {
+    const pooled = ({ x, norm }: Network) => maxPool(norm(x), { window: 2, stride: 2 });
+    const { g, dy } = trained(pooled, everyOp);
+    expect(Object.keys(node(g, "batch-norm-reduce").outputs)).not.toContain("dz");
+    expect(node(g, "batch-norm-backward-max-pool").inputs.dz).toBe(dy);
+  });
+
+  it("pools forward alone where the backend has no more", () => {
+    const { g } = trained(stem);
+    expect(names(g).slice(-4)).toEqual([
+      "add",
+      "max-pool-backward",
+      "batch-norm-reduce",
+      "batch-norm-backward",
+    ]);
+    const forward = node(g, "batch-norm-apply-max-pool");
+    expect(Object.keys(forward.outputs)).toEqual(["y", "index"]);
   });
 
   it("leaves them apart where the backend lacks the kernels", () => {

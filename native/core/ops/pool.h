@@ -32,4 +32,14 @@ inline WindowPooling windowPoolingOf(const Instruction& instruction, const Opera
   return {x.shape, y.shape, x.type, window, stride, padding};
 }
 
+// A maximum's place in its window is kept as one byte.
+inline void checkIndex(const Instruction& instruction, const WindowPooling& pooling) {
+  if (pooling.window.height * pooling.window.width <= 255) return;
+  throw Error("ERR_KERNEL", "onehour",
+              "[" + instruction.op + "] expected a record of one byte a maximum, a window of " +
+                  std::to_string(pooling.window.height) + "×" +
+                  std::to_string(pooling.window.width) +
+                  " has too many places; try a window of fewer than 256 values");
+}
+
 }  // namespace onehour

@@ -158,7 +158,7 @@ void applyRange(const T* x, const T* z, T* y, uint8_t* mask, int64_t count,
   });
 }
 
-std::unique_ptr<Kernel> makeApply(const BatchNormApply& op, auto fill) {
+std::unique_ptr<Kernel> makeApply(const BatchNormApply& op) {
   const Layout layout = layoutOf(op.x);
   return withType(op.x.type, [&](auto tag) {
     using T = decltype(tag);
@@ -166,11 +166,11 @@ std::unique_ptr<Kernel> makeApply(const BatchNormApply& op, auto fill) {
       return withFlag(op.residual != nullptr, [&](auto hasResidual) {
         return withFlag(op.mask != nullptr, [&](auto masks) {
           return makeKernel(
-              [layout, fill, x = op.x.as<T>(), y = op.y.as<T>(), mask = op.mask,
+              [layout, from = affineOf(op), x = op.x.as<T>(), y = op.y.as<T>(), mask = op.mask,
                z = op.residual == nullptr ? nullptr : op.residual->as<T>()](Stream& stream) {
                 Scratch scratch(stream.workspace());
                 const AffineScratch affine(scratch, layout);
-                fill(layout, affine);
+                from.fill(layout, affine);
                 parallelRanges(threadsFor(layout.count), layout.count, layout.lanes,
                                [&](int, int64_t begin, int64_t end) {
                                  applyRange<T, decltype(relu)::value, decltype(hasResidual)::value,
@@ -187,23 +187,11 @@ std::unique_ptr<Kernel> makeApply(const BatchNormApply& op, auto fill) {
 }
 
 std::unique_ptr<Kernel> apply(const Instruction& instruction, PrepareContext&) {
-  const BatchNormApply op(instruction, false);
-  const Affine affine{op.mean, op.inverseStd, op.gamma, op.beta};
-  return makeApply(
-      op, [affine](const Layout& layout, const AffineScratch& to) { affine.fill(layout, to); });
+  return makeApply(BatchNormApply(instruction, false));
 }
 
 std::unique_ptr<Kernel> inference(const Instruction& instruction, PrepareContext&) {
-  const BatchNormApply op(instruction, true);
-  return makeApply(op, [mean = op.mean, variance = op.variance, gamma = op.gamma, beta = op.beta,
-                        epsilon = op.epsilon](const Layout& layout, const AffineScratch& to) {
-    for (int64_t c = 0; c < layout.channels; ++c) {
-      to.mean[c] = mean[c];
-      to.scale[c] = static_cast<float>(gamma[c] / std::sqrt(variance[c] + epsilon));
-      to.beta[c] = beta[c];
-    }
-    for (float* values : {to.mean, to.scale, to.beta}) repeat(layout, values);
-  });
+  return makeApply(BatchNormApply(instruction, true));
 }
 
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {

@@ -174,17 +174,29 @@ struct AffineScratch {
 struct Affine {
   const float* mean;
   const float* inverseStd;
-  const float* gamma;  // nullptr: 1
-  const float* beta;   // nullptr: 0
+  const float* gamma;               // nullptr: 1
+  const float* beta;                // nullptr: 0
+  const float* variance = nullptr;  // where there is no inverseStd
+  double epsilon = 0;
+
+  float scale(int64_t c) const {
+    if (inverseStd == nullptr)
+      return static_cast<float>(gamma[c] / std::sqrt(variance[c] + epsilon));
+    return (gamma == nullptr ? 1.0f : gamma[c]) * inverseStd[c];
+  }
 
   void fill(const Layout& layout, const AffineScratch& to) const {
     for (int64_t c = 0; c < layout.channels; ++c) {
       to.mean[c] = mean[c];
-      to.scale[c] = (gamma == nullptr ? 1.0f : gamma[c]) * inverseStd[c];
+      to.scale[c] = scale(c);
       to.beta[c] = beta == nullptr ? 0.0f : beta[c];
     }
     for (float* values : {to.mean, to.scale, to.beta}) repeat(layout, values);
   }
 };
+
+inline Affine affineOf(const BatchNormApply& op) {
+  return {op.mean, op.inverseStd, op.gamma, op.beta, op.variance, op.epsilon};
+}
 
 }  // namespace onehour::cpu

@@ -153,12 +153,6 @@ std::unique_ptr<Kernel> reduce(const Instruction& instruction, PrepareContext& c
 }
 
 // --------------------------------------------------------------------------------------- backward
-struct Gradient {
-  Affine affine;
-  const float* sums;  // [2, C]
-  double count;
-};
-
 // dx = scale·dz + slope·(x − mean) + offset: reads dz and x and writes dx, once each. It goes from
 // the last row of a block to the first: reduce read the same tile the other way, so its end may
 // still be in L2. dx may lie where dz is.
@@ -168,13 +162,7 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
   const RowTile tile = tiling.tile(blockIdx.x, static_cast<int>(threadIdx.x), true);
   float vectors[relu ? 5 : 4][lanes];  // mean, scale, slope, offset, and beta for the mask
   channelVectors(tiling, tile, vectors, [&](int64_t channel, auto& values) {
-    const float scale = from.affine.scale(channel);
-    const double share = -static_cast<double>(scale) / from.count;
-    values[0] = from.affine.mean[channel];
-    values[1] = scale;
-    values[2] = static_cast<float>(share * from.affine.inverseStd[channel] *
-                                   from.sums[tiling.channels + channel]);
-    values[3] = static_cast<float>(share * from.sums[channel]);
+    from.fill(channel, tiling.channels, values);
     if constexpr (relu) values[4] = from.affine.beta[channel];
   });
   const T* const tensors[] = {dz, x};
@@ -191,7 +179,7 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
             normalized(value[j], mean, vectors[1][j], vectors[4][j]) > 0 ? gradient[j] : 0.0f;
       }
       gradient[j] =
-          fmaf(vectors[1][j], gradient[j], fmaf(vectors[2][j], value[j] - mean, vectors[3][j]));
+          gradientOf(gradient[j], value[j], mean, vectors[1][j], vectors[2][j], vectors[3][j]);
     }
     Pack<T, lanes>::of(gradient).write(placeOf(dx, tile.base, bytes));
   });
@@ -199,7 +187,7 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
 
 std::unique_ptr<Kernel> backward(const Instruction& instruction, PrepareContext& context) {
   const BatchNormBackward op(instruction);
-  const Gradient from{{op.mean, op.inverseStd, nullptr, 0, op.gamma, op.beta}, op.sums, op.count};
+  const Gradient from(op);
   return withType(op.x.type, [&](auto tag) {
     using T = decltype(tag);
     const T* dz = op.dz.as<T>();

@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
 std::unique_ptr<Kernel> makeApply(const Instruction& instruction, bool inference,
                                   PrepareContext& context) {
   const BatchNormApply op(instruction, inference);
-  const Affine affine{op.mean, op.inverseStd, op.variance, op.epsilon, op.gamma, op.beta};
+  const Affine affine = affineOf(op);
   return withType(op.x.type, [&](auto tag) {
     using T = decltype(tag);
     const T* x = op.x.as<T>();

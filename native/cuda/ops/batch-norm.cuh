@@ -95,6 +95,37 @@ inline void requireAligned(const Instruction& instruction, const Operand& x, boo
   shapeError(instruction, "tensors at multiples of 16 bytes with a mask", x);
 }
 
+inline Affine affineOf(const BatchNormApply& op) {
+  return {op.mean, op.inverseStd, op.variance, op.epsilon, op.gamma, op.beta};
+}
+
+// The gradient of the normalisation's input: dx = scale·dz + slope·(x − mean) + offset.
+struct Gradient {
+  Affine affine;
+  const float* sums;  // Σdz [C], Σdz·x̂ [C]
+  double count;       // M of the sums
+
+  explicit Gradient(const BatchNormBackward& op)
+      : affine{op.mean, op.inverseStd, nullptr, 0, op.gamma, op.beta},
+        sums(op.sums),
+        count(op.count) {}
+
+  // mean, scale, slope and offset of a channel.
+  __device__ void fill(int64_t channel, int64_t channels, float* values) const {
+    const float scale = affine.scale(channel);
+    const double share = -static_cast<double>(scale) / count;
+    values[0] = affine.mean[channel];
+    values[1] = scale;
+    values[2] = static_cast<float>(share * affine.inverseStd[channel] * sums[channels + channel]);
+    values[3] = static_cast<float>(share * sums[channel]);
+  }
+};
+
+__device__ __forceinline__ float gradientOf(float dz, float x, float mean, float scale, float slope,
+                                            float offset) {
+  return fmaf(scale, dz, fmaf(slope, x - mean, offset));
+}
+
 inline RowTiling tilingOf(const Operand& x, int lanes, PrepareContext& context) {
   const int64_t channels = x.shape.back();
   return rowTiling(x.count() / channels, channels, lanes, traitsOf(context).multiprocessors);
