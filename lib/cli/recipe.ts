@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { OnehourError } from "../errors.js";
-import { type RecipeInput, readFields } from "../recipe/fields.js";
+import { exampleRecipe, type RecipeInput, readFields } from "../recipe/fields.js";
 import { exists, isForbidden } from "../system/exists.js";
 import { readText } from "../system/regular-file.js";
 import { closestTo } from "../text/nearest.js";
@@ -12,7 +12,6 @@ import { shown } from "../text/words.js";
 import { usageError } from "./values.js";
 
 const packaged = fileURLToPath(new URL("../../recipes", import.meta.url));
-const example = '{ dataset: "fashion-mnist", epochs: 5 }';
 
 /** Names of the recipes that come with the package. */
 function recipeNames(): string[] {
@@ -57,7 +56,9 @@ async function parse(path: string): Promise<unknown> {
 
 async function load(path: string): Promise<unknown> {
   const { loadDefault } = await import("../modules/load-default.js");
-  return await loadDefault(path, `the recipe, an object such as ${example}`).catch((error) => {
-    throw usageError((error as Error).message);
-  });
+  return await loadDefault(path, `the recipe, an object such as ${exampleRecipe}`).catch(
+    (error) => {
+      throw usageError((error as Error).message);
+    },
+  );
 }

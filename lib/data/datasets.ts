@@ -10,12 +10,15 @@ import { exists, isForbidden } from "../system/exists.js";
 import { closestTo, plain } from "../text/nearest.js";
 import { shown } from "../text/words.js";
 import { openFashionMnist } from "./built-in/fashion-mnist.js";
+import { builtInForms, builtInNames } from "./built-in/names.js";
 import { openSynthetic } from "./built-in/synthetic.js";
 import { openChecked } from "./check.js";
 import type { Dataset, DatasetOpener, DatasetOptions } from "./dataset.js";
 import { openImageFolder } from "./images/image-folder.js";
 
-const builtIn: Readonly<Record<string, DatasetOpener>> = {
+type BuiltIn = keyof typeof builtInNames;
+
+const builtIn: Readonly<Record<BuiltIn, DatasetOpener>> = {
   "fashion-mnist": openFashionMnist,
   synthetic: openSynthetic,
 };
@@ -41,13 +44,11 @@ function openerOf(name: string): DatasetOpener | undefined {
 /** Whether a process that does not run the user's script opens the same data set by this name. */
 export function isBuiltIn(name: string): boolean {
   const opener = openerOf(name);
-  const kind = kindOf(name);
-  return !opener || (Object.hasOwn(builtIn, kind) && opener === builtIn[kind]);
+  return !opener || opener === (builtIn as Record<string, DatasetOpener>)[kindOf(name)];
 }
 
 /**
- * Opens a data set by name: `fashion-mnist`, `fashion-mnist:FOLDER`, `synthetic`,
- * `synthetic:224x224x3:1000`, or a folder with train/CLASS/* and val/CLASS/*, or with tar
+ * Opens a data set by name: a built-in one, or a folder with train/CLASS/* and val/CLASS/*, or with tar
  * shards in WebDataset's layout, train-000000.tar and so on. Throws
  * ERR_ONEHOUR_RECIPE when it is unknown, ERR_ONEHOUR_DATA when it is missing or damaged.
  */
@@ -67,9 +68,8 @@ export async function openDataset(name: string, options: DatasetOptions = {}): P
   throw new OnehourError(
     "ERR_ONEHOUR_RECIPE",
     `there is no data set ${shown(name)}, nor a folder of that name; ${hint === undefined ? "" : `${hint} `}` +
-      `${hint === undefined ? "e" : "E"}xpected fashion-mnist, fashion-mnist:FOLDER (four idx files), ` +
-      "synthetic, synthetic:HEIGHTxWIDTHxCHANNELS:CLASSES, a folder with train/CLASS/ and val/CLASS/ " +
-      "or train-000000.tar and val-000000.tar, or a module of your own, ./data.ts",
+      `${hint === undefined ? "e" : "E"}xpected ${builtInForms}, a folder with train/CLASS/ and ` +
+      "val/CLASS/ or train-000000.tar and val-000000.tar, or a module of your own, ./data.ts",
   );
 }
 
@@ -151,6 +151,8 @@ async function suggestion(name: string): Promise<string | undefined> {
 /** The name that a run keeps, without opening the data set. */
 export function canonicalName(name: string): string {
   if (!openerOf(name)) return resolve(name); // of a module too, whose name begins with its path
-  const prefix = "fashion-mnist:";
-  return name.startsWith(prefix) ? prefix + resolve(name.slice(prefix.length)) : name;
+  const [kind, path] = [kindOf(name), name.slice(kindOf(name).length + 1)];
+  return builtInNames[kind as BuiltIn]?.isPath && name.includes(":")
+    ? `${kind}:${resolve(path)}`
+    : name;
 }

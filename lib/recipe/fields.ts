@@ -39,7 +39,8 @@ export function withoutDigest(input: RecipeInput): RecipeInput {
   return Object.fromEntries(Object.entries(input).filter(([key]) => key !== digestField));
 }
 
-const example = '{ dataset: "fashion-mnist", epochs: 5 }';
+/** A recipe to try, for messages. */
+export const exampleRecipe = '{ dataset: "fashion-mnist", epochs: 5 }';
 
 /**
  * The fields that an input sets, each checked by itself. Throws ERR_ONEHOUR_RECIPE that says what was
@@ -47,7 +48,7 @@ const example = '{ dataset: "fashion-mnist", epochs: 5 }';
  */
 export function readFields(input: unknown, as: Voice = currentVoice()): RecipeInput {
   if (Object.prototype.toString.call(input) !== "[object Object]") {
-    const meant = typeof input === "string" ? `{ dataset: ${shown(input)} }` : example;
+    const meant = typeof input === "string" ? `{ dataset: ${shown(input)} }` : exampleRecipe;
     throw new OnehourError(
       "ERR_ONEHOUR_RECIPE",
       `a recipe is an object, and this is ${shown(input)}; try ${meant}`,

@@ -1,6 +1,7 @@
 // The fields of a recipe, a row each: what follows from a field (its check, default, flag, help,
 // documentation and what may change on resume) follows from its row.
 import type { z } from "zod";
+import { builtInForms } from "../data/built-in/names.js";
 import { modelsInShort } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
 import { type MomentumRule, momentumForms, paperMomentum } from "../ops/optimizers/optimizer.js";
@@ -82,7 +83,7 @@ export const table = {
   dataset: field(text.default("fashion-mnist"), {
     group: "Data and network",
     flag: "[dataset]",
-    help: "the images: fashion-mnist[:FOLDER], synthetic[:HxWxC:CLASSES], a folder with train/ and val/, or a module, ./data.ts",
+    help: `the images: ${builtInForms}, a folder with train/ and val/, or a module, ./data.ts`,
     isModule: true,
     alias: "data data-dir data-path data-root train-dir root",
   }),
