@@ -35,6 +35,9 @@ test("without PyTorch it says how to get it", async () => {
 });
 
 describe("the table", () => {
+  const measured = (name: string, workers: number, rate: number) => ({
+    ...{ name, workers, imagesPerSecond: rate, rounds: [rate] },
+  });
   const result = {
     settings: {
       model: "resnet8",
@@ -48,23 +51,9 @@ describe("the table", () => {
     device: "a processor",
     steps: 2,
     results: [
-      {
-        name: "onehour",
-        workers: 1,
-        imagesPerSecond: 100,
-        rounds: [100],
-        plannedBytes: 5e6,
-        peakBytes: 6e6,
-      },
-      {
-        name: "onehour",
-        workers: 2,
-        imagesPerSecond: 150,
-        rounds: [150],
-        plannedBytes: 5e6,
-        peakBytes: 6e6,
-      },
-      { name: "PyTorch 2", workers: 1, imagesPerSecond: 80, rounds: [80], peakBytes: 9e6 },
+      { ...measured("onehour", 1, 100), plannedBytes: 5e6, peakBytes: 6e6 },
+      { ...measured("onehour", 2, 150), plannedBytes: 5e6, peakBytes: 6e6 },
+      { ...measured("PyTorch 2", 1, 80), peakBytes: 9e6 },
     ],
     ratio: 1.25,
   };

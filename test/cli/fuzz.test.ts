@@ -10,6 +10,7 @@ import { OnehourError } from "../../lib/errors.js";
 import { readEnvironment } from "../../lib/ranks/environment.js";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { resolveRecipe } from "../../lib/recipe/recipe.js";
+import { rows } from "../../lib/recipe/table.js";
 import { checkpointName, parseCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { seal, unsealed } from "../../lib/run-folder/header-checksum.js";
 import { readLog } from "../../lib/run-folder/log.js";
@@ -42,32 +43,12 @@ class Draw {
 }
 
 const texts: readonly string[] = [
-  ...[
-    "",
+  ..." null {} [] true -0 0 -1 1.5 1e400 NaN Infinity 0x10 65536 99999 18446744073709551616 ١".split(
     " ",
-    "null",
-    "{}",
-    "[]",
-    "true",
-    "-0",
-    "0",
-    "-1",
-    "1.5",
-    "1e400",
-    "NaN",
-    "Infinity",
-    "0x10",
-  ],
-  ...["65536", "99999", "18446744073709551616", "9".repeat(400), "x".repeat(10_000), "١"],
-  ...["__proto__", "toString", "constructor", "hasOwnProperty", "valueOf:1", "../..", "/dev/null"],
-  ...[
-    "\x1b[2J\x1b]0;owned\x07",
-    "two\nlines",
-    "\r\x1b[Aup",
-    "\u202etxt.exe",
-    "%s%n",
-    "'; exit 3; '",
-  ],
+  ),
+  ..."__proto__ toString constructor hasOwnProperty valueOf:1 ../.. /dev/null %s%n".split(" "),
+  ...[" ", "9".repeat(400), "x".repeat(10_000), "\x1b[2J\x1b]0;owned\x07", "two\nlines"],
+  ...["\r\x1b[Aup", "\u202etxt.exe", "'; exit 3; '"],
 ];
 /** Characters that an environment variable or a file name cannot hold. */
 const halves: readonly string[] = ["\0", "a\0b", "\ud800", "a\udfff"];
@@ -141,29 +122,7 @@ function checkpointWith(metadata: object): Buffer {
   return Buffer.concat([head, tensors]);
 }
 
-const fields = [
-  ...["dataset", "model", "workers", "batch", "accumulate", "minibatch", "epochs", "steps", "lr"],
-  ...[
-    "warmup",
-    "warmupEpochs",
-    "milestones",
-    "momentum",
-    "momentumForm",
-    "nesterov",
-    "weightDecay",
-  ],
-  ...[
-    "labelSmoothing",
-    "syncBatchNorm",
-    "preciseBatchNorm",
-    "precision",
-    "device",
-    "threads",
-    "seed",
-  ],
-  ...["imageSize", "colorJitter", "strict", "init", "checkpointMinutes", "out", "timeout"],
-  ...["__proto__", "toString", "epoch", ""],
-];
+const fields = [...rows.map(([name]) => name), "__proto__", "toString", "epoch", ""];
 
 /** A recipe with one field replaced. */
 function damagedRecipe(draw: Draw): { field: string; recipe: Record<string, unknown> } {
@@ -189,15 +148,8 @@ test("a recipe is refused with its field named, or means the same to the workers
         JSON.parse(JSON.stringify(resolved)),
       );
     });
-    const names = [
-      field,
-      words(field),
-      "--batch",
-      "--sync-bn",
-      "--precise-bn",
-      "--minibatch",
-      "--epochs",
-    ];
+    const others = ["--batch", "--sync-bn", "--precise-bn", "--minibatch", "--epochs"];
+    const names = [field, words(field), ...others];
     if (error)
       expect(names.some((name) => error.message.includes(name)) || error.message).toBe(true);
   });
@@ -290,13 +242,7 @@ test("a checkpoint is refused with its fault named, or read", async () => {
 });
 
 const line = {
-  type: "step",
-  step: 0,
-  epoch: 0,
-  loss: 1,
-  lr: 1,
-  momentumFactor: 1,
-  imagesPerSecond: 1,
+  ...{ type: "step", step: 0, epoch: 0, loss: 1, lr: 1, momentumFactor: 1, imagesPerSecond: 1 },
 };
 
 /** A log with some lines replaced. */

@@ -4,7 +4,6 @@ import { gradient } from "../../lib/graph/autodiff.js";
 import { defineOp, Graph, type Value } from "../../lib/graph/graph.js";
 import {
   add,
-  batchNorm,
   conv2d,
   globalAveragePool,
   linear,
@@ -12,6 +11,7 @@ import {
   relu,
   softmaxCrossEntropy,
 } from "../../lib/ops/index.js";
+import { normOf } from "./options.js";
 
 const names = (g: Graph, from = 0) => g.nodes.slice(from).map(({ op }) => op.name);
 
@@ -24,14 +24,6 @@ function backward(
   const from = g.nodes.length;
   const gradients = gradient(g, y, dy, values);
   return { gradients, ops: names(g, from) };
-}
-
-function norm(g: Graph, x: Value, group?: { communicator: string; size: number }) {
-  const vector = () => g.input([x.shape[3]!]);
-  const [gamma, beta] = [vector(), vector()];
-  const running = { runningMean: vector(), runningVariance: vector() };
-  const y = batchNorm(x, { gamma, beta, ...running, ...(group ? { group } : {}) });
-  return { y, gamma, beta };
 }
 
 describe("gradient", () => {
@@ -76,7 +68,7 @@ describe("gradient", () => {
   it("of batch norm goes through its statistics, counted over the group", () => {
     const g = new Graph();
     const x = g.input([2, 4, 4, 8]);
-    const alone = norm(g, x);
+    const alone = normOf(g, x);
     expect(backward(g, alone.y, [x, alone.gamma, alone.beta]).ops).toEqual([
       "batch-norm-reduce",
       "batch-norm-backward",
@@ -84,7 +76,7 @@ describe("gradient", () => {
     expect(g.nodes.at(-1)!.attributes.count).toBe(2 * 4 * 4);
 
     const group = { communicator: "statistics", size: 4 };
-    const together = norm(g, x, group);
+    const together = normOf(g, x, { group });
     const { ops, gradients } = backward(g, together.y, [x, together.gamma]);
     expect(ops).toEqual(["batch-norm-reduce", "all-reduce", "batch-norm-backward"]);
     expect(g.nodes.at(-1)!.attributes.count).toBe(4 * 2 * 4 * 4);
@@ -125,14 +117,7 @@ describe("gradient", () => {
     const g = new Graph();
     const [x, other] = [g.input([2, 4, 4, 8]), g.input([3])];
     expect(() => backward(g, relu(x), [x, other])).toThrow(/does not depend on f32\[3\]/);
-    const vector = () => g.input([8]);
-    const y = batchNorm(x, {
-      gamma: vector(),
-      beta: vector(),
-      runningMean: vector(),
-      runningVariance: vector(),
-      training: false,
-    });
+    const { y } = normOf(g, x, { training: false });
     expect(() => backward(g, y, [x])).toThrow(/\[batch-norm-inference\] has no gradient/);
   });
 

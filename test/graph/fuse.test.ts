@@ -1,4 +1,5 @@
 // Fuses each pattern where the backend has the kernel, and leaves it alone where it has not.
+
 import { describe, expect, it } from "vitest";
 import { gradient } from "../../lib/graph/autodiff.js";
 import { fuse, prune } from "../../lib/graph/fuse.js";
@@ -8,12 +9,12 @@ import {
   add,
   allReduce,
   type BatchNormOptions,
-  batchNorm,
   conv2d,
   maxPool,
   relu,
 } from "../../lib/ops/index.js";
 import { commonOps } from "../support/op-book.js";
+import { normOf } from "./options.js";
 
 const everyOp: ReadonlySet<string> = new Set(book.keys());
 const names = (g: Graph) => g.nodes.map(({ op }) => op.name);
@@ -32,19 +33,8 @@ interface Network {
 
 function network(channels = 8): Network {
   const g = new Graph();
-  const vector = () => g.input([channels]);
-  return {
-    g,
-    x: g.input([2, 4, 4, channels]),
-    norm: (x, options = {}) =>
-      batchNorm(x, {
-        gamma: vector(),
-        beta: vector(),
-        runningMean: vector(),
-        runningVariance: vector(),
-        ...options,
-      }),
-  };
+  const x = g.input([2, 4, 4, channels]);
+  return { g, x, norm: (x, options) => normOf(g, x, options).y };
 }
 
 /** Builds, differentiates with respect to x, fuses. */

@@ -5,8 +5,10 @@ import {
   compile,
   type Update,
 } from "../../lib/graph/compile.js";
+import type { Graph, Value } from "../../lib/graph/graph.js";
 import type { Model } from "../../lib/models/model.js";
 import { models } from "../../lib/models/models.js";
+import { type BatchNormOptions, batchNorm } from "../../lib/ops/batch-norm.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
 import { commonOps } from "../support/op-book.js";
 
@@ -52,4 +54,12 @@ export const update: Update = { optimizer: optimizers.sgd() };
 /** The programs of a training run, with the paper's update. */
 export function compileFor(model: Model, changes: Changes = {}): CompiledModel {
   return compile(model, optionsFor(model, changes), update);
+}
+
+/** Batch norm with inputs for its vectors; with these options. */
+export function normOf(g: Graph, x: Value, options: Partial<BatchNormOptions> = {}) {
+  const vector = () => g.input([x.shape[3]!]);
+  const [gamma, beta] = [vector(), vector()];
+  const running = { runningMean: vector(), runningVariance: vector() };
+  return { y: batchNorm(x, { gamma, beta, ...running, ...options }), gamma, beta };
 }

@@ -4,7 +4,6 @@ import { type DataType, Graph, type Value } from "../../lib/graph/graph.js";
 import {
   add,
   allGather,
-  batchNorm,
   conv2d,
   linear,
   maxPool,
@@ -13,17 +12,9 @@ import {
   sgd,
   softmaxCrossEntropy,
 } from "../../lib/ops/index.js";
+import { normOf } from "./options.js";
 
 type Make = (dtype: DataType, ...shape: number[]) => Value;
-
-const norm = (t: Make, x: Value, C: number, changes: object = {}) =>
-  batchNorm(x, {
-    gamma: t("f32", C),
-    beta: t("f32", C),
-    runningMean: t("f32", C),
-    runningVariance: t("f32", C),
-    ...changes,
-  });
 
 const update = (t: Make, L: number, changes: object = {}) =>
   sgd(
@@ -66,12 +57,12 @@ const errors: [string, (t: Make, g: Graph) => unknown, RegExp][] = [
   ["integers", (t) => relu(t("i32", 3)), /\[relu\] expected x:T\[...\], got x:i32\[3\]/],
   [
     "γ of another length",
-    (t) => norm(t, t("f32", 2, 4, 4, 8), 7),
+    (t, g) => normOf(g, t("f32", 2, 4, 4, 8), { gamma: t("f32", 7), runningMean: t("f32", 7) }),
     /\[batch-norm-finalize\] expected running-mean:f32\[8\]/,
   ],
   [
     "a residual of another shape",
-    (t) => norm(t, t("f32", 2, 4, 4, 8), 8, { residual: t("f32", 2, 4, 4, 4) }),
+    (t, g) => normOf(g, t("f32", 2, 4, 4, 8), { residual: t("f32", 2, 4, 4, 4) }),
     /\[add\] expected b:f32\[2,4,4,8\], got b:f32\[2,4,4,4\]/,
   ],
   ["unequal terms", (t) => add(t("f32", 3, 5), t("f32", 5, 3)), /\[add\] expected b:f32\[3,5\]/],

@@ -1,16 +1,10 @@
 // Runs the native tests that need cuDNN and cuBLASLt but no GPU: the search for cuDNN's plans for a
 // GPU given by its description, and the versions of both libraries.
-import { execFile } from "node:child_process";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
-import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
+import { build, minutes, root, run, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 
 tellWithoutCuda("test/native/libraries.heavy.ts");
-
-const build = join(root, "build/cmake");
-const run = promisify(execFile);
-const minutes = 60_000;
 
 const tests = [
   { name: "library-versions_test", options: [] },

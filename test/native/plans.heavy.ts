@@ -2,22 +2,16 @@
 // one for each pattern, filter size, stride and precision, or, with ONEHOUR_ALL_PLANS=1 (npm run
 // test:plans), for all convolutions of four networks on two GPUs. It shows that plans exist and
 // says nothing about speed.
-import { execFile } from "node:child_process";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Precision } from "../../lib/graph/compile.js";
 import { book } from "../../lib/ops/book.js";
 import { compileFor, modelOf } from "../graph/options.js";
+import { build, minutes, root, run } from "../support/cuda.js";
 import { temporaryFolder } from "../support/folder.js";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
-const build = join(root, "build/cmake");
 const all = process.env.ONEHOUR_ALL_PLANS === "1";
-const run = promisify(execFile);
-const minutes = 60_000;
 
 /** Lines of convolutions, and what else a program needs. */
 function convolutions(name: string, precision: Precision, batch: number) {

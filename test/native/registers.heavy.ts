@@ -1,20 +1,17 @@
 // Checks that CUDA kernels stay within their register limits and spill none, by the assembler's
 // report: for two GPUs, or, with ONEHOUR_ALL_PLANS=1 (npm run test:plans), in a build of its own
 // for every default compute capability that the compiler knows.
-import { execFile, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { findGpus } from "../../lib/device/gpus.js";
-import { root, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
+import { minutes, root, run, tellWithoutCuda, withoutCuda } from "../support/cuda.js";
 
 tellWithoutCuda("test/native/registers.heavy.ts");
 
 const all = process.env.ONEHOUR_ALL_PLANS === "1";
 const build = join(root, all ? "build/architectures" : "build/cmake");
-const run = promisify(execFile);
-const minutes = 60_000;
 
 /** Compiles the kernels for all compute capabilities. */
 async function buildAll() {

@@ -1,10 +1,18 @@
 // Says whether this checkout has the CUDA module, and if not, why its tests are skipped.
-import { spawnSync } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
+
+/** The build of the modules, where programs for tests are made too. */
+export const build = join(root, "build/cmake");
+
+export const run = promisify(execFile);
+
+export const minutes = 60_000;
 
 /** Why there is no module; undefined if there is one, or nothing excuses that there is none. */
 function leftOut(): string | undefined {

@@ -20,6 +20,20 @@ afterAll(() => images.dispose());
 
 const floats = (name: string) => new Float64Array(new Uint8Array(tensors.get(name)!.bytes).buffer);
 
+/** What a file decodes to, of a crop by these draws, and its flaws. */
+async function decoded(
+  file: string,
+  changes: { crops?: Float64Array; jitters?: Float64Array } = {},
+) {
+  const target = new Uint8Array(bytes);
+  const request = { files: [join(folder, file)], target, size, shortSide };
+  return { target, flaws: await images.decode({ ...request, ...changes }) };
+}
+
+/** The draws of a case, where it is a crop. */
+const cropOf = ({ name, draws }: { name: string; draws: string }) =>
+  name.endsWith("/crop") ? { crops: floats(draws) } : {};
+
 /** Mean difference in grey levels, and the largest. */
 function differences(got: Uint8Array, expected: Uint8Array): { mean: number; most: number } {
   expect(got.length).toBe(expected.length);
@@ -38,18 +52,10 @@ const cases = [...tensors.keys()]
   .map((name) => ({ name, file: name.split("/")[0]!, draws: name.replace(/crop$/, "draws") }));
 
 describe("an image equals Pillow's, within two grey levels on average", () => {
-  test.each(cases)("$name", async ({ name, file, draws }) => {
-    const target = new Uint8Array(bytes);
-    const crops = name.endsWith("/crop") ? { crops: floats(draws) } : {};
-    const flaws = await images.decode({
-      files: [join(folder, file)],
-      target,
-      size,
-      shortSide,
-      ...crops,
-    });
+  test.each(cases)("$name", async (each) => {
+    const { target, flaws } = await decoded(each.file, cropOf(each));
     expect(flaws).toEqual([]);
-    const { mean } = differences(target, tensors.get(name)!.bytes);
+    const { mean } = differences(target, tensors.get(each.name)!.bytes);
     expect(mean).toBeLessThan(2);
   });
 });
@@ -58,17 +64,9 @@ test("without a scale of libjpeg's own, every value is within one grey level", a
   // This crop of 400 × 300 pixels at 48 × 48 is less than twice as large as its output.
   const small = cases.filter(({ file }) => file === "small.jpg");
   expect(small.length).toBeGreaterThan(1);
-  for (const { name, draws } of small) {
-    const target = new Uint8Array(bytes);
-    const crops = name.endsWith("/crop") ? { crops: floats(draws) } : {};
-    await images.decode({
-      files: [join(folder, "small.jpg")],
-      target,
-      size,
-      shortSide,
-      ...crops,
-    });
-    expect(differences(target, tensors.get(name)!.bytes).most).toBeLessThanOrEqual(1);
+  for (const each of small) {
+    const { target } = await decoded("small.jpg", cropOf(each));
+    expect(differences(target, tensors.get(each.name)!.bytes).most).toBeLessThanOrEqual(1);
   }
 });
 
@@ -130,19 +128,10 @@ test("what is no regular file is neither waited for nor read", async () => {
 });
 
 test("a crop and a jitter of one change nothing that jitter does not", async () => {
-  const decode = async (jitters: number[]) => {
-    const target = new Uint8Array(bytes);
-    await images.decode({
-      files: [join(folder, "tall.jpg")],
-      target,
-      size,
-      shortSide,
-      crops: floats("tall.jpg/0/draws"),
-      ...(jitters.length > 0 ? { jitters: Float64Array.from(jitters) } : {}),
-    });
-    return target;
-  };
-  const plain = await decode([]);
+  const crops = floats("tall.jpg/0/draws");
+  const decode = async (jitters: number[]) =>
+    (await decoded("tall.jpg", { crops, jitters: Float64Array.from(jitters) })).target;
+  const plain = (await decoded("tall.jpg", { crops })).target;
   expect(await decode([1, 1, 1])).toEqual(plain);
   const dark = await decode([0.5, 1, 1]);
   for (const i of [0, 100, 5000])
