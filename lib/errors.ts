@@ -35,8 +35,15 @@ export class NativeError extends OnehourError {
   }
 }
 
-/** An Error with the fields that the addon sets becomes a NativeError; others pass unchanged. */
-export function toNativeError(error: unknown, site?: Error): unknown {
+/**
+ * An Error with the fields that the addon sets becomes a NativeError, with its message as `say` puts it; others
+ * pass unchanged.
+ */
+export function toNativeError(
+  error: unknown,
+  site?: Error,
+  say = (message: string) => message,
+): unknown {
   if (error instanceof NativeError || !(error instanceof Error)) return error;
   const fields = error as Error & {
     code?: string;
@@ -45,7 +52,7 @@ export function toNativeError(error: unknown, site?: Error): unknown {
     text?: string;
   };
   if (fields.code === undefined || fields.library === undefined) return error;
-  const result = new NativeError(fields.code, fields.message, {
+  const result = new NativeError(fields.code, say(fields.message), {
     library: fields.library,
     line: fields.line,
     text: fields.text,

@@ -1,12 +1,13 @@
 // Calls the native side, and turns its errors into ours.
 import { toNativeError } from "../errors.js";
+import { inVoice } from "../recipe/voice.js";
 
 /** Runs a native call; its errors become NativeErrors. */
 export function call<T>(body: () => T): T {
   try {
     return body();
   } catch (error) {
-    throw toNativeError(error);
+    throw toNativeError(error, undefined, inVoice);
   }
 }
 
@@ -19,7 +20,7 @@ export async function settle<T>(
   try {
     return await promise;
   } catch (cause) {
-    const error = toNativeError(cause, site);
+    const error = toNativeError(cause, site, inVoice);
     onError?.(error);
     throw error;
   }

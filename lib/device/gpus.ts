@@ -2,12 +2,13 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { OnehourError, toNativeError } from "../errors.js";
+import { OnehourError } from "../errors.js";
 import { readLocalRank } from "../ranks/environment.js";
 import { nameOf, setting } from "../recipe/voice.js";
 import { readSetting } from "../system/variables.js";
 import { plural } from "../text/words.js";
 import type { DeviceListing } from "./addon.js";
+import { call } from "./call.js";
 import { loadAddon } from "./native.js";
 
 /** What was found without opening a GPU. */
@@ -64,15 +65,14 @@ function showOwnInstance(): void {
 export function findGpus(): Gpus {
   try {
     showOwnInstance();
-    const all = loadAddon("cuda").listDevices();
+    const all = call(() => loadAddon("cuda").listDevices());
     return {
       usable: all.filter(({ problem }) => problem === ""),
       problems: all.flatMap(({ ordinal, name, problem }) =>
         problem === "" ? [] : [`GPU ${ordinal} (${name}) ${problem}`],
       ),
     };
-  } catch (thrown) {
-    const error = toNativeError(thrown);
+  } catch (error) {
     if (!(error instanceof OnehourError)) throw error;
     const expected = absent.has(error.code) && !hasGpu();
     return { usable: [], problems: expected ? [] : [error.message], error };

@@ -1,5 +1,5 @@
 // How messages name a field: by its flag to users of the command, by itself to users of scripts.
-import { type FieldName, table } from "./table.js";
+import { type FieldName, kindOf, rows, table } from "./table.js";
 
 /** What messages name: the fields, and the option `resume`. */
 export type Named = FieldName | "resume";
@@ -25,6 +25,17 @@ export function flagName(name: Named): string {
 /** A field by its name: `--lr`, or `lr`. */
 export function nameOf(name: Named, as: Voice = voice): string {
   return as === "flags" ? flagName(name) : name;
+}
+
+/** A message of the native side, which names flags, with fields instead for users of scripts. */
+export function inVoice(message: string): string {
+  if (voice === "flags") return message;
+  return message.replace(/(--[a-z-]+)(?: (\w+))?/g, (all, flag: string, word?: string) => {
+    const row = rows.find(([name]) => flagName(name) === flag);
+    if (row === undefined) return all;
+    const isValue = word !== undefined && kindOf(row[1]).words.includes(word);
+    return isValue ? setting(row[0], word) : all.replace(flag, row[0]);
+  });
 }
 
 /** A field with a value to give it: `--batch 24`, or `batch: 24`. */

@@ -3,11 +3,13 @@ import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { call } from "../../lib/device/call.js";
 import { defaultThreads, requireProcesses, usableCores } from "../../lib/device/cores.js";
 import { explainLoadError, native } from "../../lib/device/native.js";
 import { openDevice } from "../../lib/device/open.js";
 import { NativeError, OnehourError, toNativeError } from "../../lib/errors.js";
+import { setVoice } from "../../lib/recipe/voice.js";
 import { temporaryFolder } from "../support/folder.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -151,6 +153,24 @@ describe("errors", () => {
     const other = new Error("other");
     expect(toNativeError(other)).toBe(other);
     expect(toNativeError("text")).toBe("text");
+  });
+
+  it.each(["flags", "fields"] as const)("of the addon name %s to those who know them", (voice) => {
+    setVoice(voice);
+    onTestFinished(() => setVoice("fields"));
+    const thrown = Object.assign(
+      new Error("try a smaller --batch or --sync-bn, or --device cpu; --ipc=host"),
+      { code: "ERR_X", library: "NCCL" },
+    );
+    const fail = () =>
+      call(() => {
+        throw thrown;
+      });
+    expect(fail).toThrow(
+      voice === "flags"
+        ? thrown.message
+        : 'try a smaller batch or syncBatchNorm, or device: "cpu"; --ipc=host',
+    );
   });
 });
 
