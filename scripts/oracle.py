@@ -241,6 +241,12 @@ def batch_norm_max_pool(case):
     case.backward(y, leaves)
 
 
+def stem(c, x, w, gamma, beta, a, b):
+    y = F.batch_norm(F.conv2d(nchw(x), nchw(w), None, 2, 3), None, None, gamma, beta, True)
+    y = F.max_pool2d(F.relu(y), 3, 2, 1)
+    return nhwc(F.conv2d(y, nchw(a)) + F.conv2d(y, nchw(b)))
+
+
 def relu(case):
     x = case.give("x", case.permutation("x", case.case["x"]) / 4)
     y = F.relu(x)
@@ -428,6 +434,7 @@ FAMILIES = {
     "batch-norm": batch_norm,
     "max-pool": max_pool,
     "batch-norm-max-pool": batch_norm_max_pool,
+    "stem": forward(stem),
     "global-average-pool": forward(lambda c, x: x.mean((1, 2))),
     "relu": relu,
     "add": add,

@@ -1,11 +1,12 @@
 // Batch normalisation, ReLU and max pooling in one pass, as in a network's stem, and their gradient;
 // fusion makes these ops. The image in between, four times the pooled one, is neither written nor read.
-import { defineOp } from "../graph/graph.js";
+import { defineOp, type Value } from "../graph/graph.js";
 import type { Operand } from "../graph/program.js";
-import { batchNorm, batchNormBackward } from "./batch-norm.js";
+import { type BatchNormOptions, batchNorm, batchNormBackward } from "./batch-norm.js";
 import { type CaseRow, defineCases } from "./cases.js";
-import { slide } from "./conv.js";
-import { maxPool, maxPoolBackward } from "./pool.js";
+import { conv2d, slide } from "./conv.js";
+import { add } from "./elementwise.js";
+import { maxPool, maxPoolBackward, type PoolOptions } from "./pool.js";
 
 /**
  * `maxima` is x where the maxima are: with it the sums of batch norm's gradient run over the pooled
@@ -57,6 +58,19 @@ function row(name: string, x: readonly number[], options: Partial<NormPoolRow> =
   return { name, x, ...stem, values: "distinct", dtype: "f32", ...options };
 }
 
+function pooled(
+  x: Value,
+  options: Pick<BatchNormOptions, "gamma" | "beta" | "relu">,
+  windows: PoolOptions,
+): Value {
+  const { graph, shape } = x;
+  const C = shape[3]!;
+  // Running statistics are asked for but do not matter.
+  const runningMean = graph.constant(new Float32Array(C), [C]);
+  const runningVariance = graph.constant(new Float32Array(C).fill(1), [C]);
+  return maxPool(batchNorm(x, { ...options, runningMean, runningVariance }), windows);
+}
+
 /** Cases of batch normalisation in training, then ReLU or not, then max pooling. */
 export const batchNormMaxPoolCases = defineCases<NormPoolRow>({
   family: "batch-norm-max-pool",
@@ -76,15 +90,8 @@ export const batchNormMaxPoolCases = defineCases<NormPoolRow>({
     gamma: { shape: [x[3]!], f32: true, mean: 0.5 }, // of either sign
     beta: { shape: [x[3]!], f32: true, deviation: 0.5 },
   }),
-  build: ({ x, gamma, beta }, { relu, window, stride, padding }) => {
-    const { graph, shape } = x!;
-    const C = shape[3]!;
-    // Running statistics are asked for but do not matter.
-    const runningMean = graph.constant(new Float32Array(C), [C]);
-    const runningVariance = graph.constant(new Float32Array(C).fill(1), [C]);
-    const options = { gamma: gamma!, beta: beta!, runningMean, runningVariance };
-    return maxPool(batchNorm(x!, { ...options, relu: relu === 1 }), { window, stride, padding });
-  },
+  build: ({ x, gamma, beta }, { relu, ...windows }) =>
+    pooled(x!, { gamma: gamma!, beta: beta!, relu: relu === 1 }, windows),
   tolerance: ({ dtype }) => (dtype === "bf16" ? 2 ** -8 : 5e-6),
   // No maximum changes within a step. ReLU: as for batch norm alone. Where values tie there is no
   // derivative.
@@ -92,4 +99,26 @@ export const batchNormMaxPoolCases = defineCases<NormPoolRow>({
     values === "ties"
       ? undefined
       : { step: relu ? 2 ** -11 : 2 ** -8, tolerance: relu ? 2e-2 : 2e-3 },
+});
+
+/** Cases of a whole stem and its two readers, whose gradients meet at the pooled image. */
+defineCases<CaseRow & { x: readonly number[]; filters: number }>({
+  family: "stem",
+  rows: [{ name: "7x7, odd size", x: [2, 19, 23, 4], filters: 16, dtype: "f32" }],
+  inputs: ({ x, filters }) => ({
+    x: { shape: x },
+    w: { shape: [filters, 7, 7, x[3]!] },
+    gamma: { shape: [filters], f32: true, deviation: 0.3, mean: 1 },
+    beta: { shape: [filters], f32: true, deviation: 0.5 },
+    a: { shape: [8, 1, 1, filters], deviation: 0.25 },
+    b: { shape: [8, 1, 1, filters], deviation: 0.25 },
+  }),
+  build: ({ x, w, gamma, beta, a, b }) => {
+    const image = conv2d(x!, w!, { stride: 2, padding: 3 });
+    const options = { gamma: gamma!, beta: beta!, relu: true };
+    const y = pooled(image, options, { window: 3, stride: 2, padding: 1 });
+    return add(conv2d(y, a!), conv2d(y, b!));
+  },
+  tolerance: () => 1e-5,
+  difference: () => ({ step: 2 ** -11, tolerance: 2e-2 }),
 });
