@@ -14,7 +14,9 @@
 namespace onehour::cuda {
 namespace {
 
-constexpr int blocksPerMultiprocessor = 4;
+// Blocks that a multiprocessor holds; a rate a tensor takes some registers more.
+template <bool trusts>
+constexpr int residentBlocks = trusts ? 3 : 4;
 
 struct Rule {
   bool velocity, nesterov;
@@ -55,7 +57,7 @@ __device__ __forceinline__ void writeSome(const Pack<T, lanes>& pack, T* to, int
 }
 
 template <int lanes, bool trusts>
-__global__ void __launch_bounds__(SgdTiling::threads, blocksPerMultiprocessor)
+__global__ void __launch_bounds__(SgdTiling::threads, residentBlocks<trusts>)
     sgdKernel(SgdTiling tiling, Rule rule, Tensors tensors, const SegmentEnd* segments,
               int segmentCount, const float* schedule, const float* trust, float* finite,
               Tally* tally) {
@@ -145,11 +147,12 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& cont
   constexpr int lanes = static_cast<int>(lanesOf<float>);
   const bool wide = dividesInto(lanes, 0, tensors.w, tensors.g, tensors.v, tensors.copy);
   SgdTiling tiling{update.w.count(), wide ? lanes : 1, 1};
+  const float* trust = update.trust == nullptr ? nullptr : update.trust->as<float>();
+  const int resident = trust == nullptr ? residentBlocks<false> : residentBlocks<true>;
   // One wave, next to the collectives of other buckets.
   const int multiprocessors = besideCollectives(traitsOf(context).multiprocessors);
-  tiling.blocks = static_cast<int>(
-      std::min<int64_t>(tiling.tiles(), int64_t{blocksPerMultiprocessor} * multiprocessors));
-  const float* trust = update.trust == nullptr ? nullptr : update.trust->as<float>();
+  tiling.blocks =
+      static_cast<int>(std::min<int64_t>(tiling.tiles(), int64_t{resident} * multiprocessors));
   const auto kernel = trust == nullptr
                           ? LoadedKernel(wide ? sgdKernel<lanes, false> : sgdKernel<1, false>)
                           : LoadedKernel(wide ? sgdKernel<lanes, true> : sgdKernel<1, true>);
