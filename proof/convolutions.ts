@@ -39,6 +39,20 @@ function labelOf(instruction: Instruction): string {
   return `${R}×${S}, ${H}×${W}×${C} to ${P}×${Q}×${K}`;
 }
 
+/** The convolution of a shape: N, H, W, C of its images and K, R, S, C of its filters. */
+export function convolutionOf({ lines }: ConvolutionShape) {
+  const [line] = lines;
+  const [x, w] = operandsOf(line!);
+  const first = (name: string) => Number(String(line!.attributes[name]).split(",")[0]);
+  return {
+    images: x.shape,
+    filters: w.shape,
+    stride: first("stride"),
+    padding: first("padding"),
+    hasInputGradient: lines.some(({ op }) => op === "conv2d-backward-data"),
+  };
+}
+
 /** The convolutions of a training step, those that move most bytes first. */
 export function shapesOf(device: Target, settings: StepSettings): ConvolutionShape[] {
   const { programs } = compileStep(settings, device, 1);

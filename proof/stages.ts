@@ -101,7 +101,7 @@ class Verification {
     }
     this.run.done = true;
     writeRun(this.work, this.run);
-    console.log(`\n${writeResults(this.work)!.overview}`);
+    console.log(`\n${writeResults(this.work, true)!.overview}`);
     console.log(`\nverify-gpu: results in ${this.run.out} (${this.now} s)`);
     return this.conclude();
   }
@@ -162,7 +162,7 @@ class Verification {
     });
     if ((performance.now() - start) / 1000 >= limit)
       console.log(`verify-gpu: ${name} was ended after its ${limit} s`);
-    console.log(writeResults(this.work)!.last);
+    console.log(writeResults(this.work, true)!.last);
     return status === 0;
   }
 

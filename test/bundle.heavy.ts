@@ -88,6 +88,8 @@ it("holds what the build is made from", () => {
   const options = ["-S", unpacked, "-B", join(folder, "cmake"), "-DONEHOUR_CPU=OFF"];
   const cmake = spawnSync("cmake", [...options, "-DONEHOUR_CUDA=OFF"], { encoding: "utf8" });
   expect(cmake.status, cmake.stderr).toBe(0);
-  const sources = (at: string) => readdirSync(join(at, "native/cuda"), { recursive: true }).sort();
-  expect(sources(unpacked)).toEqual(sources(root));
+  for (const folder of ["native/cuda", "proof/patterns"]) {
+    const sources = (at: string) => readdirSync(join(at, folder), { recursive: true }).sort();
+    expect(sources(unpacked)).toEqual(sources(root));
+  }
 });

@@ -1,20 +1,33 @@
-// Measures each convolution of ResNet-50's training step in every form that the device has a kernel for:
-// alone, with the statistics of batch norm from its epilogue or from a pass of their own, both gradients,
-// and 1×1 filters as matrix products. From this it is decided what to fuse.
+// Measures each convolution of ResNet-50's training step in every pattern that cuDNN has an engine for, then in
+// every form that this project has a kernel for: alone, with the statistics of batch norm from its epilogue
+// or from a pass of their own, both gradients, and 1×1 filters as matrix products. From this it is decided
+// what to fuse.
+import { spawnSync } from "node:child_process";
 import { randomFillSync } from "node:crypto";
+import { join } from "node:path";
 import { median } from "#lib/arrays/median.js";
 import type { StepSettings } from "#lib/bench/contender.js";
 import { stepSettings } from "#lib/bench/settings.js";
 import { workOf } from "#lib/bench/traffic.js";
+import { defaultThreads } from "#lib/device/cores.js";
 import type { Device, Executor } from "#lib/device/device.js";
 import { type ConvolutionShape, formsOf, shapesOf } from "../convolutions.js";
+import { describeFindings, type PatternFinding, timePatterns } from "../cudnn-patterns.js";
 import { type Placement, place } from "../ops/placement.js";
+import { describeState, GpuWatch } from "../results/nvidia-smi.js";
 import { type Report, runPart } from "../results/report.js";
+import { root } from "../root.js";
 
 const repeats = 15;
 
 /** Seconds that must be left for a shape whose plans are not known yet. */
 const shapeSeconds = 5;
+
+/** The share of the time that cuDNN's patterns have; the forms of this project's own ops have the rest. */
+const cudnnShare = 0.8;
+
+/** Findings from one writing of the results to the next. */
+const recordEvery = 20;
 
 /** A form of a convolution and what it takes. */
 interface Form {
@@ -90,6 +103,56 @@ async function measure(report: Report, device: Device, settings: StepSettings): 
   report.note(`${table.length} of ${shapes.length} shapes of ${settings.model} were timed`);
 }
 
+/** Builds the program that times cuDNN's patterns, where the part `build` built the module. */
+function buildProgram(report: Report): string | undefined {
+  const folder = join(root, "build/verify/cmake");
+  const args = ["--build", folder, "--parallel", String(defaultThreads())];
+  const { status, stdout, stderr } = spawnSync("cmake", [...args, "--target", "time_patterns"], {
+    encoding: "utf8",
+  });
+  report.check("time_patterns builds", status === 0, `${stdout}${stderr}`.trim());
+  return status === 0 ? join(folder, "time_patterns") : undefined;
+}
+
+/** Times what cuDNN has for each convolution in bf16 and fp16, fused or not. */
+async function cudnnPatterns(
+  report: Report,
+  device: Device,
+  settings: StepSettings,
+): Promise<void> {
+  const program = buildProgram(report);
+  if (program === undefined) return;
+  const shapes = shapesOf(device, settings);
+  const labels = shapes.map(({ label }) => label);
+  const findings: PatternFinding[] = [];
+  using watch = new GpuWatch();
+  const start = performance.now();
+  const record = () =>
+    report.record("cuDNN", { settings, shapes: labels, findings, gpu: watch.since(start) });
+  const seconds = report.secondsLeft * cudnnShare;
+  try {
+    await timePatterns(program, [String(defaultThreads()), String(seconds)], shapes, (finding) => {
+      findings.push(finding);
+      if (findings.length % recordEvery === 0) record();
+    });
+  } catch (error) {
+    report.check("time_patterns runs", false, (error as Error).message);
+  }
+  record();
+  report.note(`the GPU meanwhile: ${describeState(watch.since(start))}`);
+  for (const [i, { label, count }] of shapes.entries())
+    for (const type of ["bf16", "f16"]) {
+      const own = findings.filter((finding) => finding.shape === i && finding.type === type);
+      report.note(`${label}, ${count} in a step, ${type}: ${describeFindings(own)}`);
+    }
+  const plain = findings.filter(({ pattern }) => pattern === "forward");
+  report.check(
+    "cuDNN computes each convolution",
+    plain.length === 2 * shapes.length && plain.every(({ engine }) => engine !== null),
+    describeFindings(plain),
+  );
+}
+
 await runPart("patterns", async (report) => {
   const { device: module, small } = report.settings;
   using device = report.open();
@@ -99,5 +162,7 @@ await runPart("patterns", async (report) => {
     ...common,
     ...(isGpu && !small ? { model: "resnet50", batch: 256 } : { model: "resnet8", batch: 2 }),
   });
+  if (isGpu && !small) await cudnnPatterns(report, device, settings);
+  else report.skip("cuDNN's fused plans, its fp16 chain and products: they need a GPU");
   await measure(report, device, settings);
 });

@@ -2,6 +2,7 @@
 // Written while a part runs and after it, so that both are whole whenever the verification is cut off.
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { table } from "#lib/bench/table.js";
 import { queryGpu } from "./nvidia-smi.js";
 import type { PartResult } from "./part-result.js";
@@ -64,9 +65,9 @@ function gpuOf(folder: string): Record<string, string> | undefined {
   return (JSON.parse(readFileSync(file, "utf8")) as Record<string, string> | null) ?? undefined;
 }
 
-/** Puts the text into the place of an earlier one, whole or not at all. */
-export function writeWhole(file: string, text: string): void {
-  writeFileSync(`${file}.new`, text);
+/** Puts the content into the place of an earlier one, whole or not at all. */
+export function writeWhole(file: string, content: string | Uint8Array): void {
+  writeFileSync(`${file}.new`, content);
   renameSync(`${file}.new`, file);
 }
 
@@ -95,8 +96,11 @@ export interface Results {
   done: boolean;
 }
 
-/** Writes the files from the parts' in `folder`; nothing where no verification runs there. */
-export function writeResults(folder: string): Results | undefined {
+/**
+ * Writes the files from the parts' in `folder`; nothing where no verification runs there. The plans, of
+ * which each that was compiled has a quarter of a megabyte, are written between parts alone.
+ */
+export function writeResults(folder: string, withPlans = false): Results | undefined {
   if (!existsSync(join(folder, RUN))) return undefined;
   const run = JSON.parse(readFileSync(join(folder, RUN), "utf8")) as Run;
   const { device, date, stage, out, done, ended } = run;
@@ -154,8 +158,8 @@ export function writeResults(folder: string): Results | undefined {
   };
   writeWhole(join(out, `${name}.json`), `${JSON.stringify(result, undefined, 1)}\n`);
   writeWhole(join(out, `${name}.txt`), summary);
-  const plans = readPlans(run.plans);
-  if (plans !== "") writeWhole(join(out, `${name}.plans.jsonl`), plans);
+  const plans = withPlans ? readPlans(run.plans) : "";
+  if (plans !== "") writeWhole(join(out, `${name}.plans.jsonl.gz`), gzipSync(plans));
   const [part, state, checks, failures, took] = rows.at(-1) ?? [];
   const last = `== ${part}: ${state}, ${checks} checks, ${failures} failures, ${took}`;
   return { last, overview, done };

@@ -11,9 +11,11 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { parts, type Stage, stageSeconds } from "../../proof/parts.js";
 import type { PartResult } from "../../proof/results/part-result.js";
+import { writeResults } from "../../proof/results/results.js";
 import { temporaryFolder } from "../support/folder.js";
 import { start, until } from "../support/process.js";
 
@@ -171,8 +173,8 @@ it("a part that is cut off leaves what it found, in the results too", async () =
   const plans = join(work, "plans");
   mkdirSync(plans);
   const trials = [
-    { engine: "engine 38", fused: true, milliseconds: 0.25 },
-    { engine: "several kernels", fused: false, milliseconds: 0.5 },
+    { engine: "engine 38", fused: true, repeats: true, milliseconds: 0.25 },
+    { engine: "several kernels", fused: false, repeats: true, milliseconds: 0.5 },
   ];
   const search = { name: "a graph", seconds: 1.5, trials };
   writeFileSync(join(plans, "0123.search"), `${JSON.stringify(search)}\n`);
@@ -182,7 +184,7 @@ it("a part that is cut off leaves what it found, in the results too", async () =
   const settings = { device: "cpu", file, small: true, seconds: 60 };
   const parity = fileURLToPath(new URL("../../dist/proof/parts/parity.js", import.meta.url));
   const { child, ended } = start([process.execPath, parity, JSON.stringify(settings)]);
-  const written = ["json", "txt", "plans.jsonl"].map((ending) => join(out, `cpu-now.${ending}`));
+  const written = ["json", "txt"].map((ending) => join(out, `cpu-now.${ending}`));
   await until(() => child.exitCode !== null || written.every((name) => existsSync(name)));
   child.kill("SIGKILL");
   expect(await ended).toMatchObject({ signal: "SIGKILL" });
@@ -190,7 +192,9 @@ it("a part that is cut off leaves what it found, in the results too", async () =
   expect(JSON.parse(readFileSync(file, "utf8"))).toMatchObject(cutOff);
   const results = JSON.parse(readFileSync(join(out, "cpu-now.json"), "utf8"));
   expect(results).toMatchObject({ ok: false, done: false, parts: [cutOff], searches: [search] });
-  expect(readFileSync(join(out, "cpu-now.plans.jsonl"), "utf8")).toBe(
+  // As between parts.
+  writeResults(work, true);
+  expect(gunzipSync(readFileSync(join(out, "cpu-now.plans.jsonl.gz"))).toString()).toBe(
     '{"name":"a graph","plan":{"engine":38}}\n',
   );
   expect(readFileSync(join(out, "cpu-now.txt"), "utf8")).toMatch(

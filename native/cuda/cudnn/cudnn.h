@@ -108,6 +108,8 @@ class Descriptor {
       return CUDNN_TYPE_POINTWISE_MODE;
     else if constexpr (std::is_same_v<T, cudnnReduceTensorOp_t>)
       return CUDNN_TYPE_REDUCTION_OPERATOR_TYPE;
+    else if constexpr (std::is_same_v<T, cudnnGenStatsMode_t>)
+      return CUDNN_TYPE_GENSTATS_MODE;
     else if constexpr (std::is_same_v<T, cudnnBackendHeurMode_t>)
       return CUDNN_TYPE_HEUR_MODE;
     else if constexpr (std::is_same_v<T, cudnnBackendNumericalNote_t>)

@@ -147,12 +147,13 @@ void GraphBuilder::reluGradient(const Descriptor& dy, const Descriptor& x, const
   add(std::move(operation));
 }
 
-void GraphBuilder::sum(const Descriptor& values, const Descriptor& result) {
+void GraphBuilder::sum(const Descriptor& values, const Descriptor& result,
+                       [[maybe_unused]] bool repeats) {
   Descriptor reduction(CUDNN_BACKEND_REDUCTION_DESCRIPTOR);
   reduction.set(CUDNN_ATTR_REDUCTION_OPERATOR, CUDNN_REDUCE_TENSOR_ADD)
       .set(CUDNN_ATTR_REDUCTION_COMP_TYPE, CUDNN_DATA_FLOAT);
 #if CUDNN_VERSION >= 91100
-  reduction.set(CUDNN_ATTR_REDUCTION_IS_DETERMINISTIC, true);
+  reduction.set(CUDNN_ATTR_REDUCTION_IS_DETERMINISTIC, repeats);
 #endif
   reduction.finalize();
   Descriptor operation(CUDNN_BACKEND_OPERATION_REDUCTION_DESCRIPTOR);

@@ -33,9 +33,9 @@ class GraphBuilder {
   // dx = dy where x is positive, else 0.
   void reluGradient(const Descriptor& dy, const Descriptor& x, const Descriptor& dx);
 
-  // result = Σ values, over the extents that are 1 in the result, in an order that does not change
-  // from run to run.
-  void sum(const Descriptor& values, const Descriptor& result);
+  // result = Σ values, over the extents that are 1 in the result. It `repeats` if the order does
+  // not change from run to run; else the result must be zero before.
+  void sum(const Descriptor& values, const Descriptor& result, bool repeats = true);
 
   // Adds an operation of another kind.
   void add(Descriptor operation);
