@@ -4,7 +4,12 @@ import type { z } from "zod";
 import { builtInForms } from "../data/built-in/names.js";
 import { modelsInShort } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
-import { type MomentumRule, momentumForms, paperMomentum } from "../ops/optimizers/optimizer.js";
+import {
+  type MomentumRule,
+  momentumForms,
+  type OptimizerFacts,
+  paperMomentum as paper,
+} from "../ops/optimizers/optimizer.js";
 import { schedules } from "../schedules/index.js";
 import { warmups } from "../schedules/schedule.js";
 import {
@@ -60,20 +65,21 @@ export interface Field<Schema extends z.ZodType = z.ZodType> extends Facts {
   schema: Schema;
 }
 
-const optimizerEntries = Object.entries(optimizers);
+/** The names of some optimizers. */
+const optimizersWhere = (is: (facts: OptimizerFacts) => boolean) =>
+  Object.entries(optimizers)
+    .filter(([, facts]) => is(facts))
+    .map(([name]) => name)
+    .join(" or ");
 
 /** The default of a field that some optimizers leave no choice in: the paper's, and theirs. */
 function perOptimizer(name: keyof MomentumRule): string {
-  const own = optimizerEntries
-    .filter(([, { fixed }]) => (fixed[name] ?? paperMomentum[name]) !== paperMomentum[name])
-    .map(([optimizer, { fixed }]) => `${fixed[name]} with ${optimizer}`);
-  return [paperMomentum[name], ...own].join("; ");
+  const values = new Set(Object.values(optimizers).map(({ fixed }) => fixed[name] ?? paper[name]));
+  const own = [...values]
+    .filter((value) => value !== paper[name])
+    .map((value) => `${value} with ${optimizersWhere(({ fixed }) => fixed[name] === value)}`);
+  return [paper[name], ...own].join("; ");
 }
-
-/** The optimizers whose weight decay spares biases. */
-const sparingBiases = optimizerEntries
-  .filter(([, { spares }]) => spares.includes("bias"))
-  .map(([name]) => name);
 
 function field<Schema extends z.ZodType>(schema: Schema, facts: Facts): Field<Schema> {
   return { schema, ...facts };
@@ -216,7 +222,9 @@ export const table = {
   optimizer: field(keyOf(optimizers).default("sgd"), {
     group: "Optimizer",
     flag: "--optimizer",
-    help: `the update of the weights: ${optimizerEntries.map(([name, { help }]) => `${name} ${help}`).join("; ")}`,
+    help: `the update of the weights: ${Object.entries(optimizers)
+      .map(([name, { help }]) => `${name} ${help}`)
+      .join("; ")}`,
     alias: "opt optim optimiser",
   }),
   momentum: field(fraction.default(0.9), {
@@ -246,7 +254,7 @@ export const table = {
   weightDecay: field(notNegative.default(1e-4), {
     group: "Optimizer",
     flag: "--weight-decay <λ>",
-    help: `weight decay λ of every parameter but batch norm's γ and β (and, with ${sparingBiases.join(" or ")}, biases)`,
+    help: `weight decay λ of every parameter but batch norm's γ and β (and, with ${optimizersWhere(({ spares }) => spares.includes("bias"))}, biases)`,
     alias: "wd l2 decay weight-decay-rate l2-reg",
   }),
   clipNorm: field(positive.optional(), {

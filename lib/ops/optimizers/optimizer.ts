@@ -65,7 +65,7 @@ export const paperMomentum: MomentumSettings & MomentumRule = {
 };
 
 /** What the recipe and its help know of an optimizer. */
-interface OptimizerFacts {
+export interface OptimizerFacts {
   /** What it is or does; the help says it after its name. */
   readonly help: string;
   /** The fields that it leaves no choice in, with their values. */
