@@ -32,14 +32,17 @@ void PlansAhead::begin(const std::string& name, Make make) {
 }
 
 void PlansAhead::work() {
-  std::unique_ptr<Target> target;
+  std::unique_ptr<Target> own;
+  const OwnTarget target = [&]() -> const Target& {
+    if (!own) own = makeTarget_();
+    return *own;
+  };
   std::unique_lock lock(mutex_);
   while (next_ != jobs_.end()) {
     Job& job = *next_++;
     lock.unlock();
     try {
-      if (!target) target = makeTarget_();
-      job.made = job.make(*target);
+      job.made = job.make(target);
     } catch (const std::exception&) {  // who takes it makes the plans and reports why that fails
     }
     progress::advance();

@@ -31,9 +31,10 @@ struct MadePlans {
 
 class PlansAhead {
  public:
-  // Called on a thread, with a target that only this thread uses; nothing where another process
-  // makes the plans or none are needed.
-  using Make = std::function<std::optional<MadePlans>(const Target&)>;
+  // Gives a target that only the calling thread uses, made when it is first asked for.
+  using OwnTarget = std::function<const Target&()>;
+  // Called on a thread; nothing where another process makes the plans or none are needed.
+  using Make = std::function<std::optional<MadePlans>(const OwnTarget&)>;
   using MakeTarget = std::function<std::unique_ptr<Target>()>;
 
   PlansAhead(int threads, MakeTarget makeTarget);

@@ -234,10 +234,12 @@ void planAhead(const Target& target, Pattern pattern, Arithmetic arithmetic,
   const std::string graphName = nameOf(pattern, arithmetic, problem);
   const std::string name = nameOf(target, graphName, limits);
   if (choices().find(name)) return;
-  const auto make = [=, &budget = searches.budget](const Target& own) -> std::optional<MadePlans> {
+  const auto make = [=, &budget = searches.budget](
+                        const PlansAhead::OwnTarget& ownTarget) -> std::optional<MadePlans> {
     MadePlans made{{}, "", 0, PlanFile(planFolder(), name)};
     // Another process makes them, or has decided.
     if (!made.file.tryLock() || isDecided(made.file)) return {};
+    const Target& own = ownTarget();
     const SearchBudget::Search search(budget);
     const OperationGraph graph = describe(own, pattern, arithmetic, problem);
     const std::optional<Limits> allowed = within(budget, graph.family, limits);

@@ -243,7 +243,7 @@ void sharesTheWork() {
   CHECK(one.searches.ahead.take("") == std::nullopt);  // waits until they are made
   other.begin(43);
   other.begin(44);
-  CHECK(other.triedFor(44, 0).size() == 2);
+  CHECK(other.triedFor(44, 0).size() == 2 && other.targets == 1);
   std::thread waiting([&] { CHECK(other.triedFor(43, 0).size() == 1); });
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   CHECK(one.triedFor(43, 0).size() == 2);
