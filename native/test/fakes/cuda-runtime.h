@@ -33,6 +33,8 @@ int opened();
 
 // Work for a stream, as a kernel is.
 cudaError_t post(cudaStream_t stream, std::function<void()> work);
+// From now on so much time is between any two events; 1 at first.
+void takeMilliseconds(float elapsed);
 // Waits of streams for events so far.
 int waits();
 // Kernels and fills of memory that were put on streams so far.

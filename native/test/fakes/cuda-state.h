@@ -21,6 +21,7 @@ struct Device {
   int opened = 0;
   int waits = 0;
   int launches = 0;
+  float elapsed = 1;  // milliseconds between any two events
   std::vector<int> replayed;
   std::map<void*, size_t> allocations;  // bytes by address
 };

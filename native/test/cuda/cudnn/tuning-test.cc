@@ -16,6 +16,7 @@
 
 #include "../../../cuda/cudnn/conv-problem.h"
 #include "../../check.h"
+#include "../../fakes/cuda-runtime.h"
 
 namespace onehour::test {
 namespace {
@@ -205,6 +206,38 @@ void stopsAfterAMinuteInAll() {
   CHECK(searched == 13 && search.time == 13 * 4.5);
 }
 
+// A gradient of filters in fp32, for which cuDNN has engines of both kinds. Those whose bits do not
+// repeat are twice as fast here.
+void comparesWhatDoesNotRepeat() {
+  const Cache cache;
+  Target target(contents(deviceFile));
+  Instruction instruction = convolution(45);
+  for (auto* side : {&instruction.inputs, &instruction.outputs}) side->clear();
+  ConvProblem problem(convolution(45));
+  problem.convolution.type = DataType::f32;
+  const OperationGraph graph =
+      describe(target, Pattern::backwardWeight, Arithmetic::fp32, problem.convolution);
+  const auto choose = [&] {
+    std::vector<Choice> made;
+    chooseKernel(target, graph, instruction, [&](const Choice& choice) {
+      made.push_back(choice);
+      return makeKernel([repeats = choice->engine().repeats](Stream&) {
+        fake::takeMilliseconds(repeats ? 2 : 1);
+      });
+    });
+    return made;
+  };
+  const std::vector<Choice> made = choose();
+  CHECK(made.size() == 2 && made[0]->engine().repeats && !made[1]->engine().repeats);
+  CHECK(choose() == std::vector<Choice>(1, made[0]));
+  const std::string record = contents(cache.files(".search").at(0));
+  CHECK(contains(record, "\"repeats\":true,\"milliseconds\":2.000000}"));
+  CHECK(contains(record,
+                 "not deterministic\",\"fused\":false,\"repeats\":false,"
+                 "\"milliseconds\":1.000000}"));
+  fake::takeMilliseconds(1);
+}
+
 // As the other ranks of a server do.
 void followsAnotherProcessThatSkipped() {
   const Cache cache;
@@ -280,6 +313,7 @@ int main(int count, char** arguments) {
               {"a pattern that failed twice is not tried again", leavesAPatternThatFailedTwice},
               {"a load's searches end after 60 s", stopsAfterAMinuteInAll},
               {"a skipped search is skipped by the other ranks", followsAnotherProcessThatSkipped},
+              {"engines whose bits do not repeat are compared", comparesWhatDoesNotRepeat},
               {"plans are made ahead by threads", makesPlansAhead},
               {"processes share the work", sharesTheWork},
               {"kernels are timed on numbers and leave zeros", triesOnNumbers}});
