@@ -13,6 +13,7 @@ import {
 } from "#lib/graph/compile.js";
 import { elements } from "#lib/graph/graph.js";
 import { buildModel } from "#lib/models/models.js";
+import { initialScaling, scalingToFloats } from "#lib/ops/loss-scale.js";
 import { optimizers } from "#lib/ops/optimizers/index.js";
 import { fromStored, toStored } from "#lib/run-folder/layout.js";
 import { relativeError } from "./compare.js";
@@ -190,6 +191,11 @@ export class TestNetwork {
     const { parameters, statistics } = this.compiled;
     for (const layout of parameters) await this.write("param", layout, init);
     for (const layout of statistics) await this.write("state", layout, init);
+    const { scaling } = this.compiled;
+    if (scaling.bytes > 0) {
+      const values = bytesOf(scalingToFloats(initialScaling));
+      await this.executor.write("state", scaling.offset, values);
+    }
     if (this.compiled.programs.some(({ name }) => name === "weights"))
       await this.executor.submit("weights", 0);
   }
@@ -203,7 +209,9 @@ export class TestNetwork {
   async read(arena: "param" | "grad" | "state", layout: TensorLayout): Promise<Float32Array> {
     const count = elements(layout.stored);
     const bytes = await this.executor.read(arena, layout.offset, 4 * count);
-    return fromStored(layout, new Float32Array(bytes.slice().buffer));
+    const values = new Float32Array(bytes.slice().buffer);
+    const isScaled = arena === "grad" && this.compiled.scaling.bytes > 0;
+    return fromStored(layout, isScaled ? values.map((x) => x / initialScaling.lossScale) : values);
   }
 
   /** Runs a program on batch `index` and returns its metrics. `ignored` images get label −1. */

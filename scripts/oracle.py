@@ -94,7 +94,7 @@ class Case:
 
     def __init__(self, family, case, out):
         self.family, self.case, self.out = family, case, out
-        self.low_precision = case.get("dtype") == "bf16"
+        self.dtype = {"bf16": torch.bfloat16, "f16": torch.float16}.get(case.get("dtype"))
 
     def put(self, name, value):
         if isinstance(value, torch.Tensor):
@@ -105,15 +105,15 @@ class Case:
         self.out[f"{self.case['name']}/{name}"] = np.ascontiguousarray(value)
 
     def rounded(self, array, low_precision):
-        """Rounds to the device's type: f32, or bf16 where the case computes in bf16."""
+        """Rounds to the device's type: f32, or bf16 or f16 where the case computes in that."""
         tensor = torch.from_numpy(np.ascontiguousarray(array, np.float32))
-        if low_precision:
-            tensor = tensor.bfloat16()
+        if low_precision and self.dtype:
+            tensor = tensor.to(self.dtype)
         return tensor.double()
 
     def give(self, name, array, low_precision=None):
         """Stores an input and returns it as a leaf of the computation."""
-        tensor = self.rounded(array, self.low_precision if low_precision is None else low_precision)
+        tensor = self.rounded(array, low_precision is not False)
         self.put(name, tensor)
         return tensor.requires_grad_()
 
@@ -382,6 +382,34 @@ def norms(case):
     case.put("clipped-norms", rows())
 
 
+def scaler_at(scale, good_steps, interval):
+    """PyTorch's GradScaler in the middle of a run."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=interval)
+    scaler.load_state_dict({**scaler.state_dict(), "_growth_tracker": good_steps})
+    scaler.scale(torch.zeros(1))  # makes its tensors
+    return scaler
+
+
+def loss_scale(case):
+    c = case.case
+    count = sum(c["lengths"])
+    w = case.draw("w", [count]).detach().split(c["lengths"])
+    ps = [torch.nn.Parameter(tensor.float()) for tensor in w]
+    for parameter, g in zip(ps, case.draw("g", [count]).detach().split(c["lengths"])):
+        parameter.grad = g.float()
+    before = c["scaling"]
+    scaler = scaler_at(before["lossScale"], before["goodSteps"], c["interval"])
+    optimizer = torch.optim.SGD(ps, 0.1)
+    scaler.unscale_(optimizer)
+    rows = [[a.square().sum().item(), p.grad.double().square().sum().item(), 0] for a, p in zip(w, ps)]
+    scaler.step(optimizer)
+    scaler.update()
+    case.put("norms", np.array(rows))
+    case.put("factor", np.array([1 / before["lossScale"]]))
+    after = [scaler.get_scale(), scaler.state_dict()["_growth_tracker"], before["skipped"]]
+    case.put("scaling", np.array(after, np.float64))
+
+
 class Lars(torch.optim.Optimizer):
     """You et al. 2017, with the rate inside the velocity; `adapts` and `weight_decay` by group."""
 
@@ -449,6 +477,7 @@ FAMILIES = {
     "loss": loss,
     "sgd": sgd,
     "norms": norms,
+    "loss-scale": loss_scale,
     "lars": lars,
 }
 
@@ -685,6 +714,35 @@ def train(name, steps, batch, accumulate=1, dtype=torch.float64, optimizer_of=sg
     return losses, network
 
 
+def write_grad_scaler():
+    """Steps of SGD with GradScaler whose gradients overflow f16 where the scale is above 2^16."""
+    shape = (16, 40)
+    drawn = (2 * uniform(SEED, "grad-scaler", shape) - 1) * 0.9
+    gradients = torch.from_numpy(drawn.astype(np.float32))
+    w = torch.from_numpy(uniform(SEED, "grad-scaler/w", shape[1:]).astype(np.float32))
+    parameter = torch.nn.Parameter(w.clone())
+    optimizer = torch.optim.SGD([parameter], 0.1, 0.9, weight_decay=0.01, nesterov=True)
+    scaler = scaler_at(2.0**20, 0, 3)
+    rates = [SCHEDULE[step % len(SCHEDULE)] for step in range(shape[0])]
+    history = {"w": [], "u": [], "scaling": []}
+    skipped = 0
+    for rate, g in zip(rates, gradients):
+        optimizer.param_groups[0]["lr"] = rate
+        scale = scaler.get_scale()
+        parameter.grad = (g * scale).half().float()
+        scaler.step(optimizer)
+        scaler.update()
+        skipped += scaler.get_scale() < scale
+        momentum = optimizer.state[parameter].get("momentum_buffer", torch.zeros(shape[1:]))
+        history["w"].append(parameter.detach().clone())
+        history["u"].append(momentum.clone())
+        good = scaler.state_dict()["_growth_tracker"]
+        history["scaling"].append(torch.tensor([scaler.get_scale(), good, skipped]))
+    assert 0 < skipped < shape[0]
+    out = {name: torch.stack(values) for name, values in history.items()}
+    save({**out, "start": w, "g": gradients, "rates": torch.tensor(rates)}, "grad-scaler")
+
+
 def write_resnet50():
     network = Network("resnet50")
     value, grads = gradients(network, 4)
@@ -710,5 +768,6 @@ if __name__ == "__main__":
     wanted = sys.argv[1:]
     write_ops(wanted or FAMILIES)
     if not wanted:
+        write_grad_scaler()
         write_resnet8()
         write_resnet50()

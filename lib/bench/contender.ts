@@ -1,4 +1,5 @@
 // A contender of a benchmark: runs training steps when asked to, and waits in between.
+import type { Precision } from "../graph/compile.js";
 
 /** The step to run. Sizes in pixels, `batch` in images per worker. */
 export interface StepSettings {
@@ -6,7 +7,7 @@ export interface StepSettings {
   images: { height: number; width: number; channels: number };
   classes: number;
   batch: number;
-  precision: "fp32" | "tf32" | "bf16";
+  precision: Precision;
   device: "cpu" | "cuda";
   threads: number;
 }

@@ -20,7 +20,7 @@ interface ThroughputOptions {
   /** Images per worker. */
   batch: number;
   /** By default bf16 on a GPU, fp32 on the CPU. */
-  precision?: "fp32" | "tf32" | "bf16";
+  precision?: StepSettings["precision"];
   device?: "auto" | "cpu" | "cuda";
   /** Worker counts to compare; by default 1, and the number of GPUs if there are several. */
   workers?: readonly number[];

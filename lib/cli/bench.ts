@@ -3,6 +3,7 @@
 
 import { Command } from "commander";
 import type { LoaderBenchOptions } from "../bench/loader.js";
+import { type Precision, precisions } from "../graph/compiled.js";
 import { isModule } from "../modules/pinned.js";
 import { listenForEnd, signalStatus } from "../ranks/signals.js";
 import { exists } from "../system/exists.js";
@@ -13,7 +14,7 @@ import { choice, usageError, wholeNumber } from "./values.js";
 interface Options {
   model: string;
   batch: number;
-  precision?: "fp32" | "tf32" | "bf16";
+  precision?: Precision;
   device: "auto" | "cpu" | "cuda";
   workers?: number[];
   threads?: number;
@@ -30,13 +31,7 @@ function stepCommand(name: string): Command {
   return new Command(name)
     .option("--model <name|file>", "network, or a module of one", "resnet50")
     .option("--batch <n>", "images per worker", wholeNumber(1, 16), 16)
-    .addOption(
-      choice("--precision <p>", "default: fp32 on the CPU, bf16 on a GPU", [
-        "fp32",
-        "tf32",
-        "bf16",
-      ]),
-    )
+    .addOption(choice("--precision <p>", "default: fp32 on the CPU, bf16 on a GPU", precisions))
     .addOption(choice("--device <d>", "where to compute", ["auto", "cpu", "cuda"]).default("auto"))
     .option("--json", "print one JSON object instead of a table");
 }
@@ -62,7 +57,7 @@ function throughputCommand(): Command {
 interface OpsFlags {
   model: string;
   batch: number;
-  precision?: "fp32" | "tf32" | "bf16";
+  precision?: Precision;
   device: "auto" | "cpu" | "cuda";
   threads?: number;
   repeats: number;

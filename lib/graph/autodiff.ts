@@ -9,8 +9,8 @@ import { operandNames } from "./signature.js";
  * where a value is used several times its gradients are summed by `add`.
  *
  * @param y where back-propagation starts
- * @param dy its gradient, same shape; undefined when y is the `metrics` of softmaxCrossEntropy, whose
- *   first element is then the loss
+ * @param dy its gradient, same shape; where y is the `metrics` of softmaxCrossEntropy that of its first
+ *   element, the loss, f32 [1], or undefined for 1
  * @returns the gradients in the order of `values`, same shapes (those of weights are f32)
  * @throws OnehourError ERR_ONEHOUR_GRAPH when y does not depend on a value, or an op between them has
  *   no gradient

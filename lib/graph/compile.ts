@@ -5,7 +5,15 @@ import type { Model } from "../models/model.js";
 import { allReduceOp, broadcastOp } from "../ops/collective.js";
 import { cast, scale } from "../ops/elementwise.js";
 import { plural } from "../text/words.js";
-import type { CompiledModel, CompileOptions, Settings, Update } from "./compiled.js";
+import {
+  type CompiledModel,
+  type CompileOptions,
+  hasCopies,
+  type Precision,
+  type Settings,
+  storedTypes,
+  type Update,
+} from "./compiled.js";
 import { emit } from "./emit.js";
 import { fuse, prune } from "./fuse.js";
 import { elementBytes, Graph, Storage, type Value } from "./graph.js";
@@ -58,24 +66,25 @@ function whole(g: Graph, storage: Storage): Value {
 }
 
 /** Low-precision copies of all parameters. */
-function copyWeights(x: Value): void {
-  cast(x, "bf16", new Storage(x.storage.bytes / 2, "weight", 0));
+function copyWeights(x: Value, precision: Precision): void {
+  cast(x, storedTypes[precision], new Storage(x.storage.bytes / 2, "weight", 0));
 }
 
-function weightsProgram({ parameterBytes }: Layout): [string, Graph] {
+function weightsProgram({ parameterBytes }: Layout, precision: Precision): [string, Graph] {
   const g = new Graph();
-  copyWeights(whole(g, new Storage(parameterBytes, "param", 0)));
+  copyWeights(whole(g, new Storage(parameterBytes, "param", 0)), precision);
   return ["weights", g];
 }
+
+const stateBytes = ({ running }: Layout) => running.offset + running.bytes;
 
 /** What works on whole arenas outside of steps: exchanges between ranks, copies of weights. */
 function arenaPrograms(layout: Layout, options: Settings): [string, Graph][] {
   const { workers: k, precision } = options;
-  const { parameterBytes, momentumBytes, statisticsBytes } = layout;
+  const { parameterBytes, running } = layout;
   const param = new Storage(parameterBytes, "param", 0);
-  const statistics = new Storage(statisticsBytes, "state", momentumBytes);
-  const state = new Storage(momentumBytes + statisticsBytes, "state", 0);
-  const lowPrecision = precision === "bf16";
+  const statistics = new Storage(running.bytes, "state", running.offset);
+  const state = new Storage(stateBytes(layout), "state", 0);
   const communicator = "gradients";
   const stream = "comm";
   const programs: [string, Graph][] = [];
@@ -96,10 +105,10 @@ function arenaPrograms(layout: Layout, options: Settings): [string, Graph][] {
         g.apply(broadcastOp, { x: whole(g, storage) }, { communicator, root: 0 }, { stream }).x;
       const x = fromFirst(param);
       fromFirst(state);
-      if (lowPrecision) copyWeights(x);
+      if (hasCopies(precision)) copyWeights(x, precision);
     });
   }
-  if (lowPrecision) programs.push(weightsProgram(layout));
+  if (hasCopies(precision)) programs.push(weightsProgram(layout, precision));
   return programs;
 }
 
@@ -130,7 +139,7 @@ function lowerTraining(model: Model, options: Settings, update: Update): Lowerin
   const layout = layoutOf(
     declarationsOf(gradients.map(({ parameter }) => parameter)),
     declarationsOf(last.statistics),
-    roundsFilters(options),
+    { filtersFirst: roundsFilters(options), scales: last.lossScale !== undefined },
   );
   bindLeaves(last, layout);
   bindGradients(last, gradients, layout, a > 1);
@@ -159,8 +168,10 @@ function lowerEvaluation(model: Model, options: Settings): Lowering {
   const layout = forwardLayout(declarationsOf(built.parameters), declarationsOf(built.statistics));
   const metrics = { offset: built.g.reserve("output", METRICS_BYTES).offset, bytes: METRICS_BYTES };
   const graphs: [string, Graph][] = [["evaluate", placeForward(built, layout, metrics)]];
-  if (options.precision === "bf16") graphs.push(weightsProgram(layout));
-  const output = { metrics, finite: { offset: METRICS_BYTES, bytes: 0 } };
+  const { precision } = options;
+  if (hasCopies(precision)) graphs.push(weightsProgram(layout, precision));
+  const nothing = { offset: METRICS_BYTES, bytes: 0 };
+  const output = { metrics, finite: nothing, scaling: nothing };
   return { graphs, layout, input: built.input, output, slot: built.g.arenaBytes };
 }
 
@@ -175,13 +186,13 @@ export function lower(
   const { graphs, layout, input, output, slot } = update
     ? lowerTraining(model, options, update)
     : lowerEvaluation(model, options);
-  const { parameterBytes, momentumBytes, statisticsBytes } = layout;
+  const { parameterBytes } = layout;
   const { slots, precision } = options;
   const arenas: Arena[] = [
     { name: "param", bytes: parameterBytes, slots: 1 },
-    { name: "weight", bytes: precision === "bf16" ? parameterBytes / 2 : 0, slots: 1 },
+    { name: "weight", bytes: hasCopies(precision) ? parameterBytes / 2 : 0, slots: 1 },
     { name: "grad", bytes: update ? gradientBytes(layout, options) : 0, slots: 1 },
-    { name: "state", bytes: momentumBytes + statisticsBytes, slots: 1 },
+    { name: "state", bytes: stateBytes(layout), slots: 1 },
     { name: "input", bytes: slot.input, slots },
     { name: "output", bytes: slot.output, slots },
   ];
@@ -209,17 +220,18 @@ function check(model: Model, options: Settings): void {
 }
 
 /**
- * The programs of a training run, or, without `update`, of an evaluation: `evaluate` and, in bf16,
- * `weights`.
+ * The programs of a training run, or, without `update`, of an evaluation: `evaluate` and, in bf16
+ * and fp16, `weights`.
  *
  * - `micro` (accumulate > 1): gradients and metrics are added up, nothing is communicated.
  * - `last`: gradients, all-reduce, update; metrics (mean loss over the kn images, top-1, top-5,
- *   images) and per bucket the number of non-finite gradients go to the output slot.
+ *   images), per bucket the number of non-finite gradients and in fp16 where loss scaling stands go to the
+ *   output slot.
  * - `evaluate`: with running statistics; metrics of this rank's batch, the loss summed.
  * - `statistics` (preciseBatchNorm > 0): adds a batch's share to the running statistics, which begin at 0.
  * - `average` (workers > 1): running statistics to their mean over the ranks.
  * - `broadcast` (workers > 1): parameters and state of rank 0 to all, low-precision copies from them.
- * - `weights` (bf16): low-precision copies from the parameters, for after these were written.
+ * - `weights` (bf16, fp16): low-precision copies from the parameters, for after these were written.
  *
  * @throws OnehourError ERR_ONEHOUR_COMPILE for impossible numbers, ERR_ONEHOUR_SHAPE where the images
  *   do not suit the model
@@ -242,6 +254,8 @@ export function compile(model: Model, options: CompileOptions, update?: Update):
     input,
     output,
     momentum: { bytes: layout.momentumBytes },
+    scaling: layout.scaling,
+    running: layout.running,
     buckets: layout.buckets,
     memory: {
       arenas: {

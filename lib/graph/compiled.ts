@@ -1,9 +1,23 @@
 // The types of compilation: what the programs compute, and what describes them.
 import type { Optimizer } from "../ops/optimizers/optimizer.js";
 import type { Bucket, Slice, TensorLayout } from "./layout.js";
+import type { DataType } from "./tensor.js";
 
-/** What convolutions and products compute in; all else is f32 but for bf16's activations. */
-export type Precision = "fp32" | "tf32" | "bf16";
+/** The types of activations and of the weights that products read, by precision; all else is f32. */
+export const storedTypes = {
+  fp32: "f32",
+  tf32: "f32",
+  bf16: "bf16",
+  fp16: "f16",
+} as const satisfies Record<string, DataType>;
+
+/** What convolutions and products compute in. */
+export type Precision = keyof typeof storedTypes;
+
+export const precisions = Object.keys(storedTypes) as [Precision, ...Precision[]];
+
+/** Whether the weights that products read are copies in fewer bits. */
+export const hasCopies = (precision: Precision): boolean => storedTypes[precision] !== "f32";
 
 /** What a backend offers: a `Device`, or what is known of one. */
 export interface Target {
@@ -64,10 +78,14 @@ export interface CompiledModel {
   statistics: TensorLayout[];
   /** Ranges in an input slot. */
   input: { images: Slice; flips: Slice; labels: Slice; schedule: Slice };
-  /** Ranges in an output slot; `finite` has a number a bucket. */
-  output: { metrics: Slice; finite: Slice };
+  /** Ranges in an output slot; `finite` has a number a bucket, `scaling` is that of `state`. */
+  output: { metrics: Slice; finite: Slice; scaling: Slice };
   /** Momentum is `state` from 0 to here; nowhere, where nothing is trained. */
   momentum: { bytes: number };
+  /** Range of `state` that holds the running statistics. */
+  running: Slice;
+  /** Range of `state` that loss scaling works on, f32 [3]; empty where the loss is not scaled. */
+  scaling: Slice;
   /** Ranges of the `grad` arena that are all-reduced and updated together. */
   buckets: Bucket[];
   memory: { arenas: Record<string, number>; temporaryLowerBound: number };

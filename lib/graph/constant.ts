@@ -11,7 +11,7 @@ const arrays: Readonly<Record<DataType, readonly (new (length: number) => Consta
   i32: [Int32Array],
   u8: [Uint8Array],
   bf16: [Uint16Array, Float32Array],
-  f16: [Uint16Array],
+  f16: [Uint16Array, Float32Array],
 };
 
 const dataTypes = Object.keys(arrays) as DataType[];

@@ -3,13 +3,20 @@ import type { Device, NativeCommunicator } from "../device/device.js";
 import { OnehourError } from "../errors.js";
 import { emit } from "./emit.js";
 import { fuse, prune } from "./fuse.js";
-import { type ArenaName, arenaNames, float32FromBf16, Graph, Value } from "./graph.js";
+import {
+  type ArenaName,
+  arenaNames,
+  float32FromBf16,
+  float32FromF16,
+  Graph,
+  Value,
+} from "./graph.js";
 import { synchronize } from "./overlap.js";
 import { plan } from "./plan.js";
 import { type Arena, print } from "./program.js";
 
-/** f32 and bf16 (converted, exactly) as Float32Array, i32, u8; f16 as its bits. */
-export type TensorData = Float32Array | Int32Array | Uint8Array | Uint16Array;
+/** f32, bf16 and f16 (converted, exactly) as Float32Array; i32, u8. */
+export type TensorData = Float32Array | Int32Array | Uint8Array;
 
 type Results<R> = R extends Value ? TensorData : { [Name in keyof R]: TensorData };
 
@@ -25,7 +32,7 @@ function typed(bytes: Uint8Array, { dtype }: Value): TensorData {
     case "bf16":
       return float32FromBf16(new Uint16Array(buffer));
     case "f16":
-      return new Uint16Array(buffer);
+      return float32FromF16(new Uint16Array(buffer));
     case "u8":
       return new Uint8Array(buffer);
   }

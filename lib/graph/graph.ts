@@ -16,6 +16,7 @@ import {
   type DataType,
   elementBytes,
   elements,
+  f16FromFloat32,
   type TensorType,
 } from "./tensor.js";
 
@@ -110,8 +111,10 @@ export function align(bytes: number, multiple = 64): number {
 }
 
 function constantBytes(data: ConstantData, dtype: DataType): Uint8Array {
-  const converted = dtype === "bf16" && data instanceof Float32Array ? bf16FromFloat32(data) : data;
-  return bytesOf(converted).slice();
+  const isFloat = data instanceof Float32Array;
+  if (dtype === "bf16" && isFloat) return bytesOf(bf16FromFloat32(data));
+  if (dtype === "f16" && isFloat) return bytesOf(f16FromFloat32(data));
+  return bytesOf(data).slice();
 }
 
 /** A list of nodes in the order in which they run, and the leaves that they start from. */
@@ -147,8 +150,8 @@ export class Graph {
   /**
    * A tensor with known contents.
    *
-   * @param data row-major elements: Float32Array (f32, or bf16 where `dtype` says so), Int32Array
-   *   (i32), Uint8Array (u8), Uint16Array (the bits of bf16, or of f16 where `dtype` says so)
+   * @param data row-major elements: Float32Array (f32, or bf16 or f16 where `dtype` says so),
+   *   Int32Array (i32), Uint8Array (u8), Uint16Array (the bits of bf16, or of f16 where `dtype` says so)
    * @param shape sizes; their product is the number of elements
    * @throws OnehourError ERR_ONEHOUR_SHAPE when the two disagree, and for other arrays
    */

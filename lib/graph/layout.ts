@@ -29,8 +29,11 @@ export interface Bucket extends Slice {
   parameters: string[];
 }
 
-/** Elements that tensors are padded to: 64 bytes in bf16, so that `weight` shares the offsets. */
+/** Elements that tensors are padded to: 64 bytes in bf16 and f16, so that `weight` shares the offsets. */
 const PADDING = 32;
+
+/** The loss scale, good steps, skipped steps. */
+const SCALING_BYTES = 3 * elementBytes.f32;
 
 /** Where everything lies that outlives a step: one layout for all programs of a run. */
 export interface Layout {
@@ -38,9 +41,10 @@ export interface Layout {
   statistics: TensorLayout[];
   buckets: Bucket[];
   parameterBytes: number;
-  /** Momentum is `state` from 0 to here, running statistics after it. */
+  /** Momentum is `state` from 0 to here, what loss scaling keeps and running statistics after it. */
   momentumBytes: number;
-  statisticsBytes: number;
+  scaling: Slice;
+  running: Slice;
 }
 
 function layOut<Role extends TensorRole>(
@@ -64,12 +68,13 @@ function paddedBytes(stored: readonly number[]): number {
  * The layout of training.
  *
  * @param parameters in the order in which back-propagation produces their gradients
- * @param filtersFirst puts the filters of convolutions first in each bucket: they are a range then
+ * @param options filtersFirst puts the filters of convolutions first in each bucket: they are a range
+ *   then; scales says whether the loss is scaled
  */
 export function layoutOf(
   parameters: readonly Declaration<ParameterRole>[],
   running: readonly Declaration<"running-mean" | "running-variance">[],
-  filtersFirst = false,
+  { filtersFirst = false, scales = false } = {},
 ): Layout {
   const counts = cutBuckets(parameters.map(({ stored }) => paddedBytes(stored)));
   let first = 0;
@@ -81,7 +86,9 @@ export function layoutOf(
     return [...inside.filter(isFirst), ...inside.filter((other) => !isFirst(other))];
   });
   const { layouts, end } = layOut(ordered, 0);
-  const statistics = layOut(running, end);
+  const scaling = { offset: end, bytes: scales ? SCALING_BYTES : 0 };
+  const start = align(end + scaling.bytes);
+  const statistics = layOut(running, start);
   let at = 0;
   const buckets = counts.map((count): Bucket => {
     const inside = layouts.slice(at, at + count);
@@ -96,7 +103,8 @@ export function layoutOf(
     buckets,
     parameterBytes: end,
     momentumBytes: end,
-    statisticsBytes: statistics.end - end,
+    scaling,
+    running: { offset: start, bytes: statistics.end - start },
   };
 }
 
@@ -113,6 +121,7 @@ export function forwardLayout(
     buckets: [],
     parameterBytes: end,
     momentumBytes: 0,
-    statisticsBytes: statistics.end,
+    scaling: { offset: 0, bytes: 0 },
+    running: { offset: 0, bytes: statistics.end },
   };
 }

@@ -1,8 +1,8 @@
-// Filter gradients that convolutions round to bf16 themselves: one pass a bucket widens them, where
+// Filter gradients that convolutions round to 16 bits themselves: one pass a bucket widens them, where
 // each had a kernel of its own for that.
 import { conv2dBackwardWeight, conv2dBackwardWeightRounded } from "../ops/conv.js";
 import { cast } from "../ops/elementwise.js";
-import type { Settings } from "./compiled.js";
+import { hasCopies, type Settings, storedTypes } from "./compiled.js";
 import { align, Storage, Value } from "./graph.js";
 import type { Bucket, Layout } from "./layout.js";
 import { insertAfterWriters } from "./overlap.js";
@@ -10,11 +10,11 @@ import { type Built, METRICS_BYTES, type Parameter } from "./step.js";
 
 /** Whether the device rounds them; sums over micro-batches are kept in f32. */
 export const roundsFilters = ({ precision, accumulate, device }: Settings): boolean =>
-  precision === "bf16" &&
+  hasCopies(precision) &&
   accumulate === 1 &&
   device.operations.has(conv2dBackwardWeightRounded.name);
 
-/** Bytes of the `grad` arena: gradients, metrics, and filter gradients in bf16 at half the offsets. */
+/** Bytes of the `grad` arena: gradients, metrics, and filter gradients of 16 bits at half the offsets. */
 export function gradientBytes({ parameterBytes }: Layout, settings: Settings): number {
   const rounded = roundsFilters(settings) ? parameterBytes / 2 : 0;
   return parameterBytes + align(METRICS_BYTES) + rounded;
@@ -29,7 +29,8 @@ export function roundFilterGradients(
 ): void {
   if (!roundsFilters(settings)) return;
   const start = layout.parameterBytes + align(METRICS_BYTES);
-  const inBf16 = (offset: number, bytes: number) =>
+  const type = storedTypes[settings.precision];
+  const halfSized = (offset: number, bytes: number) =>
     new Storage(bytes / 2, "grad", start + offset / 2);
   const widen = ({ parameters }: Bucket) => {
     const names = new Set(parameters);
@@ -42,7 +43,7 @@ export function roundFilterGradients(
       return;
     const rounded = filters.map(({ dw }) => {
       const { offset, bytes } = dw.storage;
-      const own = new Value(g, dw.shape, "bf16", inBf16(offset, bytes));
+      const own = new Value(g, dw.shape, type, halfSized(offset, bytes));
       const node = { ...dw.node!, op: conv2dBackwardWeightRounded, outputs: { dw: own } };
       g.nodes[g.nodes.indexOf(dw.node!)] = node;
       own.node = node;
@@ -51,7 +52,7 @@ export function roundFilterGradients(
     const places = filters.map(({ dw }) => dw.storage);
     const from = Math.min(...places.map(({ offset }) => offset));
     const bytes = Math.max(...places.map((place) => place.offset + place.bytes)) - from;
-    const x = g.leaf([bytes / 4], "bf16", inBf16(from, bytes));
+    const x = g.leaf([bytes / 4], type, halfSized(from, bytes));
     cast(x, "f32", new Storage(bytes, "grad", from));
     const pass = g.nodes.pop()!;
     insertAfterWriters(g, pass, rounded);

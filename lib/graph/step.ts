@@ -5,7 +5,7 @@ import type { Declaration, Model, Network, ParameterRole } from "../models/model
 import { normalizeInput } from "../ops/elementwise.js";
 import { softmaxCrossEntropy } from "../ops/loss.js";
 import { gradient } from "./autodiff.js";
-import type { CompiledModel, Settings } from "./compiled.js";
+import { type CompiledModel, type Settings, storedTypes } from "./compiled.js";
 import {
   align,
   type DataType,
@@ -35,6 +35,8 @@ export interface Built {
   statistics: { declaration: Declaration<"running-mean" | "running-variance">; value: Value }[];
   metrics: Value;
   schedule: Value;
+  /** What the loss is multiplied by before back-propagation, f32 [1]; where it is scaled. */
+  lossScale: Value | undefined;
   input: CompiledModel["input"];
 }
 
@@ -56,7 +58,7 @@ export function forward(model: Model, options: Settings, mode: Mode): Built {
   const { height, width } = image;
   const { channels } = model;
   const training = mode !== "evaluate";
-  const T: DataType = options.precision === "bf16" ? "bf16" : "f32";
+  const T: DataType = storedTypes[options.precision];
   const g = new Graph();
   const parameters: Parameter[] = [];
   const statistics: Built["statistics"] = [];
@@ -110,11 +112,13 @@ export function forward(model: Model, options: Settings, mode: Mode): Built {
     labels: slice(labels),
     schedule: slice(schedule),
   };
-  return { g, parameters, statistics, metrics, schedule, input };
+  const scales = options.precision === "fp16" && (mode === "micro" || mode === "last");
+  const lossScale = scales ? g.leaf([1], "f32") : undefined;
+  return { g, parameters, statistics, metrics, schedule, lossScale, input };
 }
 
 /** Sets the leaves' places; both come from the layout by name. */
-export function bindLeaves({ parameters, statistics }: Built, layout: Layout): void {
+export function bindLeaves({ parameters, statistics, lossScale }: Built, layout: Layout): void {
   const offsets = new Map(
     [...layout.parameters, ...layout.statistics].map(({ name, offset }) => [name, offset]),
   );
@@ -122,15 +126,16 @@ export function bindLeaves({ parameters, statistics }: Built, layout: Layout): v
     const offset = offsets.get(declaration.name)!;
     value.storage.offset = (offset * elementBytes[value.dtype]) / elementBytes.f32;
   }
+  if (lossScale) lossScale.storage = new Storage(elementBytes.f32, "state", layout.scaling.offset);
 }
 
 /** Backward pass; the gradients in the order in which it produces them. */
 export function differentiate(built: Built): { parameter: Parameter; dw: Value }[] {
-  const { g, parameters, metrics } = built;
+  const { g, parameters, metrics, lossScale } = built;
   const gradients = gradient(
     g,
     metrics,
-    undefined,
+    lossScale,
     parameters.map(({ value }) => value),
   );
   const position = new Map(g.nodes.map((node, i) => [node, i]));

@@ -42,3 +42,37 @@ export function float32FromBf16(bits: Uint16Array): Float32Array {
   });
   return new Float32Array(result.buffer);
 }
+
+/** Bits of the nearest f16, ties to even; those of infinity from 65,520 on. */
+export function f16FromFloat32(data: Float32Array): Uint16Array {
+  const bits = new Uint32Array(data.buffer, data.byteOffset, data.length);
+  const result = new Uint16Array(bits.length);
+  bits.forEach((b, i) => {
+    result[i] = magnitudeOfF16(Math.abs(data[i]!), b & 0x7fffffff) | ((b >>> 16) & 0x8000);
+  });
+  return result;
+}
+
+/** Of a number of 0 or more, and its bits. */
+function magnitudeOfF16(value: number, bits: number): number {
+  if (Number.isNaN(value)) return 0x7e00;
+  if (value >= 65520) return 0x7c00;
+  if (value >= 2 ** -14) return (bits - (112 << 23) + 0xfff + ((bits >>> 13) & 1)) >>> 13;
+  // Subnormal numbers are multiples of 2⁻²⁴; a sum with 2⁵² rounds to whole ones, ties to even.
+  return value * 2 ** 24 + 2 ** 52 - 2 ** 52;
+}
+
+/** The value of an f16's bits. */
+export function valueOfF16(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 31;
+  const fraction = bits & 1023;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** The exact f32 value of each f16. */
+export function float32FromF16(bits: Uint16Array): Float32Array {
+  return Float32Array.from(bits, valueOfF16);
+}

@@ -1,9 +1,10 @@
 // Completes a step after back-propagation: sums the gradients over the ranks, takes their norms, updates.
 import { allReduceOp } from "../ops/collective.js";
 import { cast, scale } from "../ops/elementwise.js";
+import { lossScale } from "../ops/loss-scale.js";
 import { clipNorm, norms } from "../ops/norms.js";
-import type { CompiledModel, Settings, Update } from "./compiled.js";
-import { elementBytes, type Graph, Storage, type Value } from "./graph.js";
+import { type CompiledModel, type Settings, storedTypes, type Update } from "./compiled.js";
+import { type DataType, elementBytes, type Graph, Storage, type Value } from "./graph.js";
 import type { Layout } from "./layout.js";
 import { insertAfterWriters } from "./overlap.js";
 import { type Built, METRICS_BYTES, type Parameter } from "./step.js";
@@ -14,9 +15,9 @@ function flat(
   arena: "param" | "grad" | "state" | "weight",
   offset: number,
   bytes: number,
+  dtype: DataType = "f32",
 ): Value {
   const count = bytes / elementBytes.f32;
-  const dtype = arena === "weight" ? "bf16" : "f32";
   const at = (offset * elementBytes[dtype]) / elementBytes.f32;
   return g.leaf([count], dtype, new Storage(count * elementBytes[dtype], arena, at));
 }
@@ -53,17 +54,24 @@ function lengthsOf({ parameters, parameterBytes }: Layout): number[] {
 
 /**
  * The norms of all tensors once the whole gradient is there, limited where that is asked for. They lie
- * in the output slot, where a bucket's can be taken out of them.
+ * in the output slot, where a bucket's can be taken out of them. With `scaling`, the gradient is that of
+ * a scaled loss: the norms become those of the loss itself, and `factor` is what the update scales by.
  */
-function takeNorms(g: Graph, layout: Layout, limit: number | undefined): Storage {
+function takeNorms(
+  g: Graph,
+  layout: Layout,
+  limit: number | undefined,
+  scaling: Value | undefined,
+): { rows: Storage; factor: Value | undefined } {
   const lengths = lengthsOf(layout);
-  const storage = g.reserve("output", 3 * lengths.length * elementBytes.f32);
-  g.within("norms", () => {
+  const rows = g.reserve("output", 3 * lengths.length * elementBytes.f32);
+  return g.within("norms", () => {
     const gradient = flat(g, "grad", 0, layout.parameterBytes);
-    const rows = norms(flat(g, "param", 0, layout.parameterBytes), gradient, lengths, storage);
-    if (limit !== undefined) clipNorm(gradient, rows, limit);
+    const taken = norms(flat(g, "param", 0, layout.parameterBytes), gradient, lengths, rows);
+    const scaled = scaling && lossScale(taken, scaling);
+    if (limit !== undefined) clipNorm(gradient, scaled?.norms ?? taken, limit);
+    return { rows, factor: scaled?.factor };
   });
-  return storage;
 }
 
 /** Adds the all-reduce of the buckets, the update after back-propagation, and the step's results. */
@@ -79,8 +87,12 @@ export function addUpdate(
 
   const outputMetrics = g.reserve("output", METRICS_BYTES);
   const finite = g.reserve("output", layout.buckets.length * elementBytes.f32);
-  const wantsNorms = optimizer.needsNorms || limit !== undefined;
-  const rows = wantsNorms ? takeNorms(g, layout, limit) : undefined;
+  const kept = new Storage(layout.scaling.bytes, "state", layout.scaling.offset);
+  const scaling = built.lossScale && g.leaf([3], "f32", kept);
+  const wantsNorms = optimizer.needsNorms || limit !== undefined || scaling !== undefined;
+  const taken = wantsNorms ? takeNorms(g, layout, limit, scaling) : undefined;
+  const type = storedTypes[precision];
+  const copy = type === "f32" ? undefined : type;
   const lengths = lengthsOf(layout);
   let first = 0;
   layout.buckets.forEach(({ offset, bytes, parameters }, i) => {
@@ -91,9 +103,10 @@ export function addUpdate(
       .slice(from, first)
       .map(({ role }, j) => ({ length: lengths[from + j]!, role }));
     const rowBytes = 3 * elementBytes.f32;
-    const own = rows && new Storage(count * rowBytes, "output", rows.offset + from * rowBytes);
-    const part = (arena: "param" | "grad" | "state" | "weight") => flat(g, arena, offset, bytes);
-    const copy = precision === "bf16";
+    const own =
+      taken && new Storage(count * rowBytes, "output", taken.rows.offset + from * rowBytes);
+    const part = (arena: "param" | "grad" | "state" | "weight", dtype?: DataType) =>
+      flat(g, arena, offset, bytes, dtype);
     g.within(`bucket ${i}`, () =>
       optimizer.update({
         w: part("param"),
@@ -105,9 +118,10 @@ export function addUpdate(
         writes: {
           zero: a > 1 && !keepsGradients,
           copy,
+          factor: taken?.factor,
           into: {
             finite: new Storage(elementBytes.f32, "output", finite.offset + i * elementBytes.f32),
-            ...(copy ? { copy: part("weight").storage } : {}),
+            ...(copy ? { copy: part("weight", copy).storage } : {}),
           },
         },
       }),
@@ -117,9 +131,12 @@ export function addUpdate(
     cast(metrics, "f32", outputMetrics);
     if (a > 1) scale(metrics, 0, metrics.storage);
   });
-  const { offset, bytes } = finite;
+  const outputScaling = g.reserve("output", layout.scaling.bytes);
+  if (scaling) g.within("scaling", () => cast(scaling, "f32", outputScaling));
+  const slice = ({ offset, bytes }: Storage) => ({ offset, bytes });
   return {
-    metrics: { offset: outputMetrics.offset, bytes: METRICS_BYTES },
-    finite: { offset, bytes },
+    metrics: slice(outputMetrics),
+    finite: slice(finite),
+    scaling: slice(outputScaling),
   };
 }

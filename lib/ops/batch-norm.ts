@@ -153,7 +153,7 @@ function requireSeveralValues({ graph, shape }: Value, ranks: number): void {
  * in the paper per worker by default; synchronised ones are merged in rank order from (mean, M2,
  * count), so that all ranks hold the same bits.
  *
- * @param x [N, H, W, C], f32 or bf16
+ * @param x [N, H, W, C], f32, bf16 or f16
  * @returns y of the same shape and type
  * @throws OnehourError ERR_ONEHOUR_SHAPE; also for one value a channel in training
  */
@@ -228,6 +228,7 @@ export const batchNormCases = defineCases<BatchNormRow>({
       dtype: "f32",
     },
     { name: "relu bf16", x: [3, 5, 7, 16], relu: 1, residual: 0, offset: 0, dtype: "bf16" },
+    { name: "relu f16", x: [3, 5, 7, 16], relu: 1, residual: 0, offset: 0, dtype: "f16" },
     {
       name: "relu and residual bf16",
       x: [3, 5, 7, 19],
@@ -235,6 +236,14 @@ export const batchNormCases = defineCases<BatchNormRow>({
       residual: 1,
       offset: 0,
       dtype: "bf16",
+    },
+    {
+      name: "relu and residual f16",
+      x: [3, 5, 7, 19],
+      relu: 1,
+      residual: 1,
+      offset: 0,
+      dtype: "f16",
     },
     {
       name: "more channels than a tile",
@@ -265,7 +274,8 @@ export const batchNormCases = defineCases<BatchNormRow>({
   },
   // A mean of 1000 is rounded to 3e-5, which is 2e-5 of the standard deviation. In bf16 y and dx are
   // rounded once, dz where it is stored once more.
-  tolerance: ({ dtype, offset }) => (dtype === "bf16" ? 2 ** -8 : offset ? 1e-4 : 5e-6),
+  tolerance: ({ dtype, offset }) =>
+    ({ bf16: 2 ** -8, f16: 2 ** -11, f32: offset ? 1e-4 : 5e-6 })[dtype],
   // Truncation: the square of step / standard deviation, 4e-4 where four pixels make a small one.
   // ReLU: an element whose kink lies within the step has a derivative that is half wrong, so that the
   // step is smaller: about one element in 2000. Mean 1000: its rounding is divided by the step.

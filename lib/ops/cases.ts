@@ -5,7 +5,7 @@ import type { Value } from "../graph/graph.js";
 /** A row of a family: its name, the type that the op computes in, and what the family says of it. */
 export interface CaseRow {
   readonly name: string;
-  readonly dtype: "f32" | "bf16";
+  readonly dtype: "f32" | "bf16" | "f16";
 }
 
 /** An input of a case, and how its elements are drawn: uniformly. */

@@ -68,7 +68,7 @@ const concatenateOp = defineOp<"y">({
 /**
  * Every pixel times one number an image and channel, as squeeze-and-excitation weighs channels.
  *
- * @param a [N, H, W, C], f32 or bf16
+ * @param a [N, H, W, C], f32, bf16 or f16
  * @param b [N, C]; converted to the type of a
  * @returns y [N, H, W, C]
  * @throws OnehourError ERR_ONEHOUR_SHAPE
@@ -81,7 +81,7 @@ export function multiply(a: Value, b: Value): Value {
 /**
  * One number a channel added to every pixel.
  *
- * @param x [N, H, W, C], f32 or bf16
+ * @param x [N, H, W, C], f32, bf16 or f16
  * @param b f32 [C]
  * @returns y [N, H, W, C]
  * @throws OnehourError ERR_ONEHOUR_SHAPE
@@ -93,7 +93,7 @@ export function addBias(x: Value, b: Value): Value {
 /**
  * The channels of several images of one size, one after another.
  *
- * @param values [N, H, W, C₁], [N, H, W, C₂], …, at least one, of one type, f32 or bf16
+ * @param values [N, H, W, C₁], [N, H, W, C₂], …, at least one, of one type, f32, bf16 or f16
  * @returns y [N, H, W, C₁ + C₂ + …]
  * @throws OnehourError ERR_ONEHOUR_SHAPE
  */
@@ -111,6 +111,7 @@ defineCases<CaseRow & { x: readonly number[] }>({
     { name: "one pixel", x: [4, 1, 1, 33], dtype: "f32" },
     { name: "many pixels", x: [2, 23, 29, 8], dtype: "f32" },
     { name: "bf16", x: [2, 7, 5, 24], dtype: "bf16" },
+    { name: "f16", x: [2, 7, 5, 24], dtype: "f16" },
   ],
   large: [{ name: "large multiply", x: [8, 56, 56, 256], dtype: "f32" }],
   inputs: ({ x }) => ({ a: { shape: x }, b: { shape: [x[0]!, x[3]!] } }),
@@ -125,6 +126,7 @@ defineCases<CaseRow & { x: readonly number[] }>({
     { name: "odd size", x: [3, 5, 4, 7], dtype: "f32" },
     { name: "many pixels", x: [2, 31, 37, 8], dtype: "f32" },
     { name: "bf16", x: [2, 7, 5, 24], dtype: "bf16" },
+    { name: "f16", x: [2, 7, 5, 24], dtype: "f16" },
   ],
   large: [{ name: "large bias", x: [8, 56, 56, 256], dtype: "f32" }],
   inputs: ({ x }) => ({ x: { shape: x }, b: { shape: [x[3]!], f32: true } }),
@@ -140,6 +142,7 @@ defineCases<CaseRow & { x: readonly number[]; others: number }>({
     { name: "sixteen and eight", x: [2, 4, 3, 16], others: 8, dtype: "f32" },
     { name: "one and many", x: [3, 1, 2, 1], others: 33, dtype: "f32" },
     { name: "bf16", x: [2, 5, 4, 16], others: 24, dtype: "bf16" },
+    { name: "f16", x: [2, 5, 4, 16], others: 24, dtype: "f16" },
   ],
   large: [{ name: "large concatenation", x: [8, 28, 28, 256], others: 32, dtype: "f32" }],
   inputs: ({ x, others }) => ({ a: { shape: x }, b: { shape: [...x.slice(0, 3), others] } }),

@@ -201,7 +201,7 @@ export function convolutionAttributes(options: ConvolutionOptions): Attributes {
 /**
  * Convolution (cross-correlation, no bias).
  *
- * @param x images [N, H, W, C], f32 or bf16
+ * @param x images [N, H, W, C], f32, bf16 or f16
  * @param w filters [K, R, S, C / groups] of the same type
  * @returns y [N, P, Q, K] with P = ⌊(H + 2·padding − dilation·(R − 1) − 1) / stride⌋ + 1, Q alike
  * @throws OnehourError ERR_ONEHOUR_SHAPE when the channels, groups or types do not agree or the image
@@ -226,7 +226,7 @@ function row(
   x: readonly number[],
   filters: number,
   window: Pair,
-  options: ConvolutionOptions & { dtype?: "bf16" } = {},
+  options: ConvolutionOptions & { dtype?: CaseRow["dtype"] } = {},
 ): ConvRow {
   const { stride = 1, padding = 0, dilation = 1, groups = 1, dtype = "f32" } = options;
   const pairs = { stride: pair(stride), padding: pair(padding), dilation: pair(dilation) };
@@ -250,8 +250,10 @@ export const convCases = defineCases<ConvRow>({
     row("5x5 stride 3 drops a border", [1, 13, 12, 3], 8, 5, { stride: 3 }),
     row("one pixel", [1, 1, 1, 3], 2, 3, { padding: 1 }),
     row("3x3 sixteen channels bf16", [2, 6, 5, 16], 32, 3, { padding: 1, dtype: "bf16" }),
+    row("3x3 sixteen channels f16", [2, 6, 5, 16], 32, 3, { padding: 1, dtype: "f16" }),
     row("3x3 one channel bf16", [2, 7, 9, 1], 16, 3, { padding: 1, dtype: "bf16" }),
     row("7x7 stem bf16", [2, 15, 13, 3], 16, 7, { stride: 2, padding: 3, dtype: "bf16" }),
+    row("7x7 stem f16", [2, 15, 13, 3], 16, 7, { stride: 2, padding: 3, dtype: "f16" }),
     row("1x1 stride 2 bf16", [2, 8, 7, 16], 19, 1, { stride: 2, dtype: "bf16" }),
     row("32 groups of 4 channels", [2, 7, 6, 128], 128, 3, { padding: 1, groups: 32 }),
     row("3 groups, stride 2, unequal counts", [2, 8, 9, 6], 15, 3, {
@@ -273,6 +275,12 @@ export const convCases = defineCases<ConvRow>({
       padding: 1,
       groups: 32,
       dtype: "bf16",
+    }),
+    row("32 groups f16", [2, 7, 6, 128], 128, 3, {
+      stride: 2,
+      padding: 1,
+      groups: 32,
+      dtype: "f16",
     }),
     row("dilation 2 bf16", [2, 9, 8, 16], 16, 3, { padding: 2, dilation: 2, dtype: "bf16" }),
     row("3x3 of 32 channels, odd sizes", [1, 16, 17, 32], 33, 3, { padding: 1 }),

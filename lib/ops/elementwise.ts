@@ -111,7 +111,7 @@ export function normalizeInput(
 }
 
 /**
- * Sum of two tensors of one shape and type (f32, bf16).
+ * Sum of two tensors of one shape and type (f32, bf16, f16).
  *
  * @throws OnehourError ERR_ONEHOUR_SHAPE when they differ
  */
@@ -119,12 +119,12 @@ export function add(a: Value, b: Value): Value {
   return a.graph.apply(addOp, { a, b }, { relu: 0 }).y;
 }
 
-/** max(x, 0), any shape, f32 or bf16. */
+/** max(x, 0), any shape, f32, bf16 or f16. */
 export function relu(x: Value): Value {
   return x.graph.apply(reluOp, { x }).y;
 }
 
-/** 1 / (1 + exp(−x)), any shape, f32 or bf16. */
+/** 1 / (1 + exp(−x)), any shape, f32, bf16 or f16. */
 export function sigmoid(x: Value): Value {
   return x.graph.apply(sigmoidOp, { x }).y;
 }
@@ -134,7 +134,7 @@ export function flatten(x: Value): Value {
   return x.graph.apply(flattenOp, { x }).y;
 }
 
-/** The same numbers in another element type, f32 to bf16 rounded to nearest even; `into` says where. */
+/** The same numbers in another type, rounded to nearest even, f16 from 65,520 on to infinity; `into` says where. */
 export function cast(x: Value, dtype: DataType, into?: Storage): Value {
   const types = { V: dtype };
   return x.graph.apply(copyOp, { x }, {}, { types, ...(into && { into: { y: into } }) }).y;
@@ -158,6 +158,7 @@ defineCases<CaseRow & { x: readonly number[] }>({
   rows: [
     { name: "odd size", x: [2, 3, 5, 7], dtype: "f32" },
     { name: "bf16", x: [2, 3, 5, 16], dtype: "bf16" },
+    { name: "f16", x: [2, 3, 5, 16], dtype: "f16" },
   ],
   sizes,
   large,
@@ -174,6 +175,7 @@ defineCases<CaseRow & { x: readonly number[]; relu: 0 | 1 }>({
     { name: "plain", x: [2, 3, 5, 7], relu: 0, dtype: "f32" },
     { name: "relu", x: [2, 3, 5, 16], relu: 1, dtype: "f32" },
     { name: "relu bf16", x: [1, 3, 5, 17], relu: 1, dtype: "bf16" },
+    { name: "relu f16", x: [1, 3, 5, 17], relu: 1, dtype: "f16" },
   ],
   sizes: sizes.map((row) => ({ ...row, relu: 1 })),
   large: large.map((row) => ({ ...row, relu: 1 })),
@@ -210,6 +212,7 @@ defineCases<NormalizeRow>({
     pixels("three channels, flipped", [4, 3, 5, 3]),
     pixels("padded to four channels", [3, 4, 6, 3], { channels: 4 }),
     pixels("bf16, flipped", [3, 5, 8, 1], { dtype: "bf16" }),
+    pixels("f16, flipped", [3, 5, 8, 1], { dtype: "f16" }),
   ],
   sizes: [
     pixels("one channel, flipped", [3, 5, 7, 1]),
@@ -225,14 +228,20 @@ defineCases<NormalizeRow>({
     normalizeInput(x!, { mean, std, flip, dtype, channels }),
 });
 
-/** Cases of conversion, to bf16 and back; its test says what it rounds to. */
-defineCases<CaseRow & { x: readonly number[] }>({
+/** Conversions to each of the types of 16 bits. */
+const casts = (rows: typeof sizes) =>
+  (["bf16", "f16"] as const).flatMap((to) =>
+    rows.map((row) => ({ ...row, to, name: `${row.name} to ${to}` })),
+  );
+
+/** Cases of conversion, to bf16 and f16 and back; its test says what it rounds to. */
+defineCases<CaseRow & { x: readonly number[]; to: DataType }>({
   family: "cast",
   rows: [],
-  sizes,
-  large,
+  sizes: casts(sizes),
+  large: casts(large),
   inputs: ({ x }) => ({ x: { shape: x } }),
-  build: ({ x }, { dtype }) => cast(x!, dtype === "f32" ? "bf16" : "f32"),
+  build: ({ x }, { dtype, to }) => cast(x!, dtype === to ? "f32" : to),
   difference: linearDifference,
 });
 
@@ -254,11 +263,12 @@ defineCases<CaseRow & { x: readonly number[] }>({
     { name: "odd size", x: [2, 3, 5, 7], dtype: "f32" },
     { name: "a row", x: [9, 16], dtype: "f32" },
     { name: "bf16", x: [2, 3, 5, 16], dtype: "bf16" },
+    { name: "f16", x: [2, 3, 5, 16], dtype: "f16" },
   ],
   inputs: ({ x }) => ({ x: { shape: x, deviation: 3 } }),
   build: ({ x }) => sigmoid(x!),
-  // y of bf16 is rounded before its gradient is computed from it, relative to 1 − y too.
-  tolerance: ({ dtype }) => (dtype === "bf16" ? 2 ** -6 : 3e-6),
+  // y of bf16 or f16 is rounded before its gradient is computed from it, relative to 1 − y too.
+  tolerance: ({ dtype }) => ({ bf16: 2 ** -6, f16: 2 ** -9, f32: 3e-6 })[dtype],
   // Truncation: a sixth of the square of the step, times the third derivative, an eighth at most.
   difference: () => ({ step: 2 ** -6, tolerance: 2e-3 }),
 });
@@ -269,6 +279,7 @@ defineCases<CaseRow & { x: readonly number[] }>({
   rows: [
     { name: "odd size", x: [2, 3, 5, 7], dtype: "f32" },
     { name: "bf16", x: [2, 2, 3, 16], dtype: "bf16" },
+    { name: "f16", x: [2, 2, 3, 16], dtype: "f16" },
   ],
   inputs: ({ x }) => ({ x: { shape: x } }),
   build: ({ x }) => flatten(x!),

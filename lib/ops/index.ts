@@ -6,6 +6,7 @@ export { type ConvolutionOptions, conv2d, type Pair } from "./conv.js";
 export * from "./elementwise.js";
 export * from "./linear.js";
 export * from "./loss.js";
+export { lossScale } from "./loss-scale.js";
 export * from "./norms.js";
 export { type SgdOptions, sgd } from "./optimizers/sgd.js";
 export { averagePool, globalAveragePool, maxPool, type PoolOptions } from "./pool.js";

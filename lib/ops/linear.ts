@@ -36,7 +36,7 @@ const linearOp = defineOp<"y">({
 /**
  * y = x·wᵀ + b.
  *
- * @param x [N, C], f32 or bf16
+ * @param x [N, C], f32, bf16 or f16
  * @param w [K, C] of the same type
  * @param b f32 [K]
  * @returns y f32 [N, K], whatever the type of x
@@ -54,6 +54,7 @@ defineCases<CaseRow & { x: readonly number[]; classes: number }>({
     { name: "ten classes", x: [8, 64], classes: 10, dtype: "f32" },
     { name: "one image, one feature", x: [1, 1], classes: 2, dtype: "f32" },
     { name: "bf16", x: [9, 64], classes: 10, dtype: "bf16" },
+    { name: "f16", x: [9, 64], classes: 10, dtype: "f16" },
   ],
   sizes: [
     { name: "7 classes", x: [5, 17], classes: 7, dtype: "f32" },

@@ -6,17 +6,17 @@ import { cast } from "./elementwise.js";
 
 const softmaxCrossEntropyBackward = defineOp<"dlogits">({
   name: "softmax-cross-entropy-backward",
-  signature: "probabilities:f32[N,K] labels:i32[N] -> dlogits:T[N,K]",
+  signature: "probabilities:f32[N,K] labels:i32[N] dloss?:f32[1] -> dlogits:T[N,K]",
 });
 
 const softmaxCrossEntropyOp = defineOp<"metrics" | "probabilities">({
   name: "softmax-cross-entropy",
   signature:
     "logits:f32[N,K] labels:i32[N] metrics?:f32[4] -> metrics:f32[4] probabilities:f32[N,K]",
-  // The gradient of metrics[0], the loss; a loss starts back-propagation, so nothing arrives in d.
-  gradient: ({ inputs, outputs, attributes }) => {
+  // The gradient of metrics[0], the loss, which starts back-propagation: in d that of the loss alone.
+  gradient: ({ inputs, outputs, attributes }, { metrics: dloss }) => {
     const { logits, labels } = inputs as { logits: Value; labels: Value };
-    const from = { probabilities: outputs.probabilities, labels };
+    const from = { probabilities: outputs.probabilities, labels, dloss };
     const { smoothing = 0, scale = 1 } = attributes;
     // Logits are f32 in every precision, what comes before them is not: the layer below converts
     // nothing when the gradient has its type from the start.
@@ -86,6 +86,7 @@ defineCases<LossRow>({
     row("huge logits", [5, 11], { range: 1000 }),
     row("a thousand classes", [3, 1000], { smoothing: 0.1, scale: 0.001, range: 3, ignored: [1] }),
     row("bf16 gradient", [6, 10], { scale: 0.25, ignored: [3], dtype: "bf16" }),
+    row("f16 gradient", [6, 10], { scale: 0.25, ignored: [3], dtype: "f16" }),
   ],
   sizes: [
     row("one image, 3 classes", [1, 3]),
@@ -108,6 +109,8 @@ defineCases<LossRow>({
     return { metrics, probabilities, dlogits };
   },
   elementwise: ["metrics"],
-  // exp and log of f32, and logits up to 1000 whose ulp is 6e-5; one rounding of a gradient in bf16.
-  tolerance: ({ dtype }, output) => (output === "dlogits" && dtype === "bf16" ? 2 ** -8 : 1e-5),
+  // exp and log of f32, and logits up to 1000 whose ulp is 6e-5; one rounding of a gradient in
+  // bf16 and f16.
+  tolerance: ({ dtype }, output) =>
+    output === "dlogits" ? { bf16: 2 ** -8, f16: 2 ** -11, f32: 1e-5 }[dtype] : 1e-5,
 });

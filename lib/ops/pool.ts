@@ -72,7 +72,7 @@ function windowsOf({ window, stride, padding = 0 }: PoolOptions) {
  * Largest value of each window; padding never wins. A NaN is the largest on a GPU, as in PyTorch; the
  * CPU's oneDNN passes over it, and a window of NaN alone gives its type's lowest value.
  *
- * @param x [N, H, W, C], f32 or bf16
+ * @param x [N, H, W, C], f32, bf16 or f16
  * @returns y [N, P, Q, C] with P = ⌊(H + 2·padding − window) / stride⌋ + 1, Q alike
  * @throws OnehourError ERR_ONEHOUR_SHAPE when the image is smaller than the window
  */
@@ -83,7 +83,7 @@ export function maxPool(x: Value, options: PoolOptions): Value {
 /**
  * Mean of each window; zeros of the padding count, as PyTorch's `count_include_pad` has it.
  *
- * @param x [N, H, W, C], f32 or bf16
+ * @param x [N, H, W, C], f32, bf16 or f16
  * @returns y [N, P, Q, C] with P = ⌊(H + 2·padding − window) / stride⌋ + 1, Q alike
  * @throws OnehourError ERR_ONEHOUR_SHAPE when the image is smaller than the window
  */
@@ -91,7 +91,7 @@ export function averagePool(x: Value, options: PoolOptions): Value {
   return x.graph.apply(averagePoolOp, { x }, windowsOf(options)).y;
 }
 
-/** Mean over H and W: x [N, H, W, C] to y [N, C], f32 or bf16. */
+/** Mean over H and W: x [N, H, W, C] to y [N, C], f32, bf16 or f16. */
 export function globalAveragePool(x: Value): Value {
   return x.graph.apply(globalAveragePoolOp, { x }).y;
 }
@@ -129,6 +129,7 @@ defineCases<PoolRow>({
     row("ties go to the first", [2, 8, 8, 17], 3, { stride: 2, padding: 1, values: "ties" }),
     row("3x2 stride 1", [1, 5, 5, 5], [3, 2], { padding: [1, 0] }),
     row("bf16", [2, 9, 8, 16], 3, { stride: 2, padding: 1, values: "ties", dtype: "bf16" }),
+    row("f16", [2, 9, 8, 16], 3, { stride: 2, padding: 1, values: "ties", dtype: "f16" }),
     row("130 channels, stride 1", [1, 4, 5, 130], 3, { padding: 1 }),
   ],
   sizes: [row("2×2 pool, odd", [1, 7, 6, 3], 2, { stride: 2 })],
@@ -150,6 +151,7 @@ defineCases<PoolRow>({
     row("3x2 stride 1", [1, 5, 5, 5], [3, 2], { padding: [1, 0] }),
     row("windows apart", [1, 11, 9, 1], [2, 1], { stride: [4, 3] }),
     row("bf16", [2, 9, 8, 16], 3, { stride: 2, padding: 1, dtype: "bf16" }),
+    row("f16", [2, 9, 8, 16], 3, { stride: 2, padding: 1, dtype: "f16" }),
   ],
   large: [row("large average pool", [4, 56, 55, 256], 2, { stride: 2 })],
   inputs: ({ x }) => ({ x: { shape: x } }),
@@ -165,6 +167,7 @@ defineCases<CaseRow & { x: readonly number[] }>({
     { name: "one pixel", x: [3, 1, 1, 16], dtype: "f32" },
     { name: "odd, one channel", x: [1, 5, 3, 1], dtype: "f32" },
     { name: "bf16", x: [2, 7, 7, 16], dtype: "bf16" },
+    { name: "f16", x: [2, 7, 7, 16], dtype: "f16" },
   ],
   sizes: [
     { name: "odd pixels", x: [5, 3, 5, 17], dtype: "f32" },

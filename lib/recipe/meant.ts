@@ -1,7 +1,7 @@
 // Guesses what was meant by a word that is not a field or flag: a typing error, or a word of another tool.
 import { optimizers } from "../ops/optimizers/index.js";
 import { closestTo, plain } from "../text/nearest.js";
-import { type FieldName, kindOf, rows, table } from "./table.js";
+import { type FieldName, kindOf, rows } from "./table.js";
 import { currentVoice, flagName, nameOf, type Voice } from "./voice.js";
 
 /**
@@ -34,10 +34,10 @@ const advice: readonly [words: string, answer: (as: Voice) => string, flag?: str
       `${nameOf("milestones", as)}; a schedule of another kind may be a module of yours`,
   ],
   [
-    "fp16 half float16",
+    "loss-scale static-loss-scale dynamic-loss-scale init-scale growth-interval grad-scaler",
     (as) =>
-      `there is no fp16: ${nameOf("precision", as)} is one of ${kindOf(table.precision).words.join(", ")}, ` +
-      "of which bf16 needs no loss scaling",
+      `with ${nameOf("precision", as)} fp16 the scale of the loss follows from the gradients, as that of ` +
+      "PyTorch's GradScaler",
   ],
   [
     "eval evaluate evaluate-only test test-only validate",

@@ -29,7 +29,7 @@ export function choosePrecision(
 ): Recipe["precision"] {
   const precision = asked ?? (device.kind === "cuda" ? "bf16" : "fp32");
   if (precision === "tf32" && device.kind !== "cuda") {
-    throw refuse("precision", "tf32 needs a GPU; expected fp32 or bf16 on the CPU");
+    throw refuse("precision", "tf32 needs a GPU; expected fp32, bf16 or fp16 on the CPU");
   }
   return precision;
 }

@@ -1,7 +1,9 @@
 // The fields of a recipe, a row each: what follows from a field (its check, default, flag, help,
 // documentation and what may change on resume) follows from its row.
+
 import type { z } from "zod";
 import { builtInForms } from "../data/built-in/names.js";
+import { precisions } from "../graph/compiled.js";
 import { modelsInShort } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
 import {
@@ -297,12 +299,12 @@ export const table = {
     alias: "accelerator backend gpu no-cuda use-gpu",
     onResume: true,
   }),
-  precision: field(oneOf(["fp32", "tf32", "bf16"]).optional(), {
+  precision: field(oneOf(precisions).optional(), {
     group: "Device",
     flag: "--precision",
-    help: "number format to compute in; the weights stay fp32",
+    help: "number format to compute in; the weights stay fp32, and fp16 scales the loss",
     otherwise: "fp32 on the CPU, bf16 on a GPU",
-    alias: "amp mixed-precision dtype amp-dtype bfloat16 use-amp",
+    alias: "amp mixed-precision dtype amp-dtype bfloat16 float16 half use-amp",
   }),
   threads: field(whole(1).optional(), {
     group: "Device",

@@ -13,6 +13,10 @@ export type LogLine =
       lr: number;
       momentumFactor: number;
       imagesPerSecond: number;
+      /** In fp16: the scale of the next step's loss, good steps since it changed, steps skipped so far. */
+      lossScale?: number;
+      goodSteps?: number;
+      skipped?: number;
     }
   | {
       type: "epoch";

@@ -1,5 +1,6 @@
 // Where a run stands: reads it from a checkpoint's metadata, and checks that a run can stand there.
 
+import type { Scaling } from "../ops/loss-scale.js";
 import type { Schedule } from "../schedules/schedule.js";
 import { plural, shown } from "../text/words.js";
 import { refuseFile } from "./refuse-file.js";
@@ -19,11 +20,14 @@ export interface Position {
   epochSeconds: number;
   /** Seconds the run took so far. */
   seconds: number;
+  /** Where loss scaling stands, once a step in fp16 is done. */
+  scaling?: Scaling | undefined;
 }
 
 /** Each field as text; a rate that is not known is left out. */
-export function formatPosition(position: Position): Record<string, string> {
-  const known = Object.entries(position).filter(([, value]) => value !== undefined);
+export function formatPosition({ scaling, ...position }: Position): Record<string, string> {
+  const all = { ...position, ...scaling };
+  const known = Object.entries(all).filter(([, value]) => value !== undefined);
   return Object.fromEntries(known.map(([key, value]) => [key, String(value)]));
 }
 
@@ -34,7 +38,7 @@ const kinds = {
 
 /** What `formatPosition` wrote; ERR_ONEHOUR_CHECKPOINT for anything else. */
 export function parsePosition(file: string, metadata: Readonly<Record<string, string>>): Position {
-  const read = (key: keyof Position, kind: keyof typeof kinds): number => {
+  const read = (key: keyof Position | keyof Scaling, kind: keyof typeof kinds): number => {
     const { pattern, words } = kinds[kind];
     const text = Object.hasOwn(metadata, key) ? metadata[key]! : undefined;
     if (text === undefined) {
@@ -55,8 +59,15 @@ export function parsePosition(file: string, metadata: Readonly<Record<string, st
     lossSum: read("lossSum", "amount"),
     epochSeconds: read("epochSeconds", "amount"),
     seconds: read("seconds", "amount"),
+    ...(Object.hasOwn(metadata, "lossScale") ? { scaling: readScaling(read) } : {}),
   };
 }
+
+const readScaling = (read: (key: keyof Scaling, kind: "count" | "amount") => number): Scaling => ({
+  lossScale: read("lossScale", "amount"),
+  goodSteps: read("goodSteps", "count"),
+  skipped: read("skipped", "count"),
+});
 
 /** What a position is checked against. */
 export interface Course {

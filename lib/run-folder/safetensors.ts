@@ -2,6 +2,7 @@
 
 import { bytesOf } from "../arrays/bytes-of.js";
 import { OnehourError } from "../errors.js";
+import { valueOfF16 } from "../graph/tensor.js";
 import { plural, shown } from "../text/words.js";
 import { hasIntactSeal, isSealed, seal } from "./header-checksum.js";
 
@@ -153,22 +154,12 @@ export function formatSafetensors(
 
 const scratch = new DataView(new ArrayBuffer(4));
 
-/** The value of IEEE half-precision bits. */
-function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 31;
-  const fraction = bits & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
 type Reader = (view: DataView, index: number) => number;
 
 const readers: Record<string, Reader> = {
   F64: (view, i) => view.getFloat64(8 * i, true),
   F32: (view, i) => view.getFloat32(4 * i, true),
-  F16: (view, i) => fromHalf(view.getUint16(2 * i, true)),
+  F16: (view, i) => valueOfF16(view.getUint16(2 * i, true)),
   BF16: (view, i) => {
     scratch.setUint32(0, view.getUint16(2 * i, true) << 16);
     return scratch.getFloat32(0);

@@ -8,7 +8,7 @@ import { openDataset } from "../data/datasets.js";
 import { Loader } from "../data/loader.js";
 import { openDevice } from "../device/open.js";
 import { OnehourError } from "../errors.js";
-import { compile, type TensorLayout } from "../graph/compile.js";
+import { compile, type Precision, type TensorLayout } from "../graph/compile.js";
 import { buildModel, models, openModel } from "../models/models.js";
 import { isModule, shortName, titleOf } from "../modules/pinned.js";
 import { alone, type World } from "../ranks/world.js";
@@ -93,7 +93,7 @@ export interface EvaluateOptions {
   threads?: number;
   /** Images of a batch; changes the speed only. */
   batch?: number;
-  precision?: "fp32" | "tf32" | "bf16";
+  precision?: Precision;
   /** Pixels of both sides of an image folder's images; those that the weights were trained on, or 224. */
   imageSize?: number;
   /** Called with what the user should know about the data set, and what was mended when it was opened. */

@@ -45,6 +45,13 @@ export interface Result {
 const short = (value: number) => Number(value.toPrecision(4)).toString();
 const percent = (fraction: number) => `${Math.round(100 * fraction)}%`;
 
+/** `loss scale 65,536, 2 steps skipped · `, in fp16. */
+function describeScaling({ lossScale, skipped = 0 }: Partial<Line<"step">>): string {
+  if (lossScale === undefined) return "";
+  const skips = skipped > 0 ? `, ${counted(skipped, "step")} skipped` : "";
+  return `loss scale ${count(lossScale)}${skips} · `;
+}
+
 /** Seconds between two lines, and between two updates of the live line. */
 const lineInterval = 5;
 const liveInterval = 0.2;
@@ -57,6 +64,8 @@ export class Reporter {
   private steps = 0;
   private images = 0;
   private waited = 0;
+  /** Steps of the run that were skipped: those that an epoch's line has named, and all. */
+  private skipped = { shown: 0, all: 0 };
 
   constructor(
     private readonly stream: Writable & { isTTY?: boolean },
@@ -72,12 +81,19 @@ export class Reporter {
       this.line(
         `epoch ${epoch + 1}/${short(epochs)}: train loss ${lossText(trainLoss)}, ` +
           `test accuracy ${(100 * top1).toFixed(2)}% (${count(correct)} of ${count(testImages)}), ` +
-          `${seconds.toFixed(1)} s`,
+          `${seconds.toFixed(1)} s${this.skips()}`,
       );
       this.since = undefined;
     }
     if (event.type === "end") this.line(this.ending(event.result));
   };
+
+  /** The skipped steps in words, where there are more than the last epoch's line named. */
+  private skips(): string {
+    const { shown, all } = this.skipped;
+    this.skipped.shown = all;
+    return all > shown ? `, ${counted(all, "step")} skipped so far` : "";
+  }
 
   private ending(result: Result): string {
     const { status, steps, seconds, top1, testImages, medianTop1Error, out } = result;
@@ -99,6 +115,7 @@ export class Reporter {
 
   private step(event: Extract<RunEvent, { type: "step" }>): void {
     const now = this.now();
+    this.skipped.all = event.skipped ?? 0;
     if (this.since === undefined) {
       // The first step after a pause: an interval begins at its end.
       this.since = now;
@@ -116,7 +133,7 @@ export class Reporter {
     const text =
       `epoch ${event.epoch + 1}/${short(event.epochs)} · ` +
       `step ${count(event.step + 1)}/${count(event.steps)} · ${count(Math.round(rate))} images/s · ` +
-      `loss ${lossText(event.loss)} · lr ${short(event.lr)} · ` +
+      `loss ${lossText(event.loss)} · lr ${short(event.lr)} · ${describeScaling(event)}` +
       `compute ${percent(1 - wait)} · input wait ${percent(wait)}`;
     if (this.stream.isTTY) {
       this.update(text);

@@ -2,6 +2,7 @@
 import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import { OnehourError } from "../errors.js";
+import type { Scaling } from "../ops/loss-scale.js";
 import { alone } from "../ranks/world.js";
 import { type Recipe, type RecipeInput, refuse } from "../recipe/fields.js";
 import { requireOptions } from "../recipe/options.js";
@@ -34,6 +35,8 @@ export interface TakenStep {
   lr: number;
   /** Data loss averaged over the kn images of all workers. */
   loss: number;
+  /** In fp16: the scale of the next step's loss, good steps since it changed, steps skipped so far. */
+  scaling?: Scaling;
 }
 
 /**
@@ -49,6 +52,8 @@ export class Trainer implements Disposable {
   private readonly saving: Saving;
   private lock: RunLock | undefined;
   private isBusy = false;
+  /** The loss scale of the last step, by which its gradients are multiplied where they lie. */
+  private gradientScale = 1;
   /** Steps of the schedule, or those of the recipe's `steps`; a script may take more or fewer. */
   readonly steps: number;
   readonly stepsPerEpoch: number;
@@ -203,6 +208,8 @@ export class Trainer implements Disposable {
     const factor = momentumFactor(recipe, lr, lastLearningRate);
     const epoch = Math.floor(step / this.stepsPerEpoch);
     let loss = Number.NaN;
+    let scaling: Scaling | undefined;
+    this.gradientScale = progress.lossScale;
     if (accumulate > 1) await clearGradients(queue.executor);
     for (let micro = 0; micro < accumulate; micro++) {
       const slot = await this.fill(sampler.group(step, this.options.world.rank, micro), epoch);
@@ -211,10 +218,11 @@ export class Trainer implements Disposable {
       else
         await queue.submit("last", slot, (ended) => {
           loss = queue.metrics(ended).loss;
+          scaling = queue.scaling(ended);
         });
     }
-    progress.finishStep({ step, lr, loss });
-    return { step, epoch, lr, loss };
+    progress.finishStep({ step, lr, loss, scaling });
+    return { step, epoch, lr, loss, ...(scaling ? { scaling } : {}) };
   }
 
   private async fill(indices: Uint32Array, epoch: number): Promise<number> {
@@ -231,11 +239,14 @@ export class Trainer implements Disposable {
   /**
    * The gradients of the last step, of the loss averaged over the minibatch and all workers, scaled where
    * `clipNorm` limits them, weight decay not in them: under the parameters' names, in torchvision's layout
-   * (OIHW). Zeros before the first step.
+   * (OIHW). Zeros before the first step; not finite in part after a step in fp16 that was skipped.
    */
   async gradients(): Promise<Map<string, Float32Array>> {
     const { executor, compiled } = this.loaded;
-    return new Map(split(await readFloats(executor, "grad"), compiled.parameters));
+    const stored = await readFloats(executor, "grad");
+    const isScaled = compiled.scaling.bytes > 0;
+    const values = isScaled ? stored.map((g) => g / this.gradientScale) : stored;
+    return new Map(split(values, compiled.parameters));
   }
 
   /** The parameters and running statistics, under torchvision's names and in its layout. */

@@ -31,9 +31,8 @@ export async function recomputeStatistics(
 ): Promise<void> {
   const { recipe, dataset, compiled, queue, loader, sampler, rank } = options;
   const { executor } = queue;
-  const { bytes: start } = compiled.momentum;
-  const bytes = (executor.memory.arenas.state ?? 0) - start;
-  await executor.write("state", start, new Uint8Array(bytes)); // the program adds to them
+  const { offset, bytes } = compiled.running;
+  await executor.write("state", offset, new Uint8Array(bytes)); // the program adds to them
   const fill = async (i: number) => {
     const step = epoch * sampler.stepsPerEpoch + Math.floor(i / recipe.accumulate);
     const indices = sampler.group(step, rank, i % recipe.accumulate);

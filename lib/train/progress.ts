@@ -1,5 +1,6 @@
 // How far a run is: its steps, its epochs and their seconds, including those of earlier processes.
 
+import { initialScaling } from "../ops/loss-scale.js";
 import type { Position } from "../run-folder/position.js";
 import type { Evaluation } from "./evaluate.js";
 import type { EpochLine } from "./result.js";
@@ -47,6 +48,11 @@ export class Progress {
     return this.at.lastLearningRate;
   }
 
+  /** What the next step's loss is multiplied by. */
+  get lossScale(): number {
+    return (this.at.scaling ?? initialScaling).lossScale;
+  }
+
   get position(): Position {
     return { ...this.at, epochSeconds: this.epochSeconds, seconds: this.seconds };
   }
@@ -65,14 +71,19 @@ export class Progress {
   }
 
   /** Counts a step; returns its epoch. */
-  finishStep({ step, lr, loss }: Pick<StepResult, "step" | "lr" | "loss">): number {
+  finishStep({
+    step,
+    lr,
+    loss,
+    scaling,
+  }: Pick<StepResult, "step" | "lr" | "loss" | "scaling">): number {
     const epoch = Math.floor(step / this.stepsPerEpoch);
     if (epoch !== this.at.epoch) {
       this.at.lossSum = 0;
       this.earlier.epoch = 0;
       this.epochStarted = this.isEvaluated ? this.epochEnded : performance.now();
     }
-    this.at = { ...this.at, epoch, step: step + 1, lastLearningRate: lr };
+    this.at = { ...this.at, epoch, step: step + 1, lastLearningRate: lr, scaling };
     this.at.lossSum += loss;
     return epoch;
   }

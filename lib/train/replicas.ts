@@ -16,7 +16,7 @@ const copies = [
 
 async function checksums(
   executor: Executor,
-  { parameters, momentum }: CompiledModel,
+  { parameters, momentum, scaling }: CompiledModel,
 ): Promise<Record<string, string>> {
   const sums: Record<string, string> = {};
   for (const { arena, width, nameOf } of copies) {
@@ -28,11 +28,15 @@ async function checksums(
       sums[nameOf(name)] = sum.toString(16);
     }
   }
+  if (scaling.bytes > 0) {
+    const values = await executor.read("state", scaling.offset, scaling.bytes);
+    sums["the loss scale"] = crc32(values).toString(16);
+  }
   return sums;
 }
 
 /**
- * Compares parameters, momentum and low-precision copies over the ranks, all of which call it after the
+ * Compares parameters, momentum, low-precision copies and the loss scale over the ranks, all of which call it after the
  * same number of steps with nothing queued. Throws ERR_ONEHOUR_RANKS_DIFFER naming who differs.
  */
 export async function requireSameReplicas(

@@ -274,10 +274,11 @@ class Run {
 
   /** Logs a step when its results have been read back. */
   private finishStep(result: StepResult): void {
-    const { step, lr, momentumFactor, loss, imagesPerSecond } = result;
+    const { step, lr, momentumFactor, loss, imagesPerSecond, scaling } = result;
     const epoch = this.progress.finishStep(result);
     if (!this.leads) return;
-    const line = { type: "step", step, epoch, loss, lr, momentumFactor, imagesPerSecond } as const;
+    const type = "step" as const;
+    const line = { type, step, epoch, loss, lr, momentumFactor, imagesPerSecond, ...scaling };
     this.log?.write(line);
     this.options.onEvent({
       ...line,

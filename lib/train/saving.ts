@@ -118,8 +118,8 @@ export class Saving {
     } else {
       state = { weights: initialWeights(this.layouts, recipe.seed) };
     }
-    await writeWeights(queue.executor, compiled, state);
     const position = state.position ?? startOf(recipe);
+    await writeWeights(queue.executor, compiled, state, position.scaling);
     // After the last step nothing is left but to evaluate, with the average.
     this.ranks = position.step < total ? state.ranks : undefined;
     return position;

@@ -5,6 +5,7 @@ import { bytesOf } from "../arrays/bytes-of.js";
 import type { Executor } from "../device/device.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
+import { initialScaling, type Scaling, scalingToFloats } from "../ops/loss-scale.js";
 import type { ModelState } from "../run-folder/checkpoint.js";
 import { fromStored, toStored } from "../run-folder/layout.js";
 
@@ -52,14 +53,15 @@ function arenaBytes(executor: Executor, arena: string): number {
 }
 
 /**
- * Writes parameters, their low-precision copies, running statistics and momentum, if there is one,
- * into arenas that hold zeros so far. One tensor at a time, so that the host never holds a second
+ * Writes parameters, their low-precision copies, running statistics, momentum, if there is one, and where
+ * loss scaling stands into arenas that hold zeros so far. One tensor at a time, so that the host never holds a second
  * copy of an arena.
  */
 export async function writeWeights(
   executor: Executor,
-  { parameters, statistics }: CompiledModel,
+  { parameters, statistics, scaling: place }: CompiledModel,
   { weights, momentum }: ModelState,
+  scaling: Scaling = initialScaling,
 ): Promise<void> {
   const write = (arena: string, layout: TensorLayout, values: Float32Array) =>
     executor.write(arena, layout.offset, bytesOf(toStored(layout, values)));
@@ -69,6 +71,8 @@ export async function writeWeights(
   if (momentum) {
     for (const layout of parameters) await write("state", layout, momentum.get(layout.name)!);
   }
+  if (place.bytes > 0)
+    await executor.write("state", place.offset, bytesOf(scalingToFloats(scaling)));
 }
 
 /** Zeroes the gradients, to which the first micro-batch adds. */

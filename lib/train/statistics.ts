@@ -9,9 +9,9 @@ import { assemble, readFloats, split } from "./state.js";
 /** Running statistics of one rank, in torchvision's layout. */
 export type Statistics = Map<string, Float32Array>;
 
-/** Layouts in the part of `state` after the momentum. */
-function layoutsOf({ statistics, momentum }: CompiledModel): TensorLayout[] {
-  return statistics.map((layout) => ({ ...layout, offset: layout.offset - momentum.bytes }));
+/** Layouts in the part of `state` that begins with the running statistics. */
+function layoutsOf({ statistics, running }: CompiledModel): TensorLayout[] {
+  return statistics.map((layout) => ({ ...layout, offset: layout.offset - running.offset }));
 }
 
 /** The running statistics of all ranks, in rank order; every rank takes part. */
@@ -20,7 +20,7 @@ export async function gatherStatistics(
   compiled: CompiledModel,
   world: World,
 ): Promise<Statistics[]> {
-  const own = await readFloats(executor, "state", compiled.momentum.bytes);
+  const own = await readFloats(executor, "state", compiled.running.offset);
   const all = await world.allGather(own);
   return all.map((values) => new Map(split(values, layoutsOf(compiled))));
 }
@@ -31,9 +31,8 @@ export async function putStatistics(
   compiled: CompiledModel,
   own: Statistics,
 ): Promise<void> {
-  const { bytes: start } = compiled.momentum;
-  const bytes = (executor.memory.arenas.state ?? 0) - start;
-  await executor.write("state", start, bytesOf(assemble(bytes, layoutsOf(compiled), own)));
+  const { offset, bytes } = compiled.running;
+  await executor.write("state", offset, bytesOf(assemble(bytes, layoutsOf(compiled), own)));
 }
 
 /**
@@ -46,7 +45,7 @@ export async function scatterStatistics(
   world: World,
   ranks: readonly Statistics[] | undefined,
 ): Promise<void> {
-  const { bytes: start } = compiled.momentum;
+  const { offset: start } = compiled.running;
   const held = await readFloats(executor, "state", start);
   const all = new Float32Array(world.worldSize * held.length);
   for (let rank = 0; rank < world.worldSize; rank++) {

@@ -4,6 +4,7 @@ import type { Loader, Slice } from "../data/loader.js";
 import type { Sampler } from "../data/sampler.js";
 import type { Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
+import { type Scaling, scalingFromFloats } from "../ops/loss-scale.js";
 import type { MomentumRule } from "../ops/optimizers/optimizer.js";
 import { momentumFactor, type Schedule } from "../schedules/schedule.js";
 
@@ -18,6 +19,8 @@ export interface StepResult {
   loss: number;
   /** Gradient elements that are not finite, per bucket, of the summed gradients. */
   bad: Float32Array;
+  /** In fp16, where loss scaling stands after the step. */
+  scaling?: Scaling | undefined;
   /** Over the last few steps. */
   imagesPerSecond: number;
 }
@@ -98,6 +101,12 @@ export class Queue {
     return this.floats(slot, this.outputs.finite).slice();
   }
 
+  /** Undefined where the loss is not scaled. */
+  scaling(slot: number): Scaling | undefined {
+    const values = this.floats(slot, this.outputs.scaling);
+    return values.length > 0 ? scalingFromFloats(values) : undefined;
+  }
+
   private floats(slot: number, slice: { offset: number; bytes: number }): Float32Array {
     const output = this.executor.output(slot);
     return new Float32Array(output.buffer, output.byteOffset + slice.offset, slice.bytes / 4);
@@ -156,9 +165,13 @@ export function writeRate(input: Uint8Array, rate: Slice, lr: number, factor: nu
   new Float32Array(input.buffer, input.byteOffset + rate.offset, 2).set([lr, factor]);
 }
 
-/** Whether anything in a step's result is NaN or infinite. */
-export function isBroken(result: StepResult): boolean {
-  return !Number.isFinite(result.loss) || result.bad.some((count) => count !== 0);
+/**
+ * Whether anything in a step's result is NaN or infinite. A scaled loss may overflow in back-propagation:
+ * that step was skipped, and is broken only where a scale of 1 was too large.
+ */
+export function isBroken({ loss, bad, scaling }: StepResult): boolean {
+  const isBad = scaling ? scaling.lossScale < 1 : bad.some((count) => count !== 0);
+  return !Number.isFinite(loss) || isBad;
 }
 
 /** Queues steps; never more than the slots hold. The batches of the next are filled meanwhile. */
@@ -267,6 +280,7 @@ export class StepQueue {
       momentumFactor: factor,
       loss: queue.metrics(slot).loss,
       bad: queue.finite(slot),
+      scaling: queue.scaling(slot),
       imagesPerSecond: sampler.minibatch * this.rate.step(performance.now()),
     };
     if (!this.broken) {

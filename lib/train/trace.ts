@@ -36,10 +36,13 @@ interface TraceOptions {
  */
 async function traceFault(fault: StepResult, options: TraceOptions): Promise<string> {
   const { recipe, compiled, queue, world, saving, trainer, perStep, say } = options;
+  const { loss, scaling } = fault;
   const bucket = compiled.buckets[fault.bad.findIndex((count) => count !== 0)];
   const gradients = bucket
     ? `gradients between ${bucket.parameters[0]} and ${bucket.parameters.at(-1)} are not finite`
     : "its gradients are finite";
+  // Nothing was updated from them, so repeating would show no more.
+  if (scaling && Number.isFinite(loss)) return `${gradients}, whatever the loss scale`;
   const mine =
     world.rank === 0 ? await saving.restore(saving.saved !== undefined) : startOf(recipe);
   const proposal = { ...mine, repeat: (fault.step - mine.step) * perStep < tracingLimit };

@@ -17,7 +17,7 @@ import { outputsOf, typeOfInput } from "./families.js";
 import { networkCases, networks, type StepTarget } from "./networks.js";
 import { compareCase, compareUpdate, type OracleFinding } from "./oracle.js";
 
-type Type = "f32" | "bf16";
+type Type = CaseRow["dtype"];
 
 /** Which programs to make. */
 interface OpCaseOptions extends StepTarget {
@@ -77,7 +77,10 @@ const ofFamily =
     return family.difference ? withGradients(source, outputs.y!, inputs) : { ...outputs };
   };
 
-/** One step of an update; in bf16 with a copy in bf16, and the gradient is cleared. */
+/**
+ * One step of an update; in bf16 and f16 with a copy of that type, and the gradient is cleared; in f16 the
+ * gradient is scaled too.
+ */
 const ofUpdate =
   (family: UpdateFamily, { dtype, ...row }: CaseRow): Build =>
   (source) => {
@@ -85,14 +88,15 @@ const ofUpdate =
     const length = family.lengths(row).reduce((sum, own) => sum + own, 0);
     const draw = (deviation: number) => source.draw({ shape: [length], deviation }, "f32");
     const range = { w: draw(1), g: draw(0.01), v: draw(0.01) };
-    const isLow = dtype === "bf16";
+    const copy = dtype === "f32" ? undefined : dtype;
     family.update(
       {
         ...range,
         schedule: g.constant(Float32Array.of(0.3, 1.5), [2]),
         writes: {
-          zero: isLow,
-          copy: isLow,
+          zero: copy !== undefined,
+          copy,
+          factor: dtype === "f16" ? g.constant(Float32Array.of(2 ** -10), [1]) : undefined,
           into: { copy: g.reserve("output", 2 * length), finite: g.reserve("output", 4) },
         },
       },
@@ -180,14 +184,14 @@ interface Member {
   compare?: (device: Device) => Promise<OracleFinding[]>;
 }
 
-const bothTypes: readonly Type[] = ["f32", "bf16"];
+const allTypes: readonly Type[] = ["f32", "bf16", "f16"];
 
 interface Row {
   name: string;
   dtype?: Type;
 }
 
-/** The cases of a family, those of f32 in bf16 too. */
+/** The cases of a family, those of f32 in bf16 and f16 too. */
 function membersOf<F extends { family: string } & Record<"rows", readonly Row[]>>(
   family: F & Partial<Record<"sizes" | "large", readonly Row[]>>,
   build: (family: F, row: CaseRow) => Build,
@@ -196,7 +200,7 @@ function membersOf<F extends { family: string } & Record<"rows", readonly Row[]>
   const named = (row: Row, isLarge: boolean) => ({
     family: family.family,
     name: `${family.family}: ${row.name}`,
-    types: row.dtype === "bf16" ? (["bf16"] as const) : bothTypes,
+    types: row.dtype === undefined || row.dtype === "f32" ? allTypes : [row.dtype],
     isLarge,
     build: (dtype: Type) => build(family, { ...row, dtype }),
   });
@@ -237,7 +241,7 @@ const fused: Member[] = [
     name: "BN, many channels",
     build: normalized([5, 7, 7, 2048], { relu: true, residual: true }),
   },
-].map((member) => ({ types: bothTypes, isLarge: false, ...member }));
+].map((member) => ({ types: allTypes, isLarge: false, ...member }));
 
 const members: readonly Member[] = [
   ...caseFamilies.flatMap((family) => membersOf(family, ofFamily, compareCase)),
@@ -264,7 +268,7 @@ export interface BookCase extends OpCase {
 
 /** Those of one size. */
 export function* bookCases(operations: ReadonlySet<string>, isLarge: boolean): Generator<BookCase> {
-  for (const T of ["bf16", "f32"] as const)
+  for (const T of ["bf16", "f32", "f16"] as const)
     for (const { name, family, types, build, compare, needs, ...member } of members) {
       if (member.isLarge !== isLarge || !types.includes(T)) continue;
       if (needs !== undefined && !operations.has(needs)) continue;
@@ -291,17 +295,17 @@ export function raceCases(operations: ReadonlySet<string>): OpCase[] {
 
 /**
  * All cases, the most important first: training steps in bf16 as fusion makes them, then odd sizes in
- * both types, then large ones, then the exact precisions of whole steps and deep networks.
+ * all types, then large ones, then the other precisions of whole steps and deep networks.
  */
 export function* opCases(options: OpCaseOptions): Generator<OpCase> {
   const { operations, small, tf32 } = options;
-  const exact = ["fp32", ...(tf32 ? (["tf32"] as const) : [])] as const;
+  const others = ["fp32", ...(tf32 ? (["tf32"] as const) : []), "fp16"] as const;
   const [shallow, ...deep] = networks;
   yield* networkCases(shallow, "bf16", options);
   yield* bookCases(operations, false);
-  for (const precision of exact) yield* networkCases(shallow, precision, options);
+  for (const precision of others) yield* networkCases(shallow, precision, options);
   if (small) return;
   yield* bookCases(operations, true);
-  for (const precision of ["bf16", ...exact] as const)
+  for (const precision of ["bf16", ...others] as const)
     for (const network of deep) yield* networkCases(network, precision, options);
 }

@@ -1,7 +1,7 @@
 // Runs the instructions of a program one by one on the CPU and on the device, each from the CPU's
 // values, and compares what they write.
 import type { Device } from "#lib/device/device.js";
-import { float32FromBf16 } from "#lib/graph/graph.js";
+import { float32FromBf16, float32FromF16 } from "#lib/graph/graph.js";
 import { operandBytes } from "#lib/graph/parse.js";
 import type { Instruction, Operand } from "#lib/graph/program.js";
 import { book } from "#lib/ops/book.js";
@@ -23,10 +23,10 @@ export interface OpFinding {
 
 /**
  * Allowed error relative to the result's norm. fp32: sums of some thousand terms in another order,
- * 2⁻²⁴ each. tf32 rounds operands to 2⁻¹¹. bf16: results are rounded once, by 2⁻⁹ at most, on each
- * side.
+ * 2⁻²⁴ each. tf32 rounds operands to 2⁻¹¹. bf16 and f16: results are rounded once, by 2⁻⁹ and 2⁻¹² at most,
+ * on each side.
  */
-const tolerances = { fp32: 2e-5, tf32: 2 ** -10, bf16: 2 ** -8 };
+const tolerances = { f32: 2e-5, tf32: 2 ** -10, bf16: 2 ** -8, f16: 2 ** -11 };
 
 /** No element may be wrong by more than so many tolerances, relative to it and the root mean square. */
 const elementFactor = 16;
@@ -34,15 +34,19 @@ const elementFactor = 16;
 function toleranceOf(instruction: Instruction, output: Operand): number {
   const { op, attributes, inputs, outputs } = instruction;
   if (attributes.precision === "tf32") return tolerances.tf32;
-  if (output.dtype === "bf16") return tolerances.bf16;
-  const isLow = [...inputs, ...outputs].some(({ dtype }) => dtype === "bf16");
-  return isLow && book.get(op)?.products ? tolerances.bf16 : tolerances.fp32;
+  // A product may be computed wholly in its operands' type, then stored in f32.
+  const operands = book.get(op)?.products ? [output, ...inputs, ...outputs] : [output];
+  const low = operands
+    .map(({ dtype }) => dtype)
+    .find((dtype) => dtype === "bf16" || dtype === "f16");
+  return tolerances[low ?? "f32"];
 }
 
 function numbersOf(bytes: Uint8Array, dtype: Operand["dtype"]): ArrayLike<number> {
   const { buffer } = Uint8Array.from(bytes);
   if (dtype === "f32") return new Float32Array(buffer);
   if (dtype === "bf16") return float32FromBf16(new Uint16Array(buffer));
+  if (dtype === "f16") return float32FromF16(new Uint16Array(buffer));
   if (dtype === "i32") return new Int32Array(buffer);
   return new Uint8Array(buffer);
 }

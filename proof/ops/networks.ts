@@ -1,9 +1,10 @@
 // Whole training steps as cases: every fused form occurs as fusion makes it.
 import { bytesOf } from "#lib/arrays/bytes-of.js";
 import { Purpose, Random } from "#lib/data/random.js";
-import { compile, type TensorLayout } from "#lib/graph/compile.js";
+import { compile, type Precision, type TensorLayout } from "#lib/graph/compile.js";
 import { parse } from "#lib/graph/parse.js";
 import { buildModel } from "#lib/models/models.js";
+import { initialScaling, scalingToFloats } from "#lib/ops/loss-scale.js";
 import { optimizers } from "#lib/ops/optimizers/index.js";
 import { toStored } from "#lib/run-folder/layout.js";
 import { initialWeights } from "#lib/train/initialize.js";
@@ -36,7 +37,7 @@ function weightsOf(model: string, layouts: readonly TensorLayout[]): Map<string,
 /** The programs of a training step, one after another on the same arenas. */
 export function* networkCases(
   { model, images, accumulate }: (typeof networks)[number],
-  precision: "fp32" | "tf32" | "bf16",
+  precision: Precision,
   { operations, channelMultiple }: StepTarget,
 ): Generator<OpCase> {
   const batch = 3;
@@ -74,6 +75,8 @@ export function* networkCases(
   };
   put("param", parameters);
   put("state", statistics);
+  if (compiled.scaling.bytes > 0)
+    arenas.get("state")!.set(bytesOf(scalingToFloats(initialScaling)), compiled.scaling.offset);
   const random = new Random(1, Purpose.synthetic);
   const input = arenas.get("input")!;
   const { images: pixels, flips, labels, schedule } = compiled.input;

@@ -30,10 +30,12 @@ export const describeFinding = ({ name, error, tolerance }: OracleFinding) =>
 const F32_TOLERANCE = 3e-6;
 /** One rounding to bf16: 2⁻⁸ at most. Results are rounded once, sums are accumulated in f32. */
 const BF16_TOLERANCE = 2 ** -8;
+/** The same to f16. */
+const F16_TOLERANCE = 2 ** -11;
 
 /** The tolerance of results that are rounded once. */
 export const toleranceOf = ({ dtype }: { dtype: DataType }) =>
-  dtype === "bf16" ? BF16_TOLERANCE : F32_TOLERANCE;
+  dtype === "bf16" ? BF16_TOLERANCE : dtype === "f16" ? F16_TOLERANCE : F32_TOLERANCE;
 
 /** ±1 by a bit of a multiplicative hash of the index: the direction of a finite difference. */
 export function sign(index: number): number {
@@ -129,8 +131,8 @@ export async function compareCase(
     }
   }
 
-  // In bf16 roundings are larger than a step.
-  const step = row.dtype === "bf16" ? undefined : difference(row);
+  // In bf16 and f16 roundings are larger than a step.
+  const step = row.dtype === "f32" ? difference(row) : undefined;
   if (step === undefined) return findings;
   const dy = fixture("dy").data;
   for (const leaf of leaves) {
@@ -173,7 +175,7 @@ export async function compareUpdate(
       const constant = (data: Float32Array) => g.constant(data, [data.length]);
       const [w, v] = [constant(state.w!), constant(state.v!)];
       const schedule = constant(ofStep("schedule", step, 2));
-      const writes = { zero: false, copy: false, into: {} };
+      const writes = { zero: false, into: {} };
       family.update({ w, v, schedule, writes, g: constant(ofStep("g", step)) }, row);
       return { w, v };
     });

@@ -22,7 +22,10 @@ const settings = [
     [1, 2].map((accumulate) => ({ ...ranks, precision, accumulate })),
   ),
 );
-const rows = Object.keys(models).flatMap((model) => settings.map((s) => ({ model, ...s })));
+const scaled = { workers: 2, syncBatchNorm: 2, precision: "fp16", accumulate: 2 } as const;
+const rows = Object.keys(models).flatMap((model) =>
+  [...settings, scaled].map((s) => ({ model, ...s })),
+);
 // With all that a GPU fuses.
 const operations = new Set(book.keys());
 const fused = settings

@@ -126,7 +126,7 @@ const errors: [string, (t: Make, g: Graph) => unknown, RegExp][] = [
     (_, g) => g.constant(data, [2]),
     new RegExp(
       "\\[constant\\] expected a typed array, Float32Array for f32, Int32Array for i32, " +
-        "Uint8Array for u8, Uint16Array or Float32Array for bf16, Uint16Array for f16; " +
+        "Uint8Array for u8, Uint16Array or Float32Array for bf16, Uint16Array or Float32Array for f16; " +
         `got ${got}\\. Convert`,
     ),
   ]),

@@ -6,5 +6,5 @@ import { testOperationsOf } from "../support/operations-of.js";
 tellWithoutCuda("test/native/operations.heavy.ts");
 
 describe.skipIf(withoutCuda !== undefined)("the CUDA module", () => {
-  testOperationsOf("cuda", ["fp32", "tf32", "bf16"], 4);
+  testOperationsOf("cuda", ["fp32", "tf32", "bf16", "fp16"], 4);
 });

@@ -3,5 +3,5 @@ import { describe } from "vitest";
 import { testOperationsOf } from "../support/operations-of.js";
 
 describe.each(["cpu", "emulated"])("%s", (backend) => {
-  testOperationsOf(backend, ["fp32", "bf16"], 1);
+  testOperationsOf(backend, ["fp32", "bf16", "fp16"], 1);
 });

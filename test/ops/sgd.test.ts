@@ -24,7 +24,7 @@ describe("sgd", () => {
           momentum: 0.9,
           segments: [{ length, decay: 1e-4 }],
           zero,
-          copy: true,
+          copy: "bf16",
         },
       );
       return { w, v, ...rest };

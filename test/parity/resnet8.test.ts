@@ -88,6 +88,21 @@ describe("a step in bf16", () => {
   });
 });
 
+describe("a step in fp16", () => {
+  withNetwork(8, { precision: "fp16" }, (network) => {
+    // An eighth of the roundings of bf16, and gradients of a scaled loss: none is rounded to 0.
+    it("follows the double-precision oracle as closely as fp16 allows", async () => {
+      await network().initialize("robust");
+      const [loss] = await network().run("last", 0);
+      expect(Math.abs(loss! / fixture("step/loss").data[0]! - 1)).toBeLessThan(1.25e-4);
+      const errors = await gradientErrors(network(), errorScale);
+      for (const [name, error] of errors) expect(error, name).toBeLessThan(0.025);
+      expect(median([...errors.values()])).toBeLessThan(0.006);
+      await expectStatistics(network(), "step", 2 ** -11);
+    });
+  });
+});
+
 const sgd = optimizers.sgd();
 const lars = optimizers.lars();
 

@@ -142,7 +142,7 @@ test.each<[RecipeInput, RegExp]>([
   [{ milestones: [10] }, /--milestones: epoch 10 is not before the end.*10 epochs/],
   [{ epochs: 2, milestones: [1, 3] }, /epoch 3.*expected less than 2, or none/],
   [{ precision: "tf32" }, /--precision: tf32 needs a GPU/],
-  [{ precision: "fp16" as never }, /--precision: expected fp32, tf32, bf16/],
+  [{ precision: "fp8" as never }, /--precision: expected fp32, tf32, bf16, fp16/],
   [{ model: "resnet9" }, /there is no model "resnet9"; did you mean "resnet8"/],
   [{ seed: -1 }, /--seed/],
   [{ checkpointMinutes: -1 }, /--checkpoint-minutes: expected a number of 0 or more/],

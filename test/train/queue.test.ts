@@ -4,7 +4,11 @@ import { expect, test } from "vitest";
 import type { Executor } from "../../lib/device/device.js";
 import { Queue, Rate } from "../../lib/train/step-queue.js";
 
-const outputs = { metrics: { offset: 0, bytes: 16 }, finite: { offset: 64, bytes: 8 } };
+const outputs = {
+  metrics: { offset: 0, bytes: 16 },
+  finite: { offset: 64, bytes: 8 },
+  scaling: { offset: 128, bytes: 0 },
+};
 
 /** A device that takes `duration` ms for each submission, one after another. */
 function fakeExecutor(duration: number) {

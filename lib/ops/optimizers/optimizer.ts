@@ -14,12 +14,14 @@ export interface ParameterRange {
   tensors: readonly { length: number; role: ParameterRole }[];
   /** Their norms, f32 [S, 3] as the op `norms` gives them; where the optimizer needs them. */
   norms: Value | undefined;
-  /** What the update writes besides w and v. */
+  /** What the update writes besides w and v, and what it scales g by. */
   writes: {
     /** Whether it clears g, to which the next step's micro-batches add. */
     zero: boolean;
-    /** Whether it writes w in bf16 too. */
-    copy: boolean;
+    /** The type in which it writes w too. */
+    copy?: "bf16" | "f16" | undefined;
+    /** What g is to be multiplied by, f32 [1], where the loss was scaled; 0 where the step is skipped. */
+    factor?: Value | undefined;
     /** Where `copy` goes, and `finite`, f32 [1]: the number of elements of g that are not finite. */
     into: Record<string, Storage>;
   };

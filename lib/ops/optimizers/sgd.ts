@@ -8,7 +8,7 @@ import { type MomentumForm, optimizerBuilder } from "./optimizer.js";
 const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
   name: "sgd",
   signature:
-    "w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] -> w:f32[L] v:f32[L] g?:f32[L] copy?:bf16[L] finite:f32[1]",
+    "w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] factor?:f32[1] -> w:f32[L] v:f32[L] g?:f32[L] copy?:T[L] finite:f32[1]",
   derive: ({ sizes: { L, S } }, { segments }) => {
     const lengths = String(segments)
       .split(",")
@@ -29,8 +29,10 @@ export interface SgdOptions {
   segments: readonly { length: number; decay: number }[];
   /** Clears g afterwards, for gradients that accumulate. */
   zero?: boolean;
-  /** Also yields w in bf16. */
-  copy?: boolean;
+  /** Also yields w in this type. */
+  copy?: "bf16" | "f16" | undefined;
+  /** f32 [1], by which g is multiplied where it is given; a step whose factor is 0 is skipped. */
+  factor?: Value | undefined;
   into?: Record<string, Storage>;
 }
 
@@ -39,10 +41,10 @@ export interface SgdOptions {
  *
  * With g′ = g + λw, schedule = (η, c) and the new u or v on the right: gradient form u ← m·u + g′,
  * w ← w − η·u, Nesterov w ← w − η·(g′ + m·u); velocity form v ← m·c·v + η·g′, w ← w − v, Nesterov
- * w ← w − (η·g′ + m·v).
+ * w ← w − (η·g′ + m·v). A step that is skipped leaves w and u as they are, and v ← c·v.
  *
  * @param tensors w, g, v f32 [L]; schedule f32 [2]; trust f32 [S], a factor on η for each segment
- * @returns w and v overwritten, g where it is cleared, copy bf16 [L] where it is asked for, and
+ * @returns w and v overwritten, g where it is cleared, copy [L] where it is asked for, and
  *   finite f32 [1]: the number of elements of g that are not finite (0 is good)
  * @throws OnehourError ERR_ONEHOUR_SHAPE when lengths differ
  */
@@ -50,10 +52,10 @@ export function sgd(
   tensors: { w: Value; g: Value; v: Value; schedule: Value; trust?: Value },
   options: SgdOptions,
 ): { w: Value; v: Value; g?: Value; copy?: Value; finite: Value } {
-  const { form, nesterov, momentum, segments, zero = false, copy = false, into } = options;
+  const { form, nesterov, momentum, segments, zero = false, copy, factor, into } = options;
   return tensors.w.graph.apply(
     sgdOp,
-    { ...tensors },
+    { ...tensors, factor },
     {
       form,
       nesterov: Number(nesterov),
@@ -63,6 +65,7 @@ export function sgd(
     },
     {
       optional: [...(zero ? ["g"] : []), ...(copy ? ["copy"] : [])],
+      ...(copy ? { types: { T: copy } } : {}),
       ...(into === undefined ? {} : { into }),
     },
   );

@@ -39,8 +39,9 @@ inline void expectShape(const Instruction& instruction, const Operand& operand,
 
 // The operand's type when it is one of the compute types.
 inline DataType computeType(const Instruction& instruction, const Operand& operand) {
-  if (operand.type != DataType::f32 && operand.type != DataType::bf16) {
-    shapeError(instruction, operand.name + " as f32 or bf16", operand);
+  if (operand.type != DataType::f32 && operand.type != DataType::bf16 &&
+      operand.type != DataType::f16) {
+    shapeError(instruction, operand.name + " as f32, bf16 or f16", operand);
   }
   return operand.type;
 }

@@ -82,6 +82,42 @@ inline ClipNorm clipNormOf(const Instruction& instruction) {
 // What PyTorch's clip_grad_norm_ adds to the norm.
 constexpr double clipEpsilon = 1e-6;
 
+// What loss scaling keeps from step to step. The scale is a power of two, so that it costs no
+// rounding: it doubles after some good steps, and half of it follows a step that is skipped.
+struct Scaling {
+  float scale;
+  float good;     // steps since the scale last changed
+  float skipped;  // steps in all
+};
+constexpr float leastScale = 0x1p-126f;  // whose inverse is finite
+
+// Decides on a step by its scaled gradient, and scales its norms back in place.
+struct LossScale {
+  const Operand& norms;
+  const Operand& scaling;
+  const Operand& factor;  // what scales this step's gradient back, or 0 where it is skipped
+  float interval;         // good steps after which the scale doubles
+};
+
+inline LossScale lossScaleOf(const Instruction& instruction) {
+  for (const char* name : {"norms", "scaling"}) {
+    if (instruction.output(name).data == instruction.input(name).data) continue;
+    throw Error("ERR_SHAPE", "onehour",
+                "[loss-scale] expected " + std::string(name) +
+                    " to be changed in place, got an output at another address");
+  }
+  const int64_t interval = instruction.integer("interval");
+  if (interval < 1 || interval > 1 << 24) {
+    throw Error("ERR_KERNEL", "onehour",
+                "[loss-scale] expected an interval of 1 to 16777216 steps, got " +
+                    std::string(instruction.word("interval")));
+  }
+  return {.norms = instruction.input("norms"),
+          .scaling = instruction.input("scaling"),
+          .factor = instruction.output("factor"),
+          .interval = static_cast<float>(interval)};
+}
+
 // λ of a tensor, and whether its rate follows its norms.
 struct LarsTensor {
   float decay;

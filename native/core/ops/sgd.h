@@ -55,7 +55,8 @@ struct SgdUpdate {
   const Operand& schedule;  // (η, c)
   const Operand& finite;    // the number of gradients that are not finite
   const Operand* trust;     // a factor on η for each segment, or null
-  const Operand* copy;      // w in bf16, or null
+  const Operand* factor;    // what multiplies g, 0 for a step to skip; or null
+  const Operand* copy;      // w in another type, or null
   bool velocity;            // the form of the momentum; the other is the gradient form
   bool nesterov;
   bool zero;  // clears g
@@ -89,6 +90,7 @@ inline SgdUpdate sgdOf(const Instruction& instruction) {
           .schedule = instruction.input("schedule"),
           .finite = instruction.output("finite"),
           .trust = trust,
+          .factor = instruction.findInput("factor"),
           .copy = instruction.findOutput("copy"),
           .velocity = form == "velocity",
           .nesterov = flag(instruction, "nesterov"),

@@ -111,11 +111,16 @@ void convertRange(const From* x, To* y, int64_t count) {
   });
 }
 
-template <typename From, typename To>
 std::unique_ptr<Kernel> convert(const Operand& x, const Operand& y) {
-  return makeKernel([x = x.as<From>(), y = y.as<To>(), n = x.count()](Stream&) {
-    parallelElements(
-        n, [=](int64_t begin, int64_t end) { convertRange(x + begin, y + begin, end - begin); });
+  return withType(x.type, [&](auto from) {
+    return withType(y.type, [&](auto to) {
+      return makeKernel(
+          [x = x.as<decltype(from)>(), y = y.as<decltype(to)>(), n = x.count()](Stream&) {
+            parallelElements(n, [=](int64_t begin, int64_t end) {
+              convertRange(x + begin, y + begin, end - begin);
+            });
+          });
+    });
   });
 }
 
@@ -143,8 +148,7 @@ std::unique_ptr<Kernel> flattenBackward(const Instruction& instruction, PrepareC
 
 std::unique_ptr<Kernel> copy(const Instruction& instruction, PrepareContext&) {
   const auto& [x, y] = Copy(instruction);
-  if (x.type == y.type) return copyBytes(x, y);
-  return y.type == DataType::bf16 ? convert<float, bf16>(x, y) : convert<bf16, float>(x, y);
+  return x.type == y.type ? copyBytes(x, y) : convert(x, y);
 }
 
 // (pixel / 255 − mean) / std by table: one row of 256 values a channel.

@@ -88,7 +88,8 @@ std::unique_ptr<Kernel> crossEntropy(const Instruction& instruction, PrepareCont
 
 // dlogits = scale · (p − target), target = 1 − s + s/K at the label and s/K elsewhere.
 template <typename T>
-void backward(const CrossEntropy& problem, const float* p, const int32_t* labels, T* dlogits) {
+void backward(const CrossEntropy& problem, double scale, const float* p, const int32_t* labels,
+              T* dlogits) {
   const double rest = problem.smoothing / static_cast<double>(problem.classes);
   for (int64_t n = 0; n < problem.images; ++n) {
     const int32_t label = labels[n];
@@ -96,7 +97,7 @@ void backward(const CrossEntropy& problem, const float* p, const int32_t* labels
     for (int64_t c = 0; c < problem.classes; ++c) {
       const int64_t i = n * problem.classes + c;
       const double target = c == label ? 1 - problem.smoothing + rest : rest;
-      dlogits[i] = store<T>(label < 0 ? 0.0f : static_cast<float>(problem.scale * (p[i] - target)));
+      dlogits[i] = store<T>(label < 0 ? 0.0f : static_cast<float>(scale * (p[i] - target)));
     }
   }
 }
@@ -105,11 +106,16 @@ std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction, Pre
   const Operand& probabilities = instruction.input("probabilities");
   const CrossEntropy problem = crossEntropyOf(instruction, probabilities);
   const Operand& dlogits = instruction.output("dlogits");
+  const Operand* dloss = instruction.findInput("dloss");
   return withType(dlogits.type, [&](auto tag) {
     using T = decltype(tag);
-    return makeKernel(
-        [problem, p = probabilities.as<float>(), labels = instruction.input("labels").as<int32_t>(),
-         dlogits = dlogits.as<T>()](Stream&) { backward(problem, p, labels, dlogits); });
+    return makeKernel([problem, p = probabilities.as<float>(),
+                       labels = instruction.input("labels").as<int32_t>(),
+                       dloss = dloss == nullptr ? nullptr : dloss->as<float>(),
+                       dlogits = dlogits.as<T>()](Stream&) {
+      const double scale = problem.scale * (dloss == nullptr ? 1 : *dloss);
+      backward(problem, scale, p, labels, dlogits);
+    });
   });
 }
 
@@ -119,7 +125,8 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
        {"logits:f32[N,K] labels:i32[N] metrics?:f32[4] -> metrics:f32[4] probabilities:f32[N,K]",
         crossEntropy}},
       {"softmax-cross-entropy-backward",
-       {"probabilities:f32[N,K] labels:i32[N] -> dlogits:T[N,K]", crossEntropyBackward}},
+       {"probabilities:f32[N,K] labels:i32[N] dloss?:f32[1] -> dlogits:T[N,K]",
+        crossEntropyBackward}},
   };
 });
 

@@ -3,6 +3,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,7 +31,26 @@ inline dnnl::engine& engine() {
 }
 
 inline Memory::data_type typeOf(DataType type) {
-  return type == DataType::bf16 ? Memory::data_type::bf16 : Memory::data_type::f32;
+  switch (type) {
+    case DataType::bf16:
+      return Memory::data_type::bf16;
+    case DataType::f16:
+      return Memory::data_type::f16;
+    default:
+      return Memory::data_type::f32;
+  }
+}
+
+inline bool isLow(Memory::data_type type) {
+  return type == Memory::data_type::bf16 || type == Memory::data_type::f16;
+}
+
+inline Memory::data_type typeOf(const Descriptor& descriptor) {
+#if DNNL_VERSION_MAJOR >= 3
+  return descriptor.get_data_type();
+#else
+  return descriptor.data_type();
+#endif
 }
 
 // Scratchpads lie in the stream's workspace.
@@ -40,17 +60,17 @@ inline dnnl::primitive_attr attributes() {
   return result;
 }
 
-// The same tensor with elements of f32.
+// The same tensor with elements of f32, where it has fewer bits an element.
 inline Descriptor widened(const Descriptor& descriptor) {
 #if DNNL_VERSION_MAJOR >= 3
-  if (descriptor.get_data_type() != Memory::data_type::bf16) return descriptor;
+  if (!isLow(typeOf(descriptor))) return descriptor;
   if (descriptor.get_format_kind() == Memory::format_kind::any) {
     return {descriptor.get_dims(), Memory::data_type::f32, Tag::any};
   }
   return {descriptor.get_dims(), Memory::data_type::f32, descriptor.get_strides()};
 #else
   Descriptor result = descriptor;
-  if (descriptor.data_type() == Memory::data_type::bf16) result.data.data_type = dnnl_f32;
+  if (isLow(typeOf(descriptor))) result.data.data_type = dnnl_f32;
   return result;
 #endif
 }
@@ -73,7 +93,7 @@ void guarded(const std::string& op, Body&& body) {
 }
 
 // A few primitives in a row, over operands of the program and temporaries in the workspace. With
-// `widens` they compute in f32 what is stored in bf16.
+// `widens` they compute in f32 what is stored in bf16 or f16.
 class PrimitiveKernel final : public Kernel {
  public:
   PrimitiveKernel(std::string op, bool widens) : op_(std::move(op)), widens_(widens) {}
@@ -100,7 +120,7 @@ class PrimitiveKernel final : public Kernel {
   }
 
   // Adds a primitive. Operands in another layout or type than it computes with are converted, to
-  // bf16 with rounding to nearest even; `accumulate` adds the results to what is there.
+  // bf16 or f16 with rounding to nearest even; `accumulate` adds the results to what is there.
   template <typename Primitive>
   void add(const typename Primitive::primitive_desc& descriptor,
            std::unordered_map<int, Memory> arguments, bool accumulate = false) {
@@ -190,13 +210,22 @@ class PrimitiveKernel final : public Kernel {
     const Descriptor source = widened(from.get_desc()), target = widened(to.get_desc());
     if (source != from.get_desc()) {
       const Memory wide = source == target ? to : temporary(source);
-      addConversion<bf16, float>(from, wide);
+      withLow(from, [&](auto low) { addConversion<decltype(low), float>(from, wide); });
       if (source != target) addReorder(wide, to);
-    } else if (target != to.get_desc() && source == target) {
-      addConversion<float, bf16>(from, to);
+    } else if (target != to.get_desc()) {
+      const Memory wide = source == target ? from : temporary(target);
+      if (source != target) addReorder(from, wide);
+      withLow(to, [&](auto low) { addConversion<float, decltype(low)>(wide, to); });
     } else {
       addReorder(from, to, accumulate);
     }
+  }
+
+  // Calls `body(T{})` with the type of memory that holds bf16 or f16.
+  template <typename Body>
+  static void withLow(const Memory& memory, Body&& body) {
+    if (typeOf(memory.get_desc()) == Memory::data_type::f16) return body(f16{});
+    body(bf16{});
   }
 
   // Between the types, in the same layout without gaps.
@@ -236,9 +265,9 @@ class PrimitiveKernel final : public Kernel {
 };
 
 // Prepares a kernel: `build(kernel)` adds its primitives. Where oneDNN has none in bf16, as on x86
-// without AVX-512, they compute in f32 and round the results once, as those in bf16 do. A primitive
-// is laid out for the number of threads that OpenMP reports when it is created, so that must be its
-// stream's.
+// without AVX-512, they compute in f32 and round the results once, as those in bf16 do; in f16 they
+// always do that. A primitive is laid out for the number of threads that OpenMP reports when it is
+// created, so that must be its stream's.
 template <typename Build>
 std::unique_ptr<Kernel> prepare(const Instruction& instruction, PrepareContext& context,
                                 const Build& build) {
@@ -253,10 +282,15 @@ std::unique_ptr<Kernel> prepare(const Instruction& instruction, PrepareContext& 
     build(*kernel);
     return kernel;
   };
+  const auto hasHalf = [](const std::vector<Operand>& operands) {
+    return std::any_of(operands.begin(), operands.end(),
+                       [](const Operand& operand) { return operand.type == DataType::f16; });
+  };
+  const bool isHalf = hasHalf(instruction.inputs) || hasHalf(instruction.outputs);
   std::unique_ptr<Kernel> kernel;
   guarded(instruction.op, [&] {
     try {
-      kernel = built(false);
+      kernel = built(isHalf);
     } catch (const dnnl::error& error) {
       if (error.status != dnnl_unimplemented) throw;
       kernel = built(true);

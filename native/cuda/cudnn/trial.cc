@@ -11,7 +11,8 @@ namespace {
 constexpr int timedRuns = 5;   // their median counts
 constexpr float hopeless = 3;  // times the best time: not run again
 
-// Of either sign, between ½ and 2, as bf16 and, two of them, as f32: 1 MiB.
+// Of either sign, between ½ and 2, as bf16, as f16 and, two of them, as f32:
+// 1 MiB.
 std::vector<uint16_t> randomNumbers() {
   std::minstd_rand random;
   std::vector<uint16_t> numbers(size_t{1} << 19);

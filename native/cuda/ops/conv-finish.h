@@ -8,8 +8,8 @@
 
 namespace onehour::cuda {
 
-// Launches dw = computed, or dw += computed; `computed` is of type f32 or bf16 and 16-byte aligned,
-// as dw is.
+// Launches dw = computed, or dw += computed; `computed` is of type f32, bf16 or f16 and 16-byte
+// aligned, as dw is.
 std::function<void(Stream&, const void* computed)> filterGradientFinish(DataType type, float* dw,
                                                                         int64_t count,
                                                                         bool accumulate);

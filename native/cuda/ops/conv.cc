@@ -2,15 +2,16 @@
 // KRSC.
 //
 // A filter gradient comes from cuDNN in the type of the activations, since its engines that write
-// fp32 from bf16 are slow; the sums in it are fp32 either way, and it is rounded once. The program
-// may leave it so (conv2d-backward-weight-rounded) until one pass widens those of a bucket.
+// fp32 from bf16 are slow; the sums in it are fp32 either way, and it is rounded once. In fp16 it
+// may overflow there, as in PyTorch's autocast: that step is skipped. The program may leave it so
+// (conv2d-backward-weight-rounded) until one pass widens those of a bucket.
 //
 // The statistics of batch normalisation may come out of the convolution's epilogue, as Σy and Σy²
 // in fp32, where that is faster than reading y again. The variance is their difference: where
 // |mean| is ten times the standard deviation its relative error is between 1e-6 and 3e-4, by the
 // order of cuDNN's additions (2e-7 by the kernel that reads y), while the rounding of y to bf16
 // alone moves it by 3e-4; both grow with the square of that ratio, which is seldom above one before
-// a batch normalisation. So bf16 and tf32 may take it, and fp32, which is exact, never does.
+// a batch normalisation. So bf16, fp16 and tf32 may take it, and fp32, which is exact, never does.
 #include <algorithm>
 #include <memory>
 #include <string>

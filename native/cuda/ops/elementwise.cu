@@ -186,11 +186,11 @@ std::unique_ptr<Kernel> flattenBackward(const Instruction& instruction, PrepareC
 std::unique_ptr<Kernel> copy(const Instruction& instruction, PrepareContext&) {
   const Copy op(instruction);
   if (op.x.type == op.y.type) return copyBytes(op.x, op.y);
-  return withType(op.x.type, [&](auto tag) {
-    using From = decltype(tag);
-    using To = std::conditional_t<std::is_same_v<From, float>, bf16, float>;
-    const From* x = op.x.as<From>();
-    return elementwise<1>(op.x.count(), x, x, op.y.as<To>(), Converted{});
+  return withType(op.x.type, [&](auto from) {
+    return withType(op.y.type, [&](auto to) {
+      const auto* x = op.x.as<const decltype(from)>();
+      return elementwise<1>(op.x.count(), x, x, op.y.as<decltype(to)>(), Converted{});
+    });
   });
 }
 

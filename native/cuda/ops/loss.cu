@@ -140,7 +140,9 @@ __global__ void __launch_bounds__(threads, residentBlocks)
 template <typename T, int width>
 __global__ void __launch_bounds__(threads)
     crossEntropyBackwardKernel(CrossEntropy problem, const float* probabilities,
-                               const int32_t* labels, T* dlogits, Fault* fault) {
+                               const int32_t* labels, const float* dloss, T* dlogits,
+                               Fault* fault) {
+  const double scale = problem.scale * (dloss == nullptr ? 1 : *dloss);
   const double rest = problem.smoothing / static_cast<double>(problem.classes);
   for (int64_t image = blockIdx.x; image < problem.images; image += gridDim.x) {
     const int label = checkedLabel(labels, image, problem.classes, fault);
@@ -152,8 +154,8 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
       for (int lane = 0; lane < width; ++lane) {
         const double target = c + lane == label ? 1 - problem.smoothing + rest : rest;
-        result.values[lane] = store<T>(
-            label < 0 ? 0.0f : static_cast<float>(problem.scale * (pack.values[lane] - target)));
+        result.values[lane] =
+            store<T>(label < 0 ? 0.0f : static_cast<float>(scale * (pack.values[lane] - target)));
       }
       result.write(dlogits + row + c);
     }
@@ -196,6 +198,7 @@ std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction,
   const Operand& probabilities = instruction.input("probabilities");
   const CrossEntropy problem = crossEntropyOf(instruction, probabilities);
   const Operand& dlogits = instruction.output("dlogits");
+  const Operand* dloss = instruction.findInput("dloss");
   return withType(dlogits.type, [&](auto tag) {
     using T = decltype(tag);
     const float* p = probabilities.as<float>();
@@ -206,8 +209,9 @@ std::unique_ptr<Kernel> crossEntropyBackward(const Instruction& instruction,
                                                   : crossEntropyBackwardKernel<T, 1>),
                        shape = launchFor(problem, wide ? lanes : 1, context),
                        labels = instruction.input("labels").as<int32_t>(),
+                       scale = dloss == nullptr ? nullptr : dloss->as<const float>(),
                        fault = faultOf(context)](Stream& stream) {
-      launch(kernel, shape.grid, shape.block, stream, problem, p, labels, d, fault);
+      launch(kernel, shape.grid, shape.block, stream, problem, p, labels, scale, d, fault);
     });
   });
 }
@@ -218,7 +222,8 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
        {"logits:f32[N,K] labels:i32[N] metrics?:f32[4] -> metrics:f32[4] probabilities:f32[N,K]",
         crossEntropy}},
       {"softmax-cross-entropy-backward",
-       {"probabilities:f32[N,K] labels:i32[N] -> dlogits:T[N,K]", crossEntropyBackward}},
+       {"probabilities:f32[N,K] labels:i32[N] dloss?:f32[1] -> dlogits:T[N,K]",
+        crossEntropyBackward}},
   };
 });
 

@@ -23,11 +23,12 @@ struct Rule {
   float momentum;  // m
 };
 
+template <typename Copy>
 struct Tensors {
   float* w;
   float* g;
   float* v;
-  bf16* copy;  // null: none
+  Copy* copy;  // null: none
   bool zero;   // clears g
 };
 
@@ -56,21 +57,25 @@ __device__ __forceinline__ void writeSome(const Pack<T, lanes>& pack, T* to, int
   }
 }
 
-template <int lanes, bool trusts>
+template <typename Copy, int lanes, bool trusts>
 __global__ void __launch_bounds__(SgdTiling::threads, residentBlocks<trusts>)
-    sgdKernel(SgdTiling tiling, Rule rule, Tensors tensors, const SegmentEnd* segments,
-              int segmentCount, const float* schedule, const float* trust, float* finite,
-              Tally* tally) {
+    sgdKernel(SgdTiling tiling, Rule rule, Tensors<Copy> tensors, const SegmentEnd* segments,
+              int segmentCount, const float* schedule, const float* trust,
+              const float* gradientFactor, float* finite, Tally* tally) {
   constexpr int packs = SgdTiling::packs;
   const int thread = static_cast<int>(threadIdx.x);
   const int block = static_cast<int>(blockIdx.x);
   const int64_t endTile = tiling.firstTile(block + 1);
 
   // One form for both: step = push·(g + λw), u = kept·v + step, w −= pull·(u, or Nesterov's sum).
-  const float rate = schedule[0];
-  const float push = rule.velocity ? rate : 1;
-  const float pull = rule.velocity ? 1 : rate;
-  const float kept = rule.velocity ? rule.momentum * schedule[1] : rule.momentum;
+  // A step that is skipped pushes and pulls by 0.
+  const float factor = gradientFactor == nullptr ? 1 : *gradientFactor;
+  const bool skips = factor == 0;
+  const float rate = skips ? 0 : schedule[0];
+  const float push = skips || rule.velocity ? rate : 1;
+  const float pull = skips || !rule.velocity ? rate : 1;
+  const float correction = rule.velocity ? schedule[1] : 1;
+  const float kept = skips ? correction : rule.momentum * correction;
 
   int segment = segmentAt(segments, segmentCount, tiling.element(tiling.firstTile(block), 0, 0));
   int notFinite = 0;
@@ -99,7 +104,7 @@ __global__ void __launch_bounds__(SgdTiling::threads, residentBlocks<trusts>)
     for (int i = 0; i < packs; ++i) {
       const int64_t at = tiling.element(tile, i, thread);
       const int left = static_cast<int>(min(tiling.count - at, int64_t{lanes}));
-      Pack<bf16, lanes> copy;
+      Pack<Copy, lanes> copy;
 #pragma unroll
       for (int lane = 0; lane < lanes; ++lane) {
         while (current.end <= at + lane) {
@@ -110,10 +115,10 @@ __global__ void __launch_bounds__(SgdTiling::threads, residentBlocks<trusts>)
         float& momentum = v[i].values[lane];
         const float raw = g[i].values[lane];
         notFinite += fabsf(raw) <= FLT_MAX ? 0 : 1;
-        const float step = ownPush * (raw + current.decay * weight);
+        const float step = ownPush * fmaf(current.decay, weight, skips ? 0 : factor * raw);
         momentum = kept * momentum + step;
         weight -= ownPull * (rule.nesterov ? step + rule.momentum * momentum : momentum);
-        copy.values[lane] = store<bf16>(weight);
+        copy.values[lane] = store<Copy>(weight);
         g[i].values[lane] = 0;
       }
       writeSome(w[i], tensors.w + at, left);
@@ -140,10 +145,12 @@ std::vector<SegmentEnd> tableOf(const std::vector<Segment>& segments) {
   return table;
 }
 
-std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& context) {
-  const SgdUpdate update = sgdOf(instruction);
-  const Tensors tensors{update.w.as<float>(), update.g.as<float>(), update.v.as<float>(),
-                        update.copy == nullptr ? nullptr : update.copy->as<bf16>(), update.zero};
+// `Copy` is the type of the copy, any for none.
+template <typename Copy>
+std::unique_ptr<Kernel> prepare(const SgdUpdate& update, PrepareContext& context) {
+  const Tensors<Copy> tensors{update.w.as<float>(), update.g.as<float>(), update.v.as<float>(),
+                              update.copy == nullptr ? nullptr : update.copy->as<Copy>(),
+                              update.zero};
   constexpr int lanes = static_cast<int>(lanesOf<float>);
   const bool wide = dividesInto(lanes, 0, tensors.w, tensors.g, tensors.v, tensors.copy);
   SgdTiling tiling{update.w.count(), wide ? lanes : 1, 1};
@@ -153,11 +160,13 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& cont
   const int multiprocessors = besideCollectives(traitsOf(context).multiprocessors);
   tiling.blocks =
       static_cast<int>(std::min<int64_t>(tiling.tiles(), int64_t{resident} * multiprocessors));
-  const auto kernel = trust == nullptr
-                          ? LoadedKernel(wide ? sgdKernel<lanes, false> : sgdKernel<1, false>)
-                          : LoadedKernel(wide ? sgdKernel<lanes, true> : sgdKernel<1, true>);
+  const float* factor = update.factor == nullptr ? nullptr : update.factor->as<float>();
+  const auto kernel =
+      trust == nullptr
+          ? LoadedKernel(wide ? sgdKernel<Copy, lanes, false> : sgdKernel<Copy, 1, false>)
+          : LoadedKernel(wide ? sgdKernel<Copy, lanes, true> : sgdKernel<Copy, 1, true>);
   return makeKernel(
-      [tiling, tensors, kernel, trust,
+      [tiling, tensors, kernel, trust, factor,
        rule = Rule{update.velocity, update.nesterov, update.momentum},
        segments = upload(tableOf(update.segments), context.backend),
        segmentCount = static_cast<int>(update.segments.size()),
@@ -165,14 +174,20 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& cont
        tally = context.backend.allocate(sizeof(Tally), MemoryKind::device)](Stream& stream) {
         launch(kernel, dim3(static_cast<unsigned>(tiling.blocks)), dim3(SgdTiling::threads), stream,
                tiling, rule, tensors, static_cast<const SegmentEnd*>(segments.get()), segmentCount,
-               schedule, trust, finite, static_cast<Tally*>(tally.get()));
+               schedule, trust, factor, finite, static_cast<Tally*>(tally.get()));
       });
+}
+
+std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& context) {
+  const SgdUpdate update = sgdOf(instruction);
+  return withType(update.copy == nullptr ? DataType::bf16 : update.copy->type,
+                  [&](auto tag) { return prepare<decltype(tag)>(update, context); });
 }
 
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
   return {{"sgd",
-           {"w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] -> "
-            "w:f32[L] v:f32[L] g?:f32[L] copy?:bf16[L] finite:f32[1]",
+           {"w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] factor?:f32[1] -> "
+            "w:f32[L] v:f32[L] g?:f32[L] copy?:T[L] finite:f32[1]",
             sgd}}};
 });
 

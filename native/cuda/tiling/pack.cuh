@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 
 #include <cstdint>
 #include <initializer_list>
@@ -13,14 +14,19 @@
 namespace onehour::cuda {
 
 using bf16 = __nv_bfloat16;
+using f16 = __half;
 
 __device__ __forceinline__ float load(float value) { return value; }
 __device__ __forceinline__ float load(bf16 value) { return __bfloat162float(value); }
+__device__ __forceinline__ float load(f16 value) { return __half2float(value); }
 
+// Rounded to nearest even; what an f16 cannot hold becomes infinity.
 template <typename T>
 __device__ __forceinline__ T store(float value) {
   if constexpr (sizeof(T) == 4) {
     return value;
+  } else if constexpr (std::is_same_v<T, f16>) {
+    return __float2half_rn(value);
   } else {
     return __float2bfloat16_rn(value);
   }
@@ -71,15 +77,21 @@ struct alignas(count * sizeof(T)) Pack {
     *reinterpret_cast<Access*>(to) = *reinterpret_cast<const Access*>(values);
   }
 
-  // By words of two where the type is bf16, which must not take a register a value.
+  // By words of two where the type has 16 bits, which must not take a register a value.
   __device__ __forceinline__ void unpack(float (&floats)[count]) const {
     if constexpr (inPairs) {
       const uint32_t* words = reinterpret_cast<const uint32_t*>(values);
 #pragma unroll
       for (int i = 0; i < count; i += 2) {
-        const uint32_t bits[] = {words[i / 2] << 16, words[i / 2] & 0xffff0000u};
-        floats[i] = reinterpret_cast<const float&>(bits[0]);
-        floats[i + 1] = reinterpret_cast<const float&>(bits[1]);
+        if constexpr (std::is_same_v<T, f16>) {
+          const float2 pair = __half22float2(reinterpret_cast<const __half2&>(words[i / 2]));
+          floats[i] = pair.x;
+          floats[i + 1] = pair.y;
+        } else {
+          const uint32_t bits[] = {words[i / 2] << 16, words[i / 2] & 0xffff0000u};
+          floats[i] = reinterpret_cast<const float&>(bits[0]);
+          floats[i + 1] = reinterpret_cast<const float&>(bits[1]);
+        }
       }
     } else {
 #pragma unroll
@@ -98,7 +110,7 @@ struct alignas(count * sizeof(T)) Pack {
       uint32_t* words = reinterpret_cast<uint32_t*>(result.values);
 #pragma unroll
       for (int i = 0; i < count; i += 2) {
-        const __nv_bfloat162 pair = __floats2bfloat162_rn(floats[i], floats[i + 1]);
+        const auto pair = pairOf(floats[i], floats[i + 1]);
         words[i / 2] = reinterpret_cast<const uint32_t&>(pair);
       }
     } else {
@@ -109,13 +121,28 @@ struct alignas(count * sizeof(T)) Pack {
   }
 
  private:
-  static constexpr bool inPairs = std::is_same_v<T, bf16> && count % 2 == 0;
+  static constexpr bool inPairs = sizeof(T) == 2 && count % 2 == 0;
+
+  static __device__ __forceinline__ auto pairOf(float a, float b) {
+    if constexpr (std::is_same_v<T, f16>) {
+      return __floats2half2_rn(a, b);
+    } else {
+      return __floats2bfloat162_rn(a, b);
+    }
+  }
 };
 
-// Runs `body` with a value of the tensor's element type, f32 or bf16.
+// Runs `body` with a value of the tensor's element type: f32, bf16 or f16.
 template <typename Body>
 auto withType(DataType type, Body&& body) {
-  return type == DataType::bf16 ? body(bf16{}) : body(float{});
+  switch (type) {
+    case DataType::bf16:
+      return body(bf16{});
+    case DataType::f16:
+      return body(f16{});
+    default:
+      return body(float{});
+  }
 }
 
 // Whether rows of `extent` elements, in all of these tensors, can be walked `lanes` at a time.

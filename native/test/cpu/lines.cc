@@ -81,7 +81,7 @@ std::string lineOf(std::string_view op, std::string_view signature, Extents size
   std::string line(op);
   line += " stride=" + pair(window.stride) + " padding=" + pair(window.padding) +
           " window=" + pair(window.size) + " relu=" + (whole ? "1" : "0") +
-          " epsilon=0.00001 decay=0.9 gain=0.1 count=256 factor=0.5 smoothing=0.1 scale=0.5" +
+          " epsilon=0.00001 decay=0.9 gain=0.1 count=256 factor=0.5 smoothing=0.1 scale=0.5 interval=8" +
           " communicator=gradients form=velocity nesterov=1 momentum=0.9 zero=0 offset=0 limit=1 "
           "coefficient=0.001" +
           " segments=" + first + ":0.0001" + rest("1:0") + " lengths=" + first + rest("1") +
@@ -136,6 +136,9 @@ class Guarded {
       if (operand.type == DataType::bf16) {
         reinterpret_cast<cpu::bf16*>(data())[i] = cpu::store<cpu::bf16>(value);
       }
+      if (operand.type == DataType::f16) {
+        reinterpret_cast<cpu::f16*>(data())[i] = cpu::store<cpu::f16>(value);
+      }
       if (operand.type == DataType::i32) {
         reinterpret_cast<int32_t*>(data())[i] = static_cast<int32_t>(below(11)) - 1;
       }
@@ -161,6 +164,7 @@ Results resultsOf(const Instruction& instruction) {
     for (int64_t i = 0; i < operand.count(); ++i) {
       numbers.push_back(operand.type == DataType::f32    ? operand.as<float>()[i]
                         : operand.type == DataType::bf16 ? cpu::load(operand.as<cpu::bf16>()[i])
+                        : operand.type == DataType::f16  ? cpu::load(operand.as<cpu::f16>()[i])
                         : operand.type == DataType::u8   ? operand.as<uint8_t>()[i]
                                                          : operand.as<int32_t>()[i]);
     }
@@ -197,7 +201,7 @@ std::vector<std::string> linesOf(const KernelTable& kernels) {
     const bool slides = signature.find("P,Q") != std::string_view::npos;
     for (const Extents& size : kSizes) {
       for (const Window& window : slides ? windows : std::vector{windows[0]}) {
-        for (const char* type : {"f32", "bf16"}) {
+        for (const char* type : {"f32", "bf16", "f16"}) {
           for (const bool whole : {true, false}) {
             lines.push_back(lineOf(op, signature, size, window, type, whole));
           }

@@ -39,8 +39,10 @@ int compare() {
   LineRunner several(cpu::createCpuBackend(3));
   const std::vector<std::string> lines = linesOf(single.kernels());
   for (const std::string& line : lines) {
-    // Sums in another order, rounded once more in bf16.
-    const double tolerance = line.find("bf16[") == std::string::npos ? 1e-5 : 1.0 / 128;
+    // Sums in another order, rounded once more in bf16 and f16.
+    const double tolerance = line.find("bf16[") != std::string::npos  ? 1.0 / 128
+                             : line.find("f16[") != std::string::npos ? 1.0 / 1024
+                                                                      : 1e-5;
     std::optional<Results> expected;
     for (const InstructionSet set : {best, InstructionSet::avx2, InstructionSet::baseline}) {
       if (set > best) continue;
