@@ -89,7 +89,7 @@ def main():
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--image", type=int, nargs=3, required=True)  # height width channels
     parser.add_argument("--classes", type=int, required=True)
-    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16"), required=True)
+    parser.add_argument("--precision", choices=("fp32", "tf32", "bf16", "fp16"), required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True)
     parser.add_argument("--compile", action="store_true")
@@ -123,14 +123,17 @@ def main():
     )
     loss_function = nn.CrossEntropyLoss()
     network = torch.compile(model) if options.compile else model
+    low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(options.precision)
+    scaler = torch.amp.GradScaler(options.device, enabled=options.precision == "fp16")
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(options.device, torch.bfloat16, enabled=options.precision == "bf16"):
+        with torch.autocast(options.device, low or torch.bfloat16, enabled=low is not None):
             logits = network(x)
         loss = loss_function(logits.float(), labels)
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         return loss
 
     def finish(loss):
