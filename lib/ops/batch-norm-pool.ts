@@ -82,6 +82,7 @@ export const batchNormMaxPoolCases = defineCases<NormPoolRow>({
     row("windows apart", [1, 11, 9, 2], { window: [2, 1], stride: [4, 3], padding: [0, 0] }),
     row("ties go to the first", [2, 8, 8, 19], { values: "ties" }),
     row("bf16", [2, 9, 8, 16], { dtype: "bf16" }),
+    row("f16", [2, 9, 8, 16], { dtype: "f16" }),
   ],
   sizes: [row("300 channels", [1, 5, 4, 300])],
   large: [row("stem of a ResNet", [4, 112, 111, 64])],
@@ -92,7 +93,7 @@ export const batchNormMaxPoolCases = defineCases<NormPoolRow>({
   }),
   build: ({ x, gamma, beta }, { relu, ...windows }) =>
     pooled(x!, { gamma: gamma!, beta: beta!, relu: relu === 1 }, windows),
-  tolerance: ({ dtype }) => (dtype === "bf16" ? 2 ** -8 : 5e-6),
+  tolerance: ({ dtype }) => ({ bf16: 2 ** -8, f16: 2 ** -11, f32: 5e-6 })[dtype],
   // No maximum changes within a step. ReLU: as for batch norm alone. Where values tie there is no
   // derivative.
   difference: ({ relu, values }) =>
