@@ -115,9 +115,13 @@ void makeAll(std::vector<Job>& jobs, int threads, double seconds,
   std::vector<std::jthread> workers;
   for (int i = 0; i < threads; ++i) {
     workers.emplace_back([&] {
-      const std::unique_ptr<Target> target = makeTarget();
-      for (size_t job = next++; job < jobs.size(); job = next++) {
-        if (secondsSinceStart() < seconds) make(*target, jobs[job]);
+      try {
+        const std::unique_ptr<Target> target = makeTarget();
+        for (size_t job = next++; job < jobs.size(); job = next++) {
+          if (secondsSinceStart() < seconds) make(*target, jobs[job]);
+        }
+      } catch (const std::exception& error) {  // the other threads do its work
+        std::fprintf(stderr, "time_patterns: a thread has no handle: %s\n", error.what());
       }
     });
   }
@@ -169,12 +173,13 @@ class Numbers {
     operand.data = memory_.get();
     Instruction all;
     all.outputs = {operand};
-    numbers_.emplace(all, nullptr);
+    numbers_.emplace(all, stream_.handle());
   }
   std::byte* at(size_t offset) const { return static_cast<std::byte*>(memory_.get()) + offset; }
 
  private:
   Owned<void*, cudaFree> memory_;
+  CudaStream stream_{0};
   std::optional<RandomOperands> numbers_;
 };
 
