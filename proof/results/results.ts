@@ -35,7 +35,7 @@ interface Part extends Partial<PartResult> {
 const RUN = "run.json";
 const GPU = "gpu.json";
 
-const notesShown = 40;
+const notesShown = 80;
 
 /** A part is not begun for less. */
 export const leastSeconds = 6;
