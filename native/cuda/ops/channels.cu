@@ -9,8 +9,12 @@ namespace onehour::cuda {
 namespace {
 
 // ---------------------------------------------------------------------------------------- multiply
+// Blocks that a multiprocessor holds at least: registers for them, else the compiler spills some to
+// hold more.
+constexpr int residentBlocks = 4;
+
 template <typename T, int lanes>
-__global__ void __launch_bounds__(ColumnTiling::threads)
+__global__ void __launch_bounds__(ColumnTiling::threads, residentBlocks)
     multiplyKernel(ColumnTiling tiling, const T* a, const T* b, T* y) {
   overColumns(
       tiling,
