@@ -8,112 +8,19 @@ import {
   maskLanes,
 } from "../ops/batch-norm.js";
 import {
+  batchNormApplyPair,
+  batchNormBackwardPair,
+  batchNormReducePair,
+} from "../ops/batch-norm-pair.js";
+import {
   batchNormApplyMaxPool,
   batchNormBackwardMaxPool,
   batchNormInferenceMaxPool,
 } from "../ops/batch-norm-pool.js";
 import { conv2dMoments, conv2dStatistics } from "../ops/conv.js";
 import { elements, type Graph, type Node, type Op, Storage, Value } from "./graph.js";
+import { changed, Editor, type Rewrite } from "./rewrite.js";
 import { optionalOutputs } from "./signature.js";
-
-interface Rewrite {
-  /** What becomes what. */
-  name: string;
-  /** The op that a match is looked for at. */
-  at: string;
-  /** Kernels that the result needs. */
-  needs: readonly string[];
-  /** Rewrites around `node` where the pattern matches. */
-  rewrite(node: Node, edit: Editor): void;
-}
-
-/** Edits a graph: keeps who uses which value while nodes change, move and go. */
-class Editor {
-  private readonly slots: (Node | undefined)[];
-  private readonly position = new Map<Node, number>();
-  private readonly uses = new Map<Value, Set<Node>>();
-
-  constructor(private readonly graph: Graph) {
-    this.slots = [...graph.nodes];
-    this.slots.forEach((node, i) => {
-      if (node === undefined) return;
-      this.position.set(node, i);
-      for (const value of Object.values(node.inputs)) this.usesOf(value).add(node);
-    });
-  }
-
-  private usesOf(value: Value): Set<Node> {
-    let set = this.uses.get(value);
-    if (set === undefined) {
-      set = new Set();
-      this.uses.set(value, set);
-    }
-    return set;
-  }
-
-  nodes(): Node[] {
-    return this.slots.filter((node) => node !== undefined);
-  }
-
-  /** Users of a value in the order in which they run. */
-  users(value: Value): Node[] {
-    const order = (node: Node) => this.position.get(node) ?? -1;
-    return [...this.usesOf(value)].sort((a, b) => order(a) - order(b));
-  }
-
-  /** The only user of a value that nothing outside the graph sees. */
-  onlyUser(value: Value): Node | undefined {
-    const [first, second] = this.users(value);
-    return value.storage.arena === "temp" && second === undefined ? first : undefined;
-  }
-
-  has(node: Node): boolean {
-    return this.position.has(node);
-  }
-
-  remove(node: Node): void {
-    this.slots[this.position.get(node)!] = undefined;
-    this.position.delete(node);
-    for (const value of Object.values(node.inputs)) this.usesOf(value).delete(node);
-  }
-
-  /** Puts `node` (a new one, or one that moves) where `old` is; `old` goes. */
-  replace(old: Node, node: Node): void {
-    const at = this.position.get(old)!;
-    if (this.has(node)) this.remove(node);
-    this.remove(old);
-    this.slots[at] = node;
-    this.position.set(node, at);
-    for (const value of Object.values(node.inputs)) this.usesOf(value).add(node);
-    for (const value of Object.values(node.outputs)) value.node = node;
-  }
-
-  commit(): void {
-    this.graph.nodes = this.nodes();
-  }
-}
-
-/** A copy of a node with some parts changed; operands set to undefined go. */
-function changed(
-  node: Node,
-  changes: {
-    op?: Op;
-    attributes?: Node["attributes"];
-    inputs?: Record<string, Value | undefined>;
-    outputs?: Record<string, Value>;
-  },
-): Node {
-  const inputs = Object.entries({ ...node.inputs, ...changes.inputs });
-  return {
-    ...node,
-    op: changes.op ?? node.op,
-    attributes: { ...node.attributes, ...changes.attributes },
-    inputs: Object.fromEntries(
-      inputs.filter((entry): entry is [string, Value] => entry[1] !== undefined),
-    ),
-    outputs: { ...node.outputs, ...changes.outputs },
-  };
-}
 
 const normalizing = new Set([batchNormApply.name, batchNormInference.name]);
 
@@ -290,6 +197,12 @@ const addIntoReduce: Rewrite = {
   },
 };
 
+/** The shape of a mask of y; undefined where y's channels are not whole bytes of one. */
+function maskShape({ shape, dtype }: Value): readonly number[] | undefined {
+  const bytes = shape.at(-1)! / maskLanes(dtype);
+  return Number.isInteger(bytes) ? shape.with(-1, bytes) : undefined;
+}
+
 /** The pass that writes y writes its mask too, which is a sixteenth of y at most a quarter: reduce reads that. */
 const maskInsteadOfOutput: Rewrite = {
   name: "batch-norm-apply + mask",
@@ -298,12 +211,75 @@ const maskInsteadOfOutput: Rewrite = {
   rewrite(reduce, edit) {
     const apply = applied(reduce, reduce.inputs.y);
     if (apply?.attributes.relu !== 1) return;
-    const { graph, shape, dtype } = apply.outputs.y!;
-    const bytes = shape.with(-1, shape.at(-1)! / maskLanes(dtype));
-    if (!Number.isInteger(bytes.at(-1))) return;
-    const mask = new Value(graph, bytes, "u8", new Storage(elements(bytes)));
+    const y = apply.outputs.y!;
+    const shape = maskShape(y);
+    if (shape === undefined) return;
+    const mask = new Value(y.graph, shape, "u8", new Storage(elements(shape)));
     edit.replace(apply, changed(apply, { outputs: { mask } }));
     edit.replace(reduce, changed(reduce, { inputs: { y: undefined, mask } }));
+  },
+};
+
+/** Operands by the names that they have as the second of a pair. */
+function second<V>(operands: Record<string, V>, ...names: string[]): Record<string, V> {
+  const given = names.filter((name) => operands[name] !== undefined);
+  return Object.fromEntries(given.map((name) => [`${name}2`, operands[name]!]));
+}
+
+const vectors = ["x", "mean", "inverse-std", "gamma", "beta"];
+
+/** Two batch norms that are added, where their channels are whole bytes of a mask. */
+const pairForward: Rewrite = {
+  name: "batch-norm-apply + batch-norm-apply",
+  at: batchNormApply.name,
+  needs: [batchNormApplyPair.name],
+  rewrite(apply, edit) {
+    const { residual } = apply.inputs;
+    const other = residual?.node;
+    if (other?.op !== batchNormApply || other.attributes.relu !== 0 || other.inputs.residual)
+      return;
+    if (edit.onlyUser(residual!) !== apply || maskShape(residual!) === undefined) return;
+    const inputs = { residual: undefined, ...second(other.inputs, ...vectors) };
+    edit.remove(other);
+    edit.replace(apply, changed(apply, { op: batchNormApplyPair, inputs }));
+  },
+};
+
+/** The gradients of both batch norms of a pair: the second's sums are made, and exchanged, with the first's. */
+const pairBackward: Rewrite = {
+  name: "batch-norm-reduce + batch-norm-reduce",
+  at: "batch-norm-reduce",
+  needs: [batchNormReducePair.name, batchNormBackwardPair.name],
+  rewrite(reduce, edit) {
+    const { dz } = reduce.outputs;
+    const apply = reduce.inputs.mask?.node;
+    if (apply?.op !== batchNormApplyPair || dz === undefined) return;
+    const [backward, reduce2, backward2, ...others] = edit.users(dz);
+    if (others.length > 0 || dz.storage.arena !== "temp") return;
+    const nodes = [reduce, backward, reduce2, backward2];
+    const names = ["reduce", "backward", "reduce", "backward"].map((part) => `batch-norm-${part}`);
+    const { x, x2 } = apply.inputs;
+    if (nodes.some((node, i) => node?.op.name !== names[i])) return;
+    if (nodes.some((node, i) => node!.inputs.x !== (i < 2 ? x : x2))) return;
+    if (reduce.attributes.accumulate !== reduce2!.attributes.accumulate) return;
+    const sums = backward2!.inputs.sums!;
+    const exchange = sums.node === reduce2 ? undefined : sums.node!;
+
+    const reducePair = changed(reduce, {
+      op: batchNormReducePair,
+      inputs: second(reduce2!.inputs, "x", "mean", "inverse-std", "dgamma", "dbeta"),
+      outputs: second(reduce2!.outputs, "sums", "dgamma", "dbeta"),
+    });
+    const backwardPair = changed(backward!, {
+      op: batchNormBackwardPair,
+      inputs: second(backward2!.inputs, ...vectors, "sums"),
+      outputs: second(backward2!.outputs, "dx"),
+    });
+    edit.remove(reduce2!);
+    edit.remove(backward2!);
+    edit.replace(reduce, reducePair);
+    edit.replace(backward!, backwardPair);
+    if (exchange) edit.moveBefore(exchange, backwardPair);
   },
 };
 
@@ -364,6 +340,8 @@ const rewrites: readonly Rewrite[] = [
   maxPoolBackwardIntoBatchNorm,
   addIntoReduce,
   maskInsteadOfOutput,
+  pairForward,
+  pairBackward,
   statisticsIntoConvolution,
   finalizeInto(conv2dStatistics, conv2dMoments),
   finalizeInto(batchNormStatistics, batchNormMoments),

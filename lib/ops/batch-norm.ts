@@ -2,7 +2,13 @@
 // same for the gradient. Per-worker batch norm is the same with a group of one.
 
 import { OnehourError } from "../errors.js";
-import { type DataType, defineOp, elementBytes, type Value } from "../graph/graph.js";
+import {
+  type Bindings,
+  type DataType,
+  defineOp,
+  elementBytes,
+  type Value,
+} from "../graph/graph.js";
 import type { Operand } from "../graph/program.js";
 import { type CaseRow, defineCases } from "./cases.js";
 import { allGatherOp, allReduceOp } from "./collective.js";
@@ -16,6 +22,11 @@ const EPSILON = 1e-5;
  * set where element j is above zero.
  */
 export const maskLanes = (dtype: DataType): number => 16 / elementBytes[dtype];
+
+/** The size of a mask's last axis. */
+export const deriveMask = ({ sizes, types }: Bindings): void => {
+  sizes.B = (sizes.C ?? 0) / maskLanes(types.T!);
+};
 
 export const batchNormStatistics = defineOp<"statistics">({
   name: "batch-norm-statistics",
@@ -76,9 +87,7 @@ export const batchNormApply = defineOp<"y" | "mask">({
   name: "batch-norm-apply",
   signature:
     "x:T[N,H,W,C] mean:f32[C] inverse-std:f32[C] gamma:f32[C] beta:f32[C] residual?:T[N,H,W,C] -> y:T[N,H,W,C] mask?:u8[N,H,W,B]",
-  derive: ({ sizes, types }) => {
-    sizes.B = (sizes.C ?? 0) / maskLanes(types.T!);
-  },
+  derive: deriveMask,
   replaces: { y: ["residual", "x"] },
   // The whole gradient, through the statistics too: they depend on x and have no rule of their own.
   gradient: ({ inputs }, { y: dy }, wants) => {

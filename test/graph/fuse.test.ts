@@ -92,17 +92,49 @@ describe("forward", () => {
     expect(names(g).slice(2)).toEqual(["batch-norm-apply", "relu"]);
   });
 
-  it("makes one of two added batch norms the residual of the other", () => {
+  it("makes one pass of two added batch norms", () => {
     const { g, x, norm } = network();
     const [a, b] = [norm(x), norm(x)];
-    keep(relu(add(a, b)));
+    const y = relu(add(a, b));
+    keep(y);
     fuse(g, commonOps);
-    expect(names(g).filter((op) => op === "batch-norm-apply" || op === "add")).toEqual([
-      "batch-norm-apply",
-      "batch-norm-apply",
+    expect(names(g).filter((op) => !/statistics|finalize/.test(op))).toEqual([
+      "batch-norm-apply-pair",
     ]);
-    expect(node(g, "batch-norm-apply", 1).inputs.residual).toBe(b);
+    const pair = node(g, "batch-norm-apply-pair");
+    const finalize = [0, 1].map((which) => node(g, "batch-norm-finalize", which).outputs);
+    expect(pair.attributes.relu).toBe(1);
+    expect(pair.inputs).toMatchObject({
+      x,
+      mean: finalize[0]!.mean,
+      x2: x,
+      mean2: finalize[1]!.mean,
+    });
+    expect(pair.inputs.residual).toBeUndefined();
+    expect(pair.outputs.y).toBe(y);
   });
+
+  it.each([
+    [
+      "the backend lacks the kernel",
+      8,
+      new Set([...commonOps].filter((op) => !op.endsWith("pair"))),
+    ],
+    ["the channels are not whole bytes of a mask", 6, commonOps],
+  ])(
+    "makes one of two added batch norms the residual of the other where %s",
+    (_, channels, has) => {
+      const { g, x, norm } = network(channels);
+      const [a, b] = [norm(x), norm(x)];
+      keep(relu(add(a, b)));
+      fuse(g, has);
+      expect(names(g).filter((op) => !/statistics|finalize/.test(op))).toEqual([
+        "batch-norm-apply",
+        "batch-norm-apply",
+      ]);
+      expect(node(g, "batch-norm-apply", 1).inputs.residual).toBe(b);
+    },
+  );
 
   it("lets a convolution compute the statistics where the backend can", () => {
     const { g, x, norm } = network();
@@ -309,6 +341,45 @@ describe("backward", () => {
     ]);
     const forward = node(g, "batch-norm-apply-max-pool");
     expect(Object.keys(forward.outputs)).toEqual(["y", "index"]);
+  });
+
+  it.each([1, 2])("joins both gradients of a block with a projection, groups of %i", (size) => {
+    const group = { communicator: "statistics", size };
+    const { g } = trained(({ g, x, norm }) => {
+      const conv = (input: Value) => conv2d(input, g.input([8, 1, 1, 8]));
+      const shortcut = norm(conv(x), { group });
+      const y = norm(conv(x), { relu: true, residual: shortcut, group });
+      return add(conv(y), conv(y));
+    });
+    const backward = names(g).slice(names(g).indexOf("batch-norm-reduce-pair"));
+    expect(backward).toEqual([
+      "batch-norm-reduce-pair",
+      ...(size > 1 ? ["all-reduce", "all-reduce"] : []),
+      "batch-norm-backward-pair",
+      "conv2d-backward-data",
+      "conv2d-backward-data",
+      "add",
+    ]);
+    const apply = node(g, "batch-norm-apply-pair");
+    const reduce = node(g, "batch-norm-reduce-pair");
+    const { x, mean, x2, mean2 } = apply.inputs;
+    expect(reduce.inputs).toMatchObject({ x, mean, x2, mean2, mask: apply.outputs.mask! });
+    expect(reduce.inputs.dy2).toBeDefined();
+    const { inputs } = node(g, "batch-norm-backward-pair");
+    expect(inputs).toMatchObject({ x, mean, x2, mean2, dz: reduce.outputs.dz! });
+    const { gamma, gamma2 } = apply.inputs;
+    expect(inputs).toMatchObject({ gamma, gamma2 });
+    const [sums, sums2] = [0, 1].map((which) => node(g, "all-reduce", which)?.outputs.x);
+    expect(inputs.sums).toBe(size > 1 ? sums : reduce.outputs.sums);
+    expect(inputs.sums2).toBe(size > 1 ? sums2 : reduce.outputs.sums2);
+  });
+
+  it("keeps the gradients apart where something else reads the masked gradient", () => {
+    const { g } = trained(({ x, norm }) => {
+      const shortcut = add(norm(relu(x)), x);
+      return norm(relu(x), { relu: true, residual: shortcut });
+    });
+    expect(names(g).filter((op) => op.endsWith("pair"))).toEqual([]);
   });
 
   it("leaves them apart where the backend lacks the kernels", () => {

@@ -106,6 +106,21 @@ struct BatchNormApply {
 // Where backward's ReLU mask comes from: y, the bits that forward wrote, or x.
 enum class Mask { none, output, bits, recomputed };
 
+// What the sums of a reduction become.
+struct BatchNormSums {
+  float* sums;  // Σdz [C], Σdz·x̂ [C]
+  float* dgamma;
+  float* dbeta;
+  bool accumulate;
+
+  // The operands' names end in `suffix`.
+  explicit BatchNormSums(const Instruction& instruction, const std::string& suffix = "")
+      : sums(instruction.output("sums" + suffix).as<float>()),
+        dgamma(instruction.output("dgamma" + suffix).as<float>()),
+        dbeta(instruction.output("dbeta" + suffix).as<float>()),
+        accumulate(flag(instruction, "accumulate")) {}
+};
+
 struct BatchNormReduce {
   const Operand& x;
   const Operand& dy;
@@ -118,13 +133,10 @@ struct BatchNormReduce {
   const float* inverseStd;
   const float* gamma;  // not null with Mask::recomputed, nor beta
   const float* beta;
-  float* sums;  // Σdz [C], Σdz·x̂ [C]
-  float* dgamma;
-  float* dbeta;
-  bool accumulate;
+  BatchNormSums sums;
 
   explicit BatchNormReduce(const Instruction& instruction)
-      : x(instruction.input("x")), dy(instruction.input("dy")) {
+      : x(instruction.input("x")), dy(instruction.input("dy")), sums(instruction) {
     const bool relu = flag(instruction, "relu");
     dy2 = instruction.findInput("dy2");
     dz = instruction.findOutput("dz");
@@ -142,10 +154,6 @@ struct BatchNormReduce {
     };
     gamma = vector("gamma");
     beta = vector("beta");
-    sums = instruction.output("sums").as<float>();
-    dgamma = instruction.output("dgamma").as<float>();
-    dbeta = instruction.output("dbeta").as<float>();
-    accumulate = flag(instruction, "accumulate");
   }
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 struct ReduceScratch {
   AffineScratch affine;
-  SumScratch sums;
+  SumScratch<> sums;
   ReduceScratch(Scratch& scratch, const Layout& layout, int threads)
       : affine(scratch, layout), sums(scratch, layout, threads) {}
 };
@@ -28,13 +28,10 @@ struct ReduceInputs {
   T* dz;                // nullptr: not wanted
 };
 
-// Bits of a mask that are unpacked at once, a multiple of every `maskLanes`.
-constexpr int64_t kUnpacked = 128;
-
 // Σdz and Σdz·(x − mean) of a tile; writes dz when it is wanted.
 template <typename T, Mask mask, bool second, bool writes>
 void addGradients(const ReduceInputs<T>& in, int64_t first, int64_t count,
-                  const AffineScratch& affine, const Sums& sums, int64_t lanes) {
+                  const AffineScratch& affine, const Sums<>& sums, int64_t lanes) {
   simd([in, first, count, affine, sums, lanes]() ONEHOUR_INLINE {
     constexpr bool unpacks = mask == Mask::bits;
     alignas(64) uint32_t words[unpacks ? kUnpacked : 1];
@@ -77,7 +74,7 @@ void addGradients(const ReduceInputs<T>& in, int64_t first, int64_t count,
 
 template <typename T>
 using AddGradients = void (*)(const ReduceInputs<T>&, int64_t, int64_t, const AffineScratch&,
-                              const Sums&, int64_t);
+                              const Sums<>&, int64_t);
 
 template <typename T>
 AddGradients<T> selectAddGradients(Mask mask, bool second, bool writes) {
@@ -112,39 +109,22 @@ std::unique_ptr<Kernel> reduce(const Instruction& instruction, PrepareContext& c
                              data(op.y),    op.bits,      data(op.dz)};
     return makeKernel(
         [=, add = selectAddGradients<T>(op.mask, op.dy2 != nullptr, op.dz != nullptr),
-         sums = op.sums, dgamma = op.dgamma, dbeta = op.dbeta,
-         accumulate = op.accumulate](Stream& stream) {
+         sums = op.sums](Stream& stream) {
           Scratch memory(stream.workspace());
           const ReduceScratch scratch(memory, layout, threadsFor(layout.count));
           affine.fill(layout, scratch.affine);
           reduceTiles(
               layout, scratch.sums,
-              [&](int64_t first, int64_t count, const Sums& to) {
+              [&](int64_t first, int64_t count, const Sums<>& to) {
                 add(in, first, count, scratch.affine, to, layout.lanes);
               },
-              [&](int64_t c, double sum, double product) {
-                const float db = static_cast<float>(sum);
-                const float dg = static_cast<float>(product * affine.inverseStd[c]);
-                sums[c] = db;
-                sums[layout.channels + c] = dg;
-                dbeta[c] = accumulate ? dbeta[c] + db : db;
-                dgamma[c] = accumulate ? dgamma[c] + dg : dg;
+              [&](int64_t c, const auto& totals) {
+                finishSums(sums, layout, affine.inverseStd, c, totals[0], totals[1]);
               });
         },
         scratchBytes<ReduceScratch>(layout, maximalThreads(context)));
   });
 }
-
-// dx = scale·dz + slope·(x − mean) + offset, repeated to the lanes.
-struct BackwardScratch {
-  AffineScratch affine;
-  float* slope;
-  float* offset;
-  BackwardScratch(Scratch& scratch, const Layout& layout, int = 0)
-      : affine(scratch, layout),
-        slope(scratch.take<float>(layout.lanes)),
-        offset(scratch.take<float>(layout.lanes)) {}
-};
 
 template <typename T, bool relu>
 void backwardRange(const T* dz, const T* x, T* dx, int64_t count, const BackwardScratch& scratch,
@@ -179,15 +159,7 @@ std::unique_ptr<Kernel> backward(const Instruction& instruction, PrepareContext&
            dx = op.dx.as<T>()](Stream& stream) {
             Scratch memory(stream.workspace());
             const BackwardScratch scratch(memory, layout);
-            affine.fill(layout, scratch.affine);
-            for (int64_t c = 0; c < layout.channels; ++c) {
-              const double scale = scratch.affine.scale[c];
-              scratch.offset[c] = static_cast<float>(-scale * sums[c] / rows);
-              scratch.slope[c] = static_cast<float>(-scale * affine.inverseStd[c] *
-                                                    sums[layout.channels + c] / rows);
-            }
-            repeat(layout, scratch.slope);
-            repeat(layout, scratch.offset);
+            scratch.fill(layout, affine, sums, rows);
             parallelRanges(threadsFor(layout.count), layout.count, layout.lanes,
                            [&](int, int64_t begin, int64_t end) {
                              backwardRange<T, decltype(reluTag)::value>(dz + begin, x + begin,

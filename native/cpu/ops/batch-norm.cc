@@ -25,7 +25,7 @@ ONEHOUR_INLINE inline void prefetch(const T* block, int64_t count) {
 // Σ(x − pivot) and Σ(x − pivot)² of a tile. Four blocks at a time, so that the sums are loaded and
 // stored once for four loads of x.
 template <typename T>
-void addMoments(const T* x, int64_t count, const float* pivot, const Sums& sums, int64_t lanes) {
+void addMoments(const T* x, int64_t count, const float* pivot, const Sums<>& sums, int64_t lanes) {
   simd([x, count, pivot, sum = sums.tile[0], square = sums.tile[1], lanes]() ONEHOUR_INLINE {
     int64_t at = 0;
     for (; at + 4 * lanes <= count; at += 4 * lanes) {
@@ -73,7 +73,7 @@ void findPivot(const T* x, const Layout& layout, float* pivot) {
 
 struct StatisticsScratch {
   float* pivot;
-  SumScratch sums;
+  SumScratch<> sums;
   StatisticsScratch(Scratch& scratch, const Layout& layout, int threads)
       : pivot(scratch.take<float>(layout.lanes)), sums(scratch, layout, threads) {}
 };
@@ -85,10 +85,11 @@ void statisticsOf(const T* x, const Layout& layout, const StatisticsScratch& scr
   const double rows = static_cast<double>(layout.rows());
   reduceTiles(
       layout, scratch.sums,
-      [&](int64_t first, int64_t count, const Sums& sums) {
+      [&](int64_t first, int64_t count, const Sums<>& sums) {
         addMoments(x + first, count, scratch.pivot, sums, layout.lanes);
       },
-      [&](int64_t c, double sum, double square) {
+      [&](int64_t c, const auto& totals) {
+        const auto [sum, square] = totals;
         statistics[c] = static_cast<float>(scratch.pivot[c] + sum / rows);
         const double m2 = square - sum * sum / rows;
         statistics[layout.channels + c] = static_cast<float>(m2 < 0 ? 0 : m2);

@@ -59,39 +59,41 @@ class Scratch {
   size_t used_ = 0;
 };
 
-// Sums of two quantities a lane: fp32 over a tile, fp64 over a thread's tiles.
+// Sums of some quantities a lane: fp32 over a tile, fp64 over a thread's tiles.
+template <int quantities = 2>
 struct Sums {
-  float* tile[2];
-  double* total[2];
+  float* tile[quantities];
+  double* total[quantities];
 };
 
+template <int quantities = 2>
 struct SumScratch {
-  std::vector<Sums> threads;
+  std::vector<Sums<quantities>> threads;
   SumScratch(Scratch& scratch, const Layout& layout, int threads_) : threads(threads_) {
-    for (Sums& sums : threads) {
-      for (int k : {0, 1}) sums.tile[k] = scratch.take<float>(layout.lanes);
-      for (int k : {0, 1}) sums.total[k] = scratch.take<double>(layout.lanes);
+    for (Sums<quantities>& sums : threads) {
+      for (float*& tile : sums.tile) tile = scratch.take<float>(layout.lanes);
+      for (double*& total : sums.total) total = scratch.take<double>(layout.lanes);
     }
   }
 };
 
 // Runs `tile(first, count, sums)` over all tiles, which adds to the fp32 sums, and returns channel
-// c's two totals through `done(c, first, second)`. The order of additions depends only on the
-// layout and the number of threads.
-template <typename Tile, typename Done>
-void reduceTiles(const Layout& layout, const SumScratch& scratch, const Tile& tile,
+// c's totals through `done(c, totals)`. The order of additions depends only on the layout and the
+// number of threads.
+template <int quantities, typename Tile, typename Done>
+void reduceTiles(const Layout& layout, const SumScratch<quantities>& scratch, const Tile& tile,
                  const Done& done) {
   const int threads = static_cast<int>(scratch.threads.size());
-  for (const Sums& sums : scratch.threads) {
+  for (const auto& sums : scratch.threads) {
     for (double* total : sums.total) std::fill_n(total, layout.lanes, 0.0);
   }
   parallelRanges(threads, layout.count, layout.lanes, [&](int thread, int64_t begin, int64_t end) {
-    const Sums& sums = scratch.threads[thread];
+    const Sums<quantities>& sums = scratch.threads[thread];
     for (; begin < end; begin += tileRows * layout.lanes) {
       for (float* values : sums.tile) std::fill_n(values, layout.lanes, 0.0f);
       tile(begin, std::min(end - begin, tileRows * layout.lanes), sums);
       simd([sums, lanes = layout.lanes]() ONEHOUR_INLINE {
-        for (int k = 0; k < 2; ++k) {
+        for (int k = 0; k < quantities; ++k) {
 #pragma GCC ivdep
           for (int64_t i = 0; i < lanes; ++i) sums.total[k][i] += sums.tile[k][i];
         }
@@ -99,13 +101,13 @@ void reduceTiles(const Layout& layout, const SumScratch& scratch, const Tile& ti
     }
   });
   for (int64_t c = 0; c < layout.channels; ++c) {
-    double totals[2] = {0, 0};
-    for (const Sums& sums : scratch.threads) {
-      for (int k = 0; k < 2; ++k) {
+    double totals[quantities] = {};
+    for (const auto& sums : scratch.threads) {
+      for (int k = 0; k < quantities; ++k) {
         for (int64_t i = c; i < layout.lanes; i += layout.channels) totals[k] += sums.total[k][i];
       }
     }
-    done(c, totals[0], totals[1]);
+    done(c, totals);
   }
 }
 
@@ -150,6 +152,9 @@ constexpr auto kMaskWords = [] {
   }
   return words;
 }();
+
+// Bits of a mask that are unpacked at once, a multiple of every `maskLanes`.
+constexpr int64_t kUnpacked = 128;
 
 // Bit by bit, words of ones or zeros, in fours because that needs a small table.
 template <typename T>
@@ -198,5 +203,39 @@ struct Affine {
 inline Affine affineOf(const BatchNormApply& op) {
   return {op.mean, op.inverseStd, op.gamma, op.beta, op.variance, op.epsilon};
 }
+
+// A channel's gradients and sums, from Σdz and Σdz·(x − mean).
+inline void finishSums(const BatchNormSums& to, const Layout& layout, const float* inverseStd,
+                       int64_t c, double sum, double product) {
+  const float db = static_cast<float>(sum);
+  const float dg = static_cast<float>(product * inverseStd[c]);
+  to.sums[c] = db;
+  to.sums[layout.channels + c] = dg;
+  to.dbeta[c] = to.accumulate ? to.dbeta[c] + db : db;
+  to.dgamma[c] = to.accumulate ? to.dgamma[c] + dg : dg;
+}
+
+// dx = scale·dz + slope·(x − mean) + offset, repeated to the lanes.
+struct BackwardScratch {
+  AffineScratch affine;
+  float* slope;
+  float* offset;
+  BackwardScratch(Scratch& scratch, const Layout& layout, int = 0)
+      : affine(scratch, layout),
+        slope(scratch.take<float>(layout.lanes)),
+        offset(scratch.take<float>(layout.lanes)) {}
+
+  // `sums` are those of `rows` values a channel.
+  void fill(const Layout& layout, const Affine& from, const float* sums, double rows) const {
+    from.fill(layout, affine);
+    for (int64_t c = 0; c < layout.channels; ++c) {
+      const double scale = affine.scale[c];
+      offset[c] = static_cast<float>(-scale * sums[c] / rows);
+      slope[c] = static_cast<float>(-scale * from.inverseStd[c] * sums[layout.channels + c] / rows);
+    }
+    repeat(layout, slope);
+    repeat(layout, offset);
+  }
+};
 
 }  // namespace onehour::cpu

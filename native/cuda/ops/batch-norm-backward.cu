@@ -18,24 +18,6 @@ struct ReduceTensors {
   T* dz;                // nullptr: not wanted
 };
 
-struct FinishReduce {
-  int64_t channels;
-  const float* inverseStd;
-  float* sums;
-  float* dgamma;
-  float* dbeta;
-  bool accumulate;
-
-  __device__ void operator()(int64_t channel, double sum, double product) const {
-    const float db = static_cast<float>(sum);
-    const float dg = static_cast<float>(product * inverseStd[channel]);
-    sums[channel] = db;
-    sums[channels + channel] = dg;
-    dbeta[channel] = accumulate ? dbeta[channel] + db : db;
-    dgamma[channel] = accumulate ? dgamma[channel] + dg : dg;
-  }
-};
-
 // Σdz and Σdz·(x − mean): reads each of its two to four tensors and the mask once, and writes dz
 // where it is wanted. dz may lie where dy or dy2 is.
 template <typename T, int lanes, Mask mask, bool second>
@@ -52,8 +34,7 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
       values[2] = affine.beta[channel];
     }
   });
-  float sum[lanes] = {};
-  float product[lanes] = {};
+  float totals[2][lanes] = {};  // Σdz, Σdz·(x − mean)
   constexpr int maskStream = 2;
   constexpr int secondStream = mask == Mask::output ? 3 : 2;
   const auto add = [&](const auto& packs, uint32_t bits, uint32_t bytes) {
@@ -84,8 +65,8 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
                           ? gradient[j]
                           : 0.0f;
       }
-      sum[j] += gradient[j];
-      product[j] = fmaf(gradient[j], value[j] - vectors[0][j], product[j]);
+      totals[0][j] += gradient[j];
+      totals[1][j] = fmaf(gradient[j], value[j] - vectors[0][j], totals[1][j]);
     }
     if (in.dz != nullptr) Pack<T, lanes>::of(gradient).write(placeOf(in.dz, tile.base, bytes));
   };
@@ -102,8 +83,7 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
     overRows<batch, false, lanes>(tile, from,
                                   [&](const auto& packs, uint32_t bytes) { add(packs, 0, bytes); });
   }
-  const auto widen = [](float a, float b, int) { return DoublePair{a, b}; };
-  sumRows<lanes>(tiling, sum, product, sums, widen, finish);
+  sumRows(tiling, totals, sums, AsTheyAre(), finish);
 }
 
 // Calls `body` with the mask as a constant.
@@ -135,8 +115,7 @@ std::unique_ptr<Kernel> reduce(const Instruction& instruction, PrepareContext& c
     if (op.mask == Mask::bits) requireAligned(instruction, op.x, wide);
     return withLanes<T>(wide, [&](auto lanes) {
       const RowTiling tiling = tilingOf(op.x, lanes, context);
-      const FinishReduce finish{tiling.channels, op.inverseStd, op.sums,
-                                op.dgamma,       op.dbeta,      op.accumulate};
+      const FinishReduce finish{tiling.channels, op.inverseStd, op.sums};
       return withMask(op.mask, [&](auto mask) {
         return withFlag(in.dy2 != nullptr, [&](auto second) {
           return makeKernel(

@@ -17,8 +17,8 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
     statisticsKernel(RowTiling tiling, const T* x, RowSums sums, FinishStatistics finish) {
   const RowTile tile = tiling.tile(blockIdx.x, static_cast<int>(threadIdx.x), false);
   float pivot[lanes];
-  float sum[lanes] = {};
-  float square[lanes] = {};
+  float totals[2][lanes] = {};
+  auto& [sum, square] = totals;
   if (tile.count > 0) Pack<T, lanes>::read(x + tile.base + tile.first).unpack(pivot);
   const T* const from[] = {x};
   overRows<8, false, lanes>(tile, from, [&](const Pack<T, lanes>(&packs)[1], uint32_t) {
@@ -40,11 +40,12 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
       sum[j] = pivot[j] + delta;                    // mean
     }
   }
-  const auto widen = [](float mean, float m2, int count) {
+  const auto widen = [](const float(&held)[2], int count) {
+    const auto& [mean, m2] = held;
     const double total = static_cast<double>(count) * mean;
-    return DoublePair{total, m2 + total * mean};
+    return Addends<2>{{total, m2 + total * mean}};
   };
-  sumRows<lanes>(tiling, sum, square, sums, widen, finish);
+  sumRows(tiling, totals, sums, widen, finish);
 }
 
 std::unique_ptr<Kernel> statistics(const Instruction& instruction, PrepareContext& context) {
@@ -127,14 +128,7 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
 #pragma unroll
       for (int j = 0; j < lanes; ++j) value[j] += other[j];
     }
-#pragma unroll
-    for (int j = 0; j < lanes; ++j) value[j] = relu && value[j] < 0 ? 0.0f : value[j];
-    Pack<T, lanes>::of(value).write(placeOf(y, tile.base, bytes));
-    if (mask == nullptr) return;
-    uint32_t bits = 0;
-#pragma unroll
-    for (int j = 0; j < lanes; ++j) bits |= static_cast<uint32_t>(value[j] > 0) << j;
-    *maskAt<lanes>(mask, tile.base, bytes) = static_cast<uint8_t>(bits);
+    writeApplied(value, y, mask, relu, tile.base, bytes);
   };
   if constexpr (residual) {
     const T* const from[] = {x, z};

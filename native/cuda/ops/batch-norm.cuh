@@ -89,11 +89,43 @@ __device__ __forceinline__ void overMaskedRows(const RowTile& tile, const T* con
       [&](const Held& held, uint32_t bytes) { body(held.packs.of, held.bits, bytes); });
 }
 
-// Masks are for tensors that are walked 16 bytes at a time.
+// Masks and pairs are for tensors that are walked 16 bytes at a time.
 inline void requireAligned(const Instruction& instruction, const Operand& x, bool wide) {
   if (wide) return;
-  shapeError(instruction, "tensors at multiples of 16 bytes with a mask", x);
+  shapeError(instruction, "channels and addresses in multiples of 16 bytes", x);
 }
+
+// ReLU of what apply computed, its mask where that is wanted, and y.
+template <typename T, int lanes>
+__device__ __forceinline__ void writeApplied(float (&value)[lanes], T* y, uint8_t* mask, bool relu,
+                                             int64_t base, uint32_t bytes) {
+#pragma unroll
+  for (int j = 0; j < lanes; ++j) value[j] = relu && value[j] < 0 ? 0.0f : value[j];
+  const auto pack = Pack<T, lanes>::of(value);
+  pack.write(placeOf(y, base, bytes));
+  if (mask == nullptr) return;
+  if constexpr (std::is_same_v<T, f16>) pack.unpack(value);  // where small ones are stored as 0
+  uint32_t bits = 0;
+#pragma unroll
+  for (int j = 0; j < lanes; ++j) bits |= static_cast<uint32_t>(value[j] > 0) << j;
+  *maskAt<lanes>(mask, base, bytes) = static_cast<uint8_t>(bits);
+}
+
+// What a channel's Σdz and Σdz·(x − mean) become.
+struct FinishReduce {
+  int64_t channels;
+  const float* inverseStd;
+  BatchNormSums to;
+
+  __device__ __forceinline__ void operator()(int64_t channel, double sum, double product) const {
+    const float db = static_cast<float>(sum);
+    const float dg = static_cast<float>(product * inverseStd[channel]);
+    to.sums[channel] = db;
+    to.sums[channels + channel] = dg;
+    to.dbeta[channel] = to.accumulate ? to.dbeta[channel] + db : db;
+    to.dgamma[channel] = to.accumulate ? to.dgamma[channel] + dg : dg;
+  }
+};
 
 inline Affine affineOf(const BatchNormApply& op) {
   return {op.mean, op.inverseStd, op.variance, op.epsilon, op.gamma, op.beta};
@@ -105,10 +137,10 @@ struct Gradient {
   const float* sums;  // Σdz [C], Σdz·x̂ [C]
   double count;       // M of the sums
 
+  Gradient(const Affine& affine_, const float* sums_, double count_)
+      : affine(affine_), sums(sums_), count(count_) {}
   explicit Gradient(const BatchNormBackward& op)
-      : affine{op.mean, op.inverseStd, nullptr, 0, op.gamma, op.beta},
-        sums(op.sums),
-        count(op.count) {}
+      : Gradient({op.mean, op.inverseStd, nullptr, 0, op.gamma, op.beta}, op.sums, op.count) {}
 
   // mean, scale, slope and offset of a channel.
   __device__ void fill(int64_t channel, int64_t channels, float* values) const {

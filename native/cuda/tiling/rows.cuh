@@ -69,12 +69,16 @@ __device__ __forceinline__ void overRows(const RowTile& tile, const T* const (&f
       [&](const auto& packs, uint32_t bytes) { body(packs.of, bytes); });
 }
 
-// Fills `out[v]` with vector v at the thread's channels. One thread a channel of the block computes
-// `fill(channel, values)`, so that it may be costly. All threads of the block must call this.
-template <int vectors, int lanes, typename Fill>
-__device__ __forceinline__ void channelVectors(const RowTiling& tiling, const RowTile& tile,
-                                               float (&out)[vectors][lanes], Fill&& fill) {
-  __shared__ __align__(16) float shared[vectors][tileChannels];
+// Vectors of the channels of a block, in shared memory.
+template <int vectors>
+using BlockVectors = float[vectors][tileChannels];
+
+// Fills vectors for the block's channels. One thread a channel computes `fill(channel, values)`, so
+// that it may be costly. All threads of the block must call this.
+template <int vectors, typename Fill>
+__device__ __forceinline__ const BlockVectors<vectors>& blockVectors(const RowTiling& tiling,
+                                                                     Fill&& fill) {
+  __shared__ __align__(16) BlockVectors<vectors> shared;
   const int own = static_cast<int>(threadIdx.x);
   const int64_t channel = tiling.firstChannel(blockIdx.x) + own;
   if (own < tiling.width() && channel < tiling.channels) {
@@ -84,52 +88,77 @@ __device__ __forceinline__ void channelVectors(const RowTiling& tiling, const Ro
     for (int v = 0; v < vectors; ++v) shared[v][own] = values[v];
   }
   __syncthreads();
+  return shared;
+}
+
+// A block's vector at the thread's channels.
+template <int lanes>
+__device__ __forceinline__ void readVector(const float (&shared)[tileChannels], const RowTile& tile,
+                                           float (&out)[lanes]) {
   constexpr int step = lanes == 1 ? 1 : 4;
 #pragma unroll
-  for (int v = 0; v < vectors; ++v) {
+  for (int j = 0; j < lanes; j += step) {
+    const auto pack = Pack<float, step>::read(&shared[tile.column * lanes + j]);
 #pragma unroll
-    for (int j = 0; j < lanes; j += step) {
-      const auto pack = Pack<float, step>::read(&shared[v][tile.column * lanes + j]);
-#pragma unroll
-      for (int k = 0; k < step; ++k) out[v][j + k] = pack.values[k];
-    }
+    for (int k = 0; k < step; ++k) out[j + k] = pack.values[k];
   }
 }
 
-// Two sums of a channel.
-struct DoublePair {
-  double first, second;
+// Fills `out[v]` with vector v at the thread's channels, as blockVectors does.
+template <int vectors, int lanes, typename Fill>
+__device__ __forceinline__ void channelVectors(const RowTiling& tiling, const RowTile& tile,
+                                               float (&out)[vectors][lanes], Fill&& fill) {
+  const BlockVectors<vectors>& shared = blockVectors<vectors>(tiling, fill);
+#pragma unroll
+  for (int v = 0; v < vectors; ++v) readVector(shared[v], tile, out[v]);
+}
+
+// What a thread adds to each sum of a channel.
+template <int quantities>
+struct Addends {
+  double of[quantities];
 };
 
-// Where the blocks of a launch meet: their sums [2, rowBlocks, C], and a counter a block, zero
-// before the launch and after it.
+// A thread's fp32 sums as they are.
+struct AsTheyAre {
+  template <int quantities>
+  __device__ __forceinline__ Addends<quantities> operator()(const float (&held)[quantities],
+                                                            int) const {
+    Addends<quantities> result;
+#pragma unroll
+    for (int q = 0; q < quantities; ++q) result.of[q] = held[q];
+    return result;
+  }
+};
+
+// Where the blocks of a launch meet: their sums [quantities, rowBlocks, C], and a counter a block,
+// zero before the launch and after it.
 struct RowSums {
   double* sums;
   unsigned int* arrived;
 };
 
 // Sums what the threads hold of each channel, in fp64 and always in the same order, and calls
-// `finish(channel, first, second)` for each, in the block that comes last. `widen(first, second,
-// count)` turns what a thread holds after `count` rows into the two addends. All threads of all
-// blocks must call this.
-template <int lanes, typename Widen, typename Finish>
-__device__ __forceinline__ void sumRows(const RowTiling& tiling, const float (&first)[lanes],
-                                        const float (&second)[lanes], const RowSums& into,
-                                        Widen&& widen, Finish&& finish) {
-  __shared__ __align__(16) float held[2][rowThreads * lanes];
-  __shared__ double sums[2][rowThreads];
+// `finish(channel, totals…)` for each, in the block that comes last. `widen(held, count)` turns
+// what a thread holds after `count` rows into the addends. All threads of all blocks must call
+// this.
+template <int quantities, int lanes, typename Widen, typename Finish>
+__device__ __forceinline__ void sumRows(const RowTiling& tiling,
+                                        const float (&values)[quantities][lanes],
+                                        const RowSums& into, Widen&& widen, Finish&& finish) {
+  __shared__ __align__(16) float held[quantities][rowThreads * lanes];
+  __shared__ double sums[quantities][rowThreads];
   const int thread = static_cast<int>(threadIdx.x);
   constexpr int step = lanes == 1 ? 1 : 4;
 #pragma unroll
-  for (int j = 0; j < lanes; j += step) {
-    Pack<float, step> packs[2];
+  for (int q = 0; q < quantities; ++q) {
 #pragma unroll
-    for (int k = 0; k < step; ++k) {
-      packs[0].values[k] = first[j + k];
-      packs[1].values[k] = second[j + k];
+    for (int j = 0; j < lanes; j += step) {
+      Pack<float, step> pack;
+#pragma unroll
+      for (int k = 0; k < step; ++k) pack.values[k] = values[q][j + k];
+      pack.write(&held[q][thread * lanes + j]);
     }
-    packs[0].write(&held[0][thread * lanes + j]);
-    packs[1].write(&held[1][thread * lanes + j]);
   }
   __syncthreads();
   const int width = tiling.width();
@@ -138,57 +167,76 @@ __device__ __forceinline__ void sumRows(const RowTiling& tiling, const float (&f
   const int64_t left = tiling.channels - firstChannel;
   const int rowBlock = tiling.rowBlock(blockIdx.x);
   if (thread < width * segments && thread % width < left) {
-    double a = 0;
-    double b = 0;
+    double own[quantities] = {};
     for (int row = thread / width; row < tiling.rowsPerPass; row += segments) {
       const int count = tiling.countOf(rowBlock, row);
       if (count == 0) break;
-      const int place = row * width + thread % width;
-      const DoublePair pair = widen(held[0][place], held[1][place], count);
-      a += pair.first;
-      b += pair.second;
+      float parts[quantities];
+#pragma unroll
+      for (int q = 0; q < quantities; ++q) parts[q] = held[q][row * width + thread % width];
+      const Addends<quantities> addends = widen(parts, count);
+#pragma unroll
+      for (int q = 0; q < quantities; ++q) own[q] += addends.of[q];
     }
-    sums[0][thread] = a;
-    sums[1][thread] = b;
+#pragma unroll
+    for (int q = 0; q < quantities; ++q) sums[q][thread] = own[q];
   }
   __syncthreads();
-  // From here on a thread has one of a channel's sums, which lies at `place` for row block 0.
+  // From here on two threads share the sums of a channel: one of two, the first also the third.
+  // `body(sum, place)` has one of them, which lies at `place` for row block 0.
   const int column = thread % width;
-  const bool takesPart = thread < 2 * width && column < left;
-  double* const place = into.sums + firstChannel + column +
-                        thread / width * int64_t{tiling.rowBlocks} * tiling.channels;
-  double sum = 0;
-  if (takesPart) {
-    for (int s = 0; s < segments; ++s) sum += sums[thread / width][s * width + column];
+  const auto eachSum = [&](auto&& body) {
+    if (thread >= 2 * width || column >= left) return;
+    const int q = thread / width;
+    double* const place =
+        into.sums + firstChannel + column + q * int64_t{tiling.rowBlocks} * tiling.channels;
+    body(sums[q], place);
+    if constexpr (quantities == 3) {
+      if (q == 0) body(sums[2], place + int64_t{2} * tiling.rowBlocks * tiling.channels);
+    }
+  };
+  eachSum([&](double(&parts)[rowThreads], double* place) {
+    double sum = 0;
+    for (int s = 0; s < segments; ++s) sum += parts[s * width + column];
+    parts[column] = sum;
     place[rowBlock * tiling.channels] = sum;
-  }
+  });
+  // A third sum leaves fewer registers for members that are on their way.
+  constexpr int atOnce = quantities == 2 ? RowTiling::fanIn : RowTiling::fanIn / 2;
   for (int level = 0; level < tiling.mergeLevels(); ++level) {
     const RowTiling::Group group = tiling.group(rowBlock, level);
     if (group.count == 1) continue;
     unsigned int* arrived = into.arrived + tiling.counterOf(blockIdx.x, group);
     if (!isLastBlock(arrived, static_cast<unsigned int>(group.count))) return;
-    if (takesPart) {
-      double members[RowTiling::fanIn];
+    eachSum([&](double(&parts)[rowThreads], double* place) {
+      double sum = 0;
+#pragma unroll 1
+      for (int next = 0; next < RowTiling::fanIn; next += atOnce) {
+        double members[atOnce];
 #pragma unroll
-      for (int i = 0; i < RowTiling::fanIn; ++i) {
-        const int64_t member = group.first + i * group.stride;
-        members[i] = i < group.count ? __ldcg(place + member * tiling.channels) : 0;
+        for (int i = 0; i < atOnce; ++i) {
+          const int64_t member = group.first + (next + i) * group.stride;
+          members[i] = next + i < group.count ? __ldcg(place + member * tiling.channels) : 0;
+        }
+#pragma unroll
+        for (int i = 0; i < atOnce; ++i) sum += members[i];
       }
-      sum = 0;
-#pragma unroll
-      for (int i = 0; i < RowTiling::fanIn; ++i) sum += members[i];
+      parts[column] = sum;
       place[group.first * tiling.channels] = sum;
-    }
+    });
   }
-  if (takesPart) sums[thread / width][column] = sum;
   __syncthreads();
   if (thread < width && thread < left) {
-    finish(firstChannel + thread, sums[0][thread], sums[1][thread]);
+    if constexpr (quantities == 2) {
+      finish(firstChannel + thread, sums[0][thread], sums[1][thread]);
+    } else {
+      finish(firstChannel + thread, sums[0][thread], sums[1][thread], sums[2][thread]);
+    }
   }
 }
 
-inline size_t partialBytes(const RowTiling& tiling) {
-  return sizeof(double) * 2 * static_cast<size_t>(tiling.rowBlocks) *
+inline size_t partialBytes(const RowTiling& tiling, int quantities = 2) {
+  return sizeof(double) * static_cast<size_t>(quantities) * static_cast<size_t>(tiling.rowBlocks) *
          static_cast<size_t>(tiling.channels);
 }
 

@@ -43,7 +43,7 @@ std::string repeated(const std::string& value, int64_t times) {
 // op reads. `whole` has the optional operands too.
 std::string lineOf(std::string_view op, std::string_view signature, Extents size,
                    const Window& window, const std::string& type, bool whole) {
-  if (whole && signature.find("mask?") != std::string_view::npos) {
+  if (signature.find(whole ? "mask" : "mask:") != std::string_view::npos) {
     size.channels = (size.channels + 7) / 8 * 8;  // whole bytes of a mask
   }
   const int64_t slid = (size.pixels + 2 * window.padding - window.size) / window.stride + 1;

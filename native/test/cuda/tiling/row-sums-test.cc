@@ -28,17 +28,15 @@ struct Finish {
 // Σx and Σx².
 __global__ void sumKernel(RowTiling tiling, const float* x, RowSums into, Finish finish) {
   const RowTile tile = tiling.tile(blockIdx.x, static_cast<int>(threadIdx.x), false);
-  float sum[lanes] = {};
-  float square[lanes] = {};
+  float sums[2][lanes] = {};
   const float* const from[] = {x};
   overRows<2, false, lanes>(tile, from, [&](const Pack<float, lanes>(&packs)[1], uint32_t) {
     for (int j = 0; j < lanes; ++j) {
-      sum[j] += packs[0].values[j];
-      square[j] += packs[0].values[j] * packs[0].values[j];
+      sums[0][j] += packs[0].values[j];
+      sums[1][j] += packs[0].values[j] * packs[0].values[j];
     }
   });
-  const auto widen = [](float a, float b, int) { return DoublePair{a, b}; };
-  sumRows<lanes>(tiling, sum, square, into, widen, finish);
+  sumRows(tiling, sums, into, AsTheyAre(), finish);
 }
 
 void repeats(int64_t rows, int64_t channels, int multiprocessors, int levels) {
