@@ -214,41 +214,6 @@ describe("compile", () => {
     expect(copy).toMatchObject({ arena: "weight", offset: 0, dtype: "bf16" });
   });
 
-  it("scales the loss in fp16, and waits for all buckets before any update", () => {
-    const model = modelOf("resnet18");
-    const changes = { precision: "fp16", workers: 2, accumulate: 2 } as const;
-    const compiled = compile(model, optionsFor(model, changes), {
-      ...{ optimizer: optimizers.sgd(), clipNorm: 1 },
-    });
-    const programs = new Map(compiled.programs.map((p) => [p.name, parse(p.text).instructions]));
-    const { scaling, momentum, statistics, output, buckets } = compiled;
-    expect(scaling).toEqual({ offset: momentum.bytes, bytes: 12 });
-    expect(statistics[0]!.offset).toBe(momentum.bytes + 64);
-    expect(output.scaling.bytes).toBe(12);
-    const at = { arena: "state", offset: scaling.offset };
-    for (const name of ["micro", "last"]) {
-      const loss = programs.get(name)!.find(({ op }) => op === "softmax-cross-entropy-backward")!;
-      const dloss = loss.inputs.find((operand) => operand.name === "dloss");
-      expect(dloss).toMatchObject({ ...at, shape: [1] });
-      expect(loss.outputs[0]!.dtype).toBe("f16");
-    }
-    const last = programs.get("last")!;
-    const ordered = /^(all-reduce|norms|loss-scale|clip-norm|sgd)$/;
-    const all = (op: string) => buckets.map(() => op);
-    expect(last.map(({ op }) => op).filter((op) => ordered.test(op))).toEqual([
-      ...[...all("all-reduce"), "norms", "loss-scale", "clip-norm", ...all("sgd")],
-    ]);
-    const update = last.find(({ op }) => op === "sgd")!;
-    const factor = last.find(({ op }) => op === "loss-scale")!.outputs.at(-1)!;
-    const given = update.inputs.find(({ name }) => name === "factor")!;
-    expect([given.arena, given.offset]).toEqual([factor.arena, factor.offset]);
-    expect(update.outputs.find(({ name }) => name === "copy")!.dtype).toBe("f16");
-    const sent = programs.get("broadcast")!.filter(({ op }) => op === "broadcast");
-    expect(sent.some(({ inputs: [x] }) => x!.arena === "state" && x!.offset === 0)).toBe(true);
-    const averaged = programs.get("average")!.flatMap(({ outputs }) => outputs);
-    for (const { offset } of averaged) expect(offset).toBe(momentum.bytes + 64);
-  });
-
   it("writes tf32 as fp32 with an attribute on convolutions and the classifier", () => {
     const { texts, instructions } = compileTiny({ precision: "tf32" });
     expect(texts.last!.replaceAll(" precision=tf32", "")).toBe(compileTiny().texts.last);

@@ -28,9 +28,10 @@ const rows = Object.keys(models).flatMap((model) =>
 );
 // With all that a GPU fuses.
 const operations = new Set(book.keys());
-const fused = settings
-  .filter(({ precision, accumulate }) => precision === "bf16" && accumulate === 1)
-  .map((s) => ({ model: "resnet50", ...s, operations }));
+const fused = [
+  ...settings.filter(({ precision, accumulate }) => precision === "bf16" && accumulate === 1),
+  { ...scaled, accumulate: 1 },
+].map((s) => ({ model: "resnet50", ...s, operations }));
 
 /** In `last` and `micro`: each gradient is written, complete before its all-reduce, used once. */
 function expectGradients(program: Program, { layout }: Lowered, workers: number): void {

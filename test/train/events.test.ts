@@ -48,6 +48,34 @@ test("prints one line an interval without a terminal", () => {
   ]);
 });
 
+test("shows the loss scale, and the steps that were skipped, also at an epoch's end", () => {
+  const { clock, written, reporter: it } = reporter(false);
+  const results = { top1: 0.5, top5: 1, testLoss: 1, testImages: 8, correct: 4, inputWait: 0 };
+  for (const [i, skipped] of [0, 0, 1, 1200].entries()) {
+    clock.now = i * 6;
+    it.show({ ...step(i), lossScale: 65536, goodSteps: 0, skipped } as RunEvent);
+  }
+  const epoch = {
+    type: "epoch",
+    epoch: 0,
+    epochs: 2,
+    trainLoss: 1,
+    seconds: 3,
+    ...results,
+  } as const;
+  it.show(epoch);
+  it.show({ ...epoch, epoch: 1 });
+  const scales = written.map(
+    (line) => /loss scale [^·]*|[\d,]+ steps skipped so far|$/.exec(line)![0],
+  );
+  expect(scales).toEqual([
+    "loss scale 65,536 ",
+    "loss scale 65,536, 1 step skipped ",
+    "loss scale 65,536, 1,200 steps skipped ",
+    ...["1,200 steps skipped so far", ""],
+  ]);
+});
+
 test("redraws one line on a terminal, and clears it before others", () => {
   const { clock, written, reporter: it } = reporter(true);
   for (let i = 0; i < 5; i++) {
