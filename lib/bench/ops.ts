@@ -2,7 +2,7 @@
 
 import { median } from "../arrays/median.js";
 import { usableCores } from "../device/cores.js";
-import type { Device, DeviceProperties } from "../device/device.js";
+import type { Device, DeviceChoice, DeviceProperties } from "../device/device.js";
 import { loadAddon } from "../device/native.js";
 import { expectDevice, openDevice } from "../device/open.js";
 import type { CompiledModel } from "../graph/compile.js";
@@ -109,7 +109,7 @@ interface OpsOptions {
   batch: number;
   /** By default bf16 on a GPU, fp32 on the CPU. */
   precision?: StepSettings["precision"];
-  device?: "auto" | "cpu" | "cuda";
+  device?: DeviceChoice;
   /** CPU threads; by default all cores. */
   threads?: number;
   /** How often the step is run; 0 only counts, which needs no device. */

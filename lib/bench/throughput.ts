@@ -2,6 +2,7 @@
 
 import { median } from "../arrays/median.js";
 import { requireThreads, usableCores } from "../device/cores.js";
+import type { DeviceChoice } from "../device/device.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice } from "../device/open.js";
 import { UsageError } from "../errors.js";
@@ -21,7 +22,7 @@ interface ThroughputOptions {
   batch: number;
   /** By default bf16 on a GPU, fp32 on the CPU. */
   precision?: StepSettings["precision"];
-  device?: "auto" | "cpu" | "cuda";
+  device?: DeviceChoice;
   /** Worker counts to compare; by default 1, and the number of GPUs if there are several. */
   workers?: readonly number[];
   /** CPU threads per worker; by default the cores divided among the largest number of workers. */

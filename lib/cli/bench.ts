@@ -3,9 +3,11 @@
 
 import { Command } from "commander";
 import type { LoaderBenchOptions } from "../bench/loader.js";
+import { type DeviceChoice, deviceChoices } from "../device/device.js";
 import { type Precision, precisions } from "../graph/compiled.js";
 import { isModule } from "../modules/pinned.js";
 import { listenForEnd, signalStatus } from "../ranks/signals.js";
+import { table } from "../recipe/table.js";
 import { exists } from "../system/exists.js";
 import { printResult } from "../system/output.js";
 import { oneLine } from "../text/words.js";
@@ -15,7 +17,7 @@ interface Options {
   model: string;
   batch: number;
   precision?: Precision;
-  device: "auto" | "cpu" | "cuda";
+  device: DeviceChoice;
   workers?: number[];
   threads?: number;
   steps?: number;
@@ -32,7 +34,7 @@ function stepCommand(name: string): Command {
     .option("--model <name|file>", "network, or a module of one", "resnet50")
     .option("--batch <n>", "images per worker", wholeNumber(1, 16), 16)
     .addOption(choice("--precision <p>", "default: fp32 on the CPU, bf16 on a GPU", precisions))
-    .addOption(choice("--device <d>", "where to compute", ["auto", "cpu", "cuda"]).default("auto"))
+    .addOption(choice("--device <d>", table.device.help, deviceChoices).default("auto"))
     .option("--json", "print one JSON object instead of a table");
 }
 
@@ -58,7 +60,7 @@ interface OpsFlags {
   model: string;
   batch: number;
   precision?: Precision;
-  device: "auto" | "cpu" | "cuda";
+  device: DeviceChoice;
   threads?: number;
   repeats: number;
   traffic?: true;

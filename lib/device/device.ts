@@ -1,9 +1,13 @@
 // The interfaces of a device, a loaded program, an array and a communicator.
 
+/** What can be asked for. */
+export const deviceChoices = ["auto", "cpu", "cuda"] as const;
+export type DeviceChoice = (typeof deviceChoices)[number];
+
 /** How to open a device. */
 export interface DeviceOptions {
   /** "auto" is a GPU where one can be used, else the CPU; a worker takes that of its local rank. */
-  device?: "auto" | "cpu" | "cuda";
+  device?: DeviceChoice;
   /** Compute threads on the CPU; by default this worker's share of the usable cores. */
   threads?: number;
   /**

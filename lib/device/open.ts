@@ -7,14 +7,16 @@ import type { NativeDevice, NativeExecutor } from "./addon.js";
 import { call, settle } from "./call.js";
 import { Communicator, OpenArray } from "./communicator.js";
 import { defaultThreads, requireThreads } from "./cores.js";
-import type {
-  Device,
-  DeviceArray,
-  DeviceOptions,
-  DeviceProperties,
-  Executor,
-  NativeCommunicator,
-  ProgramSource,
+import {
+  type Device,
+  type DeviceArray,
+  type DeviceChoice,
+  type DeviceOptions,
+  type DeviceProperties,
+  deviceChoices,
+  type Executor,
+  type NativeCommunicator,
+  type ProgramSource,
 } from "./device.js";
 import { chooseGpu, findGpus, type Gpus } from "./gpus.js";
 import { loadAddon } from "./native.js";
@@ -188,10 +190,13 @@ function warnOfCpu(problems: readonly string[]): void {
 }
 
 /** The GPUs to choose from, none of them opened; undefined for the CPU. */
-function decide(device: NonNullable<DeviceOptions["device"]>): Gpus | undefined {
+function decide(device: DeviceChoice): Gpus | undefined {
   if (device === "cpu") return undefined;
   if (device !== "auto" && device !== "cuda") {
-    throw new OnehourError("ERR_USAGE", `device is "${device}", expected auto, cpu or cuda`);
+    throw new OnehourError(
+      "ERR_USAGE",
+      `device is "${device}", expected ${deviceChoices.join(", ")}`,
+    );
   }
   const gpus = findGpus();
   const { usable, problems, error } = gpus;
@@ -214,9 +219,7 @@ function decide(device: NonNullable<DeviceOptions["device"]>): Gpus | undefined 
  * What `openDevice` is expected to open, for a process that leaves it to others: a GPU that is opened
  * keeps some of its memory until the process ends. Throws as `openDevice` does.
  */
-export function expectDevice(
-  device: NonNullable<DeviceOptions["device"]>,
-): Pick<DeviceProperties, "kind"> {
+export function expectDevice(device: DeviceChoice): Pick<DeviceProperties, "kind"> {
   if (decide(device) !== undefined) return { kind: "cuda" };
   using cpu = openBackend("cpu", 1);
   return cpu.properties;

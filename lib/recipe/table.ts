@@ -3,6 +3,7 @@
 
 import type { z } from "zod";
 import { builtInForms } from "../data/built-in/names.js";
+import { deviceChoices } from "../device/device.js";
 import { precisions } from "../graph/compiled.js";
 import { modelsInShort } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
@@ -292,7 +293,7 @@ export const table = {
     alias: "precise-batchnorm",
   }),
 
-  device: field(oneOf(["auto", "cpu", "cuda"]).default("auto"), {
+  device: field(oneOf(deviceChoices).default("auto"), {
     group: "Device",
     flag: "--device",
     help: "where to compute",

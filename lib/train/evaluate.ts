@@ -6,6 +6,7 @@ import { inAdvance } from "../arrays/in-advance.js";
 import type { Dataset } from "../data/dataset.js";
 import { openDataset } from "../data/datasets.js";
 import { Loader } from "../data/loader.js";
+import type { DeviceChoice } from "../device/device.js";
 import { openDevice } from "../device/open.js";
 import { OnehourError } from "../errors.js";
 import { compile, type Precision, type TensorLayout } from "../graph/compile.js";
@@ -89,7 +90,7 @@ export interface EvaluateOptions {
    * names and shapes.
    */
   model?: string;
-  device?: "auto" | "cpu" | "cuda";
+  device?: DeviceChoice;
   threads?: number;
   /** Images of a batch; changes the speed only. */
   batch?: number;

@@ -41,7 +41,7 @@ describe("openDevice", () => {
       /from 1 to \d+ on \d+ core/,
     );
     expect(refusal(() => openDevice({ device: "gpu" as never })).message).toContain(
-      "expected auto, cpu or cuda",
+      "expected auto, cpu, cuda",
     );
     for (const options of ["cpuu", 1, null, []])
       expect(refusal(() => openDevice(options as never)).message).toMatch(
