@@ -203,7 +203,7 @@ function maskShape({ shape, dtype }: Value): readonly number[] | undefined {
   return Number.isInteger(bytes) ? shape.with(-1, bytes) : undefined;
 }
 
-/** The pass that writes y writes its mask too, which is a sixteenth of y at most a quarter: reduce reads that. */
+/** The pass that writes y writes its mask too, a sixteenth of y's bytes, and the reduction reads that. */
 const maskInsteadOfOutput: Rewrite = {
   name: "batch-norm-apply + mask",
   at: "batch-norm-reduce",
