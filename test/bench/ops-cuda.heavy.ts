@@ -27,13 +27,14 @@ test.skipIf(withoutCuda !== undefined)("--traffic counts a GPU's step without a 
 });
 
 test.skipIf(withoutCuda !== undefined)(
-  "a step of ResNet-50 starts at most 420 kernels",
+  "a step of ResNet-50 starts at most 420 kernels and moves at most 310 MB an image",
   async () => {
     const { status, stdout } = await onehour([
       ...["bench", "ops", "--model", "resnet50", "--batch", "256", "--device", "cuda", "--traffic"],
     ]);
     expect(status).toBe(0);
-    const [, kernels] = /^ *\d+ +(\d+) +[\d.]+ +all$/m.exec(stdout)!;
+    const [, kernels, megabytes] = /^ *\d+ +(\d+) +([\d.]+) +all$/m.exec(stdout)!;
     expect(Number(kernels)).toBeLessThanOrEqual(420);
+    expect(Number(megabytes)).toBeLessThanOrEqual(310);
   },
 );

@@ -24,7 +24,7 @@ describe.runIf(built)("the CUDA module", () => {
   it.skipIf(hasGpus)("says plainly that there is no GPU", () => {
     expect(() => openDevice({ device: "cuda" })).toThrow(NativeError);
     expect(() => openDevice({ device: "cuda" })).toThrow(
-      /^there is no GPU here that CUDA can use.*--device cpu/,
+      /^there is no GPU here that CUDA can use.*device: "cpu"/,
     );
     expect(() => loadAddon("cuda").listDevices()).toThrow(/there is no GPU here/);
     expect(findGpus()).toMatchObject({ usable: [], error: { code: "ERR_DEVICE" } });
