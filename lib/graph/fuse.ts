@@ -40,9 +40,11 @@ const addIntoBatchNorm = (op: string): Rewrite => ({
   at: "add",
   needs: [op],
   rewrite(sum, edit) {
+    // Of two batch norms the later one takes the other: backward begins with it, and masks there.
+    const [last, first] = edit.latestFirst(sum.inputs.a!, sum.inputs.b!) as [Value, Value];
     for (const [input, residual] of [
-      [sum.inputs.a!, sum.inputs.b!],
-      [sum.inputs.b!, sum.inputs.a!],
+      [last, first],
+      [first, last],
     ] as const) {
       const norm = input.node;
       if (norm?.op.name !== op || norm.inputs.residual || norm.attributes.relu !== 0) continue;
@@ -262,6 +264,7 @@ const pairBackward: Rewrite = {
     if (nodes.some((node, i) => node?.op.name !== names[i])) return;
     if (nodes.some((node, i) => node!.inputs.x !== (i < 2 ? x : x2))) return;
     if (reduce.attributes.accumulate !== reduce2!.attributes.accumulate) return;
+    if (backward!.attributes.count !== backward2!.attributes.count) return;
     const sums = backward2!.inputs.sums!;
     const exchange = sums.node === reduce2 ? undefined : sums.node!;
 
@@ -296,7 +299,10 @@ const statisticsIntoConvolution: Rewrite = {
   },
 };
 
-/** Statistics that are finalized as they are; those of a group of ranks are gathered first. */
+/**
+ * Statistics that are finalized as they are; those of a group of ranks are gathered first. Running
+ * statistics that several batch norms share change in the order in which these were built.
+ */
 const finalizeInto = (statistics: Op, moments: Op): Rewrite => ({
   name: `${statistics.name} + batch-norm-finalize`,
   at: batchNormFinalize.name,
@@ -305,6 +311,7 @@ const finalizeInto = (statistics: Op, moments: Op): Rewrite => ({
     const { statistics: local, ...running } = finalize.inputs;
     const node = local!.node;
     if (node?.op !== statistics) return;
+    if (Object.values(running).some((value) => edit.users(value).length > 1)) return;
     const { attributes, outputs } = finalize;
     edit.remove(finalize);
     edit.replace(node, changed(node, { op: moments, attributes, inputs: running, outputs }));

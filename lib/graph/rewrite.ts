@@ -40,10 +40,18 @@ export class Editor {
     return this.slots.filter((node) => node !== undefined);
   }
 
+  private order(node: Node | undefined): number {
+    return (node && this.position.get(node)) ?? -1;
+  }
+
   /** Users of a value in the order in which they run. */
   users(value: Value): Node[] {
-    const order = (node: Node) => this.position.get(node) ?? -1;
-    return [...this.usesOf(value)].sort((a, b) => order(a) - order(b));
+    return [...this.usesOf(value)].sort((a, b) => this.order(a) - this.order(b));
+  }
+
+  /** Values, those first that are computed last. */
+  latestFirst(...values: Value[]): Value[] {
+    return values.sort((a, b) => this.order(b.node) - this.order(a.node));
   }
 
   /** The only user of a value that nothing outside the graph sees. */
