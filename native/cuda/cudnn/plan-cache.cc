@@ -3,7 +3,6 @@
 #include "plan-cache.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -15,6 +14,9 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+
+#include "../../core/error.h"
+#include "../../core/file-lock.h"
 
 namespace onehour::cuda {
 namespace {
@@ -123,7 +125,13 @@ bool PlanFile::openLock() {
   return lock_ >= 0;
 }
 
-bool PlanFile::tryLock() { return !openLock() || flock(lock_, LOCK_EX | LOCK_NB) == 0; }
+bool PlanFile::tryLock() {
+  try {
+    return !openLock() || tryLockFile(lock_) != FileLock::held;
+  } catch (const Error&) {
+    return true;  // a lock saves work, no more
+  }
+}
 
 void PlanFile::lock(double seconds) {
   const auto start = std::chrono::steady_clock::now();

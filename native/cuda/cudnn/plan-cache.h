@@ -34,7 +34,8 @@ class PlanFile {
   // harmless.
   void lock(double seconds);
 
-  // The same without waiting; false where another process has the lock. True without files.
+  // The same without waiting; false where another process has the lock. True without files, and
+  // where the file system has no locks: then each process does the work itself.
   bool tryLock();
 
  private:

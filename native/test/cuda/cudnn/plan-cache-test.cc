@@ -1,9 +1,11 @@
 // Tests of the files that keep cuDNN's plans.
 #include "../../../cuda/cudnn/plan-cache.h"
 
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -15,6 +17,18 @@
 
 #include "../../../cuda/cudnn/search-record.h"
 #include "../../check.h"
+
+namespace {
+
+int refusal = 0;  // the error with which flock ends instead
+
+}  // namespace
+
+extern "C" int flock(int descriptor, int operation) noexcept {
+  if (refusal == 0) return static_cast<int>(syscall(SYS_flock, descriptor, operation));
+  errno = refusal;
+  return -1;
+}
 
 namespace onehour::test {
 namespace {
@@ -147,6 +161,20 @@ void waitsForTheFirst() {
   close(ready[1]);
 }
 
+void worksWithoutLocks() {
+  const Folder folder;
+  PlanFile holder(folder.path(), "a graph");
+  CHECK(holder.tryLock());
+  PlanFile file(folder.path(), "a graph");
+  CHECK(!file.tryLock());
+  for (const int error : {ENOLCK, EOPNOTSUPP, ENOSYS, EIO}) {
+    refusal = error;
+    CHECK(file.tryLock());
+  }
+  refusal = 0;
+  CHECK(!file.tryLock());
+}
+
 }  // namespace
 }  // namespace onehour::test
 
@@ -160,5 +188,6 @@ int main() {
       {"without a folder nothing is kept", worksWithoutAFolder},
       {"the folder follows XDG_CACHE_HOME and HOME", findsTheFolder},
       {"a second process waits for the first one's plan", waitsForTheFirst},
+      {"a file system without locks makes nobody wait", worksWithoutLocks},
   });
 }
