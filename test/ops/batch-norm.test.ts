@@ -249,6 +249,57 @@ describe.each(batchNormCases.rows)("batch-norm instructions: $name", (c) => {
 });
 
 describe("batch-norm", () => {
+  // y is x·2⁻²⁴ or less: of x's positive values some are stored as zero, 0.5·2⁻²⁴ among them.
+  it.each(["f32", "f16"] as const)("recomputes the mask of the stored y in %s", async (dtype) => {
+    const [C, shape] = [8, [2, 4, 4, 8]];
+    const x = Float32Array.from({ length: 256 }, (_, i) => ((i * 37) % 17) / 4 - 2);
+    const dy = Float32Array.from({ length: 256 }, (_, i) => 1 + (i % 5));
+    const results = await run((g) => {
+      const fill = (value: number) => g.constant(new Float32Array(C).fill(value), [C]);
+      const gamma = g.constant(
+        Float32Array.from({ length: C }, (_, c) => (c < 4 ? 2 ** -24 : 1e-8)),
+        [C],
+      );
+      const normal = { mean: fill(0), "inverse-std": fill(1), gamma };
+      const beta = fill(0);
+      const tensors = { x: g.constant(x, shape, dtype), dy: g.constant(dy, shape, dtype) };
+      const y = g.apply(batchNormApply, { x: tensors.x, ...normal, beta }, { relu: 1 }).y;
+      const reduce = (from: object) =>
+        g.apply(
+          batchNormReduce,
+          { ...tensors, ...normal, beta, ...from },
+          { relu: 1 },
+          { optional: ["dz"] },
+        );
+      const [stored, recomputed] = [reduce({ y }), reduce({})];
+      const attributes = { count: 32 };
+      const common = { x: tensors.x, ...normal, sums: stored.sums };
+      const dx = {
+        stored: g.apply(
+          batchNormBackward,
+          { dz: stored.dz, ...common },
+          { ...attributes, relu: 0 },
+        ),
+        recomputed: g.apply(
+          batchNormBackward,
+          { dz: tensors.dy, ...common, beta },
+          { ...attributes, relu: 1 },
+        ),
+      };
+      return {
+        y,
+        ...{ dz: stored.dz, dbeta: stored.dbeta, dgamma: stored.dgamma, dx: dx.stored.dx },
+        ...{ "dz again": recomputed.dz, "dbeta again": recomputed.dbeta },
+        ...{ "dgamma again": recomputed.dgamma, "dx again": dx.recomputed.dx },
+      };
+    });
+    for (const name of ["dz", "dbeta", "dgamma", "dx"])
+      expect(results[`${name} again`], name).toEqual(results[name]);
+    // γ = 1e-8 leaves nothing of y in f16.
+    expect(results.dbeta!.slice(4).every((sum) => sum === 0)).toBe(dtype === "f16");
+    expect(results.dbeta!.slice(0, 4).every((sum) => sum > 0)).toBe(true);
+  });
+
   it("gives β, not NaN, for a channel that is constant", async () => {
     const { y } = await run((g) => ({
       y: batchNorm(g.constant(new Float32Array(2 * 3 * 3).fill(7.25), [2, 3, 3, 1]), {

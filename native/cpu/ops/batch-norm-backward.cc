@@ -60,7 +60,8 @@ void addGradients(const ReduceInputs<T>& in, int64_t first, int64_t count,
           const float value = load(x[i]);
           if constexpr (mask == Mask::output) gradient = load(y[i]) > 0 ? gradient : 0.0f;
           if constexpr (mask == Mask::recomputed) {
-            gradient = normalized(value, mean[i], scale[i], beta[i]) > 0 ? gradient : 0.0f;
+            gradient =
+                normalized(value, mean[i], scale[i], beta[i]) > storedAsZero<T> ? gradient : 0.0f;
           }
           if constexpr (unpacks) gradient = words[i] != 0 ? gradient : 0.0f;
           if constexpr (writes) dz[i] = store<T>(gradient);
@@ -138,7 +139,8 @@ void backwardRange(const T* dz, const T* x, T* dx, int64_t count, const Backward
         const float value = load(x[at + i]);
         float gradient = load(dz[at + i]);
         if constexpr (relu) {
-          gradient = normalized(value, mean[i], scale[i], beta[i]) > 0 ? gradient : 0.0f;
+          gradient =
+              normalized(value, mean[i], scale[i], beta[i]) > storedAsZero<T> ? gradient : 0.0f;
         }
         dx[at + i] =
             store<T>(std::fma(scale[i], gradient, std::fma(slope[i], value - mean[i], offset[i])));

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "../../core/backend.h"
@@ -126,6 +127,11 @@ inline int maximalThreads(PrepareContext& context) { return context.backend.prop
 ONEHOUR_INLINE inline float normalized(float x, float mean, float scale, float beta) {
   return std::fma(x - mean, scale, beta);
 }
+
+// ReLU's mask is that of the stored y: backward takes what is above this for positive. f16 rounds
+// up to half of its smallest number, 2⁻²⁴, to zero.
+template <typename T>
+constexpr float storedAsZero = std::is_same_v<T, f16> ? 0x1p-25f : 0.0f;
 
 // Elements of a byte of a ReLU's mask.
 template <typename T>

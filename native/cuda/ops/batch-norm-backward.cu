@@ -61,9 +61,10 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
 #pragma unroll
     for (int j = 0; j < lanes; ++j) {
       if constexpr (recomputes) {
-        gradient[j] = normalized(value[j], vectors[0][j], vectors[1][j], vectors[2][j]) > 0
-                          ? gradient[j]
-                          : 0.0f;
+        gradient[j] =
+            normalized(value[j], vectors[0][j], vectors[1][j], vectors[2][j]) > storedAsZero<T>
+                ? gradient[j]
+                : 0.0f;
       }
       totals[0][j] += gradient[j];
       totals[1][j] = fmaf(gradient[j], value[j] - vectors[0][j], totals[1][j]);
@@ -154,8 +155,9 @@ __global__ void __launch_bounds__(rowThreads, rowBlocksPerMultiprocessor)
     for (int j = 0; j < lanes; ++j) {
       const float mean = vectors[0][j];
       if constexpr (relu) {
-        gradient[j] =
-            normalized(value[j], mean, vectors[1][j], vectors[4][j]) > 0 ? gradient[j] : 0.0f;
+        gradient[j] = normalized(value[j], mean, vectors[1][j], vectors[4][j]) > storedAsZero<T>
+                          ? gradient[j]
+                          : 0.0f;
       }
       gradient[j] =
           gradientOf(gradient[j], value[j], mean, vectors[1][j], vectors[2][j], vectors[3][j]);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "../../core/ops/batch-norm.h"
 #include "../tiling/rows.cuh"
@@ -16,6 +17,11 @@ namespace onehour::cuda {
 __device__ __forceinline__ float normalized(float x, float mean, float scale, float beta) {
   return fmaf(x - mean, scale, beta);
 }
+
+// ReLU's mask is that of the stored y: backward takes what is above this for positive. f16 rounds
+// up to half of its smallest number, 2⁻²⁴, to zero.
+template <typename T>
+constexpr float storedAsZero = std::is_same_v<T, f16> ? 0x1p-25f : 0.0f;
 
 // The vectors of a normalisation as the program holds them.
 struct Affine {
