@@ -44,9 +44,14 @@ function controlGroupCores(): number {
 
 let kept: number | undefined;
 
+/** Cores that this process may run on now, at least 1. */
+function coresNow(): number {
+  return Math.max(1, Math.min(availableParallelism(), Math.floor(controlGroupCores())));
+}
+
 /** Cores that this process may use, at least 1; since `keepCores`, those that it could use then. */
 export function usableCores(): number {
-  return kept ?? Math.max(1, Math.min(availableParallelism(), Math.floor(controlGroupCores())));
+  return kept ?? coresNow();
 }
 
 /** Lets the count of cores stay as it is where the process confines itself to some. */
@@ -82,12 +87,19 @@ export function requireProcesses(workers: number): void {
 }
 
 /**
- * Compute threads of a worker: ONEHOUR_THREADS, else the usable cores divided by the workers on
- * this machine (ONEHOUR_LOCAL_WORLD_SIZE), at least 1.
+ * A worker's share of the cores, at least 1: the usable cores divided by the workers on this machine,
+ * but no more than the worker may run on once it is bound to some processors.
+ */
+export function shareOfCores(workers: number): number {
+  return Math.max(1, Math.min(coresNow(), Math.floor(usableCores() / workers)));
+}
+
+/**
+ * Compute threads of a worker: ONEHOUR_THREADS, else its share of the cores among the workers on this
+ * machine (ONEHOUR_LOCAL_WORLD_SIZE).
  */
 export function defaultThreads(environment: Environment = process.env): number {
   const threads = readSetting("ONEHOUR_THREADS", environment);
   if (threads !== undefined) return threads;
-  const workers = readSetting("ONEHOUR_LOCAL_WORLD_SIZE", environment) ?? 1;
-  return Math.max(1, Math.floor(usableCores() / workers));
+  return shareOfCores(readSetting("ONEHOUR_LOCAL_WORLD_SIZE", environment) ?? 1);
 }

@@ -56,8 +56,9 @@ export function placeNear(
 
 /**
  * Moves this process to the processors next to a device, and keeps it there. What it allocates from then
- * on lies in their memory, since Linux takes memory where it is first touched. Its share of the
- * cores stays what it was: the workers of the other nodes' GPUs leave as many here.
+ * on lies in their memory, since Linux takes memory where it is first touched. All cores of the
+ * machine still count where they are shared among its workers, since the workers of other nodes' GPUs
+ * leave this one; but a share is no more than the processors here.
  */
 export function bindNear(bus: string, sysfs?: string): Placement | undefined {
   const placement = placeNear(bus, ownProcessors(), sysfs);

@@ -176,7 +176,7 @@ export function openDevice(options: DeviceOptions = {}): Device {
   const ordinal = options.ordinal ?? chooseGpu(gpus);
   if (options.bind) bindNear(gpus.usable.find((gpu) => gpu.ordinal === ordinal)?.bus ?? "");
   try {
-    return openBackend("cuda", threads, ordinal);
+    return openBackend("cuda", options.threads ?? defaultThreads(), ordinal);
   } catch (error) {
     if (device === "cuda" || !(error instanceof OnehourError)) throw error;
     warnOfCpu([...gpus.problems, error.message]);

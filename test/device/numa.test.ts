@@ -1,11 +1,15 @@
 // Where a process belongs on a machine of several NUMA nodes, and that it moves there.
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, expect, it } from "vitest";
-import { usableCores } from "../../lib/device/cores.js";
-import { native } from "../../lib/device/native.js";
+import { join, relative } from "node:path";
+import { afterAll, describe, expect, it, vi } from "vitest";
+import type { Addon, DeviceListing } from "../../lib/device/addon.js";
+import { shareOfCores, usableCores } from "../../lib/device/cores.js";
+import { loadAddon, native } from "../../lib/device/native.js";
 import { bindNear, ownProcessors, placeNear } from "../../lib/device/numa.js";
+import { openDevice } from "../../lib/device/open.js";
+
+vi.mock("../../lib/device/native.js", { spy: true });
 
 const sysfs = mkdtempSync(join(tmpdir(), "onehour-sysfs-"));
 afterAll(() => rmSync(sysfs, { recursive: true }));
@@ -54,7 +58,7 @@ const ofThreads = () =>
   );
 
 // With one processor there is nothing to leave.
-it.skipIf(own.length === 1)("moves all threads there, and keeps its share of the cores", () => {
+it.skipIf(own.length === 1)("moves all threads there, and cuts its share of the cores", () => {
   const cores = usableCores();
   const last = own.at(-1)!;
   try {
@@ -63,10 +67,44 @@ it.skipIf(own.length === 1)("moves all threads there, and keeps its share of the
     expect(new Set(ofThreads())).toEqual(new Set([String(last)]));
     expect(ownProcessors()).toEqual([last]);
     expect(usableCores()).toBe(cores);
+    expect(shareOfCores(1)).toBe(1);
   } finally {
     expect(native.bindProcess(own)).toBe(true);
   }
   expect(ownProcessors()).toEqual(own);
+});
+
+describe.skipIf(own.length === 1)("a device", () => {
+  const last = own.at(-1)!;
+  const bus = device("0000:05:00.0", 1, String(last));
+
+  /** Makes the CUDA module one with a GPU at `bus`, which `open` opens. */
+  function provideGpu(open: (options: { threads: number }) => void): void {
+    // Seen from where Linux keeps its devices, this one is in the fake sysfs.
+    const from = relative("/sys/bus/pci/devices", join(sysfs, "bus/pci/devices", bus));
+    vi.mocked(loadAddon).mockReturnValueOnce({
+      listDevices: () => [{ ordinal: 0, bus: from, problem: "" } as DeviceListing],
+    } as Addon);
+    vi.mocked(loadAddon).mockReturnValueOnce({
+      operations: () => ({}),
+      Device: class {
+        constructor(options: { threads: number }) {
+          open(options);
+        }
+      },
+    } as unknown as Addon);
+  }
+
+  it("is opened next to the GPU, with no more threads than processors there", () => {
+    const open = vi.fn(() => expect(ownProcessors()).toEqual([last]));
+    provideGpu(open);
+    try {
+      openDevice({ device: "cuda", ordinal: 0, bind: true });
+      expect(open).toHaveBeenCalledWith({ threads: 1, ordinal: 0 });
+    } finally {
+      native.bindProcess(own);
+    }
+  });
 });
 
 it("refuses processors that cannot be", () => {

@@ -1,7 +1,7 @@
 // Decodes images to squares, natively or with sharp, and reports those that neither can read.
 
 import type { AddonDecoder, ImageRequest } from "../../device/addon.js";
-import { usableCores } from "../../device/cores.js";
+import { shareOfCores } from "../../device/cores.js";
 import { createDecoder, native } from "../../device/native.js";
 import { OnehourError } from "../../errors.js";
 import { openRegular } from "../../system/regular-file.js";
@@ -119,7 +119,7 @@ export async function startDecoder(
   sample: ImageRequest,
   localWorkers: number,
 ): Promise<ImageDecoder> {
-  const share = Math.max(1, Math.floor(usableCores() / localWorkers));
+  const share = shareOfCores(localWorkers);
   const trial = new ImageDecoder(1);
   try {
     await trial.decode(sample);
