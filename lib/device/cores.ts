@@ -54,9 +54,15 @@ export function usableCores(): number {
   return kept ?? coresNow();
 }
 
-/** Lets the count of cores stay as it is where the process confines itself to some. */
-export function keepCores(): void {
+/**
+ * Lets the count of cores stay as it is where the process confines itself to some. Returns what lets it
+ * change again.
+ */
+export function keepCores(): () => void {
   kept = usableCores();
+  return () => {
+    kept = undefined;
+  };
 }
 
 /**

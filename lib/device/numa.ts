@@ -23,12 +23,6 @@ export function ownProcessors(): number[] {
   return numbersOf(/^Cpus_allowed_list:\s*(\S+)/m.exec(status)![1]!);
 }
 
-/** Where a process was put. */
-export interface Placement {
-  node: number;
-  processors: number[];
-}
-
 /**
  * Where a process belongs that may run on the processors `own`: on those of them that are next to the
  * device at `bus`. Undefined where it runs on no others anyway, or on none of these, and where the
@@ -38,7 +32,7 @@ export function placeNear(
   bus: string,
   own: readonly number[],
   sysfs = "/sys",
-): Placement | undefined {
+): number[] | undefined {
   const read = (file: string) => readFileSync(join(sysfs, "bus/pci/devices", bus, file), "utf8");
   let node: number;
   let near: Set<number>;
@@ -51,18 +45,24 @@ export function placeNear(
   if (!(node >= 0)) return undefined; // −1: the firmware says nothing
   const processors = own.filter((processor) => near.has(processor));
   if (processors.length === 0 || processors.length === own.length) return undefined;
-  return { node, processors };
+  return processors;
 }
 
 /**
- * Moves this process to the processors next to a device, and keeps it there. What it allocates from then
- * on lies in their memory, since Linux takes memory where it is first touched. All cores of the
- * machine still count where they are shared among its workers, since the workers of other nodes' GPUs
- * leave this one; but a share is no more than the processors here.
+ * Moves this process to the processors next to a device, until it calls what this returns. What it
+ * allocates from then on lies in their memory, since Linux takes memory where it is first touched. All
+ * cores of the machine still count where they are shared among its workers, since the workers of other
+ * nodes' GPUs leave this one; but a share is no more than the processors here.
  */
-export function bindNear(bus: string, sysfs?: string): Placement | undefined {
-  const placement = placeNear(bus, ownProcessors(), sysfs);
-  if (placement === undefined) return undefined;
-  keepCores();
-  return native.bindProcess(placement.processors) ? placement : undefined;
+export function bindNear(bus: string, sysfs?: string): () => void {
+  const own = ownProcessors();
+  const near = placeNear(bus, own, sysfs);
+  if (near === undefined) return () => {};
+  const release = keepCores();
+  const moveBack = () => {
+    native.bindProcess(own);
+    release();
+  };
+  if (!native.bindProcess(near)) moveBack();
+  return moveBack;
 }

@@ -174,10 +174,13 @@ export function openDevice(options: DeviceOptions = {}): Device {
   const gpus = decide(device);
   if (gpus === undefined) return openBackend("cpu", threads);
   const ordinal = options.ordinal ?? chooseGpu(gpus);
-  if (options.bind) bindNear(gpus.usable.find((gpu) => gpu.ordinal === ordinal)?.bus ?? "");
+  // Before the GPU is opened, so that what its driver allocates then is near, too.
+  const bus = gpus.usable.find((gpu) => gpu.ordinal === ordinal)?.bus ?? "";
+  const moveBack = options.bind ? bindNear(bus) : undefined;
   try {
     return openBackend("cuda", options.threads ?? defaultThreads(), ordinal);
   } catch (error) {
+    moveBack?.();
     if (device === "cuda" || !(error instanceof OnehourError)) throw error;
     warnOfCpu([...gpus.problems, error.message]);
     return openBackend("cpu", threads);

@@ -8,6 +8,7 @@ import { shareOfCores, usableCores } from "../../lib/device/cores.js";
 import { loadAddon, native } from "../../lib/device/native.js";
 import { bindNear, ownProcessors, placeNear } from "../../lib/device/numa.js";
 import { openDevice } from "../../lib/device/open.js";
+import { OnehourError } from "../../lib/errors.js";
 
 vi.mock("../../lib/device/native.js", { spy: true });
 
@@ -28,11 +29,8 @@ const first = device("0000:1b:00.0", 0, "0-3,8-11");
 const second = device("0000:9b:00.0", 1, "4-7,12-15");
 
 it("is next to the GPU", () => {
-  expect(placeNear(first, upTo(16), sysfs)).toEqual({
-    node: 0,
-    processors: [0, 1, 2, 3, 8, 9, 10, 11],
-  });
-  expect(placeNear(second, upTo(6), sysfs)).toEqual({ node: 1, processors: [4, 5] });
+  expect(placeNear(first, upTo(16), sysfs)).toEqual([0, 1, 2, 3, 8, 9, 10, 11]);
+  expect(placeNear(second, upTo(6), sysfs)).toEqual([4, 5]);
 });
 
 it.each([
@@ -58,20 +56,21 @@ const ofThreads = () =>
   );
 
 // With one processor there is nothing to leave.
-it.skipIf(own.length === 1)("moves all threads there, and cuts its share of the cores", () => {
+it.skipIf(own.length === 1)("moves all threads there and back, and cuts their share", () => {
   const cores = usableCores();
   const last = own.at(-1)!;
+  const moveBack = bindNear(device("0000:04:00.0", 1, String(last)), sysfs);
   try {
-    const bus = device("0000:04:00.0", 1, String(last));
-    expect(bindNear(bus, sysfs)).toEqual({ node: 1, processors: [last] });
     expect(new Set(ofThreads())).toEqual(new Set([String(last)]));
     expect(ownProcessors()).toEqual([last]);
     expect(usableCores()).toBe(cores);
     expect(shareOfCores(1)).toBe(1);
   } finally {
-    expect(native.bindProcess(own)).toBe(true);
+    moveBack();
   }
   expect(ownProcessors()).toEqual(own);
+  expect(new Set(ofThreads()).size).toBe(1);
+  expect(shareOfCores(1)).toBe(cores);
 });
 
 describe.skipIf(own.length === 1)("a device", () => {
@@ -104,6 +103,25 @@ describe.skipIf(own.length === 1)("a device", () => {
     } finally {
       native.bindProcess(own);
     }
+  });
+
+  it("is the CPU with all its threads where the GPU cannot be opened", () => {
+    const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => {});
+    const refuse = () => {
+      expect(ownProcessors()).toEqual([last]);
+      throw new OnehourError("ERR_MEMORY", "the GPU is full");
+    };
+    const options = { ordinal: 0, bind: true };
+    provideGpu(refuse);
+    using cpu = openDevice({ device: "auto", ...options });
+    expect(cpu.properties).toMatchObject({ kind: "cpu", threads: shareOfCores(1) });
+    expect(warn).toHaveBeenCalledWith(expect.stringContaining("the GPU is full"));
+    expect(ownProcessors()).toEqual(own);
+    expect(new Set(ofThreads()).size).toBe(1);
+    provideGpu(refuse);
+    expect(() => openDevice({ device: "cuda", ...options })).toThrow("the GPU is full");
+    expect(ownProcessors()).toEqual(own);
+    warn.mockRestore();
   });
 });
 
