@@ -96,6 +96,7 @@ function arenaPrograms(layout: Layout, options: Settings): [string, Graph][] {
 
   if (k > 1) {
     program("average", (g) => {
+      if (running.bytes === 0) return; // a model without batch norm
       const x = whole(g, statistics);
       const sum = g.apply(allReduceOp, { x }, { communicator }, { stream });
       scale(sum.x, 1 / k, statistics);
