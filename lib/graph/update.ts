@@ -1,10 +1,18 @@
 // Completes a step after back-propagation: sums the gradients over the ranks, takes their norms, updates.
+import { OnehourError } from "../errors.js";
 import { allReduceOp } from "../ops/collective.js";
 import { cast, scale } from "../ops/elementwise.js";
 import { lossScale } from "../ops/loss-scale.js";
 import { clipNorm, norms } from "../ops/norms.js";
 import { type CompiledModel, type Settings, storedTypes, type Update } from "./compiled.js";
-import { type DataType, elementBytes, type Graph, Storage, type Value } from "./graph.js";
+import {
+  type DataType,
+  elementBytes,
+  type Graph,
+  type Node,
+  Storage,
+  type Value,
+} from "./graph.js";
 import type { Layout } from "./layout.js";
 import { insertAfterWriters } from "./overlap.js";
 import { type Built, METRICS_BYTES, type Parameter } from "./step.js";
@@ -74,6 +82,16 @@ function takeNorms(
   });
 }
 
+/** Refuses an update that takes a scaled gradient for the gradient itself. */
+function requireFactor(factor: Value, nodes: readonly Node[]): void {
+  if (nodes.some(({ inputs }) => Object.values(inputs).includes(factor))) return;
+  throw new OnehourError(
+    "ERR_ONEHOUR_COMPILE",
+    "the optimizer's update does not use writes.factor, by which fp16's gradients are to be multiplied, as the loss " +
+      "is scaled; pass writes on to sgd, or train in fp32 or bf16",
+  );
+}
+
 /** Adds the all-reduce of the buckets, the update after back-propagation, and the step's results. */
 export function addUpdate(
   built: Built,
@@ -107,6 +125,7 @@ export function addUpdate(
       taken && new Storage(count * rowBytes, "output", taken.rows.offset + from * rowBytes);
     const part = (arena: "param" | "grad" | "state" | "weight", dtype?: DataType) =>
       flat(g, arena, offset, bytes, dtype);
+    const before = g.nodes.length;
     g.within(`bucket ${i}`, () =>
       optimizer.update({
         w: part("param"),
@@ -126,6 +145,7 @@ export function addUpdate(
         },
       }),
     );
+    if (taken?.factor) requireFactor(taken.factor, g.nodes.slice(before));
   });
   g.within("metrics", () => {
     cast(metrics, "f32", outputMetrics);

@@ -2,7 +2,9 @@
 import { describe, expect, it } from "vitest";
 import { compile } from "../../lib/graph/compile.js";
 import { parse } from "../../lib/graph/parse.js";
+import { sgd } from "../../lib/ops/index.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
+import type { Optimizer } from "../../lib/ops/optimizers/optimizer.js";
 import { modelOf, optionsFor } from "./options.js";
 
 describe("the programs of fp16", () => {
@@ -38,6 +40,25 @@ describe("the programs of fp16", () => {
       expect([given.arena, given.offset]).toEqual([factor.arena, factor.offset]);
       expect(outputs.find(({ name }) => name === "copy")!.dtype).toBe("f16");
     }
+  });
+
+  it("are refused for an optimizer that takes the scaled gradient for the gradient itself", () => {
+    const own: Optimizer = {
+      update: ({ w, g, v, schedule, tensors, writes: { factor, ...writes } }) => {
+        const segments = tensors.map(({ length }) => ({ length, decay: 0 }));
+        const rule = { form: "gradient", nesterov: false, momentum: 0.9, segments } as const;
+        sgd({ w, g, v, schedule }, { ...rule, ...writes });
+      },
+    };
+    const inPrecision = (precision: "fp16" | "bf16") =>
+      compile(model, optionsFor(model, { precision }), { optimizer: own });
+    expect(() => inPrecision("bf16")).not.toThrow();
+    expect(() => inPrecision("fp16")).toThrow(
+      expect.objectContaining({
+        code: "ERR_ONEHOUR_COMPILE",
+        message: expect.stringContaining("writes.factor"),
+      }),
+    );
   });
 
   it("bring the scale to every rank and to the output, and average running statistics alone", () => {

@@ -4,7 +4,10 @@ import type { ParameterRole } from "../../models/model.js";
 
 /** Consecutive parameters that are updated together: a bucket. */
 export interface ParameterRange {
-  /** Parameters, their mean gradient over the minibatch, momentum: f32 [L]. */
+  /**
+   * Parameters, their mean gradient over the minibatch, momentum: f32 [L]. In fp16 g is the gradient times
+   * the loss scale, and `writes.factor` undoes it.
+   */
   w: Value;
   g: Value;
   v: Value;
