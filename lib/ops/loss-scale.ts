@@ -24,6 +24,12 @@ const INTERVAL = 2000;
 export const scalingToFloats = ({ lossScale, goodSteps, skipped }: Scaling): Float32Array =>
   Float32Array.of(lossScale, goodSteps, skipped);
 
+/** Whether the op can come to that scale: by powers of two, as far as f32 has them in full. */
+export function isScale(value: number): boolean {
+  const exponent = Math.round(Math.log2(value));
+  return 2 ** exponent === value && exponent >= -126 && exponent <= 127;
+}
+
 /** The reverse of `scalingToFloats`. */
 export const scalingFromFloats = ([lossScale, goodSteps, skipped]: ArrayLike<number> &
   Iterable<number>): Scaling => ({

@@ -1,6 +1,6 @@
 // Where a run stands: reads it from a checkpoint's metadata, and checks that a run can stand there.
 
-import type { Scaling } from "../ops/loss-scale.js";
+import { isScale, type Scaling } from "../ops/loss-scale.js";
 import type { Schedule } from "../schedules/schedule.js";
 import { plural, shown } from "../text/words.js";
 import { refuseFile } from "./refuse-file.js";
@@ -31,21 +31,28 @@ export function formatPosition({ scaling, ...position }: Position): Record<strin
   return Object.fromEntries(known.map(([key, value]) => [key, String(value)]));
 }
 
+const decimal = /^\d+(\.\d+)?(e[+-]\d+)?$/;
+
 const kinds = {
-  count: { pattern: /^(0|[1-9]\d*)$/, words: "a whole number of 0 or more" },
-  amount: { pattern: /^\d+(\.\d+)?(e[+-]\d+)?$/, words: "a number of 0 or more" },
+  count: {
+    pattern: /^(0|[1-9]\d*)$/,
+    holds: Number.isSafeInteger,
+    words: "a whole number of 0 or more",
+  },
+  amount: { pattern: decimal, holds: Number.isFinite, words: "a number of 0 or more" },
+  scale: { pattern: decimal, holds: isScale, words: "a power of two from 2^-126 to 2^127" },
 };
 
 /** What `formatPosition` wrote; ERR_ONEHOUR_CHECKPOINT for anything else. */
 export function parsePosition(file: string, metadata: Readonly<Record<string, string>>): Position {
   const read = (key: keyof Position | keyof Scaling, kind: keyof typeof kinds): number => {
-    const { pattern, words } = kinds[kind];
+    const { pattern, holds, words } = kinds[kind];
     const text = Object.hasOwn(metadata, key) ? metadata[key]! : undefined;
     if (text === undefined) {
       throw refuseFile(file, `its ${key} is missing`, "expected a checkpoint of onehour train");
     }
-    const value = pattern.test(text) ? Number(text) : Number.NaN;
-    if (!Number.isFinite(value) || (kind === "count" && !Number.isSafeInteger(value))) {
+    const value = Number(text);
+    if (!pattern.test(text) || !holds(value)) {
       throw refuseFile(file, `its ${key} is ${shown(text)}`, `expected ${words}`);
     }
     return value;
@@ -63,8 +70,8 @@ export function parsePosition(file: string, metadata: Readonly<Record<string, st
   };
 }
 
-const readScaling = (read: (key: keyof Scaling, kind: "count" | "amount") => number): Scaling => ({
-  lossScale: read("lossScale", "amount"),
+const readScaling = (read: (key: keyof Scaling, kind: "count" | "scale") => number): Scaling => ({
+  lossScale: read("lossScale", "scale"),
   goodSteps: read("goodSteps", "count"),
   skipped: read("skipped", "count"),
 });

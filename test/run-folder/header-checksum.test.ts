@@ -116,6 +116,12 @@ test.each<[string, Record<string, string | null>]>([
         { [key]: text },
       ]),
   ),
+  ...["-4", "0", "3", "1e400", String(2 ** 128), String(2 ** -127), "NaN"].map(
+    (lossScale): [string, Record<string, string>] => [
+      `lossScale ${lossScale}`,
+      { lossScale, goodSteps: "0", skipped: "0" },
+    ],
+  ),
   ...["step", "epoch", "seed", "lossSum", "seconds", "epochSeconds", "lastLearningRate"].map(
     (key): [string, Record<string, null>] => [`no ${key}`, { [key]: null }],
   ),
