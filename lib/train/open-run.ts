@@ -57,7 +57,6 @@ export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
   try {
     const position = await saving.restore(resume);
     const { step } = position;
-    if (step > 0) saving.saved = step;
     const lines = resume ? (await readLog(recipe.out)).lines : [];
     if (step >= total && isFinished(lines)) {
       const isShort = step < stepsOf(recipe.epochs, stepsPerEpoch);

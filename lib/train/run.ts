@@ -163,6 +163,7 @@ class Run {
     if (this.log) this.lostOutput.open(this.log, () => this.progress.step);
     await this.saving.share();
     this.saving.averaged = step;
+    if (step > 0) this.saving.saved = step;
     this.say(
       resume
         ? `continuing ${recipe.out} after ${plural(step, "step")}`

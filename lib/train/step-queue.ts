@@ -167,11 +167,11 @@ export function writeRate(input: Uint8Array, rate: Slice, lr: number, factor: nu
 
 /**
  * Whether anything in a step's result is NaN or infinite. A scaled loss may overflow in back-propagation:
- * that step was skipped, and is broken only where a scale of 1 was too large.
+ * that step was skipped, and is broken only where a scale of 1 or less was too large.
  */
 export function isBroken({ loss, bad, scaling }: StepResult): boolean {
-  const isBad = scaling ? scaling.lossScale < 1 : bad.some((count) => count !== 0);
-  return !Number.isFinite(loss) || isBad;
+  const isBad = bad.some((count) => count !== 0);
+  return !Number.isFinite(loss) || (isBad && (!scaling || scaling.lossScale < 1));
 }
 
 /** Queues steps; never more than the slots hold. The batches of the next are filled meanwhile. */

@@ -64,14 +64,26 @@ async function traceFault(fault: StepResult, options: TraceOptions): Promise<str
     (text) => JSON.parse(text) as BadLayer | null,
   );
   const earliest = all.filter((layer) => layer !== null).sort((a, b) => a.order - b.order)[0];
-  if (!repeated || !isBroken(repeated) || !earliest) {
-    return `${gradients}, but not so when repeated: a fault of memory or of the machine?`;
-  }
-  return `first in ${earliest.name}`;
+  if (!repeated || !isBroken(repeated))
+    return `${gradients}, but not so when repeated, which points to a fault of memory or of the machine`;
+  if (earliest) return `first in ${earliest.name}`;
+  // A step that was skipped has left the parameters as they were.
+  const largest =
+    recipe.precision === "fp16" ? " (in fp16 numbers from 65,520 on are infinite)" : "";
+  const what =
+    compiled.statistics.length > 0
+      ? "what comes after the last batch norm is not finite"
+      : "the outputs of layers are not finite, though the weights are";
+  return `${what}, and so again when repeated${largest}`;
 }
 
-/** What to try; no rate has had a part in the first step. */
-function adviceFor(step: number, { init, lr }: Recipe): string {
+/** What to try; no rate has had a part in the first step, nor where a loss cannot be scaled. */
+export function adviceFor(
+  { step, loss, scaling }: Pick<StepResult, "step" | "loss" | "scaling">,
+  { init, lr }: Pick<Recipe, "init" | "lr">,
+): string {
+  if (scaling && Number.isFinite(loss))
+    return `Try a precision that has larger numbers (${setting("precision", "bf16")}, or fp32)`;
   if (step > 0) return `Try a smaller rate (${setting("lr", lr / 2)}) or a longer warm-up`;
   const cause = init === undefined ? "the images or the precision" : `the weights of ${init}`;
   return `No update came before it, so look at ${cause}, not at the rate`;
@@ -92,6 +104,6 @@ export async function notFinite(fault: StepResult, options: TraceOptions): Promi
   return new OnehourError(
     "ERR_ONEHOUR_NOT_FINITE",
     `step ${fault.step} is not finite: loss ${lossText(fault.loss)}, lr ${fault.lr}; ${where}. ${kept}. ` +
-      adviceFor(fault.step, recipe),
+      adviceFor(fault, recipe),
   );
 }

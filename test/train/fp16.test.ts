@@ -14,6 +14,7 @@ import {
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { Trainer } from "../../lib/train/own-loop.js";
 import { isBroken } from "../../lib/train/step-queue.js";
+import { adviceFor } from "../../lib/train/trace.js";
 import { train } from "../../lib/train/train.js";
 import { relativeError } from "../../proof/compare.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
@@ -198,6 +199,15 @@ test("a gradient that is not finite without scaling ends the run", () => {
   const bad = Float32Array.of(0, 3);
   const scaling = { lossScale: 1, goodSteps: 0, skipped: 16 };
   expect(isBroken({ ...result, bad, scaling })).toBe(false);
-  expect(isBroken({ ...result, bad, scaling: { ...scaling, lossScale: 0.5 } })).toBe(true);
+  const half = { ...scaling, lossScale: 0.5 };
+  expect(isBroken({ ...result, bad, scaling: half })).toBe(true);
+  expect(isBroken({ ...result, bad: Float32Array.of(0, 0), scaling: half })).toBe(false);
   expect(isBroken({ ...result, bad })).toBe(true);
+});
+
+test("where gradients overflow at every scale another precision is advised, not a smaller rate", () => {
+  const recipe = { lr: 8 };
+  const fault = { step: 9, loss: 2, scaling: { lossScale: 0.5, goodSteps: 0, skipped: 17 } };
+  expect(adviceFor(fault, recipe)).toMatch(/^Try .*precision: "?bf16/);
+  expect(adviceFor({ ...fault, loss: Number.NaN }, recipe)).toMatch(/smaller rate/);
 });
