@@ -65,7 +65,7 @@ export class Reporter {
   private images = 0;
   private waited = 0;
   /** Steps of the run that were skipped: those that an epoch's line has named, and all. */
-  private skipped = { shown: 0, all: 0 };
+  private skipped: { shown?: number; all: number } = { all: 0 };
 
   constructor(
     private readonly stream: Writable & { isTTY?: boolean },
@@ -90,7 +90,7 @@ export class Reporter {
 
   /** The skipped steps in words, where there are more than the last epoch's line named. */
   private skips(): string {
-    const { shown, all } = this.skipped;
+    const { shown = 0, all } = this.skipped;
     this.skipped.shown = all;
     return all > shown ? `, ${counted(all, "step")} skipped so far` : "";
   }
@@ -115,7 +115,10 @@ export class Reporter {
 
   private step(event: Extract<RunEvent, { type: "step" }>): void {
     const now = this.now();
-    this.skipped.all = event.skipped ?? 0;
+    const { skipped = 0, goodSteps } = event;
+    // An earlier process has shown those before this one's first step.
+    this.skipped.shown ??= Math.max(0, skipped - Number(goodSteps === 0));
+    this.skipped.all = skipped;
     if (this.since === undefined) {
       // The first step after a pause: an interval begins at its end.
       this.since = now;

@@ -76,6 +76,21 @@ test("shows the loss scale, and the steps that were skipped, also at an epoch's 
   ]);
 });
 
+test("names no steps at an epoch's end that were skipped before a resumption", () => {
+  const epochLine = (skipped: number[]) => {
+    const { written, reporter: it } = reporter(false);
+    for (const [i, all] of skipped.entries()) {
+      const goodSteps = all === skipped[i - 1] || all === 7 ? 1 : 0;
+      it.show({ ...step(i), lossScale: 65536, goodSteps, skipped: all } as RunEvent);
+    }
+    const results = { top1: 0.5, top5: 1, testLoss: 1, testImages: 8, correct: 4, inputWait: 0 };
+    it.show({ type: "epoch", epoch: 3, epochs: 9, trainLoss: 1, seconds: 3, ...results });
+    return written.at(-1);
+  };
+  expect(epochLine([7, 7])).toMatch(/3\.0 s\n/);
+  expect(epochLine([8, 8])).toMatch(/, 8 steps skipped so far\n/);
+});
+
 test("redraws one line on a terminal, and clears it before others", () => {
   const { clock, written, reporter: it } = reporter(true);
   for (let i = 0; i < 5; i++) {
