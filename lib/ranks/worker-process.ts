@@ -5,10 +5,10 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { pathToFileURL } from "node:url";
 import { explainSystemError } from "../system/system-errors.js";
+import type { ErrorReport } from "./error-report.js";
 import type { InterruptionReport, LauncherReport } from "./report.js";
 import { type EndingSignal, isEndingSignal } from "./signals.js";
 import type { Failure, Heartbeat } from "./supervise.js";
-import type { ErrorReport } from "./worker.js";
 
 export const heartbeatFd = 3;
 // From a worker's end to the end of its output, which its own children may hold open.

@@ -3,8 +3,8 @@
 
 import { listenForEarlyEnd } from "../modules/early-end.js";
 import { connect } from "../ranks/connect.js";
+import { reportOf } from "../ranks/error-report.js";
 import { tellLauncher } from "../ranks/report.js";
-import { reportOf } from "../ranks/worker.js";
 import { setVoice } from "../recipe/voice.js";
 import { trainAsWorker } from "./train.js";
 import { formatEvent, type Job, jobVariable } from "./workers.js";

@@ -1,7 +1,7 @@
 // Builds the report that a failing worker sends to the launcher.
 import { describe, expect, test } from "vitest";
 import { NativeError, OnehourError } from "../../lib/errors.js";
-import { reportOf } from "../../lib/ranks/worker.js";
+import { reportOf } from "../../lib/ranks/error-report.js";
 
 const broken = new NativeError("ERR_COLLECTIVE", "connection closed", { library: "Gloo" });
 
