@@ -23,6 +23,7 @@ export interface NativeDevice {
     size: number,
     timeoutSeconds: number,
     acrossHosts: boolean,
+    name: string | undefined,
   ): AddonCommunicator;
   array(data: Float32Array | Int32Array): Promise<AddonArray>;
   dispose(): void;

@@ -146,12 +146,16 @@ export interface Device extends Disposable {
     programs: readonly ProgramSource[],
     options?: { communicators?: Record<string, NativeCommunicator> },
   ): Promise<Executor>;
-  /** `acrossHosts`: some of the ranks that this process works with are on other machines. */
+  /**
+   * `acrossHosts`: some of the ranks that this process works with are on other machines. `name`: what
+   * programs call it; on a GPU "statistics" takes few of the multiprocessors.
+   */
   createCommunicator(
     rank: number,
     size: number,
     timeoutSeconds: number,
     acrossHosts?: boolean,
+    name?: string,
   ): NativeCommunicator;
   /** A copy of `data` in the device's memory. Rejects with ERR_MEMORY when it does not fit. */
   array<T extends Float32Array | Int32Array>(data: T): Promise<DeviceArray<T>>;

@@ -131,9 +131,10 @@ class OpenDevice implements Device {
     size: number,
     timeoutSeconds: number,
     acrossHosts = false,
+    name?: string,
   ): NativeCommunicator {
     return new Communicator(
-      call(() => this.#native.createCommunicator(rank, size, timeoutSeconds, acrossHosts)),
+      call(() => this.#native.createCommunicator(rank, size, timeoutSeconds, acrossHosts, name)),
     );
   }
 

@@ -189,6 +189,7 @@ export class ConnectedWorld implements World {
       groupSize,
       this.collectiveSeconds,
       this.hosts > 1,
+      name,
     );
     if (this.rendezvous === undefined) return communicator;
     if (this.rank === 0 && communicator.remark !== "" && !this.remarks.has(communicator.remark)) {

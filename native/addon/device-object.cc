@@ -131,8 +131,10 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
       const auto rank = integerArgument(info[0], "rank", 0, size - 1);
       const double timeout = numberArgument(info[2], "timeout", 0, 1e9);
       const bool acrossHosts = info[3].ToBoolean();
+      const std::string name =
+          info[4].IsUndefined() ? "" : stringArgument(info[4], "the communicator's name");
       std::shared_ptr<Communicator> communicator = live()->createCommunicator(
-          static_cast<int>(rank), static_cast<int>(size), timeout, acrossHosts);
+          static_cast<int>(rank), static_cast<int>(size), timeout, acrossHosts, name);
       return environmentOf(info.Env())
           .communicator.New(
               {Napi::External<std::shared_ptr<Communicator>>::New(info.Env(), &communicator)});

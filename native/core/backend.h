@@ -182,10 +182,12 @@ class Backend {
     return nullptr;
   }
 
-  // `acrossHosts`: some of the ranks that this process works with are on other machines.
+  // `acrossHosts`: some of the ranks that this process works with are on other machines. `name`:
+  // what programs call it.
   virtual std::unique_ptr<Communicator> createCommunicator(int rank, int size,
                                                            double timeoutSeconds,
-                                                           bool acrossHosts = false) = 0;
+                                                           bool acrossHosts = false,
+                                                           const std::string& name = "") = 0;
 
   // False where collectives of several communicators could begin in another order here than on
   // other ranks: the executor then has each wait for the one before it in the text.

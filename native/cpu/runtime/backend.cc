@@ -254,8 +254,8 @@ class CpuBackend final : public Backend {
     return std::chrono::duration<double, std::milli>(time).count();
   }
 
-  std::unique_ptr<Communicator> createCommunicator(int rank, int size, double timeoutSeconds,
-                                                   bool) override {
+  std::unique_ptr<Communicator> createCommunicator(int rank, int size, double timeoutSeconds, bool,
+                                                   const std::string&) override {
     return createHostCommunicator(rank, size, timeoutSeconds);
   }
 

@@ -12,6 +12,7 @@
 #include "../../core/words.h"
 #include "../runtime/cuda.h"
 #include "../runtime/watch.h"
+#include "../tiling/tiling.h"
 #include "collective-memory.h"
 #include "connection.h"
 #include "rules.h"
@@ -115,9 +116,10 @@ class NcclCommunicator::Staging {
 };
 
 NcclCommunicator::NcclCommunicator(int ordinal, int rank, int size, double timeoutSeconds,
-                                   bool acrossHosts, Watch& watch)
-    : connection_(
-          std::make_shared<NcclConnection>(ordinal, rank, size, boundedTimeout(timeoutSeconds))) {
+                                   bool acrossHosts, Watch& watch, const std::string& name)
+    : connection_(std::make_shared<NcclConnection>(
+          ordinal, rank, size, boundedTimeout(timeoutSeconds),
+          name == "statistics" ? statisticsMultiprocessors : gradientMultiprocessors)) {
   expectRank("NCCL", rank, size);
   if (size == 1) return;
   if (const auto problem = versionProblem(NCCL_VERSION_CODE, loadedVersion())) {
@@ -373,9 +375,9 @@ bool ncclOrdersCollectives() {
 
 std::unique_ptr<Communicator> createNcclCommunicator(int ordinal, int rank, int size,
                                                      double timeoutSeconds, bool acrossHosts,
-                                                     Watch& watch) {
-  return std::make_unique<NcclCommunicator>(ordinal, rank, size, timeoutSeconds, acrossHosts,
-                                            watch);
+                                                     Watch& watch, const std::string& name) {
+  return std::make_unique<NcclCommunicator>(ordinal, rank, size, timeoutSeconds, acrossHosts, watch,
+                                            name);
 }
 
 }  // namespace onehour::cuda

@@ -20,7 +20,7 @@ class Watch;
 class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(int ordinal, int rank, int size, double timeoutSeconds, bool acrossHosts,
-                   Watch& watch);
+                   Watch& watch, const std::string& name = "");
   ~NcclCommunicator() override;
 
   int rank() const override;
@@ -65,10 +65,11 @@ class NcclCommunicator final : public Communicator {
   const std::shared_ptr<NcclConnection> connection_;
 };
 
-// A communicator on GPU `ordinal`, which `watch` looks after.
+// A communicator on GPU `ordinal`, which `watch` looks after. The one named "statistics" takes few
+// multiprocessors from the GPU.
 std::unique_ptr<Communicator> createNcclCommunicator(int ordinal, int rank, int size,
                                                      double timeoutSeconds, bool acrossHosts,
-                                                     Watch& watch);
+                                                     Watch& watch, const std::string& name);
 
 // Whether NCCL keeps collectives of several communicators in the order of their calls.
 bool ncclOrdersCollectives();

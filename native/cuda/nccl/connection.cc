@@ -17,7 +17,6 @@
 #include "../../core/communicator-rules.h"
 #include "../../core/progress.h"
 #include "../runtime/cuda.h"
-#include "../tiling/tiling.h"
 #include "collective-memory.h"
 
 namespace onehour::cuda {
@@ -161,11 +160,13 @@ struct NcclConnection::State {
   }
 };
 
-NcclConnection::NcclConnection(int ordinal, int rank, int size, double timeoutSeconds)
+NcclConnection::NcclConnection(int ordinal, int rank, int size, double timeoutSeconds,
+                               int multiprocessors)
     : ordinal_(ordinal),
       rank_(rank),
       size_(size),
       timeoutSeconds_(timeoutSeconds),
+      multiprocessors_(multiprocessors),
       state_(std::make_shared<State>()) {}
 
 NcclConnection::~NcclConnection() { close(); }
@@ -178,7 +179,7 @@ void NcclConnection::open(const UniqueId& id) {
   std::memcpy(&place, id.data(), id.size());
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
-  config.maxCTAs = collectiveMultiprocessors;  // NCCL_MAX_CTAS of the environment goes first
+  config.maxCTAs = multiprocessors_;  // NCCL_MAX_CTAS of the environment goes first
   ncclResult_t result;
   {
     const std::lock_guard lock(state_->calls);

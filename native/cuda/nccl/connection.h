@@ -17,7 +17,8 @@ namespace onehour::cuda {
 
 class NcclConnection final : public Peers {
  public:
-  NcclConnection(int ordinal, int rank, int size, double timeoutSeconds);
+  // `multiprocessors`: how many its collectives take at most.
+  NcclConnection(int ordinal, int rank, int size, double timeoutSeconds, int multiprocessors);
   ~NcclConnection() override;
   NcclConnection(const NcclConnection&) = delete;
   NcclConnection& operator=(const NcclConnection&) = delete;
@@ -65,6 +66,7 @@ class NcclConnection final : public Peers {
   const int rank_;
   const int size_;
   const double timeoutSeconds_;
+  const int multiprocessors_;
   const std::shared_ptr<State> state_;  // outlives this while a thread still closes it
 };
 

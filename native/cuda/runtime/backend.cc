@@ -193,9 +193,11 @@ class CudaBackend final : public Backend {
   }
 
   std::unique_ptr<Communicator> createCommunicator(int rank, int size, double timeoutSeconds,
-                                                   bool acrossHosts) override {
+                                                   bool acrossHosts,
+                                                   const std::string& name) override {
     use();
-    return createNcclCommunicator(traits_.ordinal, rank, size, timeoutSeconds, acrossHosts, watch_);
+    return createNcclCommunicator(traits_.ordinal, rank, size, timeoutSeconds, acrossHosts, watch_,
+                                  name);
   }
 
   bool ordersCollectives() const override { return ncclOrdersCollectives(); }

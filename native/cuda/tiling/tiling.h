@@ -23,8 +23,11 @@ ONEHOUR_BOTH constexpr int64_t ceilDivide(int64_t value, int64_t divisor) {
 }
 
 // Multiprocessors that NCCL's collectives take at most (`maxCTAs` of their communicators): each of
-// its blocks keeps one to itself.
-constexpr int collectiveMultiprocessors = 24;
+// its blocks keeps one to itself. The statistics of a layer, a few KiB, may go out while a bucket
+// of gradients does.
+constexpr int statisticsMultiprocessors = 4;
+constexpr int gradientMultiprocessors = 20;
+constexpr int collectiveMultiprocessors = gradientMultiprocessors + statisticsMultiprocessors;
 
 // Multiprocessors that a kernel may count on while a collective runs next to it. One whose blocks
 // fill them exactly takes as many waves with a collective as without: all of the device would need

@@ -262,7 +262,8 @@ class FakeBackend final : public Backend {
   double milliseconds(const Mark& from, const Mark& to) const override {
     return static_cast<const FakeMark&>(to).time - static_cast<const FakeMark&>(from).time;
   }
-  std::unique_ptr<Communicator> createCommunicator(int rank, int size, double, bool) override {
+  std::unique_ptr<Communicator> createCommunicator(int rank, int size, double, bool,
+                                                   const std::string&) override {
     return std::make_unique<FakeCommunicator>(rank, size);
   }
   bool hostMemoryIsDeviceMemory() const override { return !separate_; }

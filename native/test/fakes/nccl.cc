@@ -52,6 +52,7 @@ World& world() {
 
 struct ncclComm {
   std::shared_ptr<Member> member;
+  int blocks = 0;               // at most, of a collective
   int polls = 0;                // in the background, to go
   std::function<void()> after;  // what happens then
   std::atomic<bool> inCall{false};
@@ -181,6 +182,15 @@ std::vector<std::string> journal(int rank) {
 
 void setVersion(int version) { world().version = version; }
 
+int blocks(int rank) {
+  const std::lock_guard lock(world().mutex);
+  int total = 0;
+  for (const ncclComm_t communicator : world().living) {
+    if (communicator->member->rank == rank) total += communicator->blocks;
+  }
+  return total;
+}
+
 void failRank(int rank) {
   const std::lock_guard lock(world().mutex);
   world().failing.insert(rank);
@@ -222,6 +232,7 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* result, int size, ncclUniqueId i
   if (size > onehour::fake::kMostRanks) return ncclInvalidArgument;
   auto* communicator = new ncclComm;
   communicator->member = std::make_shared<Member>(id.internal, size, rank);
+  communicator->blocks = config->maxCTAs;
   const std::lock_guard lock(world().mutex);
   communicator->polls = kPollsInBackground;
   communicator->after = [communicator] { endInit(communicator); };

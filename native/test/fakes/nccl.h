@@ -10,6 +10,8 @@ namespace onehour::fake {
 int communicators();
 int registrations();
 int collectiveAllocations();
+// Blocks that all collectives of a rank may have at once.
+int blocks(int rank);
 // How communicators ended so far.
 int destroyed();
 int aborted();

@@ -12,6 +12,7 @@
 #include "../../../core/executor.h"
 #include "../../../cuda/ops/kernels.h"
 #include "../../../cuda/runtime/backend.h"
+#include "../../../cuda/tiling/tiling.h"
 #include "../../check.h"
 #include "../../concurrency.h"
 #include "../../fakes/cuda-runtime.h"
@@ -71,12 +72,16 @@ int waitsOfARun() {
     std::vector<std::vector<uint8_t>> addresses;
     for (int rank = 0; rank < kRanks; ++rank) {
       Rank& own = ranks[static_cast<size_t>(rank)];
-      own.communicators[name] = own.backend->createCommunicator(rank, kRanks, 1000);
+      own.communicators[name] = own.backend->createCommunicator(rank, kRanks, 1000, false, name);
       addresses.push_back(own.communicators[name]->address());
     }
     each(kRanks, [&](int rank) {
       ranks[static_cast<size_t>(rank)].communicators[name]->connect(addresses);
     });
+  }
+  // Kernels leave them no more than this.
+  for (int rank = 0; rank < kRanks; ++rank) {
+    CHECK(fake::blocks(rank) == cuda::collectiveMultiprocessors);
   }
   const int before = fake::waits();
   each(kRanks, [&](int rank) {
