@@ -26,7 +26,10 @@ struct Searches {
 };
 
 // Begins to make the plans of a graph that there is an alternative to, if they are not known. Where
-// several processes of a machine do so at once, each makes a part of the graphs' plans.
+// several processes of a machine do so at once, each makes a part of the graphs' plans, and holds
+// their files' locks until this load takes them: ranks of one job take all graphs in one order, but
+// jobs whose programs order them differently may each wait for the other, two minutes a graph, and
+// then search it too.
 void planAhead(const Target& target, Pattern pattern, Arithmetic arithmetic,
                const Convolution& problem, Searches& searches);
 
