@@ -4,7 +4,11 @@ import { TestNetwork } from "./network.js";
 import type { Report } from "./results/report.js";
 
 /** Parameters after some steps of ResNet-8, and why nothing was replayed where that was asked for. */
-export async function steps(device: Device, precision: "fp32" | "bf16", recorded: boolean) {
+export async function steps(
+  device: Device,
+  precision: "fp32" | "bf16" | "fp16",
+  recorded: boolean,
+) {
   const network = await TestNetwork.load(device, "resnet8", 16, { precision, accumulate: 2 });
   try {
     await network.initialize("paper");
@@ -25,7 +29,7 @@ export async function steps(device: Device, precision: "fp32" | "bf16", recorded
 export async function checkReplay(
   report: Report,
   device: Device,
-  precision: "fp32" | "bf16",
+  precision: "fp32" | "bf16" | "fp16",
 ): Promise<number[]> {
   const plain = await steps(device, precision, false);
   const again = await steps(device, precision, false);

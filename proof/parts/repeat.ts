@@ -64,8 +64,8 @@ async function resuming(report: Report, device: Device, precision: "fp32" | "bf1
 
 await runPart("repeat", async (report) => {
   using device = report.open();
-  for (const precision of ["fp32", "bf16"] as const) {
+  for (const precision of ["fp32", "bf16", "fp16"] as const) {
     await checkReplay(report, device, precision);
-    await resuming(report, device, precision);
+    if (precision !== "fp16") await resuming(report, device, precision); // test/train/fp16.test.ts does
   }
 });
