@@ -16,9 +16,9 @@ import { normOf } from "./options.js";
 
 type Make = (dtype: DataType, ...shape: number[]) => Value;
 
-const update = (t: Make, L: number, changes: object = {}) =>
+const update = (t: Make, L: number, changes: object = {}, norms?: Value) =>
   sgd(
-    { w: t("f32", L), g: t("f32", L), v: t("f32", L), schedule: t("f32", 2) },
+    { w: t("f32", L), g: t("f32", L), v: t("f32", L), schedule: t("f32", 2), norms },
     {
       form: "gradient",
       nesterov: true,
@@ -90,6 +90,11 @@ const errors: [string, (t: Make, g: Graph) => unknown, RegExp][] = [
     "segments that do not add up",
     (t) => update(t, 48),
     /\[sgd\] expected segments of 48 elements .*\(32\)/,
+  ],
+  [
+    "norms of more tensors than segments",
+    (t) => update(t, 32, {}, t("f32", 2, 3)),
+    /\[sgd\] expected norms and adapts of 1 segments, got 2/,
   ],
   [
     "an all-reduce of bytes",

@@ -1,7 +1,4 @@
 // Layer-wise adaptive rate scaling: momentum SGD whose rate follows the norms of each tensor.
-import type { Value } from "../../graph/graph.js";
-import { defineOp } from "../../graph/graph.js";
-import { shapeError } from "../../graph/signature.js";
 import type { ParameterRole } from "../../models/model.js";
 import { norms } from "../norms.js";
 import { defineUpdates } from "./cases.js";
@@ -11,34 +8,6 @@ import { sgd } from "./sgd.js";
 /** η of You et al., section 4.2. */
 const COEFFICIENT = 0.001;
 
-const larsTrustOp = defineOp<"trust">({
-  name: "lars-trust",
-  signature: "norms:f32[S,3] -> trust:f32[S]",
-  derive: ({ sizes: { S } }, { decays, adapts }) => {
-    for (const list of [decays, adapts] as (readonly number[])[])
-      if (list.length !== S)
-        throw shapeError("lars-trust", `decays and adapts of ${S} tensors`, `${list.length}`);
-  },
-});
-
-/**
- * What LARS multiplies the rate of each tensor by: τ = c·‖w‖ / (‖g‖ + λ‖w‖), 1 where a norm is 0 and
- * for tensors that do not adapt.
- *
- * @param norms f32 [S, 3], from the op `norms`
- * @param options c, and of each tensor λ and whether it adapts
- * @returns f32 [S]
- */
-export function larsTrust(
-  norms: Value,
-  options: { coefficient: number; tensors: readonly { decay: number; adapts: boolean }[] },
-): Value {
-  const { coefficient, tensors } = options;
-  const decays = tensors.map(({ decay }) => decay);
-  const adapts = tensors.map((tensor) => Number(tensor.adapts));
-  return norms.graph.apply(larsTrustOp, { norms }, { coefficient, decays, adapts }).trust;
-}
-
 const facts = {
   help: "scales the rate of each tensor by its norms",
   fixed: { momentumForm: "velocity", momentumCorrection: false, nesterov: false },
@@ -46,7 +15,8 @@ const facts = {
 } as const;
 
 /**
- * v ← m·v + η·τ·(g + λw), w ← w − v. What does not decay keeps the plain rate: τ = 1.
+ * v ← m·v + η·τ·(g + λw), w ← w − v, with the τ of the op `sgd`. What does not decay keeps the plain
+ * rate: τ = 1.
  * Source: You, Gitman and Ginsburg, "Large Batch Training of Convolutional Networks", 2017.
  */
 export const buildLars = optimizerBuilder(facts, (settings, spares) => ({
@@ -58,8 +28,10 @@ export const buildLars = optimizerBuilder(facts, (settings, spares) => ({
       decay: spares(role) ? 0 : weightDecay,
       adapts: !spares(role),
     }));
-    const trust = larsTrust(norms!, { coefficient: COEFFICIENT, tensors: segments });
-    sgd({ w, g, v, schedule, trust }, { form, nesterov, momentum, segments, ...writes });
+    sgd(
+      { w, g, v, schedule, norms },
+      { form, nesterov, momentum, segments, coefficient: COEFFICIENT, ...writes },
+    );
   },
 }));
 
@@ -71,7 +43,7 @@ interface LarsRow {
   tensors: readonly (readonly [number, ParameterRole, number])[];
 }
 
-/** Cases of the update with its trust ratios. */
+/** Cases of the update with rates that follow norms. */
 defineUpdates<LarsRow>({
   family: "lars",
   rows: [

@@ -8,16 +8,18 @@ import { type MomentumForm, optimizerBuilder } from "./optimizer.js";
 const sgdOp = defineOp<"w" | "v" | "g" | "copy" | "finite">({
   name: "sgd",
   signature:
-    "w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] factor?:f32[1] -> w:f32[L] v:f32[L] g?:f32[L] copy?:T[L] finite:f32[1]",
-  derive: ({ sizes: { L, S } }, { segments }) => {
+    "w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] norms?:f32[S,3] factor?:f32[1] -> w:f32[L] v:f32[L] g?:f32[L] copy?:T[L] finite:f32[1]",
+  derive: ({ sizes: { L, S } }, { segments, adapts }) => {
     const lengths = String(segments)
       .split(",")
       .map((segment) => Number(segment.split(":")[0]));
     const total = lengths.reduce((sum, length) => sum + length, 0);
     if (total !== L)
       throw shapeError("sgd", `segments of ${L} elements in all`, `${segments} (${total})`);
-    if (S !== undefined && S !== lengths.length)
-      throw shapeError("sgd", `trust of ${lengths.length} segments`, `${S}`);
+    if (S === undefined) return;
+    for (const got of [S, (adapts as readonly number[]).length])
+      if (got !== lengths.length)
+        throw shapeError("sgd", `norms and adapts of ${lengths.length} segments`, `${got}`);
   },
 });
 
@@ -25,8 +27,13 @@ export interface SgdOptions {
   form: MomentumForm;
   nesterov: boolean;
   momentum: number;
-  /** Ranges of the flat tensors with their weight decay λ, in order. */
-  segments: readonly { length: number; decay: number }[];
+  /**
+   * Ranges of the flat tensors with their weight decay λ, in order. The rate of one that adapts follows
+   * its norms.
+   */
+  segments: readonly { length: number; decay: number; adapts?: boolean }[];
+  /** τ₀, where norms are given. */
+  coefficient?: number;
   /** Clears g afterwards, for gradients that accumulate. */
   zero?: boolean;
   /** Also yields w in this type. */
@@ -41,18 +48,21 @@ export interface SgdOptions {
  *
  * With g′ = g + λw, schedule = (η, c) and the new u or v on the right: gradient form u ← m·u + g′,
  * w ← w − η·u, Nesterov w ← w − η·(g′ + m·u); velocity form v ← m·c·v + η·g′, w ← w − v, Nesterov
- * w ← w − (η·g′ + m·v). A step that is skipped leaves w and u as they are, and v ← c·v.
+ * w ← w − (η·g′ + m·v). A step that is skipped leaves w and u as they are, and v ← c·v. A segment that
+ * adapts has η·τ for η: τ = τ₀·‖w‖ / (‖g‖ + λ‖w‖), and 1 where a norm is 0 or not a number.
  *
- * @param tensors w, g, v f32 [L]; schedule f32 [2]; trust f32 [S], a factor on η for each segment
+ * @param tensors w, g, v f32 [L]; schedule f32 [2]; norms f32 [S, 3] of the segments, from the op
+ *   `norms`, where some adapt
  * @returns w and v overwritten, g where it is cleared, copy [L] where it is asked for, and
  *   finite f32 [1]: the number of elements of g that are not finite (0 is good)
  * @throws OnehourError ERR_ONEHOUR_SHAPE when lengths differ
  */
 export function sgd(
-  tensors: { w: Value; g: Value; v: Value; schedule: Value; trust?: Value },
+  tensors: { w: Value; g: Value; v: Value; schedule: Value; norms?: Value | undefined },
   options: SgdOptions,
 ): { w: Value; v: Value; g?: Value; copy?: Value; finite: Value } {
   const { form, nesterov, momentum, segments, zero = false, copy, factor, into } = options;
+  const adapts = segments.map((segment) => Number(segment.adapts ?? false));
   return tensors.w.graph.apply(
     sgdOp,
     { ...tensors, factor },
@@ -62,6 +72,7 @@ export function sgd(
       momentum,
       segments: segments.map(({ length, decay }) => `${length}:${decay}`).join(","),
       zero: Number(zero),
+      ...(tensors.norms ? { coefficient: options.coefficient!, adapts } : {}),
     },
     {
       optional: [...(zero ? ["g"] : []), ...(copy ? ["copy"] : [])],

@@ -1,4 +1,4 @@
-// The checked operands of norms, clipping and LARS, as every backend reads them from the
+// The checked operands of norms, clipping and loss scaling, as every backend reads them from the
 // instruction.
 #pragma once
 
@@ -116,40 +116,6 @@ inline LossScale lossScaleOf(const Instruction& instruction) {
           .scaling = instruction.input("scaling"),
           .factor = instruction.output("factor"),
           .interval = static_cast<float>(interval)};
-}
-
-// λ of a tensor, and whether its rate follows its norms.
-struct LarsTensor {
-  float decay;
-  bool adapts;
-};
-
-struct LarsTrust {
-  const Operand& norms;
-  const Operand& trust;
-  double coefficient;
-  std::vector<LarsTensor> tensors;
-};
-
-inline LarsTrust larsTrustOf(const Instruction& instruction) {
-  const Operand& norms = instruction.input("norms");
-  LarsTrust result{.norms = norms,
-                   .trust = instruction.output("trust"),
-                   .coefficient = instruction.number("coefficient"),
-                   .tensors = {}};
-  const std::vector<double> decays = instruction.numbers("decays");
-  const std::vector<int64_t> adapts = instruction.integers("adapts");
-  const auto count = static_cast<size_t>(norms.shape[0]);
-  if (decays.size() != count || adapts.size() != count) {
-    throw Error("ERR_SHAPE", "onehour",
-                "[lars-trust] expected decays and adapts of " + std::to_string(count) +
-                    " tensors, got " + std::to_string(decays.size()) + " and " +
-                    std::to_string(adapts.size()));
-  }
-  for (size_t i = 0; i < count; ++i) {
-    result.tensors.push_back({static_cast<float>(decays[i]), adapts[i] != 0});
-  }
-  return result;
 }
 
 }  // namespace onehour

@@ -98,7 +98,7 @@ int64_t skip(const Buffers& buffers, const Rates& rates, int64_t begin, int64_t 
 }
 
 template <Form form, bool nesterov, bool zero, typename Copy>
-int64_t updateAll(const Buffers& buffers, const Rates& rates, const float* trust,
+int64_t updateAll(const Buffers& buffers, const Rates& rates, const Trust& trust,
                   const std::vector<Segment>& segments) {
   const int64_t count = segments.back().end;
   int64_t bad = 0;
@@ -109,7 +109,8 @@ int64_t updateAll(const Buffers& buffers, const Rates& rates, const float* trust
                                     [](int64_t at, const Segment& s) { return at < s.end; });
     for (; segment != segments.end() && segment->begin < end; ++segment) {
       Rates own = rates;
-      if (trust != nullptr) own.rate *= trust[segment - segments.begin()];
+      if (segment->adapts)
+        own.rate *= trustRatio(trust, segment - segments.begin(), segment->decay);
       const int64_t from = std::max(begin, segment->begin);
       const int64_t to = std::min(end, segment->end);
       found += rates.factor == 0
@@ -123,8 +124,7 @@ int64_t updateAll(const Buffers& buffers, const Rates& rates, const float* trust
   return bad;
 }
 
-using Update = int64_t (*)(const Buffers&, const Rates&, const float* trust,
-                           const std::vector<Segment>&);
+using Update = int64_t (*)(const Buffers&, const Rates&, const Trust&, const std::vector<Segment>&);
 
 template <Form form>
 Update select(bool nesterov, bool zero, const Operand* copy) {
@@ -148,9 +148,8 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext&) {
                             : select<Form::gradient>(operands.nesterov, operands.zero, copy);
   const Buffers buffers{operands.w.as<float>(), operands.g.as<float>(), operands.v.as<float>(),
                         copy == nullptr ? nullptr : copy->data};
-  const float* trust = operands.trust == nullptr ? nullptr : operands.trust->as<float>();
   const float* factor = operands.factor == nullptr ? nullptr : operands.factor->as<float>();
-  return makeKernel([update, buffers, trust, factor, momentum = operands.momentum,
+  return makeKernel([update, buffers, trust = operands.trust, factor, momentum = operands.momentum,
                      segments = operands.segments, schedule = operands.schedule.as<float>(),
                      finite = operands.finite.as<float>()](Stream&) {
     const Rates rates{schedule[0], momentum, schedule[1], factor == nullptr ? 1 : *factor};
@@ -160,7 +159,7 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext&) {
 
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
   return {{"sgd",
-           {"w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] factor?:f32[1] -> "
+           {"w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] norms?:f32[S,3] factor?:f32[1] -> "
             "w:f32[L] v:f32[L] g?:f32[L] copy?:T[L] finite:f32[1]",
             sgd}}};
 });

@@ -14,9 +14,9 @@
 namespace onehour::cuda {
 namespace {
 
-// Blocks that a multiprocessor holds; a rate a tensor takes some registers more.
-template <bool trusts>
-constexpr int residentBlocks = trusts ? 3 : 4;
+// Blocks that a multiprocessor holds; computing the rates of segments takes more registers.
+template <bool adapts>
+constexpr int residentBlocks = adapts ? 2 : 4;
 
 struct Rule {
   bool velocity, nesterov;
@@ -57,11 +57,11 @@ __device__ __forceinline__ void writeSome(const Pack<T, lanes>& pack, T* to, int
   }
 }
 
-template <typename Copy, int lanes, bool trusts>
-__global__ void __launch_bounds__(SgdTiling::threads, residentBlocks<trusts>)
+template <typename Copy, int lanes, bool adapts>
+__global__ void __launch_bounds__(SgdTiling::threads, residentBlocks<adapts>)
     sgdKernel(SgdTiling tiling, Rule rule, Tensors<Copy> tensors, const SegmentEnd* segments,
-              int segmentCount, const float* schedule, const float* trust,
-              const float* gradientFactor, float* finite, Tally* tally) {
+              int segmentCount, const float* schedule, Trust trust, const float* gradientFactor,
+              float* finite, Tally* tally) {
   constexpr int packs = SgdTiling::packs;
   const int thread = static_cast<int>(threadIdx.x);
   const int block = static_cast<int>(blockIdx.x);
@@ -77,7 +77,16 @@ __global__ void __launch_bounds__(SgdTiling::threads, residentBlocks<trusts>)
   const float correction = rule.velocity ? schedule[1] : 1;
   const float kept = skips ? correction : rule.momentum * correction;
 
+  // Computed where a segment begins, not in each tile: double precision is slow on some GPUs.
+  const auto rateOf = [&](const SegmentEnd* own) {
+    if constexpr (adapts) {
+      if (own->adapts) return rate * trustRatio(trust, own - segments, own->decay);
+    }
+    return rate;
+  };
+
   int segment = segmentAt(segments, segmentCount, tiling.element(tiling.firstTile(block), 0, 0));
+  float segmentRate = rateOf(segments + segment);
   int notFinite = 0;
   for (int64_t tile = tiling.firstTile(block); tile < endTile; ++tile) {
     Pack<float, lanes> w[packs];
@@ -92,14 +101,14 @@ __global__ void __launch_bounds__(SgdTiling::threads, residentBlocks<trusts>)
     }
     // From the tile's first segment on: few tiles have a second one.
     const int64_t begin = tiling.element(tile, 0, 0);
-    while (segments[segment].end <= begin) ++segment;
+    while (segments[segment].end <= begin) segmentRate = rateOf(segments + ++segment);
     const SegmentEnd* own = segments + segment;
     SegmentEnd current = *own;
     float ownPush = push, ownPull = pull;
-    const auto follow = [&] {
-      if constexpr (trusts) (rule.velocity ? ownPush : ownPull) = rate * trust[own - segments];
+    const auto follow = [&](float ownRate) {
+      if constexpr (adapts) (rule.velocity ? ownPush : ownPull) = ownRate;
     };
-    follow();
+    follow(segmentRate);
 #pragma unroll
     for (int i = 0; i < packs; ++i) {
       const int64_t at = tiling.element(tile, i, thread);
@@ -109,7 +118,7 @@ __global__ void __launch_bounds__(SgdTiling::threads, residentBlocks<trusts>)
       for (int lane = 0; lane < lanes; ++lane) {
         while (current.end <= at + lane) {
           current = *++own;
-          follow();
+          follow(rateOf(own));
         }
         float& weight = w[i].values[lane];
         float& momentum = v[i].values[lane];
@@ -140,7 +149,9 @@ __global__ void __launch_bounds__(SgdTiling::threads, residentBlocks<trusts>)
 
 std::vector<SegmentEnd> tableOf(const std::vector<Segment>& segments) {
   std::vector<SegmentEnd> table;
-  for (const Segment& segment : segments) table.push_back({segment.end, segment.decay});
+  for (const Segment& segment : segments) {
+    table.push_back({segment.end, segment.decay, segment.adapts});
+  }
   table.back().end = std::numeric_limits<int64_t>::max();
   return table;
 }
@@ -154,19 +165,18 @@ std::unique_ptr<Kernel> prepare(const SgdUpdate& update, PrepareContext& context
   constexpr int lanes = static_cast<int>(lanesOf<float>);
   const bool wide = dividesInto(lanes, 0, tensors.w, tensors.g, tensors.v, tensors.copy);
   SgdTiling tiling{update.w.count(), wide ? lanes : 1, 1};
-  const float* trust = update.trust == nullptr ? nullptr : update.trust->as<float>();
-  const int resident = trust == nullptr ? residentBlocks<false> : residentBlocks<true>;
+  const bool adapts = update.trust.norms != nullptr;
+  const int resident = adapts ? residentBlocks<true> : residentBlocks<false>;
   // One wave, next to the collectives of other buckets.
   const int multiprocessors = besideCollectives(traitsOf(context).multiprocessors);
   tiling.blocks =
       static_cast<int>(std::min<int64_t>(tiling.tiles(), int64_t{resident} * multiprocessors));
   const float* factor = update.factor == nullptr ? nullptr : update.factor->as<float>();
   const auto kernel =
-      trust == nullptr
-          ? LoadedKernel(wide ? sgdKernel<Copy, lanes, false> : sgdKernel<Copy, 1, false>)
-          : LoadedKernel(wide ? sgdKernel<Copy, lanes, true> : sgdKernel<Copy, 1, true>);
+      adapts ? LoadedKernel(wide ? sgdKernel<Copy, lanes, true> : sgdKernel<Copy, 1, true>)
+             : LoadedKernel(wide ? sgdKernel<Copy, lanes, false> : sgdKernel<Copy, 1, false>);
   return makeKernel(
-      [tiling, tensors, kernel, trust, factor,
+      [tiling, tensors, kernel, trust = update.trust, factor,
        rule = Rule{update.velocity, update.nesterov, update.momentum},
        segments = upload(tableOf(update.segments), context.backend),
        segmentCount = static_cast<int>(update.segments.size()),
@@ -186,7 +196,7 @@ std::unique_ptr<Kernel> sgd(const Instruction& instruction, PrepareContext& cont
 
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
   return {{"sgd",
-           {"w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] trust?:f32[S] factor?:f32[1] -> "
+           {"w:f32[L] g:f32[L] v:f32[L] schedule:f32[2] norms?:f32[S,3] factor?:f32[1] -> "
             "w:f32[L] v:f32[L] g?:f32[L] copy?:T[L] finite:f32[1]",
             sgd}}};
 });

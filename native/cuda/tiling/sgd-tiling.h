@@ -32,10 +32,11 @@ struct SgdTiling {
   }
 };
 
-// Where a segment ends, and its weight decay. A table's last end is beyond every element.
+// Where a segment ends, and how it is updated. A table's last end is beyond every element.
 struct SegmentEnd {
   int64_t end;
   float decay;  // λ
+  bool adapts;  // whether its rate follows its norms
 };
 
 // The segment of an element.

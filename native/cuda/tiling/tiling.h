@@ -4,11 +4,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define ONEHOUR_BOTH __host__ __device__
-#else
-#define ONEHOUR_BOTH
-#endif
+#include "../../core/both.h"
 
 namespace onehour::cuda {
 

@@ -81,13 +81,13 @@ std::string lineOf(std::string_view op, std::string_view signature, Extents size
   std::string line(op);
   line += " stride=" + pair(window.stride) + " padding=" + pair(window.padding) +
           " window=" + pair(window.size) + " relu=" + (whole ? "1" : "0") +
-          " epsilon=0.00001 decay=0.9 gain=0.1 count=256 factor=0.5 smoothing=0.1 scale=0.5 interval=8" +
+          " epsilon=0.00001 decay=0.9 gain=0.1 count=256 factor=0.5 smoothing=0.1 scale=0.5 "
+          "interval=8" +
           " communicator=gradients form=velocity nesterov=1 momentum=0.9 zero=0 offset=0 limit=1 "
           "coefficient=0.001" +
           " segments=" + first + ":0.0001" + rest("1:0") + " lengths=" + first + rest("1") +
-          " decays=" + repeated("0.1", tensors) + " adapts=" + repeated("1", tensors) +
-          " mean=" + repeated("0.5", sizes.at('C')) + " std=" + repeated("0.2", sizes.at('C')) +
-          " |";
+          " adapts=" + repeated("1", tensors) + " mean=" + repeated("0.5", sizes.at('C')) +
+          " std=" + repeated("0.2", sizes.at('C')) + " |";
   std::map<std::string, size_t> places;
   for (const std::string& word : split(std::string(signature), ' ')) {
     if (word == "->") {

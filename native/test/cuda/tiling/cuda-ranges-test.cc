@@ -166,7 +166,7 @@ void elementsFindTheirSegment() {
     std::vector<int> owner;
     for (int i = 0; i < segments; ++i) {
       owner.insert(owner.end(), static_cast<size_t>(1 + i * 7 % 5), i);
-      table.push_back({static_cast<int64_t>(owner.size()), 0});
+      table.push_back({static_cast<int64_t>(owner.size()), 0, false});
     }
     table.back().end = beyond;
     for (size_t element = 0; element < owner.size(); ++element) {
