@@ -125,15 +125,15 @@ class Contest {
   Contest(const KernelFromPlan& make, const Instruction& instruction, Trial& trial)
       : make_(make), instruction_(instruction), trial_(trial) {}
 
-  // Whether the kernel of a plan, or the alternative to all, runs. Where its bits don't repeat and
-  // another's do, it is only compared.
-  bool runs(const Choice& choice, bool fused) {
+  // Whether the kernel of a plan, or the alternative to all, runs; made here where it is not given.
+  // Where its bits don't repeat and another's do, it is only compared.
+  bool runs(const Choice& choice, bool fused, std::unique_ptr<Kernel> kernel = nullptr) {
     progress::advance();
     const EngineTraits engine =
         choice ? choice->engine() : EngineTraits{"own kernels and a plain plan", true, false};
     std::optional<float> time;
     try {
-      std::unique_ptr<Kernel> kernel = make_(choice);
+      if (!kernel) kernel = make_(choice);
       const RandomOperands numbers(instruction_, trial_.stream());
       time = trial_.time(*kernel, best_);
       if (*time < best_ && (engine.repeats || !repeats_)) {
@@ -161,27 +161,29 @@ class Contest {
   bool repeats_ = false;  // the bits of the winner
 };
 
-// Tries plans until enough of them ran: those that were made ahead, if any were, else as cuDNN
-// proposes them. Returns why there are no more.
-std::string tryPlans(Target& target, const OperationGraph& graph, const Limits& limits, bool fused,
-                     const std::optional<MadePlans>& made, Contest& contest) {
-  if (!made) {
-    return proposePlans(target, graph, limits, [&](Plan plan) {
-      return contest.runs(std::make_shared<const Plan>(std::move(plan)), fused);
-    });
+// Tries plans until enough of them ran: those that were made ahead, if any were, else, or where
+// none of these runs and there is no alternative, as cuDNN proposes them. Returns why there are no
+// more.
+std::string tryPlans(Target& target, const OperationGraph& graph, const Limits& limits,
+                     bool hasAlternative, const std::optional<MadePlans>& made, Contest& contest) {
+  if (made) {
+    contest.winner.record.addSeconds(made->seconds);
+    for (const auto& [json, engine] : made->plans) {
+      std::optional<Plan> plan = parsePlan(target, json, engine);
+      if (plan) contest.runs(std::make_shared<const Plan>(std::move(*plan)), hasAlternative);
+    }
+    if (hasAlternative || contest.winner.kernel) return made->reason;
   }
-  contest.winner.record.addSeconds(made->seconds);
-  for (const auto& [json, engine] : made->plans) {
-    std::optional<Plan> plan = parsePlan(target, json, engine);
-    if (plan) contest.runs(std::make_shared<const Plan>(std::move(*plan)), fused);
-  }
-  return made->reason;
+  return proposePlans(target, graph, limits, [&](Plan plan) {
+    return contest.runs(std::make_shared<const Plan>(std::move(plan)), hasAlternative);
+  });
 }
 
 // Tries plans, then the alternative; throws when nothing runs.
 Contender fastest(Target& target, const OperationGraph& graph, const KernelFromPlan& make,
                   const Instruction& instruction, SearchBudget* budget, const Limits& limits,
-                  const std::optional<MadePlans>& made, Trial& trial) {
+                  const std::optional<MadePlans>& made, std::unique_ptr<Kernel> alternative,
+                  Trial& trial) {
   Contest contest(make, instruction, trial);
   std::string reason;
   {
@@ -191,7 +193,7 @@ Contender fastest(Target& target, const OperationGraph& graph, const KernelFromP
   }
   if (budget != nullptr) {
     if (!contest.winner.kernel) budget->noteFailure(graph.family, graph.name);
-    contest.runs(nullptr, false);
+    contest.runs(nullptr, false, std::move(alternative));
   }
   if (contest.winner.kernel) return std::move(contest.winner);
   const std::string none = "there is no plan for " + graph.name + " on " + target.name() + ": " +
@@ -229,7 +231,7 @@ Searches::Searches(int threads, PlansAhead::MakeTarget makeTarget, SearchBudget:
     : budget(std::move(clock)), ahead(threads, std::move(makeTarget)) {}
 
 void planAhead(const Target& target, Pattern pattern, Arithmetic arithmetic,
-               const Convolution& problem, Searches& searches) {
+               const Convolution& problem, Searches& searches, bool hasAlternative) {
   const Limits limits = limitsFromEnvironment();
   const std::string graphName = nameOf(pattern, arithmetic, problem);
   const std::string name = nameOf(target, graphName, limits);
@@ -240,9 +242,11 @@ void planAhead(const Target& target, Pattern pattern, Arithmetic arithmetic,
     // Another process makes them, or has decided.
     if (!made.file.tryLock() || isDecided(made.file)) return {};
     const Target& own = ownTarget();
-    const SearchBudget::Search search(budget);
+    std::optional<SearchBudget::Search> search;
+    if (hasAlternative) search.emplace(budget);
     const OperationGraph graph = describe(own, pattern, arithmetic, problem);
-    const std::optional<Limits> allowed = within(budget, graph.family, limits);
+    const std::optional<Limits> allowed =
+        hasAlternative ? within(budget, graph.family, limits) : limits;
     if (!allowed) return {};
     const double start = budget.clock()();
     made.reason = proposePlans(own, graph, *allowed, [&](const Plan& plan) {
@@ -251,7 +255,7 @@ void planAhead(const Target& target, Pattern pattern, Arithmetic arithmetic,
       return true;
     });
     made.seconds = budget.clock()() - start;
-    if (made.plans.empty()) budget.noteFailure(graph.family, graph.name);
+    if (hasAlternative && made.plans.empty()) budget.noteFailure(graph.family, graph.name);
     return made;
   };
   searches.ahead.begin(name, make);
@@ -259,13 +263,13 @@ void planAhead(const Target& target, Pattern pattern, Arithmetic arithmetic,
 
 std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph,
                                      const Instruction& instruction, const KernelFromPlan& make,
-                                     Searches* searches) {
+                                     Searches& searches, bool hasAlternative) {
   const Limits limits = limitsFromEnvironment();
   const std::string name = nameOf(target, graph.name, limits);
   if (const auto known = choices().find(name)) return make(*known);
 
-  std::optional<MadePlans> made = searches ? searches->ahead.take(name) : std::nullopt;
-  SearchBudget* const budget = searches == nullptr ? nullptr : &searches->budget;
+  std::optional<MadePlans> made = searches.ahead.take(name);
+  SearchBudget* const budget = hasAlternative ? &searches.budget : nullptr;
   Trial trial(target);
   PlanFile file = made ? std::move(made->file) : PlanFile(planFolder(), name);
   const auto keep = [&](Contender winner) {
@@ -274,11 +278,9 @@ std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph
     file.writeTrials(winner.record.json());
     return std::move(winner.kernel);
   };
-  if (made) {
-    return keep(fastest(target, graph, make, instruction, budget, limits, made, trial));
-  }
+  std::unique_ptr<Kernel> alternative;
   const auto unsearched = [&] {
-    std::unique_ptr<Kernel> kernel = make(nullptr);
+    std::unique_ptr<Kernel> kernel = alternative ? std::move(alternative) : make(nullptr);
     trial.run(*kernel);
     return kernel;
   };
@@ -295,23 +297,35 @@ std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph
       return nullptr;
     }
   };
-  if (auto kernel = stored()) return kernel;
-  if (budget != nullptr && wasSkippedJustNow(file)) return unsearched();
+  if (!made) {
+    if (auto kernel = stored()) return kernel;
+    if (budget != nullptr && wasSkippedJustNow(file)) return unsearched();
+  }
+  // The alternative has plans of its own, for which this process may have to wait. It does so
+  // before it waits for the graph's, as all processes do: none waits for one that waits for it.
+  try {
+    if (budget != nullptr) alternative = make(nullptr);
+  } catch (const Error& error) {
+    forgive(error);
+  }
+  const auto search = [&](const Limits& allowed) {
+    return keep(fastest(target, graph, make, instruction, budget, allowed, made,
+                        std::move(alternative), trial));
+  };
+  if (made) return search(limits);
   {
     const progress::WaitingScope waiting;
     file.lock(longestWait);
   }
   if (auto kernel = stored()) return kernel;
-  if (budget == nullptr) {
-    return keep(fastest(target, graph, make, instruction, budget, limits, made, trial));
-  }
+  if (budget == nullptr) return search(limits);
   if (wasSkippedJustNow(file)) return unsearched();
   const std::optional<Limits> allowed = within(*budget, graph.family, limits);
   if (!allowed) {
     file.write(skip());
     return unsearched();
   }
-  return keep(fastest(target, graph, make, instruction, budget, *allowed, made, trial));
+  return search(*allowed);
 }
 
 }  // namespace onehour::cuda

@@ -25,17 +25,17 @@ struct Searches {
   PlansAhead ahead;  // ends first
 };
 
-// Begins to make the plans of a graph that there is an alternative to, if they are not known. Where
-// several processes of a machine do so at once, each makes a part of the graphs' plans, and holds
-// their files' locks until this load takes them: ranks of one job take all graphs in one order, but
-// jobs whose programs order them differently may each wait for the other, two minutes a graph, and
-// then search it too.
+// Begins to make the plans of a graph, if they are not known; where there is an alternative to
+// them, within the budget of `searches`. Where several processes of a machine do so at once, each
+// makes a part of the graphs' plans, and holds their files' locks until this load takes them: ranks
+// of one job take all graphs in one order, but jobs whose programs order them differently may each
+// wait for the other, two minutes a graph, and then search it too.
 void planAhead(const Target& target, Pattern pattern, Arithmetic arithmetic,
-               const Convolution& problem, Searches& searches);
+               const Convolution& problem, Searches& searches, bool hasAlternative);
 
 // The fastest kernel that `make` gives for the graph's plans and, where there is an alternative to
-// them, for null. Then `searches` limits the search (null without an alternative): where it allows
-// none, the alternative serves for this load.
+// them, for null. Then the budget of `searches` limits the search: where it allows none, the
+// alternative serves for this load.
 //
 // The choice is kept in this process, so that a graph that occurs again gets the same plan, and in
 // the folder of `planFolder()`. Processes that want the same graph at once wait there for the first
@@ -49,6 +49,6 @@ void planAhead(const Target& target, Pattern pattern, Arithmetic arithmetic,
 // hold random numbers: on zeros a GPU draws less power and clocks higher than in training.
 std::unique_ptr<Kernel> chooseKernel(Target& target, const OperationGraph& graph,
                                      const Instruction& instruction, const KernelFromPlan& make,
-                                     Searches* searches = nullptr);
+                                     Searches& searches, bool hasAlternative);
 
 }  // namespace onehour::cuda

@@ -32,26 +32,30 @@ struct LoadSearches : Searches {
 };
 
 // The convolution alone.
-std::unique_ptr<Kernel> planned(const Instruction& instruction, const ConvProblem& problem) {
+std::unique_ptr<Kernel> planned(const Instruction& instruction, PrepareContext& context,
+                                const ConvProblem& problem) {
   Target& target = Target::current();
   return chooseKernel(
       target, describe(target, problem.patterns[0], problem.arithmetic, problem.convolution),
-      instruction, [&](const Choice& plan) {
+      instruction,
+      [&](const Choice& plan) {
         return std::make_unique<PlanKernel>(
             target, plan,
             std::vector<Binding>{{xTensor, problem.x}, {wTensor, problem.w}, {yTensor, problem.y}});
-      });
+      },
+      context.shared<LoadSearches>(), false);
 }
 
-std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext&) {
-  return planned(instruction, ConvProblem(instruction));
+std::unique_ptr<Kernel> conv2d(const Instruction& instruction, PrepareContext& context) {
+  return planned(instruction, context, ConvProblem(instruction));
 }
 
-std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction, PrepareContext&) {
+std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction,
+                                             PrepareContext& context) {
   const ConvProblem problem(instruction);
   const bool accumulate = flag(instruction, "accumulate");
   const DataType type = problem.convolution.type;
-  if (type == DataType::f32 && !accumulate) return planned(instruction, problem);
+  if (type == DataType::f32 && !accumulate) return planned(instruction, context, problem);
 
   Target& target = Target::current();
   const int64_t count = problem.convolution.filterCount();
@@ -59,12 +63,14 @@ std::unique_ptr<Kernel> conv2dBackwardWeight(const Instruction& instruction, Pre
   const auto finish = filterGradientFinish(type, dw, count, accumulate);
   return chooseKernel(
       target, describe(target, Pattern::backwardWeight, problem.arithmetic, problem.convolution),
-      instruction, [&](const Choice& plan) {
+      instruction,
+      [&](const Choice& plan) {
         return std::make_unique<PlanKernel>(
             target, plan,
             std::vector<Binding>{{xTensor, problem.x}, {wTensor}, {yTensor, problem.y}},
             static_cast<size_t>(count) * bytesOf(type), finish);
-      });
+      },
+      context.shared<LoadSearches>(), false);
 }
 
 // The convolution, then the kernel of batch-norm-statistics or -moments on its output.
@@ -91,7 +97,7 @@ std::unique_ptr<Kernel> inTwoSteps(const Instruction& instruction, PrepareContex
                 [](const Operand& own) { return own.name == "x" || own.name == "w"; });
   std::erase_if(kernel->second.outputs, [](const Operand& own) { return own.name == "y"; });
   kernel->second.inputs.push_back(std::move(x));
-  kernel->convolution = planned(instruction, problem);
+  kernel->convolution = planned(instruction, context, problem);
   kernel->statistics =
       kernelRegistry().kernels().at(kernel->second.op).prepare(kernel->second, context);
   return kernel;
@@ -132,32 +138,37 @@ std::unique_ptr<Kernel> conv2dStatistics(const Instruction& instruction, Prepare
         return plan ? inOneStep(instruction, context, problem, plan)
                     : inTwoSteps(instruction, context, problem);
       },
-      &context.shared<LoadSearches>());
+      context.shared<LoadSearches>(), true);
 }
 
-// Where the statistics may come out of the epilogue, by an engine that is compiled.
-void anticipateStatistics(const Instruction& instruction, PrepareContext& context) {
+// The graphs that the line may be computed with; the one with the statistics in its epilogue has
+// the plain one for an alternative.
+void anticipate(const Instruction& instruction, PrepareContext& context) {
   const ConvProblem problem(instruction);
-  if (problem.patterns.size() == 1) return;
-  planAhead(Target::current(), Pattern::forwardStatistics, problem.arithmetic, problem.convolution,
-            context.shared<LoadSearches>());
+  for (const Pattern pattern : problem.patterns) {
+    planAhead(Target::current(), pattern, problem.arithmetic, problem.convolution,
+              context.shared<LoadSearches>(), pattern == Pattern::forwardStatistics);
+  }
 }
 
 const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
   return {
-      {"conv2d", {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K]", conv2d}},
-      {"conv2d-backward-data", {"dy:T[N,P,Q,K] w:T[K,R,S,D] -> dx:T[N,H,W,C]", conv2d}},
+      {"conv2d", {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K]", conv2d, 1, anticipate}},
+      {"conv2d-backward-data",
+       {"dy:T[N,P,Q,K] w:T[K,R,S,D] -> dx:T[N,H,W,C]", conv2d, 1, anticipate}},
       {"conv2d-backward-weight",
-       {"x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,D] -> dw:f32[K,R,S,D]", conv2dBackwardWeight, 2}},
-      {"conv2d-backward-weight-rounded", {"x:T[N,H,W,C] dy:T[N,P,Q,K] -> dw:T[K,R,S,D]", conv2d}},
+       {"x:T[N,H,W,C] dy:T[N,P,Q,K] dw?:f32[K,R,S,D] -> dw:f32[K,R,S,D]", conv2dBackwardWeight, 2,
+        anticipate}},
+      {"conv2d-backward-weight-rounded",
+       {"x:T[N,H,W,C] dy:T[N,P,Q,K] -> dw:T[K,R,S,D]", conv2d, 1, anticipate}},
       {"conv2d-moments",
        {"x:T[N,H,W,C] w:T[K,R,S,D] running-mean:f32[K] running-variance:f32[K] -> y:T[N,P,Q,K] "
         "statistics:f32[1,2K+1] mean:f32[K] inverse-std:f32[K] running-mean:f32[K] "
         "running-variance:f32[K]",
-        conv2dStatistics, 2, anticipateStatistics}},
+        conv2dStatistics, 2, anticipate}},
       {"conv2d-statistics",
        {"x:T[N,H,W,C] w:T[K,R,S,D] -> y:T[N,P,Q,K] statistics:f32[1,2K+1]", conv2dStatistics, 2,
-        anticipateStatistics}},
+        anticipate}},
   };
 });
 
