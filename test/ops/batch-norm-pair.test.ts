@@ -10,7 +10,7 @@ import { relativeError } from "../../proof/compare.js";
 import { connectAll } from "../support/communicators.js";
 import { deviceOf } from "../support/device.js";
 
-type Type = "f32" | "bf16";
+type Type = "f32" | "bf16" | "f16";
 
 /** A device without some of its kernels: fusion does without them. */
 function without(device: Device, kernels: RegExp): Device {
@@ -63,13 +63,15 @@ const sizes = [
   [2, 3, 2, 272],
 ];
 
-describe.each(["f32", "bf16"] as const)("%s", (dtype) => {
+/** Two roundings to these types: the shortcut's before it is added, the masked gradient's before it is summed. */
+const tolerances = { bf16: 2 ** -7, f16: 2 ** -10 };
+
+describe.each(["f32", "bf16", "f16"] as const)("%s", (dtype) => {
   const compare = (got: object, expected: object) => {
     for (const [name, data] of Object.entries(expected)) {
       const result = (got as Record<string, Float32Array>)[name]!;
       if (dtype === "f32") expect(result, name).toEqual(data);
-      // The shortcut is rounded before it is added, and the masked gradient before it is summed.
-      else expect(relativeError(result, data), name).toBeLessThan(2 ** -7);
+      else expect(relativeError(result, data), name).toBeLessThan(tolerances[dtype]);
     }
   };
 
