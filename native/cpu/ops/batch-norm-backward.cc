@@ -34,8 +34,8 @@ void addGradients(const ReduceInputs<T>& in, int64_t first, int64_t count,
                   const AffineScratch& affine, const Sums<>& sums, int64_t lanes) {
   simd([in, first, count, affine, sums, lanes]() ONEHOUR_INLINE {
     constexpr bool unpacks = mask == Mask::bits;
-    alignas(64) uint32_t words[unpacks ? kUnpacked : 1];
-    const int64_t step = unpacks && kUnpacked < lanes ? kUnpacked : lanes;
+    alignas(64) uint32_t words[unpacks ? kMaskStep : 1];
+    const int64_t step = unpacks && kMaskStep < lanes ? kMaskStep : lanes;
     for (int64_t row = first; row < first + count; row += lanes) {
       const int64_t left = first + count - row;
       const int64_t width = left < lanes ? left : lanes;

@@ -97,8 +97,8 @@ template <typename T, bool second>
 void addGradients(const ReduceInputs<T>& in, int64_t begin, int64_t count, const float* means,
                   const float* means2, const Sums<3>& sums, int64_t lanes) {
   simd([in, begin, count, means, means2, sums, lanes]() ONEHOUR_INLINE {
-    alignas(64) uint32_t words[kUnpacked];
-    const int64_t step = kUnpacked < lanes ? kUnpacked : lanes;
+    alignas(64) uint32_t words[kMaskStep];
+    const int64_t step = kMaskStep < lanes ? kMaskStep : lanes;
     for (int64_t row = begin; row < begin + count; row += lanes) {
       const int64_t left = begin + count - row;
       const int64_t width = left < lanes ? left : lanes;

@@ -137,16 +137,25 @@ constexpr float storedAsZero = std::is_same_v<T, f16> ? 0x1p-25f : 0.0f;
 template <typename T>
 constexpr int64_t maskLanes = 16 / sizeof(T);
 
-// The mask of values that are still in the cache. Unrolled, the loop over bytes is vectorised.
+// Bits of a mask that are packed or unpacked at once, a multiple of every `maskLanes`.
+constexpr int64_t kMaskStep = 128;
+
+// The mask of values that are still in the cache: a byte of 0 or 1 for each, in vectors, then a
+// product that brings those of a mask's byte together in its highest byte.
 template <typename T>
 ONEHOUR_INLINE inline void packMask(const T* y, int64_t count, uint8_t* mask) {
-  for (int64_t i = 0; i < count / maskLanes<T>; ++i) {
-    unsigned bits = 0;
-#pragma GCC unroll 8
-    for (int64_t j = 0; j < maskLanes<T>; ++j) {
-      bits |= unsigned{load(y[i * maskLanes<T> + j]) > 0} << j;
+  constexpr int64_t lanes = maskLanes<T>;
+  using Flags = std::conditional_t<lanes == 8, uint64_t, uint32_t>;
+  constexpr Flags gather = lanes == 8 ? 0x0102040810204080 : 0x01020408;
+  alignas(64) uint8_t positive[kMaskStep];
+  for (int64_t at = 0; at < count; at += kMaskStep) {
+    const int64_t length = count - at < kMaskStep ? count - at : kMaskStep;
+    for (int64_t i = 0; i < length; ++i) positive[i] = load(y[at + i]) > 0;
+    for (int64_t i = 0; i < length; i += lanes) {
+      Flags flags;
+      std::memcpy(&flags, positive + i, sizeof flags);
+      mask[(at + i) / lanes] = static_cast<uint8_t>(flags * gather >> 8 * (lanes - 1));
     }
-    mask[i] = static_cast<uint8_t>(bits);
   }
 }
 
@@ -158,9 +167,6 @@ constexpr auto kMaskWords = [] {
   }
   return words;
 }();
-
-// Bits of a mask that are unpacked at once, a multiple of every `maskLanes`.
-constexpr int64_t kUnpacked = 128;
 
 // Bit by bit, words of ones or zeros, in fours because that needs a small table.
 template <typename T>
