@@ -63,6 +63,8 @@ export class Watch {
     now: number,
     /** What a user does whose steps take longer. */
     private readonly remedy = "raise timeoutSeconds",
+    /** The host of a rank, where there are several. */
+    private readonly hostOf: (rank: number) => string | undefined = () => undefined,
   ) {
     this.staleSeconds = Math.min(2, timeoutSeconds / 2);
     this.lastCheck = now;
@@ -114,7 +116,7 @@ export class Watch {
           `no rank made progress for ${seconds}: all wait for each other (see the table). ` +
           "All ranks must make the same calls in the same order",
       };
-    const who = nameRanks(culprits);
+    const who = `${nameRanks(culprits)}${this.placeOf(culprits)}`;
     const meanwhile = waiting.length > 0 ? ` while ${nameRanks(waiting)} waited` : "";
     const hint =
       silent.length === culprits.length
@@ -128,6 +130,12 @@ export class Watch {
       table,
       message: `${who} made no progress for ${seconds}${meanwhile}. ${hint}`,
     };
+  }
+
+  /** " on n2", of ranks of several hosts all of these. */
+  private placeOf(ranks: readonly number[]): string {
+    const hosts = new Set(ranks.flatMap((rank) => this.hostOf(rank) ?? []));
+    return hosts.size === 0 ? "" : ` on ${[...hosts].join(", ")}`;
   }
 
   /** Time in which this process itself did not run (stopped, or no core for it) counts for nobody. */
@@ -182,7 +190,7 @@ export class Watch {
               ? "waits for images of the data set"
               : "waits for nobody";
     return (
-      `  rank ${rank}: ${what}; ${Math.max(0, progress)} pieces of work done, ` +
+      `  rank ${rank}${this.placeOf([rank])}: ${what}; ${Math.max(0, progress)} pieces of work done, ` +
       `the last ${(now - movedAt).toFixed(1)} s ago`
     );
   }
@@ -190,7 +198,8 @@ export class Watch {
 
 /** How a worker failed. */
 export interface Failure {
-  rank: number;
+  /** Undefined where a whole node failed. */
+  rank: number | undefined;
   /** One line. */
   message: string;
   /** The error's, where it had one. */
