@@ -39,11 +39,8 @@ const unsupervisedFactor = 10;
 export async function connect(options: ConnectOptions = {}): Promise<World> {
   requireOptions(options, "connect", ["timeoutSeconds"]);
   const place = readEnvironment();
-  const { rank, worldSize, localRank, localWorldSize } = place;
-  // Devices divide this machine's cores by it, however the ranks were started.
-  process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
-  // Devices choose their GPU by it.
-  process.env.ONEHOUR_LOCAL_RANK ??= String(localRank);
+  const { rank, worldSize, localRank } = place;
+  let { localWorldSize = 1 } = place;
   const asked = options.timeoutSeconds ?? readSetting("ONEHOUR_TIMEOUT") ?? 60;
   if (!(asked > 0)) throw usage(`a timeout of ${asked} seconds, expected a number above 0`);
   const timeoutSeconds = Math.min(asked, longestTimer);
@@ -59,11 +56,18 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
       server = await hostRendezvous({ worldSize, token, host, port, timeoutSeconds });
     rendezvous = await joinRendezvous({ rank, worldSize, token, host, port, timeoutSeconds });
     const meeting = rendezvous.gather("meet", thisHost());
-    hosts = new Set((await native.whileWaiting(() => meeting)).map(String)).size;
+    const all = (await native.whileWaiting(() => meeting)).map(String);
+    hosts = new Set(all).size;
+    if (place.localWorldSize === undefined)
+      localWorldSize = all.filter((host) => host === all[rank]).length;
     if (rank === 0) warn(place.rendezvous, hosts);
     // Collectives listen where this machine is reached, unless ONEHOUR_HOST says where.
     process.env.ONEHOUR_OWN_ADDRESS = server?.reachedAt ?? rendezvous.localAddress;
   }
+  // Devices divide this machine's cores by it, however the ranks were started.
+  process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
+  // Devices choose their GPU by it.
+  process.env.ONEHOUR_LOCAL_RANK ??= String(localRank);
   return new ConnectedWorld(
     { rank, worldSize, localRank, localWorldSize },
     hosts,

@@ -1,182 +1,308 @@
-// Reads which rank this process is, from the variables that launchers set.
-import { createHash } from "node:crypto";
+// Reads what this process is in a run: one of its ranks, the one process of a node that is to start
+// ranks, or alone.
 import { OnehourError } from "../errors.js";
-import {
-  type Environment,
-  mostRanks,
-  readNumber,
-  whole,
-  wrongVariable,
-} from "../system/variables.js";
-import { shown } from "../text/words.js";
+import { type Environment, mostRanks } from "../system/variables.js";
+import { plural, shown } from "../text/words.js";
+import { type Engine, engineOf, type RendezvousAddress, type Source, trainJob } from "./engines.js";
+import { isOneTaskANode, isTask, noteOfShell, tasksOnThisNode, withStepTasks } from "./slurm.js";
+import { advice, problem, read } from "./variables.js";
 
-/** Where the ranks of a run meet, and the secret that admits them. */
-export interface RendezvousAddress {
-  host: string;
-  port: number;
-  /** Shared secret; without one the run's public identity takes its place (see SECURITY.md). */
-  token?: string;
-}
+export type { RendezvousAddress } from "./engines.js";
 
-/** The place of this process in a run. */
+/** The place of one rank. */
 interface Rank {
+  level: "rank";
   /** From 0 to `worldSize` − 1. */
   rank: number;
   worldSize: number;
   /** The rank among the processes of this machine. */
   localRank: number;
-  localWorldSize: number;
-  /** Which launcher's variables were found. */
-  source: "onehour" | "torchrun" | "openmpi" | "slurm" | "pmi" | "single";
+  /** Undefined where the engine does not say, so that only the ranks can tell when they meet. */
+  localWorldSize: number | undefined;
+  /** Which engine's variables were found. */
+  source: Source;
   /** What a user may not expect of this place. */
   note?: string;
   /** Absent in a world of one. */
   rendezvous?: RendezvousAddress;
 }
 
-/** A launcher's dialect: how it is recognised and what it calls things. */
-interface Dialect {
-  source: Rank["source"];
-  /** All of them set means that this launcher started the process. */
-  signs: readonly string[];
-  rank: string;
-  worldSize: string;
-  localRank: string;
-  localWorldSize: string | ((env: Environment) => string | undefined);
-  /** Where the ranks meet when MASTER_ADDR and MASTER_PORT do not say. */
-  meeting(env: Environment): RendezvousAddress | undefined;
+/** The place of a process that is to start the ranks of its node, one of `nodes`. */
+interface Node {
+  level: "node";
+  nodes: number;
+  /** From 0 to `nodes` − 1. */
+  nodeRank: number;
+  /** Undefined: one a GPU, or 1. */
+  workersPerNode?: number;
+  /** Absent for one node. */
+  rendezvous?: RendezvousAddress;
+  source: Source;
+  note?: string;
 }
 
-// In order of precedence: the first one whose signs are all set counts.
-const dialects: readonly Dialect[] = [
+/** A process that nothing started as one of several: its run is its own. */
+interface Alone {
+  level: "alone";
+  note?: string;
+}
+
+export type Place = Rank | Node | Alone;
+
+/** What flags say of the place; they override the environment. */
+export interface PlaceOptions {
+  /** N machines; 1 makes this process alone whatever its engine says. */
+  nodes?: number | undefined;
+  nodeRank?: number | undefined;
+  rendezvous?: Pick<RendezvousAddress, "host" | "port"> | undefined;
+  workersPerNode?: number | undefined;
+  /** Counts the GPUs that workers of this node can have; asked only where it matters. */
+  gpus?: () => number;
+}
+
+/**
+ * Reads the place of this process from the variables of the engine that started it (`engines.ts`), the
+ * innermost of several, and from flags. MASTER_ADDR and MASTER_PORT name the meeting point for all of
+ * them; where an elastic agent of torchrun already listens there (TORCHELASTIC_USE_AGENT_STORE=True) the
+ * ranks meet one port higher.
+ *
+ * @throws OnehourError ERR_ONEHOUR_ENVIRONMENT when a variable is missing or no sensible number.
+ */
+export function readPlace(given: Environment = process.env, options: PlaceOptions = {}): Place {
+  const env = withStepTasks(given);
+  return options.nodes === undefined ? placeOf(env, options) : askedPlace(env, options);
+}
+
+function placeOf(env: Environment, options: PlaceOptions): Place {
+  const engine = engineOf(env);
+  if (engine !== undefined && (engine.source !== "slurm" || isTask(env)))
+    return podOf(env, engine, options) ?? taskOf(env, engine, options) ?? rankOf(env, engine);
+  return trainJobOf(env, options) ?? indexedJobOf(env) ?? alone(noteOfShell(env));
+}
+
+const alone = (note?: string): Alone => ({
+  level: "alone",
+  ...(note === undefined ? {} : { note }),
+});
+
+function rankOf(env: Environment, engine: Engine, options: PlaceOptions = {}): Rank {
+  const worldSize = read(env, engine.worldSize, 1);
+  const rank = read(env, engine.rank, 0, worldSize - 1);
+  const localRank = localRankOf(env, engine, worldSize);
+  const localWorldSize = localSizeOf(env, engine, localRank, worldSize);
+  const place: Rank = {
+    ...{ level: "rank", source: engine.source },
+    ...{ rank, worldSize, localRank, localWorldSize },
+  };
+  if (worldSize > 1) place.rendezvous = meetingPoint(env, engine, options);
+  return place;
+}
+
+/** Without a local rank each machine (or pod) holds one process, unless it is a task of srun's. */
+function localRankOf(env: Environment, engine: Engine, worldSize = mostRanks): number {
+  const names = isStep(env, engine) ? [...engine.localRank, "SLURM_LOCALID"] : engine.localRank;
+  const name = names.find((name) => env[name] !== undefined);
+  return name === undefined ? 0 : read(env, name, 0, worldSize - 1);
+}
+
+function localSizeOf(
+  env: Environment,
+  engine: Engine,
+  localRank: number,
+  worldSize: number,
+): number | undefined {
+  const name = engine.localWorldSize.find((name) => env[name] !== undefined);
+  if (name !== undefined) return read(env, name, localRank + 1);
+  if (worldSize === 1) return 1;
+  const tasks = isStep(env, engine) ? tasksOnThisNode(env) : undefined;
+  if (tasks !== undefined)
+    return read(
+      { SLURM_STEP_TASKS_PER_NODE: `${tasks}` },
+      "SLURM_STEP_TASKS_PER_NODE",
+      localRank + 1,
+    );
+  const isPod = engine.source === "torchrun" && env.LOCAL_RANK === undefined;
+  return isPod ? 1 : undefined;
+}
+
+/** Whether the ranks are the tasks of one step of srun's, as where a script exports RANK and WORLD_SIZE. */
+function isStep(env: Environment, { source, worldSize }: Engine): boolean {
+  if (!isTask(env)) return false;
+  if (source === "slurm") return true;
+  const isScript = source === "torchrun" && env.TORCHELASTIC_RUN_ID === undefined;
+  return isScript && env[worldSize] === env.SLURM_STEP_NUM_TASKS;
+}
+
+/** A pod of a PyTorchJob that is to start several processes: RANK is the pod's index there. */
+function podOf(env: Environment, engine: Engine, options: PlaceOptions): Node | undefined {
+  const { PET_NPROC_PER_NODE: processes } = env;
+  if (engine.source !== "torchrun" || env.LOCAL_RANK !== undefined) return undefined;
+  const fixed = processes === undefined ? undefined : processesOf(env);
+  const several = fixed ?? (processes === undefined ? 1 : (options.gpus?.() ?? 1));
+  const workersPerNode = options.workersPerNode ?? fixed;
+  if (processes === undefined || (options.workersPerNode ?? several) === 1) return undefined;
+  const worldSize = read(env, engine.worldSize, 1);
+  // Where the number of processes is left to the pod, the operator takes it for 1.
+  const nodes = worldSize / (fixed ?? 1);
+  if (!Number.isInteger(nodes))
+    throw problem(
+      `WORLD_SIZE is ${worldSize} and PET_NPROC_PER_NODE ${processes}`,
+      "a number of ranks that this number of processes a pod divides",
+    );
+  const nodeRank = read(env, engine.rank, 0, nodes - 1);
+  return nodeOf({ nodes, nodeRank, workersPerNode, source: "kubeflow" }, () =>
+    meetingPoint(env, engine, options),
+  );
+}
+
+/** A task of srun's that has a node to itself, and several GPUs on it. */
+function taskOf(env: Environment, engine: Engine, options: PlaceOptions): Node | undefined {
+  if (engine.source !== "slurm" || !isOneTaskANode(env)) return undefined;
+  const nodes = read(env, engine.worldSize, 1);
+  const { workersPerNode } = options;
+  if (nodes === 1 || (workersPerNode ?? options.gpus?.() ?? 1) < 2) return undefined;
+  const nodeRank = read(env, engine.rank, 0, nodes - 1);
+  return nodeOf({ nodes, nodeRank, workersPerNode, source: "slurm" }, () =>
+    meetingPoint(env, engine, options),
+  );
+}
+
+/** A pod of Kubeflow's TrainJob, which leaves all of its ranks to a launcher in the pod. */
+function trainJobOf(env: Environment, options: PlaceOptions): Place | undefined {
+  if (!trainJob.signs.every((name) => env[name] !== undefined)) return undefined;
+  const nodes = read(env, trainJob.worldSize, 1);
+  const nodeRank = read(env, trainJob.rank, 0, nodes - 1);
+  const workersPerNode = options.workersPerNode ?? processesOf(env);
+  if (nodes === 1 && workersPerNode === undefined) return alone();
+  return nodeOf({ nodes, nodeRank, workersPerNode, source: "kubeflow" }, () =>
+    meetingPoint(env, trainJob, options),
+  );
+}
+
+/** PET_NPROC_PER_NODE; undefined where it leaves the number to the pod. */
+function processesOf(env: Environment): number | undefined {
+  const { PET_NPROC_PER_NODE: text } = env;
+  const open = text === undefined || ["auto", "gpu", "cpu"].includes(text);
+  return open ? undefined : read(env, "PET_NPROC_PER_NODE", 1);
+}
+
+/** A pod of an indexed Job or a JobSet, whose variables give no more than its number. */
+function indexedJobOf(env: Environment): Place | undefined {
+  if (env.JOB_COMPLETION_INDEX === undefined) return undefined;
+  const index = read(env, "JOB_COMPLETION_INDEX", 0);
+  if (index === 0) return alone();
+  throw new OnehourError(
+    "ERR_ONEHOUR_ENVIRONMENT",
+    `JOB_COMPLETION_INDEX is ${index}, so this is one of several pods, but nothing says how many they are ` +
+      "or where they meet. For one run in all of them give --nodes N and --rendezvous host:port, with " +
+      "pod 0's name as host; for a run in this pod alone, --nodes 1",
+  );
+}
+
+function nodeOf(
   {
-    source: "onehour",
-    signs: ["ONEHOUR_RANK"],
-    rank: "ONEHOUR_RANK",
-    worldSize: "ONEHOUR_WORLD_SIZE",
-    localRank: "ONEHOUR_LOCAL_RANK",
-    localWorldSize: "ONEHOUR_LOCAL_WORLD_SIZE",
-    meeting: () => undefined,
+    workersPerNode,
+    ...node
+  }: Omit<Node, "level" | "workersPerNode"> & {
+    workersPerNode: number | undefined;
   },
-  {
-    source: "torchrun",
-    signs: ["RANK", "WORLD_SIZE"],
-    rank: "RANK",
-    worldSize: "WORLD_SIZE",
-    localRank: "LOCAL_RANK",
-    localWorldSize: "LOCAL_WORLD_SIZE",
-    meeting: () => undefined,
-  },
-  {
-    source: "openmpi",
-    signs: ["OMPI_COMM_WORLD_RANK"],
-    rank: "OMPI_COMM_WORLD_RANK",
-    worldSize: "OMPI_COMM_WORLD_SIZE",
-    localRank: "OMPI_COMM_WORLD_LOCAL_RANK",
-    localWorldSize: "OMPI_COMM_WORLD_LOCAL_SIZE",
-    meeting: (env) =>
-      onThisMachine(
-        env.OMPI_COMM_WORLD_SIZE === env.OMPI_COMM_WORLD_LOCAL_SIZE,
-        env.PMIX_NAMESPACE ?? env.OMPI_MCA_ess_base_jobid,
-      ),
-  },
-  {
-    source: "slurm",
-    signs: ["SLURM_STEP_ID", "SLURM_PROCID"],
-    rank: "SLURM_PROCID",
-    worldSize: "SLURM_STEP_NUM_TASKS",
-    localRank: "SLURM_LOCALID",
-    localWorldSize: tasksOnThisNode,
-    meeting: (env) => {
-      const nodes = env.SLURM_STEP_NODELIST ?? env.SLURM_JOB_NODELIST ?? env.SLURM_NODELIST;
-      if (nodes === undefined) return undefined;
-      const port = derivedPort(`slurm ${env.SLURM_JOB_ID}.${env.SLURM_STEP_ID}`);
-      return { host: firstHost(nodes), port };
+  meeting: () => RendezvousAddress,
+): Node {
+  return {
+    level: "node",
+    ...node,
+    ...(workersPerNode === undefined ? {} : { workersPerNode }),
+    ...(node.nodes > 1 ? { rendezvous: meeting() } : {}),
+  };
+}
+
+/** The place that `--nodes` gives; what other flags leave out is the environment's. */
+function askedPlace(env: Environment, options: PlaceOptions): Place {
+  const { nodes = 1, workersPerNode } = options;
+  if (nodes === 1)
+    return workersPerNode === undefined
+      ? alone()
+      : nodeOf({ nodes, nodeRank: 0, workersPerNode, source: "single" }, unreachable);
+  const engine = engineOf(env) ?? trainJob;
+  const name = ["PET_NODE_RANK", "JOB_COMPLETION_INDEX"].find((name) => env[name] !== undefined);
+  const ranks = engine !== trainJob && (engine.source !== "slurm" || isTask(env));
+  const nodeRank = options.nodeRank ?? (ranks ? soleRank(env, engine, nodes) : undefined);
+  const source =
+    name === "JOB_COMPLETION_INDEX"
+      ? "job"
+      : ranks || name !== undefined
+        ? engine.source
+        : "single";
+  if (nodeRank === undefined && name === undefined)
+    throw new OnehourError(
+      "ERR_ONEHOUR_ENVIRONMENT",
+      `nothing says which of the ${nodes} nodes this is. Give --node-rank, from 0 to ${nodes - 1}, or start ` +
+        "the command on all of them by srun or mpirun, once a node",
+    );
+  return nodeOf(
+    {
+      ...{ nodes, workersPerNode: workersPerNode ?? processesOf(env), source },
+      nodeRank: nodeRank ?? read(env, name!, 0, nodes - 1),
     },
-  },
-  {
-    source: "pmi",
-    signs: ["PMI_RANK", "PMI_SIZE"],
-    rank: "PMI_RANK",
-    worldSize: "PMI_SIZE",
-    localRank: "MPI_LOCALRANKID",
-    localWorldSize: "MPI_LOCALNRANKS",
-    meeting: (env) =>
-      onThisMachine(
-        env.MPI_LOCALNRANKS !== undefined && env.PMI_SIZE === env.MPI_LOCALNRANKS,
-        env.PMI_JOBID ?? env.PMI_PORT,
-      ),
-  },
-];
-
-function dialectOf(env: Environment): Dialect | undefined {
-  return dialects.find(({ signs }) => signs.every((name) => env[name] !== undefined));
+    () => meetingPoint(env, engine, options),
+  );
 }
 
-/** Without a local rank each machine (or pod) holds one process. */
-function localRankOf(env: Environment, { localRank }: Dialect, worldSize = mostRanks): number {
-  return env[localRank] === undefined ? 0 : read(env, localRank, 0, worldSize - 1);
+/** The rank of a process that its engine started once a node. */
+function soleRank(env: Environment, engine: Engine, nodes: number): number {
+  const worldSize = read(env, engine.worldSize, 1);
+  const here = localSizeOf(env, engine, localRankOf(env, engine), worldSize) ?? 1;
+  if (worldSize === nodes && here === 1) return read(env, engine.rank, 0, nodes - 1);
+  throw new OnehourError(
+    "ERR_ONEHOUR_ENVIRONMENT",
+    `--nodes is ${nodes}, but ${engine.worldSize} says that ${plural(worldSize, "process")} were started, ` +
+      `${here} of them here. Start one a node, or leave --nodes out`,
+  );
+}
+
+function unreachable(): never {
+  throw new Error("one node meets nobody");
 }
 
 /** The rank among the processes of this machine, and who gave it; needs no meeting point. */
 export function readLocalRank(env: Environment = process.env): Pick<Rank, "localRank" | "source"> {
-  const dialect = dialectOf(env);
-  return dialect === undefined
+  const engine = engineOf(env);
+  return engine === undefined
     ? { localRank: 0, source: "single" }
-    : { localRank: localRankOf(env, dialect), source: dialect.source };
+    : { localRank: localRankOf(env, engine), source: engine.source };
 }
-
-const alone: Rank = { rank: 0, worldSize: 1, localRank: 0, localWorldSize: 1, source: "single" };
 
 /**
- * Reads rank, world size and meeting point from the environment.
+ * The rank that this process is for `connect()`; a node with one process is its rank, and a process that
+ * is alone is a world of one.
  *
- * Own variables come before torchrun's (RANK, WORLD_SIZE, …), Open MPI's (OMPI_COMM_WORLD_*), those
- * of a Slurm step and PMI's; without any the process is a world of one. MASTER_ADDR and MASTER_PORT
- * name the meeting point for all of them; where an elastic agent of torchrun already listens there
- * (TORCHELASTIC_USE_AGENT_STORE=True) the ranks meet one port higher.
- *
- * @throws OnehourError ERR_ONEHOUR_ENVIRONMENT when a variable is missing or no sensible number.
+ * @throws OnehourError ERR_ONEHOUR_ENVIRONMENT as `readPlace`, and where this process is to start several
+ * ranks.
  */
-export function readEnvironment(given: Environment = process.env): Rank {
-  const env = ofStep(given);
-  const dialect = dialectOf(env);
-  if (dialect === undefined) return { ...alone };
-  const worldSize = read(env, dialect.worldSize, 1, mostRanks);
-  const rank = read(env, dialect.rank, 0, worldSize - 1);
-  const localRank = localRankOf(env, dialect, worldSize);
-  const { localWorldSize: size } = dialect;
-  const [name, text] =
-    typeof size === "string" ? [size, env[size]] : [dialect.localRank, size(env)];
-  const localWorldSize =
-    text === undefined ? localRank + 1 : read({ [name]: text }, name, localRank + 1, mostRanks);
-  const result: Rank = { rank, worldSize, localRank, localWorldSize, source: dialect.source };
-  if (worldSize > 1) result.rendezvous = meetingPoint(env, dialect);
-  const { SLURM_NTASKS: tasks } = env;
-  if (dialect.source === "slurm" && worldSize === 1 && /^\d+$/.test(tasks ?? "") && tasks !== "1")
-    result.note =
-      `Slurm's job has ${tasks} tasks, but this step has one: it runs as a world of one, on this node. ` +
-      "To run in all tasks, put srun before the command";
-  return result;
+export function readEnvironment(env: Environment = process.env): Omit<Rank, "level"> {
+  const place = readPlace(env);
+  if (place.level === "rank") return place;
+  const { note } = place;
+  const base = { localRank: 0, localWorldSize: 1, ...(note === undefined ? {} : { note }) };
+  if (place.level === "alone") return { ...base, rank: 0, worldSize: 1, source: "single" };
+  const { nodes, nodeRank, workersPerNode = 1, rendezvous, source } = place;
+  if (workersPerNode === 1) {
+    const meeting = rendezvous === undefined ? {} : { rendezvous };
+    return { ...base, rank: nodeRank, worldSize: nodes, source, ...meeting };
+  }
+  throw new OnehourError(
+    "ERR_ONEHOUR_ENVIRONMENT",
+    `this process is to start the ${workersPerNode} ranks of its node (PET_NPROC_PER_NODE) and is none of ` +
+      "them. Start the script by `onehour launch`",
+  );
 }
 
-const lastStep = 0xfffffff0; // SLURM_MAX_NORMAL_STEP_ID of slurm.h
-
-/**
- * A step's own number of tasks counts, not its job's; Slurm before 20.11 gave only the latter. Steps
- * beyond the last that srun makes (salloc's interactive one, the batch script's) are one task each.
- */
-function ofStep(env: Environment): Environment {
-  const { SLURM_STEP_ID: step, SLURM_STEP_NUM_TASKS: tasks, SLURM_NTASKS: all } = env;
-  const known = tasks ?? (Number(step) > lastStep ? "1" : all);
-  return known === undefined ? env : { ...env, SLURM_STEP_NUM_TASKS: known };
-}
-
-function meetingPoint(env: Environment, dialect: Dialect): RendezvousAddress {
+function meetingPoint(env: Environment, engine: Engine, options: PlaceOptions): RendezvousAddress {
   const token = env.ONEHOUR_TOKEN;
   const withToken = (address: RendezvousAddress): RendezvousAddress =>
     token === undefined || token === "" ? address : { ...address, token };
 
+  if (options.rendezvous !== undefined) return withToken({ ...options.rendezvous });
   if (env.ONEHOUR_RENDEZVOUS !== undefined) {
     const match = /^(.+):(\d+)$/.exec(env.ONEHOUR_RENDEZVOUS);
     const port = match === null ? 0 : Number(match[2]);
@@ -192,67 +318,12 @@ function meetingPoint(env: Environment, dialect: Dialect): RendezvousAddress {
     const port = read(env, "MASTER_PORT", 1, 65_534) + (agentListens ? 1 : 0);
     return withToken({ host: env.MASTER_ADDR, port });
   }
-  const address = dialect.meeting(env);
+  const address = engine.meeting?.(env);
   if (address === undefined)
     throw new OnehourError(
       "ERR_ONEHOUR_ENVIRONMENT",
-      `${dialect.rank} says that this is one of several processes, but nothing says where they ` +
+      `${engine.rank} says that this is one of several processes, but nothing says where they ` +
         `meet. Set MASTER_ADDR to the host of rank 0 and MASTER_PORT to a free port on it; ${advice}`,
     );
   return withToken(address);
-}
-
-function onThisMachine(
-  allLocal: boolean,
-  identity: string | undefined,
-): RendezvousAddress | undefined {
-  return allLocal && identity !== undefined
-    ? { host: "127.0.0.1", port: derivedPort(identity) }
-    : undefined;
-}
-
-/** A port that all ranks of a job compute alike, below the range that systems hand out. */
-function derivedPort(identity: string): number {
-  return 20_000 + (createHash("sha256").update(identity).digest().readUInt32BE(0) % 10_000);
-}
-
-/** How many tasks of the step Slurm started here: SLURM_STEP_TASKS_PER_NODE is "2(x3),1". */
-function tasksOnThisNode(env: Environment): string | undefined {
-  const { SLURM_STEP_TASKS_PER_NODE: list, SLURM_NODEID: node } = env;
-  if (list === undefined) return undefined;
-  // Nodes of the list before this one.
-  let before = node === undefined ? 0 : read(env, "SLURM_NODEID", 0, mostRanks);
-  for (const part of list.split(",")) {
-    const [, tasks, nodes = "1"] = /^(\d+)(?:\(x(\d+)\))?$/.exec(part) ?? [];
-    if (tasks === undefined)
-      throw problem(
-        `SLURM_STEP_TASKS_PER_NODE is ${shown(list)}`,
-        'numbers of tasks such as "2(x3),1"',
-      );
-    if (before < Number(nodes)) return tasks;
-    before -= Number(nodes);
-  }
-  return undefined;
-}
-
-/** The first host of Slurm's compressed list: `node[003-005,9],other` names node003. */
-function firstHost(nodes: string): string {
-  const match = /^([\w.-]+)(?:\[(\d+)[\d,-]*\]([\w.-]*))?(?:,|$)/.exec(nodes);
-  if (match !== null) return `${match[1]}${match[2] ?? ""}${match[3] ?? ""}`;
-  throw problem(
-    `Slurm's list of nodes is ${shown(nodes)}`,
-    'names such as "node[003-005,9],other"',
-  );
-}
-
-const advice =
-  "these variables come from the launcher, and `env | grep -E 'RANK|SIZE|MASTER|SLURM'` shows them";
-
-/** A whole number of a launcher's. */
-function read(env: Environment, name: string, least: number, most: number): number {
-  return readNumber(env, name, whole(least, most), advice);
-}
-
-function problem(text: string, expected: string): OnehourError {
-  return wrongVariable(text, expected, advice);
 }

@@ -1,0 +1,150 @@
+// The engines that start ranks, one entry each: how it is recognised and what it calls things.
+import { createHash } from "node:crypto";
+import type { Environment } from "../system/variables.js";
+import { firstHost } from "./slurm.js";
+import { read } from "./variables.js";
+
+/** Where the ranks of a run meet, and the secret that admits them. */
+export interface RendezvousAddress {
+  host: string;
+  port: number;
+  /** Shared secret; without one the run's public identity takes its place (see SECURITY.md). */
+  token?: string;
+}
+
+/** Who started a process: `single` is nobody, `kubeflow` and `job` start one process a pod. */
+export type Source =
+  | "onehour"
+  | "torchrun"
+  | "openmpi"
+  | "hydra"
+  | "slurm"
+  | "pmi"
+  | "flux"
+  | "kubeflow"
+  | "job"
+  | "single";
+
+/** An engine that gives each process a rank. */
+export interface Engine {
+  source: Source;
+  /** All of them set means that this engine started the process. */
+  signs: readonly string[];
+  rank: string;
+  worldSize: string;
+  /** The first of them that is set counts, here and below. */
+  localRank: readonly string[];
+  localWorldSize: readonly string[];
+  /** Where the ranks meet when MASTER_ADDR and MASTER_PORT do not say. */
+  meeting?(env: Environment): RendezvousAddress | undefined;
+}
+
+// In order of precedence: engines that others start come first, so that the inner one of two counts.
+const engines: readonly Engine[] = [
+  {
+    source: "onehour",
+    signs: ["ONEHOUR_RANK"],
+    rank: "ONEHOUR_RANK",
+    worldSize: "ONEHOUR_WORLD_SIZE",
+    localRank: ["ONEHOUR_LOCAL_RANK"],
+    localWorldSize: ["ONEHOUR_LOCAL_WORLD_SIZE"],
+  },
+  {
+    // A script under srun may set them too, and so does Kubeflow's PyTorchJob, without LOCAL_RANK.
+    source: "torchrun",
+    signs: ["RANK", "WORLD_SIZE"],
+    rank: "RANK",
+    worldSize: "WORLD_SIZE",
+    localRank: ["LOCAL_RANK"],
+    localWorldSize: ["LOCAL_WORLD_SIZE"],
+  },
+  {
+    source: "openmpi",
+    signs: ["OMPI_COMM_WORLD_RANK"],
+    rank: "OMPI_COMM_WORLD_RANK",
+    worldSize: "OMPI_COMM_WORLD_SIZE",
+    localRank: ["OMPI_COMM_WORLD_LOCAL_RANK"],
+    localWorldSize: ["OMPI_COMM_WORLD_LOCAL_SIZE"],
+    meeting: (env) =>
+      onThisMachine(
+        env.OMPI_COMM_WORLD_SIZE === env.OMPI_COMM_WORLD_LOCAL_SIZE,
+        env.PMIX_NAMESPACE ?? env.OMPI_MCA_ess_base_jobid,
+      ),
+  },
+  {
+    // MPICH's and Intel's mpiexec. In a job of Slurm's srun starts its proxies, one a node.
+    source: "hydra",
+    signs: ["PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"],
+    rank: "PMI_RANK",
+    worldSize: "PMI_SIZE",
+    localRank: ["MPI_LOCALRANKID"],
+    localWorldSize: ["MPI_LOCALNRANKS"],
+    meeting: (env) =>
+      onThisMachine(env.PMI_SIZE === env.MPI_LOCALNRANKS, env.PMI_JOBID ?? env.PMI_PORT),
+  },
+  {
+    source: "slurm",
+    signs: ["SLURM_STEP_ID", "SLURM_PROCID"],
+    rank: "SLURM_PROCID",
+    worldSize: "SLURM_STEP_NUM_TASKS",
+    localRank: ["SLURM_LOCALID"],
+    localWorldSize: [],
+    meeting: (env) => {
+      const nodes = env.SLURM_STEP_NODELIST ?? env.SLURM_JOB_NODELIST ?? env.SLURM_NODELIST;
+      if (nodes === undefined) return undefined;
+      const port = derivedPort(`slurm ${env.SLURM_JOB_ID}.${env.SLURM_STEP_ID}`);
+      return { host: firstHost(nodes), port };
+    },
+  },
+  {
+    // Cray's PALS among others.
+    source: "pmi",
+    signs: ["PMI_RANK", "PMI_SIZE"],
+    rank: "PMI_RANK",
+    worldSize: "PMI_SIZE",
+    localRank: ["PMI_LOCAL_RANK", "PALS_LOCAL_RANKID"],
+    localWorldSize: ["PMI_LOCAL_SIZE"],
+  },
+  {
+    source: "flux",
+    signs: ["FLUX_TASK_RANK", "FLUX_JOB_SIZE"],
+    rank: "FLUX_TASK_RANK",
+    worldSize: "FLUX_JOB_SIZE",
+    localRank: ["FLUX_TASK_LOCAL_ID"],
+    localWorldSize: [],
+  },
+];
+
+/** Kubeflow's TrainJob, which gives numbers to pods and leaves all ranks to a launcher in the pod. */
+export const trainJob: Engine = {
+  source: "kubeflow",
+  signs: ["PET_NNODES", "PET_NODE_RANK"],
+  rank: "PET_NODE_RANK",
+  worldSize: "PET_NNODES",
+  localRank: [],
+  localWorldSize: [],
+  meeting: (env) =>
+    env.PET_MASTER_ADDR
+      ? { host: env.PET_MASTER_ADDR, port: read(env, "PET_MASTER_PORT", 1, 65_535) }
+      : undefined,
+};
+
+/** The engine that gave this process its rank. */
+export function engineOf(env: Environment): Engine | undefined {
+  return engines.find(({ signs }) => signs.every((name) => env[name] !== undefined));
+}
+
+/** Where engines that say nothing of it meet if all ranks are on this machine. */
+function onThisMachine(
+  allLocal: boolean,
+  identity: string | undefined,
+): RendezvousAddress | undefined {
+  return allLocal && identity !== undefined
+    ? { host: "127.0.0.1", port: derivedPort(identity) }
+    : undefined;
+}
+
+/** A port that all ranks of a job compute alike, below the range that systems hand out. */
+function derivedPort(identity: string): number {
+  return 20_000 + (createHash("sha256").update(identity).digest().readUInt32BE(0) % 10_000);
+}
