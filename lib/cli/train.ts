@@ -1,5 +1,5 @@
 // `onehour train`: resolves flags and recipe file into one recipe and trains it.
-import { Command } from "commander";
+import { Command, InvalidArgumentError } from "commander";
 import { signalStatus } from "../ranks/signals.js";
 import { requireOwnModules } from "../recipe/modules.js";
 import { table } from "../recipe/table.js";
@@ -13,7 +13,8 @@ import { usageError } from "./values.js";
 /** Flags that are not fields of a recipe. */
 interface Extras {
   recipe?: string;
-  resume?: true;
+  /** True for the flag without a value. */
+  resume?: true | "auto";
   dumpProgram?: true;
 }
 
@@ -25,14 +26,38 @@ Examples:
   ${commandLine("train", "/data/imagenet", "--recipe", "goyal-2017", "--minibatch", "8192")}
 `;
 
+/** The value of `--resume`. */
+function onlyAuto(value: string): "auto" {
+  if (value === "auto") return value;
+  throw new InvalidArgumentError("Its only value is auto.");
+}
+
+/**
+ * Commander takes the word that follows for an optional value. Only `auto` is one of `--resume`: before any
+ * other word, which is the data set, the flag moves to the end.
+ */
+class TrainCommand extends Command {
+  override parseOptions(argv: string[]) {
+    const isBare = argv.map((word, i) => word === "--resume" && argv[i + 1] !== "auto");
+    const end = argv.includes("--") ? argv.indexOf("--") : argv.length;
+    const others = argv.filter((_, i) => i < end && !isBare[i]);
+    const bare = argv.filter((_, i) => i < end && isBare[i]);
+    return super.parseOptions([...others, ...bare, ...argv.slice(end)]);
+  }
+}
+
 export function trainCommand(): Command {
-  const command = new Command("train")
+  const command = new TrainCommand("train")
     .description("Train a network with k synchronous workers.")
     .argument(table.dataset.flag, table.dataset.help);
   return addRecipeFlags(command)
     .optionsGroup("The run:")
     .option("--recipe <name|file>", "goyal-2017, a .json or a .ts; flags override it")
-    .option("--resume", "continue the run in --out from its last checkpoint")
+    .option(
+      "--resume [auto]",
+      "continue the run in --out from its last checkpoint; auto: if there is one",
+      onlyAuto,
+    )
     .option("--dump-program", "print the programs of the run and exit")
     .helpOption("-h, --help", "print this")
     .addHelpText("after", examples)
@@ -42,10 +67,15 @@ export function trainCommand(): Command {
       const file = options.recipe === undefined ? {} : await readRecipe(options.recipe);
       if (options.recipe !== undefined) requireOwnModules(file, typed, options.recipe);
       const recipe = overrideRecipe(file, typed);
-      const resume = options.resume === true;
-      if (recipe.dataset === undefined && !resume)
+      const { resume = false } = options;
+      if (recipe.dataset === undefined && resume !== true)
         throw usageError(
           `train needs a dataset, for example: ${commandLine("train", "fashion-mnist")}`,
+        );
+      if (resume === "auto" && recipe.out === undefined)
+        throw usageError(
+          "--resume auto continues the run of a folder if it holds one: name it with --out, for " +
+            `example ${commandLine("train", dataset ?? "fashion-mnist", "--out", "runs/NAME", "--resume", "auto")}`,
         );
       if (resume && recipe.out === undefined) {
         const folder = dataset !== undefined && exists(dataset) ? dataset : "runs/NAME";

@@ -37,10 +37,24 @@ export async function releaseRunFolder(folder: string): Promise<void> {
   await rmdir(folder).catch(() => {}); // it holds something, and is kept
 }
 
+/** Whether a run is to be continued: true where there must be one, "auto" if there is one. */
+export type Resume = boolean | "auto";
+
+/** Whether the run of a folder is to be continued; throws as `checkRunFolder` does. */
+export function continuesRun(folder: string, resume: Resume): boolean {
+  const continues = resume === "auto" ? isThere(join(folder, recipeName)) : resume;
+  checkRunFolder(folder, continues);
+  return continues;
+}
+
 function holdsRun(folder: string, found: string): OnehourError {
+  const problem =
+    found === recipeName
+      ? `holds a run already (${found}); continue it with ${setting("resume")}`
+      : `holds ${found}, but not the ${recipeName} that a run needs to go on; put that back`;
   return new UsageError(
     "ERR_ONEHOUR_RUN_FOLDER",
-    `${folder} holds a run already (${found}); continue it with ${setting("resume")}, or name another ${nameOf("out")}`,
+    `${folder} ${problem}, or name another ${nameOf("out")}`,
   );
 }
 

@@ -5,14 +5,18 @@ import { UsageError } from "../errors.js";
 import type { World } from "../ranks/world.js";
 import { requireOptions } from "../recipe/options.js";
 import { table } from "../recipe/table.js";
+import type { Resume } from "../run-folder/run-folder.js";
 import { shown } from "../text/words.js";
 import { Reporter, type RunEvent } from "./events.js";
 
 export interface TrainOptions {
   /** The ranks to train with, where the script has met them with connect() already. */
   world?: World;
-  /** Continue the run in the recipe's `out` from its last checkpoint. */
-  resume?: boolean;
+  /**
+   * Continue the run in the recipe's `out` from its last checkpoint; "auto" continues it if there is one, and
+   * starts it otherwise.
+   */
+  resume?: Resume;
   /** Where lines and progress go; standard output by default, null for nowhere. */
   output?: (Writable & { isTTY?: boolean }) | null;
   /** Called with what happens: every step, epoch and message, and the end. Only where rank 0 is seen. */
@@ -31,7 +35,10 @@ interface Kind {
 
 const kinds: Readonly<Record<keyof TrainOptions, Kind>> = {
   world: { expected: "what connect() resolves to", fits: (value) => can(value, "gather") },
-  resume: { expected: "true or false", fits: (value) => typeof value === "boolean" },
+  resume: {
+    expected: 'true, false or "auto"',
+    fits: (value) => typeof value === "boolean" || value === "auto",
+  },
   output: {
     expected: "a stream to write to, or null",
     fits: (value) => value === null || can(value, "write"),

@@ -98,7 +98,7 @@ export class Trainer implements Disposable {
 
   /**
    * Opens the recipe's data set and device, and puts the weights in place: those that it begins with, those
-   * of `init`, or, with `resume`, all that was saved in `out`. With `world` this process is one rank of
+   * of `init`, or, with `resume`, all that was saved in `out` (with "auto" if there is something). With `world` this process is one rank of
    * several, all of which make the same calls. Throws as `train` does.
    */
   static async open(recipe: RecipeInput, options: TrainOptions = {}): Promise<Trainer> {
@@ -109,7 +109,6 @@ export class Trainer implements Disposable {
       ...parts,
       world,
       recipe: { ...parts.recipe, out: parts.recipe.out ?? "" },
-      resume,
       onEvent,
       keepsGradients: true,
     };

@@ -8,65 +8,28 @@ import { requireProcesses, requireThreads } from "../device/cores.js";
 import type { Device } from "../device/device.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice, openDevice } from "../device/open.js";
-import { OnehourError, UsageError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { openModel } from "../models/models.js";
 import { connect } from "../ranks/connect.js";
 import { readEnvironment } from "../ranks/environment.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
 import { alone, type World } from "../ranks/world.js";
-import {
-  type PartialRecipe,
-  type Recipe,
-  type RecipeInput,
-  readFields,
-  refuse,
-  withDefaults,
-} from "../recipe/fields.js";
-import { pinModules } from "../recipe/modules.js";
+import { type PartialRecipe, type Recipe, type RecipeInput, refuse } from "../recipe/fields.js";
 import { requirePossible, resolveRecipe } from "../recipe/recipe.js";
-import { readRunRecipe } from "../recipe/run-recipe.js";
 import { currentVoice, nameOf } from "../recipe/voice.js";
-import { readCheckpoint } from "../run-folder/checkpoint.js";
-import { checkRunFolder, claimRunFolder, releaseRunFolder } from "../run-folder/run-folder.js";
-import { exists } from "../system/exists.js";
+import {
+  checkRunFolder,
+  claimRunFolder,
+  type Resume,
+  releaseRunFolder,
+} from "../run-folder/run-folder.js";
 import { guardOutput } from "../system/output.js";
-import { plural, shown } from "../text/words.js";
+import { plural } from "../text/words.js";
 import type { Result, RunEvent } from "./events.js";
+import { readInput } from "./input.js";
 import { listenerOf, requireTrainOptions, type TrainOptions } from "./options.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
-
-/** Reads the recipe, of the run folder where the run is resumed, and checks each field. */
-async function readInput(input: RecipeInput, resume: boolean): Promise<PartialRecipe> {
-  const given = readFields(input);
-  if (resume) {
-    if (given.out === undefined) {
-      throw refuse("resume", `name the run folder with ${nameOf("out")}`);
-    }
-    checkRunFolder(given.out, true);
-    return withDefaults(pinModules(await readRunRecipe(given.out, given)));
-  }
-  await requireInit(given);
-  return withDefaults(pinModules(given));
-}
-
-/** Refuses a file to start from that is not there or holds no weights. */
-async function requireInit({ init }: RecipeInput): Promise<void> {
-  if (init === undefined) return;
-  if (exists(init)) {
-    await readCheckpoint(init).catch((error) => {
-      if (!(error instanceof OnehourError)) throw error;
-      throw new UsageError(error.code, `${nameOf("init")}: ${error.message}`, { cause: error });
-    });
-    return;
-  }
-  throw refuse(
-    "init",
-    `cannot read ${shown(init)} (there is no such file); expected a safetensors file, for example the ` +
-      "checkpoint.safetensors of a run folder",
-  );
-}
 
 /** What a recipe names, opened. */
 interface Parts extends Disposable {
@@ -165,8 +128,7 @@ export async function train(input: RecipeInput, options: TrainOptions = {}): Pro
 async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Result> {
   guardOutput();
   const onEvent = listenerOf(options, "train");
-  const resume = options.resume === true;
-  const partial = await readInput(input, resume);
+  const { partial, resume } = await readInput(input, options.resume);
   if (options.world) return await trainAsRank(partial, options.world, { resume, onEvent });
   const { worldSize, note } = readEnvironment();
   if (note !== undefined) onEvent({ type: "message", text: note });
@@ -225,7 +187,10 @@ interface RankOptions {
 }
 
 /** The ranks of a machine open the same files, and one of them reports progress. */
-function onceAMachine(world: World, { onEvent }: RankOptions): RankOptions["onEvent"] {
+function onceAMachine(
+  world: World,
+  { onEvent }: Pick<RankOptions, "onEvent">,
+): RankOptions["onEvent"] {
   return world.localRank === 0 ? onEvent : () => {};
 }
 
@@ -264,16 +229,16 @@ export async function trainAsWorker(
 export async function prepareLoop(
   input: RecipeInput,
   world: World,
-  options: RankOptions,
-): Promise<Parts & { recipe: Recipe }> {
-  const partial = await readInput(input, options.resume);
+  options: { resume: Resume; onEvent: RankOptions["onEvent"] },
+): Promise<Parts & { recipe: Recipe; resume: boolean }> {
+  const { partial, resume } = await readInput(input, options.resume);
   const { rank, worldSize: workers, localWorldSize } = world;
   requireWorkers(partial, workers);
-  if (partial.out !== undefined && rank === 0) checkRunFolder(partial.out, options.resume);
+  if (partial.out !== undefined && rank === 0) checkRunFolder(partial.out, resume);
   const parts = await open({ ...partial, workers }, localWorldSize, onceAMachine(world, options));
   try {
     const recipe = resolveFor(partial, parts.dataset, parts.device.properties, workers);
-    return { ...parts, recipe };
+    return { ...parts, recipe, resume };
   } catch (error) {
     parts[Symbol.dispose]();
     throw error;
@@ -283,10 +248,10 @@ export async function prepareLoop(
 /** The programs of a run, without running it; also what they are compiled for. */
 export async function compileRun(
   input: RecipeInput,
-  options: { resume?: boolean } = {},
+  options: { resume?: Resume } = {},
 ): Promise<CompiledModel> {
   requireTrainOptions(options, "compileRun", ["resume"]);
-  const partial = await readInput(input, options.resume === true);
+  const { partial } = await readInput(input, options.resume);
   const { kind } = expectDevice(partial.device);
   const workers = workersFor(partial, kind);
   using parts = await open({ ...partial, workers, device: kind }, 1);

@@ -75,6 +75,24 @@ test("SIGTERM saves and ends with status 143, SIGINT with 130, and --resume goes
   expect(third.status).toBe(0);
 });
 
+test("--resume auto is one command for start and restart; no other word is a value of --resume", async () => {
+  const out = join(folder, "auto");
+  const flags = ["--threads", "1", "--batch", "8", "--out", out];
+  const auto = (...words: string[]) => onehour(["train", ...words, ...flags]);
+  const first = await auto("synthetic:12x12x1:4:64", "--steps", "1", "--resume", "auto");
+  expect(first).toMatchObject({ status: 0, stderr: "" });
+  expect(first.stdout).toMatch(`run folder: ${out}`);
+  const second = await auto("--resume", "auto", "--steps", "2", "synthetic:12x12x1:4:64");
+  expect(second.stdout).toMatch(`continuing ${out} after 1 step`);
+  // A data set after the bare flag is the data set.
+  const third = await auto("--resume", "synthetic:12x12x1:4:64", "--steps", "3");
+  expect(third).toMatchObject({ status: 0, stderr: "" });
+  expect(third.stdout).toMatch(`continuing ${out} after 2 steps`);
+  const other = await auto("--resume", "synthetic:12x12x1:4:65");
+  expect(other.stderr).toMatch(/dataset is "synthetic:12x12x1:4:64" in .*4:65" was asked for/);
+  expect(other.status).toBe(2);
+});
+
 describe("a worker that fails", () => {
   const tiny = ["synthetic:12x12x1:4:256", "--workers", "2", "--batch", "8", "--threads", "1"];
 

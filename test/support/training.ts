@@ -1,5 +1,6 @@
 // Trains in this process, without output, and collects what the run reports.
 import type { RecipeInput } from "../../lib/recipe/fields.js";
+import type { Resume } from "../../lib/run-folder/run-folder.js";
 import type { Result, RunEvent } from "../../lib/train/events.js";
 import { train } from "../../lib/train/train.js";
 
@@ -7,7 +8,7 @@ import { train } from "../../lib/train/train.js";
 export const small = { model: "resnet8", device: "cpu", threads: 1 } as const;
 
 interface Options {
-  resume?: boolean;
+  resume?: Resume;
   /** Called with each event as it comes. */
   watch?: (event: RunEvent) => void;
 }

@@ -124,15 +124,17 @@ test("refuses what it cannot do", async () => {
     "step takes options, { lr }, and not 0.1",
   );
   const misread = compileRun(common, { resume: "x" } as never);
-  await expect(misread).rejects.toThrow('compileRun: resume is "x"; expected true or false');
+  await expect(misread).rejects.toThrow(
+    'compileRun: resume is "x"; expected true, false or "auto"',
+  );
   await expect(trainer.save()).rejects.toThrow("out: name the folder to save in");
 });
 
 test.each<[options: unknown, says: string]>([
-  [{ resume: "x" }, 'resume is "x"; expected true or false'],
-  [{ resume: "false" }, 'resume is "false"; expected true or false'],
-  [{ resume: 1 }, "resume is 1; expected true or false"],
-  [{ resume: null }, "resume is null; expected true or false"],
+  [{ resume: "x" }, 'resume is "x"; expected true, false or "auto"'],
+  [{ resume: "false" }, 'resume is "false"; expected true, false or "auto"'],
+  [{ resume: 1 }, 'resume is 1; expected true, false or "auto"'],
+  [{ resume: null }, 'resume is null; expected true, false or "auto"'],
   [{ output: 5 }, "output is 5; expected a stream to write to, or null"],
   [{ onEvent: 5 }, "onEvent is 5; expected a function"],
   [{ world: {} }, "world is {}; expected what connect() resolves to"],
@@ -167,7 +169,7 @@ test("resumes from its checkpoint bit for bit, and so does train", async () => {
   }
   cpSync(out, `${out}-by-train`, { recursive: true });
   {
-    using second = await Trainer.open({ out }, { resume: true });
+    using second = await Trainer.open({ ...recipe, out }, { resume: "auto" });
     expect(second.done).toBe(4);
     while (second.done < second.steps) taken.push(await second.step());
     await second.save();

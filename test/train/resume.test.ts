@@ -115,6 +115,22 @@ test("evaluated after a checkpoint within an epoch, k = 3", async () => {
   expect(b!.weights).toEqual(a!.weights);
 });
 
+test('"auto" starts a run where there is none, and continues the one that there is', async () => {
+  const out = join(folder, "auto");
+  const auto = (changes: RecipeInput) =>
+    trained({ ...common, ...changes, out }, { resume: "auto" });
+  expect((await auto({ steps: 10 })).text).toMatch(`run folder: ${out}`);
+  expect((await auto({ steps: 20 })).text).toMatch(`continuing ${out} after 10 steps`);
+  await expectSameRun(whole, out);
+  expect((await auto({ steps: 20 })).text).toMatch("nothing is left to do: 20 steps are done");
+  await expect(auto({ lr: 0.2 })).rejects.toThrow(/lr is 0\.1 in .*recipe\.json, and 0\.2 was/);
+  await expect(trained(common, { resume: "auto" })).rejects.toThrow(/^resume: name the run folder/);
+
+  // What is left of a run is neither continued nor written over.
+  rmSync(join(out, "recipe.json"));
+  await expect(auto({})).rejects.toThrow(/auto holds log\.jsonl, but not the recipe\.json/);
+});
+
 test("lines after the checkpoint are dropped", async () => {
   const out = copyOfHalf("after");
   const log = readFileSync(join(whole, "log.jsonl"), "utf8");
