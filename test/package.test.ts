@@ -73,7 +73,7 @@ test("its pages point only to files that it holds", () => {
           .flatMap(
             (paragraph) =>
               paragraph.match(
-                /(?<![\w/.])(scripts|examples|native|recipes|test|lib|docs)\/[\w./-]*\w/g,
+                /(?<![\w/.])(scripts|examples|native|recipes|test|lib|docs|deploy)\/[\w./-]*\w/g,
               ) ?? [],
           );
     return [...links, ...named].filter((path) => !isHeld(path)).map((path) => `${page}: ${path}`);

@@ -47,7 +47,7 @@ test("every link leads to a file, and to a heading of it", () => {
 });
 
 test("every file that is named is there", () => {
-  const path = /`((?:lib|native|proof|scripts|test|examples|recipes)\/[\w./-]+)`/g;
+  const path = /`((?:lib|native|proof|scripts|test|examples|recipes|deploy)\/[\w./-]+)`/g;
   const lost = pages.flatMap((page) => {
     const text = read(page);
     return [...text.matchAll(path)]
