@@ -20,7 +20,10 @@ export function documentation(name: FieldName): string {
   const sentences = [
     `${help[0]!.toUpperCase()}${help.slice(1)}.`,
     ...(value === undefined ? [] : [`Default: ${value}.`]),
-    ...(onResume ? ["May change when a run is resumed."] : []),
+    ...(onResume === true ? ["May change when a run is resumed."] : []),
+    ...(onResume === "together"
+      ? ["May change when a run is resumed, as long as workers × accumulate stays."]
+      : []),
     ...(flag.startsWith("-") ? [`On the command line \`${flag}\`.`] : []),
   ];
   return sentences.join(" ");

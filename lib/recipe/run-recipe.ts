@@ -8,17 +8,21 @@ import { isModule } from "../modules/pinned.js";
 import { isForbidden } from "../system/exists.js";
 import { readText } from "../system/regular-file.js";
 import { commandLine } from "../text/command.js";
-import { shown } from "../text/words.js";
+import { plural, shown } from "../text/words.js";
 import { digestField, type Recipe, type RecipeInput, readFields, withoutDigest } from "./fields.js";
 import { areModules, requireOwnModules } from "./modules.js";
 import { sortMilestones } from "./recipe.js";
 import { defaultOf, type FieldName, fieldsWhere, table } from "./table.js";
 import { nameOf } from "./voice.js";
+import { sharedFields, withWorkers } from "./with-workers.js";
 
 export const recipeName = "recipe.json";
 
 /** Fields that may change when a run is resumed; no other may, or it would be another run. */
 const changeable = fieldsWhere(({ onResume }) => onResume === true);
+
+/** Fields that may change together: their product stays. */
+const sharing = fieldsWhere(({ onResume }) => onResume === "together");
 
 const namesOf = (fields: ReadonlySet<FieldName>) =>
   [...fields].map((field) => nameOf(field)).join(", ");
@@ -52,6 +56,8 @@ const keptForms: { [Field in keyof RecipeInput]?: (value: never) => unknown } = 
 /** Whether a value as typed means the one that the run kept. */
 async function isSame(key: string, kept: unknown, typed: unknown): Promise<boolean> {
   if (JSON.stringify(kept) === JSON.stringify(typed)) return true;
+  // −1 leaves the number of batches to the run.
+  if (key === "preciseBatchNorm" && typed === -1) return Number(kept) > 0;
   const form = keptForms[key as keyof RecipeInput];
   if (!form || kept === undefined) return false;
   const [a, b] = [await form(kept as never), await form(typed as never)];
@@ -116,23 +122,40 @@ export async function readRunRecipe(folder: string, given: RecipeInput): Promise
   const stored = readFields(parseStored(folder, file, text), "fields");
   const { workers = 1, batch = 1, accumulate = 1 } = stored;
   // Of the same size by another name nothing changes.
-  const merged: Record<string, unknown> = { minibatch: workers * accumulate * batch, ...stored };
+  const merged: Record<string, unknown> = {
+    minibatch: workers * accumulate * batch,
+    ...withWorkers(stored, given.workers ?? workers),
+  };
   for (const [key, value] of Object.entries(given) as [FieldName, unknown][]) {
     const before = merged[key] ?? defaultOf(table[key]);
     if (changeable.has(key) || isMoved(key, before, value)) {
       merged[key] = value;
     } else if (!(await isSame(key, before, value))) {
       const name = nameOf(key);
+      const [own, now] = [stored[key] ?? before, plural(Number(merged.workers), "worker")];
+      const becomes = own === before ? "" : `, which is ${shown(before)} with ${now}`;
       throw new OnehourError(
         "ERR_ONEHOUR_RECIPE",
-        `${name} is ${shown(before)} in ${file}, and ${shown(value)} was asked for; ` +
-          `a resumed run may change ${namesOf(changeable)} only. Leave ${name} out, or ` +
-          "start another run",
+        `${name} is ${shown(own)} in ${file}${becomes}, and ${shown(value)} was asked for; ` +
+          `a resumed run may change ${namesOf(changeable)} only, and ${namesOf(sharing)} where their product ` +
+          `stays. Leave ${name} out, or start another run`,
       );
     }
   }
   requireOwnModules(merged, given, file);
   return merged;
+}
+
+/** A checkpoint's fields for k workers; as they are where it cannot have as many. */
+function sharedBy(kept: Record<string, unknown>, k: number): Record<string, unknown> {
+  const given = sharedFields.filter((field) => Object.hasOwn(kept, field));
+  try {
+    const shares = readFields(Object.fromEntries(given.map((field) => [field, kept[field]])));
+    return { ...kept, ...withWorkers(shares, k) };
+  } catch (error) {
+    if (error instanceof OnehourError) return kept;
+    throw error;
+  }
 }
 
 /**
@@ -143,9 +166,10 @@ export async function readRunRecipe(folder: string, given: RecipeInput): Promise
 export function requireSameRecipe(file: string, kept: Record<string, unknown>, run: Recipe): void {
   const folder = run.out ?? "";
   const now: Record<string, unknown> = JSON.parse(JSON.stringify(fixedFields(run)));
-  for (const key of new Set([...Object.keys(kept), ...Object.keys(now)])) {
+  const then = sharedBy(kept, run.workers);
+  for (const key of new Set([...Object.keys(then), ...Object.keys(now)])) {
     const row = Object.hasOwn(table, key) ? table[key as FieldName] : undefined;
-    const [before, after] = [kept[key] ?? (row && defaultOf(row)), now[key]];
+    const [before, after] = [then[key] ?? (row && defaultOf(row)), now[key]];
     if (JSON.stringify(before) === JSON.stringify(after) || isMoved(key, before, after)) continue;
     throw refuseRecipe(
       `${key} is ${shown(after)} in ${join(folder, recipeName)}, but ` +

@@ -55,8 +55,11 @@ interface Facts {
   bare?: number;
   /** What it is called elsewhere: in PyTorch, torchvision, timm, Keras, Lightning. */
   alias?: string;
-  /** Whether it may change when a run is resumed; another change would make another run. */
-  onResume?: true;
+  /**
+   * Whether it may change when a run is resumed, by itself or together with others whose product stays;
+   * another change would make another run.
+   */
+  onResume?: true | "together";
   /** Whether the ranks of a run may differ in it. */
   perRank?: true;
   /** Whether a value may be the path of a module of the user's, which a run keeps with its digest. */
@@ -148,6 +151,7 @@ export const table = {
     help: "worker processes k",
     otherwise: "one a GPU, or 1",
     alias: "world-size nproc nproc-per-node num-processes gpus num-gpus ngpus devices n-gpu",
+    onResume: "together",
   }),
   batch: field(whole(1).default(32), {
     group: "Minibatch",
@@ -163,6 +167,7 @@ export const table = {
     alias:
       "grad-accum-steps grad-accum accumulation-steps accum-steps accum gradient-accumulation-steps " +
       "accumulate-grad-batches",
+    onResume: "together",
   }),
   minibatch: field(whole(1).optional(), {
     group: "Minibatch",

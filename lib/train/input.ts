@@ -14,7 +14,7 @@ import { nameOf } from "../recipe/voice.js";
 import { readCheckpoint } from "../run-folder/checkpoint.js";
 import { continuesRun, type Resume } from "../run-folder/run-folder.js";
 import { exists } from "../system/exists.js";
-import { shown } from "../text/words.js";
+import { plural, shown } from "../text/words.js";
 
 /** What a run is to do. */
 interface Input {
@@ -23,9 +23,16 @@ interface Input {
   resume: boolean;
 }
 
-/** Reads the recipe, of the run folder where the run is resumed, and checks each field. */
-export async function readInput(input: RecipeInput, resume: Resume = false): Promise<Input> {
-  const given = readFields(input);
+/**
+ * Reads the recipe, of the run folder where the run is resumed, and checks each field. Where the ranks are
+ * started already they are `worldSize`, which is then the number of workers.
+ */
+export async function readInput(
+  input: RecipeInput,
+  resume: Resume = false,
+  worldSize?: number,
+): Promise<Input> {
+  const given = ofWorld(readFields(input), worldSize);
   const { out } = given;
   if (resume !== false) {
     if (out === undefined) throw refuse("resume", `name the run folder with ${nameOf("out")}`);
@@ -36,6 +43,17 @@ export async function readInput(input: RecipeInput, resume: Resume = false): Pro
   }
   await requireInit(given);
   return { partial: withDefaults(pinModules(given)), resume: false };
+}
+
+function ofWorld(given: RecipeInput, worldSize: number | undefined): RecipeInput {
+  if (worldSize === undefined) return given;
+  const { workers = worldSize } = given;
+  if (workers === worldSize) return { ...given, workers };
+  throw refuse(
+    "workers",
+    `the launcher started ${plural(worldSize, "process")}, not ${workers}; ` +
+      `leave ${nameOf("workers")} out, or start as many`,
+  );
 }
 
 /** Refuses a file to start from that is not there or holds no weights. */

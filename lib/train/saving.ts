@@ -95,7 +95,7 @@ export class Saving {
    * the run is to continue from it, else given or new ones.
    */
   async restore(continues: boolean): Promise<Position> {
-    const { recipe, compiled, queue, total, course, say } = this.options;
+    const { recipe, compiled, queue, world, total, course, say } = this.options;
     const { parameters, statistics } = compiled;
     let state: ModelState & { position?: Position };
     if (continues && hasCheckpoint(recipe.out)) {
@@ -120,8 +120,9 @@ export class Saving {
     }
     const position = state.position ?? startOf(recipe);
     await writeWeights(queue.executor, compiled, state, position.scaling);
-    // After the last step nothing is left but to evaluate, with the average.
-    this.ranks = position.step < total ? state.ranks : undefined;
+    // After the last step nothing is left but to evaluate, with the average; other workers begin with it.
+    const isSame = state.ranks?.length === world.worldSize;
+    this.ranks = isSame && position.step < total ? state.ranks : undefined;
     return position;
   }
 

@@ -36,8 +36,8 @@ export async function putStatistics(
 }
 
 /**
- * Gives each rank its part of rank 0's `ranks`, or what rank 0's device holds where `ranks` is undefined
- * or of another number of ranks. Every rank takes part.
+ * Gives each rank its part of rank 0's `ranks`, or what rank 0's device holds where `ranks` is undefined.
+ * Every rank takes part.
  */
 export async function scatterStatistics(
   executor: Executor,
@@ -49,7 +49,7 @@ export async function scatterStatistics(
   const held = await readFloats(executor, "state", start);
   const all = new Float32Array(world.worldSize * held.length);
   for (let rank = 0; rank < world.worldSize; rank++) {
-    const own = ranks?.length === world.worldSize ? ranks[rank] : undefined;
+    const own = ranks?.[rank];
     const values = own ? assemble(held.byteLength, layoutsOf(compiled), own) : held;
     all.set(values, rank * held.length);
   }

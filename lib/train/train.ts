@@ -14,9 +14,9 @@ import { connect } from "../ranks/connect.js";
 import { readEnvironment } from "../ranks/environment.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
 import { alone, type World } from "../ranks/world.js";
-import { type PartialRecipe, type Recipe, type RecipeInput, refuse } from "../recipe/fields.js";
+import type { PartialRecipe, Recipe, RecipeInput } from "../recipe/fields.js";
 import { requirePossible, resolveRecipe } from "../recipe/recipe.js";
-import { currentVoice, nameOf } from "../recipe/voice.js";
+import { currentVoice } from "../recipe/voice.js";
 import {
   checkRunFolder,
   claimRunFolder,
@@ -24,7 +24,6 @@ import {
   releaseRunFolder,
 } from "../run-folder/run-folder.js";
 import { guardOutput } from "../system/output.js";
-import { plural } from "../text/words.js";
 import type { Result, RunEvent } from "./events.js";
 import { readInput } from "./input.js";
 import { listenerOf, requireTrainOptions, type TrainOptions } from "./options.js";
@@ -128,12 +127,16 @@ export async function train(input: RecipeInput, options: TrainOptions = {}): Pro
 async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Result> {
   guardOutput();
   const onEvent = listenerOf(options, "train");
-  const { partial, resume } = await readInput(input, options.resume);
-  if (options.world) return await trainAsRank(partial, options.world, { resume, onEvent });
+  const { world } = options;
+  if (world) {
+    const { partial, resume } = await readInput(input, options.resume, world.worldSize);
+    return await trainAsRank(partial, world, { resume, onEvent });
+  }
   const { worldSize, note } = readEnvironment();
+  const ranks = worldSize > 1 ? worldSize : undefined;
+  const { partial, resume } = await readInput(input, options.resume, ranks);
   if (note !== undefined) onEvent({ type: "message", text: note });
-  if (worldSize > 1) {
-    requireWorkers(partial, worldSize);
+  if (ranks !== undefined) {
     const world = await connect({ timeoutSeconds: partial.timeout });
     try {
       return await trainAsRank(partial, world, { resume, onEvent });
@@ -172,15 +175,6 @@ function workersFor({ workers }: PartialRecipe, kind: "cpu" | "cuda"): number {
   return workers ?? (kind === "cuda" ? defaultWorkers() : 1);
 }
 
-function requireWorkers({ workers }: PartialRecipe, worldSize: number): void {
-  if (workers === undefined || workers === worldSize) return;
-  throw refuse(
-    "workers",
-    `the launcher started ${plural(worldSize, "process")}, not ${workers}; ` +
-      `leave ${nameOf("workers")} out, or start as many`,
-  );
-}
-
 interface RankOptions {
   resume: boolean;
   onEvent: (event: RunEvent) => void;
@@ -201,9 +195,7 @@ async function trainAsRank(
   options: RankOptions,
 ): Promise<Result> {
   const { worldSize: workers, localWorldSize } = world;
-  requireWorkers(partial, workers);
-  const recipe = { ...partial, workers };
-  using parts = await open(recipe, localWorldSize, onceAMachine(world, options));
+  using parts = await open(partial, localWorldSize, onceAMachine(world, options));
   const resolved = resolveFor(partial, parts.dataset, parts.device.properties, workers);
   const run = async (own: Pick<RunRecipe, "out">) => {
     // Rank 0 writes, so that its folder counts.
@@ -231,11 +223,10 @@ export async function prepareLoop(
   world: World,
   options: { resume: Resume; onEvent: RankOptions["onEvent"] },
 ): Promise<Parts & { recipe: Recipe; resume: boolean }> {
-  const { partial, resume } = await readInput(input, options.resume);
   const { rank, worldSize: workers, localWorldSize } = world;
-  requireWorkers(partial, workers);
+  const { partial, resume } = await readInput(input, options.resume, workers);
   if (partial.out !== undefined && rank === 0) checkRunFolder(partial.out, resume);
-  const parts = await open({ ...partial, workers }, localWorldSize, onceAMachine(world, options));
+  const parts = await open(partial, localWorldSize, onceAMachine(world, options));
   try {
     const recipe = resolveFor(partial, parts.dataset, parts.device.properties, workers);
     return { ...parts, recipe, resume };

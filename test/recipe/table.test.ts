@@ -35,7 +35,8 @@ function fieldsTable(): string {
       .map(([name, row]) => {
         const { flag, help, onResume } = row;
         const value = defaultText(row) ?? "";
-        return `| \`${name}\` | \`${cell(flag)}\` | ${cell(help)} | ${cell(value)} | ${onResume ? "yes" : ""} |`;
+        const changes = onResume === true ? "yes" : (onResume ?? "");
+        return `| \`${name}\` | \`${cell(flag)}\` | ${cell(help)} | ${cell(value)} | ${changes} |`;
       });
     const head = "| field | flag | | default | changes on resume |\n|---|---|---|---|---|";
     return `**${group}**\n\n${head}\n${lines.join("\n")}\n`;
@@ -51,7 +52,8 @@ for \`--recipe\` and \`recipe.json\` in a run folder have the same fields, those
 lists them too, and an editor shows the text of a field.
 
 Each flag that begins with \`--no-\` has an opposite, to override a recipe: \`--nesterov\`. A resumed run may change
-the fields with a yes in the last column. A change of any other field would make it another run.
+the fields with a yes in the last column, and those with "together" as long as workers × accumulate stays. A change of
+any other field would make it another run.
 
 ${fieldsTable()}`;
   await expect(page).toMatchFileSnapshot("../../docs/recipe.md");
