@@ -55,9 +55,14 @@ function ignoreHangup(): void {
   });
 }
 
+/** The signals that end this process. */
+function endingSignals(): EndingSignal[] {
+  return all.filter((signal) => signal !== "SIGHUP" || !ignoresHangup());
+}
+
 /** Calls `listener` for every signal that is to end this process, until the function it returns is. */
 export function listenForEnd(listener: (signal: EndingSignal) => void): () => void {
-  const heard = all.filter((signal) => signal !== "SIGHUP" || !ignoresHangup());
+  const heard = endingSignals();
   if (ignoresHangup()) ignoreHangup();
   for (const signal of heard) process.on(signal, listener);
   return () => {
@@ -85,12 +90,13 @@ function refuseDebugger(): void {
 
 /**
  * Ends the process with the signal's status on SIGUSR1 and SIGUSR2, unless something else listens. Without
- * a listener Node answers SIGUSR1 with a debugger on a port that every user of the machine may reach.
+ * a listener Node answers SIGUSR1 with a debugger on a port that every user of the machine may reach. In a
+ * container's process 1 it does so on every signal: the kernel drops one that has no listener there.
  */
 export function guardSignals(): void {
   refuseDebugger();
   if (ignoresHangup()) ignoreHangup();
-  for (const signal of ["SIGUSR1", "SIGUSR2"] as const)
+  for (const signal of process.pid === 1 ? endingSignals() : (["SIGUSR1", "SIGUSR2"] as const))
     process.on(signal, () => {
       if (process.listenerCount(signal) === 1) process.exit(signalStatus(signal));
     });

@@ -2,6 +2,7 @@
 // systems.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { RunLock } from "../../lib/run-folder/lock.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
@@ -114,6 +115,21 @@ test("SIGUSR1 ends a command that has loaded no module yet, and its debugger", a
   });
   expect(status).toBe(138);
   expect(existsSync(out)).toBe(false);
+});
+
+// The kernel drops a signal to such a process that has no listener.
+test("SIGTERM ends process 1 of a container that does not train yet, or never will", async () => {
+  const alone = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"];
+  const guard = fileURLToPath(new URL("../../dist/ranks/guard.js", import.meta.url));
+  const idle = "process.stdout.write('ready ' + process.pid); setTimeout(() => {}, 600_000)";
+  const run = start([...alone, process.execPath, "--import", guard, "--eval", idle]);
+  let ended = false;
+  void run.ended.finally(() => (ended = true));
+  await until(() => ended || run.stdout.startsWith("ready"), 60);
+  if (/unshare: .*(not permitted|failed)/.test(run.stderr)) return; // no namespaces on this machine
+  expect(run.stdout).toBe("ready 1");
+  process.kill(firstChild(run.child.pid!), "SIGTERM");
+  expect(await run.ended).toMatchObject({ status: 143, stderr: "" });
 });
 
 test("SIGUSR1 opens no debugger in a script's process, which may listen itself", async () => {
