@@ -30,19 +30,21 @@ export interface StartOptions {
   env?: Record<string, string | undefined>;
   stdout?: Output;
   stderr?: Output;
+  /** Runs as long as the tests of the file: its standard input ends with this process. */
+  lasting?: boolean;
 }
 
 export function start(
   [file, ...args]: readonly string[],
-  { cwd, env, stdout = "pipe", stderr = "pipe" }: StartOptions = {},
+  { cwd, env, stdout = "pipe", stderr = "pipe", lasting = false }: StartOptions = {},
 ): Run {
   const begun = performance.now();
   const child = spawn(file!, args, {
     cwd,
     env: { ...launcherFree(), ...env },
-    stdio: ["ignore", stdout, stderr],
+    stdio: [lasting ? "pipe" : "ignore", stdout, stderr],
     // Only what hangs takes so long.
-    timeout: 500_000,
+    ...(lasting ? {} : { timeout: 500_000 }),
     killSignal: "SIGKILL",
   });
   const run: Run = {

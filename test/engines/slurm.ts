@@ -1,0 +1,128 @@
+// A cluster of Slurm: munged and slurmctld on the machine in front, one slurmd on each host.
+import { randomBytes } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
+import { join } from "node:path";
+import { writeFiles } from "../support/folder.js";
+import { type Run, type StartOptions, start, until } from "../support/process.js";
+import { type Host, sh } from "./hosts.js";
+
+const configuration = (folder: string, front: string, hosts: ReadonlyMap<Host, string>) => `
+ClusterName=test
+SlurmctldHost=${hostname()}(${front})
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CryptoType=crypto/munge
+StateSaveLocation=${folder}/state
+SlurmdSpoolDir=${folder}/spool/%n
+SlurmctldPidFile=${folder}/ctld.pid
+SlurmdPidFile=${folder}/%n.pid
+SlurmctldLogFile=${folder}/ctld.log
+SlurmdLogFile=${folder}/%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2,sched_min_interval=0
+ReturnToService=2
+KillWait=5
+SlurmdTimeout=20
+JobRequeue=1
+LaunchParameters=use_interactive_step
+SlurmdParameters=config_overrides
+${[...hosts].map(([{ name }, address]) => `NodeName=${name} NodeAddr=${address} CPUs=4 RealMemory=2000 State=UNKNOWN`).join("\n")}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+`;
+
+export class Slurm {
+  private constructor(
+    private readonly folder: string,
+    private readonly daemons: readonly Run[],
+  ) {}
+
+  /** Starts the daemons; `front` is this machine's address, as the hosts reach it. */
+  static async start(
+    folder: string,
+    front: string,
+    hosts: ReadonlyMap<Host, string>,
+  ): Promise<Slurm> {
+    for (const path of ["state", ...[...hosts.keys()].map(({ name }) => `spool/${name}`)])
+      mkdirSync(join(folder, path), { recursive: true });
+    writeFiles(folder, { "slurm.conf": configuration(folder, front, hosts) });
+    const munged = await startMunge();
+    const options = { lasting: true, env: { SLURM_CONF: join(folder, "slurm.conf") } };
+    const nodes = [...hosts.keys()].map((host) =>
+      host.start(["slurmd", "-D", "-N", host.name], options),
+    );
+    const daemons = [start(["slurmctld", "-D"], options), munged];
+    const slurm = new Slurm(folder, daemons);
+    const idle = `${hosts.size}`;
+    await until(
+      () => slurm.ask("sinfo --noheader --states idle --format %D").trim() === idle,
+      20,
+    ).catch(() => {
+      throw new Error(
+        `not all nodes are idle:\n${slurm.ask("sinfo --long --Node")}\n${[...daemons, ...nodes].map(({ stderr }) => stderr).join("\n")}`,
+      );
+    });
+    return slurm;
+  }
+
+  /** Starts a command of Slurm's on the machine in front. */
+  run(command: readonly string[], options: StartOptions = {}): Run {
+    return start(command, {
+      ...options,
+      env: { ...options.env, SLURM_CONF: join(this.folder, "slurm.conf") },
+    });
+  }
+
+  /** The output of a short command of Slurm's; empty where it fails. */
+  ask(command: string): string {
+    return sh(
+      `export SLURM_CONF="$1"; ${command} 2>/dev/null || true`,
+      `${this.folder}/slurm.conf`,
+    );
+  }
+
+  /** Ends the daemons in front; those of the hosts end with them. */
+  async stop(): Promise<void> {
+    for (const { child, ended } of this.daemons) {
+      child.kill("SIGTERM");
+      await ended;
+    }
+  }
+}
+
+/** Starts munged, by which Slurm's daemons know each other; all hosts share its socket in /run. */
+async function startMunge(): Promise<Run> {
+  const home = "/run/munge";
+  mkdirSync(home, { recursive: true });
+  writeFileSync(join(home, "key"), randomBytes(64), { mode: 0o600 });
+  sh('chown -R munge: "$1"', home);
+  const files = ["key", "pid", "seed"].map((file) => `--${file}-file=${join(home, file)}`);
+  const munged = start(
+    [
+      "setpriv",
+      "--reuid=munge",
+      "--regid=munge",
+      "--clear-groups",
+      "munged",
+      "--foreground",
+      ...files,
+    ],
+    {
+      lasting: true,
+      cwd: "/",
+    },
+  );
+  await until(
+    () => munged.child.exitCode !== null || sh("munge -n 2>&1 || true").startsWith("MUNGE:"),
+    30,
+  );
+  if (munged.child.exitCode !== null) throw new Error(`munged does not start: ${munged.stderr}`);
+  return munged;
+}
