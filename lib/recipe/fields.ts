@@ -31,12 +31,14 @@ export function refuse(name: Named, problem: string, as: Voice = currentVoice())
   return new OnehourError("ERR_ONEHOUR_RECIPE", `${nameOf(name, as)}: ${problem}`);
 }
 
-/** The field of a run folder's recipe.json that is not the recipe's. */
-export const digestField = "digest";
+/** The fields of a run folder's recipe.json that are not the recipe's: which run it is of, and the digest. */
+export const [idField, digestField] = ["id", "digest"] as const;
 
 /** A recipe by itself: one that was taken from a run folder begins another run as any does. */
-export function withoutDigest(input: RecipeInput): RecipeInput {
-  return Object.fromEntries(Object.entries(input).filter(([key]) => key !== digestField));
+export function recipeAlone(input: RecipeInput): RecipeInput {
+  return Object.fromEntries(
+    Object.entries(input).filter(([key]) => key !== idField && key !== digestField),
+  );
 }
 
 /** A recipe to try, for messages. */
@@ -54,7 +56,7 @@ export function readFields(input: unknown, as: Voice = currentVoice()): RecipeIn
       `a recipe is an object, and this is ${shown(input)}; try ${meant}`,
     );
   }
-  const given = Object.entries(withoutDigest(input as RecipeInput)).filter(
+  const given = Object.entries(recipeAlone(input as RecipeInput)).filter(
     ([, value]) => value !== undefined,
   );
   return Object.fromEntries(given.map(([key, value]) => [key, readField(key, value, as)]));

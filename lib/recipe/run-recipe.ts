@@ -1,6 +1,6 @@
-// recipe.json of a run folder: the run's recipe with a digest, and what of it may change on resume.
+// recipe.json of a run folder: the run's recipe with its id and a digest, and what of it may change on resume.
 
-import { createHash } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { isAbsolute, join, resolve } from "node:path";
 import { canonicalName } from "../data/datasets.js";
 import { OnehourError } from "../errors.js";
@@ -9,7 +9,14 @@ import { isForbidden } from "../system/exists.js";
 import { readText } from "../system/regular-file.js";
 import { commandLine } from "../text/command.js";
 import { plural, shown } from "../text/words.js";
-import { digestField, type Recipe, type RecipeInput, readFields, withoutDigest } from "./fields.js";
+import {
+  digestField,
+  idField,
+  type Recipe,
+  type RecipeInput,
+  readFields,
+  recipeAlone,
+} from "./fields.js";
 import { areModules, requireOwnModules } from "./modules.js";
 import { sortMilestones } from "./recipe.js";
 import { defaultOf, type FieldName, fieldsWhere, table } from "./table.js";
@@ -40,9 +47,12 @@ function digestOf(fields: object): string {
   return createHash("sha256").update(JSON.stringify(entries)).digest("hex");
 }
 
+/** A name for a run, which all copies of it share and no other run has. */
+export const newRunId = () => randomBytes(16).toString("hex");
+
 /** The text of recipe.json. */
-export function formatRecipe({ out: _, ...kept }: Recipe): string {
-  const fields = JSON.parse(JSON.stringify(kept)); // as it will be read
+export function formatRecipe({ out: _, ...kept }: Recipe, id: string | undefined): string {
+  const fields = JSON.parse(JSON.stringify({ ...kept, [idField]: id })); // as it will be read
   return `${JSON.stringify({ ...fields, [digestField]: digestOf(fields) }, undefined, 2)}\n`;
 }
 
@@ -85,14 +95,21 @@ function refuseRecipe(problem: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_RUN_FOLDER", problem);
 }
 
-/** The fields of a recipe.json that is as the run wrote it. */
-function parseStored(folder: string, file: string, text: string): RecipeInput {
+/** What a recipe.json holds: the recipe, and the run's id. */
+interface StoredRun {
+  recipe: RecipeInput;
+  id: string;
+}
+
+/** A recipe.json that is as the run wrote it. Runs of earlier versions, which had no id, go by the digest. */
+function parseStored(folder: string, file: string, text: string): StoredRun {
   let stored: unknown;
   let digest: string;
-  let fields: RecipeInput;
+  let fields: Record<string, unknown>;
   try {
     stored = JSON.parse(text);
-    fields = withoutDigest(Object(stored) as RecipeInput);
+    const { [digestField]: _, ...rest } = Object(stored) as Record<string, unknown>;
+    fields = rest;
     digest = digestOf(fields);
   } catch (error) {
     throw refuseRecipe(
@@ -107,11 +124,11 @@ function parseStored(folder: string, file: string, text: string): RecipeInput {
         `field ${another(folder)}`,
     );
   }
-  return fields;
+  const id = fields[idField];
+  return { recipe: recipeAlone(fields), id: typeof id === "string" ? id : digest };
 }
 
-/** The recipe of a run folder, with what `given` may change; refuses what it may not. */
-export async function readRunRecipe(folder: string, given: RecipeInput): Promise<RecipeInput> {
+async function readStored(folder: string): Promise<StoredRun> {
   const file = join(folder, recipeName);
   const text = await readText(file).catch((error: Error) => {
     const advice = isForbidden(error)
@@ -119,7 +136,16 @@ export async function readRunRecipe(folder: string, given: RecipeInput): Promise
       : "expected the one that the run wrote";
     throw refuseRecipe(`cannot read ${file} (${error.message}); ${advice}`);
   });
-  const stored = readFields(parseStored(folder, file, text), "fields");
+  return parseStored(folder, file, text);
+}
+
+/** The id of the run in a folder; ERR_ONEHOUR_RUN_FOLDER where recipe.json cannot be read. */
+export const readRunId = async (folder: string): Promise<string> => (await readStored(folder)).id;
+
+/** The recipe of a run folder, with what `given` may change; refuses what it may not. */
+export async function readRunRecipe(folder: string, given: RecipeInput): Promise<RecipeInput> {
+  const file = join(folder, recipeName);
+  const stored = readFields((await readStored(folder)).recipe, "fields");
   const { workers = 1, batch = 1, accumulate = 1 } = stored;
   // Of the same size by another name nothing changes.
   const merged: Record<string, unknown> = {
@@ -177,4 +203,13 @@ export function requireSameRecipe(file: string, kept: Record<string, unknown>, r
         another(folder),
     );
   }
+}
+
+/** Throws ERR_ONEHOUR_RUN_FOLDER where a checkpoint says that another run than that of the folder saved it. */
+export function requireSameRun(file: string, kept: string | undefined, id: string): void {
+  if (kept === undefined || kept === id) return; // earlier versions wrote none
+  throw refuseRecipe(
+    `${file} is of the run ${shown(kept)}, but the ${recipeName} beside it of ${shown(id)}; put the ` +
+      "files of one run there",
+  );
 }

@@ -44,8 +44,10 @@ export interface ModelState {
 /** Shapes of a file's tensors, by name. */
 export type Shapes = Map<string, readonly number[]>;
 
-/** What weights were trained on. */
+/** Where weights come from. */
 interface Origin {
+  /** Of the run. */
+  id?: string;
   /** Fingerprint of the data set. */
   data?: string;
   /** Pixels of both sides of an image folder's images, where they are not the usual. */
@@ -101,11 +103,12 @@ export async function formatCheckpoint(
     checksums[name] = checksum(data);
     await setImmediate();
   }
-  const { data, imageSize, recipe } = origin;
+  const { id, data, imageSize, recipe } = origin;
   return formatSafetensors(tensors, {
     format: "pt",
     producer,
     model,
+    ...(id === undefined ? {} : { id }),
     ...(data === undefined ? {} : { data }),
     ...(imageSize === undefined ? {} : { imageSize: String(imageSize) }),
     ...(recipe === undefined ? {} : { recipe: JSON.stringify(recipe) }),
@@ -136,7 +139,7 @@ function parseObject(text: string): Record<string, unknown> | undefined {
 
 /** What a checkpoint's metadata hold besides the position. */
 function parseOrigin(file: string, metadata: Record<string, string>): Origin & { model?: string } {
-  const { model, data, imageSize, recipe } = metadata;
+  const { model, id, data, imageSize, recipe } = metadata;
   const fields = recipe === undefined ? undefined : parseObject(recipe);
   if (recipe !== undefined && !fields) {
     throw refuseFile(file, "its recipe cannot be read", "expected a complete checkpoint");
@@ -147,6 +150,7 @@ function parseOrigin(file: string, metadata: Record<string, string>): Origin & {
   }
   return {
     ...(model === undefined ? {} : { model }),
+    ...(id === undefined ? {} : { id }),
     ...(data === undefined ? {} : { data }),
     ...(imageSize === undefined ? {} : { imageSize: Number(imageSize) }),
     ...(fields ? { recipe: fields } : {}),

@@ -120,7 +120,7 @@ export async function holdRunFolder(
   }
 }
 
-/** Writes recipe.json. */
-export async function writeRecipe(folder: string, recipe: Recipe): Promise<void> {
-  await replaceFile(folder, recipeName, formatRecipe(recipe));
+/** Writes recipe.json of the run that goes by `id`. */
+export async function writeRecipe(folder: string, recipe: Recipe, id: string): Promise<void> {
+  await replaceFile(folder, recipeName, formatRecipe(recipe, id));
 }

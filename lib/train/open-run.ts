@@ -68,7 +68,7 @@ export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
     }
     requireStepsLeft(recipe, step);
     lock ??= await hold(0);
-    await writeRecipe(recipe.out, recipe);
+    await writeRecipe(recipe.out, recipe, saving.id);
     const kept = await rewindLog(recipe.out, step, stepsPerEpoch, say);
     const log = new Log(recipe.out, (text) => say(warning(text)));
     return { start: { position, epochs: epochsOf(kept) }, lock, log };

@@ -163,7 +163,7 @@ export class Trainer implements Disposable {
     const position = await this.saving.restore(resume);
     if (out === "") return position;
     this.lock ??= await hold(0);
-    await writeRecipe(out, recipe);
+    await writeRecipe(out, recipe, this.saving.id);
     return position;
   }
 

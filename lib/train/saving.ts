@@ -6,7 +6,13 @@ import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import { shortName, titleOf } from "../modules/pinned.js";
 import type { World } from "../ranks/world.js";
 import type { Recipe } from "../recipe/fields.js";
-import { fixedFields, requireSameRecipe } from "../recipe/run-recipe.js";
+import {
+  fixedFields,
+  newRunId,
+  readRunId,
+  requireSameRecipe,
+  requireSameRun,
+} from "../recipe/run-recipe.js";
 import { setting } from "../recipe/voice.js";
 import {
   bestName,
@@ -76,6 +82,8 @@ export class Saving {
   saved: number | undefined;
   /** Whether the run is at its end, so that no later save makes up for one that fails. */
   isLast = false;
+  /** On rank 0: the run's id, once it is restored. */
+  id = "";
   /** On rank 0: each rank's own running statistics, where the run continues from them. */
   private ranks: Statistics[] | undefined;
   /** The file of the checkpoint that `saved` counts. */
@@ -98,6 +106,7 @@ export class Saving {
     const { recipe, compiled, queue, world, total, course, say } = this.options;
     const { parameters, statistics } = compiled;
     let state: ModelState & { position?: Position };
+    this.id = continues ? await readRunId(recipe.out) : newRunId();
     if (continues && hasCheckpoint(recipe.out)) {
       const warn = (text: string) => say(warning(text));
       const last = await readLastCheckpoint(
@@ -109,6 +118,7 @@ export class Saving {
       );
       const file = join(recipe.out, last.name);
       requireSameRecipe(file, last.recipe, recipe);
+      requireSameRun(file, last.id, this.id);
       requireOnCourse(file, last.position, course);
       this.requireSameData(last);
       this.file = last.name;
@@ -260,6 +270,7 @@ export class Saving {
     const { ranks } = this;
     const state = { ...(await stateOf(snapshot, compiled)), ...(ranks ? { ranks } : {}) };
     const pieces = await formatCheckpoint(this.layouts, state, position, titleOf(recipe.model), {
+      id: this.id,
       data: fingerprint,
       recipe: fixedFields(recipe),
       ...(recipe.imageSize === undefined ? {} : { imageSize: recipe.imageSize }),

@@ -34,7 +34,7 @@ function values(seed: number): Map<string, Float32Array> {
   );
 }
 
-const origin = { data: "0123abcd", recipe: { model: "resnet8" } };
+const origin = { id: "1f2e", data: "0123abcd", recipe: { model: "resnet8" } };
 
 /** A checkpoint's bytes; with `ranks` two ranks have running statistics of their own. */
 async function whole(seed = 1, ranks?: Map<string, Float32Array>[]): Promise<Buffer> {

@@ -25,7 +25,12 @@ const state = {
   ]),
   momentum: new Map([["fc.bias", Float32Array.of(4, 5, 6)]]),
 };
-const origin = { data: "0123abcd", imageSize: 64, recipe: { model: "resnet8", lr: 0.1 } };
+const origin = {
+  id: "1f2e",
+  data: "0123abcd",
+  imageSize: 64,
+  recipe: { model: "resnet8", lr: 0.1 },
+};
 const whole = Buffer.concat(
   await formatCheckpoint([...parameters, ...statistics], state, position, "resnet8", origin),
 );

@@ -185,7 +185,7 @@ test.each<[string, LogLine[], LogLine[], RegExp]>([
 });
 
 test("nothing stays of a recipe.json that was written in part", async () => {
-  const failed = under({ effect: "torn", share: 0.5 }, () => writeRecipe(run, {} as never));
+  const failed = under({ effect: "torn", share: 0.5 }, () => writeRecipe(run, {} as never, ""));
   await expect(failed).rejects.toThrow(/^cannot write to the run folder/);
   expect(readdirSync(run)).toEqual([]);
 });

@@ -220,6 +220,7 @@ test("a recipe.json that is not as it was written is refused, whatever was chang
   const before = readFileSync(file, "utf8");
   const log = readFileSync(join(out, "log.jsonl"));
   const { digest, ...fields } = JSON.parse(before);
+  const { id, ...recipe } = fields;
   const refused = async (text: string, message: RegExp) => {
     writeFileSync(file, text);
     const failing = resumed(out, { steps: 20 });
@@ -244,13 +245,21 @@ test("a recipe.json that is not as it was written is refused, whatever was chang
     flipped[at]! ^= 1;
     writeFileSync(file, flipped);
     const read = await readRunRecipe(out, { out }).catch(() => undefined);
-    if (read) expect(read).toMatchObject(fields); // white space
+    if (read) expect(read).toMatchObject(recipe); // white space
   }
 
   // The recipe of another run, with the right digest: the checkpoint disagrees.
   await refused(
-    formatRecipe({ ...fields, lr: 0.5, out }),
+    formatRecipe({ ...recipe, lr: 0.5, out }, id),
     /lr is 0\.5 in .*recipe\.json, but 0\.1 in the run that saved .*checkpoint\.safetensors/,
+  );
+
+  // The same recipe of another run.
+  await refused(
+    formatRecipe({ ...recipe, out }, "another"),
+    new RegExp(
+      `checkpoint\\.safetensors is of the run "${id}", but the recipe.json beside it of "another"`,
+    ),
   );
 
   // Laid out otherwise it is the same recipe.
@@ -276,7 +285,8 @@ test("an earlier version's run, with fewer fields in its recipe, resumes bit for
     Object.fromEntries(Object.entries(fields).filter(([name]) => earlierFields.includes(name)));
   const recipe = recipeOf(out);
   expect(recipe).toMatchObject({ optimizer: "sgd", lrSchedule: "step" });
-  writeFileSync(join(out, "recipe.json"), formatRecipe(earlier(recipe) as Recipe));
+  writeFileSync(join(out, "recipe.json"), formatRecipe(earlier(recipe) as Recipe, undefined));
+  const { digest } = recipeOf(out);
   const saved = await readCheckpoint(join(out, checkpoint));
   const layouts = [...saved.weights].map(([name, { length }]) => {
     const shape = [...(saved.shapes.get(name) ?? [length])];
@@ -289,7 +299,24 @@ test("an earlier version's run, with fewer fields in its recipe, resumes bit for
 
   await resumed(out, { steps: 20 });
   await expectSameRun(whole, out);
-  expect((await readCheckpoint(join(out, checkpoint))).recipe).toHaveProperty("optimizer", "sgd");
+  const now = await readCheckpoint(join(out, checkpoint));
+  expect(now.recipe).toHaveProperty("optimizer", "sgd");
+  // It had no id, and goes by what its recipe.json had in its place.
+  expect([now.id, recipeOf(out).id]).toEqual([digest, digest]);
+});
+
+test("each run has an id of its own, which it keeps", async () => {
+  const { id } = recipeOf(half);
+  expect(id).toMatch(/^[0-9a-f]{32}$/);
+  expect(recipeOf(whole).id).not.toBe(id);
+  const out = copyOfHalf("same-run");
+  await resumed(out, { steps: 11 });
+  expect(recipeOf(out).id).toBe(id);
+  expect((await readCheckpoint(join(out, checkpoint))).id).toBe(id);
+  // Its recipe begins another run.
+  const other = join(folder, "other-run");
+  await trained({ ...recipeOf(out), steps: 1, out: other });
+  expect(recipeOf(other).id).not.toBe(id);
 });
 
 test("a run's recipe.json, changed, starts another run", async () => {
