@@ -5,6 +5,7 @@ import { OnehourError } from "../errors.js";
 import { plural } from "../text/words.js";
 import { type Frame, FrameReader, sendFrame } from "./frames.js";
 import {
+  collectedBytes,
   failure,
   frameLimit,
   greetingLimit,
@@ -28,6 +29,8 @@ interface ClientOptions {
 }
 
 interface Pending {
+  /** Values that are to come. */
+  count: number;
   resolve(values: Buffer[]): void;
   reject(error: Error): void;
 }
@@ -71,13 +74,21 @@ export class RendezvousClient {
     if (waiting === undefined) return;
     this.pending.delete(key as string);
     if (this.pending.size === 0) this.socket.unref();
-    if (type === "gathered" && Array.isArray(values) && values.length === this.worldSize)
+    if (type === "gathered" && Array.isArray(values) && values.length === waiting.count)
       waiting.resolve(values.map((value) => Buffer.from(String(value), "base64")));
     else waiting.reject(failure(`rank ${this.rank}: ${message ?? "malformed answer"}`));
   }
 
   /** All ranks' values in rank order; see `World.gather`. */
   async gather(key: string, value: Uint8Array | string): Promise<Buffer[]> {
+    return await this.contribute("gather", key, value);
+  }
+
+  private async contribute(
+    type: "gather" | "collect",
+    key: string,
+    value: Uint8Array | string,
+  ): Promise<Buffer[]> {
     if (this.gone !== undefined) throw this.gone;
     if (this.pending.has(key))
       throw failure(`rank ${this.rank} is in "${key}" already; await the first call`);
@@ -88,21 +99,44 @@ export class RendezvousClient {
           `${frameLimit / 2}; use allGather or broadcast for data`,
       );
     return new Promise((resolve, reject) => {
-      this.pending.set(key, { resolve, reject });
+      const count = type === "gather" || this.rank === 0 ? this.worldSize : 0;
+      this.pending.set(key, { count, resolve, reject });
       this.socket.ref();
-      sendFrame(this.socket, { type: "gather", key, value: bytes.toString("base64") });
+      sendFrame(this.socket, { type, key, value: bytes.toString("base64") });
     });
   }
 
   /** All ranks' values, sealed on their way; see `World.exchange`. */
   async exchange(key: string, value: Uint8Array): Promise<Uint8Array[]> {
-    const context = (rank: number) => JSON.stringify([key, rank, this.worldSize]);
-    const sealed = await this.gather(key, seal(this.token, context(this.rank), value));
-    return sealed.map((bytes, rank) => {
-      const opened = unseal(this.token, context(rank), bytes);
-      if (opened !== undefined) return opened;
-      throw failure(`"${key}": what rank ${rank} said was changed on its way to rank ${this.rank}`);
-    });
+    const sealed = await this.gather(key, seal(this.token, this.context(key, this.rank), value));
+    return sealed.map((bytes, rank) => this.opened(key, rank, bytes));
+  }
+
+  /** All ranks' values on rank 0, sealed on their way, in rounds of what a frame can hold; see `Meeting.collect`. */
+  async collect(key: string, value: Uint8Array): Promise<Uint8Array[]> {
+    const lengths = (await this.gather(key, String(value.length))).map(Number);
+    const senders = lengths.filter((length) => length > 0).length;
+    const size = Math.floor(collectedBytes / Math.max(1, senders));
+    const parts = lengths.map((): Uint8Array[] => []);
+    for (let start = 0; start < Math.max(...lengths); start += size) {
+      const own = this.context(key, this.rank, start, value.length);
+      const part = seal(this.token, own, value.subarray(start, start + size));
+      const sealed = await this.contribute("collect", key, part);
+      for (const [rank, bytes] of sealed.entries())
+        parts[rank]!.push(this.opened(key, rank, bytes, start, lengths[rank]!));
+    }
+    return this.rank === 0 ? parts.map((all) => Buffer.concat(all)) : [];
+  }
+
+  /** What a sealed value is for: it is of no use elsewhere. */
+  private context(key: string, rank: number, ...place: number[]): string {
+    return JSON.stringify([key, rank, this.worldSize, ...place]);
+  }
+
+  private opened(key: string, rank: number, sealed: Buffer, ...place: number[]): Buffer {
+    const opened = unseal(this.token, this.context(key, rank, ...place), sealed);
+    if (opened !== undefined) return opened;
+    throw failure(`"${key}": what rank ${rank} said was changed on its way to rank ${this.rank}`);
   }
 
   announce(key: string, value: string): void {

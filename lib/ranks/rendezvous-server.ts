@@ -32,6 +32,8 @@ export interface ServerOptions {
 }
 
 interface Gathering {
+  /** Whether the values are for rank 0 alone. */
+  isForFirst: boolean;
   values: Map<number, string>;
   since: Map<number, number>;
   deadline: NodeJS.Timeout | undefined;
@@ -164,7 +166,7 @@ export class RendezvousServer {
       for (const member of this.members.values()) sendFrame(member, { type, key, value });
       return;
     }
-    if (type !== "gather") {
+    if (type !== "gather" && type !== "collect") {
       socket.destroy();
       return;
     }
@@ -175,7 +177,8 @@ export class RendezvousServer {
         : gathering?.values.has(rank)
           ? `rank ${rank} is in "${key}" already; await the first call`
           : undefined;
-    if (refusal === undefined) this.contribute(rank, key, value, gathering ?? this.begin(key));
+    if (refusal === undefined)
+      this.contribute(rank, key, value, gathering ?? this.begin(key, type === "collect"));
     else this.refuse(rank, key, refusal);
   }
 
@@ -188,13 +191,18 @@ export class RendezvousServer {
     const values = Array.from({ length: this.options.worldSize }, (_, r) =>
       gathering.values.get(r),
     );
-    for (const member of this.members.values())
-      sendFrame(member, { type: "gathered", key, values });
+    for (const [to, member] of this.members) {
+      const own = gathering.isForFirst && to !== 0 ? [] : values;
+      sendFrame(member, { type: "gathered", key, values: own });
+    }
   }
 
-  private begin(key: string): Gathering {
+  private begin(key: string, isForFirst: boolean): Gathering {
     const seconds = this.options.timeoutSeconds;
-    const gathering: Gathering = { values: new Map(), since: new Map(), deadline: undefined };
+    const gathering: Gathering = {
+      ...{ isForFirst, values: new Map(), since: new Map() },
+      deadline: undefined,
+    };
     if (seconds !== undefined && Number.isFinite(seconds)) {
       gathering.deadline = setTimeout(() => {
         const here = [...gathering.values.keys()];

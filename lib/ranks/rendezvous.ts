@@ -11,6 +11,7 @@ import { OnehourError } from "../errors.js";
 
 export const greetingLimit = 1024; // bytes of a frame before a peer is known
 export const frameLimit = 64 * 1024 * 1024; // bytes of a frame after that
+export const collectedBytes = 8 * 1024 * 1024; // what rank 0 is sent at a time, by all ranks together
 
 /** Proves that its sender knows the token, for these parts of one conversation. */
 export function proof(token: string, ...parts: readonly (string | number)[]): string {

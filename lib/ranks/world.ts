@@ -7,6 +7,7 @@ import { openDevice } from "../device/open.js";
 import { OnehourError } from "../errors.js";
 import { plural } from "../text/words.js";
 import { introduce } from "./introduce.js";
+import type { Meeting } from "./meeting.js";
 import { nameRanks } from "./rendezvous.js";
 import type { RendezvousClient } from "./rendezvous-client.js";
 import type { RendezvousServer } from "./rendezvous-server.js";
@@ -15,19 +16,10 @@ import type { RendezvousServer } from "./rendezvous-server.js";
 type Summable = Float32Array | Float64Array | Int32Array | DeviceArray;
 
 /** All ranks of a run, as one of them sees them. Every rank makes the same calls in the same order. */
-export interface World {
-  /** From 0 to `worldSize` − 1. */
-  readonly rank: number;
-  readonly worldSize: number;
+export interface World extends Meeting {
   /** The rank among the processes of this machine. */
   readonly localRank: number;
   readonly localWorldSize: number;
-  /**
-   * All ranks' texts in rank order; resolves when every rank has called with this key. A key may be used
-   * again afterwards.
-   * @throws OnehourError ERR_ONEHOUR_RENDEZVOUS naming the ranks that are missing.
-   */
-  gather(key: string, value: string): Promise<string[]>;
   /**
    * As `gather`, for secret bytes: only a process with the token can read or replace them on their way.
    */
@@ -110,6 +102,12 @@ export class ConnectedWorld implements World {
     const { rendezvous } = this;
     if (rendezvous === undefined) return [value];
     return await native.whileWaiting(() => rendezvous.exchange(key, value));
+  }
+
+  async collect(key: string, value: Uint8Array): Promise<Uint8Array[]> {
+    const { rendezvous } = this;
+    if (rendezvous === undefined) return [value];
+    return await native.whileWaiting(() => rendezvous.collect(key, value));
   }
 
   announce(key: string, value: string): void {

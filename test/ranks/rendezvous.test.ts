@@ -247,6 +247,46 @@ describe("exchange", () => {
   });
 });
 
+describe("collect", () => {
+  test("brings rank 0 what all have, whatever its length, and nobody else", async () => {
+    const server = await serve({ worldSize: 3 });
+    const ranks = await Promise.all([0, 1, 2].map((rank) => join(server, rank, { worldSize: 3 })));
+    for (const lengths of [
+      [0, 20_000_000, 9_000_001],
+      [3, 0, 0],
+      [0, 0, 0],
+    ]) {
+      const values = lengths.map((length) => randomBytes(length));
+      const [first, ...others] = await Promise.all(
+        ranks.map((client, rank) => client.collect("files", values[rank]!)),
+      );
+      values.forEach((value, rank) => {
+        expect(value.equals(first![rank]!)).toBe(true);
+      });
+      expect(others).toEqual([[], []]);
+    }
+    const { socket } = ranks[2] as unknown as { socket: Socket };
+    expect(socket.bytesRead).toBeLessThan(10_000);
+  });
+
+  test("refuses what is not sealed, and fewer bytes than were announced", async () => {
+    const server = await serve();
+    const [a, b] = await Promise.all([join(server, 0), join(server, 1)]);
+    const { socket } = b as unknown as { socket: Socket };
+    const collected = a.collect("key", Buffer.alloc(0));
+    await b.gather("key", "1");
+    sendFrame(socket, { type: "collect", key: "key", value: Buffer.from("x").toString("base64") });
+    await expect(collected).rejects.toThrow(
+      '"key": what rank 1 said was changed on its way to rank 0',
+    );
+    const shortened = a.collect("again", Buffer.alloc(0));
+    await b.gather("again", "2");
+    const own = seal(token, JSON.stringify(["again", 1, 2, 0, 3]), Buffer.from("two"));
+    sendFrame(socket, { type: "collect", key: "again", value: own.toString("base64") });
+    await expect(shortened).rejects.toThrow('"again": what rank 1 said was changed');
+  });
+});
+
 describe("strangers", () => {
   const frame = (value: unknown) => {
     const body = Buffer.from(typeof value === "string" ? value : JSON.stringify(value));
