@@ -1,7 +1,8 @@
 // The engines that start ranks, one entry each: how it is recognised and what it calls things.
 import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import type { Environment } from "../system/variables.js";
-import { firstHost } from "./slurm.js";
+import { firstHost, isTask } from "./slurm.js";
 import { read } from "./variables.js";
 
 /** Where the ranks of a run meet, and the secret that admits them. */
@@ -37,6 +38,16 @@ export interface Engine {
   localWorldSize: readonly string[];
   /** Where the ranks meet when MASTER_ADDR and MASTER_PORT do not say. */
   meeting?(env: Environment): RendezvousAddress | undefined;
+  /** How the user hands variables to all ranks, the end of a sentence. */
+  handOver?: string;
+}
+
+const palsLocalRank = ["PMI_LOCAL_RANK", "PALS_LOCAL_RANKID"];
+const palsLocalSize = ["PMI_LOCAL_SIZE", "PALS_LOCAL_SIZE"];
+
+function palsMeeting(env: Environment): RendezvousAddress | undefined {
+  const here = env.PMI_LOCAL_SIZE ?? env.PALS_LOCAL_SIZE;
+  return onThisMachine(here === env.PMI_SIZE, env.PALS_APID ?? env.PMI_JOBID);
 }
 
 // In order of precedence: engines that others start come first, so that the inner one of two counts.
@@ -70,6 +81,7 @@ const engines: readonly Engine[] = [
         env.OMPI_COMM_WORLD_SIZE === env.OMPI_COMM_WORLD_LOCAL_SIZE,
         env.PMIX_NAMESPACE ?? env.OMPI_MCA_ess_base_jobid,
       ),
+    handOver: ": mpirun -x MASTER_ADDR=HOST -x MASTER_PORT=29500 …",
   },
   {
     // MPICH's and Intel's mpiexec. In a job of Slurm's srun starts its proxies, one a node.
@@ -80,7 +92,22 @@ const engines: readonly Engine[] = [
     localRank: ["MPI_LOCALRANKID"],
     localWorldSize: ["MPI_LOCALNRANKS"],
     meeting: (env) =>
-      onThisMachine(env.PMI_SIZE === env.MPI_LOCALNRANKS, env.PMI_JOBID ?? env.PMI_PORT),
+      onThisMachine(
+        env.PMI_SIZE === env.MPI_LOCALNRANKS,
+        env.PMI_JOBID ?? ancestor("hydra_pmi_proxy"),
+      ),
+    handOver: ": mpiexec -genv MASTER_ADDR HOST -genv MASTER_PORT 29500 …",
+  },
+  {
+    source: "flux",
+    signs: ["FLUX_TASK_RANK"],
+    rank: "FLUX_TASK_RANK",
+    worldSize: "FLUX_JOB_SIZE",
+    localRank: ["FLUX_TASK_LOCAL_ID"],
+    localWorldSize: [],
+    meeting: ({ FLUX_JOB_SIZE, FLUX_JOB_NNODES, FLUX_JOB_ID }) =>
+      onThisMachine(FLUX_JOB_NNODES === "1", FLUX_JOB_ID && `flux ${FLUX_JOB_ID} ${FLUX_JOB_SIZE}`),
+    handOver: ": flux run --env=MASTER_ADDR=HOST --env=MASTER_PORT=29500 …",
   },
   {
     source: "slurm",
@@ -97,21 +124,19 @@ const engines: readonly Engine[] = [
     },
   },
   {
-    // Cray's PALS among others.
     source: "pmi",
     signs: ["PMI_RANK", "PMI_SIZE"],
-    rank: "PMI_RANK",
-    worldSize: "PMI_SIZE",
-    localRank: ["PMI_LOCAL_RANK", "PALS_LOCAL_RANKID"],
-    localWorldSize: ["PMI_LOCAL_SIZE"],
+    ...{ rank: "PMI_RANK", worldSize: "PMI_SIZE" },
+    ...{ localRank: palsLocalRank, localWorldSize: palsLocalSize },
+    meeting: palsMeeting,
   },
   {
-    source: "flux",
-    signs: ["FLUX_TASK_RANK", "FLUX_JOB_SIZE"],
-    rank: "FLUX_TASK_RANK",
-    worldSize: "FLUX_JOB_SIZE",
-    localRank: ["FLUX_TASK_LOCAL_ID"],
-    localWorldSize: [],
+    // Cray's PALS with PMIx: the number of ranks has no variable, so the user sets PMI's.
+    source: "pmi",
+    signs: ["PALS_RANKID"],
+    ...{ rank: "PALS_RANKID", worldSize: "PMI_SIZE" },
+    ...{ localRank: palsLocalRank, localWorldSize: palsLocalSize },
+    meeting: palsMeeting,
   },
 ];
 
@@ -129,9 +154,53 @@ export const trainJob: Engine = {
       : undefined,
 };
 
-/** The engine that gave this process its rank. */
+/** An indexed Job of Kubernetes', of which each pod of a JobSet is one: it gives the pod's number only. */
+export const indexedJob: Engine = {
+  source: "job",
+  signs: ["JOB_COMPLETION_INDEX"],
+  rank: "JOB_COMPLETION_INDEX",
+  worldSize: "",
+  localRank: [],
+  localWorldSize: [],
+  handOver: ", or give --rendezvous host:port with pod 0's name",
+};
+
+/** Nobody, where flags give the place. */
+export const byHand: Engine = {
+  ...indexedJob,
+  ...{ source: "single", signs: [], rank: "--nodes" },
+  handOver: ", or give --rendezvous host:port",
+};
+
+/** The engine that gave this pod a number, and its processes no ranks. */
+export function podsOf(env: Environment): Engine | undefined {
+  return [trainJob, indexedJob].find(({ signs }) => isSigned(env, signs));
+}
+
+const isSigned = (env: Environment, signs: readonly string[]) =>
+  signs.every((name) => env[name] !== undefined);
+
+/** The engine that gave this process its rank; a shell of Slurm's that srun did not start has none. */
 export function engineOf(env: Environment): Engine | undefined {
-  return engines.find(({ signs }) => signs.every((name) => env[name] !== undefined));
+  return engines.find(
+    ({ source, signs }) => isSigned(env, signs) && (source !== "slurm" || isTask(env)),
+  );
+}
+
+/** The nearest ancestor that runs this program, as text that no other process has; undefined without one. */
+function ancestor(program: string): string | undefined {
+  try {
+    for (let pid = process.ppid; pid > 1; ) {
+      const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+      const [, name, rest = ""] = /\((.*)\) (.*)/s.exec(stat) ?? [];
+      const fields = rest.split(" "); // from the third of the file's, which proc(5) lists
+      if (name === program) return `${program} ${pid} ${fields[19]}`;
+      pid = Number(fields[1]);
+    }
+  } catch {
+    // A process that ended, or that is not shown.
+  }
+  return undefined;
 }
 
 /** Where engines that say nothing of it meet if all ranks are on this machine. */

@@ -1,11 +1,21 @@
 // Reads what this process is in a run: one of its ranks, the one process of a node that is to start
 // ranks, or alone.
-import { OnehourError } from "../errors.js";
 import { type Environment, mostRanks } from "../system/variables.js";
-import { plural, shown } from "../text/words.js";
-import { type Engine, engineOf, type RendezvousAddress, type Source, trainJob } from "./engines.js";
+import { plural } from "../text/words.js";
+import { requireConsistent } from "./contradictions.js";
+import {
+  byHand,
+  type Engine,
+  engineOf,
+  indexedJob,
+  podsOf,
+  type RendezvousAddress,
+  type Source,
+  trainJob,
+} from "./engines.js";
+import { meetingPoint } from "./meeting-point.js";
 import { isOneTaskANode, isTask, noteOfShell, tasksOnThisNode, withStepTasks } from "./slurm.js";
-import { advice, problem, read } from "./variables.js";
+import { misplaced, problem, read } from "./variables.js";
 
 export type { RendezvousAddress } from "./engines.js";
 
@@ -75,8 +85,8 @@ export function readPlace(given: Environment = process.env, options: PlaceOption
 
 function placeOf(env: Environment, options: PlaceOptions): Place {
   const engine = engineOf(env);
-  if (engine !== undefined && (engine.source !== "slurm" || isTask(env)))
-    return podOf(env, engine, options) ?? taskOf(env, engine, options) ?? rankOf(env, engine);
+  requireConsistent(env, engine);
+  if (engine !== undefined) return nodeOfOne(env, engine, options) ?? rankOf(env, engine, options);
   return trainJobOf(env, options) ?? indexedJobOf(env) ?? alone(noteOfShell(env));
 }
 
@@ -85,24 +95,35 @@ const alone = (note?: string): Alone => ({
   ...(note === undefined ? {} : { note }),
 });
 
-function rankOf(env: Environment, engine: Engine, options: PlaceOptions = {}): Rank {
+function rankOf(env: Environment, engine: Engine, options: PlaceOptions): Rank | Alone {
   const worldSize = read(env, engine.worldSize, 1);
-  const rank = read(env, engine.rank, 0, worldSize - 1);
+  const rank = rankIn(env, engine, worldSize);
   const localRank = localRankOf(env, engine, worldSize);
   const localWorldSize = localSizeOf(env, engine, localRank, worldSize);
-  const place: Rank = {
+  if (worldSize === 1) return alone();
+  const { workersPerNode = localWorldSize } = options;
+  if (workersPerNode !== localWorldSize)
+    throw misplaced(
+      `--workers-per-node is ${workersPerNode}, but this process is one of ` +
+        `${localWorldSize ?? "several"} ranks that were started on its node (${engine.rank}). Start one ` +
+        "process a node, or leave --workers-per-node out to make each process a rank",
+    );
+  return {
     ...{ level: "rank", source: engine.source },
     ...{ rank, worldSize, localRank, localWorldSize },
+    rendezvous: meetingPoint(env, engine, options.rendezvous),
   };
-  if (worldSize > 1) place.rendezvous = meetingPoint(env, engine, options);
-  return place;
+}
+
+function rankIn(env: Environment, { rank, worldSize }: Engine, size: number): number {
+  return read(env, rank, 0, size - 1, `${worldSize} is ${env[worldSize]}`);
 }
 
 /** Without a local rank each machine (or pod) holds one process, unless it is a task of srun's. */
 function localRankOf(env: Environment, engine: Engine, worldSize = mostRanks): number {
   const names = isStep(env, engine) ? [...engine.localRank, "SLURM_LOCALID"] : engine.localRank;
   const name = names.find((name) => env[name] !== undefined);
-  return name === undefined ? 0 : read(env, name, 0, worldSize - 1);
+  return name === undefined ? 0 : read(env, name, 0, worldSize - 1, `of ${worldSize} ranks`);
 }
 
 function localSizeOf(
@@ -112,17 +133,14 @@ function localSizeOf(
   worldSize: number,
 ): number | undefined {
   const name = engine.localWorldSize.find((name) => env[name] !== undefined);
-  if (name !== undefined) return read(env, name, localRank + 1);
+  const reason = `local rank ${localRank} of ${plural(worldSize, "rank")}`;
+  if (name !== undefined) return read(env, name, localRank + 1, worldSize, reason);
   if (worldSize === 1) return 1;
+  const list = "SLURM_STEP_TASKS_PER_NODE";
   const tasks = isStep(env, engine) ? tasksOnThisNode(env) : undefined;
   if (tasks !== undefined)
-    return read(
-      { SLURM_STEP_TASKS_PER_NODE: `${tasks}` },
-      "SLURM_STEP_TASKS_PER_NODE",
-      localRank + 1,
-    );
-  const isPod = engine.source === "torchrun" && env.LOCAL_RANK === undefined;
-  return isPod ? 1 : undefined;
+    return read({ [list]: `${tasks}` }, list, localRank + 1, mostRanks, reason);
+  return isPod(env, engine) ? 1 : undefined;
 }
 
 /** Whether the ranks are the tasks of one step of srun's, as where a script exports RANK and WORLD_SIZE. */
@@ -133,49 +151,51 @@ function isStep(env: Environment, { source, worldSize }: Engine): boolean {
   return isScript && env[worldSize] === env.SLURM_STEP_NUM_TASKS;
 }
 
-/** A pod of a PyTorchJob that is to start several processes: RANK is the pod's index there. */
-function podOf(env: Environment, engine: Engine, options: PlaceOptions): Node | undefined {
-  const { PET_NPROC_PER_NODE: processes } = env;
-  if (engine.source !== "torchrun" || env.LOCAL_RANK !== undefined) return undefined;
-  const fixed = processes === undefined ? undefined : processesOf(env);
-  const several = fixed ?? (processes === undefined ? 1 : (options.gpus?.() ?? 1));
-  const workersPerNode = options.workersPerNode ?? fixed;
-  if (processes === undefined || (options.workersPerNode ?? several) === 1) return undefined;
-  const worldSize = read(env, engine.worldSize, 1);
-  // Where the number of processes is left to the pod, the operator takes it for 1.
-  const nodes = worldSize / (fixed ?? 1);
+/** The node of a process that has it to itself and is to start several ranks there. */
+function nodeOfOne(env: Environment, engine: Engine, options: PlaceOptions): Node | undefined {
+  // RANK is the pod's index in a PyTorchJob, whose WORLD_SIZE counts the processes of all pods.
+  const pod = isPod(env, engine);
+  const fixed = pod ? processesOf(env) : undefined;
+  const open = pod ? env.PET_NPROC_PER_NODE !== undefined : engine.source === "slurm";
+  const asked = options.workersPerNode ?? fixed;
+  if (!isAloneOnNode(env, engine)) return undefined;
+  const nodes = read(env, engine.worldSize, 1) / (fixed ?? 1);
+  if ((asked ?? (nodes > 1 && open ? options.gpus?.() : undefined) ?? 1) === 1) return undefined;
   if (!Number.isInteger(nodes))
     throw problem(
-      `WORLD_SIZE is ${worldSize} and PET_NPROC_PER_NODE ${processes}`,
-      "a number of ranks that this number of processes a pod divides",
+      `WORLD_SIZE is ${env.WORLD_SIZE} and PET_NPROC_PER_NODE ${fixed}`,
+      "a number of ranks that the number of processes of each pod divides",
     );
-  const nodeRank = read(env, engine.rank, 0, nodes - 1);
-  return nodeOf({ nodes, nodeRank, workersPerNode, source: "kubeflow" }, () =>
-    meetingPoint(env, engine, options),
+  const reason = `of ${plural(nodes, "node")}`;
+  return nodeOf(
+    {
+      ...{ nodes, workersPerNode: asked, source: pod ? "kubeflow" : engine.source },
+      nodeRank: read(env, engine.rank, 0, nodes - 1, reason),
+    },
+    () => meetingPoint(env, engine, options.rendezvous),
   );
 }
 
-/** A task of srun's that has a node to itself, and several GPUs on it. */
-function taskOf(env: Environment, engine: Engine, options: PlaceOptions): Node | undefined {
-  if (engine.source !== "slurm" || !isOneTaskANode(env)) return undefined;
-  const nodes = read(env, engine.worldSize, 1);
-  const { workersPerNode } = options;
-  if (nodes === 1 || (workersPerNode ?? options.gpus?.() ?? 1) < 2) return undefined;
-  const nodeRank = read(env, engine.rank, 0, nodes - 1);
-  return nodeOf({ nodes, nodeRank, workersPerNode, source: "slurm" }, () =>
-    meetingPoint(env, engine, options),
-  );
+/** Whether each node, as far as this one can tell, holds one process. */
+function isAloneOnNode(env: Environment, engine: Engine): boolean {
+  if (isStep(env, engine)) return isOneTaskANode(env);
+  return isPod(env, engine) || engine.localWorldSize.some((name) => env[name] === "1");
+}
+
+/** Whether a process was given a rank and no local one, as the only one of its pod. */
+function isPod(env: Environment, engine: Engine): boolean {
+  return engine.source === "torchrun" && env.LOCAL_RANK === undefined && !isStep(env, engine);
 }
 
 /** A pod of Kubeflow's TrainJob, which leaves all of its ranks to a launcher in the pod. */
 function trainJobOf(env: Environment, options: PlaceOptions): Place | undefined {
-  if (!trainJob.signs.every((name) => env[name] !== undefined)) return undefined;
+  if (podsOf(env) !== trainJob) return undefined;
   const nodes = read(env, trainJob.worldSize, 1);
-  const nodeRank = read(env, trainJob.rank, 0, nodes - 1);
+  const nodeRank = rankIn(env, trainJob, nodes);
   const workersPerNode = options.workersPerNode ?? processesOf(env);
   if (nodes === 1 && workersPerNode === undefined) return alone();
   return nodeOf({ nodes, nodeRank, workersPerNode, source: "kubeflow" }, () =>
-    meetingPoint(env, trainJob, options),
+    meetingPoint(env, trainJob, options.rendezvous),
   );
 }
 
@@ -188,12 +208,11 @@ function processesOf(env: Environment): number | undefined {
 
 /** A pod of an indexed Job or a JobSet, whose variables give no more than its number. */
 function indexedJobOf(env: Environment): Place | undefined {
-  if (env.JOB_COMPLETION_INDEX === undefined) return undefined;
-  const index = read(env, "JOB_COMPLETION_INDEX", 0);
+  if (podsOf(env) !== indexedJob) return undefined;
+  const index = read(env, indexedJob.rank, 0);
   if (index === 0) return alone();
-  throw new OnehourError(
-    "ERR_ONEHOUR_ENVIRONMENT",
-    `JOB_COMPLETION_INDEX is ${index}, so this is one of several pods, but nothing says how many they are ` +
+  throw misplaced(
+    `${indexedJob.rank} is ${index}, so this is one of several pods, but nothing says how many they are ` +
       "or where they meet. For one run in all of them give --nodes N and --rendezvous host:port, with " +
       "pod 0's name as host; for a run in this pod alone, --nodes 1",
   );
@@ -219,49 +238,34 @@ function nodeOf(
 /** The place that `--nodes` gives; what other flags leave out is the environment's. */
 function askedPlace(env: Environment, options: PlaceOptions): Place {
   const { nodes = 1, workersPerNode } = options;
-  if (nodes === 1)
-    return workersPerNode === undefined
-      ? alone()
-      : nodeOf({ nodes, nodeRank: 0, workersPerNode, source: "single" }, unreachable);
-  const engine = engineOf(env) ?? trainJob;
-  const name = ["PET_NODE_RANK", "JOB_COMPLETION_INDEX"].find((name) => env[name] !== undefined);
-  const ranks = engine !== trainJob && (engine.source !== "slurm" || isTask(env));
-  const nodeRank = options.nodeRank ?? (ranks ? soleRank(env, engine, nodes) : undefined);
-  const source =
-    name === "JOB_COMPLETION_INDEX"
-      ? "job"
-      : ranks || name !== undefined
-        ? engine.source
-        : "single";
-  if (nodeRank === undefined && name === undefined)
-    throw new OnehourError(
-      "ERR_ONEHOUR_ENVIRONMENT",
-      `nothing says which of the ${nodes} nodes this is. Give --node-rank, from 0 to ${nodes - 1}, or start ` +
-        "the command on all of them by srun or mpirun, once a node",
-    );
+  if (nodes === 1 && workersPerNode === undefined) return alone();
+  const engine = engineOf(env) ?? podsOf(env) ?? byHand;
   return nodeOf(
     {
-      ...{ nodes, workersPerNode: workersPerNode ?? processesOf(env), source },
-      nodeRank: nodeRank ?? read(env, name!, 0, nodes - 1),
+      ...{ nodes, source: engine.source, workersPerNode: workersPerNode ?? processesOf(env) },
+      nodeRank: nodes === 1 ? 0 : (options.nodeRank ?? numberOf(env, engine, nodes)),
     },
-    () => meetingPoint(env, engine, options),
+    () => meetingPoint(env, engine, options.rendezvous),
   );
 }
 
-/** The rank of a process that its engine started once a node. */
-function soleRank(env: Environment, engine: Engine, nodes: number): number {
+/** The number of this node among those that the engine started a process on. */
+function numberOf(env: Environment, engine: Engine, nodes: number): number {
+  const reason = `--nodes is ${nodes}`;
+  if (engine === byHand)
+    throw misplaced(
+      `${reason}, but nothing says which of them this is. Give --node-rank, from 0 to ${nodes - 1}, or start ` +
+        "the command on all of them by srun or mpirun, once a node",
+    );
+  if (isPod(env, engine) || engine === podsOf(env))
+    return read(env, engine.rank, 0, nodes - 1, reason);
   const worldSize = read(env, engine.worldSize, 1);
-  const here = localSizeOf(env, engine, localRankOf(env, engine), worldSize) ?? 1;
-  if (worldSize === nodes && here === 1) return read(env, engine.rank, 0, nodes - 1);
-  throw new OnehourError(
-    "ERR_ONEHOUR_ENVIRONMENT",
-    `--nodes is ${nodes}, but ${engine.worldSize} says that ${plural(worldSize, "process")} were started, ` +
-      `${here} of them here. Start one a node, or leave --nodes out`,
+  const here = localSizeOf(env, engine, localRankOf(env, engine, worldSize), worldSize) ?? 1;
+  if (worldSize === nodes && here === 1) return read(env, engine.rank, 0, nodes - 1, reason);
+  throw misplaced(
+    `${reason}, but ${engine.worldSize} is ${worldSize}, with ${here} of them here. Start one process a node, ` +
+      "or leave --nodes out to make each process a rank",
   );
-}
-
-function unreachable(): never {
-  throw new Error("one node meets nobody");
 }
 
 /** The rank among the processes of this machine, and who gave it; needs no meeting point. */
@@ -290,40 +294,8 @@ export function readEnvironment(env: Environment = process.env): Omit<Rank, "lev
     const meeting = rendezvous === undefined ? {} : { rendezvous };
     return { ...base, rank: nodeRank, worldSize: nodes, source, ...meeting };
   }
-  throw new OnehourError(
-    "ERR_ONEHOUR_ENVIRONMENT",
+  throw misplaced(
     `this process is to start the ${workersPerNode} ranks of its node (PET_NPROC_PER_NODE) and is none of ` +
       "them. Start the script by `onehour launch`",
   );
-}
-
-function meetingPoint(env: Environment, engine: Engine, options: PlaceOptions): RendezvousAddress {
-  const token = env.ONEHOUR_TOKEN;
-  const withToken = (address: RendezvousAddress): RendezvousAddress =>
-    token === undefined || token === "" ? address : { ...address, token };
-
-  if (options.rendezvous !== undefined) return withToken({ ...options.rendezvous });
-  if (env.ONEHOUR_RENDEZVOUS !== undefined) {
-    const match = /^(.+):(\d+)$/.exec(env.ONEHOUR_RENDEZVOUS);
-    const port = match === null ? 0 : Number(match[2]);
-    if (match === null || port < 1 || port > 65_535)
-      throw problem(
-        `ONEHOUR_RENDEZVOUS is ${shown(env.ONEHOUR_RENDEZVOUS)}`,
-        "host:port with a port from 1 to 65535",
-      );
-    return withToken({ host: match[1]!.replace(/^\[(.*)\]$/, "$1"), port });
-  }
-  if (env.MASTER_ADDR && env.MASTER_PORT !== undefined) {
-    const agentListens = env.TORCHELASTIC_USE_AGENT_STORE === "True";
-    const port = read(env, "MASTER_PORT", 1, 65_534) + (agentListens ? 1 : 0);
-    return withToken({ host: env.MASTER_ADDR, port });
-  }
-  const address = engine.meeting?.(env);
-  if (address === undefined)
-    throw new OnehourError(
-      "ERR_ONEHOUR_ENVIRONMENT",
-      `${engine.rank} says that this is one of several processes, but nothing says where they ` +
-        `meet. Set MASTER_ADDR to the host of rank 0 and MASTER_PORT to a free port on it; ${advice}`,
-    );
-  return withToken(address);
 }

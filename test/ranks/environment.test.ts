@@ -1,6 +1,6 @@
 // Reads the environment variables of every launcher.
 import { describe, expect, test } from "vitest";
-import { readEnvironment, readPlace } from "../../lib/ranks/environment.js";
+import { readEnvironment } from "../../lib/ranks/environment.js";
 
 const own = {
   ONEHOUR_RANK: "1",
@@ -34,10 +34,6 @@ const slurm = {
   SLURM_NODEID: "3",
   SLURM_STEP_TASKS_PER_NODE: "2(x3),1",
   SLURM_JOB_NODELIST: "node[003-005,9],other",
-};
-const interactive = {
-  ...{ SLURM_STEP_ID: "4294967290", SLURM_JOB_ID: "77", SLURM_PROCID: "0", SLURM_LOCALID: "0" },
-  ...{ SLURM_NTASKS: "4", SLURM_STEP_NODELIST: "node003", SLURM_STEP_TASKS_PER_NODE: "1" },
 };
 const pmi = { PMI_RANK: "1", PMI_SIZE: "2", MASTER_ADDR: "head", MASTER_PORT: "29500" };
 
@@ -152,7 +148,7 @@ describe("readEnvironment", () => {
     [{ ...torchrun, LOCAL_RANK: "8" }, /LOCAL_RANK is "8", expected a whole number from 0 to 7/],
     [
       { ...torchrun, LOCAL_WORLD_SIZE: "1" },
-      /LOCAL_WORLD_SIZE is "1", expected .* from 2 to 65536/,
+      /LOCAL_WORLD_SIZE is "1", expected .* from 2 to 8 \(local rank 1 of 8 ranks\)/,
     ],
     [{ ...torchrun, WORLD_SIZE: "\x1b[31m\n8" }, /WORLD_SIZE is "\\x1b\[31m\\n8"/],
     [{ ...torchrun, RANK: "x".repeat(1e6) }, /^RANK is "x{1,200}… \(999,\d+ characters\)/],
@@ -162,24 +158,6 @@ describe("readEnvironment", () => {
     [{ ...slurm, SLURM_LOCALID: "" }, /SLURM_LOCALID is ""/],
   ])("refuses %o", (env, message) => {
     expect(() => readEnvironment(env)).toThrow(message);
-  });
-});
-
-test.each([
-  ["its own number of tasks", { ...interactive, SLURM_STEP_NUM_TASKS: "1" }],
-  ["no number of its own", interactive],
-  ["the batch script's number", { ...interactive, SLURM_STEP_ID: "4294967291" }],
-  ["the number of the container for others", { ...interactive, SLURM_STEP_ID: "4294967292" }],
-  ["no number yet", { ...interactive, SLURM_STEP_ID: "4294967293" }],
-  [
-    "nothing but the job's, as under sbatch",
-    { SLURM_JOB_ID: "77", SLURM_PROCID: "0", SLURM_NTASKS: "4" },
-  ],
-  ["no rank, as under salloc CMD", { SLURM_JOB_ID: "77", SLURM_NTASKS: "4", SLURM_NNODES: "2" }],
-])("a shell that srun did not start, with %s, uses its node alone, and says so", (_, env) => {
-  expect(readPlace(env)).toEqual({
-    level: "alone",
-    note: expect.stringMatching(/Slurm's job has 4 tasks, .* this node alone.* put srun before/),
   });
 });
 
@@ -204,61 +182,3 @@ test.each(["2(x99999999)", "2(x999999999999)"])(
     expect(readEnvironment(env)).toMatchObject({ source: "slurm", localWorldSize: 2 });
   },
 );
-
-const trainJob = {
-  ...{ PET_NNODES: "4", PET_NPROC_PER_NODE: "8", PET_NODE_RANK: "3" },
-  ...{ PET_MASTER_ADDR: "run-node-0-0.run", PET_MASTER_PORT: "29500" },
-};
-const pod = {
-  ...{ RANK: "3", WORLD_SIZE: "32", PET_NODE_RANK: "3", PET_NNODES: "4", PET_NPROC_PER_NODE: "8" },
-  ...{ MASTER_ADDR: "run-master-0", MASTER_PORT: "23456", PYTHONUNBUFFERED: "1" },
-};
-const oneTaskANode = {
-  ...{ SLURM_STEP_ID: "0", SLURM_JOB_ID: "77", SLURM_PROCID: "1", SLURM_LOCALID: "0" },
-  ...{ SLURM_STEP_NUM_TASKS: "2", SLURM_NTASKS: "2", SLURM_NODEID: "1" },
-  ...{ SLURM_STEP_TASKS_PER_NODE: "1(x2)", SLURM_STEP_NODELIST: "gpu[1-2]" },
-};
-
-describe("readPlace", () => {
-  test("a pod of Kubeflow's TrainJob is a node, not a silent world of one", () => {
-    expect(readPlace(trainJob)).toEqual({
-      ...{ level: "node", source: "kubeflow", nodes: 4, nodeRank: 3, workersPerNode: 8 },
-      rendezvous: { host: "run-node-0-0.run", port: 29500 },
-    });
-  });
-
-  test("a pod of a PyTorchJob with several processes is a node, not the rank of its index", () => {
-    expect(readPlace(pod)).toEqual({
-      ...{ level: "node", source: "kubeflow", nodes: 4, nodeRank: 3, workersPerNode: 8 },
-      rendezvous: { host: "run-master-0", port: 23456 },
-    });
-  });
-
-  test("srun's one task on a node of several GPUs is a node", () => {
-    expect(readPlace(oneTaskANode, { gpus: () => 8 })).toMatchObject({
-      ...{ level: "node", source: "slurm", nodes: 2, nodeRank: 1 },
-      rendezvous: { host: "gpu1" },
-    });
-    expect(readPlace(oneTaskANode, { gpus: () => 1 })).toMatchObject({ level: "rank", rank: 1 });
-  });
-
-  test("a pod of an indexed Job has its number, and the rest from flags", () => {
-    const env = { JOB_COMPLETION_INDEX: "2" };
-    expect(() => readPlace(env)).toThrow(
-      /JOB_COMPLETION_INDEX is 2, .* --nodes N and --rendezvous/,
-    );
-    const rendezvous = { host: "job-0.job", port: 29500 };
-    expect(readPlace(env, { nodes: 4, rendezvous })).toEqual({
-      ...{ level: "node", source: "job", nodes: 4, nodeRank: 2 },
-      rendezvous,
-    });
-    expect(readPlace(env, { nodes: 1 })).toEqual({ level: "alone" });
-  });
-
-  test("a script under srun that exports RANK, LOCAL_RANK and WORLD_SIZE has Slurm's local ranks", () => {
-    const exported = { RANK: "6", LOCAL_RANK: "0", WORLD_SIZE: "7" };
-    const meeting = { MASTER_ADDR: "node003", MASTER_PORT: "6000" };
-    expect(readPlace({ ...slurm, ...exported, ...meeting })).toMatchObject({ localWorldSize: 1 });
-    expect(readPlace({ ...exported, ...meeting })).toMatchObject({ localWorldSize: undefined });
-  });
-});
