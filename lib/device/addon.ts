@@ -75,6 +75,7 @@ export interface Addon {
   };
   startHeartbeat(fd: number, intervalMs: number): void;
   dieWithParent(parent?: number): void;
+  endWhenSilent(descriptor: number, milliseconds: number): void;
   /** Keeps all threads of the process on these processors; false where the system refuses that. */
   bindProcess(processors: number[]): boolean;
   tryLockFile(descriptor: number): "taken" | "held" | "unsupported";

@@ -216,6 +216,13 @@ export const native = {
   dieWithParent(parent?: number): void {
     call(() => processAddon().dieWithParent(parent));
   },
+  /**
+   * The kernel ends a TCP connection, given by its descriptor, whose peer's machine does not answer for
+   * so long; see native/core/liveness.h.
+   */
+  endWhenSilent(descriptor: number, seconds: number): void {
+    call(() => processAddon().endWhenSilent(descriptor, Math.ceil(seconds * 1000)));
+  },
   /** Keeps all threads of the process on these processors; false where the system refuses that. */
   bindProcess(processors: number[]): boolean {
     return call(() => processAddon().bindProcess(processors));

@@ -7,24 +7,29 @@ import { native } from "../device/native.js";
 import { requireOptions } from "../recipe/options.js";
 import { readSetting } from "../system/variables.js";
 import { type RendezvousAddress, readEnvironment } from "./environment.js";
-import { joinRendezvous, type RendezvousClient } from "./rendezvous-client.js";
+import { joinRendezvous } from "./join-rendezvous.js";
+import type { RendezvousClient } from "./rendezvous-client.js";
 import { hostRendezvous, type RendezvousServer } from "./rendezvous-server.js";
 import { hasLauncher } from "./report.js";
 import { ConnectedWorld, usage, type World } from "./world.js";
 
 export interface ConnectOptions {
   /**
-   * Seconds to wait for ranks that do not come; ONEHOUR_TIMEOUT, else 60, by default. Under
-   * `onehour launch` and `onehour train` the launcher watches over progress instead: it ends a run in which
-   * a rank makes none for as long.
+   * Seconds that the ranks wait, once all have met, for one that does not come to a meeting or whose machine
+   * does not answer; ONEHOUR_TIMEOUT, else 60, by default. Under `onehour launch` and `onehour train` the
+   * launcher watches over progress too: it ends a run in which a rank makes none for as long.
    */
   timeoutSeconds?: number;
+  /** Seconds to wait at the start until all ranks have come; ONEHOUR_START_TIMEOUT, else 600, by default. */
+  startTimeoutSeconds?: number;
 }
 
 // A launcher that watches progress ends a hang itself, and knows a long step from one.
 const supervisedSeconds = 100 * 3600;
 // Node's timers end at once when they are to last longer than 2³¹ ms.
 const longestTimer = 2e6;
+// A machine that answers nothing for less time than this may only be in a bad network.
+const leastQuiet = 10;
 // Elsewhere nobody does: a collective then gives up after this many timeouts.
 const unsupervisedFactor = 10;
 
@@ -37,13 +42,14 @@ const unsupervisedFactor = 10;
  * ERR_ONEHOUR_RENDEZVOUS naming the ranks that did not come.
  */
 export async function connect(options: ConnectOptions = {}): Promise<World> {
-  requireOptions(options, "connect", ["timeoutSeconds"]);
+  requireOptions(options, "connect", ["timeoutSeconds", "startTimeoutSeconds"]);
   const place = readEnvironment();
   const { rank, worldSize, localRank } = place;
   let { localWorldSize = 1 } = place;
-  const asked = options.timeoutSeconds ?? readSetting("ONEHOUR_TIMEOUT") ?? 60;
-  if (!(asked > 0)) throw usage(`a timeout of ${asked} seconds, expected a number above 0`);
-  const timeoutSeconds = Math.min(asked, longestTimer);
+  const timeoutSeconds = bounded(options.timeoutSeconds ?? readSetting("ONEHOUR_TIMEOUT") ?? 60);
+  const startTimeoutSeconds = bounded(
+    options.startTimeoutSeconds ?? readSetting("ONEHOUR_START_TIMEOUT") ?? 600,
+  );
   const collectiveSeconds = hasLauncher() ? supervisedSeconds : timeoutSeconds * unsupervisedFactor;
   let server: RendezvousServer | undefined;
   let rendezvous: RendezvousClient | undefined;
@@ -52,17 +58,22 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
   if (place.rendezvous !== undefined) {
     const { host, port } = place.rendezvous;
     const token = place.rendezvous.token ?? identity(`${place.source} ${host} ${port}`);
+    const meets = {
+      ...{ worldSize, token, host, port },
+      quietSeconds: Math.max(timeoutSeconds, leastQuiet),
+      remark: (text: string) => process.emitWarning(text, { code: "ONEHOUR_WAITING" }),
+    };
     if (rank === 0 && place.source !== "onehour")
-      server = await hostRendezvous({ worldSize, token, host, port, timeoutSeconds });
-    rendezvous = await joinRendezvous({ rank, worldSize, token, host, port, timeoutSeconds });
-    const meeting = rendezvous.gather("meet", thisHost());
+      server = await hostRendezvous({ ...meets, timeoutSeconds, startTimeoutSeconds });
+    rendezvous = await joinRendezvous({ ...meets, rank, timeoutSeconds: startTimeoutSeconds });
+    const meeting = rendezvous.gather("meet", thisMachine());
     const all = (await native.whileWaiting(() => meeting)).map(String);
     hosts = new Set(all).size;
     if (place.localWorldSize === undefined)
       localWorldSize = all.filter((host) => host === all[rank]).length;
     if (rank === 0) warn(place.rendezvous, hosts);
     // Collectives listen where this machine is reached, unless ONEHOUR_HOST says where.
-    process.env.ONEHOUR_OWN_ADDRESS = server?.reachedAt ?? rendezvous.localAddress;
+    process.env.ONEHOUR_OWN_ADDRESS = rendezvous.localAddress;
   }
   // Devices divide this machine's cores by it, however the ranks were started.
   process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
@@ -77,8 +88,13 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
   );
 }
 
+function bounded(seconds: number): number {
+  if (!(seconds > 0)) throw usage(`a timeout of ${seconds} seconds, expected a number above 0`);
+  return Math.min(seconds, longestTimer);
+}
+
 /** Identifies this machine, on the native side too. */
-function thisHost(): string {
+function thisMachine(): string {
   let start = hostname();
   try {
     start = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();

@@ -1,31 +1,32 @@
-// A rank's side of a rendezvous: finding the server, proving the token, and waiting for the others.
-import { randomBytes } from "node:crypto";
-import { connect as connectSocket, type Socket } from "node:net";
-import { OnehourError } from "../errors.js";
+// A rank's connection to a rendezvous, once the server has admitted it.
+import type { Socket } from "node:net";
+import type { OnehourError } from "../errors.js";
 import { plural } from "../text/words.js";
-import { type Frame, FrameReader, sendFrame } from "./frames.js";
+import { type Frame, sendFrame } from "./frames.js";
 import {
   collectedBytes,
   failure,
+  followPeer,
   frameLimit,
-  greetingLimit,
-  matches,
+  isLoopback,
+  type Loss,
+  type MemberKind,
   plainAddress,
-  proof,
   seal,
   unseal,
 } from "./rendezvous.js";
 
-const retryMilliseconds = 100;
-
-interface ClientOptions {
+/** What a client knows of its meeting when it is admitted. */
+export interface Admission {
   rank: number;
   worldSize: number;
   token: string;
-  host: string;
-  port: number;
-  /** How long to look for the server. */
-  timeoutSeconds: number;
+  socket: Socket;
+  /** The name of the machine that holds the meeting. */
+  holder: string;
+  /** How long that machine may not answer before it counts as lost. */
+  quietSeconds: number;
+  kind: MemberKind;
 }
 
 interface Pending {
@@ -35,37 +36,84 @@ interface Pending {
   reject(error: Error): void;
 }
 
-/** One rank's connection to the server. Keeps the process alive only while it waits. */
+/**
+ * One rank's connection to the server. Keeps the process alive only while it waits. It fails when the
+ * server ends, and when the server's machine does not answer for `quietSeconds` (its kernel does, so a
+ * busy or stopped process is no loss); what the server says of lost members comes to `onLoss`.
+ */
 export class RendezvousClient {
   private readonly pending = new Map<string, Pending>();
   private readonly listeners = new Map<string, (value: string) => void>();
   /** Announcements that nobody has listened to yet. */
   private readonly unheard = new Map<string, string[]>();
   private gone: OnehourError | undefined;
+  private readonly losses: Loss[] = [];
+  private lossListener: ((loss: Loss) => void) | undefined;
+  /** An address of the holder's machine that other machines reach. */
+  private reachedAt: string | undefined;
+  /** The server has ended the meeting, or this client left it. */
+  private closing = false;
+  readonly rank: number;
+  readonly worldSize: number;
+  private readonly name: string;
+  private readonly token: string;
+  private readonly socket: Socket;
 
-  constructor(
-    readonly rank: number,
-    readonly worldSize: number,
-    private readonly token: string,
-    private readonly socket: Socket,
-  ) {
+  constructor({ rank, worldSize, token, socket, holder, quietSeconds, kind }: Admission) {
+    this.rank = rank;
+    this.worldSize = worldSize;
+    this.name = `${kind} ${rank}`;
+    this.token = token;
+    this.socket = socket;
+    const isSilent = followPeer(socket, quietSeconds);
     socket.unref();
     socket.on("close", () => {
-      this.gone ??= failure(
-        `rank ${rank} lost the rendezvous: the process that holds it (the launcher, or rank 0) ended`,
-      );
+      const unreachable = isSilent();
+      const what = unreachable
+        ? `host ${holder}, which holds it, is unreachable: it has not answered for ${quietSeconds} s`
+        : this.closing
+          ? "it is closed"
+          : `the process that holds it (the launcher, or ${kind} 0) on host ${holder} ended`;
+      const message = `${this.name} lost the rendezvous: ${what}`;
+      this.gone ??= failure(message);
       for (const { reject } of this.pending.values()) reject(this.gone);
       this.pending.clear();
+      if (!this.closing) this.lose({ rank: undefined, message, unreachable });
     });
   }
 
-  /** The address of this machine on the way to the other ranks, as they can reach it. */
+  /** Calls `listener` with every loss, also with those before. */
+  onLoss(listener: (loss: Loss) => void): void {
+    this.lossListener = listener;
+    for (const loss of this.losses.splice(0)) listener(loss);
+  }
+
+  private lose(loss: Loss): void {
+    if (this.lossListener === undefined) this.losses.push(loss);
+    else this.lossListener(loss);
+  }
+
+  /**
+   * The address of this machine on the way to the other ranks, as they can reach it; loopback only as
+   * long as nobody came from another machine.
+   */
   get localAddress(): string {
-    return plainAddress(this.socket.localAddress);
+    const address = plainAddress(this.socket.localAddress);
+    return isLoopback(address) ? (this.reachedAt ?? address) : address;
   }
 
   receive(frame: Frame): void {
     const { type, key, value, values, message } = frame;
+    if (type === "closing") {
+      this.closing = true;
+      return;
+    }
+    if (type === "lost") {
+      const rank = typeof frame.rank === "number" ? frame.rank : undefined;
+      this.lose({ rank, message: String(message), unreachable: frame.unreachable === true });
+      return;
+    }
+    if (typeof frame.reachedAt === "string") this.reachedAt = frame.reachedAt;
     if (type === "announce") {
       this.hear(String(key), String(value));
       return;
@@ -76,7 +124,7 @@ export class RendezvousClient {
     if (this.pending.size === 0) this.socket.unref();
     if (type === "gathered" && Array.isArray(values) && values.length === waiting.count)
       waiting.resolve(values.map((value) => Buffer.from(String(value), "base64")));
-    else waiting.reject(failure(`rank ${this.rank}: ${message ?? "malformed answer"}`));
+    else waiting.reject(failure(`${this.name}: ${message ?? "malformed answer"}`));
   }
 
   /** All ranks' values in rank order; see `World.gather`. */
@@ -91,7 +139,7 @@ export class RendezvousClient {
   ): Promise<Buffer[]> {
     if (this.gone !== undefined) throw this.gone;
     if (this.pending.has(key))
-      throw failure(`rank ${this.rank} is in "${key}" already; await the first call`);
+      throw failure(`${this.name} is in "${key}" already; await the first call`);
     const bytes = Buffer.from(value);
     if (bytes.length > frameLimit / 2)
       throw failure(
@@ -136,7 +184,7 @@ export class RendezvousClient {
   private opened(key: string, rank: number, sealed: Buffer, ...place: number[]): Buffer {
     const opened = unseal(this.token, this.context(key, rank, ...place), sealed);
     if (opened !== undefined) return opened;
-    throw failure(`"${key}": what rank ${rank} said was changed on its way to rank ${this.rank}`);
+    throw failure(`"${key}": what rank ${rank} said was changed on its way to ${this.name}`);
   }
 
   announce(key: string, value: string): void {
@@ -157,90 +205,15 @@ export class RendezvousClient {
   }
 
   async close(): Promise<void> {
-    this.gone ??= failure(`rank ${this.rank} closed its rendezvous`);
+    this.gone ??= failure(`${this.name} closed its rendezvous`);
     if (this.socket.destroyed) return;
     await new Promise<void>((resolve) => {
       this.socket.once("close", () => resolve());
       this.socket.ref();
+      this.closing = true;
+      sendFrame(this.socket, { type: "leave" });
       this.socket.end();
       setTimeout(() => this.socket.destroy(), 1000).unref();
     });
   }
-}
-
-/**
- * Joins the meeting as one rank; tries again until the server is there.
- * @throws OnehourError ERR_ONEHOUR_RENDEZVOUS when nobody answers in time, the token differs, or the
- * server refuses this rank.
- */
-export async function joinRendezvous(options: ClientOptions): Promise<RendezvousClient> {
-  const { rank, worldSize, host, port, timeoutSeconds } = options;
-  const deadline = performance.now() + timeoutSeconds * 1000;
-  let last = "no answer";
-  while (performance.now() < deadline) {
-    try {
-      return await attempt(options, Math.max(100, deadline - performance.now()));
-    } catch (error) {
-      if (error instanceof OnehourError) throw error;
-      last = (error as Error).message;
-    }
-    await new Promise((resolve) => setTimeout(resolve, retryMilliseconds));
-  }
-  throw failure(
-    `rank ${rank} of ${worldSize} found no rendezvous at ${host}:${port} within ` +
-      `${timeoutSeconds} s (${last}). Check that rank 0 runs there, that a firewall lets the port ` +
-      "through and that ONEHOUR_TOKEN is the same everywhere",
-  );
-}
-
-function attempt(options: ClientOptions, milliseconds: number): Promise<RendezvousClient> {
-  const { rank, worldSize, token, host, port } = options;
-  const nonce = randomBytes(32).toString("hex");
-  const reader = new FrameReader(greetingLimit);
-  return new Promise((resolve, reject) => {
-    const socket = connectSocket({ host, port, noDelay: true });
-    const timer = setTimeout(() => socket.destroy(new Error("no answer")), milliseconds);
-    let client: RendezvousClient | undefined;
-    let challenge: string | undefined;
-    socket.on("error", reject);
-    socket.on("close", () => {
-      clearTimeout(timer);
-      reject(new Error("the connection was closed before both sides knew each other"));
-    });
-    const refused = (error: Error) => {
-      reject(error);
-      socket.destroy();
-    };
-    socket.on("data", (bytes) => {
-      try {
-        for (const frame of reader.push(bytes)) {
-          if (client !== undefined) client.receive(frame);
-          else if (challenge === undefined) {
-            if (frame.type !== "challenge" || typeof frame.nonce !== "string")
-              return refused(new Error("something else listens there"));
-            challenge = frame.nonce;
-            sendFrame(socket, {
-              type: "hello",
-              rank,
-              worldSize,
-              nonce,
-              proof: proof(token, "client", challenge, nonce, rank, worldSize),
-            });
-          } else {
-            const message = String(frame.message);
-            if (!matches(frame.proof, proof(token, "server", nonce, challenge, message)))
-              return refused(new Error("the server does not know the token"));
-            if (frame.type === "later") return refused(new Error(message)); // tried again
-            if (frame.type !== "welcome") return refused(failure(message));
-            clearTimeout(timer);
-            reader.limit = 2 * frameLimit * worldSize;
-            client = new RendezvousClient(rank, worldSize, token, socket);
-            resolve(client);
-          }
-        }
-      } catch (error) {
-        refused(error as Error);
-      }
-    });
-  });
 }

@@ -4,21 +4,27 @@ import { randomBytes, randomInt } from "node:crypto";
 import { lookup } from "node:dns/promises";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { plural, shown } from "../text/words.js";
+import { Arrivals, hostName } from "./arrivals.js";
 import { type Frame, FrameReader, sendFrame } from "./frames.js";
 import {
   failure,
+  followPeer,
   frameLimit,
   greetingLimit,
   isLoopback,
+  type Loss,
+  type MemberKind,
   matches,
-  nameRanks,
   plainAddress,
   proof,
+  thisHost,
 } from "./rendezvous.js";
 
 const greetingSeconds = 5; // from a connection to its proof
 // Unknown connections besides the ranks': a rank gets through a flood of strangers.
 const mostStrangers = 128;
+
+const firstRemarkSeconds = 10; // and then twice as long each time
 
 export interface ServerOptions {
   worldSize: number;
@@ -27,8 +33,18 @@ export interface ServerOptions {
   host?: string;
   /** 0, the default, takes a free one. */
   port?: number;
-  /** How long a gathering waits for its last rank; for ever by default. */
+  /** How long all members may take to come, in seconds; for ever by default. */
+  startTimeoutSeconds?: number;
+  /** How long a gathering waits for its last member once all have come; for ever by default. */
   timeoutSeconds?: number;
+  /** How long another machine may not answer before its member counts as lost; 60 by default. */
+  quietSeconds?: number;
+  /** What meets; ranks by default. */
+  kind?: MemberKind;
+  /** Takes what a user should read meanwhile: who is awaited. */
+  remark?: (text: string) => void;
+  /** Takes the loss of a member, after the other members were told. */
+  onLoss?: (loss: Loss) => void;
 }
 
 interface Gathering {
@@ -39,22 +55,38 @@ interface Gathering {
   deadline: NodeJS.Timeout | undefined;
 }
 
-/** The server; lives in the launcher, or in rank 0 where another launcher started the ranks. */
+/**
+ * The server; lives in the launcher, or in rank 0 where another launcher started the ranks. A member that
+ * ends without leaving is lost, and so is one whose machine answers nothing for `quietSeconds` (its
+ * kernel answers, so a busy or stopped process is no loss); all others are told at once who it was.
+ */
 export class RendezvousServer {
   readonly port: number;
   /** An address of this machine that another machine reached, once one did. */
-  reachedAt: string | undefined;
+  private reachedAt: string | undefined;
   private readonly members = new Map<number, Socket>();
   private readonly departed = new Set<number>();
   private readonly strangers = new Set<Socket>();
   private readonly gatherings = new Map<string, Gathering>();
+  private readonly arrivals: Arrivals;
+  /** All members were here at once. */
+  private met = false;
+  /** Why nobody can meet here any more. */
+  private over: string | undefined;
+  private startTimer: NodeJS.Timeout | undefined;
+  private remarkTimer: NodeJS.Timeout | undefined;
 
   private constructor(
     private readonly options: ServerOptions,
     private readonly server: ReturnType<typeof createServer>,
   ) {
     this.port = (server.address() as AddressInfo).port;
+    this.arrivals = new Arrivals(options.worldSize, options.kind ?? "rank");
     server.on("connection", (socket) => this.greet(socket));
+    const { startTimeoutSeconds: seconds } = options;
+    if (seconds !== undefined && Number.isFinite(seconds))
+      this.startTimer = setTimeout(() => this.giveUp(seconds), seconds * 1000).unref();
+    this.remarkAfter(firstRemarkSeconds);
   }
 
   /** @throws the system's error when it cannot listen at the address and port. */
@@ -79,10 +111,35 @@ export class RendezvousServer {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.startTimer);
+    clearTimeout(this.remarkTimer);
     for (const { deadline } of this.gatherings.values()) clearTimeout(deadline);
     this.gatherings.clear();
+    for (const member of this.members.values()) sendFrame(member, { type: "closing" });
     for (const socket of [...this.strangers, ...this.members.values()]) socket.destroy();
     await new Promise<void>((resolve) => this.server.close(() => resolve()));
+  }
+
+  /** Says who is missing, at growing distances, until all are here. */
+  private remarkAfter(seconds: number): void {
+    const { remark } = this.options;
+    if (remark === undefined) return;
+    this.remarkTimer = setTimeout(() => {
+      if (!this.arrivals.complete)
+        remark(`waiting for ${this.arrivals.missing()} ${this.arrivals.present()}`);
+      this.remarkAfter(2 * seconds);
+    }, seconds * 1000).unref();
+  }
+
+  private giveUp(seconds: number): void {
+    const message =
+      `${this.arrivals.missing()} did not come within ${seconds} s ${this.arrivals.present()}. See what ` +
+      "they printed, and whether they were started at all; if they come later, raise the start timeout " +
+      "(--start-timeout, ONEHOUR_START_TIMEOUT)";
+    this.over = message;
+    clearTimeout(this.remarkTimer);
+    for (const [key, { values }] of [...this.gatherings])
+      this.fail(key, [...values.keys()], message);
   }
 
   private greet(socket: Socket): void {
@@ -99,18 +156,22 @@ export class RendezvousServer {
     const reader = new FrameReader(greetingLimit);
     const timer = setTimeout(() => socket.destroy(), greetingSeconds * 1000).unref();
     let rank: number | undefined;
+    let said = false; // goodbye
     socket.unref();
+    const isSilent = followPeer(socket, this.options.quietSeconds ?? 60);
     socket.on("error", () => socket.destroy());
     socket.on("close", () => {
       clearTimeout(timer);
       this.strangers.delete(socket);
-      if (rank !== undefined && this.members.get(rank) === socket) this.leave(rank);
+      if (rank === undefined || this.members.get(rank) !== socket) return;
+      this.leave(rank, said ? undefined : isSilent() ? "silent" : "ended");
     });
     socket.on("data", (bytes) => {
       try {
         for (const frame of reader.push(bytes)) {
           if (socket.destroyed) return;
-          if (rank !== undefined) this.receive(rank, socket, frame);
+          if (rank !== undefined && frame.type === "leave") said = true;
+          else if (rank !== undefined) this.receive(rank, socket, frame);
           else {
             rank = this.admit(socket, frame, nonce);
             if (rank === undefined) {
@@ -130,30 +191,55 @@ export class RendezvousServer {
 
   /** The rank of a peer whose proof is right, undefined for anybody else. */
   private admit(socket: Socket, frame: Frame, nonce: string): number | undefined {
-    const { worldSize, token } = this.options;
-    const { rank, worldSize: theirs, nonce: answer } = frame;
+    const { worldSize, token, kind = "rank" } = this.options;
+    const { rank, worldSize: theirs, nonce: answer, host } = frame;
     if (frame.type !== "hello" || typeof rank !== "number" || typeof theirs !== "number")
       return undefined;
     if (typeof answer !== "string" || answer.length !== nonce.length) return undefined;
-    if (!matches(frame.proof, proof(token, "client", nonce, answer, rank, theirs)))
+    if (typeof host !== "string") return undefined;
+    const address = plainAddress(socket.remoteAddress);
+    if (!matches(frame.proof, proof(token, "client", nonce, answer, rank, theirs, host))) {
+      this.arrivals.refuse(`one from ${address} came with another token`);
       return undefined;
+    }
+    const name = hostName(host);
     const refusal =
       !Number.isInteger(rank) || rank < 0 || theirs !== worldSize || rank >= worldSize
-        ? `rank ${rank} of ${theirs} came to a meeting of ${plural(worldSize, "rank")}; start all with the same world size`
+        ? `${kind} ${rank} of ${theirs}, on host ${name}, came to a meeting of ` +
+          `${plural(worldSize, kind)} on host ${thisHost()}; start all with the same world size`
         : this.members.has(rank)
-          ? `rank ${rank} is here already; give each process a rank of its own`
-          : undefined;
+          ? `${kind} ${rank} is here already, from host ${this.arrivals.hostOf(rank)}; this one is on ` +
+            `host ${name}. Give each process a ${kind === "rank" ? "rank" : "node rank"} of its own`
+          : this.over;
     // A rank that left may come to the next meeting, which begins when all have left this one.
-    const early = this.departed.has(rank) ? `rank ${rank} left, but other ranks have not yet` : "";
-    const type = refusal !== undefined ? "refused" : early === "" ? "welcome" : "later";
-    const message = refusal ?? early;
-    sendFrame(socket, { type, message, proof: proof(token, "server", answer, nonce, message) });
+    const early = this.departed.has(rank)
+      ? `${kind} ${rank} left, but others have not yet`
+      : undefined;
+    const type = refusal !== undefined ? "refused" : early === undefined ? "welcome" : "later";
+    const message = refusal ?? early ?? "";
+    const own = thisHost();
+    sendFrame(socket, {
+      type,
+      message,
+      host: own,
+      proof: proof(token, "server", answer, nonce, message, own),
+    });
     this.strangers.delete(socket);
+    if (refusal !== undefined && refusal !== this.over) this.arrivals.refuse(refusal);
     if (type !== "welcome") return undefined;
     this.members.set(rank, socket);
-    const address = plainAddress(socket.localAddress);
-    if (!isLoopback(plainAddress(socket.remoteAddress))) this.reachedAt ??= address;
+    if (!isLoopback(address)) this.reachedAt ??= plainAddress(socket.localAddress);
+    this.arrivals.come(rank, name);
+    if (this.arrivals.complete) this.begun();
     return rank;
+  }
+
+  /** All are here: from now on gatherings have their own deadlines. */
+  private begun(): void {
+    clearTimeout(this.startTimer);
+    clearTimeout(this.remarkTimer);
+    this.met = true;
+    for (const [key, gathering] of this.gatherings) this.expect(key, gathering);
   }
 
   private receive(rank: number, socket: Socket, frame: Frame): void {
@@ -172,11 +258,12 @@ export class RendezvousServer {
     }
     const gathering = this.gatherings.get(key);
     const refusal =
-      this.departed.size > 0
-        ? `${nameRanks([...this.departed])} left before "${key}"`
+      this.over ??
+      (this.departed.size > 0
+        ? `${this.arrivals.names([...this.departed])} left before "${key}"`
         : gathering?.values.has(rank)
-          ? `rank ${rank} is in "${key}" already; await the first call`
-          : undefined;
+          ? `${this.arrivals.name(rank)} is in "${key}" already; await the first call`
+          : undefined);
     if (refusal === undefined)
       this.contribute(rank, key, value, gathering ?? this.begin(key, type === "collect"));
     else this.refuse(rank, key, refusal);
@@ -191,36 +278,61 @@ export class RendezvousServer {
     const values = Array.from({ length: this.options.worldSize }, (_, r) =>
       gathering.values.get(r),
     );
+    const { reachedAt } = this;
     for (const [to, member] of this.members) {
       const own = gathering.isForFirst && to !== 0 ? [] : values;
-      sendFrame(member, { type: "gathered", key, values: own });
+      sendFrame(member, { type: "gathered", key, values: own, reachedAt });
     }
   }
 
   private begin(key: string, isForFirst: boolean): Gathering {
-    const seconds = this.options.timeoutSeconds;
     const gathering: Gathering = {
       ...{ isForFirst, values: new Map(), since: new Map() },
       deadline: undefined,
     };
-    if (seconds !== undefined && Number.isFinite(seconds)) {
-      gathering.deadline = setTimeout(() => {
-        const here = [...gathering.values.keys()];
-        const missing = Array.from({ length: this.options.worldSize }, (_, r) => r).filter(
-          (r) => !gathering.values.has(r),
-        );
-        this.fail(key, here, `${nameRanks(missing)} did not come to "${key}" within ${seconds} s`);
-      }, seconds * 1000);
-    }
     this.gatherings.set(key, gathering);
+    if (this.met || this.startTimer === undefined) this.expect(key, gathering);
     return gathering;
   }
 
-  private leave(rank: number): void {
+  /** Gives a gathering its deadline. */
+  private expect(key: string, gathering: Gathering): void {
+    const { timeoutSeconds: seconds, worldSize } = this.options;
+    if (seconds === undefined || !Number.isFinite(seconds) || gathering.deadline) return;
+    gathering.deadline = setTimeout(() => {
+      const here = [...gathering.values.keys()];
+      const missing = Array.from({ length: worldSize }, (_, r) => r).filter(
+        (r) => !gathering.values.has(r),
+      );
+      const who = this.arrivals.names(missing);
+      this.fail(key, here, `${who} did not come to "${key}" within ${seconds} s`);
+    }, seconds * 1000);
+  }
+
+  private leave(rank: number, lost?: "silent" | "ended"): void {
     this.members.delete(rank);
     this.departed.add(rank);
+    this.arrivals.leave(rank);
+    const name = this.arrivals.name(rank);
+    const quiet = this.options.quietSeconds ?? 60;
+    const what =
+      lost === "silent"
+        ? `is unreachable: its machine has not answered for ${quiet} s`
+        : lost === "ended"
+          ? "ended"
+          : "left";
+    const message = `${name} ${what}`;
     for (const [key, { values }] of [...this.gatherings])
-      this.fail(key, [...values.keys()], `rank ${rank} left before "${key}"`);
+      this.fail(
+        key,
+        [...values.keys()],
+        lost === "silent" ? message : `${message} before "${key}"`,
+      );
+    if (lost !== undefined) {
+      const loss = { rank, message, unreachable: lost === "silent" };
+      for (const member of this.members.values()) sendFrame(member, { type: "lost", ...loss });
+      this.options.onLoss?.(loss);
+    }
     if (this.departed.size === this.options.worldSize) this.departed.clear();
   }
 

@@ -7,6 +7,9 @@ import {
   randomBytes,
   timingSafeEqual,
 } from "node:crypto";
+import type { Socket } from "node:net";
+import { hostname } from "node:os";
+import { native } from "../device/native.js";
 import { OnehourError } from "../errors.js";
 
 export const greetingLimit = 1024; // bytes of a frame before a peer is known
@@ -60,22 +63,65 @@ export function failure(message: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_RENDEZVOUS", message);
 }
 
+/** What meets: the ranks of a run, or the nodes that start them. */
+export type MemberKind = "rank" | "node";
+
+/** A member whose connection ended although it had not left. */
+export interface Loss {
+  /** Undefined for the one that holds the meeting. */
+  rank: number | undefined;
+  /** "rank 2 on host b ended", or that it is unreachable and since when. */
+  message: string;
+  /** Nothing answers there: the machine or the way to it is down. Else only the process ended. */
+  unreachable: boolean;
+}
+
 const mostNamed = 16;
 
-/** "ranks 1 and 3", "rank 2"; of many the first. */
-export function nameRanks(ranks: readonly number[]): string {
-  const list =
-    ranks.length < 2
-      ? ranks.join("")
-      : ranks.length > mostNamed
-        ? `${ranks.slice(0, mostNamed).join(", ")} and ${ranks.length - mostNamed} more`
-        : `${ranks.slice(0, -1).join(", ")} and ${ranks[ranks.length - 1]}`;
-  return `rank${ranks.length === 1 ? "" : "s"} ${list}`;
+/** "ranks 1 and 3", "node 2"; of many the first. */
+export function nameMembers(kind: MemberKind, numbers: readonly number[]): string {
+  const all =
+    numbers.length > mostNamed
+      ? [...numbers.slice(0, mostNamed - 1), `${numbers.length - mostNamed + 1} more`]
+      : numbers;
+  return `${kind}${numbers.length === 1 ? "" : "s"} ${inWords(all.map(String))}`;
+}
+
+/** "ranks 1 and 3" */
+export const nameRanks = (ranks: readonly number[]) => nameMembers("rank", ranks);
+
+/** "a, b and c" */
+export function inWords(names: readonly string[]): string {
+  return names.length < 2
+    ? names.join("")
+    : `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
 }
 
 /** Without the prefix that marks IPv4 in IPv6. */
 export function plainAddress(address: string | undefined): string {
   return (address ?? "127.0.0.1").replace(/^::ffff:/, "");
+}
+
+/** The name of this machine in messages. */
+export const thisHost = () => process.env.ONEHOUR_HOST || hostname();
+
+/** Errors of a connection whose peer's machine does not answer any more. */
+const unreachableCodes = ["ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENETDOWN"];
+
+/**
+ * Follows a connection to another machine: when that does not answer for `quietSeconds`, however busy its
+ * processes are, the connection ends. Returns whether it ended so.
+ */
+export function followPeer(socket: Socket, quietSeconds: number): () => boolean {
+  let silent = false;
+  socket.on("error", ({ code }: NodeJS.ErrnoException) => {
+    silent = unreachableCodes.includes(code ?? "");
+  });
+  // Only the kernel knows a silent machine from a busy process; Node does not offer its limit.
+  const descriptor = (socket as { _handle?: { fd?: number } })._handle?.fd ?? -1;
+  if (descriptor >= 0 && !isLoopback(plainAddress(socket.remoteAddress)))
+    native.endWhenSilent(descriptor, quietSeconds);
+  return () => silent;
 }
 
 /** Addresses that only this machine can reach. */

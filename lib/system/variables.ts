@@ -40,6 +40,10 @@ const settings = {
     advice: "name a GPU by its number, from 0, or unset it to use one a worker",
   },
   ONEHOUR_TIMEOUT: { expected: positive, advice: "unset it to wait for 60 seconds" },
+  ONEHOUR_START_TIMEOUT: {
+    expected: positive,
+    advice: "unset it to wait at the start for 600 seconds",
+  },
   ONEHOUR_LOCAL_WORLD_SIZE: {
     expected: whole(1, mostRanks),
     advice: "unset it where no launcher starts this process",

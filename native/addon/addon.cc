@@ -1,6 +1,7 @@
 // The module that Node loads: its classes, the functions of the process, and the environment's end.
 #include <napi.h>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "../core/backend.h"
 #include "../core/file-lock.h"
 #include "../core/heartbeat.h"
+#include "../core/liveness.h"
 #include "../core/program.h"
 #include "../core/progress.h"
 #include "environment.h"
@@ -97,6 +99,14 @@ void die(const Napi::CallbackInfo& info) {
   });
 }
 
+void endConnection(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const auto descriptor = integerArgument(info[0], "the descriptor", 0, 1 << 30);
+    const auto silence = integerArgument(info[1], "the milliseconds", 1, 1 << 30);
+    endWhenSilent(static_cast<int>(descriptor), std::chrono::milliseconds(silence));
+  });
+}
+
 Napi::Value bind(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&] {
     if (!info[0].IsArray()) refuse("bindProcess() expects an array of processors");
@@ -177,6 +187,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("parseProgram", Napi::Function::New<parse>(env));
   exports.Set("startHeartbeat", Napi::Function::New<heartbeat>(env));
   exports.Set("dieWithParent", Napi::Function::New<die>(env));
+  exports.Set("endWhenSilent", Napi::Function::New<endConnection>(env));
   exports.Set("bindProcess", Napi::Function::New<bind>(env));
   exports.Set("tryLockFile", Napi::Function::New<lockFile>(env));
   exports.Set("advanceProgress", Napi::Function::New<advance>(env));

@@ -1,7 +1,7 @@
 // Runs one seed of socket faults: ranks meet, exchange values and part, among strangers and over
 // sockets that are slow, tear or break.
 
-import { joinRendezvous } from "../../lib/ranks/rendezvous-client.js";
+import { joinRendezvous } from "../../lib/ranks/join-rendezvous.js";
 import { RendezvousServer } from "../../lib/ranks/rendezvous-server.js";
 import { Draws } from "./draws.js";
 import { type Greeting, greetings, type SocketFault, visit, withSocketFault } from "./sockets.js";

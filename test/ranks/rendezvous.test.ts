@@ -4,8 +4,9 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { FrameReader, sendFrame } from "../../lib/ranks/frames.js";
+import { joinRendezvous } from "../../lib/ranks/join-rendezvous.js";
 import { seal, unseal } from "../../lib/ranks/rendezvous.js";
-import { joinRendezvous, type RendezvousClient } from "../../lib/ranks/rendezvous-client.js";
+import type { RendezvousClient } from "../../lib/ranks/rendezvous-client.js";
 import {
   hostRendezvous,
   RendezvousServer,
@@ -138,6 +139,42 @@ describe("gather", () => {
     await expect(client.gather("y", "")).rejects.toMatchObject({ code: "ERR_ONEHOUR_RENDEZVOUS" });
   });
 
+  test("says who did not come at the start, to all who did, and to who comes too late", async () => {
+    const server = await serve({ worldSize: 4, startTimeoutSeconds: 0.5, timeoutSeconds: 0.1 });
+    const here = await Promise.all([0, 1].map((rank) => join(server, rank, { worldSize: 4 })));
+    const message =
+      /ranks 2 and 3 of 4 did not come within 0.5 s \(ranks 0 and 1 are here, from host \S+\)/;
+    await Promise.all(
+      here.map((client) => expect(client.gather("meet", "")).rejects.toThrow(message)),
+    );
+    await expect(here[0]!.gather("again", "")).rejects.toThrow(message);
+    await expect(join(server, 2, { worldSize: 4 })).rejects.toThrow(message);
+  });
+
+  test("a rank that only ends is a loss of which the others hear; one that leaves is none", async () => {
+    const losses: unknown[] = [];
+    const server = await serve({ worldSize: 3, onLoss: (loss) => losses.push(loss) });
+    const ranks = await Promise.all([0, 1, 2].map((rank) => join(server, rank, { worldSize: 3 })));
+    const heard = new Promise((resolve) => ranks[0]!.onLoss(resolve));
+    await ranks[1]!.close();
+    (ranks[2] as unknown as { socket: Socket }).socket.destroy();
+    const loss = { rank: 2, message: "rank 2 ended", unreachable: false };
+    expect(await heard).toEqual(loss);
+    expect(losses).toEqual([loss]);
+  });
+
+  test("the end of the server is a loss, unless it closed the meeting", async () => {
+    const server = await serve({ worldSize: 1 });
+    const client = await join(server, 0, { worldSize: 1 });
+    const heard: unknown[] = [];
+    client.onLoss((loss) => heard.push(loss));
+    await server.close();
+    await expect
+      .poll(() => client.gather("x", "").catch(String))
+      .toMatch(/rendezvous: it is closed/);
+    expect(heard).toEqual([]);
+  });
+
   test("reports to the supervisor which rank waits where", async () => {
     const server = await serve();
     const [a, b] = await Promise.all([join(server, 0), join(server, 1)]);
@@ -204,8 +241,16 @@ describe("admission", () => {
   });
 
   test.each([
-    ["a rank that is there already", { rank: 1 }, /rank 1 is here already/],
-    ["another world size", { rank: 0, worldSize: 3 }, /rank 0 of 3 came to a meeting of 2 ranks/],
+    [
+      "a rank that is there already",
+      { rank: 1 },
+      /rank 1 is here already, from host \S+; this one is on host \S+/,
+    ],
+    [
+      "another world size",
+      { rank: 0, worldSize: 3 },
+      /rank 0 of 3, on host \S+, came to a meeting of 2 ranks on host/,
+    ],
     ["a rank beyond the world", { rank: 2 }, /rank 2 of 2/],
   ])("refuses %s and says why", async (_, { rank, ...options }, message) => {
     const server = await serve();
@@ -294,7 +339,7 @@ describe("strangers", () => {
     length.writeUInt32BE(body.length);
     return Buffer.concat([length, body]);
   };
-  const hello = { type: "hello", rank: 0, worldSize: 2, nonce: "0".repeat(64) };
+  const hello = { type: "hello", rank: 0, worldSize: 2, nonce: "0".repeat(64), host: "h" };
 
   test.each<[string, Buffer]>([
     ["HTTP", Buffer.from("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")],
@@ -314,7 +359,7 @@ describe("strangers", () => {
       frame({
         ...hello,
         proof: createHmac("sha256", token)
-          .update(JSON.stringify(["client", "0".repeat(64), hello.nonce, 0, 2]))
+          .update(JSON.stringify(["client", "0".repeat(64), hello.nonce, 0, 2, "h"]))
           .digest("hex"),
       }),
     ],
@@ -361,7 +406,7 @@ describe("strangers", () => {
         for (const { type, nonce } of reader.push(bytes)) {
           if (type === "challenge") {
             const proof = createHmac("sha256", token)
-              .update(JSON.stringify(["client", nonce, hello.nonce, 1, 2]))
+              .update(JSON.stringify(["client", nonce, hello.nonce, 1, 2, "h"]))
               .digest("hex");
             sendFrame(socket, { ...hello, rank: 1, proof });
           } else sendFrame(socket, { type: "gather", key: { toString: "x" }, value: 3 });
@@ -369,7 +414,7 @@ describe("strangers", () => {
       });
     });
     const waiting = a.gather("x", "");
-    await Promise.all([gone, expect(waiting).rejects.toThrow(/rank 1 left before "x"/)]);
+    await Promise.all([gone, expect(waiting).rejects.toThrow(/rank 1 on host h ended before "x"/)]);
   });
 });
 
