@@ -20,8 +20,7 @@ export async function startCluster(size: number): Promise<Cluster> {
     `${front} ${hostname()}`,
     ...names.map((name, index) => `${address(index)} ${name}`),
   ];
-  // /etc/hosts of the machine in front (scripts/engines), which the hosts share.
-  writeFileSync("/run/hosts", `127.0.0.1 localhost\n${lines.join("\n")}\n`);
+  writeEtcHosts(lines);
   const hosts: Host[] = [];
   for (const [index, name] of names.entries())
     hosts.push(
@@ -30,6 +29,12 @@ export async function startCluster(size: number): Promise<Cluster> {
   const end = async () => {
     for (const host of hosts) await host.powerOff();
     lan.remove();
+    writeEtcHosts([`127.0.1.1 ${hostname()}`]);
   };
   return { front, hosts, address, end };
+}
+
+/** Writes /etc/hosts of the machine in front (see scripts/engines), which the hosts share. */
+function writeEtcHosts(lines: readonly string[]): void {
+  writeFileSync("/run/hosts", `127.0.0.1 localhost\n${lines.join("\n")}\n`);
 }
