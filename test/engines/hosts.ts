@@ -92,6 +92,13 @@ export class Host {
     return start(this.words(command), options);
   }
 
+  /** Sends a signal to the Node processes here whose command line has `text` in it. */
+  signal(name: string, text: string): void {
+    const pattern = `^[^ ]*node .*${text}`;
+    const [file, ...words] = this.words(["pkill", `-${name}`, "-f", pattern]);
+    execFileSync(file!, words);
+  }
+
   /** Takes the cable out of the switch; the host does not see it. */
   unplug(card = 0): void {
     sh('ip link set "$1" nomaster', this.cable(card));

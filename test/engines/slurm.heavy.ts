@@ -1,26 +1,61 @@
-// Trains under a real Slurm.
+// Trains under a real Slurm: srun in every way that it is called, stops by Slurm's own means, and the
+// same command again.
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { stepsOf, temporaryFolder } from "../support/folder.js";
+import { stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
+import { until } from "../support/process.js";
 import { type Cluster, startCluster } from "./cluster.js";
 import { withEngines } from "./engines.js";
 import { Slurm } from "./slurm.js";
-import { train, unbroken } from "./training.js";
+import { reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
+const short = 60;
+const long = 1200;
+const auto = ["--resume", "auto"];
 
 withEngines(["hosts", "slurm"], "Slurm", () => {
   let cluster: Cluster;
   let slurm: Slurm;
+  let requeued: { job: string; out: string };
+
   beforeAll(async () => {
     cluster = await startCluster(3);
     const hosts = new Map(cluster.hosts.map((host, index) => [host, cluster.address(index)]));
     slurm = await Slurm.start(join(folder, "slurm"), cluster.front, hosts);
+    requeued = await requeue();
   });
   afterAll(async () => {
     await cluster?.end();
     await slurm?.stop();
   });
+
+  /** A batch job that is requeued at once: Slurm lets it wait for two minutes, while other tests run. */
+  async function requeue(): Promise<{ job: string; out: string }> {
+    const out = join(folder, "requeued");
+    const job = await submit(["--requeue", "-N2", "-n2"], out, long);
+    await reaches(out, 100);
+    slurm.ask(`scontrol requeue ${job}`);
+    return { job, out };
+  }
+
+  /** Submits a batch script that trains under srun; returns the job's number. */
+  async function submit(options: readonly string[], out: string, steps: number): Promise<string> {
+    const line = ["srun", ...train(out, { steps, more: auto })]
+      .map((word) => `'${word}'`)
+      .join(" ");
+    writeFiles(folder, { "batch.sh": `#!/bin/sh\n${line}\n` });
+    const words = ["sbatch", "--parsable", `--output=${out}.log`, ...options];
+    const { status, stdout, stderr } = await slurm.run([...words, join(folder, "batch.sh")]).ended;
+    expect(status, stderr).toBe(0);
+    return stdout.trim();
+  }
+
+  /** Resolves when the job has left the queue. */
+  const leaves = (job: string) => until(() => slurm.ask(`squeue --noheader --job ${job}`) === "");
+
+  const expectTrained = async (out: string, workers: number, steps: number) =>
+    expect(stepsOf(out)).toEqual(await unbroken(folder, workers, steps));
 
   test.each([
     ["-N2 -n2", 2],
@@ -28,8 +63,51 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
     ["-N3 -n4", 4],
   ])("srun %s", async (words, workers) => {
     const out = join(folder, `srun ${words}`);
-    const run = await slurm.run(["srun", ...words.split(" "), ...train(out, { steps: 60 })]).ended;
-    expect(run, run.stderr).toMatchObject({ status: 0 });
-    expect(stepsOf(out)).toEqual(await unbroken(folder, workers, 60));
+    const run = slurm.run(["srun", ...words.split(" "), ...train(out, { steps: short })]);
+    expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+    await expectTrained(out, workers, short);
+  });
+
+  test("srun inside salloc", async () => {
+    const out = join(folder, "salloc");
+    const run = slurm.run(["salloc", "-N2", "-n2", "srun", ...train(out, { steps: short })]);
+    expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+    await expectTrained(out, 2, short);
+  });
+
+  test("srun inside sbatch", async () => {
+    const out = join(folder, "sbatch");
+    await leaves(await submit(["-N2", "-n2"], out, short));
+    await expectTrained(out, 2, short);
+  });
+
+  test("after scancel the same command continues", async () => {
+    const out = join(folder, "cancelled");
+    const job = await submit(["-N2", "-n2"], out, long);
+    await reaches(out, 100);
+    slurm.ask(`scancel ${job}`);
+    await leaves(job);
+    expect(stepsOf(out).length).toBeLessThan(long);
+    await leaves(await submit(["-N2", "-n2"], out, long));
+    await expectTrained(out, 2, long);
+  });
+
+  test("a killed rank is named, and the same command continues", async () => {
+    const out = join(folder, "killed");
+    const command = ["srun", "-N2", "-n2", ...train(out, { steps: long, more: auto })];
+    const run = slurm.run(command);
+    await reaches(out, 100);
+    cluster.hosts[1]!.signal("KILL", out);
+    const { status, stderr } = await run.ended;
+    expect(status).not.toBe(0);
+    expect(stderr).toMatch(/rank 1/);
+    const again = slurm.run(command);
+    expect(await again.ended, again.stderr).toMatchObject({ status: 0 });
+    await expectTrained(out, 2, long);
+  });
+
+  test("a requeued job continues by itself", async () => {
+    await leaves(requeued.job);
+    await expectTrained(requeued.out, 2, long);
   });
 });
