@@ -1,7 +1,7 @@
 // `connect()` meets the other ranks of a run, for scripts and for training.
 
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
 import { native } from "../device/native.js";
 import { requireOptions } from "../recipe/options.js";
@@ -11,6 +11,7 @@ import { joinRendezvous } from "./join-rendezvous.js";
 import type { RendezvousClient } from "./rendezvous-client.js";
 import { hostRendezvous, type RendezvousServer } from "./rendezvous-server.js";
 import { hasLauncher } from "./report.js";
+import { shareAddresses } from "./share-addresses.js";
 import { ConnectedWorld, usage, type World } from "./world.js";
 
 export interface ConnectOptions {
@@ -64,16 +65,24 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
       remark: (text: string) => process.emitWarning(text, { code: "ONEHOUR_WAITING" }),
     };
     if (rank === 0 && place.source !== "onehour")
-      server = await hostRendezvous({ ...meets, timeoutSeconds, startTimeoutSeconds });
-    rendezvous = await joinRendezvous({ ...meets, rank, timeoutSeconds: startTimeoutSeconds });
+      server = await hostRendezvous({
+        ...{ ...meets, timeoutSeconds, startTimeoutSeconds },
+        isLocal: place.localWorldSize === worldSize,
+      });
+    rendezvous = await joinRendezvous({
+      ...{ ...meets, rank, timeoutSeconds: startTimeoutSeconds },
+      host: server?.ownAddress ?? host,
+    });
     const meeting = rendezvous.gather("meet", thisMachine());
     const all = (await native.whileWaiting(() => meeting)).map(String);
     hosts = new Set(all).size;
     if (place.localWorldSize === undefined)
       localWorldSize = all.filter((host) => host === all[rank]).length;
-    if (rank === 0) warn(place.rendezvous, hosts);
-    // Collectives listen where this machine is reached, unless ONEHOUR_HOST says where.
-    process.env.ONEHOUR_OWN_ADDRESS = rendezvous.localAddress;
+    const client = rendezvous;
+    const networks = hosts > 1 ? await native.whileWaiting(() => shareAddresses(client)) : "";
+    if (rank === 0) warn(place.rendezvous, hosts, networks);
+    // For collectives: how long another machine may not answer.
+    process.env.ONEHOUR_QUIET_SECONDS = String(meets.quietSeconds);
   }
   // Devices divide this machine's cores by it, however the ranks were started.
   process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
@@ -101,11 +110,18 @@ function thisMachine(): string {
   } catch {
     // A sandbox without it.
   }
-  return `${start} ${process.env.ONEHOUR_HOST ?? ""}`;
+  let network = "";
+  try {
+    // Containers of one machine may have a network each, and then no Unix socket leads from one to the other.
+    network = readlinkSync("/proc/self/ns/net");
+  } catch {
+    // Nor this.
+  }
+  return `${start} ${network} ${process.env.ONEHOUR_HOST ?? ""}`;
 }
 
 /** Warns, once a run, of what is not protected. */
-function warn({ token }: RendezvousAddress, hosts: number): void {
+function warn({ token }: RendezvousAddress, hosts: number, networks: string): void {
   if (token === undefined)
     process.emitWarning(
       "ONEHOUR_TOKEN is not set, so anyone who can reach the ranks and guess the public name of this " +
@@ -114,7 +130,7 @@ function warn({ token }: RendezvousAddress, hosts: number): void {
     );
   if (hosts > 1)
     process.emitWarning(
-      `the ranks are on ${hosts} hosts. What they send each other is not encrypted: the network ` +
+      `the ranks are on ${hosts} hosts, and ${networks}. What they send each other is not encrypted: the network ` +
         "between the hosts must be one that you trust (SECURITY.md)",
       { code: "ONEHOUR_NETWORK" },
     );

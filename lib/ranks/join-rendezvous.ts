@@ -1,9 +1,9 @@
 // Finds a rendezvous and joins it as one rank, or says what was in the way.
 import { randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
-import { lookup } from "node:dns/promises";
 import { connect as connectSocket, isIPv6 } from "node:net";
 import { OnehourError } from "../errors.js";
+import { resolveAll, withPort } from "./addresses.js";
 import { hostName } from "./arrivals.js";
 import { FrameReader, sendFrame } from "./frames.js";
 import { interfaceOf } from "./interfaces.js";
@@ -116,7 +116,7 @@ export async function joinRendezvous(options: JoinOptions): Promise<RendezvousCl
   const deadline = begin + timeoutSeconds * 1000;
   let remarkAt = begin + firstRemarkSeconds * 1000;
   let wrongSince: number | undefined;
-  const place = `${isIPv6(host) ? `[${host}]` : host}:${port}`;
+  const place = withPort(host, port);
   for (;;) {
     const misses: { address?: string; miss: Miss }[] = [];
     try {
@@ -151,11 +151,6 @@ export async function joinRendezvous(options: JoinOptions): Promise<RendezvousCl
     }
     await new Promise((resume) => setTimeout(resume, retryMilliseconds));
   }
-}
-
-async function resolveAll(host: string): Promise<string[]> {
-  const found = await lookup(host, { all: true, verbatim: true });
-  return [...new Set(found.map(({ address }) => address))];
 }
 
 /** "10.0.0.1 (by eth0): nothing listens there" */

@@ -1,9 +1,9 @@
 // The server of a rendezvous: it admits each rank once, gathers values by key and passes on what is
 // announced.
 import { randomBytes, randomInt } from "node:crypto";
-import { lookup } from "node:dns/promises";
-import { type AddressInfo, createServer, type Socket } from "node:net";
+import { type AddressInfo, createServer, isIP, type Socket } from "node:net";
 import { plural, shown } from "../text/words.js";
+import { resolveAll, withPort } from "./addresses.js";
 import { Arrivals, hostName } from "./arrivals.js";
 import { type Frame, FrameReader, sendFrame } from "./frames.js";
 import {
@@ -62,6 +62,8 @@ interface Gathering {
  */
 export class RendezvousServer {
   readonly port: number;
+  /** Where it listens. */
+  private readonly address: string;
   /** An address of this machine that another machine reached, once one did. */
   private reachedAt: string | undefined;
   private readonly members = new Map<number, Socket>();
@@ -80,7 +82,9 @@ export class RendezvousServer {
     private readonly options: ServerOptions,
     private readonly server: ReturnType<typeof createServer>,
   ) {
-    this.port = (server.address() as AddressInfo).port;
+    const { address, port } = server.address() as AddressInfo;
+    this.address = address;
+    this.port = port;
     this.arrivals = new Arrivals(options.worldSize, options.kind ?? "rank");
     server.on("connection", (socket) => this.greet(socket));
     const { startTimeoutSeconds: seconds } = options;
@@ -126,14 +130,27 @@ export class RendezvousServer {
     if (remark === undefined) return;
     this.remarkTimer = setTimeout(() => {
       if (!this.arrivals.complete)
-        remark(`waiting for ${this.arrivals.missing()} ${this.arrivals.present()}`);
+        remark(`waiting for ${this.arrivals.missing()} ${this.arrivals.present()}${this.hidden()}`);
       this.remarkAfter(2 * seconds);
     }, seconds * 1000).unref();
   }
 
+  /** An address at which this machine itself reaches it, now that it listens. */
+  get ownAddress(): string {
+    return everywhere.includes(this.address) ? "127.0.0.1" : this.address;
+  }
+
+  /** Where it listens, if no other machine can come there. */
+  private hidden(): string {
+    return isLoopback(this.address)
+      ? `. It listens at ${withPort(this.address, this.port)}, which no other machine reaches`
+      : "";
+  }
+
   private giveUp(seconds: number): void {
     const message =
-      `${this.arrivals.missing()} did not come within ${seconds} s ${this.arrivals.present()}. See what ` +
+      `${this.arrivals.missing()} did not come within ${seconds} s ${this.arrivals.present()}` +
+      `${this.hidden()}. See what ` +
       "they printed, and whether they were started at all; if they come later, raise the start timeout " +
       "(--start-timeout, ONEHOUR_START_TIMEOUT)";
     this.over = message;
@@ -348,18 +365,22 @@ export class RendezvousServer {
   }
 }
 
-/** Listens where rank 0 is said to be; on every address when that name is not this machine's own. */
-export async function hostRendezvous(
-  options: ServerOptions & { host: string; port: number },
-): Promise<RendezvousServer> {
-  const { address } = await lookup(options.host).catch(({ code, message }) => {
-    throw failure(
-      `${shown(options.host)}, where rank 0 is to be, names no host here (${code ?? message}). Set ` +
-        "MASTER_ADDR to the name or address of rank 0's machine, the same for all ranks",
-    );
-  });
+export interface HostOptions extends ServerOptions {
+  host: string;
+  port: number;
+  /** Whether all members are on this machine. */
+  isLocal?: boolean;
+  /** The addresses of a name; the system's by default. */
+  resolve?: (host: string) => Promise<string[]>;
+}
+
+/**
+ * Listens where rank 0 is said to be: at the address that the name has, if that is one of this machine's that
+ * others reach, else at all. So a name that means loopback here, or that is not known yet, keeps nobody out.
+ */
+export async function hostRendezvous(options: HostOptions): Promise<RendezvousServer> {
   let problem: NodeJS.ErrnoException | undefined;
-  for (const host of [address, "::", "0.0.0.0"]) {
+  for (const host of await placesToListen(options)) {
     try {
       return await RendezvousServer.listen({ ...options, host });
     } catch (error) {
@@ -369,7 +390,37 @@ export async function hostRendezvous(
     }
   }
   throw failure(
-    `rank 0 cannot listen at ${options.host}:${options.port} (${problem?.code}). Set MASTER_PORT ` +
-      "to a free port, the same for all ranks",
+    `${options.kind ?? "rank"} 0 cannot listen at ${withPort(options.host, options.port)} ` +
+      `(${problem?.code}). Choose a free port (MASTER_PORT, --rendezvous), the same for all`,
   );
+}
+
+const everywhere = ["::", "0.0.0.0"];
+
+async function placesToListen({
+  host,
+  isLocal = false,
+  resolve = resolveAll,
+  kind = "rank",
+  remark,
+}: HostOptions): Promise<string[]> {
+  let addresses: string[];
+  try {
+    addresses = await resolve(host);
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const problem = `${shown(host)}, where ${kind} 0 is to be, names no host here (${code ?? message})`;
+    if (isLocal)
+      throw failure(
+        `${problem}. Give a name or address of this machine (MASTER_ADDR, --rendezvous)`,
+      );
+    remark?.(`${problem}: it listens at all addresses of host ${thisHost()}`);
+    return everywhere;
+  }
+  const [address] = addresses;
+  const isNamed = isIP(host) === 0 && host !== "localhost";
+  const misleads = isNamed && !isLocal && addresses.some(isLoopback);
+  return address === undefined || addresses.length > 1 || misleads
+    ? everywhere
+    : [address, ...everywhere];
 }

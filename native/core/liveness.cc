@@ -30,6 +30,7 @@ void probePeer(int socket, milliseconds silence) noexcept {
   set(socket, IPPROTO_TCP, TCP_KEEPIDLE, wholeSeconds(silence / 4));
   set(socket, IPPROTO_TCP, TCP_KEEPINTVL, wholeSeconds(silence / 8));
   set(socket, IPPROTO_TCP, TCP_KEEPCNT, kProbes);
+  set(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
 }
 
 void endWhenSilent(int socket, milliseconds silence) noexcept {

@@ -53,6 +53,13 @@ std::string environment(const char* name) {
   return value == nullptr ? std::string() : std::string(value);
 }
 
+// How long a peer's machine may not answer, as connect() in lib/ranks sets it.
+milliseconds quietTime() {
+  const std::string seconds = environment("ONEHOUR_QUIET_SECONDS");
+  const double value = seconds.empty() ? 60 : std::strtod(seconds.c_str(), nullptr);
+  return milliseconds(static_cast<int64_t>(1000 * boundedTimeout(value)));
+}
+
 // Errors of Gloo's own begin with "[file:line] ".
 std::string withoutSource(std::string message) {
   const size_t end = message.find("] ");
@@ -91,7 +98,7 @@ class HostCommunicator final : public Communicator {
     if (size == 1) return;
     guarded("opening connections to other ranks", [&] {
       memory_ = std::make_unique<SharedMemory>(rank, size);
-      links_ = std::make_unique<Links>(rank, size);
+      links_ = std::make_unique<Links>(rank, size, quietTime());
     });
   }
 
@@ -228,7 +235,9 @@ class HostCommunicator final : public Communicator {
         return;
       }
       case Stage::sockets:
-        links_->connect(valuesOf<Links::Place>(messages), Links::Clock::now() + timeout_);
+        // All ranks are here now, so this is quick; and it ends before others call it a hang.
+        links_->connect(valuesOf<Links::Place>(messages),
+                        Links::Clock::now() + std::min(timeout_, links_->quiet() * 3 / 4));
         context_ = std::make_shared<GlooContext>(rank_, size_, *links_, timeout_);
         stage_ = Stage::connected;
         return;

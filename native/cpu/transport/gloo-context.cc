@@ -20,6 +20,8 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
+constexpr milliseconds kAsking{1000};  // between looks at whether peers still answer
+
 class Buffer;
 
 // The header of each message.
@@ -216,6 +218,7 @@ void Transport::read(Peer& peer) {
 
 void Transport::await(const int& count, const Buffer* buffer, milliseconds patience) {
   const Clock::time_point deadline = Clock::now() + patience;
+  Clock::time_point askAgain = Clock::now() + kAsking;
   std::vector<pollfd> polled;
   for (;;) {
     for (Peer& peer : peers_) {
@@ -226,10 +229,17 @@ void Transport::await(const int& count, const Buffer* buffer, milliseconds patie
     if (links_.isShut()) throw std::runtime_error("aborted by this process");
     const auto left = std::chrono::duration_cast<milliseconds>(deadline - Clock::now()).count();
     if (left <= 0) break;
+    const bool asks = Clock::now() >= askAgain;
+    if (asks) askAgain = Clock::now() + kAsking;
     polled.assign(1, {links_.shutSignal(), POLLIN, 0});
     for (const Peer& peer : peers_) {
       const int events = (peer.out.empty() ? 0 : POLLOUT) | (peer.in.empty() ? 0 : POLLIN);
-      if (events != 0) polled.push_back({peer.socket, static_cast<short>(events), 0});
+      if (events == 0) continue;
+      if (asks && links_.isQuiet(peer.rank)) {
+        fail(peer, "is unreachable: its machine has not answered for " +
+                       std::to_string(links_.quiet().count() / 1000) + " s");
+      }
+      polled.push_back({peer.socket, static_cast<short>(events), 0});
     }
     poll(polled.data(), polled.size(), static_cast<int>(std::min<int64_t>(left, 1000)));
   }

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "../../core/liveness.h"
 #include "machine.h"
 
 namespace onehour::cpu {
@@ -95,9 +96,10 @@ struct Links::Conversation {
   }
 };
 
-Links::Links(int rank, int size)
+Links::Links(int rank, int size, milliseconds quiet)
     : rank_(rank),
       size_(size),
+      quiet_(quiet),
       introduction_{machineOfSockets(), randomDigest()},
       names_(size),
       sockets_(size),
@@ -116,7 +118,11 @@ void Links::listen(const std::vector<Introduction>& ranks) {
   ranks_ = ranks;
   bool here = false;
   bool elsewhere = false;
-  for (int rank = rank_ + 1; rank < size_; ++rank) (isHere(rank) ? here : elsewhere) = true;
+  bool network = false;
+  for (int rank = 0; rank < size_; ++rank) {
+    network = network || !isHere(rank);
+    if (rank > rank_) (isHere(rank) ? here : elsewhere) = true;
+  }
   if (here) {
     SocketAddress any;  // the kernel chooses a free name
     any.bytes.ss_family = AF_UNIX;
@@ -124,11 +130,16 @@ void Links::listen(const std::vector<Introduction>& ranks) {
     if (!listenAt(any, local_.socket, local_.address))
       throw std::runtime_error("no Unix socket: " + problem());
   }
-  if (!elsewhere) return;
+  if (!network) return;
   std::string reason;
   const auto [where, addresses] = ownAddresses();
+  if (!addresses.empty()) own_ = addresses.front();
+  if (!elsewhere) return;
   for (const SocketAddress& wanted : addresses) {
-    if (listenAt(wanted, network_.socket, network_.address)) return;
+    if (listenAt(wanted, network_.socket, network_.address)) {
+      own_ = network_.address;
+      return;
+    }
     reason = problem();
   }
   throw cannotListen(where, reason);
@@ -181,13 +192,15 @@ void Links::connect(const std::vector<Place>& places, Clock::time_point deadline
 void Links::call(int rank, Clock::time_point now) {
   callAgain_[rank] = Clock::time_point::max();  // until this call has failed
   const bool local = isHere(rank);
-  const SocketAddress& address = local ? places_[rank].local : places_[rank].network;
+  SocketAddress address = local ? places_[rank].local : places_[rank].network;
+  reachFrom(address, own_);
   Conversation one{openSocket(address.bytes.ss_family),
                    true,
                    rank,
                    local,
                    now + kGreeting,
                    Conversation::connecting};
+  endWhenSilent(one.socket.get(), quiet_);
   const int status = ::connect(one.socket.get(), address.get(), address.length);
   if (status == 0 || errno == EINPROGRESS) {
     conversations_.push_back(std::move(one));
@@ -210,6 +223,7 @@ void Links::accept(Listener& listener, Clock::time_point now) {
     if (conversations_.size() >= kMostStrangers + 2 * static_cast<size_t>(size_)) dropStranger();
     const Challenge challenge{randomDigest()};
     if (!sendWhole(socket.get(), challenge)) continue;
+    endWhenSilent(socket.get(), quiet_);
     conversations_.push_back({std::move(socket), false, -1, local, now + kGreeting,
                               Conversation::hello, challenge.nonce});
   }
@@ -299,7 +313,11 @@ bool Links::hear(Conversation& one) {
 
 void Links::take(Conversation& one) {
   const int on = 1;
-  if (!one.local) setsockopt(one.socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  if (!one.local) {
+    setsockopt(one.socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    // From now on a peer may leave what comes unread for as long as its steps take.
+    probePeer(one.socket.get(), quiet_);
+  }
   SocketAddress address;
   address.length = sizeof(address.bytes);
   getpeername(one.socket.get(), reinterpret_cast<sockaddr*>(&address.bytes), &address.length);
@@ -314,12 +332,19 @@ std::string Links::name(int rank, const SocketAddress& address) const {
 
 void Links::giveUp() const {
   std::string message;
+  bool elsewhere = false;
   for (int rank = 0; rank < size_; ++rank) {
     if (rank == rank_ || sockets_[rank]) continue;
+    elsewhere = elsewhere || !isHere(rank);
     if (!message.empty()) message += ", ";
     message += rank > rank_ ? "rank " + std::to_string(rank) + " did not call"
                             : name(rank, places_[rank].network) +
                                   " could not be reached: " + refusals_[rank];
+  }
+  if (elsewhere) {
+    message +=
+        ". All hosts must share the network of these addresses, and no firewall may stand "
+        "between them; ONEHOUR_INTERFACE chooses another interface of a host";
   }
   throw std::runtime_error(message);
 }

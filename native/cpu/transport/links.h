@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "../../core/liveness.h"
 #include "descriptor.h"
 #include "proof.h"
 #include "socket-address.h"
@@ -32,7 +33,8 @@ class Links {
     SocketAddress network;
   };
 
-  Links(int rank, int size);
+  // A peer whose machine does not answer for `quiet` counts as lost; see core/liveness.h.
+  Links(int rank, int size, std::chrono::milliseconds quiet);
   ~Links();
   Links(const Links&) = delete;
   Links& operator=(const Links&) = delete;
@@ -48,6 +50,10 @@ class Links {
   // prove that it knows the secret, is soon dropped. Throws std::runtime_error naming the ranks
   // that did not connect before the deadline, and after `shut`.
   void connect(const std::vector<Place>& places, Clock::time_point deadline);
+
+  // Whether the machine of a connected rank has not answered for `quiet`.
+  bool isQuiet(int rank) const { return isSilent(sockets_[rank].get(), quiet_); }
+  std::chrono::milliseconds quiet() const { return quiet_; }
 
   int socket(int rank) const { return sockets_[rank].get(); }
   const std::string& name(int rank) const { return names_[rank]; }  // "rank 1 at 10.0.0.2:4000"
@@ -79,11 +85,13 @@ class Links {
 
   const int rank_;
   const int size_;
+  const std::chrono::milliseconds quiet_;
   const Introduction introduction_;
   std::vector<Introduction> ranks_;
   std::vector<Place> places_;
   Listener local_;
   Listener network_;
+  SocketAddress own_;  // on the network
   std::list<Conversation> conversations_;
   std::minstd_rand random_{std::random_device{}()};
   std::vector<Clock::time_point> callAgain_;  // by rank

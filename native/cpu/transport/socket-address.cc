@@ -1,6 +1,5 @@
 #include "socket-address.h"
 
-#include <ifaddrs.h>
 #include <netdb.h>
 #include <netinet/in.h>
 
@@ -31,29 +30,6 @@ std::vector<SocketAddress> resolve(const std::string& host) {
   return result;
 }
 
-std::vector<SocketAddress> addressesOf(const std::string& interface) {
-  ifaddrs* list = nullptr;
-  if (getifaddrs(&list) != 0) throw std::runtime_error(std::strerror(errno));
-  std::vector<SocketAddress> result;
-  for (const int family : {AF_INET, AF_INET6}) {
-    for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
-      if (interface != entry->ifa_name || entry->ifa_addr == nullptr ||
-          entry->ifa_addr->sa_family != family) {
-        continue;
-      }
-      const auto* six = reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr);
-      // An address that means something on this machine only.
-      if (family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&six->sin6_addr)) continue;
-      const size_t length = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-      std::memcpy(&result.emplace_back().bytes, entry->ifa_addr, length);
-      result.back().length = static_cast<socklen_t>(length);
-    }
-  }
-  freeifaddrs(list);
-  if (result.empty()) throw std::runtime_error("there is no such interface with an address");
-  return result;
-}
-
 }  // namespace
 
 std::string SocketAddress::words() const {
@@ -70,15 +46,20 @@ std::string SocketAddress::words() const {
 }
 
 OwnAddresses ownAddresses() {
-  const std::string interface = environment("ONEHOUR_INTERFACE");
-  std::string name = interface.empty() ? environment("ONEHOUR_HOST") : interface;
-  if (name.empty()) name = environment("ONEHOUR_OWN_ADDRESS");
+  std::string name = environment("ONEHOUR_OWN_ADDRESS");
   if (name.empty()) name = "127.0.0.1";
   try {
-    return {name, interface.empty() ? resolve(name) : addressesOf(interface)};
+    return {name, resolve(name)};
   } catch (const std::runtime_error& error) {
     throw cannotListen(name, error.what());
   }
+}
+
+void reachFrom(SocketAddress& peer, const SocketAddress& own) {
+  if (peer.bytes.ss_family != AF_INET6 || own.bytes.ss_family != AF_INET6) return;
+  auto* address = reinterpret_cast<sockaddr_in6*>(&peer.bytes);
+  if (IN6_IS_ADDR_LINKLOCAL(&address->sin6_addr))
+    address->sin6_scope_id = reinterpret_cast<const sockaddr_in6*>(&own.bytes)->sin6_scope_id;
 }
 
 std::runtime_error cannotListen(const std::string& name, const std::string& reason) {

@@ -25,9 +25,13 @@ struct OwnAddresses {
   std::vector<SocketAddress> all;
 };
 
-// Those of ONEHOUR_INTERFACE or of ONEHOUR_HOST, else of the interface that reaches rank 0, else
+// Those of the name or address in ONEHOUR_OWN_ADDRESS, which connect() in lib/ranks chooses, else
 // loopback. Throws the error of `cannotListen` where a name has no address.
 OwnAddresses ownAddresses();
+
+// A link-local address holds on one link only: a peer's is reached by the interface of this
+// machine's own address, whatever its number is there.
+void reachFrom(SocketAddress& peer, const SocketAddress& own);
 
 std::runtime_error cannotListen(const std::string& name, const std::string& reason);
 

@@ -27,13 +27,18 @@ using std::chrono::seconds;
 
 constexpr seconds kNever{300};  // longer than any test takes
 
+const std::string kAdvice =
+    ". All hosts must share the network of these addresses, and no firewall may stand between "
+    "them; "
+    "ONEHOUR_INTERFACE chooses another interface of a host";
+
 enum class Way { local, network };
 
 // The ranks of a group, on one machine or each on a machine of its own.
 struct Ranks {
   Ranks(int size, Way way) {
     for (int rank = 0; rank < size; ++rank) {
-      all.push_back(std::make_unique<Links>(rank, size));
+      all.push_back(std::make_unique<Links>(rank, size, kNever));
       introductions.push_back(all.back()->introduction());
       if (way == Way::network) introductions.back().machine = Digest{static_cast<uint8_t>(rank)};
     }
@@ -102,7 +107,7 @@ void connectsMachines() {
   introductions[3].machine[0] ^= 1;
   Ranks there(4, Way::local);
   for (int rank = 0; rank < 4; ++rank) {
-    there.all[rank] = std::make_unique<Links>(rank, 4);
+    there.all[rank] = std::make_unique<Links>(rank, 4, kNever);
     there.all[rank]->listen(introductions);
     there.places[rank] = there.all[rank]->place();
   }
@@ -148,7 +153,7 @@ void refusesOtherSecrets(Way way) {
   Ranks ranks(2, way);
   std::vector<Links::Introduction> others = ranks.introductions;
   others[0].secret[5] ^= 1;
-  Links stranger(1, 2);
+  Links stranger(1, 2, kNever);
   stranger.listen(others);
   auto refused = std::async(std::launch::async, [&] {
     return complaint([&] { stranger.connect(ranks.places, Links::Clock::now() + kNever); });
@@ -170,7 +175,7 @@ void refusesOtherListeners(Way way) {
   Ranks ranks(2, way);
   std::vector<Links::Introduction> others = ranks.introductions;
   others[0].secret[5] ^= 1;
-  Links stranger(0, 2);
+  Links stranger(0, 2, kNever);
   stranger.listen(others);
   std::vector<Links::Place> places{stranger.place(), {}};
   auto accepts = std::async(std::launch::async, [&] {
@@ -215,7 +220,8 @@ void namesThePort() {
   ranks.all[0].reset();
   CHECK(complaint([&] {
           ranks.all[1]->connect(ranks.places, Links::Clock::now() + std::chrono::milliseconds(500));
-        }) == "rank 0 at 127.0.0.1:" + port + " could not be reached: Connection refused");
+        }) ==
+        "rank 0 at 127.0.0.1:" + port + " could not be reached: Connection refused" + kAdvice);
 
   SocketAddress six;
   six.bytes.ss_family = AF_INET6;
@@ -227,24 +233,43 @@ void namesThePort() {
 }
 
 void namesTheAddress() {
-  setenv("ONEHOUR_HOST", "192.0.2.1", 1);  // reserved for documents: no machine's
+  setenv("ONEHOUR_OWN_ADDRESS", "192.0.2.1", 1);  // reserved for documents: no machine's
   const std::string told = complaint([] { Ranks ranks(2, Way::network); });
   CHECK(contains(told, "cannot listen at 192.0.2.1 (Cannot assign requested address)"));
   CHECK(contains(told, "set ONEHOUR_HOST to an address of this machine"));
-  unsetenv("ONEHOUR_HOST");
-  setenv("ONEHOUR_INTERFACE", "nowhere0", 1);
-  CHECK(contains(complaint([] { Ranks ranks(2, Way::network); }), "cannot listen at nowhere0"));
-  setenv("ONEHOUR_INTERFACE", "lo", 1);
+  setenv("ONEHOUR_OWN_ADDRESS", "127.0.0.2", 1);
   Ranks ranks(2, Way::network);
-  CHECK(ranks.places[0].network.words().starts_with("127.0.0.1:"));
+  CHECK(ranks.places[0].network.words().starts_with("127.0.0.2:"));
   ranks.connect();
-  unsetenv("ONEHOUR_INTERFACE");
+  unsetenv("ONEHOUR_OWN_ADDRESS");
+}
+
+// A link-local address goes by the interface of this machine's own.
+void reachesTheLink() {
+  const auto six = [](const char* text, uint32_t scope) {
+    SocketAddress address;
+    address.bytes.ss_family = AF_INET6;
+    address.length = sizeof(sockaddr_in6);
+    auto* in6 = reinterpret_cast<sockaddr_in6*>(&address.bytes);
+    inet_pton(AF_INET6, text, &in6->sin6_addr);
+    in6->sin6_scope_id = scope;
+    return address;
+  };
+  const auto scopeOf = [](const SocketAddress& address) {
+    return reinterpret_cast<const sockaddr_in6*>(address.get())->sin6_scope_id;
+  };
+  SocketAddress peer = six("fe80::2", 7);
+  reachFrom(peer, six("fe80::1", 3));
+  CHECK(scopeOf(peer) == 3);
+  SocketAddress global = six("2001:db8::2", 0);
+  reachFrom(global, six("fe80::1", 3));
+  CHECK(scopeOf(global) == 0);
 }
 
 void givesUp() {
   Ranks ranks(3, Way::network);
   CHECK(complaint([&] { ranks.all[0]->connect(ranks.places, Links::Clock::now()); }) ==
-        "rank 1 did not call, rank 2 did not call");
+        "rank 1 did not call, rank 2 did not call" + kAdvice);
   Ranks others(2, Way::local);
   auto waits = std::async(std::launch::async, [&] {
     return complaint([&] { others.all[0]->connect(others.places, Links::Clock::now() + kNever); });
@@ -272,6 +297,7 @@ int main() {
       {"a stranger that listens at a port is refused", [] { refusesOtherListeners(Way::network); }},
       {"errors name the port", namesThePort},
       {"errors name the address to listen at", namesTheAddress},
+      {"a link-local address goes by the own interface", reachesTheLink},
       {"ranks that do not come are named", givesUp},
   });
 }
