@@ -1,10 +1,11 @@
 // Ends a run on a signal: all ranks after the same step, whichever of them the signal reached.
 
+import { hasLauncher } from "../ranks/report.js";
 import { listenForEnd } from "../ranks/signals.js";
 import type { World } from "../ranks/world.js";
 import { AgreedStep } from "./agreed-step.js";
 
-/** Listens for signals from its creation until `dispose`; a second signal kills the process. */
+/** Listens for signals from its creation until `dispose`; a second signal kills a process without a launcher. */
 export class Stop {
   /** The signal that asked this rank, or another, to stop. */
   signal: NodeJS.Signals | undefined;
@@ -19,7 +20,9 @@ export class Stop {
   ) {
     this.agreed = new AgreedStep(world, "stop", committed);
     this.ignoreSignals = listenForEnd((signal) => {
-      this.ignoreSignals();
+      // A launcher passes each signal on, and engines send it to the launcher and to its workers too: there a
+      // second one may be the first again. It is the launcher who kills its workers.
+      if (!hasLauncher()) this.ignoreSignals();
       // After the agreement the others stop anyway.
       if (!this.agreed.asked) this.world.announce("stop", signal);
       this.request(signal);

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { RunLock } from "../../lib/run-folder/lock.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
-import { type Run, start, until } from "../support/process.js";
+import { childrenOf, type Run, start, until } from "../support/process.js";
 import { firstChild, lastChild, main, onehour } from "./command.js";
 
 const folder = temporaryFolder();
@@ -58,6 +58,19 @@ test.each([
   expect(stderr).toBe("");
   expect(stdout).toMatch(/^interrupted after /m);
   expect(status).toBe(expected);
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted" });
+});
+
+test("a signal to a launcher and its workers alike, as Slurm sends it, is one signal", async () => {
+  const out = join(folder, "everybody");
+  const run = start([process.execPath, main, ...endless(2, out)]);
+  await until(() => hasStarted(out), 60);
+  const { pid } = run.child;
+  for (const each of [...childrenOf(pid!), pid!]) process.kill(each, "SIGUSR1");
+  const { status, stdout, stderr } = await run.ended;
+  expect(stderr).toBe("");
+  expect(stdout).toMatch(/^interrupted after /m);
+  expect(status).toBe(138);
   expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted" });
 });
 
