@@ -1,8 +1,10 @@
-// Makes the flags of a recipe's fields from the table's rows, and reads which of them were typed.
+// Makes the flags of a recipe's fields, and of the machines of a run, from the tables' rows, and reads which of
+// them were typed.
 import { type Command, Option } from "commander";
+import { type ClusterOptions, clusterRows } from "../ranks/cluster-options.js";
 import { defaultText } from "../recipe/documentation.js";
 import type { RecipeInput } from "../recipe/fields.js";
-import { type Field, type FieldName, kindOf, rows, table } from "../recipe/table.js";
+import { type Field, type FieldName, kindOf, type Row, rows, table } from "../recipe/table.js";
 import { flagName } from "../recipe/voice.js";
 
 /** The number of a text, or else the text, which the field's check then refuses. */
@@ -17,21 +19,26 @@ const readers: Record<string, (text: string) => unknown> = {
 };
 
 /** The line of help: what the field is, and what it is without the flag. */
-function helpOf({ flag, help }: Field, otherwise: string | undefined): string {
+function helpOf({ flag, help }: Row, otherwise: string | undefined): string {
   if (flag.startsWith("--no-")) return `without ${help}`;
   return otherwise === undefined || otherwise === "false" ? help : `${help}; default: ${otherwise}`;
+}
+
+/** The flag of a row, with its default in words. */
+function optionOf(row: Row, otherwise: string | undefined): Option {
+  const { type, words } = kindOf(row);
+  const option = new Option(
+    words.length > 0 ? `${row.flag} <${words.join("|")}>` : row.flag,
+    helpOf(row, otherwise),
+  );
+  const read = readers[type];
+  return read ? option.argParser(read) : option;
 }
 
 /** The flag of a field, with the default that it has for a command. */
 export function flagOf(name: FieldName, otherwise?: string): Option {
   const row: Field = table[name];
-  const { type, words } = kindOf(row);
-  const option = new Option(
-    words.length > 0 ? `${row.flag} <${words.join("|")}>` : row.flag,
-    helpOf(row, otherwise ?? defaultText(row)),
-  );
-  const read = readers[type];
-  return read ? option.argParser(read) : option;
+  return optionOf(row, otherwise ?? defaultText(row));
 }
 
 /** The flag that sets a field of true and false to the other value; undefined for any other field. */
@@ -57,13 +64,34 @@ export function addRecipeFlags(command: Command): Command {
   return command;
 }
 
-/** What was typed, and nothing that commander fills in, as fields of a recipe. */
+/** Adds the flags that say on which machines a run is. */
+export function addClusterFlags(command: Command): Command {
+  for (const [, row] of clusterRows)
+    command.addOption(optionOf(row, row.otherwise).helpGroup("Machines:"));
+  return command;
+}
+
+/** The value of a flag that was typed, and nothing that commander fills in. */
+function typedValue(command: Command, flag: string): unknown {
+  const key = new Option(flag).attributeName();
+  return command.getOptionValueSource(key) === "cli" ? command.getOptionValue(key) : undefined;
+}
+
+/** The fields of a recipe that were typed. */
 export function typedFields(command: Command): RecipeInput {
   const typed = flagged.flatMap(([name, { bare }]) => {
-    const key = new Option(flagName(name)).attributeName();
-    if (command.getOptionValueSource(key) !== "cli") return [];
-    const value: unknown = command.getOptionValue(key);
+    const value = typedValue(command, flagName(name));
+    if (value === undefined) return [];
     return [[name, value === true && bare !== undefined ? bare : value]];
+  });
+  return Object.fromEntries(typed);
+}
+
+/** What was typed of the machines of a run. */
+export function typedCluster(command: Command): ClusterOptions {
+  const typed = clusterRows.flatMap(([name, { flag }]) => {
+    const value = typedValue(command, flag);
+    return value === undefined ? [] : [[name, value]];
   });
   return Object.fromEntries(typed);
 }

@@ -6,35 +6,47 @@ import { exists } from "../system/exists.js";
 import { requireRegular } from "../system/regular-file.js";
 import { readSetting } from "../system/variables.js";
 import { commandLine } from "../text/command.js";
+import { addClusterFlags, typedCluster } from "./flags.js";
 import { usageError, wholeNumber } from "./values.js";
 
 export function launchCommand(): Command {
-  return new Command("launch")
+  const command = new Command("launch")
     .description("Run your script in k processes, which meet by connect().")
-    .option("--workers <k>", "processes to start; default: one a GPU, or 1", wholeNumber(1, 2))
+    .option(
+      "--workers <k>",
+      "processes to start, on all machines; default: one a GPU, or 1",
+      wholeNumber(1, 2),
+    )
     .argument("<script>", "TypeScript or JavaScript: .ts, .mts, .cts, .js, .mjs or .cjs")
     .argument("[args...]", "handed to the script")
-    .passThroughOptions()
-    .action(async (script: string, args: string[], options: { workers?: number }) => {
+    .passThroughOptions();
+  return addClusterFlags(command).action(
+    async (script: string, args: string[], { workers }: { workers?: number }) => {
       const path = resolve(script);
       if (!exists(path))
         throw usageError(
           `${path} does not exist. Name a script that does, for example: ` +
-            commandLine(
-              ...["launch", "--workers", String(options.workers ?? 2), "examples/all-reduce.ts"],
-            ),
+            commandLine(...["launch", "--workers", String(workers ?? 2), "examples/all-reduce.ts"]),
         );
       await requireRegular(path).catch((error: Error) => {
         throw usageError(`${path} is not a script (${error.message}). Name a file.`);
       });
-      const { launch } = await import("../ranks/launch.js");
-      const { defaultWorkers } = await import("../device/gpus.js");
+      const { readPart } = await import("../ranks/cluster.js");
+      const { launchOn } = await import("../ranks/launch.js");
+      const { place, cluster } = readPart(typedCluster(command), { workers });
+      if (cluster === undefined)
+        throw usageError(
+          "the engine has started several processes here and on other machines already, each of which would " +
+            "start workers of its own. Start the script itself in each, or this command once a machine",
+        );
+      if (place.note !== undefined) process.stderr.write(`onehour: ${place.note}\n`);
       const runner = fileURLToPath(new URL("../ranks/run-script.js", import.meta.url));
-      process.exitCode = await launch({
-        workers: options.workers ?? defaultWorkers(),
+      process.exitCode = await launchOn({
+        cluster,
         command: () => [runner, path, ...args],
         timeoutSeconds: readSetting("ONEHOUR_TIMEOUT") ?? 60,
         remedy: "set ONEHOUR_TIMEOUT to more seconds",
       });
-    });
+    },
+  );
 }

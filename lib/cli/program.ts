@@ -1,12 +1,12 @@
 // The program of the `onehour` command: parses the command line, runs one command, turns errors into
 // exit statuses. 0 success, 1 a failed run, 2 wrong usage, 128 and a signal's number after that.
 
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { OnehourError } from "../errors.js";
 import { listenForEarlyEnd } from "../modules/early-end.js";
 import { setVoice } from "../recipe/voice.js";
 import { explainSystemError } from "../system/system-errors.js";
+import { version } from "../system/version.js";
 import { commandLine } from "../text/command.js";
 import { oneLine, printable } from "../text/words.js";
 import { benchCommand } from "./bench.js";
@@ -16,10 +16,6 @@ import { launchCommand } from "./launch.js";
 import { trainCommand } from "./train.js";
 import { explain, unknownCommand } from "./usage.js";
 import { isUsageError } from "./values.js";
-
-const { version } = JSON.parse(
-  readFileSync(new URL("../../package.json", import.meta.url), "utf8"),
-) as { version: string };
 
 const commands = [trainCommand, evaluateCommand, launchCommand, benchCommand, buildCommand];
 

@@ -6,7 +6,7 @@ import { table } from "../recipe/table.js";
 import { exists } from "../system/exists.js";
 import { printResult } from "../system/output.js";
 import { commandLine, resumeCommand } from "../text/command.js";
-import { addRecipeFlags, typedFields } from "./flags.js";
+import { addClusterFlags, addRecipeFlags, typedCluster, typedFields } from "./flags.js";
 import { readRecipe } from "./recipe.js";
 import { usageError } from "./values.js";
 
@@ -50,7 +50,7 @@ export function trainCommand(): Command {
   const command = new TrainCommand("train")
     .description("Train a network with k synchronous workers.")
     .argument(table.dataset.flag, table.dataset.help);
-  return addRecipeFlags(command)
+  return addClusterFlags(addRecipeFlags(command))
     .optionsGroup("The run:")
     .option("--recipe <name|file>", "goyal-2017, a .json or a .ts; flags override it")
     .option(
@@ -90,7 +90,7 @@ export function trainCommand(): Command {
         await printResult(programs.map(({ text }) => text).join("\n"));
         return;
       }
-      const { signal } = await train(recipe, { resume });
+      const { signal } = await train(recipe, { resume, cluster: typedCluster(command) });
       process.exitCode = signal === undefined ? 0 : signalStatus(signal);
     });
 }

@@ -1,6 +1,5 @@
 // `connect()` meets the other ranks of a run, for scripts and for training.
 
-import { createHash } from "node:crypto";
 import { readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
 import { native } from "../device/native.js";
@@ -8,6 +7,7 @@ import { requireOptions } from "../recipe/options.js";
 import { readSetting } from "../system/variables.js";
 import { type RendezvousAddress, readEnvironment } from "./environment.js";
 import { joinRendezvous } from "./join-rendezvous.js";
+import { publicName } from "./public-name.js";
 import type { RendezvousClient } from "./rendezvous-client.js";
 import { hostRendezvous, type RendezvousServer } from "./rendezvous-server.js";
 import { hasLauncher } from "./report.js";
@@ -58,7 +58,7 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
 
   if (place.rendezvous !== undefined) {
     const { host, port } = place.rendezvous;
-    const token = place.rendezvous.token ?? identity(`${place.source} ${host} ${port}`);
+    const token = place.rendezvous.token ?? publicName(`${place.source} ${host} ${port}`);
     const meets = {
       ...{ worldSize, token, host, port },
       quietSeconds: Math.max(timeoutSeconds, leastQuiet),
@@ -134,11 +134,4 @@ function warn({ token }: RendezvousAddress, hosts: number, networks: string): vo
         "between the hosts must be one that you trust (SECURITY.md)",
       { code: "ONEHOUR_NETWORK" },
     );
-}
-
-/** Serves as the token where the launcher gives none: it only keeps other people's runs apart. */
-function identity(meeting: string): string {
-  const { TORCHELASTIC_RUN_ID, SLURM_JOB_ID, PMIX_NAMESPACE } = process.env;
-  const parts = [meeting, TORCHELASTIC_RUN_ID, SLURM_JOB_ID, PMIX_NAMESPACE];
-  return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }

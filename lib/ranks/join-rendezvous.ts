@@ -39,6 +39,8 @@ export interface JoinOptions {
   quietSeconds?: number;
   /** What meets; ranks by default. */
   kind?: MemberKind;
+  /** Ends the search. */
+  signal?: AbortSignal;
   /** Takes what a user should read meanwhile: what is in the way. */
   remark?: (text: string) => void;
   /** The addresses of a name, asked anew for every attempt; the system's by default. */
@@ -107,7 +109,8 @@ function missOf(error: unknown): Miss {
  * Joins the meeting as one rank; tries every address of the name again, and asks for them again, until the
  * server is there.
  * @throws OnehourError ERR_ONEHOUR_RENDEZVOUS when nobody answers in time, with the addresses that were
- * tried, the interface to each and what happened; and when the server refuses this rank.
+ * tried, the interface to each and what happened; and when the server refuses this rank. The reason of
+ * `signal` when that ends the search.
  */
 export async function joinRendezvous(options: JoinOptions): Promise<RendezvousClient> {
   const { host, port, timeoutSeconds, kind = "rank", remark, resolve = resolveAll } = options;
@@ -133,6 +136,7 @@ export async function joinRendezvous(options: JoinOptions): Promise<RendezvousCl
       if (error instanceof OnehourError) throw error;
       misses.push({ miss: missOf(error) });
     }
+    options.signal?.throwIfAborted();
     const now = performance.now();
     const isWrong = misses.some(({ miss }) => wrong.includes(miss.obstacle));
     wrongSince = isWrong ? (wrongSince ?? now) : undefined;
@@ -205,7 +209,7 @@ function attempt(
   address: string,
   milliseconds: number,
 ): Promise<RendezvousClient> {
-  const { rank, worldSize, token, port, quietSeconds = 60, kind = "rank" } = options;
+  const { rank, worldSize, token, port, quietSeconds = 60, kind = "rank", signal } = options;
   const nonce = randomBytes(32).toString("hex");
   const own = thisHost();
   const reader = new FrameReader(greetingLimit);
@@ -222,6 +226,8 @@ function attempt(
       );
       socket.destroy();
     }, milliseconds);
+    const abort = () => refused(signal!.reason as Error);
+    signal?.addEventListener("abort", abort);
     const refused = (error: Error) => {
       reject(error);
       socket.destroy();
@@ -235,6 +241,7 @@ function attempt(
     socket.on("error", reject);
     socket.on("close", () => {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
       reject(
         challenge === undefined
           ? new Miss("mute", "something listens there and hangs up")
@@ -268,6 +275,7 @@ function attempt(
             if (frame.type === "later") return refused(new Miss("other", message)); // tried again
             if (frame.type !== "welcome") return refused(failure(message));
             clearTimeout(timer);
+            signal?.removeEventListener("abort", abort);
             reader.limit = 2 * frameLimit * worldSize;
             client = new RendezvousClient({
               ...{ rank, worldSize, token, socket, quietSeconds, kind },

@@ -43,8 +43,6 @@ interface JudgeOptions {
   /** Says where a rank is known to wait. */
   placeOf: (rank: number) => string | undefined;
   order: (order: Order) => void;
-  /** Whether a node may have been lost a moment ago, so that its ranks are the cause of other failures. */
-  isDoubtful?: () => boolean;
 }
 
 /** Judges one start of all workers, until all nodes' have ended. */
@@ -122,16 +120,8 @@ export class Judge {
     if (this.isStopping || this.verdict !== undefined) return;
     if (this.interruption !== undefined && failure.secondary) return;
     this.failures.push(failure);
-    if (failure.secondary) this.awaitCause();
+    if (failure.secondary) this.timer ??= setTimeout(() => this.stop(), causeSeconds * 1000);
     else this.stop();
-  }
-
-  private awaitCause(): void {
-    this.timer ??= setTimeout(() => {
-      this.timer = undefined;
-      if (this.options.isDoubtful?.()) this.awaitCause();
-      else this.stop();
-    }, causeSeconds * 1000);
   }
 
   /** The second signal to the same node is an impatient user's; an engine sends one to every node. */
@@ -148,6 +138,11 @@ export class Judge {
     if (this.isStopping) return;
     this.isStopping = true;
     this.options.order({ type: "stop", outcome: this.outcome() });
+  }
+
+  /** Waits for no node any longer. */
+  giveUp(): void {
+    for (const node of [...this.running]) this.finish(node);
   }
 
   private finish(node: number): void {

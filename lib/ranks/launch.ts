@@ -1,18 +1,18 @@
-// Starts k workers on this machine, shows their output, watches over them and ends them together.
-import { randomBytes } from "node:crypto";
-import { hostname } from "node:os";
+// Starts the workers of a run on this machine, or on several, shows their output, watches over them and ends them
+// together.
 import { requireProcesses } from "../device/cores.js";
 import { requireOptions } from "../recipe/options.js";
-import { listenForLosses } from "../system/output.js";
+import { version } from "../system/version.js";
 import { printable } from "../text/words.js";
-import { Crew } from "./crew.js";
-import { Judge, type Outcome } from "./judge.js";
-import { RendezvousServer } from "./rendezvous-server.js";
-import { listenForEnd } from "./signals.js";
+import { type Cluster, oneMachine, readPart } from "./cluster.js";
+import { type ClusterOptions, clusterName } from "./cluster-options.js";
+import { follow, lastWords } from "./follow.js";
+import type { Outcome } from "./judge.js";
+import { type Duty, lead } from "./lead.js";
 
 /** What to start and how to watch it. */
 export interface LaunchOptions {
-  /** k, the number of processes. */
+  /** k, the number of processes on all machines. */
   workers: number;
   /** Node's arguments for a rank: the module to run and its own arguments. */
   command: (rank: number) => string[];
@@ -30,6 +30,21 @@ export interface LaunchOptions {
    * cause is shown as the last line of stderr.
    */
   onFailure?: (cause: string, code?: string) => void;
+  /** The machines to start them on, each by a call of its own; this one alone by default. */
+  cluster?: ClusterOptions;
+}
+
+/** A launch whose machines are known. */
+export interface ClusterLaunch extends Omit<LaunchOptions, "workers" | "cluster" | "env"> {
+  cluster: Cluster;
+  /** What must be alike on all nodes, by the name that a message gives it. */
+  facts?: Record<string, unknown>;
+  /** On node 0: what `env` is given on every node. */
+  brief?: string;
+  /** Added to the environment of this node's workers. */
+  env?: (brief: string) => Record<string, string>;
+  /** Shows a line of what a supervisor does; on stderr by default. */
+  say?: (text: string) => void;
 }
 
 const optionNames = [
@@ -40,9 +55,8 @@ const optionNames = [
   "env",
   "onLine",
   "onFailure",
+  "cluster",
 ] as const satisfies (keyof LaunchOptions)[];
-
-const tickSeconds = 0.2;
 
 /**
  * Starts k workers and resolves to the exit status when all have ended: 0 on success, 1 when one failed or hung,
@@ -54,55 +68,47 @@ const tickSeconds = 0.2;
  */
 export async function launch(options: LaunchOptions): Promise<number> {
   requireOptions(options, "launch", optionNames);
-  requireProcesses(options.workers);
-  const outcome = await supervise(options);
+  const { workers, env, cluster: given, ...others } = options;
+  const cluster =
+    given === undefined ? undefined : readPart(given, { workers, own: () => workers }).cluster;
+  return await launchOn({
+    ...others,
+    cluster: cluster ?? oneMachine(workers),
+    ...(env === undefined ? {} : { env: () => env }),
+  });
+}
+
+/** Starts this node's workers, with the other nodes of the cluster; otherwise as `launch`. */
+export async function launchOn(options: ClusterLaunch): Promise<number> {
+  const { cluster, command, timeoutSeconds, remedy, facts, brief = "" } = options;
+  const {
+    env = () => ({}),
+    onLine = showLine,
+    say = (text) => show([`onehour: ${text}`]),
+  } = options;
+  requireProcesses(cluster.workersPerNode);
+  const duty: Duty = {
+    ...{ cluster, timeoutSeconds, remedy, say },
+    facts: {
+      version,
+      [clusterName("nodes")]: cluster.nodes,
+      [clusterName("workersPerNode")]: cluster.workersPerNode,
+      ...facts,
+    },
+    crew: (text) => ({ command, timeoutSeconds, env: env(text), onLine }),
+  };
+  const isLead = cluster.nodeRank === 0;
+  const outcome = isLead ? await lead(duty, brief) : await follow(duty);
   conclude(options, outcome);
+  if (!isLead && outcome.cause === undefined) say(lastWords(duty, outcome));
   return outcome.status;
 }
 
-/** Starts the workers and follows them to their end. */
-async function supervise(options: LaunchOptions): Promise<Outcome> {
-  const { workers, timeoutSeconds, remedy, command, env = {}, onLine = showLine } = options;
-  const token = randomBytes(32).toString("hex");
-  const server = await RendezvousServer.listen({ worldSize: workers, token });
-  let crew: Crew | undefined;
-  const judge: Judge = new Judge([{ node: 0, host: hostname(), first: 0, workers }], {
-    timeoutSeconds,
-    remedy,
-    placeOf: (rank) => {
-      const key = server.waiting(rank)?.key;
-      return key === undefined ? undefined : `at the rendezvous "${key}"`;
-    },
-    order: (order) => {
-      if (order.type === "stop") crew?.stop();
-      else crew?.signal(order.signal);
-    },
-  });
-  const unlisten = listenForEnd((signal) => judge.hear(0, { type: "signal", signal }));
-  const tick = setInterval(() => judge.check(), tickSeconds * 1000);
-  let unlistenLosses = () => {};
-  try {
-    const place = { first: 0, workers, worldSize: workers };
-    const rendezvous = `127.0.0.1:${server.port}`;
-    crew = new Crew(
-      { command, timeoutSeconds, env, onLine },
-      { ...place, rendezvous, token },
-      (report) => judge.hear(0, report),
-    );
-    unlistenLosses = listenForLosses((text) => crew?.tellLoss(text));
-    await judge.ended;
-    return judge.outcome();
-  } finally {
-    clearInterval(tick);
-    crew?.kill();
-    unlisten();
-    unlistenLosses();
-    await server.close();
-  }
-}
-
 /** Shows what went wrong, the cause last. */
-function conclude({ onFailure = showCause }: LaunchOptions, { cause, code, details }: Outcome) {
+function conclude(
+  { onFailure = showCause }: Pick<LaunchOptions, "onFailure">,
+  { cause, code, details }: Outcome,
+): void {
   if (cause === undefined) return;
   show(details);
   onFailure(cause, code);

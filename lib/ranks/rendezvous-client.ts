@@ -47,6 +47,8 @@ export class RendezvousClient {
   /** Announcements that nobody has listened to yet. */
   private readonly unheard = new Map<string, string[]>();
   private gone: OnehourError | undefined;
+  /** Resolves when the connection is no more. */
+  readonly closed: Promise<void>;
   private readonly losses: Loss[] = [];
   private lossListener: ((loss: Loss) => void) | undefined;
   /** An address of the holder's machine that other machines reach. */
@@ -67,6 +69,7 @@ export class RendezvousClient {
     this.socket = socket;
     const isSilent = followPeer(socket, quietSeconds);
     socket.unref();
+    this.closed = new Promise((resolve) => socket.once("close", () => resolve()));
     socket.on("close", () => {
       const unreachable = isSilent();
       const what = unreachable
@@ -100,6 +103,11 @@ export class RendezvousClient {
   get localAddress(): string {
     const address = plainAddress(this.socket.localAddress);
     return isLoopback(address) ? (this.reachedAt ?? address) : address;
+  }
+
+  /** The address at which the server was reached. */
+  get serverAddress(): string {
+    return plainAddress(this.socket.remoteAddress);
   }
 
   receive(frame: Frame): void {

@@ -1,7 +1,7 @@
 // The server of a rendezvous: it admits each rank once, gathers values by key and passes on what is
 // announced.
 import { randomBytes, randomInt } from "node:crypto";
-import { type AddressInfo, createServer, isIP, type Socket } from "node:net";
+import { type AddressInfo, createServer, isIP, type Server, type Socket } from "node:net";
 import { plural, shown } from "../text/words.js";
 import { resolveAll, withPort } from "./addresses.js";
 import { Arrivals, hostName } from "./arrivals.js";
@@ -66,11 +66,11 @@ export class RendezvousServer {
   private readonly address: string;
   /** An address of this machine that another machine reached, once one did. */
   private reachedAt: string | undefined;
-  private readonly members = new Map<number, Socket>();
+  protected readonly members = new Map<number, Socket>();
   private readonly departed = new Set<number>();
   private readonly strangers = new Set<Socket>();
   private readonly gatherings = new Map<string, Gathering>();
-  private readonly arrivals: Arrivals;
+  protected readonly arrivals: Arrivals;
   /** All members were here at once. */
   private met = false;
   /** Why nobody can meet here any more. */
@@ -78,9 +78,10 @@ export class RendezvousServer {
   private startTimer: NodeJS.Timeout | undefined;
   private remarkTimer: NodeJS.Timeout | undefined;
 
-  private constructor(
+  /** Takes a server that listens. */
+  constructor(
     private readonly options: ServerOptions,
-    private readonly server: ReturnType<typeof createServer>,
+    private readonly server: Server,
   ) {
     const { address, port } = server.address() as AddressInfo;
     this.address = address;
@@ -95,14 +96,7 @@ export class RendezvousServer {
 
   /** @throws the system's error when it cannot listen at the address and port. */
   static async listen(options: ServerOptions): Promise<RendezvousServer> {
-    const server = createServer({ noDelay: true });
-    await new Promise<void>((resolve, reject) => {
-      server.once("error", reject);
-      server.listen(options.port ?? 0, options.host ?? "127.0.0.1", resolve);
-    });
-    server.on("error", () => {}); // A failed accept is the client's trouble; it tries again.
-    server.unref();
-    return new RendezvousServer(options, server);
+    return new RendezvousServer(options, await listenAt(options));
   }
 
   /** The key that a rank waits at and since when (performance.now()). */
@@ -147,12 +141,18 @@ export class RendezvousServer {
       : "";
   }
 
-  private giveUp(seconds: number): void {
-    const message =
+  /** That some have not come in time, and which. */
+  late(seconds: number): string {
+    return (
       `${this.arrivals.missing()} did not come within ${seconds} s ${this.arrivals.present()}` +
       `${this.hidden()}. See what ` +
       "they printed, and whether they were started at all; if they come later, raise the start timeout " +
-      "(--start-timeout, ONEHOUR_START_TIMEOUT)";
+      "(--start-timeout, ONEHOUR_START_TIMEOUT)"
+    );
+  }
+
+  private giveUp(seconds: number): void {
+    const message = this.late(seconds);
     this.over = message;
     clearTimeout(this.remarkTimer);
     for (const [key, { values }] of [...this.gatherings])
@@ -224,14 +224,11 @@ export class RendezvousServer {
       !Number.isInteger(rank) || rank < 0 || theirs !== worldSize || rank >= worldSize
         ? `${kind} ${rank} of ${theirs}, on host ${name}, came to a meeting of ` +
           `${plural(worldSize, kind)} on host ${thisHost()}; start all with the same world size`
-        : this.members.has(rank)
+        : this.members.has(rank) && !this.isEarly(rank)
           ? `${kind} ${rank} is here already, from host ${this.arrivals.hostOf(rank)}; this one is on ` +
             `host ${name}. Give each process a ${kind === "rank" ? "rank" : "node rank"} of its own`
           : this.over;
-    // A rank that left may come to the next meeting, which begins when all have left this one.
-    const early = this.departed.has(rank)
-      ? `${kind} ${rank} left, but others have not yet`
-      : undefined;
+    const early = this.isEarly(rank) ? `${kind} ${rank} left, but others have not yet` : undefined;
     const type = refusal !== undefined ? "refused" : early === undefined ? "welcome" : "later";
     const message = refusal ?? early ?? "";
     const own = thisHost();
@@ -251,6 +248,11 @@ export class RendezvousServer {
     return rank;
   }
 
+  /** Whether a rank left that may come to the next meeting: it begins when all have left this one. */
+  protected isEarly(rank: number): boolean {
+    return this.departed.has(rank);
+  }
+
   /** All are here: from now on gatherings have their own deadlines. */
   private begun(): void {
     clearTimeout(this.startTimer);
@@ -259,7 +261,7 @@ export class RendezvousServer {
     for (const [key, gathering] of this.gatherings) this.expect(key, gathering);
   }
 
-  private receive(rank: number, socket: Socket, frame: Frame): void {
+  protected receive(rank: number, socket: Socket, frame: Frame): void {
     const { type, key, value } = frame;
     if (typeof key !== "string" || typeof value !== "string") {
       socket.destroy();
@@ -326,7 +328,7 @@ export class RendezvousServer {
     }, seconds * 1000);
   }
 
-  private leave(rank: number, lost?: "silent" | "ended"): void {
+  protected leave(rank: number, lost?: "silent" | "ended"): void {
     this.members.delete(rank);
     this.departed.add(rank);
     this.arrivals.leave(rank);
@@ -365,6 +367,21 @@ export class RendezvousServer {
   }
 }
 
+/** @throws the system's error when it cannot listen at the address and port. */
+async function listenAt({
+  host = "127.0.0.1",
+  port = 0,
+}: Pick<ServerOptions, "host" | "port">): Promise<Server> {
+  const server = createServer({ noDelay: true });
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, resolve);
+  });
+  server.on("error", () => {}); // A failed accept is the client's trouble; it tries again.
+  server.unref();
+  return server;
+}
+
 export interface HostOptions extends ServerOptions {
   host: string;
   port: number;
@@ -379,10 +396,17 @@ export interface HostOptions extends ServerOptions {
  * others reach, else at all. So a name that means loopback here, or that is not known yet, keeps nobody out.
  */
 export async function hostRendezvous(options: HostOptions): Promise<RendezvousServer> {
+  return new RendezvousServer(options, await listenWhere(options));
+}
+
+/** As `hostRendezvous`, for a server of another kind. */
+export async function listenWhere(
+  options: Omit<HostOptions, "worldSize" | "token">,
+): Promise<Server> {
   let problem: NodeJS.ErrnoException | undefined;
   for (const host of await placesToListen(options)) {
     try {
-      return await RendezvousServer.listen({ ...options, host });
+      return await listenAt({ ...options, host });
     } catch (error) {
       problem = error as NodeJS.ErrnoException;
       // Not an address of this machine, or a system without IPv6.
@@ -403,7 +427,7 @@ async function placesToListen({
   resolve = resolveAll,
   kind = "rank",
   remark,
-}: HostOptions): Promise<string[]> {
+}: Omit<HostOptions, "worldSize" | "token">): Promise<string[]> {
   let addresses: string[];
   try {
     addresses = await resolve(host);

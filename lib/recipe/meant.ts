@@ -12,9 +12,13 @@ const advice: readonly [words: string, answer: (as: Voice) => string, flag?: str
   [
     "nodes nnodes num-nodes node-rank machines hosts hostfile master-addr master-port rdzv-endpoint " +
       "rdzv-backend dist-url rendezvous init-method rank local-rank",
-    () =>
-      "a run over several machines begins under torchrun, mpirun or srun, which start this command " +
-      "once a worker",
+    (as) =>
+      as === "flags"
+        ? "the machines of a run are named by --nodes, --node-rank and --rendezvous host:port, unless an " +
+          "engine such as srun says which they are"
+        : "the machines of a run are no part of its recipe: " +
+          'train(recipe, { cluster: { nodes: 2, nodeRank: 0, rendezvous: "host:port" } })',
+    "--nodes",
   ],
   [
     "num-workers data-workers loader-workers j dataloader-num-workers prefetch-factor pin-memory",

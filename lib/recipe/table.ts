@@ -66,6 +66,13 @@ interface Facts {
   isModule?: true;
 }
 
+/** What is a flag: its check, its words on the command line, and its line of help. */
+export interface Row {
+  schema: z.ZodType;
+  flag: string;
+  help: string;
+}
+
 export interface Field<Schema extends z.ZodType = z.ZodType> extends Facts {
   /** Checks a value; with `default` where the field has one that depends on nothing. */
   schema: Schema;
@@ -378,7 +385,7 @@ export function fieldsWhere(is: (row: Field) => boolean): ReadonlySet<FieldName>
 }
 
 /** What a row's values are, and their words where there are only some. */
-export function kindOf({ schema }: Field): { type: string; words: string[] } {
+export function kindOf({ schema }: Pick<Row, "schema">): { type: string; words: string[] } {
   let { def } = schema as { def: { type: string; innerType?: Field["schema"]; entries?: object } };
   while (def.innerType) def = (def.innerType as unknown as { def: typeof def }).def;
   return { type: def.type, words: Object.keys(def.entries ?? {}) };

@@ -2,6 +2,7 @@
 
 import type { Writable } from "node:stream";
 import { UsageError } from "../errors.js";
+import type { ClusterOptions } from "../ranks/cluster-options.js";
 import type { World } from "../ranks/world.js";
 import { requireOptions } from "../recipe/options.js";
 import { table } from "../recipe/table.js";
@@ -17,6 +18,8 @@ export interface TrainOptions {
    * starts it otherwise.
    */
   resume?: Resume;
+  /** The machines to train on, on each of which the script runs; this one alone by default. */
+  cluster?: ClusterOptions;
   /** Where lines and progress go; standard output by default, null for nowhere. */
   output?: (Writable & { isTTY?: boolean }) | null;
   /** Called with what happens: every step, epoch and message, and the end. Only where rank 0 is seen. */
@@ -38,6 +41,10 @@ const kinds: Readonly<Record<keyof TrainOptions, Kind>> = {
   resume: {
     expected: 'true, false or "auto"',
     fits: (value) => typeof value === "boolean" || value === "auto",
+  },
+  cluster: {
+    expected: 'an object, such as { nodes: 2, nodeRank: 0, rendezvous: "node0:29400" }',
+    fits: (value) => Object.prototype.toString.call(value) === "[object Object]",
   },
   output: {
     expected: "a stream to write to, or null",

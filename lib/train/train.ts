@@ -10,13 +10,20 @@ import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice, openDevice } from "../device/open.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { openModel } from "../models/models.js";
+import { type Cluster, readPart } from "../ranks/cluster.js";
 import { connect } from "../ranks/connect.js";
-import { readEnvironment } from "../ranks/environment.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
 import { alone, type World } from "../ranks/world.js";
-import type { PartialRecipe, Recipe, RecipeInput } from "../recipe/fields.js";
+import {
+  type PartialRecipe,
+  type Recipe,
+  type RecipeInput,
+  readFields,
+  withDefaults,
+} from "../recipe/fields.js";
 import { requirePossible, resolveRecipe } from "../recipe/recipe.js";
-import { currentVoice } from "../recipe/voice.js";
+import { type Field, type FieldName, table } from "../recipe/table.js";
+import { currentVoice, nameOf } from "../recipe/voice.js";
 import {
   checkRunFolder,
   claimRunFolder,
@@ -29,6 +36,7 @@ import { readInput } from "./input.js";
 import { listenerOf, requireTrainOptions, type TrainOptions } from "./options.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
+import type { Supervision } from "./workers.js";
 
 /** What a recipe names, opened. */
 interface Parts extends Disposable {
@@ -132,18 +140,41 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
     const { partial, resume } = await readInput(input, options.resume, world.worldSize);
     return await trainAsRank(partial, world, { resume, onEvent });
   }
-  const { worldSize, note } = readEnvironment();
-  const ranks = worldSize > 1 ? worldSize : undefined;
-  const { partial, resume } = await readInput(input, options.resume, ranks);
-  if (note !== undefined) onEvent({ type: "message", text: note });
-  if (ranks !== undefined) {
-    const world = await connect({ timeoutSeconds: partial.timeout });
-    try {
-      return await trainAsRank(partial, world, { resume, onEvent });
-    } finally {
-      await world.close();
-    }
+  const given = readFields(input);
+  const device = given.device ?? "auto";
+  const own = () => workersFor({}, expectDevice(device).kind);
+  const { place, cluster, workers } = readPart(options.cluster, { workers: given.workers, own });
+  if (place.note !== undefined) onEvent({ type: "message", text: place.note });
+  if (cluster === undefined) {
+    const { partial, resume } = await readInput(input, options.resume, workers);
+    return await joinAsRank(partial, { resume, onEvent });
   }
+  const facts = askedFor(given, options.resume);
+  if (cluster.nodeRank > 0) {
+    requireRoom(cluster.workersPerNode, given, expectDevice(device).kind);
+    const { serveRun } = await import("./workers.js");
+    return await serveRun(withDefaults(given), { cluster, facts, onEvent });
+  }
+  const all = workers === undefined ? input : { ...input, workers };
+  return await trainOn(cluster, await readInput(all, options.resume), { facts, onEvent });
+}
+
+/** Trains as one of the ranks that an engine has started. */
+async function joinAsRank(partial: PartialRecipe, options: RankOptions): Promise<Result> {
+  const world = await connect({ timeoutSeconds: partial.timeout });
+  try {
+    return await trainAsRank(partial, world, options);
+  } finally {
+    await world.close();
+  }
+}
+
+/** Trains in this process, or in worker processes of a cluster whose node 0 this is. */
+async function trainOn(
+  cluster: Cluster,
+  { partial, resume }: { partial: PartialRecipe; resume: boolean },
+  { facts, onEvent }: Pick<Supervision, "facts" | "onEvent">,
+): Promise<Result> {
   // Before a folder of a million images is listed.
   if (partial.out !== undefined) checkRunFolder(partial.out, resume);
   const expected = expectDevice(partial.device);
@@ -157,9 +188,8 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
       runRank({ ...parts, recipe, resume, world: alone, onEvent }),
     );
   }
-  requireProcesses(workers);
-  if (partial.threads !== undefined) requireThreads(partial.threads);
-  if (expected.kind === "cuda") requireGpus(workers);
+  const workersPerNode = workers / cluster.nodes;
+  requireRoom(workersPerNode, partial, expected.kind);
   if (partial.model !== undefined) await openModel(partial.model);
   requirePossible({ ...partial, workers }, { device: expected });
   const dataset = await openFor(partial, 1, onEvent);
@@ -167,11 +197,34 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   const resolved = resolveFor(partial, dataset, expected, workers);
   return await inRunFolder(resolved, async (recipe) => {
     const { superviseWorkers } = await import("./workers.js");
-    return await superviseWorkers({ recipe, resume, voice: currentVoice() }, onEvent);
+    return await superviseWorkers(
+      { recipe, resume, voice: currentVoice() },
+      { cluster: { ...cluster, workersPerNode }, facts, onEvent },
+    );
   });
 }
 
-function workersFor({ workers }: PartialRecipe, kind: "cpu" | "cuda"): number {
+/** Refuses more worker processes or threads than one can mean on this machine, or than it has GPUs. */
+function requireRoom(
+  workers: number,
+  { threads }: Pick<RecipeInput, "threads">,
+  kind: "cpu" | "cuda",
+): void {
+  requireProcesses(workers);
+  if (threads !== undefined) requireThreads(threads);
+  if (kind === "cuda") requireGpus(workers);
+}
+
+/** What the user of every node must have asked for alike, by the names that the user knows. */
+function askedFor(given: RecipeInput, resume: Resume = false): Record<string, unknown> {
+  const shared = Object.entries(given).filter(
+    ([key]) => key !== "workers" && (table[key as FieldName] as Field).perRank !== true,
+  );
+  const facts = shared.map(([key, value]) => [nameOf(key as FieldName), value]);
+  return { ...Object.fromEntries(facts), [nameOf("resume")]: resume };
+}
+
+function workersFor({ workers }: RecipeInput, kind: "cpu" | "cuda"): number {
   return workers ?? (kind === "cuda" ? defaultWorkers() : 1);
 }
 

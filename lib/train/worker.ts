@@ -6,8 +6,9 @@ import { connect } from "../ranks/connect.js";
 import { reportOf } from "../ranks/error-report.js";
 import { tellLauncher } from "../ranks/report.js";
 import { setVoice } from "../recipe/voice.js";
+import type { RunEvent } from "./events.js";
 import { trainAsWorker } from "./train.js";
-import { formatEvent, type Job, jobVariable } from "./workers.js";
+import { formatEvent, type Job, jobVariable, type ResultLine } from "./workers.js";
 
 const { recipe, resume, voice } = JSON.parse(process.env[jobVariable]!) as Job;
 setVoice(voice);
@@ -17,9 +18,9 @@ const unlisten = listenForEarlyEnd((error) => {
 });
 const world = await connect({ timeoutSeconds: recipe.timeout });
 // After a signal the launcher chooses the status: a worker that saved has not failed.
-await trainAsWorker(recipe, world, {
-  resume,
-  onEvent: (event) => process.stdout.write(`${formatEvent(event)}\n`),
-});
+const show = (event: RunEvent | ResultLine) => process.stdout.write(`${formatEvent(event)}\n`);
+const result = await trainAsWorker(recipe, world, { resume, onEvent: show });
+// Another node's supervisor does not see rank 0's last event.
+if (world.rank !== 0 && world.localRank === 0) show({ type: "result", result });
 await world.close();
 unlisten();

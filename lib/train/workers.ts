@@ -1,10 +1,11 @@
-// Starts the worker processes of a run and follows rank 0's events.
+// Starts the worker processes of a run, of this node or of all, and follows rank 0's events.
 
 import { fileURLToPath } from "node:url";
 import { isBuiltIn } from "../data/datasets.js";
 import { OnehourError } from "../errors.js";
 import { isBuiltInModel } from "../models/models.js";
-import { launch } from "../ranks/launch.js";
+import type { Cluster } from "../ranks/cluster.js";
+import { launchOn } from "../ranks/launch.js";
 import { signalOf } from "../ranks/signals.js";
 import { refuse } from "../recipe/fields.js";
 import { nameOf, type Voice } from "../recipe/voice.js";
@@ -22,11 +23,38 @@ export interface Job {
 }
 export const jobVariable = "ONEHOUR_JOB";
 
+/** Fields of a recipe in which ranks may differ, as they are on one node. */
+export type OwnFields = Pick<RunRecipe, "threads" | "bind" | "timeout">;
+
+/** What a node's supervisor works with. */
+export interface Supervision {
+  cluster: Cluster;
+  /** What the user asked for, which must be alike on all nodes. */
+  facts: Record<string, unknown>;
+  onEvent: (event: RunEvent) => void;
+}
+
+/** What happened to the workers. */
+interface Watched {
+  status: number;
+  result: Result | undefined;
+  /** Steps done, where rank 0 is here. */
+  steps: number;
+  failure: OnehourError | undefined;
+  seconds: number;
+}
+
+/** A worker's result, as a line of output; where rank 0 is, the run's last event has it. */
+export interface ResultLine {
+  type: "result";
+  result: Result;
+}
+
 /** Begins a line of rank 0's output that is an event in JSON (RFC 7464's record separator). */
 const eventMark = "\x1e";
 
 /** An event as a line of output. NaN and infinities, which JSON lacks, travel as text. */
-export function formatEvent(event: RunEvent): string {
+export function formatEvent(event: RunEvent | ResultLine): string {
   return (
     eventMark +
     JSON.stringify(event, (_, value) =>
@@ -36,7 +64,7 @@ export function formatEvent(event: RunEvent): string {
 }
 
 /** The event of a line; undefined for any other line. */
-export function parseEvent(line: string): RunEvent | undefined {
+export function parseEvent(line: string): RunEvent | ResultLine | undefined {
   if (!line.startsWith(eventMark)) return undefined;
   return JSON.parse(line.slice(1), (_, value) =>
     typeof value === "string" && value.startsWith("number:") ? Number(value.slice(7)) : value,
@@ -49,15 +77,67 @@ function workerProgram(): string {
   return own.replace(/workers(\.[jt]s)$/, "worker$1");
 }
 
+/** Starts this node's workers and follows them to their end; `brief` of node 0 is every node's job. */
+async function watchWorkers(
+  own: OwnFields,
+  { cluster, facts, onEvent }: Supervision,
+  brief = "",
+): Promise<Watched> {
+  const watched: Omit<Watched, "status" | "seconds"> = {
+    ...{ result: undefined, steps: 0, failure: undefined },
+  };
+  const start = performance.now();
+  const status = await launchOn({
+    ...{ cluster, facts, brief },
+    command: () => [workerProgram()],
+    timeoutSeconds: own.timeout,
+    remedy: `raise ${nameOf("timeout")}`,
+    env: (text) => ({ [jobVariable]: JSON.stringify(jobOf(text, own)) }),
+    onLine: (rank, line, stream) => {
+      const event = parseEvent(line);
+      if (!event) {
+        process[stream].write(rank === 0 ? `${line}\n` : `[${rank}] ${line}\n`);
+        return;
+      }
+      if (event.type === "end" || event.type === "result") watched.result = event.result;
+      if (event.type === "step") watched.steps = event.step + 1;
+      if (event.type !== "result") onEvent(event);
+    },
+    onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
+      watched.failure = new OnehourError(code, cause);
+    },
+    say: (text) => onEvent({ type: "message", text }),
+  });
+  return { ...watched, status, seconds: (performance.now() - start) / 1000 };
+}
+
+/** The job that node 0 gives, with this node's own fields. */
+function jobOf(brief: string, own: OwnFields): Job {
+  const job = JSON.parse(brief) as Job;
+  const { threads: _, ...shared } = job.recipe;
+  const { threads, bind, timeout } = own;
+  const recipe = { ...shared, bind, timeout };
+  return { ...job, recipe: threads === undefined ? recipe : { ...recipe, threads } };
+}
+
+/** A run's result; throws what a worker failed of. */
+function resultOf(
+  { status, result, failure, steps, seconds }: Watched,
+  names: Pick<Result, "out" | "model">,
+): Result {
+  if (failure) throw failure;
+  const signal = signalOf(status);
+  if (result && (status === 0 || signal)) return signal ? { ...result, signal } : result;
+  if (signal) return { status: "interrupted", signal, ...names, steps, seconds };
+  throw new OnehourError("ERR_ONEHOUR_WORKERS", "the workers ended before the run did");
+}
+
 /**
  * Runs a job in k processes. Resolves with rank 0's result; throws what a worker failed of, with
  * its code or else ERR_ONEHOUR_WORKERS, after the launcher has shown the details. Throws
  * ERR_ONEHOUR_RECIPE for a data set or a model that a script has added, which the processes do not know.
  */
-export async function superviseWorkers(
-  job: Job,
-  onEvent: (event: RunEvent) => void,
-): Promise<Result> {
+export async function superviseWorkers(job: Job, supervision: Supervision): Promise<Result> {
   const { recipe } = job;
   const own = !isBuiltIn(recipe.dataset)
     ? `the data set "${recipe.dataset}"`
@@ -72,43 +152,21 @@ export async function superviseWorkers(
         "run the script in every process: " +
         commandLine("launch", "--workers", String(recipe.workers), "script.ts"),
     );
-  let result: Result | undefined;
-  let steps = 0;
-  let failure: OnehourError | undefined;
-  const start = performance.now();
-  const status = await launch({
-    workers: recipe.workers,
-    command: () => [workerProgram()],
-    timeoutSeconds: recipe.timeout,
-    remedy: `raise ${nameOf("timeout")}`,
-    env: { [jobVariable]: JSON.stringify(job) },
-    onLine: (rank, line, stream) => {
-      const event = parseEvent(line);
-      if (!event) {
-        process[stream].write(rank === 0 ? `${line}\n` : `[${rank}] ${line}\n`);
-        return;
-      }
-      if (event.type === "end") result = event.result;
-      if (event.type === "step") steps = event.step + 1;
-      onEvent(event);
-    },
-    onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
-      failure = new OnehourError(code, cause);
-    },
-  });
-  const signal = signalOf(status);
-  if (result && (status === 0 || signal)) return signal ? { ...result, signal } : result;
-  if (failure) {
-    const began = steps > 0 || failure.code === "ERR_ONEHOUR_WORKERS";
-    if (began && (await hasWholeCheckpoint(recipe.out))) {
-      const text = `the last checkpoint is kept; continue with: ${resumeCommand(recipe.out)}`;
-      onEvent({ type: "message", text });
-    }
-    throw failure;
+  const { out, model } = recipe;
+  const watched = await watchWorkers(recipe, supervision, JSON.stringify(job));
+  const { failure, steps } = watched;
+  const began = steps > 0 || failure?.code === "ERR_ONEHOUR_WORKERS";
+  if (failure && began && (await hasWholeCheckpoint(out))) {
+    const text = `the last checkpoint is kept; continue with: ${resumeCommand(out)}`;
+    supervision.onEvent({ type: "message", text });
   }
-  if (signal) {
-    const seconds = (performance.now() - start) / 1000;
-    return { status: "interrupted", signal, out: recipe.out, model: recipe.model, steps, seconds };
-  }
-  throw new OnehourError("ERR_ONEHOUR_WORKERS", "the workers ended before the run did");
+  return resultOf(watched, { out, model });
+}
+
+/**
+ * Serves the run that node 0 leads with this node's workers. Resolves and throws as `superviseWorkers`; the
+ * result is that of a worker here.
+ */
+export async function serveRun(own: OwnFields, supervision: Supervision): Promise<Result> {
+  return resultOf(await watchWorkers(own, supervision), { out: "", model: "" });
 }

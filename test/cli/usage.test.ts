@@ -19,7 +19,31 @@ const cases: [line: string, ...says: (string | RegExp)[]][] = [
   ["--bogus", "has no flag --bogus"],
   ["train synthetic --learning-rate 1", "did you mean --lr?"],
   ["train synthetic --batch-size=4", "--batch-size; did you mean --batch?"],
-  ["train synthetic --nodes 2", "no flag --nodes; a run over several"],
+  ["train synthetic --nnodes 2", "no flag --nnodes; the machines of a run are named by --nodes,"],
+  ["train synthetic --nodes two", '--nodes: expected a whole number, got "two"'],
+  ["train synthetic --nodes 2", "nothing says which of them this is. Give --node-rank"],
+  ["train synthetic --nodes 2 --node-rank 0", "nothing says where", "--rendezvous host:port"],
+  ["train synthetic --node-rank 0", "--node-rank: ", "--nodes"],
+  [
+    "train synthetic --nodes 2 --node-rank 2 --rendezvous a:1",
+    "--node-rank: 2 is none of 2 nodes; expected 0 to 1",
+  ],
+  [
+    "train synthetic --nodes 2 --node-rank 0 --rendezvous a",
+    '--rendezvous: expected host:port with a port from 1 to 65535, got "a"',
+  ],
+  [
+    "train synthetic --nodes 2 --node-rank 0 --rendezvous a:1 --workers 3",
+    "3 workers in all cannot be the same number on each of 2 nodes; expected a multiple of 2",
+  ],
+  [
+    "train synthetic --nodes 2 --node-rank 0 --rendezvous a:1 --workers 3 --workers-per-node 2",
+    "2 × 2 (nodes × workers of each) is 4, but 3 workers in all were asked for",
+  ],
+  [
+    "train synthetic --nodes 2 --node-rank 0 --rendezvous a:1 --token-file nowhere",
+    '--token-file: cannot read "nowhere"',
+  ],
   ["train --data-dir x", "--data-dir; the dataset is named without a flag."],
   ["train --dataset x", "--dataset; the dataset is named without a flag."],
   ["evaluate x --root=y", "--root; the dataset is named without a flag."],

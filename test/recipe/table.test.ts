@@ -138,14 +138,14 @@ test.each([
 });
 
 test.each([
-  ["nodes", /torchrun, mpirun or srun/],
-  ["node-rank", /torchrun/],
+  ["nnodes", /--nodes, --node-rank and --rendezvous/],
+  ["master-addr", /--rendezvous host:port/],
   ["num-workers", /decoded by threads.*--workers is the number of processes that train/],
   ["config", /--recipe/],
   ["resume-from", /--resume/],
   ["num-classes", /the data set's/],
 ])("--%s is answered", (word, answer) => {
-  expect(meaning(`--${word}`, flags, "flags")).toMatch(answer);
+  expect(meaning(`--${word}`, [...flags, "--nodes"], "flags")).toMatch(answer);
 });
 
 test.each(["xyzzy", "--", "-", "", "constructor", "__proto__", "頑張", "x".repeat(1e6)])(
