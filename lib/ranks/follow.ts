@@ -114,10 +114,10 @@ class Follower {
     const { start, duty } = this;
     this.crew?.stop();
     const ranks = Array.from({ length: duty.cluster.workersPerNode }, (_, rank) => rank);
-    const lead = start === undefined ? "node 0" : `node 0 (host ${start.lead})`;
+    const host = start === undefined ? "" : `host ${start.lead}, `;
     this.outcome ??= {
       status: 1,
-      cause: `${lead} ${how}; with it ${nameRanks(ranks)}`,
+      cause: `node 0 (${host}${nameRanks(ranks)}) ${how}`,
       code: "ERR_ONEHOUR_NODE_LOST",
       details: [],
     };

@@ -100,7 +100,7 @@ export class Judge {
     for (const rank of ranks) this.watch.finished(rank);
     this.fail({
       rank: undefined,
-      message: `node ${node} (host ${host}) ${how}; with it ${nameRanks(ranks)}`,
+      message: `node ${node} (host ${host}, ${nameRanks(ranks)}) ${how}`,
       code: "ERR_ONEHOUR_NODE_LOST",
       details: [],
       secondary: false,

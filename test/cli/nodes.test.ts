@@ -1,10 +1,18 @@
 // Trains and launches over several "machines", each a command of its own on this one: how they meet, and what
 // each says at the end.
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
-import { recipeOf, temporaryFolder } from "../support/folder.js";
-import { freePort, lastLine, type Run, start } from "../support/process.js";
+import { describe, expect, test } from "vitest";
+import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
+import {
+  childrenOf,
+  freePort,
+  isAlive,
+  lastLine,
+  type Run,
+  start,
+  until,
+} from "../support/process.js";
 import { main } from "./command.js";
 
 const folder = temporaryFolder();
@@ -56,4 +64,134 @@ test("nodes that were asked for different things are told which", async () => {
       /^onehour: node 1 \(host .+\) has --lr 0.2, node 0 \(host .+\) has --lr 0.1\. Start all nodes with/,
     );
   }
+});
+
+/** Waits until a run has logged some steps. */
+const stepped = (out: string) => {
+  const log = join(out, "log.jsonl");
+  return until(() => existsSync(log) && readFileSync(log, "utf8").includes('"step":3,'));
+};
+
+interface Misfortune {
+  /** What happens to the nodes, or their workers. */
+  strike: (runs: readonly Run[], workers: readonly number[][]) => void;
+  /** The last line of each node that is left. */
+  says: readonly (RegExp | undefined)[];
+}
+
+const worker = /^onehour: rank 1 on .+: was killed \(SIGKILL\)/;
+
+describe("a run of two nodes", () => {
+  test.each<[string, Misfortune]>([
+    [
+      "ends everywhere when a worker is killed",
+      {
+        strike: (_, workers) => process.kill(workers[1]![0]!, "SIGKILL"),
+        says: [worker, worker],
+      },
+    ],
+    [
+      "names node 1 when its supervisor is killed",
+      {
+        strike: ([, second]) => second!.child.kill("SIGKILL"),
+        says: [
+          /^onehour: node 1 \(host .+, rank 1\) is lost: its supervisor ended without a word\. Was it killed\?$/,
+          undefined,
+        ],
+      },
+    ],
+    [
+      "names node 0 when its supervisor is killed",
+      {
+        strike: ([first]) => first!.child.kill("SIGKILL"),
+        says: [
+          undefined,
+          /^onehour: node 0 \(host .+, rank 0\) is lost: its supervisor ended without a word\. Was it killed\?$/,
+        ],
+      },
+    ],
+  ])("%s", async (name, { strike, says }) => {
+    const out = join(folder, name.replaceAll(" ", "-"));
+    const runs = await startNodes(tiny(1e5), (node) => (node === 0 ? ["--out", out] : []));
+    await stepped(out);
+    const workers = runs.map(({ child }) => childrenOf(child.pid!));
+    strike(runs, workers);
+    for (const [node, line] of says.entries()) {
+      const { status } = await runs[node]!.ended;
+      if (line === undefined) continue;
+      expect(status).toBe(1);
+      expect(lastLine(runs[node]!.stderr)).toMatch(line);
+    }
+    await until(() => !workers.flat().some(isAlive));
+  });
+
+  test.each([0, 1])("saves and ends on a signal to node %d's command", async (node) => {
+    const out = join(folder, `signal-${node}`);
+    const runs = await startNodes(tiny(1e5), (n) => (n === 0 ? ["--out", out] : []));
+    await stepped(out);
+    runs[node]!.child.kill("SIGTERM");
+    for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 143 });
+    expect(lastLine(runs[0]!.stdout)).toMatch(/; continue with: .+ train --resume --out/);
+    expect(lastLine(runs[1]!.stdout)).toBe("node 1 of 2: the run was ended by SIGTERM");
+    const done = logOf(out).filter(({ type }) => type === "step").length;
+    expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted", steps: done });
+    expect(existsSync(join(out, "checkpoint.safetensors"))).toBe(true);
+  });
+});
+
+test("a run whose nodes do not all come in time ends, and names who is missing", async () => {
+  const [first, second, third] = await startNodes(tiny(1), () => ["--start-timeout", "10"], {
+    nodes: 3,
+  });
+  third!.child.kill("SIGKILL");
+  for (const run of [first!, second!]) {
+    expect(await run.ended).toMatchObject({ status: 1 });
+    expect(lastLine(run.stderr)).toMatch(
+      /^onehour: node 2 of 3 did not come within 10 s \(nodes 0 and 1 are here, from host .+--start-timeout/,
+    );
+  }
+});
+
+test("a node that waits ends on a signal", async () => {
+  const [first, second] = await startNodes(tiny(1));
+  first!.child.kill("SIGKILL");
+  await until(() => second!.stdout.includes("looking for node 0"));
+  second!.child.kill("SIGINT");
+  expect(await second!.ended).toMatchObject({ status: 130 });
+});
+
+test("a node with another secret is not admitted", async () => {
+  const secrets = ["one", "another"].map((secret) => {
+    const file = join(folder, `${secret}.txt`);
+    writeFileSync(file, `${secret}\n`, { mode: 0o600 });
+    return file;
+  });
+  const runs = await startNodes(tiny(1), (node) => [
+    ...["--token-file", secrets[node]!, "--start-timeout", node === 0 ? "600" : "4"],
+  ]);
+  expect(await runs[1]!.ended).toMatchObject({ status: 1 });
+  await until(() => runs[0]!.stdout.includes("one from 127.0.0.1 came with another token"));
+  runs[0]!.child.kill("SIGTERM");
+  expect(await runs[0]!.ended).toMatchObject({ status: 143 });
+  expect(lastLine(runs[1]!.stderr)).toMatch(/it expects another token.*--token-file/);
+});
+
+test("a script runs on several nodes, in global ranks", async () => {
+  const script = join(folder, "ranks.ts");
+  writeFileSync(
+    script,
+    `import { connect } from "onehour";
+const world = await connect();
+console.log("of", (await world.gather("ranks", String(world.rank))).join());
+await world.close();\n`,
+  );
+  const runs = await startNodes(["launch", script], () => ["--workers", "4"]);
+  for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+  const lines = runs.flatMap(({ stdout }) => stdout.match(/^.*of 0,1,2,3$/gm) ?? []);
+  expect(lines.sort()).toEqual([
+    "[1] of 0,1,2,3",
+    "[2] of 0,1,2,3",
+    "[3] of 0,1,2,3",
+    "of 0,1,2,3",
+  ]);
 });
