@@ -25,5 +25,9 @@ export PATH="$PWD/node_modules/.bin:$PATH"
 # srun does not take this over from sbatch since Slurm 22.05.
 export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"
 
+# A secret of this start: who does not know it cannot join. srun hands it to the tasks.
+ONEHOUR_TOKEN="${ONEHOUR_TOKEN:-$(head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n')}"
+export ONEHOUR_TOKEN
+
 # exec: a signal to the batch shell (--signal=B:…, scancel --batch) reaches srun, which passes it on.
 exec srun onehour train "$@" --resume auto --requeue
