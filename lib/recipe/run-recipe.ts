@@ -102,7 +102,8 @@ interface StoredRun {
 }
 
 /** A recipe.json that is as the run wrote it. Runs of earlier versions, which had no id, go by the digest. */
-function parseStored(folder: string, file: string, text: string): StoredRun {
+function parseStored(folder: string, text: string): StoredRun {
+  const file = join(folder, recipeName);
   let stored: unknown;
   let digest: string;
   let fields: Record<string, unknown>;
@@ -128,24 +129,35 @@ function parseStored(folder: string, file: string, text: string): StoredRun {
   return { recipe: recipeAlone(fields), id: typeof id === "string" ? id : digest };
 }
 
-async function readStored(folder: string): Promise<StoredRun> {
+/** The text of a run folder's recipe.json; ERR_ONEHOUR_RUN_FOLDER where it cannot be read. */
+export async function readRecipeText(folder: string): Promise<string> {
   const file = join(folder, recipeName);
-  const text = await readText(file).catch((error: Error) => {
+  return await readText(file).catch((error: Error) => {
     const advice = isForbidden(error)
       ? "make it readable for this user"
       : "expected the one that the run wrote";
     throw refuseRecipe(`cannot read ${file} (${error.message}); ${advice}`);
   });
-  return parseStored(folder, file, text);
 }
 
-/** The id of the run in a folder; ERR_ONEHOUR_RUN_FOLDER where recipe.json cannot be read. */
-export const readRunId = async (folder: string): Promise<string> => (await readStored(folder)).id;
+/** The id of the run in a folder; throws as `readRecipeText` does, and where it is not as the run wrote it. */
+export async function readRunId(folder: string): Promise<string> {
+  return parseStored(folder, await readRecipeText(folder)).id;
+}
 
 /** The recipe of a run folder, with what `given` may change; refuses what it may not. */
 export async function readRunRecipe(folder: string, given: RecipeInput): Promise<RecipeInput> {
+  return await resumedRecipe(folder, await readRecipeText(folder), given);
+}
+
+/** As `readRunRecipe`, from the text of the folder's recipe.json. */
+export async function resumedRecipe(
+  folder: string,
+  text: string,
+  given: RecipeInput,
+): Promise<RecipeInput> {
   const file = join(folder, recipeName);
-  const stored = readFields((await readStored(folder)).recipe, "fields");
+  const stored = readFields(parseStored(folder, text).recipe, "fields");
   const { workers = 1, batch = 1, accumulate = 1 } = stored;
   // Of the same size by another name nothing changes.
   const merged: Record<string, unknown> = {

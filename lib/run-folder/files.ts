@@ -74,6 +74,12 @@ export async function writeAtomically(
   }
 }
 
+/** Moves a file from one folder to another, in the place of what is there, on the disk too. */
+export async function moveFile(from: string, to: string, name: string): Promise<void> {
+  await rename(join(from, name), join(to, name));
+  await syncFolder(to);
+}
+
 /** As `writeAtomically`, with ERR_ONEHOUR_RUN_FOLDER for what the system refuses. */
 export async function replaceFile(
   folder: string,

@@ -86,13 +86,13 @@ export function hasCheckpoint(folder: string): boolean {
   return [checkpointName, previousName].some((name) => isThere(join(folder, name)));
 }
 
-/** Whether one of them can be read, so that --resume will take it. */
-export async function hasWholeCheckpoint(folder: string): Promise<boolean> {
+/** Steps of the newest checkpoint that is whole, so that --resume will take it; undefined without one. */
+export async function lastWholeStep(folder: string): Promise<number | undefined> {
   for (const name of [checkpointName, previousName]) {
     const found = await readCheckpoint(join(folder, name)).catch(() => undefined);
-    if (found?.isCovered) return true;
+    if (found?.isCovered && found.position) return found.position.step;
   }
-  return false;
+  return undefined;
 }
 
 /**

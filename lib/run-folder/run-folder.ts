@@ -1,6 +1,6 @@
 // The folder of a run: its name, who writes to it, and its recipe.
 
-import { mkdir, rmdir } from "node:fs/promises";
+import { mkdir, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { OnehourError, UsageError } from "../errors.js";
 import { isModule, titleOf } from "../modules/pinned.js";
@@ -37,47 +37,51 @@ export async function releaseRunFolder(folder: string): Promise<void> {
   await rmdir(folder).catch(() => {}); // it holds something, and is kept
 }
 
+/** Holds the files of a run that are on their way here; while it is there they may be a part of them only. */
+export const incomingName = "incoming";
+
 /** Whether a run is to be continued: true where there must be one, "auto" if there is one. */
 export type Resume = boolean | "auto";
 
-/** Whether the run of a folder is to be continued; throws as `checkRunFolder` does. */
-export function continuesRun(folder: string, resume: Resume): boolean {
-  const continues = resume === "auto" ? isThere(join(folder, recipeName)) : resume;
-  checkRunFolder(folder, continues);
-  return continues;
+/** The first file of a run that a folder holds. Without recipe.json, which comes first, no run can go on. */
+export function findRun(folder: string): string | undefined {
+  const names = [recipeName, logName, checkpointName, previousName];
+  return names.find((name) => isThere(join(folder, name)));
 }
 
-function holdsRun(folder: string, found: string): OnehourError {
+/** The error for a folder in which no run may begin; `where` names it. */
+export function holdsRun(where: string, found: string): OnehourError {
   const problem =
     found === recipeName
       ? `holds a run already (${found}); continue it with ${setting("resume")}`
       : `holds ${found}, but not the ${recipeName} that a run needs to go on; put that back`;
   return new UsageError(
     "ERR_ONEHOUR_RUN_FOLDER",
-    `${folder} ${problem}, or name another ${nameOf("out")}`,
+    `${where} ${problem}, or name another ${nameOf("out")}`,
+  );
+}
+
+/** The error for a folder without a run to go on. */
+export function holdsNoRun(where: string): OnehourError {
+  return new UsageError(
+    "ERR_ONEHOUR_RUN_FOLDER",
+    `${where} holds no run to resume (looked for ${recipeName}); ` +
+      `name the run folder with ${nameOf("out")}, or start one without ${setting("resume")}`,
   );
 }
 
 /** Refuses a folder that holds a run unless it is to be resumed, and one that holds none if it is. */
-export function checkRunFolder(folder: string, resume: boolean): void {
-  const found = [recipeName, logName, checkpointName, previousName].find((name) =>
-    isThere(join(folder, name)),
-  );
+function checkRunFolder(folder: string, resume: boolean): void {
+  const found = findRun(folder);
   if (found !== undefined && !resume) throw holdsRun(folder, found);
-  if (resume && !isThere(join(folder, recipeName))) {
-    throw new UsageError(
-      "ERR_ONEHOUR_RUN_FOLDER",
-      `${folder} holds no run to resume (looked for ${recipeName}); ` +
-        `name the run folder with ${nameOf("out")}, or start one without ${setting("resume")}`,
-    );
-  }
+  if (found !== recipeName && resume) throw holdsNoRun(folder);
 }
 
 /**
  * Makes a folder and its parents. Node's own `recursive` tries for ever where a folder can hold
  * none, such as /proc.
  */
-async function makeFolder(folder: string): Promise<void> {
+export async function makeFolder(folder: string): Promise<void> {
   if (exists(folder)) return;
   await makeFolder(dirname(folder));
   await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
@@ -113,6 +117,8 @@ export async function holdRunFolder(
     checkRunFolder(folder, resume);
     const names = [recipeName, logName, unreadableName, checkpointName, previousName, bestName];
     for (const name of names) await removeTemporary(folder, name);
+    // What cannot be removed takes up room, and nothing else.
+    await rm(join(folder, incomingName), { recursive: true, force: true }).catch(() => {});
     return lock;
   } catch (error) {
     lock.release();

@@ -1,6 +1,7 @@
 // Reads the input of a run: its own fields, or the recipe of a run folder where the run is resumed.
 
 import { OnehourError, UsageError } from "../errors.js";
+import type { Meeting } from "../ranks/meeting.js";
 import {
   type PartialRecipe,
   type RecipeInput,
@@ -9,12 +10,15 @@ import {
   withDefaults,
 } from "../recipe/fields.js";
 import { pinModules } from "../recipe/modules.js";
-import { readRunRecipe } from "../recipe/run-recipe.js";
+import { readRecipeText, readRunRecipe, resumedRecipe } from "../recipe/run-recipe.js";
+import { defaultOf, table } from "../recipe/table.js";
 import { nameOf } from "../recipe/voice.js";
 import { readCheckpoint } from "../run-folder/checkpoint.js";
-import { continuesRun, type Resume } from "../run-folder/run-folder.js";
+import type { Resume } from "../run-folder/run-folder.js";
+import { settleRun } from "../run-folder/settle.js";
 import { exists } from "../system/exists.js";
 import { plural, shown } from "../text/words.js";
+import type { RunEvent } from "./events.js";
 
 /** What a run is to do. */
 interface Input {
@@ -23,26 +27,57 @@ interface Input {
   resume: boolean;
 }
 
+/** What is asked for besides the recipe. */
+export interface InputOptions {
+  resume: Resume;
+  onEvent: (event: RunEvent) => void;
+}
+
 /**
- * Reads the recipe, of the run folder where the run is resumed, and checks each field. Where the ranks are
- * started already they are `worldSize`, which is then the number of workers.
+ * What a run is given, each field checked by itself. Where the ranks are started already they are `worldSize`,
+ * which is then the number of workers.
  */
-export async function readInput(
-  input: RecipeInput,
-  resume: Resume = false,
-  worldSize?: number,
-): Promise<Input> {
+export function readGiven(input: RecipeInput, resume: Resume, worldSize?: number): RecipeInput {
   const given = ofWorld(readFields(input), worldSize);
-  const { out } = given;
-  if (resume !== false) {
-    if (out === undefined) throw refuse("resume", `name the run folder with ${nameOf("out")}`);
-    if (continuesRun(out, resume)) {
-      const partial = withDefaults(pinModules(await readRunRecipe(out, given)));
-      return { partial, resume: true };
-    }
+  if (resume !== false && given.out === undefined)
+    throw refuse("resume", `name the run folder with ${nameOf("out")}`);
+  return given;
+}
+
+/**
+ * Settles with all others whether the run of the folder goes on, and reads what it is to do: of rank 0's folder
+ * where it does, else what was given.
+ */
+export async function readTogether(
+  given: RecipeInput,
+  meeting: Meeting,
+  { resume, onEvent }: InputOptions,
+): Promise<Input> {
+  const isFirst = meeting.rank === 0;
+  const say = (text: string) => isFirst && onEvent({ type: "message", text });
+  // The others wait no longer for the rank that waits for its folder.
+  const seconds = (await timeoutOf(given, resume)) / 2;
+  if (!(await settleRun(meeting, given.out, resume, { seconds, say }))) {
+    await requireInit(given);
+    return { partial: withDefaults(pinModules(given)), resume: false };
   }
-  await requireInit(given);
-  return { partial: withDefaults(pinModules(given)), resume: false };
+  const own = isFirst ? [given.out!, await readRecipeText(given.out!)] : [];
+  const [first] = await meeting.gather("recipe", JSON.stringify(own));
+  const [folder, text] = JSON.parse(first!) as [string, string];
+  const recipe = await resumedRecipe(folder, text, given);
+  return { partial: withDefaults(pinModules(recipe)), resume: true };
+}
+
+/**
+ * Seconds to wait for others: those given, else of the run at this rank's own path, which need not be the one that
+ * goes on.
+ */
+export async function timeoutOf(given: RecipeInput, resume: Resume): Promise<number> {
+  const { out, timeout } = given;
+  if (timeout !== undefined) return timeout;
+  const isThere = resume !== false && out !== undefined;
+  const kept = isThere ? await readRunRecipe(out, {}).catch(() => undefined) : undefined;
+  return kept?.timeout ?? (defaultOf(table.timeout) as number);
 }
 
 function ofWorld(given: RecipeInput, worldSize: number | undefined): RecipeInput {

@@ -18,21 +18,15 @@ import {
   type PartialRecipe,
   type Recipe,
   type RecipeInput,
-  readFields,
   withDefaults,
 } from "../recipe/fields.js";
 import { requirePossible, resolveRecipe } from "../recipe/recipe.js";
 import { type Field, type FieldName, table } from "../recipe/table.js";
 import { currentVoice, nameOf } from "../recipe/voice.js";
-import {
-  checkRunFolder,
-  claimRunFolder,
-  type Resume,
-  releaseRunFolder,
-} from "../run-folder/run-folder.js";
+import { claimRunFolder, type Resume, releaseRunFolder } from "../run-folder/run-folder.js";
 import { guardOutput } from "../system/output.js";
 import type { Result, RunEvent } from "./events.js";
-import { readInput } from "./input.js";
+import { type InputOptions, readGiven, readTogether, timeoutOf } from "./input.js";
 import { listenerOf, requireTrainOptions, type TrainOptions } from "./options.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
@@ -135,35 +129,33 @@ export async function train(input: RecipeInput, options: TrainOptions = {}): Pro
 async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Result> {
   guardOutput();
   const onEvent = listenerOf(options, "train");
+  const asked = { resume: options.resume ?? false, onEvent };
   const { world } = options;
-  if (world) {
-    const { partial, resume } = await readInput(input, options.resume, world.worldSize);
-    return await trainAsRank(partial, world, { resume, onEvent });
-  }
-  const given = readFields(input);
+  if (world)
+    return await trainAsRank(readGiven(input, asked.resume, world.worldSize), world, asked);
+  const given = readGiven(input, asked.resume);
   const device = given.device ?? "auto";
   const own = () => workersFor({}, expectDevice(device).kind);
   const { place, cluster, workers } = readPart(options.cluster, { workers: given.workers, own });
   if (place.note !== undefined) onEvent({ type: "message", text: place.note });
   if (cluster === undefined) {
-    const { partial, resume } = await readInput(input, options.resume, workers);
-    return await joinAsRank(partial, { resume, onEvent });
+    return await joinAsRank(readGiven(input, asked.resume, workers), asked);
   }
-  const facts = askedFor(given, options.resume);
+  const facts = askedFor(given, asked.resume);
   if (cluster.nodeRank > 0) {
     requireRoom(cluster.workersPerNode, given, expectDevice(device).kind);
     const { serveRun } = await import("./workers.js");
     return await serveRun(withDefaults(given), { cluster, facts, onEvent });
   }
-  const all = workers === undefined ? input : { ...input, workers };
-  return await trainOn(cluster, await readInput(all, options.resume), { facts, onEvent });
+  const all = workers === undefined ? given : { ...given, workers };
+  return await trainOn(cluster, await readTogether(all, alone, asked), { facts, onEvent });
 }
 
 /** Trains as one of the ranks that an engine has started. */
-async function joinAsRank(partial: PartialRecipe, options: RankOptions): Promise<Result> {
-  const world = await connect({ timeoutSeconds: partial.timeout });
+async function joinAsRank(given: RecipeInput, options: InputOptions): Promise<Result> {
+  const world = await connect({ timeoutSeconds: await timeoutOf(given, options.resume) });
   try {
-    return await trainAsRank(partial, world, options);
+    return await trainAsRank(given, world, options);
   } finally {
     await world.close();
   }
@@ -175,8 +167,6 @@ async function trainOn(
   { partial, resume }: { partial: PartialRecipe; resume: boolean },
   { facts, onEvent }: Pick<Supervision, "facts" | "onEvent">,
 ): Promise<Result> {
-  // Before a folder of a million images is listed.
-  if (partial.out !== undefined) checkRunFolder(partial.out, resume);
   const expected = expectDevice(partial.device);
   const workers = workersFor(partial, expected.kind);
   if (workers === 1) {
@@ -216,7 +206,7 @@ function requireRoom(
 }
 
 /** What the user of every node must have asked for alike, by the names that the user knows. */
-function askedFor(given: RecipeInput, resume: Resume = false): Record<string, unknown> {
+function askedFor(given: RecipeInput, resume: Resume): Record<string, unknown> {
   const shared = Object.entries(given).filter(
     ([key]) => key !== "workers" && (table[key as FieldName] as Field).perRank !== true,
   );
@@ -241,21 +231,21 @@ function onceAMachine(
   return world.localRank === 0 ? onEvent : () => {};
 }
 
-/** Trains as one rank of a world, with the recipe that every rank was given. */
+/** Trains as one rank of a world, with what every rank was given. */
 async function trainAsRank(
-  partial: PartialRecipe,
+  given: RecipeInput,
   world: World,
-  options: RankOptions,
+  options: InputOptions,
 ): Promise<Result> {
+  const { partial, resume } = await readTogether(given, world, options);
+  const { onEvent } = options;
   const { worldSize: workers, localWorldSize } = world;
   using parts = await open(partial, localWorldSize, onceAMachine(world, options));
   const resolved = resolveFor(partial, parts.dataset, parts.device.properties, workers);
   const run = async (own: Pick<RunRecipe, "out">) => {
     // Rank 0 writes, so that its folder counts.
     const [out] = await world.gather("out", own.out);
-    const recipe = { ...resolved, out: out! };
-    if (world.rank === 0) checkRunFolder(recipe.out, options.resume);
-    return await runRank({ ...parts, ...options, recipe, world });
+    return await runRank({ ...parts, onEvent, resume, recipe: { ...resolved, out: out! }, world });
   };
   return world.rank === 0 ? await inRunFolder(resolved, run) : await run({ out: "" });
 }
@@ -274,11 +264,11 @@ export async function trainAsWorker(
 export async function prepareLoop(
   input: RecipeInput,
   world: World,
-  options: { resume: Resume; onEvent: RankOptions["onEvent"] },
+  options: InputOptions,
 ): Promise<Parts & { recipe: Recipe; resume: boolean }> {
-  const { rank, worldSize: workers, localWorldSize } = world;
-  const { partial, resume } = await readInput(input, options.resume, workers);
-  if (partial.out !== undefined && rank === 0) checkRunFolder(partial.out, resume);
+  const { worldSize: workers, localWorldSize } = world;
+  const given = readGiven(input, options.resume, workers);
+  const { partial, resume } = await readTogether(given, world, options);
   const parts = await open(partial, localWorldSize, onceAMachine(world, options));
   try {
     const recipe = resolveFor(partial, parts.dataset, parts.device.properties, workers);
@@ -292,10 +282,14 @@ export async function prepareLoop(
 /** The programs of a run, without running it; also what they are compiled for. */
 export async function compileRun(
   input: RecipeInput,
-  options: { resume?: Resume } = {},
+  options: Pick<TrainOptions, "resume"> = {},
 ): Promise<CompiledModel> {
   requireTrainOptions(options, "compileRun", ["resume"]);
-  const { partial } = await readInput(input, options.resume);
+  const { resume = false } = options;
+  const { out, ...fields } = readGiven(input, resume);
+  // Nothing is written, so that the folder of a run that begins may hold another.
+  const given = resume === false ? fields : { ...fields, out };
+  const { partial } = await readTogether(given, alone, { resume, onEvent: () => {} });
   const { kind } = expectDevice(partial.device);
   const workers = workersFor(partial, kind);
   using parts = await open({ ...partial, workers, device: kind }, 1);

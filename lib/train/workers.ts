@@ -9,7 +9,7 @@ import { launchOn } from "../ranks/launch.js";
 import { signalOf } from "../ranks/signals.js";
 import { refuse } from "../recipe/fields.js";
 import { nameOf, type Voice } from "../recipe/voice.js";
-import { hasWholeCheckpoint } from "../run-folder/last-checkpoint.js";
+import { lastWholeStep } from "../run-folder/last-checkpoint.js";
 import { commandLine, resumeCommand } from "../text/command.js";
 import type { Result, RunEvent } from "./events.js";
 import type { RunRecipe } from "./prepare.js";
@@ -156,7 +156,7 @@ export async function superviseWorkers(job: Job, supervision: Supervision): Prom
   const watched = await watchWorkers(recipe, supervision, JSON.stringify(job));
   const { failure, steps } = watched;
   const began = steps > 0 || failure?.code === "ERR_ONEHOUR_WORKERS";
-  if (failure && began && (await hasWholeCheckpoint(out))) {
+  if (failure && began && (await lastWholeStep(out)) !== undefined) {
     const text = `the last checkpoint is kept; continue with: ${resumeCommand(out)}`;
     supervision.onEvent({ type: "message", text });
   }

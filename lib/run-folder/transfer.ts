@@ -1,0 +1,80 @@
+// Brings the files of a run from the rank that has them to the folder of rank 0.
+
+import { mkdir, rm, rmdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { OnehourError } from "../errors.js";
+import type { Meeting } from "../ranks/meeting.js";
+import { recipeName } from "../recipe/run-recipe.js";
+import { readRegular } from "../system/regular-file.js";
+import { bestName, checkpointName, previousName } from "./checkpoint.js";
+import { isThere, moveFile, unwritable, writeAtomically } from "./files.js";
+import { type LockOptions, RunLock } from "./lock.js";
+import { logName } from "./log.js";
+import { incomingName, makeFolder } from "./run-folder.js";
+
+/** In the order in which they take their places: a log may be ahead of its checkpoint, but not behind it. */
+const names = [logName, bestName, previousName, checkpointName];
+
+const nothing = new Uint8Array();
+
+/**
+ * Sends the run in the folder of rank `from` to that of rank 0; every rank takes part. A process that still
+ * writes to either folder is waited for. A crash leaves what rank 0's folder held, or all that came.
+ */
+export async function transferRun(
+  meeting: Meeting,
+  folder: string,
+  from: number,
+  options: LockOptions,
+): Promise<void> {
+  const isFirst = meeting.rank === 0;
+  let lock: RunLock | undefined;
+  try {
+    if (meeting.rank === from) await untilFree(folder, options);
+    if (isFirst) {
+      await makeFolder(resolve(folder));
+      lock = await RunLock.take(folder, options);
+      await mkdir(join(folder, incomingName), { recursive: true });
+    }
+    for (const name of [...names, recipeName]) {
+      const isThereToSend = meeting.rank === from && isThere(join(folder, name));
+      const own = isThereToSend ? await readRegular(join(folder, name)) : nothing;
+      const all = await meeting.collect(`run ${name}`, own);
+      if (isFirst) await put(folder, name, all[from]!);
+    }
+    if (isFirst) await settle(folder);
+  } catch (error) {
+    throw error instanceof OnehourError || !isFirst ? error : unwritable(folder, error);
+  } finally {
+    lock?.release();
+  }
+}
+
+/** Waits for the end of a process that writes to a folder. */
+async function untilFree(folder: string, options: LockOptions): Promise<void> {
+  try {
+    (await RunLock.take(folder, options))?.release();
+  } catch (error) {
+    if (error instanceof OnehourError) throw error; // nobody writes where nobody can
+  }
+}
+
+/** Keeps a file that came, of which another part may be there from an earlier attempt; without bytes there is none. */
+async function put(folder: string, name: string, bytes: Uint8Array): Promise<void> {
+  const incoming = join(folder, incomingName);
+  if (bytes.length === 0) await rm(join(incoming, name), { force: true });
+  else await writeAtomically(incoming, name, [bytes]);
+}
+
+/**
+ * Puts all files that came in their places. After any of them the folder holds a run that can go on or none: where
+ * there was none, what makes it a run comes last.
+ */
+async function settle(folder: string): Promise<void> {
+  const incoming = join(folder, incomingName);
+  const isRun = isThere(join(folder, recipeName));
+  for (const name of isRun ? [recipeName, ...names] : [...names, recipeName]) {
+    if (isThere(join(incoming, name))) await moveFile(incoming, folder, name);
+  }
+  await rmdir(incoming);
+}
