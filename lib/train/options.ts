@@ -26,6 +26,9 @@ export interface TrainOptions {
   onEvent?: (event: RunEvent) => void;
 }
 
+/** Those of a script's own loop, whose ranks the script meets itself. */
+export type LoopOptions = Omit<TrainOptions, "cluster">;
+
 /** Whether a value is an object with this method. */
 const can = (value: unknown, method: string) =>
   typeof (value as Record<string, unknown> | null)?.[method] === "function";
@@ -55,6 +58,8 @@ const kinds: Readonly<Record<keyof TrainOptions, Kind>> = {
 
 const names = Object.keys(kinds) as (keyof TrainOptions)[];
 
+export const loopNames = names.filter((name) => name !== "cluster");
+
 const ofRecipe = (key: string) =>
   Object.hasOwn(table, key) ? "it is a field of the recipe, the first argument" : undefined;
 
@@ -72,8 +77,12 @@ export function requireTrainOptions(options: TrainOptions, callee: string, known
 }
 
 /** Checks the options of `callee`, and returns what shows and hands over a run's events. */
-export function listenerOf(options: TrainOptions, callee: string): (event: RunEvent) => void {
-  requireTrainOptions(options, callee);
+export function listenerOf(
+  options: TrainOptions,
+  callee: string,
+  known = names,
+): (event: RunEvent) => void {
+  requireTrainOptions(options, callee, known);
   const { output = process.stdout, onEvent } = options;
   const reporter = output === null ? undefined : new Reporter(output);
   return (event) => {

@@ -14,7 +14,7 @@ import { shown } from "../text/words.js";
 import { totalSteps } from "./describe.js";
 import { type Evaluation, evaluateSplit } from "./evaluate.js";
 import { type LoadedRun, loadRun } from "./load-run.js";
-import { listenerOf, type TrainOptions } from "./options.js";
+import { type LoopOptions, listenerOf, loopNames } from "./options.js";
 import type { RunOptions } from "./prepare.js";
 import { Progress } from "./progress.js";
 import { Saving, startOf } from "./saving.js";
@@ -101,8 +101,8 @@ export class Trainer implements Disposable {
    * of `init`, or, with `resume`, all that was saved in `out` (with "auto" if there is something). With `world` this process is one rank of
    * several, all of which make the same calls. Throws as `train` does.
    */
-  static async open(recipe: RecipeInput, options: TrainOptions = {}): Promise<Trainer> {
-    const onEvent = listenerOf(options, "Trainer.open");
+  static async open(recipe: RecipeInput, options: LoopOptions = {}): Promise<Trainer> {
+    const onEvent = listenerOf(options, "Trainer.open", loopNames);
     const { world = alone, resume = false } = options;
     const parts = await prepareLoop(recipe, world, { resume, onEvent });
     const run: RunOptions = {

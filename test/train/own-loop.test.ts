@@ -138,8 +138,8 @@ test.each<[options: unknown, says: string]>([
   [{ output: 5 }, "output is 5; expected a stream to write to, or null"],
   [{ onEvent: 5 }, "onEvent is 5; expected a function"],
   [{ world: {} }, "world is {}; expected what connect() resolves to"],
-  [5, "takes options, { world, resume, output, onEvent }, and not 5"],
-  [null, "takes options, { world, resume, output, onEvent }, and not null"],
+  [5, "output, onEvent }, and not 5"],
+  [null, "output, onEvent }, and not null"],
 ])("options that cannot be are refused: %j", async (options, says) => {
   const out = join(folder, "never-begun");
   const calls = [
