@@ -1,10 +1,10 @@
 // Settles, among all that take part in a run, whether it begins or goes on, and has it go on from rank 0's folder,
 // wherever it lies.
 
-import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { OnehourError, UsageError } from "../errors.js";
 import type { Meeting } from "../ranks/meeting.js";
+import { thisHost } from "../ranks/rendezvous.js";
 import { readRunId, recipeName } from "../recipe/run-recipe.js";
 import { nameOf } from "../recipe/voice.js";
 import { plural } from "../text/words.js";
@@ -93,7 +93,7 @@ async function lookAt(
   folder: string | undefined,
   isAlone: boolean,
 ): Promise<{ finding: Finding; error?: OnehourError }> {
-  const host = hostname();
+  const host = thisHost();
   if (folder === undefined) return { finding: { host } };
   const finding: Finding = { host, folder: resolve(folder) };
   try {
