@@ -1,7 +1,7 @@
 // Counts the cores that this process may use: the affinity mask, cut by the control group's quota, and
 // shared among the workers of this machine.
 
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { dirname, join } from "node:path";
 import { OnehourError } from "../errors.js";
@@ -23,9 +23,16 @@ function quotaCores(quota: string | undefined, period: string | undefined): numb
   return cores > 0 ? cores : Number.POSITIVE_INFINITY;
 }
 
-/** The smallest quota from this process' control group up to the root, in cores. */
-function controlGroupCores(): number {
-  let least = Number.POSITIVE_INFINITY;
+/** A quota of processor time. */
+export interface CoreLimit {
+  /** The control group whose processes share it, by a name that it has in every container. */
+  group: string;
+  cores: number;
+}
+
+/** The quotas from this process' control group up to the root. */
+export function coreLimits(): CoreLimit[] {
+  const limits: CoreLimit[] = [];
   for (const line of read("/proc/self/cgroup")?.trim().split("\n") ?? []) {
     const [, controllers, path] = /^\d+:([^:]*):(.*)$/.exec(line) ?? [];
     const unified = controllers === "";
@@ -35,18 +42,25 @@ function controlGroupCores(): number {
       const [quota, period] = unified
         ? (read(join(base, "cpu.max"))?.trim().split(" ") ?? [])
         : [read(join(base, "cpu.cfs_quota_us")), read(join(base, "cpu.cfs_period_us"))];
-      least = Math.min(least, quotaCores(quota, period));
+      const cores = quotaCores(quota, period);
+      if (cores < Number.POSITIVE_INFINITY) limits.push({ group: idOf(base), cores });
       if (folder === "/" || folder === ".") break;
     }
   }
-  return least;
+  return limits;
+}
+
+function idOf(folder: string): string {
+  const { dev, ino } = statSync(folder);
+  return `${dev}:${ino}`;
 }
 
 let kept: number | undefined;
 
 /** Cores that this process may run on now, at least 1. */
 function coresNow(): number {
-  return Math.max(1, Math.min(availableParallelism(), Math.floor(controlGroupCores())));
+  const limits = coreLimits().map(({ cores }) => Math.floor(cores));
+  return Math.max(1, Math.min(availableParallelism(), ...limits));
 }
 
 /** Cores that this process may use, at least 1; since `keepCores`, those that it could use then. */
@@ -92,12 +106,20 @@ export function requireProcesses(workers: number): void {
   );
 }
 
+let agreed: number | undefined;
+
+/** Takes the share of the cores that the ranks of this machine worked out when they met; undefined forgets it. */
+export function agreeOnShare(cores: number | undefined): void {
+  agreed = cores;
+}
+
 /**
- * A worker's share of the cores, at least 1: the usable cores divided by the workers on this machine,
- * but no more than the worker may run on once it is bound to some processors.
+ * A worker's share of the cores, at least 1: what the ranks of this machine agreed on, else the usable
+ * cores divided by the workers on this machine, but no more than the worker may run on once it is bound
+ * to some processors.
  */
 export function shareOfCores(workers: number): number {
-  return Math.max(1, Math.min(coresNow(), Math.floor(usableCores() / workers)));
+  return Math.max(1, Math.min(coresNow(), agreed ?? Math.floor(usableCores() / workers)));
 }
 
 /**

@@ -49,9 +49,18 @@ function migInstances(): string[] {
   return names.length > 1 && names.every((name) => name.startsWith("MIG-")) ? names : [];
 }
 
+let met: number | undefined;
+
+/** Takes the local rank that this process has in its world, by which it chooses its GPU. */
+export function useLocalRank(localRank: number | undefined): void {
+  met = localRank;
+}
+
+const ownLocalRank = () => met ?? readLocalRank().localRank;
+
 /** The number among `migInstances()` of the one that this process takes, which may not exist. */
 function ownInstance(): number {
-  return namedGpu() ?? readLocalRank().localRank;
+  return namedGpu() ?? ownLocalRank();
 }
 
 function showOwnInstance(): void {
@@ -98,7 +107,7 @@ export function chooseGpu({ usable, problems }: Gpus): number {
   }
   const named = namedGpu();
   if (named !== undefined) return named;
-  const { localRank, source } = readLocalRank();
+  const [localRank, { source }] = [ownLocalRank(), readLocalRank()];
   // Other launchers may show each process a GPU of its own.
   const own = source !== "onehour" && usable.length === 1 ? usable[0] : usable[localRank];
   if (own) return own.ordinal;

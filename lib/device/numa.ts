@@ -6,7 +6,7 @@ import { keepCores } from "./cores.js";
 import { native } from "./native.js";
 
 /** The numbers in a list as Linux writes it: "0-2,8" is 0, 1, 2, 8. */
-function numbersOf(list: string): number[] {
+export function numbersOf(list: string): number[] {
   return list
     .trim()
     .split(",")
@@ -17,11 +17,14 @@ function numbersOf(list: string): number[] {
     });
 }
 
-/** The processors that this process may run on. */
-export function ownProcessors(): number[] {
+/** The processors that this process may run on, as Linux lists them. */
+export function ownProcessorList(): string {
   const status = readFileSync("/proc/self/status", "utf8");
-  return numbersOf(/^Cpus_allowed_list:\s*(\S+)/m.exec(status)![1]!);
+  return /^Cpus_allowed_list:\s*(\S+)/m.exec(status)![1]!;
 }
+
+/** The processors that this process may run on. */
+export const ownProcessors = (): number[] => numbersOf(ownProcessorList());
 
 /**
  * Where a process belongs that may run on the processors `own`: on those of them that are next to the

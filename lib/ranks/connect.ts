@@ -1,12 +1,20 @@
 // `connect()` meets the other ranks of a run, for scripts and for training.
 
-import { readFileSync, readlinkSync } from "node:fs";
-import { hostname } from "node:os";
+import { agreeOnShare } from "../device/cores.js";
+import { useLocalRank } from "../device/gpus.js";
 import { native } from "../device/native.js";
 import { requireOptions } from "../recipe/options.js";
 import { readSetting } from "../system/variables.js";
 import { type RendezvousAddress, readEnvironment } from "./environment.js";
 import { joinRendezvous } from "./join-rendezvous.js";
+import {
+  countedPlace,
+  type Neighbour,
+  ownDescription,
+  remarkOnCores,
+  sharesOfCores,
+  wholeCores,
+} from "./neighbours.js";
 import { publicName } from "./public-name.js";
 import type { RendezvousClient } from "./rendezvous-client.js";
 import { hostRendezvous, type RendezvousServer } from "./rendezvous-server.js";
@@ -45,8 +53,8 @@ const unsupervisedFactor = 10;
 export async function connect(options: ConnectOptions = {}): Promise<World> {
   requireOptions(options, "connect", ["timeoutSeconds", "startTimeoutSeconds"]);
   const place = readEnvironment();
-  const { rank, worldSize, localRank } = place;
-  let { localWorldSize = 1 } = place;
+  const { rank, worldSize } = place;
+  let { localRank, localWorldSize = 1 } = place;
   const timeoutSeconds = bounded(options.timeoutSeconds ?? readSetting("ONEHOUR_TIMEOUT") ?? 60);
   const startTimeoutSeconds = bounded(
     options.startTimeoutSeconds ?? readSetting("ONEHOUR_START_TIMEOUT") ?? 600,
@@ -73,21 +81,20 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
       ...{ ...meets, rank, timeoutSeconds: startTimeoutSeconds },
       host: server?.ownAddress ?? host,
     });
-    const meeting = rendezvous.gather("meet", thisMachine());
-    const all = (await native.whileWaiting(() => meeting)).map(String);
-    hosts = new Set(all).size;
+    const meeting = rendezvous.gather("meet", JSON.stringify(ownDescription(localRank)));
+    const texts = await native.whileWaiting(() => meeting);
+    const all = texts.map((text) => JSON.parse(String(text)) as Neighbour);
+    hosts = new Set(all.map(({ host }) => host)).size;
     if (place.localWorldSize === undefined)
-      localWorldSize = all.filter((host) => host === all[rank]).length;
+      ({ localRank, localWorldSize } = countedPlace(all, rank));
+    useLocalRank(localRank);
+    agreeOnShare(wholeCores(sharesOfCores(all)[rank]!));
     const client = rendezvous;
     const networks = hosts > 1 ? await native.whileWaiting(() => shareAddresses(client)) : "";
-    if (rank === 0) warn(place.rendezvous, hosts, networks);
+    if (rank === 0) warn(place.rendezvous, hosts, networks, remarkOnCores(all));
     // For collectives: how long another machine may not answer.
     process.env.ONEHOUR_QUIET_SECONDS = String(meets.quietSeconds);
   }
-  // Devices divide this machine's cores by it, however the ranks were started.
-  process.env.ONEHOUR_LOCAL_WORLD_SIZE ??= String(localWorldSize);
-  // Devices choose their GPU by it.
-  process.env.ONEHOUR_LOCAL_RANK ??= String(localRank);
   return new ConnectedWorld(
     { rank, worldSize, localRank, localWorldSize },
     hosts,
@@ -102,26 +109,14 @@ function bounded(seconds: number): number {
   return Math.min(seconds, longestTimer);
 }
 
-/** Identifies this machine, on the native side too. */
-function thisMachine(): string {
-  let start = hostname();
-  try {
-    start = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
-  } catch {
-    // A sandbox without it.
-  }
-  let network = "";
-  try {
-    // Containers of one machine may have a network each, and then no Unix socket leads from one to the other.
-    network = readlinkSync("/proc/self/ns/net");
-  } catch {
-    // Nor this.
-  }
-  return `${start} ${network} ${process.env.ONEHOUR_HOST ?? ""}`;
-}
-
-/** Warns, once a run, of what is not protected. */
-function warn({ token }: RendezvousAddress, hosts: number, networks: string): void {
+/** Warns, once a run, of what is not protected or not used. */
+function warn(
+  { token }: RendezvousAddress,
+  hosts: number,
+  networks: string,
+  cores: string | undefined,
+): void {
+  if (cores !== undefined) process.emitWarning(cores, { code: "ONEHOUR_CORES" });
   if (token === undefined)
     process.emitWarning(
       "ONEHOUR_TOKEN is not set, so anyone who can reach the ranks and guess the public name of this " +

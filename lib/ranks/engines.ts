@@ -40,6 +40,8 @@ export interface Engine {
   meeting?(env: Environment): RendezvousAddress | undefined;
   /** How the user hands variables to all ranks, the end of a sentence. */
   handOver?: string;
+  /** What gives each rank more processors, CORES being how many it could have. */
+  moreCores?: string;
 }
 
 const palsLocalRank = ["PMI_LOCAL_RANK", "PALS_LOCAL_RANKID"];
@@ -82,6 +84,7 @@ const engines: readonly Engine[] = [
         env.PMIX_NAMESPACE ?? env.OMPI_MCA_ess_base_jobid,
       ),
     handOver: ": mpirun -x MASTER_ADDR=HOST -x MASTER_PORT=29500 …",
+    moreCores: "mpirun --bind-to none",
   },
   {
     // MPICH's and Intel's mpiexec. In a job of Slurm's srun starts its proxies, one a node.
@@ -97,6 +100,7 @@ const engines: readonly Engine[] = [
         env.PMI_JOBID ?? ancestor("hydra_pmi_proxy"),
       ),
     handOver: ": mpiexec -genv MASTER_ADDR HOST -genv MASTER_PORT 29500 …",
+    moreCores: "mpiexec -bind-to none (Intel MPI: -genv I_MPI_PIN 0)",
   },
   {
     source: "flux",
@@ -108,6 +112,7 @@ const engines: readonly Engine[] = [
     meeting: ({ FLUX_JOB_SIZE, FLUX_JOB_NNODES, FLUX_JOB_ID }) =>
       onThisMachine(FLUX_JOB_NNODES === "1", FLUX_JOB_ID && `flux ${FLUX_JOB_ID} ${FLUX_JOB_SIZE}`),
     handOver: ": flux run --env=MASTER_ADDR=HOST --env=MASTER_PORT=29500 …",
+    moreCores: "flux run --cores-per-task=CORES",
   },
   {
     source: "slurm",
@@ -122,6 +127,7 @@ const engines: readonly Engine[] = [
       const port = derivedPort(`slurm ${env.SLURM_JOB_ID}.${env.SLURM_STEP_ID}`);
       return { host: firstHost(nodes), port };
     },
+    moreCores: "srun --cpus-per-task=CORES",
   },
   {
     source: "pmi",
@@ -129,6 +135,7 @@ const engines: readonly Engine[] = [
     ...{ rank: "PMI_RANK", worldSize: "PMI_SIZE" },
     ...{ localRank: palsLocalRank, localWorldSize: palsLocalSize },
     meeting: palsMeeting,
+    moreCores: "mpiexec --cpu-bind none",
   },
   {
     // Cray's PALS with PMIx: the number of ranks has no variable, so the user sets PMI's.
@@ -137,6 +144,7 @@ const engines: readonly Engine[] = [
     ...{ rank: "PALS_RANKID", worldSize: "PMI_SIZE" },
     ...{ localRank: palsLocalRank, localWorldSize: palsLocalSize },
     meeting: palsMeeting,
+    moreCores: "mpiexec --cpu-bind none",
   },
 ];
 

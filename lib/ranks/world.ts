@@ -1,7 +1,9 @@
 // The ranks of a run, as one of them sees them: its own rank, messages to the others, and collectives.
 import { bytesOf } from "../arrays/bytes-of.js";
 import { isDeviceArray } from "../device/communicator.js";
+import { agreeOnShare } from "../device/cores.js";
 import type { Device, DeviceArray, NativeCommunicator } from "../device/device.js";
+import { useLocalRank } from "../device/gpus.js";
 import { isBuilt, native } from "../device/native.js";
 import { openDevice } from "../device/open.js";
 import { OnehourError } from "../errors.js";
@@ -202,6 +204,8 @@ export class ConnectedWorld implements World {
     await this.last.catch(() => {});
     await this.rendezvous?.close();
     await this.server?.close();
+    agreeOnShare(undefined);
+    useLocalRank(undefined);
     this.device?.dispose();
     this.device = undefined;
   }
