@@ -101,12 +101,12 @@ function rankOf(env: Environment, engine: Engine, options: PlaceOptions): Rank |
   const localRank = localRankOf(env, engine, worldSize);
   const localWorldSize = localSizeOf(env, engine, localRank, worldSize);
   if (worldSize === 1) return alone();
-  const { workersPerNode = localWorldSize } = options;
-  if (workersPerNode !== localWorldSize)
+  const { workersPerNode } = options;
+  if (workersPerNode !== undefined && workersPerNode !== (localWorldSize ?? workersPerNode))
     throw misplaced(
-      `--workers-per-node is ${workersPerNode}, but this process is one of ` +
-        `${localWorldSize ?? "several"} ranks that were started on its node (${engine.rank}). Start one ` +
-        "process a node, or leave --workers-per-node out to make each process a rank",
+      `--workers-per-node is ${workersPerNode}, but this process is one of ${localWorldSize} ranks that ` +
+        `were started on its node (${engine.rank}). Start one process a node, or leave ` +
+        "--workers-per-node out to make each process a rank",
     );
   return {
     ...{ level: "rank", source: engine.source },
@@ -138,9 +138,8 @@ function localSizeOf(
   if (worldSize === 1) return 1;
   const list = "SLURM_STEP_TASKS_PER_NODE";
   const tasks = isStep(env, engine) ? tasksOnThisNode(env) : undefined;
-  if (tasks !== undefined)
-    return read({ [list]: `${tasks}` }, list, localRank + 1, mostRanks, reason);
-  return isPod(env, engine) ? 1 : undefined;
+  if (tasks === undefined) return undefined;
+  return read({ [list]: `${tasks}` }, list, localRank + 1, mostRanks, reason);
 }
 
 /** Whether the ranks are the tasks of one step of srun's, as where a script exports RANK and WORLD_SIZE. */

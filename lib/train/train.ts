@@ -12,6 +12,7 @@ import type { CompiledModel } from "../graph/compile.js";
 import { openModel } from "../models/models.js";
 import { type Cluster, readPart } from "../ranks/cluster.js";
 import { connect } from "../ranks/connect.js";
+import { ownDescription, remarkOnCores } from "../ranks/neighbours.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
 import { alone, type World } from "../ranks/world.js";
 import {
@@ -172,6 +173,8 @@ async function trainOn(
   if (workers === 1) {
     // On the CPU, a message has said why no GPU is used.
     const device = expected.kind === "cpu" ? "cpu" : partial.device;
+    const remark = remarkOnCores([ownDescription(0)]);
+    if (remark !== undefined) onEvent({ type: "message", text: remark });
     using parts = await open({ ...partial, workers, device }, 1, onEvent);
     const resolved = resolveFor(partial, parts.dataset, parts.device.properties, 1);
     return await inRunFolder(resolved, (recipe) =>

@@ -71,7 +71,7 @@ const rows: [string, Record<string, string>, object][] = [
   [
     "RANK without LOCAL_RANK: one process a pod",
     { RANK: "3", WORLD_SIZE: "4", MASTER_ADDR: "pod-0", MASTER_PORT: "1234" },
-    { source: "torchrun", rank: 3, localRank: 0, localWorldSize: 1 },
+    { source: "torchrun", rank: 3, localRank: 0, localWorldSize: undefined },
   ],
   ["own before torchrun", { ...torchrun, ...own }, { source: "onehour", rank: 1 }],
   ["torchrun before Open MPI", { ...openmpi, ...torchrun }, { source: "torchrun", rank: 5 }],

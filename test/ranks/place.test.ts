@@ -91,7 +91,7 @@ const rows: [string, Variables, object, PlaceOptions?][] = [
   [
     "PyTorchJob v1, one process a pod",
     pytorchJobOfOne,
-    { level: "rank", rank: 3, worldSize: 4, localRank: 0, localWorldSize: 1 },
+    { level: "rank", rank: 3, worldSize: 4, localRank: 0, localWorldSize: undefined },
     { gpus: () => 8 },
   ],
   [

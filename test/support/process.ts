@@ -69,7 +69,9 @@ export function start(
 /** This process' environment without the variables of any launcher. */
 export function launcherFree(): NodeJS.ProcessEnv {
   return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/RANK|WORLD|SLURM|MASTER|ONEHOUR/.test(name)),
+    Object.entries(process.env).filter(
+      ([name]) => !/RANK|WORLD|SLURM|MASTER|ONEHOUR|^PET_|^JOB_COMPLETION/.test(name),
+    ),
   );
 }
 
