@@ -37,7 +37,7 @@ export class Stop {
 
   private request(signal: NodeJS.Signals): void {
     this.signal ??= signal;
-    this.agree();
+    void this.agreed.agree(); // who waits for it sees its error
   }
 
   get pending(): boolean {
