@@ -60,7 +60,7 @@ export class Host {
     private readonly init: Run,
     readonly pid: number,
     private readonly folder: string,
-    private readonly cards: readonly Card[],
+    readonly cards: readonly Card[],
   ) {}
 
   static async start(name: string, { cards, etcHosts }: HostOptions): Promise<Host> {
@@ -92,10 +92,20 @@ export class Host {
     return start(this.words(command), options);
   }
 
-  /** Sends a signal to the Node processes here whose command line has `text` in it. */
+  /** Sends a signal to the Node process here whose command line has `text` in it, the first one. */
   signal(name: string, text: string): void {
-    const pattern = `^[^ ]*node .*${text}`;
-    const [file, ...words] = this.words(["pkill", `-${name}`, "-f", pattern]);
+    this.pkill(name, "--oldest", "--full", `^[^ ]*node .*${text}`);
+  }
+
+  /** Sends it to the last process that this one has started: a worker. */
+  signalWorker(name: string, text: string): void {
+    const words = this.words(["pgrep", "--oldest", "--full", `^[^ ]*node .*${text}`]);
+    const parent = execFileSync(words[0]!, words.slice(1), { encoding: "utf8" }).trim();
+    this.pkill(name, "--newest", "--parent", parent);
+  }
+
+  private pkill(name: string, ...which: readonly string[]): void {
+    const [file, ...words] = this.words(["pkill", `-${name}`, ...which]);
     execFileSync(file!, words);
   }
 
@@ -110,6 +120,8 @@ export class Host {
 
   async powerOff(): Promise<void> {
     if (this.init.child.exitCode === null && this.init.child.signalCode === null) {
+      // First of all: the kernel closes the connections of processes that it ends.
+      for (const index of this.cards.keys()) this.unplug(index);
       process.kill(this.pid, "SIGKILL");
       await this.init.ended;
     }
@@ -132,8 +144,10 @@ export class Host {
     inside('ip link set "$1" up', `eth${index}`);
   }
 
-  private cable(index: number): string {
-    return `${this.name}-${index}`;
+  /** The name of the other end of a card's cable, on this machine. */
+  cable(card = 0): string {
+    // Linux takes 15 characters, and names of pods are longer.
+    return `${this.pid}-${card}`;
   }
 }
 

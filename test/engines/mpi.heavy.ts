@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
 import { freePort, start } from "../support/process.js";
-import { type Cluster, startCluster } from "./cluster.js";
+import { Cluster } from "./cluster.js";
 import { withEngines } from "./engines.js";
 import { hydra, mpirun } from "./mpi.js";
 import { train, unbroken } from "./training.js";
@@ -36,7 +36,7 @@ withEngines(["hydra"], "mpiexec.hydra", () => {
 withEngines(["hosts", "openmpi", "hydra"], "on two hosts", () => {
   let cluster: Cluster;
   beforeAll(async () => {
-    cluster = await startCluster(2);
+    cluster = await Cluster.start(["n1", "n2"]);
   });
   afterAll(() => cluster?.end());
 

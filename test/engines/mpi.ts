@@ -12,8 +12,8 @@ export function mpirun(folder: string, { hosts }: Cluster, processes: number): s
 }
 
 /** Words of mpiexec.hydra: `processes` a host, on each host of the cluster. */
-export function hydra(folder: string, { front, hosts }: Cluster, processes: number): string[] {
+export function hydra(folder: string, { addresses, hosts }: Cluster, processes: number): string[] {
   const list = hosts.map(({ name }) => `${name}:${processes}`).join(",");
   const agent = ["-launcher", "rsh", "-launcher-exec", writeSsh(folder)];
-  return ["mpiexec.hydra", ...agent, "-localhost", front, "-hosts", list];
+  return ["mpiexec.hydra", ...agent, "-localhost", addresses.front, "-hosts", list];
 }

@@ -1,10 +1,12 @@
 // Trains under a real Slurm: srun in every way that it is called, stops by Slurm's own means, and the
 // same command again.
+import { readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
 import { until } from "../support/process.js";
-import { type Cluster, startCluster } from "./cluster.js";
+import { Cluster } from "./cluster.js";
 import { withEngines } from "./engines.js";
 import { Slurm } from "./slurm.js";
 import { reaches, train, unbroken } from "./training.js";
@@ -20,9 +22,8 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
   let requeued: { job: string; out: string };
 
   beforeAll(async () => {
-    cluster = await startCluster(3);
-    const hosts = new Map(cluster.hosts.map((host, index) => [host, cluster.address(index)]));
-    slurm = await Slurm.start(join(folder, "slurm"), cluster.front, hosts);
+    cluster = await Cluster.start(["n1", "n2", "n3"]);
+    slurm = await Slurm.start(join(folder, "slurm"), cluster);
     requeued = await requeue();
   });
   afterAll(async () => {
@@ -40,10 +41,13 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
   }
 
   /** Submits a batch script that trains under srun; returns the job's number. */
-  async function submit(options: readonly string[], out: string, steps: number): Promise<string> {
-    const line = ["srun", ...train(out, { steps, more: auto })]
-      .map((word) => `'${word}'`)
-      .join(" ");
+  async function submit(
+    options: readonly string[],
+    out: string,
+    steps: number,
+    by = ["srun"],
+  ): Promise<string> {
+    const line = [...by, ...train(out, { steps, more: auto })].map((word) => `'${word}'`).join(" ");
     writeFiles(folder, { "batch.sh": `#!/bin/sh\n${line}\n` });
     const words = ["sbatch", "--parsable", `--output=${out}.log`, ...options];
     const { status, stdout, stderr } = await slurm.run([...words, join(folder, "batch.sh")]).ended;
@@ -81,6 +85,34 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
     await expectTrained(out, 2, short);
   });
 
+  test("a batch shell trains on its own node, and says so", async () => {
+    const out = join(folder, "shell");
+    await leaves(await submit(["-N2", "-n2"], out, short, []));
+    expect(readFileSync(`${out}.log`, "utf8")).toMatch(/2 tasks.*srun/);
+    await expectTrained(out, 1, short);
+  });
+
+  test("ranks named by a script of srun's divide the cores of their node", async () => {
+    const out = join(folder, "exported");
+    const script = join(folder, "exported.sh");
+    const words = train(out, { steps: short }).filter(
+      (word, index, all) => word !== "--threads" && all[index - 1] !== "--threads",
+    );
+    // As the usual scripts do: no LOCAL_WORLD_SIZE.
+    writeFiles(folder, {
+      "exported.sh": `#!/bin/sh
+export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
+export MASTER_ADDR=n1 MASTER_PORT=29500
+exec ${words.map((word) => `'${word}'`).join(" ")}
+`,
+    });
+    const run = slurm.run(["srun", "-N2", "-n4", "--ntasks-per-node=2", "sh", script]);
+    const { status, stdout, stderr } = await run.ended;
+    expect(status, stderr).toBe(0);
+    const cores = Math.max(1, Math.floor(availableParallelism() / 2));
+    expect(stdout).toContain(`, ${cores === 1 ? "1 thread" : `${cores} threads`} a worker`);
+  });
+
   test("after scancel the same command continues", async () => {
     const out = join(folder, "cancelled");
     const job = await submit(["-N2", "-n2"], out, long);
@@ -96,7 +128,7 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
     const out = join(folder, "killed");
     const command = ["srun", "-N2", "-n2", ...train(out, { steps: long, more: auto })];
     const run = slurm.run(command);
-    await reaches(out, 100);
+    await reaches(out, 100, run);
     cluster.hosts[1]!.signal("KILL", out);
     const { status, stderr } = await run.ended;
     expect(status).not.toBe(0);

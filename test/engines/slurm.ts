@@ -5,11 +5,12 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { writeFiles } from "../support/folder.js";
 import { type Run, type StartOptions, start, until } from "../support/process.js";
-import { type Host, sh } from "./hosts.js";
+import type { Cluster } from "./cluster.js";
+import { sh } from "./hosts.js";
 
-const configuration = (folder: string, front: string, hosts: ReadonlyMap<Host, string>) => `
+const configuration = (folder: string, { addresses, hosts }: Cluster) => `
 ClusterName=test
-SlurmctldHost=${hostname()}(${front})
+SlurmctldHost=${hostname()}(${addresses.front})
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -34,33 +35,32 @@ SlurmdTimeout=20
 JobRequeue=1
 LaunchParameters=use_interactive_step
 SlurmdParameters=config_overrides
-${[...hosts].map(([{ name }, address]) => `NodeName=${name} NodeAddr=${address} CPUs=4 RealMemory=2000 State=UNKNOWN`).join("\n")}
+${hosts.map(({ name }, index) => `NodeName=${name} NodeAddr=${addresses.of(index + 1)} CPUs=4 RealMemory=2000 State=UNKNOWN`).join("\n")}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 `;
 
 export class Slurm {
+  /** What tells Slurm's commands of this cluster. */
+  readonly env: { SLURM_CONF: string };
+
   private constructor(
     private readonly folder: string,
     private readonly daemons: readonly Run[],
-  ) {}
+  ) {
+    this.env = { SLURM_CONF: join(folder, "slurm.conf") };
+  }
 
-  /** Starts the daemons; `front` is this machine's address, as the hosts reach it. */
-  static async start(
-    folder: string,
-    front: string,
-    hosts: ReadonlyMap<Host, string>,
-  ): Promise<Slurm> {
-    for (const path of ["state", ...[...hosts.keys()].map(({ name }) => `spool/${name}`)])
+  static async start(folder: string, cluster: Cluster): Promise<Slurm> {
+    const { hosts } = cluster;
+    for (const path of ["state", ...hosts.map(({ name }) => `spool/${name}`)])
       mkdirSync(join(folder, path), { recursive: true });
-    writeFiles(folder, { "slurm.conf": configuration(folder, front, hosts) });
+    writeFiles(folder, { "slurm.conf": configuration(folder, cluster) });
     const munged = await startMunge();
     const options = { lasting: true, env: { SLURM_CONF: join(folder, "slurm.conf") } };
-    const nodes = [...hosts.keys()].map((host) =>
-      host.start(["slurmd", "-D", "-N", host.name], options),
-    );
+    const nodes = hosts.map((host) => host.start(["slurmd", "-D", "-N", host.name], options));
     const daemons = [start(["slurmctld", "-D"], options), munged];
     const slurm = new Slurm(folder, daemons);
-    const idle = `${hosts.size}`;
+    const idle = `${hosts.length}`;
     await until(
       () => slurm.ask("sinfo --noheader --states idle --format %D").trim() === idle,
       20,
@@ -74,10 +74,7 @@ export class Slurm {
 
   /** Starts a command of Slurm's on the machine in front. */
   run(command: readonly string[], options: StartOptions = {}): Run {
-    return start(command, {
-      ...options,
-      env: { ...options.env, SLURM_CONF: join(this.folder, "slurm.conf") },
-    });
+    return start(command, { ...options, env: { ...options.env, ...this.env } });
   }
 
   /** The output of a short command of Slurm's; empty where it fails. */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
 import { start } from "../support/process.js";
-import { type Cluster, startCluster } from "./cluster.js";
+import { Cluster } from "./cluster.js";
 import { withEngines } from "./engines.js";
 import { torchrun } from "./torchrun.js";
 import { train, unbroken } from "./training.js";
@@ -23,7 +23,7 @@ withEngines(["torchrun"], "torchrun", () => {
 withEngines(["hosts", "torchrun"], "torchrun on two hosts", () => {
   let cluster: Cluster;
   beforeAll(async () => {
-    cluster = await startCluster(2);
+    cluster = await Cluster.start(["n1", "n2"]);
   });
   afterAll(() => cluster?.end());
 

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { main } from "../cli/command.js";
 import { stepsOf } from "../support/folder.js";
-import { start, until } from "../support/process.js";
+import { type Run, start, until } from "../support/process.js";
 
 interface Training {
   /** Steps in all; 100 take about a second. */
@@ -21,14 +21,18 @@ export function train(out: string, { steps, more = [] }: Training): string[] {
   ];
 }
 
-/** Resolves when the run has logged this step. */
-export async function reaches(out: string, step: number): Promise<void> {
+/** Resolves when the run has logged this step; throws if the process ends before that. */
+export async function reaches(out: string, step: number, run?: Run): Promise<void> {
   const log = join(out, "log.jsonl");
-  await until(() => existsSync(log) && readFileSync(log, "utf8").includes(`"step":${step},`));
+  const logged = () => existsSync(log) && readFileSync(log, "utf8").includes(`"step":${step},`);
+  const ended = () => run !== undefined && run.child.exitCode !== null;
+  await until(() => logged() || ended());
+  if (!logged()) throw new Error(`ended before step ${step}: ${run!.stderr}`);
 }
 
-const references = new Map<string, Promise<Losses>>();
 type Losses = ReturnType<typeof stepsOf>;
+
+const references = new Map<string, Promise<Losses>>();
 
 /**
  * The losses of the same training by `workers` on one machine, unbroken. They meet over sockets, as
@@ -36,15 +40,17 @@ type Losses = ReturnType<typeof stepsOf>;
  */
 export async function unbroken(folder: string, workers: number, steps: number): Promise<Losses> {
   const out = join(folder, `unbroken-${workers}-${steps}`);
-  const known = references.get(out) ?? run();
-  references.set(out, known);
-  return await known;
+  return await lossesOf(out, [...train(out, { steps }), "--workers", String(workers)]);
+}
+
+/** The losses of the run that a command trains into `out`; a second call trains no more. */
+export async function lossesOf(out: string, command: readonly string[]): Promise<Losses> {
+  const losses = references.get(out) ?? run();
+  references.set(out, losses);
+  return await losses;
 
   async function run(): Promise<Losses> {
-    const more = ["--workers", String(workers)];
-    const { status, stderr } = await start(train(out, { steps, more }), {
-      env: { ONEHOUR_SHM_DISABLE: "1" },
-    }).ended;
+    const { status, stderr } = await start(command, { env: { ONEHOUR_SHM_DISABLE: "1" } }).ended;
     if (status !== 0) throw new Error(`the unbroken run fails: ${stderr}`);
     return stepsOf(out);
   }

@@ -1,0 +1,166 @@
+// Trains on two machines, two workers each, started by hand; and what may happen to machines and to
+// the network between them.
+import { join } from "node:path";
+import { afterEach, expect, test } from "vitest";
+import { stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
+import { compiled, type Ended, lastLine, type Run } from "../support/process.js";
+import { Cluster, ipv4, ipv6 } from "./cluster.js";
+import { withEngines } from "./engines.js";
+import { type Card, type Host, Switch } from "./hosts.js";
+import { lengthen } from "./slow-wire.js";
+import { reaches, train, unbroken } from "./training.js";
+
+const folder = temporaryFolder();
+const short = 60;
+const long = 1200;
+
+/** The command of one node; out is a folder that both see, unless it has a node's number in it. */
+const node = (rank: number, out: string, steps: number, more: readonly string[] = []) =>
+  train(out, {
+    steps,
+    more: [
+      ...["--nodes", "2", "--node-rank", String(rank), "--rendezvous", "n1:29500"],
+      ...["--workers-per-node", "2", "--resume", "auto", ...more],
+    ],
+  });
+
+const startAll = (hosts: readonly Host[], out: string, steps: number, more?: readonly string[]) =>
+  hosts.map((host, rank) => host.start(node(rank, out, steps, more)));
+
+async function expectTrains(runs: readonly Run[], out: string, steps: number): Promise<void> {
+  for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+  expect(stepsOf(out)).toEqual(await unbroken(folder, 4, steps));
+}
+
+/** Waits for a run's end; only what hangs takes longer than `most` seconds. Prints how long it took. */
+async function endOf(run: Run, what: string, most = 120): Promise<Ended> {
+  const from = performance.now();
+  const ended = await run.ended;
+  const seconds = (performance.now() - from) / 1000;
+  console.log(`${what}: ${seconds.toFixed(1)} s\n  ${lastLine(ended.stderr)}`);
+  expect(seconds).toBeLessThan(most);
+  return ended;
+}
+
+withEngines(["hosts"], "two machines", () => {
+  let cluster: Cluster;
+  const names = ["n1", "n2"];
+  afterEach(() => cluster.end());
+
+  test("start together, with a folder that both see", async () => {
+    cluster = await Cluster.start(names);
+    const out = join(folder, "together");
+    await expectTrains(startAll(cluster.hosts, out, short), out, short);
+  });
+
+  test("wait for one that is late", async () => {
+    cluster = await Cluster.start(names);
+    const out = join(folder, "late");
+    const [n1, n2] = cluster.hosts;
+    const first = n1!.start(node(0, out, short));
+    await new Promise((resolve) => setTimeout(resolve, 5000));
+    await expectTrains([first, n2!.start(node(1, out, short))], out, short);
+  });
+
+  test.each([
+    [0, "n2|node 1"],
+    [1, "n1|node 0"],
+  ])("name the one that never comes, on node %d", async (rank, missing) => {
+    cluster = await Cluster.start(names);
+    const out = join(folder, `never ${rank}`);
+    const run = cluster.hosts[rank]!.start(node(rank, out, short, ["--start-timeout", "5"]));
+    const { status, stderr } = await endOf(run, `node ${rank} alone, --start-timeout 5`);
+    expect(status).toBe(1);
+    expect(lastLine(stderr)).toMatch(new RegExp(missing));
+  });
+
+  test("IPv6 alone", async () => {
+    cluster = await Cluster.start(names, { addresses: ipv6 });
+    const out = join(folder, "ipv6");
+    await expectTrains(startAll(cluster.hosts, out, short), out, short);
+  });
+
+  test("the link is cut in the middle: each names the other, and both continue", async () => {
+    cluster = await Cluster.start(names);
+    const out = join(folder, "cut");
+    const runs = startAll(cluster.hosts, out, long, ["--timeout", "10"]);
+    await reaches(out, 100, runs[0]!);
+    cluster.hosts[1]!.unplug();
+    const ends = await Promise.all(
+      runs.map((run, rank) => endOf(run, `n${rank + 1} after the link was cut, --timeout 10`)),
+    );
+    expect(ends.map(({ status }) => status)).toEqual([1, 1]);
+    expect(lastLine(ends[0]!.stderr)).toContain("n2");
+    expect(lastLine(ends[1]!.stderr)).toContain("n1");
+    cluster.hosts[1]!.replug();
+    await expectTrains(startAll(cluster.hosts, out, long), out, long);
+  });
+
+  test("a worker is killed: both nodes name it, and both continue", async () => {
+    cluster = await Cluster.start(names);
+    const out = join(folder, "worker");
+    const runs = startAll(cluster.hosts, out, long);
+    await reaches(out, 100, runs[0]!);
+    cluster.hosts[1]!.signalWorker("KILL", out);
+    for (const [index, run] of runs.entries()) {
+      const { status, stderr } = await endOf(run, `n${index + 1} after a worker of n2 was killed`);
+      expect(status).toBe(1);
+      expect(lastLine(stderr)).toMatch(/rank [23] on n2: .*SIGKILL/);
+    }
+    await expectTrains(startAll(cluster.hosts, out, long), out, long);
+  });
+
+  test("a node is powered off: the other names it, and both continue", async () => {
+    cluster = await Cluster.start(names);
+    const out = join(folder, "power");
+    const runs = startAll(cluster.hosts, out, long, ["--timeout", "10"]);
+    await reaches(out, 100, runs[0]!);
+    await cluster.hosts[1]!.powerOff();
+    const { status, stderr } = await endOf(runs[0]!, "n1 after n2 was powered off, --timeout 10");
+    expect(status).toBe(1);
+    expect(lastLine(stderr)).toContain("n2");
+    await cluster.boot(1);
+    await expectTrains(startAll(cluster.hosts, out, long), out, long);
+  });
+
+  test("a link of 100 ms that loses one frame in ten: slower, with the same losses", async () => {
+    cluster = await Cluster.start(names);
+    writeFiles(folder, {
+      "net.ts": `import { globalAveragePool, network } from ${compiled("index")};
+export default network((layers, x, { classes }) =>
+  layers.linear("fc", globalAveragePool(layers.convNorm("stem", x, { filters: 8, window: 3 })), classes));\n`,
+    });
+    const more = ["--model", join(folder, "net.ts")];
+    const [fast, slow] = ["fast", "slow"].map((name) => join(folder, name));
+    for (const run of startAll(cluster.hosts, fast!, 20, more))
+      expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+    const remove = await lengthen(cluster.hosts[1]!, { seconds: 0.05, loss: 0.1 });
+    const runs = startAll(cluster.hosts, slow!, 20, more);
+    for (const run of runs)
+      expect((await endOf(run, "20 steps over a bad link", 400)).status, run.stderr).toBe(0);
+    await remove();
+    expect(stepsOf(slow!)).toEqual(stepsOf(fast!));
+  });
+
+  test("the first network card leads nowhere", async () => {
+    // As Docker's bridge: the same address on every machine.
+    const addresses = ["172.17.0.1/16"];
+    const cards = (host: number, lan: Card) => [
+      { to: new Switch(`nowhere${host}`), addresses },
+      lan,
+    ];
+    cluster = await Cluster.start(names, { cards });
+    const out = join(folder, "nowhere");
+    await expectTrains(startAll(cluster.hosts, out, short), out, short);
+  });
+
+  test("each host's own name is 127.0.1.1 to itself", async () => {
+    const line = (host: number, other: number) =>
+      `${other === host ? "127.0.1.1" : ipv4.of(other)} n${other}`;
+    const etcHosts = (host: number) =>
+      ["127.0.0.1 localhost", line(host, 1), line(host, 2), ""].join("\n");
+    cluster = await Cluster.start(names, { etcHosts });
+    const out = join(folder, "loopback");
+    await expectTrains(startAll(cluster.hosts, out, short), out, short);
+  });
+});
