@@ -84,6 +84,8 @@ export interface Addon {
   endWait(): void;
   beginRead(): void;
   endRead(): void;
+  /** What the heartbeat writes. */
+  readProgress(): { progress: number; waiting: number; running: number; reading: number };
   /** The counters of the heartbeat, for another module's `shareProgress`. */
   progressCounters(): unknown;
   /** Counts in another module's counters, so that one heartbeat sees the work of all modules. */

@@ -234,6 +234,10 @@ export const native = {
   tryLockFile(descriptor: number): "taken" | "held" | "unsupported" {
     return call(() => processAddon().tryLockFile(descriptor));
   },
+  /** The counters that the heartbeat writes, now. */
+  readProgress(): ReturnType<Addon["readProgress"]> {
+    return processAddon().readProgress();
+  },
   /** JavaScript's own sign of progress, e.g. a batch read or an image decoded. */
   advanceProgress(): void {
     (dataModule ?? processAddon()).advanceProgress();

@@ -5,6 +5,7 @@ import { useLocalRank } from "../device/gpus.js";
 import { native } from "../device/native.js";
 import { requireOptions } from "../recipe/options.js";
 import { readSetting } from "../system/variables.js";
+import { Ending } from "./ending.js";
 import { type RendezvousAddress, readEnvironment } from "./environment.js";
 import { joinRendezvous } from "./join-rendezvous.js";
 import {
@@ -16,17 +17,17 @@ import {
   wholeCores,
 } from "./neighbours.js";
 import { publicName } from "./public-name.js";
+import { RankServer } from "./rank-server.js";
 import type { RendezvousClient } from "./rendezvous-client.js";
-import { hostRendezvous, type RendezvousServer } from "./rendezvous-server.js";
 import { hasLauncher } from "./report.js";
 import { shareAddresses } from "./share-addresses.js";
 import { ConnectedWorld, usage, type World } from "./world.js";
 
 export interface ConnectOptions {
   /**
-   * Seconds that the ranks wait, once all have met, for one that does not come to a meeting or whose machine
-   * does not answer; ONEHOUR_TIMEOUT, else 60, by default. Under `onehour launch` and `onehour train` the
-   * launcher watches over progress too: it ends a run in which a rank makes none for as long.
+   * Seconds that the ranks wait, once all have met, for one whose machine does not answer; ONEHOUR_TIMEOUT,
+   * else 60, by default. A run in which a rank makes no progress for as long while others wait for it, or while
+   * it reads a data set, is ended and the rank named: by the launcher, or under an engine by the ranks.
    */
   timeoutSeconds?: number;
   /** Seconds to wait at the start until all ranks have come; ONEHOUR_START_TIMEOUT, else 600, by default. */
@@ -60,8 +61,9 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
     options.startTimeoutSeconds ?? readSetting("ONEHOUR_START_TIMEOUT") ?? 600,
   );
   const collectiveSeconds = hasLauncher() ? supervisedSeconds : timeoutSeconds * unsupervisedFactor;
-  let server: RendezvousServer | undefined;
+  let server: RankServer | undefined;
   let rendezvous: RendezvousClient | undefined;
+  let ending: Ending | undefined;
   let hosts = 1;
 
   if (place.rendezvous !== undefined) {
@@ -73,9 +75,10 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
       remark: (text: string) => process.emitWarning(text, { code: "ONEHOUR_WAITING" }),
     };
     if (rank === 0 && place.source !== "onehour")
-      server = await hostRendezvous({
+      server = await RankServer.host({
         ...{ ...meets, timeoutSeconds, startTimeoutSeconds },
         isLocal: place.localWorldSize === worldSize,
+        onLoss: (loss) => ending?.lose(loss),
       });
     rendezvous = await joinRendezvous({
       ...{ ...meets, rank, timeoutSeconds: startTimeoutSeconds },
@@ -94,6 +97,13 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
     if (rank === 0) warn(place.rendezvous, hosts, networks, remarkOnCores(all));
     // For collectives: how long another machine may not answer.
     process.env.ONEHOUR_QUIET_SECONDS = String(meets.quietSeconds);
+    if (place.source !== "onehour") {
+      server?.waitForEver();
+      ending = new Ending({
+        ...{ rank, source: place.source, client: rendezvous, server, timeoutSeconds },
+        hosts: all.map(({ name }) => name),
+      });
+    }
   }
   return new ConnectedWorld(
     { rank, worldSize, localRank, localWorldSize },
@@ -101,6 +111,7 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
     rendezvous,
     server,
     collectiveSeconds,
+    ending,
   );
 }
 

@@ -64,7 +64,8 @@ function describe(error: unknown): string {
   return isShown ? text : `${text}; caused by ${describe(cause)}`;
 }
 
-function isSecondary(error: unknown): boolean {
+/** Whether an error is a broken wait for others: then another rank is the cause. */
+export function isSecondary(error: unknown): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (secondaryCodes.has((cause as NodeJS.ErrnoException).code ?? "")) return true;
   }

@@ -78,11 +78,27 @@ export class RendezvousClient {
           ? "it is closed"
           : `the process that holds it (the launcher, or ${kind} 0) on host ${holder} ended`;
       const message = `${this.name} lost the rendezvous: ${what}`;
-      this.gone ??= failure(message);
-      for (const { reject } of this.pending.values()) reject(this.gone);
-      this.pending.clear();
+      this.fail(failure(message));
       if (!this.closing) this.lose({ rank: undefined, message, unreachable });
     });
+  }
+
+  /** Ends what waits here, and refuses what comes, with this error; the first one counts. */
+  fail(error: OnehourError): void {
+    this.gone ??= error;
+    for (const { reject } of this.pending.values()) reject(this.gone);
+    this.pending.clear();
+    this.socket.unref();
+  }
+
+  /** Whether the connection is of no use any more: lost, failed or closed. */
+  get isOver(): boolean {
+    return this.gone !== undefined || this.closing;
+  }
+
+  /** For who waits until the server has ended. */
+  get connection(): Socket {
+    return this.socket;
   }
 
   /** Calls `listener` with every loss, also with those before. */
@@ -212,14 +228,19 @@ export class RendezvousClient {
     else this.unheard.set(key, [...(this.unheard.get(key) ?? []), value]);
   }
 
+  /** Says that the end of this connection is no loss. */
+  leave(): void {
+    this.closing = true;
+    sendFrame(this.socket, { type: "leave" });
+  }
+
   async close(): Promise<void> {
     this.gone ??= failure(`${this.name} closed its rendezvous`);
     if (this.socket.destroyed) return;
     await new Promise<void>((resolve) => {
       this.socket.once("close", () => resolve());
       this.socket.ref();
-      this.closing = true;
-      sendFrame(this.socket, { type: "leave" });
+      this.leave();
       this.socket.end();
       setTimeout(() => this.socket.destroy(), 1000).unref();
     });

@@ -75,6 +75,7 @@ export class RendezvousServer {
   private met = false;
   /** Why nobody can meet here any more. */
   private over: string | undefined;
+  private timeoutSeconds: number | undefined;
   private startTimer: NodeJS.Timeout | undefined;
   private remarkTimer: NodeJS.Timeout | undefined;
 
@@ -86,6 +87,7 @@ export class RendezvousServer {
     const { address, port } = server.address() as AddressInfo;
     this.address = address;
     this.port = port;
+    this.timeoutSeconds = options.timeoutSeconds;
     this.arrivals = new Arrivals(options.worldSize, options.kind ?? "rank");
     server.on("connection", (socket) => this.greet(socket));
     const { startTimeoutSeconds: seconds } = options;
@@ -113,9 +115,29 @@ export class RendezvousServer {
     clearTimeout(this.remarkTimer);
     for (const { deadline } of this.gatherings.values()) clearTimeout(deadline);
     this.gatherings.clear();
-    for (const member of this.members.values()) sendFrame(member, { type: "closing" });
+    this.sayClosing();
     for (const socket of [...this.strangers, ...this.members.values()]) socket.destroy();
     await new Promise<void>((resolve) => this.server.close(() => resolve()));
+  }
+
+  /** Tells every member, as one that announces does. */
+  announce(key: string, value: string): void {
+    for (const member of this.members.values()) sendFrame(member, { type: "announce", key, value });
+  }
+
+  /** Says that the end of this server is no loss. */
+  sayClosing(): void {
+    for (const member of this.members.values()) sendFrame(member, { type: "closing" });
+  }
+
+  /** The connections of the members that are here. */
+  get connections(): ReadonlyMap<number, Socket> {
+    return this.members;
+  }
+
+  /** From here on a gathering waits for ever: something else notices that a member does not come. */
+  waitForEver(): void {
+    this.timeoutSeconds = undefined;
   }
 
   /** Says who is missing, at growing distances, until all are here. */
@@ -268,7 +290,7 @@ export class RendezvousServer {
       return;
     }
     if (type === "announce") {
-      for (const member of this.members.values()) sendFrame(member, { type, key, value });
+      this.announce(key, value);
       return;
     }
     if (type !== "gather" && type !== "collect") {
@@ -316,7 +338,8 @@ export class RendezvousServer {
 
   /** Gives a gathering its deadline. */
   private expect(key: string, gathering: Gathering): void {
-    const { timeoutSeconds: seconds, worldSize } = this.options;
+    const { timeoutSeconds: seconds } = this;
+    const { worldSize } = this.options;
     if (seconds === undefined || !Number.isFinite(seconds) || gathering.deadline) return;
     gathering.deadline = setTimeout(() => {
       const here = [...gathering.values.keys()];

@@ -16,6 +16,10 @@ export const greetingLimit = 1024; // bytes of a frame before a peer is known
 export const frameLimit = 64 * 1024 * 1024; // bytes of a frame after that
 export const collectedBytes = 8 * 1024 * 1024; // what rank 0 is sent at a time, by all ranks together
 
+/** What is announced of ranks that an engine started: that one has failed, and that one is alive. */
+export const endKey = "end";
+export const beatKey = "beat";
+
 /** Proves that its sender knows the token, for these parts of one conversation. */
 export function proof(token: string, ...parts: readonly (string | number)[]): string {
   return createHmac("sha256", token).update(JSON.stringify(parts)).digest("hex");

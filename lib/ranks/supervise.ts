@@ -120,7 +120,7 @@ export class Watch {
     const meanwhile = waiting.length > 0 ? ` while ${nameRanks(waiting)} waited` : "";
     const hint =
       silent.length === culprits.length
-        ? "It sends no heartbeats: was it stopped, or is the machine out of memory?"
+        ? "It sends no heartbeats: was it stopped, or is its machine out of memory or gone?"
         : readers.length === culprits.length
           ? "The data set has not returned the images of a batch, or code of a module runs without an " +
             `end. If it takes so long, ${this.remedy}`

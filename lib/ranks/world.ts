@@ -8,6 +8,7 @@ import { isBuilt, native } from "../device/native.js";
 import { openDevice } from "../device/open.js";
 import { OnehourError } from "../errors.js";
 import { plural } from "../text/words.js";
+import type { Ending } from "./ending.js";
 import { introduce } from "./introduce.js";
 import type { Meeting } from "./meeting.js";
 import { nameRanks } from "./rendezvous.js";
@@ -73,6 +74,7 @@ export class ConnectedWorld implements World {
   readonly localWorldSize: number;
   private own: Promise<NativeCommunicator> | undefined;
   private readonly byDevice = new Map<Device, Promise<NativeCommunicator>>();
+  private readonly communicators = new Set<NativeCommunicator>();
   private device: Device | undefined;
   /** Remarks of communicators that were shown. */
   private readonly remarks = new Set<string>();
@@ -87,23 +89,39 @@ export class ConnectedWorld implements World {
     private readonly rendezvous: RendezvousClient | undefined,
     private readonly server: RendezvousServer | undefined,
     private readonly collectiveSeconds: number,
+    /** Where no launcher of ours watches over the ranks. */
+    readonly ending?: Ending,
   ) {
     this.rank = place.rank;
     this.worldSize = place.worldSize;
     this.localRank = place.localRank;
     this.localWorldSize = place.localWorldSize;
+    if (ending) ending.onEnd = () => this.abort();
   }
 
   async gather(key: string, value: string): Promise<string[]> {
     const { rendezvous } = this;
     if (rendezvous === undefined) return [value];
-    return (await native.whileWaiting(() => rendezvous.gather(key, value))).map(String);
+    return (await this.waiting(() => rendezvous.gather(key, value))).map(String);
   }
 
   async exchange(key: string, value: Uint8Array): Promise<Uint8Array[]> {
     const { rendezvous } = this;
     if (rendezvous === undefined) return [value];
-    return await native.whileWaiting(() => rendezvous.exchange(key, value));
+    return await this.waiting(() => rendezvous.exchange(key, value));
+  }
+
+  private waiting<T>(wait: () => Promise<T>): Promise<T> {
+    return this.explained(native.whileWaiting(wait));
+  }
+
+  /** A wait for other ranks, which names the one that broke it. */
+  private async explained<T>(wait: Promise<T>): Promise<T> {
+    try {
+      return await wait;
+    } catch (error) {
+      throw await explain(this, error);
+    }
   }
 
   async collect(key: string, value: Uint8Array): Promise<Uint8Array[]> {
@@ -192,18 +210,27 @@ export class ConnectedWorld implements World {
       name,
     );
     if (this.rendezvous === undefined) return communicator;
+    this.communicators.add(communicator);
     if (this.rank === 0 && communicator.remark !== "" && !this.remarks.has(communicator.remark)) {
       this.remarks.add(communicator.remark);
       process.emitWarning(communicator.remark, { code: "ONEHOUR_COLLECTIVES" });
     }
-    await introduce(communicator, this, `communicator ${name}`, this.rank - place);
+    await this.explained(introduce(communicator, this, `communicator ${name}`, this.rank - place));
     return communicator;
+  }
+
+  /** Ends this rank's collectives, those of its programs too. */
+  private abort(): void {
+    for (const communicator of this.communicators) communicator.abort();
   }
 
   async close(): Promise<void> {
     await this.last.catch(() => {});
-    await this.rendezvous?.close();
-    await this.server?.close();
+    this.ending?.close();
+    if (!this.ending?.isFailure) {
+      await this.rendezvous?.close();
+      await this.server?.close();
+    }
     agreeOnShare(undefined);
     useLocalRank(undefined);
     this.device?.dispose();
@@ -260,7 +287,7 @@ export class ConnectedWorld implements World {
       if (data?.length === 0) return;
       await operation(isDeviceArray(data) ? await this.over(data.device) : communicator);
     };
-    const result = this.last.then(run);
+    const result = this.explained(this.last.then(run));
     this.last = result.catch(() => {});
     return result;
   }
@@ -302,6 +329,24 @@ function kind(data: unknown): string {
 
 export function usage(message: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_USAGE", message);
+}
+
+/**
+ * An error as its rank is to show it: that of a broken wait names the rank that broke it, for which it waits
+ * some seconds to hear from that one.
+ */
+export async function explain(world: World, error: unknown): Promise<unknown> {
+  const ending = world instanceof ConnectedWorld ? world.ending : undefined;
+  return ending ? await ending.explain(error) : error;
+}
+
+/**
+ * Tells the other ranks of an error that ends this one, and blocks until they have ended, so that it is shown
+ * last. Returns it with this rank's name. Under a launcher of ours, which does all that, it passes unchanged.
+ */
+export function lastWords(world: World, error: unknown): unknown {
+  const ending = world instanceof ConnectedWorld ? world.ending : undefined;
+  return ending ? ending.fail(error) : error;
 }
 
 /** A world of one, for a process that has met no others. */

@@ -4,6 +4,7 @@ import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import type { Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
+import { explain } from "../ranks/world.js";
 import type { RunLock } from "../run-folder/lock.js";
 import type { Log } from "../run-folder/log.js";
 import {
@@ -111,7 +112,8 @@ class Run {
       const end = await this.begin();
       if (end) return this.emitEnd(this.result(end));
       return await this.steps();
-    } catch (error) {
+    } catch (thrown) {
+      const error = await explain(this.options.world, thrown);
       this.log?.write({
         type: "end",
         status: "failed",

@@ -14,7 +14,7 @@ import { type Cluster, readPart } from "../ranks/cluster.js";
 import { connect } from "../ranks/connect.js";
 import { ownDescription, remarkOnCores } from "../ranks/neighbours.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
-import { alone, type World } from "../ranks/world.js";
+import { alone, explain, lastWords, type World } from "../ranks/world.js";
 import {
   type PartialRecipe,
   type Recipe,
@@ -157,6 +157,8 @@ async function joinAsRank(given: RecipeInput, options: InputOptions): Promise<Re
   const world = await connect({ timeoutSeconds: await timeoutOf(given, options.resume) });
   try {
     return await trainAsRank(given, world, options);
+  } catch (error) {
+    throw lastWords(world, await explain(world, error));
   } finally {
     await world.close();
   }

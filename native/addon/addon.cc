@@ -155,6 +155,17 @@ void endRead(const Napi::CallbackInfo&) {
   progress::advance();
 }
 
+// The counters as the heartbeat thread writes them.
+Napi::Value readProgress(const Napi::CallbackInfo& info) {
+  const progress::Counters& counters = progress::counters();
+  Napi::Object result = Napi::Object::New(info.Env());
+  result.Set("progress", static_cast<double>(counters.completed.load()));
+  result.Set("waiting", counters.waiting.load());
+  result.Set("running", counters.running.load());
+  result.Set("reading", counters.reading.load());
+  return result;
+}
+
 // The counters of this module, for another module's shareProgress().
 Napi::Value progressCounters(const Napi::CallbackInfo& info) {
   return Napi::External<progress::Counters>::New(info.Env(), &progress::counters());
@@ -195,6 +206,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("endWait", Napi::Function::New<endWait>(env));
   exports.Set("beginRead", Napi::Function::New<beginRead>(env));
   exports.Set("endRead", Napi::Function::New<endRead>(env));
+  exports.Set("readProgress", Napi::Function::New<readProgress>(env));
   exports.Set("progressCounters", Napi::Function::New<progressCounters>(env));
   exports.Set("shareProgress", Napi::Function::New<shareProgress>(env));
   exports.Set("shutDown", Napi::Function::New<shutDown>(env));

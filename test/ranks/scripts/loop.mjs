@@ -1,5 +1,5 @@
-// Runs collectives until something happens to rank 1, or to each rank, in round 20: node loop.mjs
-// WHAT.
+// Runs collectives until something happens to a rank, 1 by default, or to each rank, in round 20: node loop.mjs
+// WHAT [RANK].
 import { spawn } from "node:child_process";
 import { native } from "../../../dist/device/native.js";
 import { connect } from "../../../dist/ranks/connect.js";
@@ -24,6 +24,7 @@ const misfortunes = {
     process.exit(7);
   },
   sleep: () => sleep(1e6),
+  never: () => new Promise(() => {}),
   work: () => work(1e6),
   // Much longer than the timeout, in pieces that end.
   "long-step": () => {
@@ -44,7 +45,8 @@ const misfortunes = {
     process.exit(status);
   },
 };
-const struck = world.rank === 1 || process.argv[2] === "different-signals";
+const struck =
+  world.rank === Number(process.argv[3] ?? 1) || process.argv[2] === "different-signals";
 
 // A process of the worker's own that must not outlive it.
 if (process.argv[2] === "kill") {
