@@ -21,7 +21,7 @@ import { plural, shown } from "../text/words.js";
 import type { RunEvent } from "./events.js";
 
 /** What a run is to do. */
-interface Input {
+export interface Input {
   partial: PartialRecipe;
   /** Whether it continues the run of its folder. */
   resume: boolean;

@@ -27,11 +27,11 @@ import { currentVoice, nameOf } from "../recipe/voice.js";
 import { claimRunFolder, type Resume, releaseRunFolder } from "../run-folder/run-folder.js";
 import { guardOutput } from "../system/output.js";
 import type { Result, RunEvent } from "./events.js";
-import { type InputOptions, readGiven, readTogether, timeoutOf } from "./input.js";
+import { type Input, type InputOptions, readGiven, readTogether, timeoutOf } from "./input.js";
 import { listenerOf, requireTrainOptions, type TrainOptions } from "./options.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
-import type { Supervision } from "./workers.js";
+import type { Job, Supervision } from "./workers.js";
 
 /** What a recipe names, opened. */
 interface Parts extends Disposable {
@@ -149,7 +149,10 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
     return await serveRun(withDefaults(given), { cluster, facts, onEvent });
   }
   const all = workers === undefined ? given : { ...given, workers };
-  return await trainOn(cluster, await readTogether(all, alone, asked), { facts, onEvent });
+  const settled = await readTogether(all, alone, asked);
+  // The other nodes' disks may hold the run too.
+  const again = cluster.nodes > 1 ? { asked: { given: all, resume: asked.resume } } : {};
+  return await trainOn(cluster, { ...settled, ...again }, { facts, onEvent });
 }
 
 /** Trains as one of the ranks that an engine has started. */
@@ -167,7 +170,7 @@ async function joinAsRank(given: RecipeInput, options: InputOptions): Promise<Re
 /** Trains in this process, or in worker processes of a cluster whose node 0 this is. */
 async function trainOn(
   cluster: Cluster,
-  { partial, resume }: { partial: PartialRecipe; resume: boolean },
+  { partial, resume, ...again }: Input & Pick<Job, "asked">,
   { facts, onEvent }: Pick<Supervision, "facts" | "onEvent">,
 ): Promise<Result> {
   const expected = expectDevice(partial.device);
@@ -193,7 +196,7 @@ async function trainOn(
   return await inRunFolder(resolved, async (recipe) => {
     const { superviseWorkers } = await import("./workers.js");
     return await superviseWorkers(
-      { recipe, resume, voice: currentVoice() },
+      { recipe, resume, ...again, voice: currentVoice() },
       { cluster: { ...cluster, workersPerNode }, facts, onEvent },
     );
   });
@@ -237,7 +240,7 @@ function onceAMachine(
 }
 
 /** Trains as one rank of a world, with what every rank was given. */
-async function trainAsRank(
+export async function trainAsRank(
   given: RecipeInput,
   world: World,
   options: InputOptions,

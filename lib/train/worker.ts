@@ -7,10 +7,10 @@ import { reportOf } from "../ranks/error-report.js";
 import { tellLauncher } from "../ranks/report.js";
 import { setVoice } from "../recipe/voice.js";
 import type { RunEvent } from "./events.js";
-import { trainAsWorker } from "./train.js";
+import { trainAsRank, trainAsWorker } from "./train.js";
 import { formatEvent, type Job, jobVariable, type ResultLine } from "./workers.js";
 
-const { recipe, resume, voice } = JSON.parse(process.env[jobVariable]!) as Job;
+const { recipe, resume, asked, voice } = JSON.parse(process.env[jobVariable]!) as Job;
 setVoice(voice);
 const unlisten = listenForEarlyEnd((error) => {
   tellLauncher(reportOf(error));
@@ -19,7 +19,9 @@ const unlisten = listenForEarlyEnd((error) => {
 const world = await connect({ timeoutSeconds: recipe.timeout });
 // After a signal the launcher chooses the status: a worker that saved has not failed.
 const show = (event: RunEvent | ResultLine) => process.stdout.write(`${formatEvent(event)}\n`);
-const result = await trainAsWorker(recipe, world, { resume, onEvent: show });
+const result = asked
+  ? await trainAsRank(asked.given, world, { resume: asked.resume, onEvent: show })
+  : await trainAsWorker(recipe, world, { resume, onEvent: show });
 // Another node's supervisor does not see rank 0's last event.
 if (world.rank !== 0 && world.localRank === 0) show({ type: "result", result });
 await world.close();

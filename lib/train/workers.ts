@@ -7,9 +7,10 @@ import { isBuiltInModel } from "../models/models.js";
 import type { Cluster } from "../ranks/cluster.js";
 import { launchOn } from "../ranks/launch.js";
 import { signalOf } from "../ranks/signals.js";
-import { refuse } from "../recipe/fields.js";
+import { type PartialRecipe, type RecipeInput, refuse } from "../recipe/fields.js";
 import { nameOf, type Voice } from "../recipe/voice.js";
 import { lastWholeStep } from "../run-folder/last-checkpoint.js";
+import type { Resume } from "../run-folder/run-folder.js";
 import { commandLine, resumeCommand } from "../text/command.js";
 import type { Result, RunEvent } from "./events.js";
 import type { RunRecipe } from "./prepare.js";
@@ -18,13 +19,18 @@ import type { RunRecipe } from "./prepare.js";
 export interface Job {
   recipe: RunRecipe;
   resume: boolean;
+  /**
+   * Where nodes have disks of their own: what was asked for, so that the workers settle together whether a run
+   * goes on, and from which disk. Otherwise node 0 has settled it.
+   */
+  asked?: { given: RecipeInput; resume: Resume };
   /** How its messages name fields. */
   voice: Voice;
 }
 export const jobVariable = "ONEHOUR_JOB";
 
 /** Fields of a recipe in which ranks may differ, as they are on one node. */
-export type OwnFields = Pick<RunRecipe, "threads" | "bind" | "timeout">;
+export type OwnFields = Pick<PartialRecipe, "threads" | "bind" | "timeout" | "out">;
 
 /** What a node's supervisor works with. */
 export interface Supervision {
@@ -114,10 +120,13 @@ async function watchWorkers(
 /** The job that node 0 gives, with this node's own fields. */
 function jobOf(brief: string, own: OwnFields): Job {
   const job = JSON.parse(brief) as Job;
+  const { threads, bind, timeout, out } = own;
+  const fields = { bind, timeout, ...(threads === undefined ? {} : { threads }) };
   const { threads: _, ...shared } = job.recipe;
-  const { threads, bind, timeout } = own;
-  const recipe = { ...shared, bind, timeout };
-  return { ...job, recipe: threads === undefined ? recipe : { ...recipe, threads } };
+  const recipe = { ...shared, ...fields };
+  if (job.asked === undefined) return { ...job, recipe };
+  const given = { ...job.asked.given, ...fields, ...(out === undefined ? {} : { out }) };
+  return { ...job, recipe, asked: { ...job.asked, given } };
 }
 
 /** A run's result; throws what a worker failed of. */

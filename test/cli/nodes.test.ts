@@ -56,6 +56,38 @@ test("two nodes of two workers train one recipe, and node 0 keeps the run", asyn
   expect(existsSync(join(folder, "elsewhere"))).toBe(false);
 });
 
+test("node 0 moves to a machine without the run, which it gets from the other", async () => {
+  const [a, b] = [join(folder, "moves-a"), join(folder, "moves-b")];
+  const train = async (outs: readonly string[], steps: number, ...more: string[]) => {
+    const words = [...tiny(1), "--steps", `${steps}`, ...more];
+    const runs = await startNodes(words, (node) => [
+      "--workers-per-node",
+      "1",
+      "--out",
+      outs[node]!,
+    ]);
+    return await Promise.all(runs.map((run) => run.ended));
+  };
+  const auto = ["--resume", "auto"];
+  for (const { status, stderr } of await train([a, b], 3, ...auto))
+    expect([status, stderr]).toEqual([0, ""]);
+  expect(existsSync(b)).toBe(false);
+  const moved = await train([b, a], 6, ...auto);
+  for (const { status, stderr } of moved) expect([status, stderr]).toEqual([0, ""]);
+  expect(moved[0]!.stdout).toMatch(/^the run's newest checkpoint, after 3 steps, lies in .*-a on/m);
+  expect(moved[0]!.stdout).toMatch(`continuing ${b} after 3 steps`);
+  const steps = (out: string) => logOf(out).filter(({ type }) => type === "step").length;
+  expect([a, b].map(steps)).toEqual([3, 6]);
+
+  // Nothing begins where another node holds a run.
+  const new0 = join(folder, "moves-new");
+  for (const { status, stderr } of await train([new0, a], 3)) {
+    expect(lastLine(stderr)).toMatch(/: .*moves-a on .* holds a run already \(recipe\.json\)/);
+    expect(status).toBe(1);
+  }
+  expect(existsSync(new0)).toBe(false);
+});
+
 test("nodes that were asked for different things are told which", async () => {
   const runs = await startNodes(tiny(1), (node) => ["--lr", node === 0 ? "0.1" : "0.2"]);
   for (const run of runs) {
