@@ -206,14 +206,18 @@ function processesOf(env: Environment): number | undefined {
 }
 
 /** A pod of an indexed Job or a JobSet, whose variables give no more than its number. */
-function indexedJobOf(env: Environment): Place | undefined {
+function indexedJobOf(env: Environment): Alone | undefined {
   if (podsOf(env) !== indexedJob) return undefined;
   const index = read(env, indexedJob.rank, 0);
-  if (index === 0) return alone();
+  const flags = "--nodes N and --rendezvous host:port, with pod 0's name as host";
+  // A job may have no more than pod 0.
+  if (index === 0)
+    return alone(
+      `this run uses this pod of the job alone. For one run in all of its pods give ${flags}`,
+    );
   throw misplaced(
     `${indexedJob.rank} is ${index}, so this is one of several pods, but nothing says how many they are ` +
-      "or where they meet. For one run in all of them give --nodes N and --rendezvous host:port, with " +
-      "pod 0's name as host; for a run in this pod alone, --nodes 1",
+      `or where they meet. For one run in all of them give ${flags}; for a run in this pod alone, --nodes 1`,
   );
 }
 

@@ -106,7 +106,14 @@ const rows: [string, Variables, object, PlaceOptions?][] = [
     { level: "rank", rank: 3, worldSize: 4 },
     { gpus: () => 1 },
   ],
-  ["an indexed Job's pod 0", { JOB_COMPLETION_INDEX: "0" }, { level: "alone" }],
+  [
+    "an indexed Job's pod 0",
+    { JOB_COMPLETION_INDEX: "0" },
+    {
+      level: "alone",
+      note: expect.stringMatching(/this pod of the job alone.* --nodes N and --rend/),
+    },
+  ],
   [
     "an indexed Job's other pods, and flags",
     { JOB_COMPLETION_INDEX: "2" },
