@@ -58,8 +58,8 @@ export const clusterTable = {
   }),
   startTimeout: option(positive, {
     flag: "--start-timeout <s>",
-    help: "seconds to wait for machines that come late",
-    otherwise: "600",
+    help: "seconds to wait for machines and ranks that come late",
+    otherwise: "ONEHOUR_START_TIMEOUT, or 600",
   }),
 };
 

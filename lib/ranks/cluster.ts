@@ -2,6 +2,7 @@
 import { statSync } from "node:fs";
 import { defaultWorkers } from "../device/gpus.js";
 import { readSmall } from "../system/regular-file.js";
+import { startTimeoutSeconds } from "../system/variables.js";
 import { plural, shown } from "../text/words.js";
 import type { Address } from "./addresses.js";
 import {
@@ -37,9 +38,9 @@ export interface Part {
   cluster?: Cluster;
   /** k, the workers of all nodes, unless that is left to the recipe. */
   workers?: number;
+  /** How long a rank waits for the others at the start, and a node for the other nodes. */
+  startSeconds: number;
 }
-
-const startSeconds = 600;
 
 /**
  * The part of this process in a run of k `workers` in all; by default each node has as many as `own` says.
@@ -51,6 +52,7 @@ export function readPart(
   { workers, own = defaultWorkers }: { workers?: number | undefined; own?: () => number } = {},
 ): Part {
   const options = readClusterOptions(given);
+  const startSeconds = options.startTimeout ?? startTimeoutSeconds();
   const place = readPlace(process.env, {
     ...options,
     rendezvous: rendezvousOf(options),
@@ -58,7 +60,7 @@ export function readPart(
   });
   if (place.level === "rank" && place.worldSize > 1) {
     refuseRank(options, place.source);
-    return { place, workers: place.worldSize };
+    return { place, startSeconds, workers: place.worldSize };
   }
   if (place.level !== "node" && options.nodes === undefined) requireNodes(options);
   const node: Sizes = place.level === "node" ? place : { nodes: 1, nodeRank: 0 };
@@ -69,14 +71,14 @@ export function readPart(
       `${nodeRank} is none of ${plural(nodes, "node")}; expected 0 to ${nodes - 1}`,
     );
   const cluster = {
-    ...{ nodes, nodeRank, startSeconds: options.startTimeout ?? startSeconds },
+    ...{ nodes, nodeRank, startSeconds },
     workersPerNode: workersOf(node, workers, own),
     ...secretOf(options, node.rendezvous),
   };
   const rendezvous = nodes > 1 ? node.rendezvous : undefined;
   const isOpen = nodes === 1 && workers === undefined && node.workersPerNode === undefined;
   return {
-    place,
+    ...{ place, startSeconds },
     cluster: rendezvous === undefined ? cluster : { ...cluster, rendezvous },
     ...(isOpen ? {} : { workers: nodes * cluster.workersPerNode }),
   };
@@ -85,7 +87,13 @@ export function readPart(
 /** A cluster of this machine, with k workers. */
 export function oneMachine(workers: number): Cluster {
   const token = { token: "", isPublic: false };
-  return { nodes: 1, nodeRank: 0, workersPerNode: workers, startSeconds, ...token };
+  return {
+    nodes: 1,
+    nodeRank: 0,
+    workersPerNode: workers,
+    startSeconds: startTimeoutSeconds(),
+    ...token,
+  };
 }
 
 /** Refuses what is said of one node of several where nothing says how many they are. */
@@ -97,7 +105,8 @@ function requireNodes(options: ClusterOptions): void {
 
 /** Refuses what says how to start ranks to a process that is one of them. */
 function refuseRank(options: ClusterOptions, source: string): void {
-  const [name] = Object.keys(options) as (keyof ClusterOptions)[];
+  const names = Object.keys(options) as (keyof ClusterOptions)[];
+  const name = names.find((one) => one !== "startTimeout");
   if (name !== undefined)
     throw refuseOption(
       name,

@@ -4,7 +4,7 @@ import { agreeOnShare } from "../device/cores.js";
 import { useLocalRank } from "../device/gpus.js";
 import { native } from "../device/native.js";
 import { requireOptions } from "../recipe/options.js";
-import { readSetting } from "../system/variables.js";
+import { startTimeoutSeconds as defaultStartTimeout, readSetting } from "../system/variables.js";
 import { Ending } from "./ending.js";
 import { type RendezvousAddress, readEnvironment } from "./environment.js";
 import { joinRendezvous } from "./join-rendezvous.js";
@@ -57,9 +57,7 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
   const { rank, worldSize } = place;
   let { localRank, localWorldSize = 1 } = place;
   const timeoutSeconds = bounded(options.timeoutSeconds ?? readSetting("ONEHOUR_TIMEOUT") ?? 60);
-  const startTimeoutSeconds = bounded(
-    options.startTimeoutSeconds ?? readSetting("ONEHOUR_START_TIMEOUT") ?? 600,
-  );
+  const startTimeoutSeconds = bounded(options.startTimeoutSeconds ?? defaultStartTimeout());
   const collectiveSeconds = hasLauncher() ? supervisedSeconds : timeoutSeconds * unsupervisedFactor;
   let server: RankServer | undefined;
   let rendezvous: RendezvousClient | undefined;
@@ -71,7 +69,8 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
     const token = place.rendezvous.token ?? publicName(`${place.source} ${host} ${port}`);
     const meets = {
       ...{ worldSize, token, host, port },
-      quietSeconds: Math.max(timeoutSeconds, leastQuiet),
+      // Before the silence of such a machine counts as a hang of its ranks.
+      quietSeconds: Math.max(timeoutSeconds / 2, leastQuiet),
       remark: (text: string) => process.emitWarning(text, { code: "ONEHOUR_WAITING" }),
     };
     if (rank === 0 && place.source !== "onehour")

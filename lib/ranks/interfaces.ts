@@ -27,7 +27,7 @@ const variables: readonly [name: string, matches: (text: string, name: string) =
 
 /** Names of interfaces, separated by commas. */
 function isListed(text: string, name: string): boolean {
-  return text.split(",").some((one) => one.trim() === name);
+  return text.split(",").includes(name);
 }
 
 /** NCCL's way: prefixes of names; with = whole names; with ^ those that are not meant. */

@@ -20,7 +20,9 @@ import {
 } from "./rendezvous.js";
 import { RendezvousClient } from "./rendezvous-client.js";
 
-const retryMilliseconds = 100;
+// Between two attempts: a tenth of the time so far, so that many ranks do not storm a late server.
+const leastPause = 100;
+const mostPause = 1000; // milliseconds
 // From a call to the admission: several retransmissions in a bad network.
 const attemptSeconds = 10;
 const firstRemarkSeconds = 10; // and then twice as long each time
@@ -153,7 +155,8 @@ export async function joinRendezvous(options: JoinOptions): Promise<RendezvousCl
       remark?.(`${who} still looks for the rendezvous at ${place}: ${why}`);
       remarkAt = now + 2 * (remarkAt - begin);
     }
-    await new Promise((resume) => setTimeout(resume, retryMilliseconds));
+    const pause = Math.min(mostPause, Math.max(leastPause, (now - begin) / 10));
+    await new Promise((resume) => setTimeout(resume, Math.min(pause, deadline - now)));
   }
 }
 

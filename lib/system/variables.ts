@@ -60,6 +60,9 @@ export function readSetting(
   return readNumber(env, name, expected, advice);
 }
 
+/** How long all may take to come to the start of a run. */
+export const startTimeoutSeconds = () => readSetting("ONEHOUR_START_TIMEOUT") ?? 600;
+
 /** The number in a variable. Throws ERR_ONEHOUR_ENVIRONMENT where it is missing or another. */
 export function readNumber(
   env: Environment,

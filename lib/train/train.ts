@@ -137,10 +137,11 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   const given = readGiven(input, asked.resume);
   const device = given.device ?? "auto";
   const own = () => workersFor({}, expectDevice(device).kind);
-  const { place, cluster, workers } = readPart(options.cluster, { workers: given.workers, own });
+  const part = readPart(options.cluster, { workers: given.workers, own });
+  const { place, cluster, workers, startSeconds } = part;
   if (place.note !== undefined) onEvent({ type: "message", text: place.note });
   if (cluster === undefined) {
-    return await joinAsRank(readGiven(input, asked.resume, workers), asked);
+    return await joinAsRank(readGiven(input, asked.resume, workers), startSeconds, asked);
   }
   const facts = askedFor(given, asked.resume);
   if (cluster.nodeRank > 0) {
@@ -156,8 +157,13 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
 }
 
 /** Trains as one of the ranks that an engine has started. */
-async function joinAsRank(given: RecipeInput, options: InputOptions): Promise<Result> {
-  const world = await connect({ timeoutSeconds: await timeoutOf(given, options.resume) });
+async function joinAsRank(
+  given: RecipeInput,
+  startTimeoutSeconds: number,
+  options: InputOptions,
+): Promise<Result> {
+  const timeoutSeconds = await timeoutOf(given, options.resume);
+  const world = await connect({ timeoutSeconds, startTimeoutSeconds });
   try {
     return await trainAsRank(given, world, options);
   } catch (error) {

@@ -42,7 +42,7 @@ test.each<[string, string, Record<string, string>, string, string, string]>([
   [
     "a list for hosts that differ",
     "10.0.0.2",
-    { ONEHOUR_INTERFACE: "ens3, eth1" },
+    { ONEHOUR_INTERFACE: "ens3,eth1" },
     "10.1.0.2",
     "eth1",
     "ONEHOUR_INTERFACE",
