@@ -1,6 +1,6 @@
 // Hosts that are namespaces of this machine: each has its own network, host name, processes and
 // shared memory, and a cable to a switch. Runs inside the namespaces of scripts/engines.
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -92,21 +92,28 @@ export class Host {
     return start(this.words(command), options);
   }
 
-  /** Sends a signal to the Node process here whose command line has `text` in it, the first one. */
+  /** Whether a Node process here has `text` in its command line. */
+  runs(text: string): boolean {
+    return this.pidOf(text) !== "";
+  }
+
+  /** Sends a signal to the Node process here that has `text` in its command line, the first one. */
   signal(name: string, text: string): void {
-    this.pkill(name, "--oldest", "--full", `^[^ ]*node .*${text}`);
+    this.ask("kill", "-s", name, this.pidOf(text));
   }
 
   /** Sends it to the last process that this one has started: a worker. */
   signalWorker(name: string, text: string): void {
-    const words = this.words(["pgrep", "--oldest", "--full", `^[^ ]*node .*${text}`]);
-    const parent = execFileSync(words[0]!, words.slice(1), { encoding: "utf8" }).trim();
-    this.pkill(name, "--newest", "--parent", parent);
+    this.ask("pkill", `-${name}`, "--newest", "--parent", this.pidOf(text));
   }
 
-  private pkill(name: string, ...which: readonly string[]): void {
-    const [file, ...words] = this.words(["pkill", `-${name}`, ...which]);
-    execFileSync(file!, words);
+  private pidOf(text: string): string {
+    return this.ask("pgrep", "--oldest", "--full", `^[^ ]*node .*${text}`);
+  }
+
+  private ask(...command: readonly string[]): string {
+    const [file, ...words] = this.words(command);
+    return spawnSync(file!, words, { encoding: "utf8" }).stdout.trim();
   }
 
   /** Takes the cable out of the switch; the host does not see it. */

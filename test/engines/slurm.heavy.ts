@@ -1,9 +1,9 @@
 // Trains under a real Slurm: srun in every way that it is called, stops by Slurm's own means, and the
 // same command again.
-import { readFileSync } from "node:fs";
+import { chmodSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
 import { until } from "../support/process.js";
 import { Cluster } from "./cluster.js";
@@ -15,6 +15,9 @@ const folder = temporaryFolder();
 const short = 60;
 const long = 1200;
 const auto = ["--resume", "auto"];
+
+/** Words as a shell reads them. */
+const quoted = (words: readonly string[]) => words.map((word) => `'${word}'`).join(" ");
 
 withEngines(["hosts", "slurm"], "Slurm", () => {
   let cluster: Cluster;
@@ -47,7 +50,7 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
     steps: number,
     by = ["srun"],
   ): Promise<string> {
-    const line = [...by, ...train(out, { steps, more: auto })].map((word) => `'${word}'`).join(" ");
+    const line = quoted([...by, ...train(out, { steps, more: auto })]);
     writeFiles(folder, { "batch.sh": `#!/bin/sh\n${line}\n` });
     const words = ["sbatch", "--parsable", `--output=${out}.log`, ...options];
     const { status, stdout, stderr } = await slurm.run([...words, join(folder, "batch.sh")]).ended;
@@ -103,7 +106,7 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
       "exported.sh": `#!/bin/sh
 export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID WORLD_SIZE=$SLURM_NTASKS
 export MASTER_ADDR=n1 MASTER_PORT=29500
-exec ${words.map((word) => `'${word}'`).join(" ")}
+exec ${quoted(words)}
 `,
     });
     const run = slurm.run(["srun", "-N2", "-n4", "--ntasks-per-node=2", "sh", script]);
@@ -111,6 +114,61 @@ exec ${words.map((word) => `'${word}'`).join(" ")}
     expect(status, stderr).toBe(0);
     const cores = Math.max(1, Math.floor(availableParallelism() / 2));
     expect(stdout).toContain(`, ${cores === 1 ? "1 thread" : `${cores} threads`} a worker`);
+  });
+
+  test("salloc's own shell trains on its node, and says so", async () => {
+    const out = join(folder, "interactive");
+    writeFiles(folder, { "shell.sh": `#!/bin/sh\nexec ${quoted(train(out, { steps: short }))}\n` });
+    chmodSync(join(folder, "shell.sh"), 0o755);
+    // salloc starts the user's shell on the first node, on a terminal.
+    const salloc = `env SHELL='${join(folder, "shell.sh")}' salloc -N2 -n4`;
+    const run = slurm.run(["script", "-qec", salloc, "/dev/null"]);
+    const { status, stdout } = await run.ended;
+    expect(status, stdout).toBe(0);
+    expect(stdout).toMatch(/4 tasks.*srun/);
+    await expectTrained(out, 1, short);
+  });
+
+  describe("one task a node", () => {
+    const words = ["srun", "-N2", "-n2", "--ntasks-per-node=1"];
+    const command = (out: string, steps: number, more: readonly string[] = []) => [
+      ...words,
+      ...train(out, { steps, more: ["--workers-per-node", "2", ...auto, ...more] }),
+    ];
+
+    test("starts the workers of its node", async () => {
+      const out = join(folder, "nodes");
+      const run = slurm.run(command(out, short));
+      expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+      await expectTrained(out, 4, short);
+    });
+
+    test("both name a killed worker, and the same command continues", async () => {
+      const out = join(folder, "worker");
+      const run = slurm.run(command(out, long));
+      await reaches(out, 100, run);
+      cluster.hosts[1]!.signalWorker("KILL", out);
+      const { status, stderr } = await run.ended;
+      expect(status).toBe(1);
+      expect(stderr.match(/^onehour: rank [23] on n2: .*SIGKILL.*$/gm), stderr).toHaveLength(2);
+      const again = slurm.run(command(out, long));
+      expect(await again.ended, again.stderr).toMatchObject({ status: 0 });
+      await expectTrained(out, 4, long);
+    });
+
+    test("a node that is powered off is named, and the same command continues on another", async () => {
+      const out = join(folder, "power");
+      const run = slurm.run(command(out, long, ["--timeout", "10"]));
+      await reaches(out, 100, run);
+      const lost = cluster.hosts.findLast((host) => host.runs(out))!;
+      await lost.powerOff();
+      const { status, stderr } = await run.ended;
+      expect(status).not.toBe(0);
+      expect(stderr).toMatch(new RegExp(`^onehour: node 1 .*host ${lost.name}.* is lost`, "m"));
+      const again = slurm.run(command(out, long));
+      expect(await again.ended, again.stderr).toMatchObject({ status: 0 });
+      await expectTrained(out, 4, long);
+    });
   });
 
   test("after scancel the same command continues", async () => {
