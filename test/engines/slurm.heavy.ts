@@ -9,12 +9,11 @@ import { until } from "../support/process.js";
 import { Cluster } from "./cluster.js";
 import { withEngines } from "./engines.js";
 import { Slurm } from "./slurm.js";
-import { reaches, train, unbroken } from "./training.js";
+import { auto, reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
 const short = 60;
 const long = 1200;
-const auto = ["--resume", "auto"];
 
 /** Words as a shell reads them. */
 const quoted = (words: readonly string[]) => words.map((word) => `'${word}'`).join(" ");

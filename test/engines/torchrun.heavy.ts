@@ -1,15 +1,16 @@
 // Trains under torchrun, on one machine and on two hosts.
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { stepsOf, temporaryFolder } from "../support/folder.js";
-import { start } from "../support/process.js";
+import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
+import { childrenOf, start } from "../support/process.js";
 import { Cluster } from "./cluster.js";
 import { withEngines } from "./engines.js";
 import { torchrun } from "./torchrun.js";
-import { train, unbroken } from "./training.js";
+import { auto, reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
 const steps = 60;
+const long = 1200;
 
 withEngines(["torchrun"], "torchrun", () => {
   test("two ranks on one machine", async () => {
@@ -17,6 +18,30 @@ withEngines(["torchrun"], "torchrun", () => {
     const run = await start([...torchrun(2, "--standalone"), ...train(out, { steps })]).ended;
     expect(run, run.stderr).toMatchObject({ status: 0 });
     expect(stepsOf(out)).toEqual(await unbroken(folder, 2, steps));
+  });
+
+  test("a killed rank is named, and torchrun's restart continues", async () => {
+    const out = join(folder, "killed");
+    const words = torchrun(2, "--standalone", "--max-restarts", "1");
+    const run = start([...words, ...train(out, { steps: long, more: auto })]);
+    await reaches(out, 100, run);
+    const [first] = childrenOf(run.child.pid!);
+    process.kill(first!, "SIGKILL");
+    expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+    expect(run.stderr).toMatch(/rank 0/);
+    expect(stepsOf(out)).toEqual(await unbroken(folder, 2, long));
+  });
+
+  test("SIGTERM to torchrun saves the run, and the same command continues", async () => {
+    const out = join(folder, "ended");
+    const command = [...torchrun(2, "--standalone"), ...train(out, { steps: long, more: auto })];
+    const run = start(command);
+    await reaches(out, 100, run);
+    run.child.kill("SIGTERM");
+    expect((await run.ended).status).not.toBe(0);
+    expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted" });
+    expect(await start(command).ended, run.stderr).toMatchObject({ status: 0 });
+    expect(stepsOf(out)).toEqual(await unbroken(folder, 2, long));
   });
 });
 

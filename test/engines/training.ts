@@ -21,6 +21,9 @@ export function train(out: string, { steps, more = [] }: Training): string[] {
   ];
 }
 
+/** Makes one command start a run and continue it. */
+export const auto = ["--resume", "auto"];
+
 /** Resolves when the run has logged this step; throws if the process ends before that. */
 export async function reaches(out: string, step: number, run?: Run): Promise<void> {
   const log = join(out, "log.jsonl");
