@@ -31,6 +31,7 @@ export async function transferRun(
   let lock: RunLock | undefined;
   try {
     if (meeting.rank === from) await untilFree(folder, options);
+    await meeting.gather("run free", ""); // it may be the folder that rank 0 is about to lock
     if (isFirst) {
       await makeFolder(resolve(folder));
       lock = await RunLock.take(folder, options);

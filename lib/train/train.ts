@@ -150,9 +150,12 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
     return await serveRun(withDefaults(given), { cluster, facts, onEvent });
   }
   const all = workers === undefined ? given : { ...given, workers };
-  const settled = await readTogether(all, alone, asked);
-  // The other nodes' disks may hold the run too.
-  const again = cluster.nodes > 1 ? { asked: { given: all, resume: asked.resume } } : {};
+  if (cluster.nodes === 1)
+    return await trainOn(cluster, await readTogether(all, alone, asked), { facts, onEvent });
+  // Another node's disk may hold the run that must go on, if its data set is known here.
+  const isOpen = asked.resume === true && given.dataset !== undefined;
+  const settled = await readTogether(all, alone, isOpen ? { ...asked, resume: "auto" } : asked);
+  const again = { asked: { given: all, resume: asked.resume } };
   return await trainOn(cluster, { ...settled, ...again }, { facts, onEvent });
 }
 

@@ -72,7 +72,7 @@ test("node 0 moves to a machine without the run, which it gets from the other", 
   for (const { status, stderr } of await train([a, b], 3, ...auto))
     expect([status, stderr]).toEqual([0, ""]);
   expect(existsSync(b)).toBe(false);
-  const moved = await train([b, a], 6, ...auto);
+  const moved = await train([b, a], 6, "--resume");
   for (const { status, stderr } of moved) expect([status, stderr]).toEqual([0, ""]);
   expect(moved[0]!.stdout).toMatch(/^the run's newest checkpoint, after 3 steps, lies in .*-a on/m);
   expect(moved[0]!.stdout).toMatch(`continuing ${b} after 3 steps`);

@@ -214,6 +214,25 @@ test("a process that still writes to the newest copy is waited for", async ({ ta
   expect(contents(folders[0]!)).toEqual(contents(folders[1]!));
 });
 
+test("a shared folder that changed while ranks looked at it is not waited for", async ({
+  task,
+}) => {
+  const [shared] = foldersOf(task, newer);
+  const before = contents(shared!);
+  const ends = await together(2, (meeting) => {
+    const gather: typeof meeting.gather = (key, value) => {
+      const isEarly = key === "settle" && meeting.rank === 0;
+      return meeting.gather(
+        key,
+        isEarly ? JSON.stringify({ ...JSON.parse(value), step: 9 }) : value,
+      );
+    };
+    return settleRun({ ...meeting, gather }, shared, "auto", { seconds: 5, say: () => {} });
+  });
+  expect(ends).toMatchObject([{ value: true }, { value: true }]);
+  expect(contents(shared!)).toEqual(before);
+});
+
 describe("a crash while the run is copied leaves what was there or all of it, and the next start heals it", () => {
   /** Copies with a crash at one of rank 0's operations; whether it came. */
   async function crash(folders: string[], kind: Kind, after: number): Promise<boolean> {

@@ -159,7 +159,7 @@ test("resumes from its checkpoint bit for bit, and so does train", async () => {
   await trained({ ...recipe, out: whole });
   const taken = [];
   {
-    using first = await Trainer.open({ ...recipe, out });
+    using first = await Trainer.open({ ...recipe, out }, { resume: "auto" });
     while (first.done < 4) taken.push(await first.step());
     await first.save();
     await first.step(); // is lost
