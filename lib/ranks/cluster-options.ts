@@ -61,6 +61,16 @@ export const clusterTable = {
     help: "seconds to wait for machines and ranks that come late",
     otherwise: "ONEHOUR_START_TIMEOUT, or 600",
   }),
+  maxRestarts: option(whole(0), {
+    flag: "--max-restarts <R>",
+    help: "after a failure start all workers again, at most R times an hour",
+    otherwise: "0",
+  }),
+  minNodes: option(whole(1), {
+    flag: "--min-nodes <M>",
+    help: "go on without lost machines, on M or more of them",
+    otherwise: "all of them",
+  }),
 };
 
 type ClusterTable = typeof clusterTable;

@@ -29,6 +29,10 @@ export interface Cluster {
   isPublic: boolean;
   /** How long a node waits for the others. */
   startSeconds: number;
+  /** Starts after failures within an hour. */
+  maxRestarts: number;
+  /** Nodes that are enough to go on. */
+  minNodes: number;
 }
 
 /** What a process is to do for a run. */
@@ -70,8 +74,19 @@ export function readPart(
       "nodeRank",
       `${nodeRank} is none of ${plural(nodes, "node")}; expected 0 to ${nodes - 1}`,
     );
+  const { maxRestarts = 0, minNodes = nodes } = options;
+  if (minNodes > nodes)
+    throw refuseOption(
+      "minNodes",
+      `${minNodes} is more than the ${plural(nodes, "node")} of the run; expected at most ${nodes}`,
+    );
+  if (options.minNodes !== undefined && maxRestarts === 0)
+    throw refuseOption(
+      "minNodes",
+      `a run goes on without a node by starting again; allow that with ${clusterName("maxRestarts")}`,
+    );
   const cluster = {
-    ...{ nodes, nodeRank, startSeconds },
+    ...{ nodes, nodeRank, startSeconds, maxRestarts, minNodes },
     workersPerNode: workersOf(node, workers, own),
     ...secretOf(options, node.rendezvous),
   };
@@ -86,19 +101,15 @@ export function readPart(
 
 /** A cluster of this machine, with k workers. */
 export function oneMachine(workers: number): Cluster {
-  const token = { token: "", isPublic: false };
   return {
-    nodes: 1,
-    nodeRank: 0,
-    workersPerNode: workers,
-    startSeconds: startTimeoutSeconds(),
-    ...token,
+    ...{ nodes: 1, nodeRank: 0, workersPerNode: workers, token: "", isPublic: false },
+    ...{ startSeconds: startTimeoutSeconds(), maxRestarts: 0, minNodes: 1 },
   };
 }
 
 /** Refuses what is said of one node of several where nothing says how many they are. */
 function requireNodes(options: ClusterOptions): void {
-  for (const name of ["nodeRank", "rendezvous", "tokenFile"] as const)
+  for (const name of ["nodeRank", "rendezvous", "tokenFile", "minNodes"] as const)
     if (options[name] !== undefined)
       throw refuseOption(name, `say how many machines there are with ${clusterName("nodes")}`);
 }

@@ -1,8 +1,9 @@
 // The supervisor of a node other than node 0: does what node 0 says, and reports what happens here.
+import { OnehourError } from "../errors.js";
 import { withPort } from "./addresses.js";
 import { Crew } from "./crew.js";
 import type { Outcome } from "./judge.js";
-import type { Duty } from "./lead.js";
+import { type Duty, restartVariable } from "./lead.js";
 import { NodeClient, type NodeOrder, type Start } from "./node-link.js";
 import { nameRanks } from "./rendezvous.js";
 import { type EndingSignal, listenForEnd, signalOf, signalStatus } from "./signals.js";
@@ -27,18 +28,27 @@ class Follower {
   constructor(private readonly duty: Duty) {}
 
   async run(): Promise<Outcome> {
+    const { cluster, say } = this.duty;
     const unlisten = listenForEnd((signal) => this.interrupt(signal));
     const tick = setInterval(() => this.link?.tick(), tickSeconds * 1000);
     const isOver = new Promise<undefined>((resolve) => {
       this.over = () => resolve(undefined);
     });
+    let loss: string | undefined;
     try {
-      this.link = await this.join();
-      if (this.link === undefined) return this.interrupted();
-      const how = await Promise.race([isOver, this.link.lost]);
-      if (how !== undefined) await this.endAlone(how);
-      await this.crew?.ended;
-      return this.outcome ?? this.interrupted();
+      for (;;) {
+        this.link = await this.join(loss);
+        if (this.link === undefined) return this.interrupted();
+        const how = await Promise.race([isOver, this.link.lost]);
+        if (how !== undefined) this.crew?.stop();
+        await this.crew?.ended;
+        if (how === undefined || this.outcome !== undefined || this.interruption !== undefined)
+          return this.outcome ?? this.interrupted();
+        loss = this.wordLoss(how);
+        if (cluster.maxRestarts === 0) return lostNode(loss);
+        say(`${loss}. Waiting ${cluster.startSeconds} s for it to come back`);
+        this.link = undefined;
+      }
     } finally {
       clearInterval(tick);
       this.crew?.kill();
@@ -47,14 +57,15 @@ class Follower {
     }
   }
 
-  /** Finds node 0; undefined where a signal ended the search. */
-  private async join(): Promise<NodeClient | undefined> {
+  /** Finds node 0, which may be lost; undefined where a signal ended the search. */
+  private async join(loss: string | undefined): Promise<NodeClient | undefined> {
     const { cluster, facts, say } = this.duty;
     const { nodeRank, nodes, rendezvous, token, startSeconds } = cluster;
     const address = rendezvous!;
-    say(
-      `node ${nodeRank} of ${nodes}, looking for node 0 at ${withPort(address.host, address.port)}`,
-    );
+    if (loss === undefined)
+      say(
+        `node ${nodeRank} of ${nodes}, looking for node 0 at ${withPort(address.host, address.port)}`,
+      );
     const search = { node: nodeRank, nodes, address, token, timeoutSeconds: startSeconds };
     try {
       return await NodeClient.join(
@@ -64,32 +75,44 @@ class Follower {
       );
     } catch (error) {
       if (this.search.signal.aborted) return undefined;
-      throw error;
+      if (loss === undefined) throw error;
+      const { code, message } = error as OnehourError;
+      throw new OnehourError(code, `${loss}. It did not come back: ${message}`);
     }
   }
 
   private take(order: NodeOrder): void {
-    if (order.type === "start") this.begin(order);
+    const { cluster, say } = this.duty;
+    if (order.type === "start") void this.begin(order);
+    if (order.type === "standBy")
+      say(`node ${cluster.nodeRank} of ${cluster.nodes} stands by: ${order.why}`);
     if (order.type === "signal") this.crew?.signal(order.signal);
     if (order.type === "stop") this.crew?.stop();
     if (order.type === "stop" || order.type === "over") this.outcome = order.outcome;
     if (order.type === "over") this.over();
   }
 
-  private begin(start: Start): void {
+  private async begin(start: Start): Promise<void> {
     const { link, duty } = this;
     if (link === undefined) return;
-    const { place, worldSize, nodes, lead, port, brief } = start;
+    // Those of the start before, if node 0 has not waited for their end.
+    this.crew?.kill();
+    await this.crew?.ended;
+    this.outcome = undefined;
+    this.start = start;
+    const { place, worldSize, lead, port, brief, restarts } = start;
     const { node, first, workers } = place;
     const ranks = Array.from({ length: workers }, (_, local) => first + local);
-    this.start = start;
+    const again = restarts === 0 ? "" : `, restart ${restarts}`;
     duty.say(
-      `node ${node} of ${nodes}: ${nameRanks(ranks)} of the run that node 0 on ${lead} leads`,
+      `node ${node} of ${duty.cluster.nodes}: ${nameRanks(ranks)} of the run that node 0 on ${lead} leads` +
+        again,
     );
     const rendezvous = withPort(link.serverAddress, port);
     const token = link.tokenOf(start);
+    const { env, ...options } = duty.crew(brief);
     this.crew = new Crew(
-      duty.crew(brief),
+      { ...options, env: { ...env, ...restartVariable(restarts) } },
       { first, workers, worldSize, rendezvous, token },
       (report) => {
         if (report.type === "beat") link.beat(report.rank, report.beat);
@@ -109,20 +132,18 @@ class Follower {
     return { status: signalStatus(this.interruption ?? "SIGTERM"), details: [] };
   }
 
-  /** Ends the workers where node 0 is gone without a word. */
-  private async endAlone(how: string): Promise<void> {
-    const { start, duty } = this;
-    this.crew?.stop();
-    const ranks = Array.from({ length: duty.cluster.workersPerNode }, (_, rank) => rank);
-    const host = start === undefined ? "" : `host ${start.lead}, `;
-    this.outcome ??= {
-      status: 1,
-      cause: `node 0 (${host}${nameRanks(ranks)}) ${how}`,
-      code: "ERR_ONEHOUR_NODE_LOST",
-      details: [],
-    };
+  /** That node 0 is gone, and how that was noticed. */
+  private wordLoss(how: string): string {
+    const host = this.start === undefined ? "" : `host ${this.start.lead}, `;
+    const { workersPerNode } = this.duty.cluster;
+    const ranks = Array.from({ length: workersPerNode }, (_, rank) => rank);
+    return `node 0 (${host}${nameRanks(ranks)}) ${how}`;
   }
 }
+
+const lostNode = (cause: string): Outcome => ({
+  ...{ status: 1, cause, code: "ERR_ONEHOUR_NODE_LOST", details: [] },
+});
 
 /** How the run ended, as the last line of a node that is not node 0. */
 export function lastWords({ cluster }: Duty, { status }: Outcome): string {

@@ -30,6 +30,8 @@ export interface Outcome {
   cause?: string;
   /** The error's, where it had one. */
   code?: string | undefined;
+  /** The cause without who it was, where an error of a worker's program is to blame. */
+  error?: string;
   /** Frames of a stack, or the table of a hang, shown before the cause. */
   details: readonly string[];
 }
@@ -152,6 +154,11 @@ export class Judge {
     this.end();
   }
 
+  /** Whether a signal is to end the run. */
+  get isInterrupted(): boolean {
+    return this.interruption !== undefined;
+  }
+
   /** How the run ended, or is ending. */
   outcome(): Outcome {
     const cause = causeOf(this.failures);
@@ -161,7 +168,9 @@ export class Judge {
     }
     if (cause !== undefined) {
       const { details, code } = cause;
-      return { status: 1, cause: this.word(cause), code, details };
+      const isOfProgram = cause.rank !== undefined && !cause.secondary && !cause.killed;
+      const error = isOfProgram ? { error: cause.message } : {};
+      return { status: 1, cause: this.word(cause), code, ...error, details };
     }
     const status = this.interruption === undefined ? 0 : signalStatus(this.interruption);
     return { status, details: [] };

@@ -8,7 +8,7 @@ import { type Cluster, oneMachine, readPart } from "./cluster.js";
 import { type ClusterOptions, clusterName } from "./cluster-options.js";
 import { follow, lastWords } from "./follow.js";
 import type { Outcome } from "./judge.js";
-import { type Duty, lead } from "./lead.js";
+import { type Duty, lead, type StartPlan } from "./lead.js";
 
 /** What to start and how to watch it. */
 export interface LaunchOptions {
@@ -39,8 +39,12 @@ export interface ClusterLaunch extends Omit<LaunchOptions, "workers" | "cluster"
   cluster: Cluster;
   /** What must be alike on all nodes, by the name that a message gives it. */
   facts?: Record<string, unknown>;
-  /** On node 0: what `env` is given on every node. */
-  brief?: string;
+  /** On node 0: what `env` is given on every node, at each start. */
+  brief?: (start: StartPlan) => string | Promise<string>;
+  /** On node 0: whether the run can have so many workers in all; always by default. */
+  fits?: (workers: number) => boolean;
+  /** On node 0: the steps done, where they are known. */
+  steps?: () => number | undefined;
   /** Added to the environment of this node's workers. */
   env?: (brief: string) => Record<string, string>;
   /** Shows a line of what a supervisor does; on stderr by default. */
@@ -80,7 +84,8 @@ export async function launch(options: LaunchOptions): Promise<number> {
 
 /** Starts this node's workers, with the other nodes of the cluster; otherwise as `launch`. */
 export async function launchOn(options: ClusterLaunch): Promise<number> {
-  const { cluster, command, timeoutSeconds, remedy, facts, brief = "" } = options;
+  const { cluster, command, timeoutSeconds, remedy, facts, brief = () => "" } = options;
+  const { fits = () => true, steps = () => undefined } = options;
   const {
     env = () => ({}),
     onLine = showLine,
@@ -88,20 +93,21 @@ export async function launchOn(options: ClusterLaunch): Promise<number> {
   } = options;
   requireProcesses(cluster.workersPerNode);
   const duty: Duty = {
-    ...{ cluster, timeoutSeconds, remedy, say },
-    facts: {
-      version,
-      [clusterName("nodes")]: cluster.nodes,
-      [clusterName("workersPerNode")]: cluster.workersPerNode,
-      ...facts,
-    },
+    ...{ cluster, timeoutSeconds, remedy, say, brief, fits, steps },
+    facts: { version, ...factsOf(cluster), ...facts },
     crew: (text) => ({ command, timeoutSeconds, env: env(text), onLine }),
   };
   const isLead = cluster.nodeRank === 0;
-  const outcome = isLead ? await lead(duty, brief) : await follow(duty);
+  const outcome = isLead ? await lead(duty) : await follow(duty);
   conclude(options, outcome);
   if (!isLead && outcome.cause === undefined) say(lastWords(duty, outcome));
   return outcome.status;
+}
+
+/** What must be alike on all nodes. */
+function factsOf(cluster: Cluster): Record<string, unknown> {
+  const names = ["nodes", "workersPerNode", "maxRestarts", "minNodes"] as const;
+  return Object.fromEntries(names.map((name) => [clusterName(name), cluster[name]]));
 }
 
 /** Shows what went wrong, the cause last. */

@@ -1,17 +1,18 @@
-// The supervisor of node 0: waits for the other nodes, starts all workers, judges them and ends them together.
-// A run on one machine has no other nodes.
+// The supervisor of node 0: waits for the other nodes, starts all workers, judges them, ends them together and
+// starts them again where that may help. A run on one machine has no other nodes.
 import { randomBytes } from "node:crypto";
 import type { OnehourError } from "../errors.js";
 import { listenForLosses } from "../system/output.js";
-import { shown } from "../text/words.js";
+import { plural, shown } from "../text/words.js";
 import { withPort } from "./addresses.js";
 import type { Cluster } from "./cluster.js";
 import { clusterName } from "./cluster-options.js";
 import { Crew, type CrewOptions, graceSeconds } from "./crew.js";
 import { Judge, type NodePlace, type Order, type Outcome } from "./judge.js";
 import { type NodeReport, NodeServer } from "./node-link.js";
-import { thisHost } from "./rendezvous.js";
+import { nameMembers, thisHost } from "./rendezvous.js";
 import { listenWhere, RendezvousServer } from "./rendezvous-server.js";
+import { chooseNodes, type Restart, RestartPolicy } from "./restart-policy.js";
 import { type EndingSignal, listenForEnd, signalStatus } from "./signals.js";
 
 /** What a supervisor needs to know to serve a run. */
@@ -19,7 +20,13 @@ export interface Duty {
   cluster: Cluster;
   /** What must be alike on all nodes, by the name that a message gives it. */
   facts: Record<string, unknown>;
-  /** The workers' command and variables, for what node 0 says of the run. */
+  /** On node 0, what the workers of every node are to know of a start. */
+  brief: (start: StartPlan) => string | Promise<string>;
+  /** On node 0, whether the run can have so many workers in all. */
+  fits: (workers: number) => boolean;
+  /** On node 0, the steps done, where they are known. */
+  steps: () => number | undefined;
+  /** This node's workers and their variables, for a brief of node 0's. */
   crew: (brief: string) => CrewOptions;
   timeoutSeconds: number;
   remedy?: string | undefined;
@@ -27,16 +34,26 @@ export interface Duty {
   say: (text: string) => void;
 }
 
+/** A start of all workers that is about to be. */
+export interface StartPlan {
+  /** k, on all nodes that take part. */
+  workers: number;
+  /** Of a start after a failure. */
+  restart?: Restart;
+}
+
 const tickSeconds = 0.2;
 // From the end of the run until the other nodes must have heard of it.
 const farewellSeconds = 3;
+// After a failure a node that is started anew may come back within this, before the run goes on without it.
+const comebackSeconds = 10;
 
-/** Leads a run of all nodes to its end. `brief` is what the workers of every node are to know. */
-export async function lead(duty: Duty, brief: string): Promise<Outcome> {
+/** Leads a run of all nodes to its end. */
+export async function lead(duty: Duty): Promise<Outcome> {
   const { nodes, rendezvous: address, token, isPublic } = duty.cluster;
   const remark = duty.say;
   const leader = new Lead(duty);
-  if (address === undefined) return await leader.run(undefined, brief);
+  if (address === undefined) return await leader.run(undefined);
   if (isPublic)
     process.emitWarning(
       `neither ${clusterName("tokenFile")} nor ONEHOUR_TOKEN gives a secret, so anyone who can reach ` +
@@ -46,7 +63,7 @@ export async function lead(duty: Duty, brief: string): Promise<Outcome> {
     );
   const link = await NodeServer.open({ nodes, address, token, remark }, leader);
   try {
-    return await leader.run(link, brief);
+    return await leader.run(link);
   } finally {
     await link.close();
   }
@@ -55,9 +72,12 @@ export async function lead(duty: Duty, brief: string): Promise<Outcome> {
 class Lead {
   /** The other nodes that are here. */
   private readonly here = new Set<number>();
+  /** Those of them that take part in the present start. */
+  private team: readonly number[] = [];
   private link: NodeServer | undefined;
   private judge: Judge | undefined;
   private crew: Crew | undefined;
+  private hasBegun = false;
   /** The signal that came before there were workers. */
   private interruption: EndingSignal | undefined;
   /** Why the run cannot start. */
@@ -67,17 +87,16 @@ class Lead {
   constructor(private readonly duty: Duty) {}
 
   get isRunning(): boolean {
-    return this.judge !== undefined;
+    return this.hasBegun;
   }
 
-  async run(link: NodeServer | undefined, brief: string): Promise<Outcome> {
+  async run(link: NodeServer | undefined): Promise<Outcome> {
     this.link = link;
     const unlisten = listenForEnd((signal) => this.heard(0, { type: "signal", signal }));
     const unlistenLosses = listenForLosses((text) => this.crew?.tellLoss(text));
     const tick = setInterval(() => this.tick(), tickSeconds * 1000);
     try {
-      await this.assemble();
-      const outcome = this.notStarted() ?? (await this.start(brief));
+      const outcome = await this.starts();
       await this.dismiss(outcome);
       return outcome;
     } catch (error) {
@@ -89,6 +108,29 @@ class Lead {
       this.crew?.kill();
       unlisten();
       unlistenLosses();
+    }
+  }
+
+  /** Starts all workers, and again after failures as long as that may help. */
+  private async starts(): Promise<Outcome> {
+    const { cluster, steps, say } = this.duty;
+    const policy = new RestartPolicy(cluster.maxRestarts);
+    let restart: Pick<Restart, "count" | "cause"> | undefined;
+    for (;;) {
+      const nodes = await this.assemble(restart !== undefined);
+      if (nodes === undefined) return this.notStarted()!;
+      const { outcome, isFinal } = await this.start(nodes, restart);
+      const { cause, error, code } = outcome;
+      if (cause === undefined || isFinal) return outcome;
+      const failure = { cause, error, code, steps: steps() };
+      const decision = policy.decide(failure, performance.now() / 1000);
+      if (!decision.again)
+        return decision.why === undefined
+          ? outcome
+          : { ...outcome, cause: `${cause}. It is not restarted: ${decision.why}` };
+      for (const line of outcome.details) say(line);
+      say(`restart ${decision.count}, after a failure: ${cause}`);
+      restart = { count: decision.count, cause };
     }
   }
 
@@ -114,15 +156,25 @@ class Lead {
   }
 
   private admit(node: number, facts: Record<string, unknown>): void {
-    this.here.add(node);
     const difference = differenceOf(this.duty.facts, facts);
-    if (difference === undefined) return;
+    if (difference === undefined) {
+      this.here.add(node);
+      if (this.judge !== undefined)
+        this.link?.tell(node, {
+          type: "standBy",
+          why: "the run goes on without it until it restarts",
+        });
+      return;
+    }
     const [own, theirs] = difference;
-    this.refusal ??= failed(
+    const outcome = failed(
       "ERR_ONEHOUR_RANKS_DIFFER",
       `node ${node} (host ${this.link?.hostOf(node)}) has ${theirs}, node 0 (host ${thisHost()}) has ${own}. ` +
         "Start all nodes with the same command and version",
     );
+    this.link?.tell(node, { type: "over", outcome });
+    // One that comes later ends no run that goes on.
+    if (!this.hasBegun) this.refusal ??= outcome;
   }
 
   private notStarted(): Outcome | undefined {
@@ -131,15 +183,27 @@ class Lead {
     return this.refusal;
   }
 
-  /** Waits until all nodes are here, or something keeps the run from its start. */
-  private async assemble(): Promise<void> {
-    const { nodes, startSeconds } = this.duty.cluster;
-    const deadline = performance.now() + startSeconds * 1000;
-    while (this.here.size < nodes - 1 && this.notStarted() === undefined) {
-      if (performance.now() > deadline)
+  /**
+   * Waits until all nodes are here, or after a while enough of them. Resolves to those that are to start;
+   * undefined where something keeps the run from it.
+   */
+  private async assemble(isRestart: boolean): Promise<number[] | undefined> {
+    const { cluster, fits } = this.duty;
+    const { nodes, startSeconds, minNodes, workersPerNode } = cluster;
+    const begin = performance.now();
+    const patience = isRestart ? Math.min(comebackSeconds, startSeconds) : startSeconds;
+    while (this.notStarted() === undefined) {
+      const here = [0, ...this.here];
+      if (here.length === nodes) return chooseNodes(here, nodes, workersPerNode, () => true);
+      const seconds = (performance.now() - begin) / 1000;
+      const some =
+        seconds > patience ? chooseNodes(here, minNodes, workersPerNode, fits) : undefined;
+      if (some !== undefined) return some;
+      if (seconds > startSeconds)
         this.refusal = failed("ERR_ONEHOUR_RENDEZVOUS", this.link!.late(startSeconds));
       else await this.change();
     }
+    return undefined;
   }
 
   /** Resolves when something has happened, or with the next tick. */
@@ -149,13 +213,23 @@ class Lead {
     });
   }
 
-  /** Starts the workers of all nodes, and follows them to their end. */
-  private async start(brief: string): Promise<Outcome> {
+  /** Starts the workers of some nodes, and follows them to their end; a final one after which none may start. */
+  private async start(
+    nodes: readonly number[],
+    again: Pick<Restart, "count" | "cause"> | undefined,
+  ): Promise<{ outcome: Outcome; isFinal: boolean }> {
     const { cluster, timeoutSeconds, remedy } = this.duty;
-    const { nodes, workersPerNode: workers, rendezvous: address } = cluster;
-    const worldSize = nodes * workers;
-    const places: NodePlace[] = Array.from({ length: nodes }, (_, node) => ({
-      ...{ node, first: node * workers, workers },
+    const { workersPerNode: workers, rendezvous: address } = cluster;
+    const worldSize = nodes.length * workers;
+    const standBy = [...this.here].filter((node) => !nodes.includes(node));
+    const restart = again && { ...again, nodes: [...nodes], standBy };
+    const plan = restart === undefined ? { workers: worldSize } : { workers: worldSize, restart };
+    const brief = await this.duty.brief(plan);
+    const obstacle = this.notStarted();
+    if (obstacle !== undefined) return { outcome: obstacle, isFinal: true };
+    this.team = nodes.slice(1);
+    const places: NodePlace[] = nodes.map((node, i) => ({
+      ...{ node, first: i * workers, workers },
       host: node === 0 ? thisHost() : this.link!.hostOf(node),
     }));
     const token = randomBytes(32).toString("hex");
@@ -176,32 +250,54 @@ class Lead {
       order: (order) => this.order(order),
     });
     this.judge = judge;
+    this.hasBegun = true;
     try {
-      const { port } = server;
-      for (const place of places.slice(1))
-        this.link?.tellStart(
-          place.node,
-          { place, worldSize, nodes, port, brief, lead: thisHost() },
-          token,
-        );
+      this.tellStart(places, { worldSize, brief, restart }, server.port, token);
+      const rendezvous = withPort(server.ownAddress, server.port);
+      const { env, ...options } = this.duty.crew(brief);
       this.crew = new Crew(
-        this.duty.crew(brief),
-        { ...places[0]!, worldSize, rendezvous: withPort(server.ownAddress, port), token },
-        (report) => this.judge?.hear(0, report),
+        { ...options, env: { ...env, ...restartVariable(restart?.count) } },
+        { ...places[0]!, worldSize, rendezvous, token },
+        (report) => judge.hear(0, report),
       );
       // One may have gone since it was counted.
-      for (const { node } of places.slice(1))
+      for (const node of this.team)
         if (!this.here.has(node)) judge.lose(node, "is lost: it left before its workers began");
       await judge.ended;
-      return judge.outcome();
+      this.crew.kill();
+      await this.crew.ended;
+      return { outcome: judge.outcome(), isFinal: judge.isInterrupted };
     } finally {
+      this.judge = undefined;
       await server.close();
     }
   }
 
-  /** Has every node carry out an order. */
+  /** Tells the other nodes what to start, or to stand by. */
+  private tellStart(
+    places: readonly NodePlace[],
+    {
+      worldSize,
+      brief,
+      restart,
+    }: { worldSize: number; brief: string; restart?: Restart | undefined },
+    port: number,
+    token: string,
+  ): void {
+    const nodes = places.length;
+    const base = { worldSize, nodes, port, brief, lead: thisHost(), restarts: restart?.count ?? 0 };
+    for (const place of places.slice(1))
+      this.link?.tellStart(place.node, { place, ...base }, token);
+    const standBy = [...this.here].filter((node) => !this.team.includes(node));
+    const why = `the run goes on with ${plural(nodes, "node")}, ${plural(worldSize, "worker")} in all`;
+    for (const node of standBy) this.link?.tell(node, { type: "standBy", why });
+    const idle = standBy.length > 0 ? `; ${nameMembers("node", standBy)} stands by` : "";
+    if (nodes < this.duty.cluster.nodes) this.duty.say(`${why}${idle}`);
+  }
+
+  /** Has every node that takes part carry out an order. */
   private order(order: Order): void {
-    for (const node of this.here) this.link?.tell(node, order);
+    for (const node of this.team) this.link?.tell(node, order);
     if (order.type === "signal") this.crew?.signal(order.signal);
     else {
       this.crew?.stop();
@@ -218,6 +314,10 @@ class Lead {
     while (this.here.size > 0 && performance.now() < deadline) await this.change();
   }
 }
+
+/** What tells workers that they were started again. */
+export const restartVariable = (count = 0): Record<string, string> =>
+  count === 0 ? {} : { ONEHOUR_RESTART: String(count) };
 
 const failed = (code: string, cause: string): Outcome => ({ status: 1, cause, code, details: [] });
 

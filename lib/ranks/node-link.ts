@@ -23,6 +23,8 @@ export type NodeReport =
 export type NodeOrder =
   /** Start the workers. */
   | ({ type: "start" } & Start)
+  /** Start none for now. */
+  | { type: "standBy"; why: string }
   | Order
   /** The run is over. */
   | { type: "over"; outcome: Outcome };
@@ -41,6 +43,8 @@ export interface Start {
   brief: string;
   /** Host of node 0. */
   lead: string;
+  /** How often the run started again. */
+  restarts: number;
 }
 
 /** A machine that answers nothing for so long counts as lost. */

@@ -208,6 +208,8 @@ export interface Failure {
   details: readonly string[];
   /** True for what follows from another rank's failure: a broken collective or rendezvous. */
   secondary: boolean;
+  /** Killed by SIGKILL: by the system, for want of memory, or by somebody. */
+  killed?: boolean;
 }
 
 /** The failure that caused the others: the first that is not a consequence, else the first of all. */

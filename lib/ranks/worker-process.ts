@@ -85,7 +85,7 @@ export class Worker {
         const drained = Promise.race([Promise.all(read), delay(drainSeconds)]);
         void drained.then(() => {
           if (code !== 0 && !this.obeyed(code, signal))
-            this.report(this.describeEnd(code, signal), []);
+            this.report(this.describeEnd(code, signal), [], { killed: signal === "SIGKILL" });
           resolve();
         });
       });
@@ -132,7 +132,7 @@ export class Worker {
     const { progress, waiting, running, reading, error, interrupted } = message;
     if (isEndingSignal(interrupted)) this.onInterrupted(interrupted);
     else if (error !== undefined)
-      this.report(error.message, error.stack, error.code, error.secondary);
+      this.report(error.message, error.stack, { code: error.code, secondary: error.secondary });
     else if (
       typeof progress === "number" &&
       typeof waiting === "number" &&
@@ -145,13 +145,17 @@ export class Worker {
   private report(
     message: string,
     details: readonly string[],
-    code?: string,
-    secondary = false,
+    {
+      code,
+      secondary = false,
+      killed = false,
+    }: Partial<Pick<Failure, "code" | "secondary" | "killed">> = {},
   ): void {
     if (this.reported) return;
     this.reported = true;
     const suffix = code === undefined ? "" : ` (${code})`;
-    this.onFailure({ rank: this.rank, message: `${message}${suffix}`, code, details, secondary });
+    const text = `${message}${suffix}`;
+    this.onFailure({ rank: this.rank, message: text, code, details, secondary, killed });
   }
 
   private describeEnd(code: number | null, signal: NodeJS.Signals | null): string {

@@ -39,6 +39,19 @@ export type LogLine =
       text: string;
     }
   | {
+      /** A start of all workers after a failure. */
+      type: "restart";
+      /** Steps done, from which it continues. */
+      step: number;
+      /** Starts after failures so far, of one command. */
+      count: number;
+      cause: string;
+      workers: number;
+      /** The nodes that take part, and those that are here and do not. */
+      nodes: number[];
+      standBy: number[];
+    }
+  | {
       type: "end";
       status: "finished" | "interrupted" | "failed";
       /** Steps done. */
@@ -81,13 +94,20 @@ const epoch = z.looseObject({
 
 const warning = z.looseObject({ type: z.literal("warning"), step: count, text: z.string() });
 
+const restart = z.looseObject({
+  type: z.literal("restart"),
+  step: count,
+  count,
+  cause: z.string(),
+});
+
 const end = z.looseObject({
   type: z.literal("end"),
   status: z.enum(["finished", "interrupted", "failed"]),
   steps: count,
 });
 
-const readable = z.discriminatedUnion("type", [step, epoch, warning, end]);
+const readable = z.discriminatedUnion("type", [step, epoch, warning, restart, end]);
 
 /** Whether a value read from a log is one of its lines; they may hold more than is asked for. */
 export function isLogLine(value: unknown): boolean {

@@ -106,7 +106,7 @@ export async function rewindLog(
   const done = lines.filter(
     (line) =>
       (line.type === "step" && line.step < step) ||
-      (line.type === "warning" && line.step <= step) ||
+      ((line.type === "warning" || line.type === "restart") && line.step <= step) ||
       (line.type === "epoch" && (line.epoch + 1) * stepsPerEpoch <= step),
   );
   const { kept, misplaced } = sort(done, stepsPerEpoch);

@@ -5,6 +5,7 @@ import type { Device, Executor } from "../device/device.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
 import { buildModel } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
+import type { Restart } from "../ranks/restart-policy.js";
 import type { World } from "../ranks/world.js";
 import { type Recipe, refuse } from "../recipe/fields.js";
 import { fieldsWhere } from "../recipe/table.js";
@@ -69,6 +70,8 @@ export interface RunOptions {
   /** Resolved, with `out`. */
   recipe: RunRecipe;
   resume: boolean;
+  /** Where the run starts again after a failure. */
+  restart?: Restart | undefined;
   dataset: Dataset;
   device: Device;
   world: World;

@@ -163,6 +163,8 @@ class Run {
     if (end === "interrupted") await this.stop.agree();
     if (end) return end;
     if (this.log) this.lostOutput.open(this.log, () => this.progress.step);
+    const { restart } = this.options;
+    if (restart) this.log?.write({ type: "restart", step, workers: recipe.workers, ...restart });
     await this.saving.share();
     this.saving.averaged = step;
     if (step > 0) this.saving.saved = step;

@@ -14,6 +14,7 @@ import { type Cluster, readPart } from "../ranks/cluster.js";
 import { connect } from "../ranks/connect.js";
 import { ownDescription, remarkOnCores } from "../ranks/neighbours.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
+import type { Restart } from "../ranks/restart-policy.js";
 import { alone, explain, lastWords, type World } from "../ranks/world.js";
 import {
   type PartialRecipe,
@@ -184,7 +185,7 @@ async function trainOn(
 ): Promise<Result> {
   const expected = expectDevice(partial.device);
   const workers = workersFor(partial, expected.kind);
-  if (workers === 1) {
+  if (workers === 1 && cluster.maxRestarts === 0) {
     // On the CPU, a message has said why no GPU is used.
     const device = expected.kind === "cpu" ? "cpu" : partial.device;
     const remark = remarkOnCores([ownDescription(0)]);
@@ -252,17 +253,18 @@ function onceAMachine(
 export async function trainAsRank(
   given: RecipeInput,
   world: World,
-  options: InputOptions,
+  options: InputOptions & { restart?: Restart | undefined },
 ): Promise<Result> {
   const { partial, resume } = await readTogether(given, world, options);
-  const { onEvent } = options;
+  const { onEvent, restart } = options;
   const { worldSize: workers, localWorldSize } = world;
   using parts = await open(partial, localWorldSize, onceAMachine(world, options));
   const resolved = resolveFor(partial, parts.dataset, parts.device.properties, workers);
   const run = async (own: Pick<RunRecipe, "out">) => {
     // Rank 0 writes, so that its folder counts.
     const [out] = await world.gather("out", own.out);
-    return await runRank({ ...parts, onEvent, resume, recipe: { ...resolved, out: out! }, world });
+    const recipe = { ...resolved, out: out! };
+    return await runRank({ ...parts, onEvent, resume, restart, recipe, world });
   };
   return world.rank === 0 ? await inRunFolder(resolved, run) : await run({ out: "" });
 }
@@ -271,7 +273,7 @@ export async function trainAsRank(
 export async function trainAsWorker(
   recipe: RunRecipe,
   world: World,
-  options: RankOptions,
+  options: RankOptions & { restart?: Restart | undefined },
 ): Promise<Result> {
   using parts = await open(recipe, world.localWorldSize, onceAMachine(world, options));
   return await runRank({ ...parts, ...options, recipe, world });

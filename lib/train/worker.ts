@@ -10,7 +10,7 @@ import type { RunEvent } from "./events.js";
 import { trainAsRank, trainAsWorker } from "./train.js";
 import { formatEvent, type Job, jobVariable, type ResultLine } from "./workers.js";
 
-const { recipe, resume, asked, voice } = JSON.parse(process.env[jobVariable]!) as Job;
+const { recipe, resume, asked, voice, restart } = JSON.parse(process.env[jobVariable]!) as Job;
 setVoice(voice);
 const unlisten = listenForEarlyEnd((error) => {
   tellLauncher(reportOf(error));
@@ -20,8 +20,8 @@ const world = await connect({ timeoutSeconds: recipe.timeout });
 // After a signal the launcher chooses the status: a worker that saved has not failed.
 const show = (event: RunEvent | ResultLine) => process.stdout.write(`${formatEvent(event)}\n`);
 const result = asked
-  ? await trainAsRank(asked.given, world, { resume: asked.resume, onEvent: show })
-  : await trainAsWorker(recipe, world, { resume, onEvent: show });
+  ? await trainAsRank(asked.given, world, { resume: asked.resume, restart, onEvent: show })
+  : await trainAsWorker(recipe, world, { resume, restart, onEvent: show });
 // Another node's supervisor does not see rank 0's last event.
 if (world.rank !== 0 && world.localRank === 0) show({ type: "result", result });
 await world.close();

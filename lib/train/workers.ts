@@ -1,16 +1,22 @@
 // Starts the worker processes of a run, of this node or of all, and follows rank 0's events.
 
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isBuiltIn } from "../data/datasets.js";
 import { OnehourError } from "../errors.js";
 import { isBuiltInModel } from "../models/models.js";
 import type { Cluster } from "../ranks/cluster.js";
 import { launchOn } from "../ranks/launch.js";
+import type { StartPlan } from "../ranks/lead.js";
+import type { Restart } from "../ranks/restart-policy.js";
 import { signalOf } from "../ranks/signals.js";
 import { type PartialRecipe, type RecipeInput, refuse } from "../recipe/fields.js";
+import { recipeName } from "../recipe/run-recipe.js";
 import { nameOf, type Voice } from "../recipe/voice.js";
+import { possibleWorkers, sharedFields, withWorkers } from "../recipe/with-workers.js";
 import { lastWholeStep } from "../run-folder/last-checkpoint.js";
 import type { Resume } from "../run-folder/run-folder.js";
+import { exists } from "../system/exists.js";
 import { commandLine, resumeCommand } from "../text/command.js";
 import type { Result, RunEvent } from "./events.js";
 import type { RunRecipe } from "./prepare.js";
@@ -24,6 +30,8 @@ export interface Job {
    * goes on, and from which disk. Otherwise node 0 has settled it.
    */
   asked?: { given: RecipeInput; resume: Resume };
+  /** Of a start after a failure, for the log. */
+  restart?: Restart;
   /** How its messages name fields. */
   voice: Voice;
 }
@@ -83,18 +91,23 @@ function workerProgram(): string {
   return own.replace(/workers(\.[jt]s)$/, "worker$1");
 }
 
-/** Starts this node's workers and follows them to their end; `brief` of node 0 is every node's job. */
+/** Starts this node's workers and follows them to their end; node 0 has the job, and gives it to all. */
 async function watchWorkers(
   own: OwnFields,
   { cluster, facts, onEvent }: Supervision,
-  brief = "",
+  job?: Job,
 ): Promise<Watched> {
   const watched: Omit<Watched, "status" | "seconds"> = {
     ...{ result: undefined, steps: 0, failure: undefined },
   };
+  const lead = job && {
+    brief: (plan: StartPlan) => JSON.stringify(jobFor(plan, job)),
+    fits: (workers: number) => possibleWorkers(job.recipe).includes(workers),
+    steps: () => watched.steps,
+  };
   const start = performance.now();
   const status = await launchOn({
-    ...{ cluster, facts, brief },
+    ...{ cluster, facts, ...lead },
     command: () => [workerProgram()],
     timeoutSeconds: own.timeout,
     remedy: `raise ${nameOf("timeout")}`,
@@ -115,6 +128,23 @@ async function watchWorkers(
     say: (text) => onEvent({ type: "message", text }),
   });
   return { ...watched, status, seconds: (performance.now() - start) / 1000 };
+}
+
+/**
+ * The job of a start. After a failure the run goes on from what it has saved, if it has begun, with the workers
+ * that are left.
+ */
+function jobFor({ workers, restart }: StartPlan, { asked, ...settled }: Job): Job {
+  const recipe = withWorkers(settled.recipe, workers);
+  const isSame = workers === settled.recipe.workers;
+  const job = { ...settled, recipe, ...(restart === undefined ? {} : { restart }) };
+  const { out } = recipe;
+  const resume = restart !== undefined && exists(join(out, recipeName));
+  if (asked === undefined) return resume ? { ...job, resume } : job;
+  if (!resume) return isSame ? { ...job, asked } : job;
+  const shares: readonly string[] = sharedFields;
+  const kept = Object.entries(asked.given).filter(([name]) => !shares.includes(name));
+  return { ...job, asked: { given: { ...Object.fromEntries(kept), workers, out }, resume } };
 }
 
 /** The job that node 0 gives, with this node's own fields. */
@@ -162,7 +192,7 @@ export async function superviseWorkers(job: Job, supervision: Supervision): Prom
         commandLine("launch", "--workers", String(recipe.workers), "script.ts"),
     );
   const { out, model } = recipe;
-  const watched = await watchWorkers(recipe, supervision, JSON.stringify(job));
+  const watched = await watchWorkers(recipe, supervision, job);
   const { failure, steps } = watched;
   const began = steps > 0 || failure?.code === "ERR_ONEHOUR_WORKERS";
   if (failure && began && (await lastWholeStep(out)) !== undefined) {

@@ -1,49 +1,21 @@
 // Trains and launches over several "machines", each a command of its own on this one: how they meet, and what
 // each says at the end.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
-import {
-  childrenOf,
-  freePort,
-  isAlive,
-  lastLine,
-  type Run,
-  start,
-  until,
-} from "../support/process.js";
-import { main } from "./command.js";
+import { childrenOf, isAlive, lastLine, type Run, until } from "../support/process.js";
+import { startNodes, stepped, tiny } from "./nodes.js";
 
 const folder = temporaryFolder();
 
-/** Starts a command once a node; each gets its flags on top of those of the nodes. */
-async function startNodes(
-  words: readonly string[],
-  flags: (node: number) => readonly string[] = () => [],
-  { nodes = 2, env = {} }: { nodes?: number; env?: Record<string, string> } = {},
-): Promise<Run[]> {
-  const rendezvous = `127.0.0.1:${await freePort()}`;
-  const [command, ...rest] = words;
-  return Array.from({ length: nodes }, (_, node) => {
-    const own = ["--nodes", `${nodes}`, "--node-rank", `${node}`, "--rendezvous", rendezvous];
-    const args = [command!, ...own, ...flags(node), ...rest];
-    return start([process.execPath, main, ...args], {
-      env: { ONEHOUR_TOKEN: "the same for all", ...env },
-    });
-  });
-}
-
-const tiny = (epochs: number) => [
-  ...["train", "synthetic:8x8x1:4:64", "--model", "resnet8", "--device", "cpu", "--threads", "1"],
-  ...["--batch", "4", "--epochs", `${epochs}`],
-];
-
 test("two nodes of two workers train one recipe, and node 0 keeps the run", async () => {
   const out = join(folder, "four");
-  const runs = await startNodes(tiny(1), (node) => [
-    ...["--workers-per-node", "2", "--out", node === 0 ? out : join(folder, "elsewhere")],
-  ]);
+  const runs = await startNodes(tiny(1), {
+    flags: (node) => [
+      ...["--workers-per-node", "2", "--out", node === 0 ? out : join(folder, "elsewhere")],
+    ],
+  });
   for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
   expect(runs[0]!.stdout).toMatch(/^minibatch 4 × 1 × 4 = 16,/m);
   expect(lastLine(runs[0]!.stdout)).toBe(`run folder: ${out}`);
@@ -60,12 +32,9 @@ test("node 0 moves to a machine without the run, which it gets from the other", 
   const [a, b] = [join(folder, "moves-a"), join(folder, "moves-b")];
   const train = async (outs: readonly string[], steps: number, ...more: string[]) => {
     const words = [...tiny(1), "--steps", `${steps}`, ...more];
-    const runs = await startNodes(words, (node) => [
-      "--workers-per-node",
-      "1",
-      "--out",
-      outs[node]!,
-    ]);
+    const runs = await startNodes(words, {
+      flags: (node) => ["--workers-per-node", "1", "--out", outs[node]!],
+    });
     return await Promise.all(runs.map((run) => run.ended));
   };
   const auto = ["--resume", "auto"];
@@ -89,7 +58,7 @@ test("node 0 moves to a machine without the run, which it gets from the other", 
 });
 
 test("nodes that were asked for different things are told which", async () => {
-  const runs = await startNodes(tiny(1), (node) => ["--lr", node === 0 ? "0.1" : "0.2"]);
+  const runs = await startNodes(tiny(1), { flags: (node) => ["--lr", node === 0 ? "0.1" : "0.2"] });
   for (const run of runs) {
     expect(await run.ended).toMatchObject({ status: 1 });
     expect(lastLine(run.stderr)).toMatch(
@@ -97,12 +66,6 @@ test("nodes that were asked for different things are told which", async () => {
     );
   }
 });
-
-/** Waits until a run has logged some steps. */
-const stepped = (out: string) => {
-  const log = join(out, "log.jsonl");
-  return until(() => existsSync(log) && readFileSync(log, "utf8").includes('"step":3,'));
-};
 
 interface Misfortune {
   /** What happens to the nodes, or their workers. */
@@ -144,7 +107,9 @@ describe("a run of two nodes", () => {
     ],
   ])("%s", async (name, { strike, says }) => {
     const out = join(folder, name.replaceAll(" ", "-"));
-    const runs = await startNodes(tiny(1e5), (node) => (node === 0 ? ["--out", out] : []));
+    const runs = await startNodes(tiny(1e5), {
+      flags: (node) => (node === 0 ? ["--out", out] : []),
+    });
     await stepped(out);
     const workers = runs.map(({ child }) => childrenOf(child.pid!));
     strike(runs, workers);
@@ -159,7 +124,7 @@ describe("a run of two nodes", () => {
 
   test.each([0, 1])("saves and ends on a signal to node %d's command", async (node) => {
     const out = join(folder, `signal-${node}`);
-    const runs = await startNodes(tiny(1e5), (n) => (n === 0 ? ["--out", out] : []));
+    const runs = await startNodes(tiny(1e5), { flags: (n) => (n === 0 ? ["--out", out] : []) });
     await stepped(out);
     runs[node]!.child.kill("SIGTERM");
     for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 143 });
@@ -172,7 +137,7 @@ describe("a run of two nodes", () => {
 });
 
 test("a run whose nodes do not all come in time ends, and names who is missing", async () => {
-  const [first, second, third] = await startNodes(tiny(1), () => ["--start-timeout", "10"], {
+  const [first, second, third] = await startNodes([...tiny(1), "--start-timeout", "10"], {
     nodes: 3,
   });
   third!.child.kill("SIGKILL");
@@ -198,9 +163,11 @@ test("a node with another secret is not admitted", async () => {
     writeFileSync(file, `${secret}\n`, { mode: 0o600 });
     return file;
   });
-  const runs = await startNodes(tiny(1), (node) => [
-    ...["--token-file", secrets[node]!, "--start-timeout", node === 0 ? "600" : "4"],
-  ]);
+  const runs = await startNodes(tiny(1), {
+    flags: (node) => [
+      ...["--token-file", secrets[node]!, "--start-timeout", node === 0 ? "600" : "4"],
+    ],
+  });
   expect(await runs[1]!.ended).toMatchObject({ status: 1 });
   await until(() => runs[0]!.stdout.includes("one from 127.0.0.1 came with another token"));
   runs[0]!.child.kill("SIGTERM");
@@ -217,7 +184,7 @@ const world = await connect();
 console.log("of", (await world.gather("ranks", String(world.rank))).join());
 await world.close();\n`,
   );
-  const runs = await startNodes(["launch", script], () => ["--workers", "4"]);
+  const runs = await startNodes(["launch", "--workers", "4", script]);
   for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
   const lines = runs.flatMap(({ stdout }) => stdout.match(/^.*of 0,1,2,3$/gm) ?? []);
   expect(lines.sort()).toEqual([

@@ -137,7 +137,7 @@ export async function traceOf(
     last = parseLine(text);
     if (wrong && !last) continue;
     if (!last) throw new Error(`a line of log.jsonl is "${text}"`);
-    if (last.type === "end" || last.type === "warning") continue;
+    if (last.type !== "step" && last.type !== "epoch") continue;
     const name = last.type === "step" ? `step ${last.step}` : `epoch ${last.epoch}`;
     if (lines.has(name) && !wrong) throw new Error(`log.jsonl holds ${name} twice`);
     lines.set(

@@ -1,0 +1,112 @@
+// Kills parts of runs that may start again: they go on from the last checkpoint, on the nodes that are left, or
+// end where no other start helps.
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
+import { childrenOf, lastLine, type Run, start, until } from "../support/process.js";
+import { main, onehour } from "./command.js";
+import { onNodes, stepped, tiny } from "./nodes.js";
+
+const folder = temporaryFolder();
+
+const losses = (out: string) => stepsOf(out).map(({ loss }) => loss);
+const restarts = (out: string) => logOf(out).filter(({ type }) => type === "restart");
+const workerOf = ({ child }: Run, local = 0) => childrenOf(child.pid!)[local]!;
+const kill = (pid: number) => process.kill(pid, "SIGKILL");
+
+/** The losses of the run without faults. */
+async function unbroken(words: readonly string[], name: string): Promise<number[]> {
+  const out = join(folder, name);
+  expect(await onehour([...words, "--out", out])).toMatchObject({ status: 0 });
+  return losses(out);
+}
+
+test("a worker that is killed, on one machine: all start again and compute the same", async () => {
+  const words = [...tiny(80), "--workers", "2"];
+  const out = join(folder, "one-machine");
+  const run = start([process.execPath, main, ...words, "--out", out, "--max-restarts", "1"]);
+  await stepped(out, 20);
+  kill(workerOf(run, 1));
+  expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+  expect(run.stdout).toMatch(/^restart 1, after a failure: rank 1: was killed \(SIGKILL\)/m);
+  expect(restarts(out)).toMatchObject([
+    { count: 1, workers: 2, nodes: [0], standBy: [], cause: expect.stringContaining("SIGKILL") },
+  ]);
+  expect(losses(out)).toEqual(await unbroken(words, "one-machine-unbroken"));
+});
+
+test("more failures than restarts end the run, and the last line says so", async () => {
+  const out = join(folder, "too-many");
+  const words = [...tiny(1e5), "--workers", "2", "--max-restarts", "1", "--out", out];
+  const run = start([process.execPath, main, ...words]);
+  await stepped(out, 20);
+  kill(workerOf(run, 1));
+  await until(() => run.stdout.includes("restart 1"));
+  await until(() => run.stdout.includes(`continuing ${out}`));
+  kill(workerOf(run, 0));
+  expect(await run.ended).toMatchObject({ status: 1 });
+  expect(lastLine(run.stderr)).toMatch(
+    /rank 0: was killed \(SIGKILL\).*It is not restarted: the run was restarted once within an hour$/,
+  );
+});
+
+test("a lost node's work goes to the others, and it is taken in again when it is back", async () => {
+  const out = join(folder, "fewer");
+  const words = [...tiny(1e5), "--max-restarts", "9", "--min-nodes", "1"];
+  const startOne = await onNodes(words, { flags: (node) => (node === 0 ? ["--out", out] : []) });
+  const [first, second] = [startOne(0), startOne(1)];
+  await stepped(out, 20);
+  second.child.kill("SIGKILL");
+  await until(() => first.stdout.includes("the run goes on with 1 node, 1 worker in all"));
+  await until(() => first.stdout.includes(`continuing ${out}`));
+  const back = startOne(1);
+  await until(() => back.stdout.includes("node 1 of 2 stands by: the run goes on without it"));
+  kill(workerOf(first));
+  await until(() => back.stdout.includes("rank 1 of the run that node 0"));
+  await until(() => first.stdout.split(`continuing ${out}`).length === 3);
+  first.child.kill("SIGTERM");
+  for (const run of [first, back]) expect(await run.ended).toMatchObject({ status: 143 });
+  expect(restarts(out)).toMatchObject([
+    { count: 1, workers: 1, nodes: [0], standBy: [] },
+    { count: 2, workers: 2, nodes: [0, 1], standBy: [] },
+  ]);
+});
+
+test("node 0's supervisor may be started anew, and the others wait for it", async () => {
+  const out = join(folder, "lead");
+  const words = [...tiny(1e5), "--max-restarts", "9", "--resume", "auto", "--out", out];
+  const startOne = await onNodes(words);
+  const [first, second] = [startOne(0), startOne(1)];
+  await stepped(out, 20);
+  first.child.kill("SIGKILL");
+  await until(() => /Waiting 600 s for it to come back/.test(second.stdout));
+  const back = startOne(0);
+  await until(() => back.stdout.includes(`continuing ${out}`));
+  back.child.kill("SIGTERM");
+  for (const run of [back, second]) expect(await run.ended).toMatchObject({ status: 143 });
+});
+
+test("an error at the same step twice in a row is not restarted", async () => {
+  const words = [...tiny(1), "--lr", "1e25", "--max-restarts", "5"];
+  const { status, stdout, stderr } = await onehour([...words, "--out", join(folder, "odd")]);
+  expect(stdout).toMatch(/^restart 1, after a failure: rank 0: step \d is not finite/m);
+  expect(stdout).not.toContain("restart 2");
+  expect(lastLine(stderr)).toMatch(
+    /step \d is not finite.*It is not restarted: the same happened at the same step before the last restart/,
+  );
+  expect(status).toBe(1);
+});
+
+test("a script is told how often it was started again", async () => {
+  const script = join(folder, "again.mjs");
+  writeFileSync(
+    script,
+    `const { ONEHOUR_RESTART = "0" } = process.env;
+console.log("restart", ONEHOUR_RESTART);
+if (ONEHOUR_RESTART !== "2") process.exit(3);\n`,
+  );
+  const { status, stdout } = await onehour(["launch", "--max-restarts", "2", script]);
+  expect(stdout.match(/^restart \d/gm)).toEqual(["restart 0", "restart 1", "restart 2"]);
+  expect(status).toBe(0);
+});
