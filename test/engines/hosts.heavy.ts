@@ -3,7 +3,7 @@
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
-import { compiled, type Ended, lastLine, type Run } from "../support/process.js";
+import { compiled, type Ended, lastLine, type Run, torchrun } from "../support/process.js";
 import { Cluster, ipv4, ipv6 } from "./cluster.js";
 import { withEngines } from "./engines.js";
 import { type Card, type Host, Switch } from "./hosts.js";
@@ -94,6 +94,28 @@ withEngines(["hosts"], "two machines", () => {
     expect(lastLine(ends[1]!.stderr)).toContain("n1");
     cluster.hosts[1]!.replug();
     await expectTrains(startAll(cluster.hosts, out, long), out, long);
+  });
+
+  test("the link between two ranks of an engine is cut: each names the other", async () => {
+    cluster = await Cluster.start(names);
+    const out = join(folder, "ranks");
+    const runs = cluster.hosts.map((host, rank) =>
+      host.start(train(out, { steps: long, more: ["--timeout", "10"] }), {
+        env: { ...torchrun(rank, 29500, "n1"), LOCAL_RANK: "0", LOCAL_WORLD_SIZE: "1" },
+      }),
+    );
+    await reaches(out, 100, runs[0]);
+    cluster.hosts[1]!.unplug();
+    for (const [rank, run] of runs.entries()) {
+      const { status, stderr } = await endOf(
+        run,
+        `rank ${rank} after the link was cut, --timeout 10`,
+      );
+      expect(status).toBe(1);
+      expect(lastLine(stderr)).toContain(
+        rank === 0 ? "because rank 1 on n2" : "because rank 0 on n1",
+      );
+    }
   });
 
   test("a worker is killed: both nodes name it, and both continue", async () => {

@@ -1,4 +1,5 @@
 // Trains in two pods of Kubernetes: hosts of their names with the variables of its controllers.
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
@@ -60,6 +61,16 @@ withEngines(["hosts"], "Kubernetes", () => {
     cluster = await Cluster.start(kind.names);
     const out = join(folder, name);
     await expectTrains(start(kind, out, short), out, short);
+  });
+
+  test("a pod of a JobSet that is told of no other starts no run of its own", async () => {
+    cluster = await Cluster.start(["pod-0", "pod-1"]);
+    const out = join(folder, "untold");
+    const run = cluster.hosts[1]!.start(train(out, { steps: short }), { env: indexedJob(1) });
+    const { status, stderr } = await run.ended;
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/JOB_COMPLETION_INDEX is 1.*--nodes N and --rendezvous/);
+    expect(existsSync(out)).toBe(false);
   });
 
   test("pods that are told to end save, and new ones continue", async () => {
