@@ -2,6 +2,7 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
+import { signalOf } from "../ranks/signals.js";
 import { exists } from "../system/exists.js";
 import { requireRegular } from "../system/regular-file.js";
 import { readSetting } from "../system/variables.js";
@@ -33,7 +34,9 @@ export function launchCommand(): Command {
       });
       const { readPart } = await import("../ranks/cluster.js");
       const { launchOn } = await import("../ranks/launch.js");
-      const { place, cluster } = readPart(typedCluster(command), { workers });
+      const { requeue } = await import("../ranks/requeue.js");
+      const typed = typedCluster(command);
+      const { place, cluster } = readPart(typed, { workers });
       if (cluster === undefined)
         throw usageError(
           "the engine has started several processes here and on other machines already, each of which would " +
@@ -41,12 +44,16 @@ export function launchCommand(): Command {
         );
       if (place.note !== undefined) process.stderr.write(`onehour: ${place.note}\n`);
       const runner = fileURLToPath(new URL("../ranks/run-script.js", import.meta.url));
-      process.exitCode = await launchOn({
+      const status = await launchOn({
         cluster,
         command: () => [runner, path, ...args],
         timeoutSeconds: readSetting("ONEHOUR_TIMEOUT") ?? 60,
         remedy: "set ONEHOUR_TIMEOUT to more seconds",
       });
+      process.exitCode = status;
+      const signal = signalOf(status);
+      if (signal !== undefined && typed.requeue && cluster.nodeRank === 0)
+        await requeue(signal, (text) => process.stderr.write(`onehour: ${text}\n`));
     },
   );
 }

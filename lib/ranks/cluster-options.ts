@@ -2,7 +2,7 @@
 // `cluster` in scripts. They are no part of a recipe.
 import { z } from "zod";
 import { UsageError } from "../errors.js";
-import { positive, text, whole } from "../recipe/kinds.js";
+import { flag, positive, text, whole } from "../recipe/kinds.js";
 import { requireOptions } from "../recipe/options.js";
 import { currentVoice } from "../recipe/voice.js";
 import { mostRanks } from "../system/variables.js";
@@ -70,6 +70,10 @@ export const clusterTable = {
     flag: "--min-nodes <M>",
     help: "go on without lost machines, on M or more of them",
     otherwise: "all of them",
+  }),
+  requeue: option(flag, {
+    flag: "--requeue",
+    help: "after SIGUSR1, SIGUSR2 or SIGTERM, once all is saved, ask Slurm to run the job again",
   }),
 };
 

@@ -14,6 +14,7 @@ import {
 } from "./cluster-options.js";
 import { type Place, readPlace } from "./environment.js";
 import { publicName } from "./public-name.js";
+import { requireJob } from "./requeue.js";
 
 /** The machines of a run, as one of them sees them. */
 export interface Cluster {
@@ -56,6 +57,7 @@ export function readPart(
   { workers, own = defaultWorkers }: { workers?: number | undefined; own?: () => number } = {},
 ): Part {
   const options = readClusterOptions(given);
+  if (options.requeue) requireJob();
   const startSeconds = options.startTimeout ?? startTimeoutSeconds();
   const place = readPlace(process.env, {
     ...options,
@@ -117,7 +119,7 @@ function requireNodes(options: ClusterOptions): void {
 /** Refuses what says how to start ranks to a process that is one of them. */
 function refuseRank(options: ClusterOptions, source: string): void {
   const names = Object.keys(options) as (keyof ClusterOptions)[];
-  const name = names.find((one) => one !== "startTimeout");
+  const name = names.find((one) => one !== "startTimeout" && one !== "requeue");
   if (name !== undefined)
     throw refuseOption(
       name,

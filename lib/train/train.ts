@@ -10,10 +10,11 @@ import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice, openDevice } from "../device/open.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { openModel } from "../models/models.js";
-import { type Cluster, readPart } from "../ranks/cluster.js";
+import { type Cluster, type Part, readPart } from "../ranks/cluster.js";
 import { connect } from "../ranks/connect.js";
 import { ownDescription, remarkOnCores } from "../ranks/neighbours.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
+import { requeueing } from "../ranks/requeue.js";
 import type { Restart } from "../ranks/restart-policy.js";
 import { alone, explain, lastWords, type World } from "../ranks/world.js";
 import {
@@ -139,12 +140,27 @@ async function trainHere(input: RecipeInput, options: TrainOptions): Promise<Res
   const device = given.device ?? "auto";
   const own = () => workersFor({}, expectDevice(device).kind);
   const part = readPart(options.cluster, { workers: given.workers, own });
-  const { place, cluster, workers, startSeconds } = part;
+  const { place, cluster } = part;
   if (place.note !== undefined) onEvent({ type: "message", text: place.note });
-  if (cluster === undefined) {
-    return await joinAsRank(readGiven(input, asked.resume, workers), startSeconds, asked);
-  }
-  const facts = askedFor(given, asked.resume);
+  const run = () => trainPart(part, given, asked);
+  // One process of a job asks for all of it.
+  const leads = cluster ? cluster.nodeRank === 0 : place.level === "rank" && place.rank === 0;
+  return options.cluster?.requeue && leads
+    ? await requeueing(run, (text) => onEvent({ type: "message", text }))
+    : await run();
+}
+
+/** Does this process' part of a run. */
+async function trainPart(
+  { cluster, workers, startSeconds }: Part,
+  given: RecipeInput,
+  asked: InputOptions,
+): Promise<Result> {
+  const { resume, onEvent } = asked;
+  if (cluster === undefined)
+    return await joinAsRank(readGiven(given, resume, workers), startSeconds, asked);
+  const device = given.device ?? "auto";
+  const facts = askedFor(given, resume);
   if (cluster.nodeRank > 0) {
     requireRoom(cluster.workersPerNode, given, expectDevice(device).kind);
     const { serveRun } = await import("./workers.js");
