@@ -143,6 +143,21 @@ withEngines(["hosts"], "two machines", () => {
     await expectTrains(startAll(cluster.hosts, out, long), out, long);
   });
 
+  test("each with a disk of its own: the run goes on where node 0 is another machine", async () => {
+    cluster = await Cluster.start(names);
+    const disk = join(folder, "disk");
+    for (const host of cluster.hosts) host.mountDisk(disk);
+    const out = join(disk, "run");
+    const [n1, n2] = cluster.hosts;
+    const runs = startAll([n1!, n2!], out, long);
+    await reaches(n1!.path(out), 100, runs[0]);
+    n2!.signal("TERM", out);
+    for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 143 });
+    const again = startAll([n2!, n1!], out, long, ["--rendezvous", "n2:29500"]);
+    for (const run of again) expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+    expect(stepsOf(n2!.path(out))).toEqual(await unbroken(folder, 4, long));
+  });
+
   test("a link of 100 ms that loses one frame in ten: slower, with the same losses", async () => {
     cluster = await Cluster.start(names);
     writeFiles(folder, {

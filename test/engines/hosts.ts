@@ -92,6 +92,17 @@ export class Host {
     return start(this.words(command), options);
   }
 
+  /** Gives the host a disk of its own at this path of a folder, which ends with it. */
+  mountDisk(path: string): void {
+    mkdirSync(path, { recursive: true });
+    this.ask("mount", "-t", "tmpfs", "tmpfs", path);
+  }
+
+  /** A path as this host sees it, for the test process. */
+  path(path: string): string {
+    return `/proc/${this.pid}/root${path}`;
+  }
+
   /** Whether a Node process here has `text` in its command line. */
   runs(text: string): boolean {
     return this.pidOf(text) !== "";
