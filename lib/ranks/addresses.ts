@@ -18,10 +18,12 @@ export interface Address {
   port: number;
 }
 
-/** The host and the port of a text; undefined where it is no such text. */
+/** A host without the brackets around an IPv6 address. */
+export const bare = (host: string) => host.replace(/^\[(.*)\]$/, "$1");
+
+/** The host and the port of a text, an IPv6 address in brackets; undefined where it is no such text. */
 export function parseAddress(text: string): Address | undefined {
-  const [, host = "", digits = ""] = /^(\S+):(\d{1,5})$/.exec(text) ?? [];
+  const [, host = "", digits = ""] = /^(\[\S+\]|[^\s:]+):(\d{1,5})$/.exec(text) ?? [];
   const port = Number(digits);
-  if (host === "" || port < 1 || port > 65_535) return undefined;
-  return { host: host.replace(/^\[(.*)\]$/, "$1"), port };
+  return host === "" || port < 1 || port > 65_535 ? undefined : { host: bare(host), port };
 }

@@ -26,7 +26,8 @@ const option = <Schema extends z.ZodType>(
 const address = z.custom<string>(
   (value) => typeof value === "string" && parseAddress(value) !== undefined,
   {
-    error: ({ input }) => `expected host:port with a port from 1 to 65535, got ${shown(input)}`,
+    error: ({ input }) =>
+      `expected host:port with a port from 1 to 65535, an IPv6 address as [::1]:port, got ${shown(input)}`,
   },
 );
 

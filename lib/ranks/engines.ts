@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Environment } from "../system/variables.js";
+import { bare } from "./addresses.js";
 import { firstHost, isTask } from "./slurm.js";
 import { read } from "./variables.js";
 
@@ -158,7 +159,7 @@ export const trainJob: Engine = {
   localWorldSize: [],
   meeting: (env) =>
     env.PET_MASTER_ADDR
-      ? { host: env.PET_MASTER_ADDR, port: read(env, "PET_MASTER_PORT", 1, 65_535) }
+      ? { host: bare(env.PET_MASTER_ADDR), port: read(env, "PET_MASTER_PORT", 1, 65_535) }
       : undefined,
 };
 

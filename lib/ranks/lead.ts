@@ -9,9 +9,10 @@ import type { Cluster } from "./cluster.js";
 import { clusterName } from "./cluster-options.js";
 import { Crew, type CrewOptions, graceSeconds } from "./crew.js";
 import { Judge, type NodePlace, type Order, type Outcome } from "./judge.js";
+import { listenWhere } from "./listen.js";
 import { type NodeReport, NodeServer } from "./node-link.js";
 import { nameMembers, thisHost } from "./rendezvous.js";
-import { listenWhere, RendezvousServer } from "./rendezvous-server.js";
+import { RendezvousServer } from "./rendezvous-server.js";
 import { chooseNodes, type Restart, RestartPolicy } from "./restart-policy.js";
 import { type EndingSignal, listenForEnd, signalStatus } from "./signals.js";
 

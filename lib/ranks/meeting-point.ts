@@ -3,6 +3,7 @@
 import { OnehourError } from "../errors.js";
 import type { Environment } from "../system/variables.js";
 import { shown } from "../text/words.js";
+import { bare, parseAddress } from "./addresses.js";
 import type { Engine, RendezvousAddress } from "./engines.js";
 import { problem, read } from "./variables.js";
 
@@ -28,16 +29,17 @@ export function meetingPoint(
 
 function ownAddress({ ONEHOUR_RENDEZVOUS: text }: Environment): RendezvousAddress | undefined {
   if (text === undefined) return undefined;
-  const match = /^(.+):(\d+)$/.exec(text);
-  const port = match === null ? 0 : Number(match[2]);
-  if (match !== null && port >= 1 && port <= 65_535)
-    return { host: match[1]!.replace(/^\[(.*)\]$/, "$1"), port };
-  throw problem(`ONEHOUR_RENDEZVOUS is ${shown(text)}`, "host:port with a port from 1 to 65535");
+  const address = parseAddress(text);
+  if (address !== undefined) return address;
+  throw problem(
+    `ONEHOUR_RENDEZVOUS is ${shown(text)}`,
+    "host:port with a port from 1 to 65535, an IPv6 address as [::1]:port",
+  );
 }
 
 function masterAddress(env: Environment): RendezvousAddress | undefined {
   if (!env.MASTER_ADDR || env.MASTER_PORT === undefined) return undefined;
   const agentListens = env.TORCHELASTIC_USE_AGENT_STORE === "True";
   const port = read(env, "MASTER_PORT", 1, 65_534) + (agentListens ? 1 : 0);
-  return { host: env.MASTER_ADDR, port };
+  return { host: bare(env.MASTER_ADDR), port };
 }

@@ -6,9 +6,10 @@ import type { Report } from "./crew.js";
 import { type Frame, sendFrame } from "./frames.js";
 import { joinRendezvous } from "./join-rendezvous.js";
 import type { NodePlace, Order, Outcome } from "./judge.js";
+import { listenWhere } from "./listen.js";
 import { failure, seal, thisHost, unseal } from "./rendezvous.js";
 import type { RendezvousClient } from "./rendezvous-client.js";
-import { listenWhere, RendezvousServer } from "./rendezvous-server.js";
+import { RendezvousServer } from "./rendezvous-server.js";
 import type { Heartbeat } from "./supervise.js";
 
 /** What a node tells node 0. */
@@ -83,7 +84,7 @@ export class NodeServer extends RendezvousServer {
     listener: Listener,
   ): Promise<NodeServer> {
     const options = { worldSize: nodes, token, quietSeconds, remark, kind: "node" as const };
-    const server = new NodeServer(options, await listenWhere({ ...address, kind: "node" }));
+    const server = new NodeServer(options, await listenWhere({ ...address, kind: "node", remark }));
     server.listener = listener;
     server.secret = token;
     server.arrivals.come(0, thisHost()); // without a connection

@@ -2,8 +2,9 @@
 // hears at once, before it says something itself, what the others hear.
 import type { Socket } from "node:net";
 import type { Frame } from "./frames.js";
+import { type ListenOptions, listenWhere } from "./listen.js";
 import { beatKey, endKey } from "./rendezvous.js";
-import { type HostOptions, listenWhere, RendezvousServer } from "./rendezvous-server.js";
+import { RendezvousServer, type ServerOptions } from "./rendezvous-server.js";
 import type { Heartbeat } from "./supervise.js";
 
 export class RankServer extends RendezvousServer {
@@ -11,7 +12,7 @@ export class RankServer extends RendezvousServer {
   onLeave: (rank: number) => void = () => {};
   onEnd: (text: string) => void = () => {};
 
-  static async host(options: HostOptions): Promise<RankServer> {
+  static async host(options: ServerOptions & ListenOptions): Promise<RankServer> {
     return new RankServer(options, await listenWhere(options));
   }
 

@@ -1,13 +1,13 @@
 // The server of a rendezvous: it admits each rank once, gathers values by key and passes on what is
 // announced.
 import { randomBytes, randomInt } from "node:crypto";
-import { type AddressInfo, createServer, isIP, type Server, type Socket } from "node:net";
-import { plural, shown } from "../text/words.js";
-import { resolveAll, withPort } from "./addresses.js";
+import type { AddressInfo, Server, Socket } from "node:net";
+import { plural } from "../text/words.js";
+import { withPort } from "./addresses.js";
 import { Arrivals, hostName } from "./arrivals.js";
 import { type Frame, FrameReader, sendFrame } from "./frames.js";
+import { everywhere, listenAt } from "./listen.js";
 import {
-  failure,
   followPeer,
   frameLimit,
   greetingLimit,
@@ -388,86 +388,4 @@ export class RendezvousServer {
     const socket = this.members.get(rank);
     if (socket !== undefined) sendFrame(socket, { type: "failed", key, message });
   }
-}
-
-/** @throws the system's error when it cannot listen at the address and port. */
-async function listenAt({
-  host = "127.0.0.1",
-  port = 0,
-}: Pick<ServerOptions, "host" | "port">): Promise<Server> {
-  const server = createServer({ noDelay: true });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(port, host, resolve);
-  });
-  server.on("error", () => {}); // A failed accept is the client's trouble; it tries again.
-  server.unref();
-  return server;
-}
-
-export interface HostOptions extends ServerOptions {
-  host: string;
-  port: number;
-  /** Whether all members are on this machine. */
-  isLocal?: boolean;
-  /** The addresses of a name; the system's by default. */
-  resolve?: (host: string) => Promise<string[]>;
-}
-
-/**
- * Listens where rank 0 is said to be: at the address that the name has, if that is one of this machine's that
- * others reach, else at all. So a name that means loopback here, or that is not known yet, keeps nobody out.
- */
-export async function hostRendezvous(options: HostOptions): Promise<RendezvousServer> {
-  return new RendezvousServer(options, await listenWhere(options));
-}
-
-/** As `hostRendezvous`, for a server of another kind. */
-export async function listenWhere(
-  options: Omit<HostOptions, "worldSize" | "token">,
-): Promise<Server> {
-  let problem: NodeJS.ErrnoException | undefined;
-  for (const host of await placesToListen(options)) {
-    try {
-      return await listenAt({ ...options, host });
-    } catch (error) {
-      problem = error as NodeJS.ErrnoException;
-      // Not an address of this machine, or a system without IPv6.
-      if (!["EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL"].includes(problem.code ?? "")) break;
-    }
-  }
-  throw failure(
-    `${options.kind ?? "rank"} 0 cannot listen at ${withPort(options.host, options.port)} ` +
-      `(${problem?.code}). Choose a free port (MASTER_PORT, --rendezvous), the same for all`,
-  );
-}
-
-const everywhere = ["::", "0.0.0.0"];
-
-async function placesToListen({
-  host,
-  isLocal = false,
-  resolve = resolveAll,
-  kind = "rank",
-  remark,
-}: Omit<HostOptions, "worldSize" | "token">): Promise<string[]> {
-  let addresses: string[];
-  try {
-    addresses = await resolve(host);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const problem = `${shown(host)}, where ${kind} 0 is to be, names no host here (${code ?? message})`;
-    if (isLocal)
-      throw failure(
-        `${problem}. Give a name or address of this machine (MASTER_ADDR, --rendezvous)`,
-      );
-    remark?.(`${problem}: it listens at all addresses of host ${thisHost()}`);
-    return everywhere;
-  }
-  const [address] = addresses;
-  const isNamed = isIP(host) === 0 && host !== "localhost";
-  const misleads = isNamed && !isLocal && addresses.some(isLoopback);
-  return address === undefined || addresses.length > 1 || misleads
-    ? everywhere
-    : [address, ...everywhere];
 }

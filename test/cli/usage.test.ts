@@ -30,7 +30,7 @@ const cases: [line: string, ...says: (string | RegExp)[]][] = [
   ],
   [
     "train synthetic --nodes 2 --node-rank 0 --rendezvous a",
-    '--rendezvous: expected host:port with a port from 1 to 65535, got "a"',
+    '--rendezvous: expected host:port with a port from 1 to 65535, an IPv6 address as [::1]:port, got "a"',
   ],
   [
     "train synthetic --nodes 2 --node-rank 0 --rendezvous a:1 --workers 3",

@@ -116,6 +116,16 @@ const rows: [string, Record<string, string>, object][] = [
     { ...own, ONEHOUR_RENDEZVOUS: "[::1]:5000" },
     { rendezvous: { host: "::1", port: 5000, token: "secret" } },
   ],
+  [
+    "one of a link",
+    { ...own, ONEHOUR_RENDEZVOUS: "[fe80::1%eth0]:5000" },
+    { rendezvous: { host: "fe80::1%eth0", port: 5000 } },
+  ],
+  [
+    "MASTER_ADDR in brackets",
+    { ...torchrun, MASTER_ADDR: "[fd00::1]" },
+    { rendezvous: { host: "fd00::1" } },
+  ],
 ];
 
 describe("readEnvironment", () => {
@@ -142,6 +152,7 @@ describe("readEnvironment", () => {
     [{ ...torchrun, MASTER_ADDR: "" }, /Set MASTER_ADDR/],
     [{ ...own, ONEHOUR_WORLD_SIZE: "" }, /ONEHOUR_WORLD_SIZE is "", expected/],
     [{ ...own, ONEHOUR_RENDEZVOUS: "nowhere" }, /expected host:port/],
+    [{ ...own, ONEHOUR_RENDEZVOUS: "fd00::1:5000" }, /an IPv6 address as \[::1\]:port/],
     [{ ...own, ONEHOUR_RENDEZVOUS: "head:99999" }, /ONEHOUR_RENDEZVOUS is "head:99999"/],
     [{ ...torchrun, WORLD_SIZE: "999999999999" }, /WORLD_SIZE is "9+", expected .* to 65536/],
     [{ ...torchrun, WORLD_SIZE: "1e6" }, /WORLD_SIZE is "1e6"/],

@@ -5,13 +5,10 @@ import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { FrameReader, sendFrame } from "../../lib/ranks/frames.js";
 import { joinRendezvous } from "../../lib/ranks/join-rendezvous.js";
+import { RankServer } from "../../lib/ranks/rank-server.js";
 import { seal, unseal } from "../../lib/ranks/rendezvous.js";
 import type { RendezvousClient } from "../../lib/ranks/rendezvous-client.js";
-import {
-  hostRendezvous,
-  RendezvousServer,
-  type ServerOptions,
-} from "../../lib/ranks/rendezvous-server.js";
+import { RendezvousServer, type ServerOptions } from "../../lib/ranks/rendezvous-server.js";
 
 const token = "a secret";
 const open: { close(): unknown }[] = [];
@@ -443,7 +440,7 @@ test("a port that is taken on a machine of another address is reported in words"
   const other = await RendezvousServer.listen({ worldSize: 2, token: "other", host: "::" });
   // An address for documentation (RFC 5737), which no machine has.
   const asked = { worldSize: 2, token: "own", host: "192.0.2.1", port: other.port };
-  await expect(hostRendezvous(asked)).rejects.toMatchObject({
+  await expect(RankServer.host(asked)).rejects.toMatchObject({
     code: "ERR_ONEHOUR_RENDEZVOUS",
     message: expect.stringMatching(
       /cannot listen at 192\.0\.2\.1:\d+ \(EADDRINUSE\). Choose a free port/,
@@ -453,9 +450,9 @@ test("a port that is taken on a machine of another address is reported in words"
 });
 
 describe("where rank 0's machine listens", () => {
-  const addressOf = async (options: Partial<Parameters<typeof hostRendezvous>[0]>) => {
+  const addressOf = async (options: Partial<Parameters<typeof RankServer.host>[0]>) => {
     const remarks: string[] = [];
-    const server = await hostRendezvous({
+    const server = await RankServer.host({
       ...{ worldSize: 2, token, host: "node0", port: 0, remark: (text) => remarks.push(text) },
       ...options,
     });
