@@ -11,6 +11,17 @@ export class OnehourError extends Error {
   }
 }
 
+/** Codes of errors of which the request itself is the cause. */
+export const usageCodes: ReadonlySet<string> = new Set([
+  "ERR_USAGE",
+  "ERR_ONEHOUR_USAGE",
+  "ERR_ONEHOUR_RECIPE",
+  "ERR_ONEHOUR_MODEL",
+  "ERR_ONEHOUR_MODULE",
+  "ERR_ONEHOUR_ENVIRONMENT",
+  "ERR_ONEHOUR_DEVICE",
+]);
+
 /** The request itself is wrong, so that nothing was tried. */
 export class UsageError extends OnehourError {}
 

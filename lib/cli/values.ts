@@ -1,6 +1,6 @@
 // Parsers of the command line's values, which refuse with an example of what they take.
 import { InvalidArgumentError, Option } from "commander";
-import { type OnehourError, UsageError } from "../errors.js";
+import { type OnehourError, UsageError, usageCodes } from "../errors.js";
 
 /** Parses `text` as a whole number of at least `minimum`; commander prefixes the flag's name. */
 export function wholeNumber(minimum: number, example: number): (text: string) => number {
@@ -18,16 +18,6 @@ export function wholeNumber(minimum: number, example: number): (text: string) =>
 export function choice(flags: string, description: string, choices: readonly string[]): Option {
   return new Option(flags, description).choices(choices);
 }
-
-const usageCodes: ReadonlySet<string> = new Set([
-  "ERR_USAGE",
-  "ERR_ONEHOUR_USAGE",
-  "ERR_ONEHOUR_RECIPE",
-  "ERR_ONEHOUR_MODEL",
-  "ERR_ONEHOUR_MODULE",
-  "ERR_ONEHOUR_ENVIRONMENT",
-  "ERR_ONEHOUR_DEVICE",
-]);
 
 /** Whether the request itself is wrong, so that no run was tried (exit status 2). */
 export function isUsageError(error: OnehourError): boolean {

@@ -87,8 +87,9 @@ class Follower {
     if (order.type === "standBy")
       say(`node ${cluster.nodeRank} of ${cluster.nodes} stands by: ${order.why}`);
     if (order.type === "signal") this.crew?.signal(order.signal);
-    if (order.type === "stop") this.crew?.stop();
-    if (order.type === "stop" || order.type === "over") this.outcome = order.outcome;
+    if (order.type !== "stop" && order.type !== "over") return;
+    this.outcome = order.outcome;
+    this.crew?.stop();
     if (order.type === "over") this.over();
   }
 

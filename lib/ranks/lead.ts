@@ -192,7 +192,10 @@ class Lead {
     const { cluster, fits } = this.duty;
     const { nodes, startSeconds, minNodes, workersPerNode } = cluster;
     const begin = performance.now();
-    const patience = isRestart ? Math.min(comebackSeconds, startSeconds) : startSeconds;
+    const patience =
+      isRestart && minNodes < nodes ? Math.min(comebackSeconds, startSeconds) : startSeconds;
+    if (isRestart && this.here.size < nodes - 1)
+      this.duty.say(`waiting up to ${patience} s for ${this.link!.missing} to come back`);
     while (this.notStarted() === undefined) {
       const here = [0, ...this.here];
       if (here.length === nodes) return chooseNodes(here, nodes, workersPerNode, () => true);

@@ -91,6 +91,11 @@ export class NodeServer extends RendezvousServer {
     return server;
   }
 
+  /** "node 1 of 2" */
+  get missing(): string {
+    return this.arrivals.missing();
+  }
+
   hostOf(node: number): string {
     return this.arrivals.hostOf(node);
   }

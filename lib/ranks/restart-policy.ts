@@ -1,4 +1,5 @@
 // Decides whether a run that has failed starts again, and on which nodes.
+import { usageCodes } from "../errors.js";
 
 /** A failure of a run. */
 export interface RunFailure {
@@ -31,13 +32,7 @@ const stepsInFlight = 3;
 
 /** Codes of errors in what was asked for, or in the files of the run: no other start helps. */
 const hopeless: ReadonlySet<string> = new Set([
-  "ERR_USAGE",
-  "ERR_ONEHOUR_USAGE",
-  "ERR_ONEHOUR_RECIPE",
-  "ERR_ONEHOUR_MODEL",
-  "ERR_ONEHOUR_MODULE",
-  "ERR_ONEHOUR_ENVIRONMENT",
-  "ERR_ONEHOUR_DEVICE",
+  ...usageCodes,
   "ERR_ONEHOUR_NOT_BUILT",
   "ERR_ONEHOUR_DATA",
   "ERR_ONEHOUR_RUN_FOLDER",

@@ -40,6 +40,15 @@ const cases: [line: string, ...says: (string | RegExp)[]][] = [
     "train synthetic --nodes 2 --node-rank 0 --rendezvous a:1 --workers 3 --workers-per-node 2",
     "2 × 2 (nodes × workers of each) is 4, but 3 workers in all were asked for",
   ],
+  ["train synthetic --max-restarts 1 --min-nodes 2", "--min-nodes: say how many machines"],
+  [
+    "train synthetic --nodes 2 --node-rank 0 --rendezvous a:1 --min-nodes 1",
+    "--min-nodes: a run goes on without a node by starting again; allow that with --max-restarts",
+  ],
+  [
+    "train synthetic --nodes 2 --node-rank 0 --rendezvous a:1 --max-restarts 1 --min-nodes 3",
+    "--min-nodes: 3 is more than the 2 nodes of the run",
+  ],
   [
     "train synthetic --nodes 2 --node-rank 0 --rendezvous a:1 --token-file nowhere",
     '--token-file: cannot read "nowhere"',
