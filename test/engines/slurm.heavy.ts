@@ -15,30 +15,43 @@ const folder = temporaryFolder();
 const short = 60;
 const long = 1200;
 
+interface Job {
+  /** Its number. */
+  job: string;
+  out: string;
+}
+
 /** Words as a shell reads them. */
 const quoted = (words: readonly string[]) => words.map((word) => `'${word}'`).join(" ");
 
 withEngines(["hosts", "slurm"], "Slurm", () => {
   let cluster: Cluster;
   let slurm: Slurm;
-  let requeued: { job: string; out: string };
+  /** Jobs that go back into the queue at once: Slurm lets them wait there for two minutes. */
+  let byHand: Job;
+  let byRun: Job;
 
   beforeAll(async () => {
     cluster = await Cluster.start(["n1", "n2", "n3"]);
     slurm = await Slurm.start(join(folder, "slurm"), cluster);
-    requeued = await requeue();
+    byHand = await submitLong("by-hand");
+    slurm.ask(`scontrol requeue ${byHand.job}`);
+    byRun = await submitLong("by-run", ["--requeue"]);
+    // As Slurm does at the time that --signal names.
+    slurm.ask(`scancel --signal USR1 ${byRun.job}`);
   });
   afterAll(async () => {
     await cluster?.end();
     await slurm?.stop();
   });
 
-  /** A batch job that is requeued at once: Slurm lets it wait for two minutes, while other tests run. */
-  async function requeue(): Promise<{ job: string; out: string }> {
-    const out = join(folder, "requeued");
-    const job = await submit(["--requeue", "-N2", "-n2"], out, long);
+  /** Submits a job that may be requeued, and waits until it trains. */
+  async function submitLong(name: string, flags: readonly string[] = []): Promise<Job> {
+    const out = join(folder, name);
+    const job = await submit(["--requeue", "-N2", "-n2", "--open-mode=append"], out, long, {
+      flags,
+    });
     await reaches(out, 100);
-    slurm.ask(`scontrol requeue ${job}`);
     return { job, out };
   }
 
@@ -47,9 +60,9 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
     options: readonly string[],
     out: string,
     steps: number,
-    by = ["srun"],
+    { by = ["srun"], flags = [] }: { by?: readonly string[]; flags?: readonly string[] } = {},
   ): Promise<string> {
-    const line = quoted([...by, ...train(out, { steps, more: auto })]);
+    const line = quoted([...by, ...train(out, { steps, more: [...auto, ...flags] })]);
     writeFiles(folder, { "batch.sh": `#!/bin/sh\n${line}\n` });
     const words = ["sbatch", "--parsable", `--output=${out}.log`, ...options];
     const { status, stdout, stderr } = await slurm.run([...words, join(folder, "batch.sh")]).ended;
@@ -89,7 +102,7 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
 
   test("a batch shell trains on its own node, and says so", async () => {
     const out = join(folder, "shell");
-    await leaves(await submit(["-N2", "-n2"], out, short, []));
+    await leaves(await submit(["-N2", "-n2"], out, short, { by: [] }));
     expect(readFileSync(`${out}.log`, "utf8")).toMatch(/2 tasks.*srun/);
     await expectTrained(out, 1, short);
   });
@@ -186,17 +199,22 @@ exec ${quoted(words)}
     const command = ["srun", "-N2", "-n2", ...train(out, { steps: long, more: auto })];
     const run = slurm.run(command);
     await reaches(out, 100, run);
-    cluster.hosts[1]!.signal("KILL", out);
+    const host = cluster.hosts.findLast((each) => each.runs(out))!;
+    host.signal("KILL", out);
     const { status, stderr } = await run.ended;
     expect(status).not.toBe(0);
-    expect(stderr).toMatch(/rank 1/);
+    expect(stderr).toMatch(new RegExp(`rank 1 on ${host.name}`));
     const again = slurm.run(command);
     expect(await again.ended, again.stderr).toMatchObject({ status: 0 });
     await expectTrained(out, 2, long);
   });
 
-  test("a requeued job continues by itself", async () => {
-    await leaves(requeued.job);
-    await expectTrained(requeued.out, 2, long);
+  test.each([
+    ["scontrol requeue", () => byHand],
+    ["SIGUSR1 to a run with --requeue", () => byRun],
+  ])("after %s the job continues by itself", async (_, which) => {
+    const { job, out } = which();
+    await leaves(job);
+    await expectTrained(out, 2, long);
   });
 });
