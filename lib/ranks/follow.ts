@@ -24,6 +24,8 @@ class Follower {
   /** The outcome that node 0 has told us, while the workers end or at the very end. */
   private outcome: Outcome | undefined;
   private over: () => void = () => {};
+  /** The orders so far are carried out, one after another. */
+  private obeyed: Promise<void> = Promise.resolve();
 
   constructor(private readonly duty: Duty) {}
 
@@ -40,6 +42,7 @@ class Follower {
         this.link = await this.join(loss);
         if (this.link === undefined) return this.interrupted();
         const how = await Promise.race([isOver, this.link.lost]);
+        await this.obeyed;
         if (how !== undefined) this.crew?.stop();
         await this.crew?.ended;
         if (how === undefined || this.outcome !== undefined || this.interruption !== undefined)
@@ -71,7 +74,9 @@ class Follower {
       return await NodeClient.join(
         { ...search, signal: this.search.signal, remark: say },
         facts,
-        (order) => this.take(order),
+        (order) => {
+          this.obeyed = this.obeyed.then(() => this.obey(order));
+        },
       );
     } catch (error) {
       if (this.search.signal.aborted) return undefined;
@@ -81,9 +86,9 @@ class Follower {
     }
   }
 
-  private take(order: NodeOrder): void {
+  private async obey(order: NodeOrder): Promise<void> {
     const { cluster, say } = this.duty;
-    if (order.type === "start") void this.begin(order);
+    if (order.type === "start") await this.begin(order).catch((error) => this.fail(order, error));
     if (order.type === "standBy")
       say(`node ${cluster.nodeRank} of ${cluster.nodes} stands by: ${order.why}`);
     if (order.type === "signal") this.crew?.signal(order.signal);
@@ -120,6 +125,14 @@ class Follower {
         else link.tell(report);
       },
     );
+  }
+
+  /** Reports that this node cannot start its workers. */
+  private fail({ place }: Start, { code, message }: OnehourError): void {
+    const text = `node ${place.node} (host ${place.host}): ${message}`;
+    const failure = { rank: undefined, message: text, code, details: [], secondary: false };
+    this.link?.tell({ type: "failure", failure });
+    this.link?.tell({ type: "ended" });
   }
 
   private interrupt(signal: EndingSignal): void {

@@ -119,7 +119,7 @@ async function inRunFolder<T>(recipe: Recipe, run: (recipe: RunRecipe) => Promis
  * OnehourError: ERR_ONEHOUR_RECIPE for an impossible recipe, ERR_ONEHOUR_DATA, ERR_ONEHOUR_RUN_FOLDER, ERR_ONEHOUR_CHECKPOINT for what
  * cannot be read or written, ERR_ONEHOUR_NOT_FINITE when a step gave NaN or infinity,
  * ERR_ONEHOUR_RANKS_DIFFER. The error of a worker process has its code and names its rank;
- * ERR_ONEHOUR_WORKERS where a worker gave no code, or hung.
+ * ERR_ONEHOUR_WORKERS where a worker gave no code, or hung, ERR_ONEHOUR_NODE_LOST where a machine was lost.
  * Source: Goyal et al. 2017.
  */
 export async function train(input: RecipeInput, options: TrainOptions = {}): Promise<Result> {

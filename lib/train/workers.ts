@@ -187,8 +187,8 @@ export async function superviseWorkers(job: Job, supervision: Supervision): Prom
     throw refuse(
       "workers",
       `${own} is the script's own, which worker processes do ` +
-        "not know; make it the default export of a module and name that, train with one worker, or " +
-        "run the script in every process: " +
+        "not know; make it the default export of a module and name that, train with one worker that is not " +
+        "restarted, or run the script in every process: " +
         commandLine("launch", "--workers", String(recipe.workers), "script.ts"),
     );
   const { out, model } = recipe;

@@ -17,7 +17,10 @@ test.each<[call: () => Promise<unknown>, says: string]>([
     () => connect({ timeout: 5 } as never),
     'connect has no option "timeout"; did you mean timeoutSeconds?',
   ],
-  [() => connect(5 as never), "connect takes options, { timeoutSeconds }, and not 5"],
+  [
+    () => connect(5 as never),
+    "connect takes options, { timeoutSeconds, startTimeoutSeconds }, and not 5",
+  ],
   [
     () => launch({ workers: 1, cmd: () => [], timeoutSeconds: 5 } as never),
     'launch has no option "cmd"; its options are workers, command, timeoutSeconds, remedy, ',
