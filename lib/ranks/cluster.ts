@@ -123,7 +123,8 @@ function refuseRank(options: ClusterOptions, source: string): void {
   if (name !== undefined)
     throw refuseOption(
       name,
-      `${source} has started the ranks already, of which this process is one; leave it out`,
+      `${source} has started the ranks already, of which this process is one; leave it out, or start one ` +
+        `process a node and give ${clusterName("workersPerNode")}`,
     );
 }
 

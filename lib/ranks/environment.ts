@@ -150,7 +150,7 @@ function isStep(env: Environment, { source, worldSize }: Engine): boolean {
   return isScript && env[worldSize] === env.SLURM_STEP_NUM_TASKS;
 }
 
-/** The node of a process that has it to itself and is to start several ranks there. */
+/** The node of a process that has it to itself and is to start ranks there: several, or as many as was said. */
 function nodeOfOne(env: Environment, engine: Engine, options: PlaceOptions): Node | undefined {
   // RANK is the pod's index in a PyTorchJob, whose WORLD_SIZE counts the processes of all pods.
   const pod = isPod(env, engine);
@@ -159,7 +159,8 @@ function nodeOfOne(env: Environment, engine: Engine, options: PlaceOptions): Nod
   const asked = options.workersPerNode ?? fixed;
   if (!isAloneOnNode(env, engine)) return undefined;
   const nodes = read(env, engine.worldSize, 1) / (fixed ?? 1);
-  if ((asked ?? (nodes > 1 && open ? options.gpus?.() : undefined) ?? 1) === 1) return undefined;
+  const several = fixed ?? (nodes > 1 && open ? options.gpus?.() : undefined) ?? 1;
+  if (options.workersPerNode === undefined && several === 1) return undefined;
   if (!Number.isInteger(nodes))
     throw problem(
       `WORLD_SIZE is ${env.WORLD_SIZE} and PET_NPROC_PER_NODE ${fixed}`,

@@ -53,6 +53,12 @@ const rows: [string, Variables, object, PlaceOptions?][] = [
     { workersPerNode: 2 },
   ],
   [
+    "srun, one task a node, and --workers-per-node 1, for what only a node's supervisor does",
+    srunANode,
+    { level: "node", nodes: 2, nodeRank: 1, workersPerNode: 1 },
+    { workersPerNode: 1, gpus: () => 1 },
+  ],
+  [
     "RANK and WORLD_SIZE of one process a machine, and --workers-per-node",
     { ...master, RANK: "1", WORLD_SIZE: "2" },
     { level: "node", nodes: 2, nodeRank: 1, workersPerNode: 2 },
