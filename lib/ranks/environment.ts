@@ -169,7 +169,7 @@ function nodeOfOne(env: Environment, engine: Engine, options: PlaceOptions): Nod
   const reason = `of ${plural(nodes, "node")}`;
   return nodeOf(
     {
-      ...{ nodes, workersPerNode: asked, source: pod ? "kubeflow" : engine.source },
+      ...{ nodes, workersPerNode: asked, source: pod && open ? "kubeflow" : engine.source },
       nodeRank: read(env, engine.rank, 0, nodes - 1, reason),
     },
     () => meetingPoint(env, engine, options.rendezvous),

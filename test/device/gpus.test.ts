@@ -1,7 +1,13 @@
 // Assigns GPUs to workers, and chooses the number of workers.
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Addon, DeviceListing } from "../../lib/device/addon.js";
-import { chooseGpu, defaultWorkers, findGpus, requireGpus } from "../../lib/device/gpus.js";
+import {
+  chooseGpu,
+  defaultWorkers,
+  findGpus,
+  requireGpus,
+  useLocalRank,
+} from "../../lib/device/gpus.js";
 import * as native from "../../lib/device/native.js";
 
 const gpu = (ordinal: number, problem = ""): DeviceListing => ({
@@ -54,6 +60,15 @@ describe("a worker", () => {
     vi.stubEnv("ONEHOUR_RANK", "3");
     vi.stubEnv("ONEHOUR_LOCAL_RANK", "3");
     expect(() => chooseGpu({ usable: [gpu(0)], problems: [] })).toThrow(/1 GPU can be used/);
+  });
+
+  it("takes that of the local rank that it found when the ranks met", () => {
+    vi.stubEnv("RANK", "1");
+    vi.stubEnv("WORLD_SIZE", "2");
+    expect(chooseGpu({ usable, problems })).toBe(0);
+    useLocalRank(1);
+    expect(chooseGpu({ usable, problems })).toBe(2);
+    useLocalRank(undefined);
   });
 
   it("takes the one that ONEHOUR_GPU names", () => {
