@@ -47,20 +47,47 @@ export async function settleRun(
   const texts = await meeting.gather("settle", JSON.stringify(own.finding));
   if (own.error) throw own.error;
   const findings = texts.map((text) => JSON.parse(text) as Finding);
-  const place = (rank: number) => (isAlone ? folder! : placeOf(findings[rank]!));
+  const place = (rank: number) => {
+    const { host, folder } = findings[rank]!;
+    return isAlone ? folder! : `${folder} on ${host}`;
+  };
+  const holder = holderOf(findings, resume, place);
+  if (holder === undefined) return false;
+  if (holder === 0) return true;
+  const { found, id, isTorn } = findings[0]!;
+  if (found !== undefined && id === undefined && isTorn !== true) throw holdsRun(place(0), found);
+  if (meeting.rank === 0)
+    options.say(
+      `the run's newest checkpoint, after ${plural(stepsOf(findings[holder]!), "step")}, lies in ` +
+        `${place(holder)}: copying the run to ${place(0)}`,
+    );
+  await transferRun(meeting, folder!, holder, options);
+  return true;
+}
+
+const stepsOf = ({ step = 0 }: Finding) => step;
+
+/**
+ * The rank whose copy of the run is the newest, the first of several; undefined where the run begins. Throws where
+ * it can neither begin nor go on.
+ */
+function holderOf(
+  findings: readonly Finding[],
+  resume: Resume,
+  place: (rank: number) => string,
+): number | undefined {
   const wrong = findings.findIndex(({ problem }) => problem !== undefined);
   if (wrong >= 0) {
     const { host, problem } = findings[wrong]!;
     throw new OnehourError("ERR_ONEHOUR_RUN_FOLDER", `rank ${wrong} on ${host}: ${problem}`);
   }
-
   const holders = [...findings.keys()].filter((rank) => findings[rank]!.id !== undefined);
   const [first] = holders;
   if (first === undefined) {
     const left = findings.findIndex(({ found }) => found !== undefined);
     if (resume === true) throw holdsNoRun(place(0));
     if (left >= 0) throw holdsRun(place(left), findings[left]!.found!);
-    return false;
+    return undefined;
   }
   const other = holders.find((rank) => findings[rank]!.id !== findings[first]!.id);
   if (other !== undefined) {
@@ -71,22 +98,9 @@ export async function settleRun(
     );
   }
   if (resume === false) throw holdsRun(place(first), recipeName);
-  const steps = (rank: number) => findings[rank]!.step ?? 0;
-  const newest = Math.max(...holders.map(steps));
-  const from = holders.find((rank) => steps(rank) === newest)!;
-  if (from === 0) return true;
-  const { found, id, isTorn } = findings[0]!;
-  if (found !== undefined && id === undefined && isTorn !== true) throw holdsRun(place(0), found);
-  if (meeting.rank === 0)
-    options.say(
-      `the run's newest checkpoint, after ${plural(newest, "step")}, lies in ${place(from)}: copying the run ` +
-        `to ${place(0)}`,
-    );
-  await transferRun(meeting, folder!, from, options);
-  return true;
+  const newest = Math.max(...holders.map((rank) => stepsOf(findings[rank]!)));
+  return holders.find((rank) => stepsOf(findings[rank]!) === newest);
 }
-
-const placeOf = ({ host, folder }: Finding) => `${folder} on ${host}`;
 
 /** What lies in a folder; alone, which checkpoint is the newest is of no interest. */
 async function lookAt(
@@ -95,7 +109,7 @@ async function lookAt(
 ): Promise<{ finding: Finding; error?: OnehourError }> {
   const host = thisHost();
   if (folder === undefined) return { finding: { host } };
-  const finding: Finding = { host, folder: resolve(folder) };
+  const finding: Finding = { host, folder: isAlone ? folder : resolve(folder) };
   try {
     const found = findRun(folder);
     const isTorn = isThere(join(folder, incomingName));

@@ -2,6 +2,7 @@
 
 import { mkdir, rm, rmdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { native } from "../device/native.js";
 import { OnehourError } from "../errors.js";
 import type { Meeting } from "../ranks/meeting.js";
 import { recipeName } from "../recipe/run-recipe.js";
@@ -42,13 +43,22 @@ export async function transferRun(
       const own = isThereToSend ? await readRegular(join(folder, name)) : nothing;
       const all = await meeting.collect(`run ${name}`, own);
       if (isFirst) await put(folder, name, all[from]!);
+      native.advanceProgress(); // a supervisor sees that this does not hang
     }
     if (isFirst) await settle(folder);
   } catch (error) {
-    throw error instanceof OnehourError || !isFirst ? error : unwritable(folder, error);
+    if (error instanceof OnehourError) throw error;
+    throw isFirst ? unwritable(folder, error) : unreadable(folder, error as Error);
   } finally {
     lock?.release();
   }
+}
+
+function unreadable(folder: string, { message }: Error): OnehourError {
+  return new OnehourError(
+    "ERR_ONEHOUR_RUN_FOLDER",
+    `cannot read the run in ${folder} (${message}); rank 0 needs it to go on. Make it readable`,
+  );
 }
 
 /** Waits for the end of a process that writes to a folder. */

@@ -233,6 +233,24 @@ test("a shared folder that changed while ranks looked at it is not waited for", 
   expect(contents(shared!)).toEqual(before);
 });
 
+test("a copy that cannot be read is named, and rank 0 holds no run", async ({ task }) => {
+  const folders = foldersOf(task, undefined, newer);
+  const [after, effect] = [2, "error"] as const; // recipe.json and the checkpoint were looked at
+  const fault = { kind: "read", after, times: 1000, effect, code: "EIO", share: 0 } as const;
+  const files = new Files(folders[1]!, new Disk(folders[1]!), [fault]);
+  const [first, second] = await withFaults(files, () =>
+    together(2, (meeting) =>
+      settleRun(meeting, folders[meeting.rank], "auto", { seconds: 5, say: () => {} }),
+    ),
+  );
+  expect(second).toMatchObject({
+    reason: { message: expect.stringMatching(`^cannot read the run in ${folders[1]} \\(EIO`) },
+  });
+  expect(first).toMatchObject({ reason: { message: expect.stringMatching(/rank 1/) } });
+  await expect(settle([folders[0]], true)).rejects.toThrow(/holds no run to resume/);
+  expect((await settle(folders)).goesOn).toBe(true);
+});
+
 describe("a crash while the run is copied leaves what was there or all of it, and the next start heals it", () => {
   /** Copies with a crash at one of rank 0's operations; whether it came. */
   async function crash(folders: string[], kind: Kind, after: number): Promise<boolean> {
