@@ -9,6 +9,8 @@ import { nameRanks } from "./rendezvous.js";
 import { type EndingSignal, listenForEnd, signalOf, signalStatus } from "./signals.js";
 
 const tickSeconds = 0.2;
+// A supervisor on a busy machine may be late.
+const leastSilence = 10;
 
 /** Serves a run until it is over. Throws ERR_ONEHOUR_RENDEZVOUS where node 0 cannot be found. */
 export async function follow(duty: Duty): Promise<Outcome> {
@@ -50,7 +52,9 @@ class Follower {
         loss = this.wordLoss(how);
         if (cluster.maxRestarts === 0) return lostNode(loss);
         say(`${loss}. Waiting ${cluster.startSeconds} s for it to come back`);
+        const { link } = this;
         this.link = undefined;
+        await link.close();
       }
     } finally {
       clearInterval(tick);
@@ -69,7 +73,10 @@ class Follower {
       say(
         `node ${nodeRank} of ${nodes}, looking for node 0 at ${withPort(address.host, address.port)}`,
       );
-    const search = { node: nodeRank, nodes, address, token, timeoutSeconds: startSeconds };
+    const search = {
+      ...{ node: nodeRank, nodes, address, token, timeoutSeconds: startSeconds },
+      silentSeconds: Math.max(this.duty.timeoutSeconds, leastSilence),
+    };
     try {
       return await NodeClient.join(
         { ...search, signal: this.search.signal, remark: say },
@@ -136,7 +143,10 @@ class Follower {
   }
 
   private interrupt(signal: EndingSignal): void {
-    if (this.interruption !== undefined) this.crew?.signal("SIGKILL");
+    if (this.interruption !== undefined) {
+      this.crew?.signal("SIGKILL");
+      this.over(); // node 0 need not agree
+    }
     this.interruption ??= signal;
     if (this.link === undefined) this.search.abort();
     else this.link.tell({ type: "signal", signal });

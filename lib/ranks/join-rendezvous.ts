@@ -59,7 +59,11 @@ type Obstacle =
   | "stranger"
   | "token"
   | "impostor"
-  | "other";
+  | "other"
+  | Told;
+
+/** Obstacles of which the server itself says what they are. */
+type Told = "taken" | "later";
 
 class Miss extends Error {
   constructor(
@@ -71,7 +75,7 @@ class Miss extends Error {
 }
 
 /** What to check, by what was in the way; {host} and {port} are the rendezvous', {kind} is what meets. */
-const advice: Readonly<Record<Obstacle, string>> = {
+const advice: Readonly<Record<Exclude<Obstacle, Told>, string>> = {
   unknown: "Give an address, or a name that every machine knows (MASTER_ADDR, --rendezvous)",
   refused: "See whether {kind} 0 has started there, and that all have the same port",
   unrouted: "None of this machine's networks leads there; give an address of one that all share",
@@ -88,7 +92,10 @@ const advice: Readonly<Record<Obstacle, string>> = {
   other: "See that {kind} 0 runs there and that a firewall lets port {port} through",
 };
 
-const wrong: readonly Obstacle[] = ["stranger", "token", "impostor"];
+const isTold = (obstacle: Obstacle): obstacle is Told =>
+  obstacle === "taken" || obstacle === "later";
+
+const wrong: readonly Obstacle[] = ["stranger", "token", "impostor", "taken"];
 
 const obstacles: Readonly<Record<string, [Obstacle, string]>> = {
   ECONNREFUSED: ["refused", "nothing listens there (connection refused)"],
@@ -145,6 +152,8 @@ export async function joinRendezvous(options: JoinOptions): Promise<RendezvousCl
     const over = now >= deadline || (isWrong && now - wrongSince! >= wrongSeconds * 1000);
     if (over || now >= remarkAt) {
       const why = (await Promise.all(misses.map((one) => explain(host, one)))).join("; ");
+      const told = misses.find(({ miss }) => isTold(miss.obstacle));
+      if (over && told !== undefined) throw failure(told.miss.message);
       if (over) {
         const seconds = Math.min(timeoutSeconds, Math.round((now - begin) / 100) / 10);
         throw failure(
@@ -188,7 +197,7 @@ function advise(
     );
   // The one that came furthest.
   const order = Object.keys(advice);
-  const furthest = misses.map(({ miss }) => miss.obstacle);
+  const furthest = misses.map(({ miss }) => miss.obstacle).filter((obstacle) => !isTold(obstacle));
   furthest.sort((a, b) => order.indexOf(b) - order.indexOf(a));
   return advice[furthest[0] ?? "other"].replaceAll("{kind}", kind).replaceAll("{port}", `${port}`);
 }
@@ -275,7 +284,9 @@ function attempt(
             const holder = String(frame.host);
             if (!matches(frame.proof, proof(token, "server", nonce, challenge, message, holder)))
               return refused(new Miss("impostor", "what listens there does not know the token"));
-            if (frame.type === "later") return refused(new Miss("other", message)); // tried again
+            // Both are tried again.
+            if (frame.type === "later" || frame.type === "taken")
+              return refused(new Miss(frame.type, message));
             if (frame.type !== "welcome") return refused(failure(message));
             clearTimeout(timer);
             signal?.removeEventListener("abort", abort);

@@ -50,11 +50,16 @@ export interface Start {
 
 /** A machine that answers nothing for so long counts as lost. */
 const quietSeconds = 10;
+// Node 0 says so often that it lives.
+const beatSeconds = 1;
+const beatKey = "alive";
 
 const sealing = (node: number) => `workers' token for node ${node}`;
 
 const unreachable = `is lost: its machine has not answered for ${quietSeconds} s, so that it, or the network between, is down`;
 const ended = "is lost: its supervisor ended without a word. Was it killed?";
+const silent = (seconds: number) =>
+  `is lost: its supervisor has said nothing for ${seconds} s, though its machine answers. Was it stopped?`;
 
 /** What node 0 does with what it hears of the others. */
 interface Listener {
@@ -77,6 +82,7 @@ interface MeetingOptions {
 export class NodeServer extends RendezvousServer {
   private listener: Listener | undefined;
   private secret = "";
+  private readonly beat = setInterval(() => this.announce(beatKey, ""), 1000 * beatSeconds).unref();
 
   /** Listens at `address` for the other nodes of `nodes`. Throws ERR_ONEHOUR_RENDEZVOUS where it cannot. */
   static async open(
@@ -111,8 +117,13 @@ export class NodeServer extends RendezvousServer {
     this.tell(node, { type: "start", ...start, token: sealed });
   }
 
-  protected override isEarly(node: number): boolean {
-    return this.members.has(node) && this.listener?.isRunning === true;
+  override async close(): Promise<void> {
+    clearInterval(this.beat);
+    await super.close();
+  }
+
+  protected override get mayReturn(): boolean {
+    return this.listener?.isRunning === true;
   }
 
   protected override receive(node: number, socket: Socket, { key, value }: Frame): void {
@@ -137,17 +148,29 @@ export class NodeClient {
   readonly lost: Promise<string>;
   private readonly beats = new Map<number, Heartbeat>();
   private isUnreachable = false;
+  private giveUp: (how: string) => void = () => {};
+  /** Seconds of this process' time since node 0 last said something. */
+  private silence = 0;
+  private lastTick = seconds();
 
   private constructor(
     private readonly client: RendezvousClient,
     private readonly secret: string,
+    private readonly silentSeconds: number,
     take: (order: NodeOrder) => void,
   ) {
     client.listen("order", (text) => take(JSON.parse(text) as NodeOrder));
+    client.listen(beatKey, () => {
+      this.silence = 0;
+    });
     client.onLoss((loss) => {
       this.isUnreachable = loss.unreachable;
     });
-    this.lost = client.closed.then(() => (this.isUnreachable ? unreachable : ended));
+    const isClosed = client.closed.then(() => (this.isUnreachable ? unreachable : ended));
+    const isSilent = new Promise<string>((resolve) => {
+      this.giveUp = resolve;
+    });
+    this.lost = Promise.race([isClosed, isSilent]);
   }
 
   /**
@@ -155,17 +178,23 @@ export class NodeClient {
    * refuses this node, and the signal's reason when that ends the search.
    */
   static async join(
-    options: MeetingOptions & { node: number; timeoutSeconds: number; signal: AbortSignal },
+    options: MeetingOptions & {
+      node: number;
+      timeoutSeconds: number;
+      /** Node 0 counts as lost when its supervisor says nothing for so long. */
+      silentSeconds: number;
+      signal: AbortSignal;
+    },
     facts: Record<string, unknown>,
     take: (order: NodeOrder) => void,
   ): Promise<NodeClient> {
-    const { node, nodes, address, ...rest } = options;
+    const { node, nodes, address, silentSeconds, ...rest } = options;
     const client = await joinRendezvous({
       ...{ rank: node, worldSize: nodes, kind: "node", quietSeconds },
       ...address,
       ...rest,
     });
-    const link = new NodeClient(client, options.token, take);
+    const link = new NodeClient(client, options.token, silentSeconds, take);
     link.tell({ type: "hello", facts });
     return link;
   }
@@ -188,6 +217,11 @@ export class NodeClient {
   tick(): void {
     if (this.beats.size > 0) this.tell({ type: "beats", beats: [...this.beats] });
     this.beats.clear();
+    // Time in which this process itself did not run (stopped, or no core for it) does not count.
+    const now = seconds();
+    this.silence += Math.min(now - this.lastTick, beatSeconds);
+    this.lastTick = now;
+    if (this.silence >= this.silentSeconds) this.giveUp(silent(this.silentSeconds));
   }
 
   /** The workers' secret. Throws where it was changed on its way. */
@@ -200,4 +234,8 @@ export class NodeClient {
   async close(): Promise<void> {
     await this.client.close();
   }
+}
+
+function seconds(): number {
+  return performance.now() / 1000;
 }

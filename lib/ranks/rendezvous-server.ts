@@ -242,17 +242,26 @@ export class RendezvousServer {
       return undefined;
     }
     const name = hostName(host);
+    const isHere = this.members.has(rank);
+    const here =
+      `${kind} ${rank} is here already, from host ${this.arrivals.hostOf(rank)}; this one is on ` +
+      `host ${name}. Give each process a ${kind === "rank" ? "rank" : "node rank"} of its own`;
     const refusal =
       !Number.isInteger(rank) || rank < 0 || theirs !== worldSize || rank >= worldSize
         ? `${kind} ${rank} of ${theirs}, on host ${name}, came to a meeting of ` +
-          `${plural(worldSize, kind)} on host ${thisHost()}; start all with the same world size`
-        : this.members.has(rank) && !this.isEarly(rank)
-          ? `${kind} ${rank} is here already, from host ${this.arrivals.hostOf(rank)}; this one is on ` +
-            `host ${name}. Give each process a ${kind === "rank" ? "rank" : "node rank"} of its own`
+          `${plural(worldSize, kind)} on host ${thisHost()}; start all with the same ` +
+          (kind === "rank" ? "world size" : "number of nodes")
+        : isHere && !this.mayReturn
+          ? here
           : this.over;
-    const early = this.isEarly(rank) ? `${kind} ${rank} left, but others have not yet` : undefined;
-    const type = refusal !== undefined ? "refused" : early === undefined ? "welcome" : "later";
-    const message = refusal ?? early ?? "";
+    const [type, message] =
+      refusal !== undefined
+        ? ["refused", refusal]
+        : isHere
+          ? ["taken", here]
+          : this.departed.has(rank)
+            ? ["later", `${kind} ${rank} left, but others have not yet`] // it may come to the next meeting
+            : ["welcome", ""];
     const own = thisHost();
     sendFrame(socket, {
       type,
@@ -270,9 +279,9 @@ export class RendezvousServer {
     return rank;
   }
 
-  /** Whether a rank left that may come to the next meeting: it begins when all have left this one. */
-  protected isEarly(rank: number): boolean {
-    return this.departed.has(rank);
+  /** Whether a member may have been started anew while its former connection still seems to be there. */
+  protected get mayReturn(): boolean {
+    return false;
   }
 
   /** All are here: from now on gatherings have their own deadlines. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
 import { childrenOf, isAlive, lastLine, type Run, until } from "../support/process.js";
-import { startNodes, stepped, tiny } from "./nodes.js";
+import { onNodes, startNodes, stepped, tiny } from "./nodes.js";
 
 const folder = temporaryFolder();
 
@@ -134,6 +134,65 @@ describe("a run of two nodes", () => {
     expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted", steps: done });
     expect(existsSync(join(out, "checkpoint.safetensors"))).toBe(true);
   });
+});
+
+describe("a run whose node 0 is stopped", () => {
+  async function withStopped(name: string, then: (second: Run) => Promise<void>): Promise<void> {
+    const out = join(folder, name);
+    const [first, second] = await startNodes([...tiny(1e5), "--timeout", "3"], {
+      flags: (node) => (node === 0 ? ["--out", out] : []),
+    });
+    await stepped(out);
+    const workers = childrenOf(second!.child.pid!);
+    first!.child.kill("SIGSTOP");
+    try {
+      await then(second!);
+      expect(workers.filter(isAlive)).toEqual([]);
+    } finally {
+      first!.child.kill("SIGKILL");
+    }
+  }
+
+  test("ends on node 1 when that has heard nothing", () =>
+    withStopped("stopped", async (second) => {
+      expect(await second.ended).toMatchObject({ status: 1 });
+      expect(lastLine(second.stderr)).toMatch(
+        /^onehour: node 0 \(host .+, rank 0\) is lost: its supervisor has said nothing for 10 s, .+ Was it stopped\?$/,
+      );
+    }));
+
+  test("ends on node 1 at its second signal", () =>
+    withStopped("impatient", async (second) => {
+      second.child.kill("SIGTERM");
+      await new Promise((resolve) => setTimeout(resolve, 500)); // or both would be one
+      second.child.kill("SIGTERM");
+      expect(await second.ended).toMatchObject({ status: 143 });
+    }));
+});
+
+test("a node hears why node 0 cannot begin", async () => {
+  const images = join(folder, "no-images");
+  const startOne = await onNodes(["train", images, "--device", "cpu"]);
+  const second = startOne(1);
+  await until(() => second.stdout.includes("looking for node 0"));
+  const first = startOne(0);
+  expect(await first.ended).toMatchObject({ status: 2 });
+  expect(await second.ended).toMatchObject({ status: 2 });
+  expect(lastLine(second.stderr)).toMatch(/^onehour: node 0 \(host .+\): .*no-images/);
+});
+
+test("a second command for a node that is there is refused, and the run goes on", async () => {
+  const out = join(folder, "twice");
+  const startOne = await onNodes(tiny(1e5), { flags: () => ["--out", out] });
+  const runs = [startOne(0), startOne(1)];
+  await stepped(out);
+  const third = startOne(1);
+  expect(await third.ended).toMatchObject({ status: 1 });
+  expect(lastLine(third.stderr)).toMatch(
+    /^onehour: node 1 is here already, from host .+\. Give each process a node rank of its own$/,
+  );
+  runs[0]!.child.kill("SIGTERM");
+  for (const run of runs) expect(await run.ended).toMatchObject({ status: 143 });
 });
 
 test("a run whose nodes do not all come in time ends, and names who is missing", async () => {
