@@ -168,16 +168,18 @@ function secretOf(
 
 function readToken(file: string): string {
   let token: string;
+  let isOpen: boolean;
   try {
     token = readSmall(file).toString().trim();
-    if ((statSync(file).mode & 0o077) !== 0)
-      process.emitWarning(
-        `${file} can be read by other users of this machine, who may then join the run; chmod 600 ${file}`,
-        { code: "ONEHOUR_TOKEN" },
-      );
+    isOpen = (statSync(file).mode & 0o077) !== 0;
   } catch (error) {
     throw refuseOption("tokenFile", `cannot read ${shown(file)} (${(error as Error).message})`);
   }
   if (token === "") throw refuseOption("tokenFile", `${file} is empty; expected random text`);
+  if (isOpen)
+    process.emitWarning(
+      `${file} can be read by other users of this machine, who may then join the run; chmod 600 ${file}`,
+      { code: "ONEHOUR_TOKEN" },
+    );
   return token;
 }
