@@ -97,6 +97,13 @@ export async function launchOn(options: ClusterLaunch): Promise<number> {
     facts: { version, ...factsOf(cluster), ...facts },
     crew: (text) => ({ command, timeoutSeconds, env: env(text), onLine }),
   };
+  if (cluster.isPublic)
+    process.emitWarning(
+      `neither ${clusterName("tokenFile")} nor ONEHOUR_TOKEN gives a secret, so anyone who can reach ` +
+        "node 0, or listens there before it does, and guesses the public name of this job may join as a " +
+        "node or lead the others. Give all nodes a file with the same random text",
+      { code: "ONEHOUR_TOKEN" },
+    );
   const isLead = cluster.nodeRank === 0;
   const outcome = isLead ? await lead(duty) : await follow(duty);
   conclude(options, outcome);

@@ -6,7 +6,6 @@ import { listenForLosses } from "../system/output.js";
 import { plural, shown } from "../text/words.js";
 import { withPort } from "./addresses.js";
 import type { Cluster } from "./cluster.js";
-import { clusterName } from "./cluster-options.js";
 import { Crew, type CrewOptions, graceSeconds } from "./crew.js";
 import { Judge, type NodePlace, type Order, type Outcome } from "./judge.js";
 import { listenWhere } from "./listen.js";
@@ -51,23 +50,38 @@ const comebackSeconds = 10;
 
 /** Leads a run of all nodes to its end. */
 export async function lead(duty: Duty): Promise<Outcome> {
-  const { nodes, rendezvous: address, token, isPublic } = duty.cluster;
+  const { nodes, rendezvous: address, token } = duty.cluster;
   const remark = duty.say;
   const leader = new Lead(duty);
   if (address === undefined) return await leader.run(undefined);
-  if (isPublic)
-    process.emitWarning(
-      `neither ${clusterName("tokenFile")} nor ONEHOUR_TOKEN gives a secret, so anyone who can reach ` +
-        "node 0 and guess the public name of this job may join as a node. Give all nodes a file with the " +
-        "same random text",
-      { code: "ONEHOUR_TOKEN" },
-    );
   const link = await NodeServer.open({ nodes, address, token, remark }, leader);
   try {
     return await leader.run(link);
   } finally {
     await link.close();
   }
+}
+
+/** Tells the nodes that wait for node 0, which is this one, why it cannot begin the run. */
+export async function callOff(cluster: Cluster, error: Error): Promise<void> {
+  const { nodes, rendezvous: address, token } = cluster;
+  if (address === undefined) return;
+  const { message, code } = error as OnehourError;
+  const outcome = failed(code, `node 0 (host ${thisHost()}): ${message}`);
+  let left = nodes - 1;
+  const listener = {
+    isRunning: false,
+    heard: (node: number) => link?.tell(node, { type: "over", outcome }),
+    lost: () => left--,
+  };
+  // Where it cannot listen, its own error counts.
+  const link = await NodeServer.open({ nodes, address, token, remark: () => {} }, listener).catch(
+    () => undefined,
+  );
+  const deadline = performance.now() + farewellSeconds * 1000;
+  while (link && left > 0 && performance.now() < deadline)
+    await new Promise((resume) => setTimeout(resume, 100));
+  await link?.close();
 }
 
 class Lead {

@@ -36,7 +36,7 @@ export const areModules = (...names: [unknown, unknown]): boolean =>
  * The recipe with the path and the digest of each module that it names. Throws ERR_ONEHOUR_MODULE for one
  * that cannot be read, whose digest is another than the recipe's, or that has an argument but is no data set's.
  */
-export function pinModules(recipe: RecipeInput): RecipeInput {
+export function pinModules<Fields extends RecipeInput>(recipe: Fields): Fields {
   const names = modulesOf(recipe).map(([field, name]) => [
     field,
     field === "dataset" ? pinned(name) : pinnedAlone(name),
@@ -59,4 +59,27 @@ export function requireOwnModules(recipe: RecipeInput, given: RecipeInput, file:
         setting(field, modulePath(name)),
     );
   }
+}
+
+/**
+ * The fields that another machine has sent, with the modules of `given`, what the user typed on this one. Throws
+ * where the others name one that was not typed here: it would run with this user's rights.
+ */
+export function withOwnModules<Fields extends RecipeInput>(
+  sent: Fields,
+  given: RecipeInput,
+): Fields {
+  for (const [field, name] of modulesOf(sent)) {
+    if (given[field] !== undefined) continue;
+    throw refuse(
+      field,
+      `node 0 names the module ${modulePath(name)}, which was not asked for here. Start all nodes with the ` +
+        `same command, which names it: ${setting(field, modulePath(name))}`,
+    );
+  }
+  const own = [...moduleFields].filter((field) => sent[field] !== undefined);
+  return {
+    ...sent,
+    ...Object.fromEntries(own.map((field) => [field, given[field] ?? sent[field]])),
+  };
 }

@@ -12,17 +12,13 @@ import type { CompiledModel } from "../graph/compile.js";
 import { openModel } from "../models/models.js";
 import { type Cluster, type Part, readPart } from "../ranks/cluster.js";
 import { connect } from "../ranks/connect.js";
+import { callOff } from "../ranks/lead.js";
 import { ownDescription, remarkOnCores } from "../ranks/neighbours.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
 import { requeueing } from "../ranks/requeue.js";
 import type { Restart } from "../ranks/restart-policy.js";
 import { alone, explain, lastWords, type World } from "../ranks/world.js";
-import {
-  type PartialRecipe,
-  type Recipe,
-  type RecipeInput,
-  withDefaults,
-} from "../recipe/fields.js";
+import type { PartialRecipe, Recipe, RecipeInput } from "../recipe/fields.js";
 import { requirePossible, resolveRecipe } from "../recipe/recipe.js";
 import { type Field, type FieldName, table } from "../recipe/table.js";
 import { currentVoice, nameOf } from "../recipe/voice.js";
@@ -164,16 +160,36 @@ async function trainPart(
   if (cluster.nodeRank > 0) {
     requireRoom(cluster.workersPerNode, given, expectDevice(device).kind);
     const { serveRun } = await import("./workers.js");
-    return await serveRun(withDefaults(given), { cluster, facts, onEvent });
+    return await serveRun(given, { cluster, facts, onEvent });
   }
   const all = workers === undefined ? given : { ...given, workers };
   if (cluster.nodes === 1)
     return await trainOn(cluster, await readTogether(all, alone, asked), { facts, onEvent });
-  // Another node's disk may hold the run that must go on, if its data set is known here.
-  const isOpen = asked.resume === true && given.dataset !== undefined;
-  const settled = await readTogether(all, alone, isOpen ? { ...asked, resume: "auto" } : asked);
-  const again = { asked: { given: all, resume: asked.resume } };
-  return await trainOn(cluster, { ...settled, ...again }, { facts, onEvent });
+  return await leadNodes(cluster, all, facts, asked);
+}
+
+/** Leads a run on several nodes; if it cannot begin, those that wait for this node are told why. */
+async function leadNodes(
+  cluster: Cluster,
+  given: RecipeInput,
+  facts: Supervision["facts"],
+  asked: InputOptions,
+): Promise<Result> {
+  const { onEvent } = asked;
+  let haveMet = false;
+  const onMeet = () => {
+    haveMet = true;
+  };
+  try {
+    // Another node's disk may hold the run that must go on, if its data set is known here.
+    const isOpen = asked.resume === true && given.dataset !== undefined;
+    const settled = await readTogether(given, alone, isOpen ? { ...asked, resume: "auto" } : asked);
+    const input = { ...settled, asked: { given, resume: asked.resume } };
+    return await trainOn(cluster, input, { facts, onEvent, onMeet });
+  } catch (error) {
+    if (!haveMet) await callOff(cluster, error as Error);
+    throw error;
+  }
 }
 
 /** Trains as one of the ranks that an engine has started. */
@@ -197,8 +213,9 @@ async function joinAsRank(
 async function trainOn(
   cluster: Cluster,
   { partial, resume, ...again }: Input & Pick<Job, "asked">,
-  { facts, onEvent }: Pick<Supervision, "facts" | "onEvent">,
+  supervision: Omit<Supervision, "cluster">,
 ): Promise<Result> {
+  const { onEvent } = supervision;
   const expected = expectDevice(partial.device);
   const workers = workersFor(partial, expected.kind);
   if (workers === 1 && cluster.maxRestarts === 0) {
@@ -223,7 +240,7 @@ async function trainOn(
     const { superviseWorkers } = await import("./workers.js");
     return await superviseWorkers(
       { recipe, resume, ...again, voice: currentVoice() },
-      { cluster: { ...cluster, workersPerNode }, facts, onEvent },
+      { ...supervision, cluster: { ...cluster, workersPerNode } },
     );
   });
 }

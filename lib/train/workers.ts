@@ -10,7 +10,8 @@ import { launchOn } from "../ranks/launch.js";
 import type { StartPlan } from "../ranks/lead.js";
 import type { Restart } from "../ranks/restart-policy.js";
 import { signalOf } from "../ranks/signals.js";
-import { type PartialRecipe, type RecipeInput, refuse } from "../recipe/fields.js";
+import { type PartialRecipe, type RecipeInput, refuse, withDefaults } from "../recipe/fields.js";
+import { pinModules, withOwnModules } from "../recipe/modules.js";
 import { recipeName } from "../recipe/run-recipe.js";
 import { nameOf, type Voice } from "../recipe/voice.js";
 import { possibleWorkers, sharedFields, withWorkers } from "../recipe/with-workers.js";
@@ -46,6 +47,8 @@ export interface Supervision {
   /** What the user asked for, which must be alike on all nodes. */
   facts: Record<string, unknown>;
   onEvent: (event: RunEvent) => void;
+  /** Called when the nodes begin to meet: from then on each hears how the run ends. */
+  onMeet?: () => void;
 }
 
 /** What happened to the workers. */
@@ -91,11 +94,14 @@ function workerProgram(): string {
   return own.replace(/workers(\.[jt]s)$/, "worker$1");
 }
 
-/** Starts this node's workers and follows them to their end; node 0 has the job, and gives it to all. */
+/**
+ * Starts this node's workers and follows them to their end; node 0 has the job, and gives it to all. The others
+ * have what was typed there.
+ */
 async function watchWorkers(
   own: OwnFields,
-  { cluster, facts, onEvent }: Supervision,
-  job?: Job,
+  { cluster, facts, onEvent, onMeet }: Supervision,
+  { job, typed }: { job?: Job; typed?: RecipeInput },
 ): Promise<Watched> {
   const watched: Omit<Watched, "status" | "seconds"> = {
     ...{ result: undefined, steps: 0, failure: undefined },
@@ -106,12 +112,13 @@ async function watchWorkers(
     steps: () => watched.steps,
   };
   const start = performance.now();
+  onMeet?.();
   const status = await launchOn({
     ...{ cluster, facts, ...lead },
     command: () => [workerProgram()],
     timeoutSeconds: own.timeout,
     remedy: `raise ${nameOf("timeout")}`,
-    env: (text) => ({ [jobVariable]: JSON.stringify(jobOf(text, own)) }),
+    env: (text) => ({ [jobVariable]: JSON.stringify(jobOf(text, own, typed)) }),
     onLine: (rank, line, stream) => {
       const event = parseEvent(line);
       if (!event) {
@@ -147,9 +154,12 @@ function jobFor({ workers, restart }: StartPlan, { asked, ...settled }: Job): Jo
   return { ...job, asked: { given: { ...Object.fromEntries(kept), workers, out }, resume } };
 }
 
-/** The job that node 0 gives, with this node's own fields. */
-function jobOf(brief: string, own: OwnFields): Job {
+/** The job that node 0 gives, with this node's own fields, and its modules where it is another's. */
+function jobOf(brief: string, own: OwnFields, typed?: RecipeInput): Job {
   const job = JSON.parse(brief) as Job;
+  if (typed !== undefined && job.asked !== undefined)
+    job.asked.given = withOwnModules(job.asked.given, typed);
+  else if (typed !== undefined) job.recipe = pinModules(withOwnModules(job.recipe, typed));
   const { threads, bind, timeout, out } = own;
   const fields = { bind, timeout, ...(threads === undefined ? {} : { threads }) };
   const { threads: _, ...shared } = job.recipe;
@@ -192,7 +202,7 @@ export async function superviseWorkers(job: Job, supervision: Supervision): Prom
         commandLine("launch", "--workers", String(recipe.workers), "script.ts"),
     );
   const { out, model } = recipe;
-  const watched = await watchWorkers(recipe, supervision, job);
+  const watched = await watchWorkers(recipe, supervision, { job });
   const { failure, steps } = watched;
   const began = steps > 0 || failure?.code === "ERR_ONEHOUR_WORKERS";
   if (failure && began && (await lastWholeStep(out)) !== undefined) {
@@ -206,6 +216,7 @@ export async function superviseWorkers(job: Job, supervision: Supervision): Prom
  * Serves the run that node 0 leads with this node's workers. Resolves and throws as `superviseWorkers`; the
  * result is that of a worker here.
  */
-export async function serveRun(own: OwnFields, supervision: Supervision): Promise<Result> {
-  return resultOf(await watchWorkers(own, supervision), { out: "", model: "" });
+export async function serveRun(typed: RecipeInput, supervision: Supervision): Promise<Result> {
+  const watched = await watchWorkers(withDefaults(typed), supervision, { typed });
+  return resultOf(watched, { out: "", model: "" });
 }
