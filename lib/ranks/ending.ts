@@ -100,6 +100,11 @@ export class Ending {
     return this.cause?.ranks.includes(this.options.rank) === true;
   }
 
+  /** Has a rank named soon that cannot take part in the end which a signal asks for. */
+  expectEnd(): void {
+    this.vigil.isEnding = true;
+  }
+
   /** Takes the vigil's verdict on a run that hangs. */
   private condemn({ culprits, message, table }: Verdict): void {
     if (this.cause) return;

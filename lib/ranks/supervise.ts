@@ -138,6 +138,22 @@ export class Watch {
     return hosts.size === 0 ? "" : ` on ${[...hosts].join(", ")}`;
   }
 
+  /** The verdict on ranks that have sent no heartbeat for `limit` seconds while a signal is to end the run. */
+  checkEnding(now: number, limit: number): Verdict | undefined {
+    const culprits = this.ranks.flatMap(({ finished, beatAt = now }, rank) =>
+      !finished && now - beatAt > limit ? [rank] : [],
+    );
+    if (culprits.length === 0) return undefined;
+    const who = `${nameRanks(culprits)}${this.placeOf(culprits)}`;
+    return {
+      culprits,
+      table: culprits.map((rank) => this.describe(rank, now, undefined)),
+      message:
+        `${who} sent no heartbeat for ${limit} s after a signal, so that the run could not be saved once more. ` +
+        "Was it stopped, or is its machine out of memory or gone?",
+    };
+  }
+
   /** Time in which this process itself did not run (stopped, or no core for it) counts for nobody. */
   private forgive(now: number): void {
     const gap = now - this.lastCheck;

@@ -7,6 +7,8 @@ import type { RendezvousClient } from "./rendezvous-client.js";
 import { type Verdict, Watch } from "./supervise.js";
 
 const mostIntervalSeconds = 0.5;
+// Engines kill what does not end within about 30 s of a signal: until then a silent rank is to be named.
+const endingSeconds = 12;
 
 interface VigilOptions {
   rank: number;
@@ -25,6 +27,8 @@ interface VigilOptions {
 export class Vigil {
   private readonly timer: NodeJS.Timeout;
   private readonly watch: Watch;
+  /** A signal is to end the run, once all ranks have agreed on a step. */
+  isEnding = false;
 
   constructor(private readonly options: VigilOptions) {
     const { rank, worldSize, timeoutSeconds, hosts, client, server } = options;
@@ -58,10 +62,12 @@ export class Vigil {
     if (server) server.announce(beatKey, "");
     else this.watch.heartbeat(rank, own, seconds());
     client.announce(beatKey, JSON.stringify(own));
-    const verdict = this.watch.check(seconds(), (other) => {
+    const hang = this.watch.check(seconds(), (other) => {
       const key = server?.waiting(other)?.key;
       return key === undefined ? undefined : `at the rendezvous "${key}"`;
     });
+    const verdict =
+      hang ?? (this.isEnding ? this.watch.checkEnding(seconds(), endingSeconds) : undefined);
     if (!verdict) return;
     this.close();
     onVerdict(verdict);

@@ -349,6 +349,11 @@ export function lastWords(world: World, error: unknown): unknown {
   return ending ? ending.fail(error) : error;
 }
 
+/** Says that a signal is to end the run of this world: a rank that cannot take part is then named soon. */
+export function expectEnd(world: World): void {
+  if (world instanceof ConnectedWorld) world.ending?.expectEnd();
+}
+
 /** A world of one, for a process that has met no others. */
 export const alone: World = new ConnectedWorld(
   { rank: 0, worldSize: 1, localRank: 0, localWorldSize: 1 },

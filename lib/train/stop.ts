@@ -2,7 +2,7 @@
 
 import { hasLauncher } from "../ranks/report.js";
 import { listenForEnd } from "../ranks/signals.js";
-import type { World } from "../ranks/world.js";
+import { expectEnd, type World } from "../ranks/world.js";
 import { AgreedStep } from "./agreed-step.js";
 
 /** Listens for signals from its creation until `dispose`; a second signal kills a process without a launcher. */
@@ -37,6 +37,7 @@ export class Stop {
 
   private request(signal: NodeJS.Signals): void {
     this.signal ??= signal;
+    expectEnd(this.world);
     void this.agreed.agree(); // who waits for it sees its error
   }
 
