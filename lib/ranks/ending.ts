@@ -219,6 +219,16 @@ export class Ending {
   private beforeCrash(error: unknown): void {
     if (process.listenerCount("uncaughtException") > 0) return; // the script decides
     if (!isSecondary(error)) this.lastWords(reportOf(error).error.message);
+    else if (error instanceof Error && !explained.has(error)) this.beforeBrokenEnd(error);
+  }
+
+  /** Says whom a wait of the script's own was for, before Node shows how it broke. */
+  private beforeBrokenEnd({ message }: Error): void {
+    const { client, server } = this.options;
+    this.isBroken = true;
+    const sockets = [client.connection, ...(server?.connections.values() ?? [])];
+    awaitClosed(sockets, this.patience, () => this.isFailure);
+    if (this.cause) writeLine(`onehour: ${this.explanation(message)}`);
   }
 
   private beforeExit(given: number): void {

@@ -3,7 +3,7 @@ import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import { OnehourError } from "../errors.js";
 import type { Scaling } from "../ops/loss-scale.js";
-import { alone } from "../ranks/world.js";
+import { alone, explain } from "../ranks/world.js";
 import { type Recipe, type RecipeInput, refuse } from "../recipe/fields.js";
 import { requireOptions } from "../recipe/options.js";
 import type { RunLock } from "../run-folder/lock.js";
@@ -178,6 +178,8 @@ export class Trainer implements Disposable {
     this.isBusy = true;
     try {
       return await work();
+    } catch (error) {
+      throw await explain(this.options.world, error);
     } finally {
       this.isBusy = false;
     }
