@@ -36,11 +36,12 @@ export function launchCommand(): Command {
       const { launchOn } = await import("../ranks/launch.js");
       const { requeue } = await import("../ranks/requeue.js");
       const typed = typedCluster(command);
-      const { place, cluster } = readPart(typed, { workers });
+      const { place, cluster, workers: ranks } = readPart(typed, { workers });
       if (cluster === undefined)
         throw usageError(
-          "the engine has started several processes here and on other machines already, each of which would " +
-            "start workers of its own. Start the script itself in each, or this command once a machine",
+          `this is one of ${ranks} processes that an engine has started, each of which would start workers of ` +
+            "its own. Start the script itself in each of them, or this command once a machine; --nodes 1 makes " +
+            "it a launch of its own",
         );
       if (place.note !== undefined) process.stderr.write(`onehour: ${place.note}\n`);
       const runner = fileURLToPath(new URL("../ranks/run-script.js", import.meta.url));

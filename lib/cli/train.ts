@@ -85,12 +85,17 @@ export function trainCommand(): Command {
         );
       }
       const { compileRun, train } = await import("../train/train.js");
+      const cluster = typedCluster(command);
       if (options.dumpProgram) {
+        if (cluster.nodes !== undefined || cluster.workersPerNode !== undefined)
+          throw usageError(
+            "--dump-program runs nothing on other machines: name the workers of all of them with --workers",
+          );
         const { programs } = await compileRun(recipe, { resume });
         await printResult(programs.map(({ text }) => text).join("\n"));
         return;
       }
-      const { signal } = await train(recipe, { resume, cluster: typedCluster(command) });
+      const { signal } = await train(recipe, { resume, cluster });
       process.exitCode = signal === undefined ? 0 : signalStatus(signal);
     });
 }

@@ -3,6 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { temporaryFolder } from "../support/folder.js";
+import { torchrun } from "../support/process.js";
 import { firstChild, onehour, typed } from "./command.js";
 
 const folder = temporaryFolder();
@@ -19,6 +20,16 @@ console.log(\`rank \${rank} of \${process.env.ONEHOUR_WORLD_SIZE} got \${process
   expect(stdout).toMatch("rank 0 of 2 got --steps,3");
   expect(stdout).toMatch("rank 1 of 2 got --steps,3");
   expect(status).toBe(0);
+});
+
+test("a rank of an engine starts no workers of its own", async () => {
+  const script = join(folder, "never.ts");
+  writeFileSync(script, "");
+  const { status, stderr } = await onehour(["launch", script], { env: torchrun(1, 29_500) });
+  expect(stderr).toMatch(
+    /^onehour: this is one of 2 processes that an engine has started, each of which/,
+  );
+  expect(status).toBe(2);
 });
 
 test("a script that fails ends the command with status 1 and its message last", async () => {

@@ -40,6 +40,7 @@ const cases: [line: string, ...says: (string | RegExp)[]][] = [
     "train synthetic --nodes 2 --node-rank 0 --rendezvous a:1 --workers 3 --workers-per-node 2",
     "2 × 2 (nodes × workers of each) is 4, but 3 workers in all were asked for",
   ],
+  ["train synthetic --nodes 2 --dump-program", "name the workers of all of them with --workers"],
   ["train synthetic --max-restarts 1 --min-nodes 2", "--min-nodes: say how many machines"],
   [
     "train synthetic --nodes 2 --node-rank 0 --rendezvous a:1 --min-nodes 1",
