@@ -111,12 +111,13 @@ export function remarkOnCores(
   return undefined;
 }
 
+/** Undefined where nobody but the user has bound the worker. */
 function flagForCores(env: Environment, cores: number, hasLimit: boolean): string | undefined {
   if (env.KUBERNETES_SERVICE_HOST !== undefined)
     return `resources.limits.cpu of the container, up to ${cores} a worker`;
-  if (hasLimit) return "the quota of its control group (cpu.max; docker run --cpus)";
-  const own = engineOf(env)?.moreCores?.replace("CORES", String(cores));
-  return (
-    own ?? (env.SLURM_JOB_ID === undefined ? undefined : `sbatch or srun --cpus-per-task=${cores}`)
-  );
+  const slurm = env.SLURM_JOB_ID === undefined ? undefined : "sbatch or srun --cpus-per-task=CORES";
+  const flag = engineOf(env)?.moreCores ?? slurm;
+  if (flag !== undefined && hasLimit)
+    return "the quota of its control group (cpu.max; docker run --cpus)";
+  return flag?.replace("CORES", String(cores));
 }

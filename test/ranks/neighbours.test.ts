@@ -116,7 +116,10 @@ describe("a worker with one core is told the flag that gives it more:", () => {
 
   test("a container's quota", () => {
     const all = ranks({ limits: [{ group: "1:7", cores: 1 }] });
-    expect(remarkOnCores(all, {})).toMatch(/the quota of its control group .*docker run --cpus/);
+    expect(remarkOnCores(all, {})).toBeUndefined();
+    expect(remarkOnCores(all, { OMPI_COMM_WORLD_RANK: "0" })).toMatch(
+      /the quota of its control group .*docker run --cpus/,
+    );
   });
 
   test("but not where it has more, or the machine has none to spare, or nobody bound it", () => {

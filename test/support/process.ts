@@ -70,7 +70,7 @@ export function start(
 export function launcherFree(): NodeJS.ProcessEnv {
   return Object.fromEntries(
     Object.entries(process.env).filter(
-      ([name]) => !/RANK|WORLD|SLURM|MASTER|ONEHOUR|^PET_|^JOB_COMPLETION/.test(name),
+      ([name]) => !/RANK|WORLD|SLURM|MASTER|ONEHOUR|^PET_|^JOB_COMPLETION|^KUBERNETES/.test(name),
     ),
   );
 }
