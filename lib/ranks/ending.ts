@@ -8,7 +8,7 @@ import { isSecondary, reportOf } from "./error-report.js";
 import type { RankServer } from "./rank-server.js";
 import { endKey, type Loss } from "./rendezvous.js";
 import type { RendezvousClient } from "./rendezvous-client.js";
-import { listenForEnd } from "./signals.js";
+import { listenForEnd, signalOf } from "./signals.js";
 import type { Verdict } from "./supervise.js";
 import { Vigil } from "./vigil.js";
 
@@ -27,6 +27,7 @@ interface End {
 const causeSeconds = 5;
 // A rank that has heard of another's end ends within this time, whatever it does.
 const graceSeconds = 3;
+const scriptSignals = ["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"] as const;
 // Node's status where a module awaits a promise that nothing will settle.
 const neverSettled = 13;
 /** How long the last rank waits for the others. mpirun kills a second after the first has ended. */
@@ -52,6 +53,8 @@ export interface EndingOptions {
 export class Ending {
   /** Ends this rank's collectives. */
   onEnd: () => void = () => {};
+  /** The process is for this run alone, and not a script's. */
+  isOurs = false;
   private readonly vigil: Vigil;
   /** The first end of a rank that was none of a run that is done: the cause of all others. */
   private cause: End | undefined;
@@ -60,6 +63,7 @@ export class Ending {
   private isClosed = false;
   /** A wait of this rank has broken: its end is no cause. */
   private isBroken = false;
+  private hasSpoken = false;
   private timer: NodeJS.Timeout | undefined;
   private heedSignals = () => {};
   private readonly monitor = (error: unknown) => this.beforeCrash(error);
@@ -130,18 +134,22 @@ export class Ending {
   private hear(end: End): void {
     if (this.cause || this.isClosed) return;
     this.cause = end;
-    // The engine may signal those that are left, which have still to say whom they waited for.
-    this.heedSignals = listenForEnd(() => {});
     this.resolveHeard();
+    const isLeft = this.isOurs || scriptSignals.every((name) => process.listenerCount(name) === 0);
+    // The engine may signal those that are left, which have still to say whom they waited for.
+    if (isLeft) this.heedSignals = listenForEnd(() => {});
     if (this.isOwn && end.failed !== undefined) return;
-    this.timer = setTimeout(() => {
-      writeLine(`onehour: ${this.explanation()}`);
-      process.exit(1);
-    }, 1000 * graceSeconds).unref();
+    // A script that listens to signals may have to save what it has, and takes its time.
+    if (isLeft) this.timer = setTimeout(() => this.leave(), 1000 * graceSeconds).unref();
     const error = new OnehourError("ERR_ONEHOUR_RENDEZVOUS", this.explanation());
     explained.add(error);
     this.options.client.fail(error);
     this.onEnd();
+  }
+
+  private leave(): void {
+    writeLine(`onehour: ${this.explanation()}`);
+    process.exit(1);
   }
 
   /** Why this rank ends, in one line; `broken` is what its own wait ended with. */
@@ -195,6 +203,7 @@ export class Ending {
   }
 
   private lastWords(failed: string): void {
+    this.hasSpoken = true;
     if (!this.cause) this.say({ ranks: [this.options.rank], failed: oneLine(failed) });
     const { client, server } = this.options;
     // What comes first to rank 0 counts: it may be another's failure.
@@ -237,10 +246,10 @@ export class Ending {
     if (this.cause) {
       if (status === neverSettled) writeLine(`onehour: ${this.explanation()}`);
       if (rank === 0 && !this.isOwn) this.awaitOthers();
-    } else if (status === 0 || this.isBroken) {
+    } else if (status === 0 || this.isBroken || (!this.isOurs && signalOf(status) !== undefined)) {
       client.leave();
       server?.sayClosing();
-    } else {
+    } else if (!this.hasSpoken) {
       const meaning = status === neverSettled ? ": a top-level await never ended" : "";
       this.lastWords(`exited with status ${status}${meaning}`);
     }

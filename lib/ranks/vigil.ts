@@ -41,6 +41,7 @@ export class Vigil {
     if (server) {
       server.onBeat = (other, beat) => this.watch.heartbeat(other, beat, seconds());
       server.onLeave = (other) => this.watch.finished(other);
+      client.listen(beatKey, () => {}); // its own
     } else {
       for (let other = 1; other < worldSize; other++)
         if (other !== rank) this.watch.finished(other);

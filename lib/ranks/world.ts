@@ -127,7 +127,7 @@ export class ConnectedWorld implements World {
   async collect(key: string, value: Uint8Array): Promise<Uint8Array[]> {
     const { rendezvous } = this;
     if (rendezvous === undefined) return [value];
-    return await native.whileWaiting(() => rendezvous.collect(key, value));
+    return await this.waiting(() => rendezvous.collect(key, value));
   }
 
   announce(key: string, value: string): void {
@@ -347,6 +347,11 @@ export async function explain(world: World, error: unknown): Promise<unknown> {
 export function lastWords(world: World, error: unknown): unknown {
   const ending = world instanceof ConnectedWorld ? world.ending : undefined;
   return ending ? ending.fail(error) : error;
+}
+
+/** Says that this process is for the run of this world alone: it may be ended when another rank has failed. */
+export function dedicate(world: World): void {
+  if (world instanceof ConnectedWorld && world.ending) world.ending.isOurs = true;
 }
 
 /** Says that a signal is to end the run of this world: a rank that cannot take part is then named soon. */

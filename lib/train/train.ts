@@ -17,7 +17,7 @@ import { ownDescription, remarkOnCores } from "../ranks/neighbours.js";
 import { type InterruptionReport, tellLauncher } from "../ranks/report.js";
 import { requeueing } from "../ranks/requeue.js";
 import type { Restart } from "../ranks/restart-policy.js";
-import { alone, explain, lastWords, type World } from "../ranks/world.js";
+import { alone, dedicate, explain, lastWords, type World } from "../ranks/world.js";
 import type { PartialRecipe, Recipe, RecipeInput } from "../recipe/fields.js";
 import { requirePossible, resolveRecipe } from "../recipe/recipe.js";
 import { type Field, type FieldName, table } from "../recipe/table.js";
@@ -200,6 +200,7 @@ async function joinAsRank(
 ): Promise<Result> {
   const timeoutSeconds = await timeoutOf(given, options.resume);
   const world = await connect({ timeoutSeconds, startTimeoutSeconds });
+  dedicate(world);
   try {
     return await trainAsRank(given, world, options);
   } catch (error) {

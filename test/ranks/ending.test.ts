@@ -109,6 +109,14 @@ describe("of a script's ranks", () => {
     expect(said()).not.toContain("ended because");
   });
 
+  test("one that listens to signals has the time that its own save takes", async () => {
+    const { runs, said } = await startRanks([script("saves-alone")]);
+    await until(() => runs.every(({ stdout }) => stdout.includes("round 20")));
+    for (const { child } of runs) child.kill("SIGTERM");
+    expect(await statusesOf(runs), said()).toEqual([143, "SIGTERM", "SIGTERM"]);
+    expect(runs[0]!.stdout).toContain("saved");
+  });
+
   test("one that leaves early and succeeds has not failed", async () => {
     const { runs, said } = await startRanks([script("loop"), "none"]);
     expect(await statusesOf(runs)).toEqual([0, 0, 0]);
