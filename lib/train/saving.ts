@@ -119,6 +119,13 @@ export class Saving {
       const file = join(recipe.out, last.name);
       requireSameRecipe(file, last.recipe, recipe);
       requireSameRun(file, last.id, this.id);
+      const { workers, accumulate } = last.recipe;
+      if (workers !== recipe.workers) {
+        say(
+          `workers × micro-batches were ${workers} × ${accumulate} so far, and are ${recipe.workers} × ` +
+            `${recipe.accumulate} now: the same steps, with losses equal to rounding`,
+        );
+      }
       requireOnCourse(file, last.position, course);
       this.requireSameData(last);
       this.file = last.name;

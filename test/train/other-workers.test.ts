@@ -126,6 +126,9 @@ test("what cannot change is refused with both values, and nothing is written", a
     await expect(resumed(out, changes)).rejects.toThrow(message);
     expect(recipeOf(out)).toEqual(before);
   }
-  await resumed(out, { workers: 4, accumulate: 1, minibatch: 32, steps: 2 });
+  const { text } = await resumed(out, { workers: 4, accumulate: 1, minibatch: 32, steps: 2 });
+  expect(text).toMatch(
+    "workers × micro-batches were 2 × 2 so far, and are 4 × 1 now: the same steps, with losses equal to",
+  );
   expect(recipeOf(out)).toMatchObject({ workers: 4, accumulate: 1, preciseBatchNorm: 1 });
 });
