@@ -18,22 +18,24 @@ export function requireConsistent(env: Environment, engine: Engine | undefined):
 
 // What says that there are several processes, from this number on, and what must then be set too.
 const companions = [
-  { name: "WORLD_SIZE", least: 2, other: "RANK" },
-  { name: "RANK", least: 1, other: "WORLD_SIZE" },
-  { name: "PET_NNODES", least: 2, other: "PET_NODE_RANK" },
+  { name: "WORLD_SIZE", least: 2, other: "RANK", says: "which of them" },
+  { name: "RANK", least: 1, other: "WORLD_SIZE", says: "how many they are" },
+  { name: "LOCAL_RANK", least: 1, other: "RANK", says: "which of them" },
+  { name: "PET_NNODES", least: 2, other: "PET_NODE_RANK", says: "which of them" },
+  { name: "PET_NODE_RANK", least: 1, other: "PET_NNODES", says: "how many they are" },
 ] as const;
 
 /** Half of what says who this process is would make it a silent world of one. */
 function requireComplete(env: Environment): void {
   // A batch script sets some of them for the tasks that it starts by srun.
   if (env.SLURM_JOB_ID !== undefined) return;
-  for (const { name, least, other } of companions) {
+  for (const { name, least, other, says } of companions) {
     // An elastic job's "1:4" pods have no numbers.
     const [, most] = /^(?:\d+:)?(\d{1,6})$/.exec(env[name] ?? "") ?? [];
     if (env[other] === undefined && Number(most) >= least)
       throw misplaced(
         `${name} is ${env[name]}, so this is one of several processes, but ${other} is not set, which says ` +
-          `which. Set it in each of them or start them by torchrun; ${oneMachine}`,
+          `${says}. Set it in each of them or start them by torchrun; ${oneMachine}`,
       );
   }
 }
@@ -52,6 +54,12 @@ function requireStep(env: Environment): void {
         ? `give torchrun --nnodes and a rendezvous, or ${oneMachine}`
         : `set WORLD_SIZE to srun's number of tasks, or ${oneMachine}`,
     );
+  if (agent && tasks > 1 && isLoneAgent(env))
+    throw contradiction(
+      ["GROUP_WORLD_SIZE", 1, "SLURM_STEP_NUM_TASKS", tasks],
+      "the torchrun of each of srun's tasks has started a run of its own",
+      "give torchrun --nnodes and a rendezvous, or start it in one task",
+    );
   if (!agent && worldSize === tasks && (rank === 0) !== (task === 0))
     throw contradiction(
       ["RANK", rank, "SLURM_PROCID", task],
@@ -59,6 +67,9 @@ function requireStep(env: Environment): void {
       "set RANK in each task: srun bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID …'",
     );
 }
+
+/** Whether the torchrun that started this process, the agent of its node, has met no other. */
+const isLoneAgent = (env: Environment) => known(env, "GROUP_WORLD_SIZE") === 1;
 
 /** RANK and WORLD_SIZE in a pod of Kubeflow's; torchrun has replaced them where it set LOCAL_RANK. */
 function requirePod(env: Environment): void {
@@ -72,6 +83,12 @@ function requirePod(env: Environment): void {
         ["WORLD_SIZE", worldSize, "PET_NNODES", nodes],
         "the job has more pods than the run has ranks",
         `leave --nnodes of torchrun out, or ${oneMachine}`,
+      );
+    if (nodes > 1 && isLoneAgent(env))
+      throw contradiction(
+        ["GROUP_WORLD_SIZE", 1, "PET_NNODES", nodes],
+        "the torchrun of each pod has started a run of its own",
+        "leave --standalone and --nnodes of torchrun out",
       );
   } else if (worldSize !== nodes * processes)
     throw contradiction(

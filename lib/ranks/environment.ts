@@ -170,7 +170,7 @@ function nodeOfOne(env: Environment, engine: Engine, options: PlaceOptions): Nod
   return nodeOf(
     {
       ...{ nodes, workersPerNode: asked, source: pod && open ? "kubeflow" : engine.source },
-      nodeRank: read(env, engine.rank, 0, nodes - 1, reason),
+      nodeRank: options.nodeRank ?? read(env, engine.rank, 0, nodes - 1, reason),
     },
     () => meetingPoint(env, engine, options.rendezvous),
   );
@@ -191,7 +191,7 @@ function isPod(env: Environment, engine: Engine): boolean {
 function trainJobOf(env: Environment, options: PlaceOptions): Place | undefined {
   if (podsOf(env) !== trainJob) return undefined;
   const nodes = read(env, trainJob.worldSize, 1);
-  const nodeRank = rankIn(env, trainJob, nodes);
+  const nodeRank = options.nodeRank ?? rankIn(env, trainJob, nodes);
   const workersPerNode = options.workersPerNode ?? processesOf(env);
   if (nodes === 1 && workersPerNode === undefined) return alone();
   return nodeOf({ nodes, nodeRank, workersPerNode, source: "kubeflow" }, () =>

@@ -49,8 +49,20 @@ test.each<[string, Variables, RegExp]>([
     },
     /WORLD_SIZE is 1, but PET_NNODES is 4: .* --nnodes/,
   ],
+  [
+    "a torchrun of its own in each task of a step",
+    { ...srun, ...torchrun, GROUP_WORLD_SIZE: "1" },
+    /GROUP_WORLD_SIZE is 1, but SLURM_STEP_NUM_TASKS is 4: .* torchrun --nnodes/,
+  ],
+  [
+    "a torchrun of its own in each pod",
+    { ...trainJob, ...torchrun, GROUP_WORLD_SIZE: "1" },
+    /GROUP_WORLD_SIZE is 1, but PET_NNODES is 4: .* --standalone/,
+  ],
   ["WORLD_SIZE alone", { WORLD_SIZE: "4" }, /WORLD_SIZE is 4, .* RANK is not set/],
   ["RANK alone", { RANK: "2" }, /RANK is 2, .* WORLD_SIZE is not set/],
+  ["LOCAL_RANK alone", { LOCAL_RANK: "1" }, /LOCAL_RANK is 1, .* RANK is not set/],
+  ["PET_NODE_RANK alone", { PET_NODE_RANK: "1" }, /PET_NODE_RANK is 1, .* PET_NNODES is not set/],
   [
     "an elastic PyTorchJob's pods",
     { PET_NNODES: "1:4", PET_RDZV_ENDPOINT: "run-worker-0:23456" },

@@ -89,6 +89,7 @@ const rows: [string, Variables, object, PlaceOptions?][] = [
     { ...trainJob, PET_NNODES: "1", PET_NODE_RANK: "0" },
     { level: "node", nodes: 1, nodeRank: 0, workersPerNode: 8, rendezvous: undefined },
   ],
+  ["Kubeflow Trainer v2, and --node-rank", trainJob, { ...pods, nodeRank: 1 }, { nodeRank: 1 }],
   [
     "PyTorchJob v1, several processes a pod",
     pytorchJob,
