@@ -81,8 +81,10 @@ export class Judge {
     });
   }
 
-  /** Takes what a node reports. */
+  /** Takes what a node reports of its own workers. */
   hear(node: number, report: Report): void {
+    const rank = report.type === "failure" ? report.failure.rank : rankOf(report);
+    if (rank !== undefined && this.placeOf(rank)?.node !== node) return;
     if (report.type === "beat") this.watch.heartbeat(report.rank, report.beat, seconds());
     if (report.type === "failure") this.fail(report.failure);
     if (report.type === "interrupted") this.interruption ??= report.signal;
@@ -164,7 +166,8 @@ export class Judge {
     const cause = causeOf(this.failures);
     if (this.verdict !== undefined) {
       const { table, message } = this.verdict;
-      return { status: 1, cause: message, details: ["the run hangs:", ...table] };
+      const error = "no progress"; // whoever makes none
+      return { status: 1, cause: message, error, details: ["the run hangs:", ...table] };
     }
     if (cause !== undefined) {
       const { details, code } = cause;
@@ -191,10 +194,15 @@ export class Judge {
 
   /** The host of a rank, where there are several. */
   private hostOf(rank: number): string | undefined {
-    if (this.nodes.length === 1) return undefined;
-    return this.nodes.find(({ first, workers }) => rank >= first && rank < first + workers)?.host;
+    return this.nodes.length === 1 ? undefined : this.placeOf(rank)?.host;
+  }
+
+  private placeOf(rank: number): NodePlace | undefined {
+    return this.nodes.find(({ first, workers }) => rank >= first && rank < first + workers);
   }
 }
+
+const rankOf = (report: Report) => ("rank" in report ? report.rank : undefined);
 
 function seconds(): number {
   return performance.now() / 1000;

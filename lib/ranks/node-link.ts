@@ -2,23 +2,15 @@
 // to do.
 import type { Socket } from "node:net";
 import type { Address } from "./addresses.js";
-import type { Report } from "./crew.js";
 import { type Frame, sendFrame } from "./frames.js";
 import { joinRendezvous } from "./join-rendezvous.js";
 import type { NodePlace, Order, Outcome } from "./judge.js";
 import { listenWhere } from "./listen.js";
+import { type NodeReport, parseReport } from "./node-report.js";
 import { failure, seal, thisHost, unseal } from "./rendezvous.js";
 import type { RendezvousClient } from "./rendezvous-client.js";
 import { RendezvousServer } from "./rendezvous-server.js";
 import type { Heartbeat } from "./supervise.js";
-
-/** What a node tells node 0. */
-export type NodeReport =
-  /** It is there, with what must be alike on all nodes, by the name that a message gives it. */
-  | { type: "hello"; facts: Record<string, unknown> }
-  /** The last heartbeats of its workers. */
-  | { type: "beats"; beats: [rank: number, beat: Heartbeat][] }
-  | Exclude<Report, { type: "beat" }>;
 
 /** What node 0 tells a node. */
 export type NodeOrder =
@@ -126,19 +118,29 @@ export class NodeServer extends RendezvousServer {
     return this.listener?.isRunning === true;
   }
 
+  protected override isHere(node: number): boolean {
+    return node === 0 || super.isHere(node);
+  }
+
   protected override receive(node: number, socket: Socket, { key, value }: Frame): void {
-    if (key === "report" && typeof value === "string")
-      this.listener?.heard(node, JSON.parse(value) as NodeReport);
-    else socket.destroy();
+    const report = key === "report" && typeof value === "string" ? parseReport(value) : undefined;
+    if (report !== undefined) {
+      this.listener?.heard(node, report);
+      return;
+    }
+    this.lose(node, "is lost: it said something that is no report of a node");
+    socket.destroy();
   }
 
   protected override leave(node: number, lost?: "silent" | "ended"): void {
+    const how = { silent: unreachable, ended };
+    this.lose(node, lost === undefined ? "left before the run was over" : how[lost]);
+  }
+
+  private lose(node: number, how: string): void {
     this.members.delete(node);
     this.arrivals.leave(node);
-    this.listener?.lost(
-      node,
-      lost === "silent" ? unreachable : lost === "ended" ? ended : "left before the run was over",
-    );
+    this.listener?.lost(node, how);
   }
 }
 

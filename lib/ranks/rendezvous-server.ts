@@ -242,7 +242,7 @@ export class RendezvousServer {
       return undefined;
     }
     const name = hostName(host);
-    const isHere = this.members.has(rank);
+    const isHere = this.isHere(rank);
     const here =
       `${kind} ${rank} is here already, from host ${this.arrivals.hostOf(rank)}; this one is on ` +
       `host ${name}. Give each process a ${kind === "rank" ? "rank" : "node rank"} of its own`;
@@ -277,6 +277,10 @@ export class RendezvousServer {
     this.arrivals.come(rank, name);
     if (this.arrivals.complete) this.begun();
     return rank;
+  }
+
+  protected isHere(rank: number): boolean {
+    return this.members.has(rank);
   }
 
   /** Whether a member may have been started anew while its former connection still seems to be there. */
