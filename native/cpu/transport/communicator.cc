@@ -31,6 +31,10 @@ using std::chrono::milliseconds;
 // fewest), above it on the bytes that travel (a ring has the fewest).
 constexpr size_t kSmallAllReduce = 16 * 1024;
 
+// All ranks are there when they connect, so more is not needed; and by default this names who
+// cannot be reached before whoever watches calls it a hang (60 s).
+constexpr std::chrono::seconds kConnecting{45};
+
 // to[i] += from[i]; addition commutes exactly, so either operand may be the accumulator.
 template <typename T>
 void accumulate(T* __restrict to, const T* __restrict from, size_t count) {
@@ -235,9 +239,8 @@ class HostCommunicator final : public Communicator {
         return;
       }
       case Stage::sockets:
-        // All ranks are here now, so this is quick; and it ends before others call it a hang.
         links_->connect(valuesOf<Links::Place>(messages),
-                        Links::Clock::now() + std::min(timeout_, links_->quiet() * 3 / 4));
+                        Links::Clock::now() + std::min<milliseconds>(timeout_, kConnecting));
         context_ = std::make_shared<GlooContext>(rank_, size_, *links_, timeout_);
         stage_ = Stage::connected;
         return;
