@@ -1,9 +1,9 @@
 // Trains on two machines, two workers each, started by hand; and what may happen to machines and to
 // the network between them.
 import { join } from "node:path";
-import { afterEach, expect, test } from "vitest";
-import { stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
-import { compiled, type Ended, lastLine, type Run, torchrun } from "../support/process.js";
+import { afterEach, describe, expect, test } from "vitest";
+import { logOf, stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
+import { compiled, type Ended, lastLine, type Run, torchrun, until } from "../support/process.js";
 import { Cluster, ipv4, ipv6 } from "./cluster.js";
 import { withEngines } from "./engines.js";
 import { type Card, type Host, Switch } from "./hosts.js";
@@ -12,7 +12,7 @@ import { reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
 const short = 60;
-const long = 1200;
+const long = 800;
 
 /** The command of one node; out is a folder that both see, unless it has a node's number in it. */
 const node = (rank: number, out: string, steps: number, more: readonly string[] = []) =>
@@ -141,6 +141,64 @@ withEngines(["hosts"], "two machines", () => {
     expect(lastLine(stderr)).toContain("n2");
     await cluster.boot(1);
     await expectTrains(startAll(cluster.hosts, out, long), out, long);
+  });
+
+  describe("with --max-restarts", () => {
+    const more = ["--timeout", "10", "--max-restarts", "3"];
+    const restartsOf = (out: string) =>
+      logOf(out).flatMap((line) => (line.type === "restart" ? [line] : []));
+
+    test.each([0, 1])("node %d is powered off and comes back into the run", async (lost) => {
+      cluster = await Cluster.start(names);
+      const out = join(folder, `back ${lost}`);
+      const runs = startAll(cluster.hosts, out, long, more);
+      await reaches(out, 100, runs[0]);
+      await cluster.hosts[lost]!.powerOff();
+      const again = (await cluster.boot(lost)).start(node(lost, out, long, more));
+      await expectTrains([runs[1 - lost]!, again], out, long);
+      if (lost === 1)
+        expect(restartsOf(out)).toMatchObject([
+          { cause: expect.stringMatching(/host n2.* is lost/) },
+        ]);
+    });
+
+    test("without a node that is powered off the run goes on, to take it in again later", async () => {
+      cluster = await Cluster.start(names);
+      const out = join(folder, "without");
+      const [first] = startAll(cluster.hosts, out, long, [...more, "--min-nodes", "1"]);
+      await reaches(out, 100, first);
+      await cluster.hosts[1]!.powerOff();
+      await until(() => restartsOf(out).length === 1);
+      const second = (await cluster.boot(1)).start(
+        node(1, out, long, [...more, "--min-nodes", "1"]),
+      );
+      await until(() => second.stdout.includes("stands by") || second.child.exitCode !== null);
+      cluster.hosts[0]!.signalWorker("KILL", out);
+      for (const run of [first!, second])
+        expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+      const restarts = restartsOf(out);
+      expect(restarts).toMatchObject([
+        { count: 1, nodes: [0], workers: 2 },
+        { count: 2, nodes: [0, 1], workers: 4 },
+      ]);
+      expect(restarts[0]!.cause).toMatch(/host n2.* is lost/);
+      // Two workers add up in another order than four: equal to rounding, which grows with the steps.
+      const expected = await unbroken(folder, 4, long);
+      const apart = stepsOf(out).map(({ loss }, step) => Math.abs(loss - expected[step]!.loss));
+      expect(apart.length).toBe(long);
+      expect(Math.max(...apart.slice(0, restarts[0]!.step + 20))).toBeLessThan(1e-3);
+      console.log(`losses with two workers in place of four: ${Math.max(...apart)} apart`);
+    });
+
+    test("without a node that is gone for good the run goes on to its end", async () => {
+      cluster = await Cluster.start(names);
+      const out = join(folder, "gone");
+      const [first] = startAll(cluster.hosts, out, 300, [...more, "--min-nodes", "1"]);
+      await reaches(out, 100, first);
+      await cluster.hosts[1]!.powerOff();
+      expect(await first!.ended, first!.stderr).toMatchObject({ status: 0 });
+      expect(stepsOf(out).length).toBe(300);
+    });
   });
 
   test("each with a disk of its own: the run goes on where node 0 is another machine", async () => {
