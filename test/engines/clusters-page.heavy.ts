@@ -15,14 +15,22 @@ import { lossesOf } from "./training.js";
 
 const page = read("docs/clusters.md");
 
-/** The commands under a heading. */
-function commandsUnder(heading: string): string[] {
+/** The commands of a piece of the page, each a block. */
+const commandsOf = (text: string) =>
+  [...text.matchAll(/^```sh\n([\s\S]*?)^```/gm)].map(([, command]) => command!);
+
+const typed = new Set<string>();
+
+/** A command under a heading, counted from 0. */
+function commandUnder(heading: string, index = 0): string {
   const section = new RegExp(`^#+ ${heading}\n([\\s\\S]*?)(?=^#|(?![\\s\\S]))`, "m").exec(
     page,
   )?.[1];
-  const blocks = [...(section ?? "").matchAll(/^```sh\n([\s\S]*?)^```/gm)].map(([, text]) => text!);
-  if (blocks.length === 0) throw new Error(`docs/clusters.md has no commands under ${heading}`);
-  return blocks;
+  const command = commandsOf(section ?? "")[index];
+  if (command === undefined)
+    throw new Error(`docs/clusters.md has no such command under ${heading}`);
+  typed.add(command);
+  return command;
 }
 
 const folder = temporaryFolder();
@@ -65,35 +73,23 @@ async function unbroken(workers: number, steps: number) {
   ]);
 }
 
-interface Commands {
-  heading: string;
-  /** Which of the heading's commands, from 0: typed on each host, or one of them on each. */
-  everywhere?: number[];
-  /** Or typed in front. */
-  front?: number;
-  /** k. */
-  workers: number;
-}
-
-/** Types commands twice: a run's start, and its continuation. */
+/** Types commands twice, in front or each on its host: a run's start by k workers, and its continuation. */
 async function type(
-  { heading, everywhere, front, workers }: Commands,
-  cluster: Cluster,
+  name: string,
+  commands: string | readonly string[],
+  workers: number,
   slurm?: Slurm,
-) {
-  const { cwd, env, stopAfter } = project(`${heading}-${front}`.replaceAll(/\W+/g, "-"));
-  const commands = commandsUnder(heading);
+): Promise<void> {
+  const { cwd, env, stopAfter } = project(name);
   const options = { cwd, env: { ...env, ...slurm?.env } };
   const out = join(cwd, "runs/first");
+  const shell = (command: string) => ["env", "-C", cwd, "sh", "-ec", command];
   for (const steps of [20, 30]) {
     stopAfter(steps);
-    const shell = (command: number) => ["env", "-C", cwd, "sh", "-ec", commands[command]!];
     const runs =
-      front !== undefined
-        ? [start(shell(front), options)]
-        : cluster.hosts.map((host, index) =>
-            host.start(shell(everywhere!.at(index % everywhere!.length)!), options),
-          );
+      typeof commands === "string"
+        ? [start(shell(commands), options)]
+        : commands.map((command, index) => cluster.hosts[index]!.start(shell(command), options));
     for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
     if (slurm !== undefined) await until(() => slurm.ask("squeue --noheader") === "");
     expect(existsSync(join(out, "log.jsonl")), jobLogs(cwd)).toBe(true);
@@ -118,22 +114,27 @@ const endHosts = () => cluster?.end();
 withEngines(["hosts"], "docs/clusters.md, by hand", () => {
   beforeAll(startHosts);
   afterAll(endHosts);
-  test("on two machines", () =>
-    type({ heading: "By hand, over ssh", everywhere: [0, 1], workers: 2 }, cluster));
+  const [first, second] = [0, 1].map((index) => commandUnder("By hand, over ssh", index));
+  test("on two machines", () => type("hand", [first!, second!], 2));
+  const restarting = commandUnder("Restarts");
+  test("with restarts", () => type("restarts", [restarting, second!], 2));
 });
 
 withEngines(["hosts", "openmpi", "hydra"], "docs/clusters.md, MPI", () => {
   beforeAll(startHosts);
   afterAll(endHosts);
-  const heading = "Open MPI and Hydra";
-  test("mpirun", () => type({ heading, front: 0, workers: 4 }, cluster));
-  test("mpiexec.hydra", () => type({ heading, front: 1, workers: 4 }, cluster));
+  test.each(
+    ["mpirun", "mpiexec.hydra"].map(
+      (name, index) => [name, commandUnder("Open MPI and Hydra", index)] as const,
+    ),
+  )("%s", (name, command) => type(name, command, 4));
 });
 
 withEngines(["hosts", "torchrun"], "docs/clusters.md, torchrun", () => {
   beforeAll(startHosts);
   afterAll(endHosts);
-  test("torchrun", () => type({ heading: "torchrun", everywhere: [0], workers: 4 }, cluster));
+  const command = commandUnder("torchrun");
+  test("torchrun", () => type("torchrun", [command, command], 4));
 });
 
 withEngines(["hosts", "slurm"], "docs/clusters.md, Slurm", () => {
@@ -146,7 +147,14 @@ withEngines(["hosts", "slurm"], "docs/clusters.md, Slurm", () => {
     await endHosts();
     await slurm?.stop();
   });
-  test.each(["One task a rank", "One task a node", "A batch job with requeue"])("%s", (heading) =>
-    type({ heading, front: 0, workers: 4 }, cluster, slurm),
+  const headings = ["One task a rank", "One task a node", "A batch job with requeue"];
+  test.each(headings.map((heading) => [heading, commandUnder(heading)] as const))(
+    "%s",
+    (heading, command) => type(heading.replaceAll(" ", "-"), command, 4, slurm),
   );
+});
+
+test("every command that trains is typed here", () => {
+  const training = commandsOf(page).filter((command) => /onehour train|slurm\.sh/.test(command));
+  expect(training.filter((command) => !typed.has(command))).toEqual([]);
 });

@@ -12,7 +12,7 @@ import { reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
 const short = 60;
-const long = 800;
+const long = 500;
 
 /** The command of one node; out is a folder that both see, unless it has a node's number in it. */
 const node = (rank: number, out: string, steps: number, more: readonly string[] = []) =>

@@ -11,7 +11,7 @@ import { reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
 const short = 60;
-const long = 800;
+const long = 500;
 const job = { pods: 2, processes: 2 };
 
 interface Kind {

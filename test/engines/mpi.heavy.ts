@@ -11,7 +11,7 @@ import { auto, reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
 const short = 60;
-const long = 800;
+const long = 500;
 
 async function expectTrains(words: readonly string[], out: string, workers: number, steps = short) {
   const run = await start([...words, ...train(out, { steps, more: auto })]).ended;

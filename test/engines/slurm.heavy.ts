@@ -13,7 +13,7 @@ import { auto, reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
 const short = 60;
-const long = 800;
+const long = 500;
 
 interface Job {
   /** Its number. */

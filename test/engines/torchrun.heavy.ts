@@ -10,7 +10,7 @@ import { auto, reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
 const steps = 60;
-const long = 800;
+const long = 500;
 
 withEngines(["torchrun"], "torchrun", () => {
   test("two ranks on one machine", async () => {
