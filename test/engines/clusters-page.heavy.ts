@@ -117,7 +117,8 @@ withEngines(["hosts"], "docs/clusters.md, by hand", () => {
   const [first, second] = [0, 1].map((index) => commandUnder("By hand, over ssh", index));
   test("on two machines", () => type("hand", [first!, second!], 2));
   const restarting = commandUnder("Restarts");
-  test("with restarts", () => type("restarts", [restarting, second!], 2));
+  test("with restarts", () =>
+    type("restarts", [restarting, restarting.replace("--node-rank 0", "--node-rank 1")], 2));
 });
 
 withEngines(["hosts", "openmpi", "hydra"], "docs/clusters.md, MPI", () => {
