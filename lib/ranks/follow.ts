@@ -1,11 +1,13 @@
 // The supervisor of a node other than node 0: does what node 0 says, and reports what happens here.
 import { OnehourError } from "../errors.js";
+import { plural } from "../text/words.js";
 import { withPort } from "./addresses.js";
+import type { Cluster } from "./cluster.js";
 import { Crew } from "./crew.js";
-import type { Outcome } from "./judge.js";
+import type { NodePlace, Outcome } from "./judge.js";
 import { type Duty, restartVariable } from "./lead.js";
 import { NodeClient, type NodeOrder, type Start } from "./node-link.js";
-import { nameRanks } from "./rendezvous.js";
+import { failure, nameRanks } from "./rendezvous.js";
 import { type EndingSignal, listenForEnd, signalOf, signalStatus } from "./signals.js";
 
 const tickSeconds = 0.2;
@@ -114,6 +116,7 @@ class Follower {
     this.outcome = undefined;
     this.start = start;
     const { place, worldSize, lead, port, brief, restarts } = start;
+    requireOwn(place, worldSize, duty.cluster);
     const { node, first, workers } = place;
     const ranks = Array.from({ length: workers }, (_, local) => first + local);
     const again = restarts === 0 ? "" : `, restart ${restarts}`;
@@ -137,8 +140,10 @@ class Follower {
   /** Reports that this node cannot start its workers. */
   private fail({ place }: Start, { code, message }: OnehourError): void {
     const text = `node ${place.node} (host ${place.host}): ${message}`;
-    const failure = { rank: undefined, message: text, code, details: [], secondary: false };
-    this.link?.tell({ type: "failure", failure });
+    this.link?.tell({
+      type: "failure",
+      failure: { rank: undefined, message: text, code, details: [], secondary: false },
+    });
     this.link?.tell({ type: "ended" });
   }
 
@@ -163,6 +168,18 @@ class Follower {
     const ranks = Array.from({ length: workersPerNode }, (_, rank) => rank);
     return `node 0 (${host}${nameRanks(ranks)}) ${how}`;
   }
+}
+
+/** Refuses a place that is another's, above all rank 0's, which writes where it is told to. */
+function requireOwn(place: NodePlace, worldSize: number, cluster: Cluster): void {
+  const { nodes, nodeRank, workersPerNode } = cluster;
+  const { node, first, workers } = place;
+  const isWithin = first >= workers && first + workers <= worldSize && worldSize <= nodes * workers;
+  if (node === nodeRank && workers === workersPerNode && isWithin) return;
+  throw failure(
+    `node 0 says to start ${plural(workers, "worker")} of node ${node} from rank ${first} on, of ${worldSize}, ` +
+      `which are none of node ${nodeRank}'s. Does another command listen at --rendezvous?`,
+  );
 }
 
 const lostNode = (cause: string): Outcome => ({
