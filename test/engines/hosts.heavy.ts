@@ -157,20 +157,20 @@ withEngines(["hosts"], "two machines", () => {
       const again = (await cluster.boot(lost)).start(node(lost, out, long, more));
       await expectTrains([runs[1 - lost]!, again], out, long);
       if (lost === 1)
-        expect(restartsOf(out)).toMatchObject([
-          { cause: expect.stringMatching(/host n2.* is lost/) },
-        ]);
+        expect(restartsOf(out)).toMatchObject([{ cause: expect.stringMatching(/\bn2\b/) }]);
     });
 
     test("without a node that is powered off the run goes on, to take it in again later", async () => {
       cluster = await Cluster.start(names);
       const out = join(folder, "without");
-      const [first] = startAll(cluster.hosts, out, long, [...more, "--min-nodes", "1"]);
+      // The node must be back before the other one ends.
+      const steps = 3 * long;
+      const [first] = startAll(cluster.hosts, out, steps, [...more, "--min-nodes", "1"]);
       await reaches(out, 100, first);
       await cluster.hosts[1]!.powerOff();
       await until(() => restartsOf(out).length === 1);
       const second = (await cluster.boot(1)).start(
-        node(1, out, long, [...more, "--min-nodes", "1"]),
+        node(1, out, steps, [...more, "--min-nodes", "1"]),
       );
       await until(() => second.stdout.includes("stands by") || second.child.exitCode !== null);
       cluster.hosts[0]!.signalWorker("KILL", out);
@@ -181,11 +181,11 @@ withEngines(["hosts"], "two machines", () => {
         { count: 1, nodes: [0], workers: 2 },
         { count: 2, nodes: [0, 1], workers: 4 },
       ]);
-      expect(restarts[0]!.cause).toMatch(/host n2.* is lost/);
+      expect(restarts[0]!.cause).toMatch(/\bn2\b/);
       // Two workers add up in another order than four: equal to rounding, which grows with the steps.
-      const expected = await unbroken(folder, 4, long);
+      const expected = await unbroken(folder, 4, steps);
       const apart = stepsOf(out).map(({ loss }, step) => Math.abs(loss - expected[step]!.loss));
-      expect(apart.length).toBe(long);
+      expect(apart.length).toBe(steps);
       expect(Math.max(...apart.slice(0, restarts[0]!.step + 20))).toBeLessThan(1e-3);
       console.log(`losses with two workers in place of four: ${Math.max(...apart)} apart`);
     });
