@@ -1,11 +1,11 @@
-// Trains and launches over several "machines", each a command of its own on this one: how they meet, and what
-// each says at the end.
+// Trains and launches over several "machines", each a command of its own on this one. What happens where they are
+// killed, stopped or late is in nodes.heavy.ts.
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
-import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
-import { childrenOf, isAlive, lastLine, type Run, until } from "../support/process.js";
-import { onNodes, startNodes, stepped, tiny } from "./nodes.js";
+import { expect, test } from "vitest";
+import { recipeOf, temporaryFolder } from "../support/folder.js";
+import { lastLine } from "../support/process.js";
+import { startNodes, tiny } from "./nodes.js";
 
 const folder = temporaryFolder();
 
@@ -28,35 +28,6 @@ test("two nodes of two workers train one recipe, and node 0 keeps the run", asyn
   expect(existsSync(join(folder, "elsewhere"))).toBe(false);
 });
 
-test("node 0 moves to a machine without the run, which it gets from the other", async () => {
-  const [a, b] = [join(folder, "moves-a"), join(folder, "moves-b")];
-  const train = async (outs: readonly string[], steps: number, ...more: string[]) => {
-    const words = [...tiny(1), "--steps", `${steps}`, ...more];
-    const runs = await startNodes(words, {
-      flags: (node) => ["--workers-per-node", "1", "--out", outs[node]!],
-    });
-    return await Promise.all(runs.map((run) => run.ended));
-  };
-  const auto = ["--resume", "auto"];
-  for (const { status, stderr } of await train([a, b], 3, ...auto))
-    expect([status, stderr]).toEqual([0, ""]);
-  expect(existsSync(b)).toBe(false);
-  const moved = await train([b, a], 6, "--resume");
-  for (const { status, stderr } of moved) expect([status, stderr]).toEqual([0, ""]);
-  expect(moved[0]!.stdout).toMatch(/^the run's newest checkpoint, after 3 steps, lies in .*-a on/m);
-  expect(moved[0]!.stdout).toMatch(`continuing ${b} after 3 steps`);
-  const steps = (out: string) => logOf(out).filter(({ type }) => type === "step").length;
-  expect([a, b].map(steps)).toEqual([3, 6]);
-
-  // Nothing begins where another node holds a run.
-  const new0 = join(folder, "moves-new");
-  for (const { status, stderr } of await train([new0, a], 3)) {
-    expect(lastLine(stderr)).toMatch(/: .*moves-a on .* holds a run already \(recipe\.json\)/);
-    expect(status).toBe(1);
-  }
-  expect(existsSync(new0)).toBe(false);
-});
-
 test("nodes that were asked for different things are told which", async () => {
   const runs = await startNodes(tiny(1), { flags: (node) => ["--lr", node === 0 ? "0.1" : "0.2"] });
   for (const run of runs) {
@@ -65,173 +36,6 @@ test("nodes that were asked for different things are told which", async () => {
       /^onehour: node 1 \(host .+\) has --lr 0.2, node 0 \(host .+\) has --lr 0.1\. Start all nodes with/,
     );
   }
-});
-
-interface Misfortune {
-  /** What happens to the nodes, or their workers. */
-  strike: (runs: readonly Run[], workers: readonly number[][]) => void;
-  /** The last line of each node that is left. */
-  says: readonly (RegExp | undefined)[];
-}
-
-const worker = /^onehour: rank 1 on .+: was killed \(SIGKILL\)/;
-
-describe("a run of two nodes", () => {
-  test.each<[string, Misfortune]>([
-    [
-      "ends everywhere when a worker is killed",
-      {
-        strike: (_, workers) => process.kill(workers[1]![0]!, "SIGKILL"),
-        says: [worker, worker],
-      },
-    ],
-    [
-      "names node 1 when its supervisor is killed",
-      {
-        strike: ([, second]) => second!.child.kill("SIGKILL"),
-        says: [
-          /^onehour: node 1 \(host .+, rank 1\) is lost: its supervisor ended without a word\. Was it killed\?$/,
-          undefined,
-        ],
-      },
-    ],
-    [
-      "names node 0 when its supervisor is killed",
-      {
-        strike: ([first]) => first!.child.kill("SIGKILL"),
-        says: [
-          undefined,
-          /^onehour: node 0 \(host .+, rank 0\) is lost: its supervisor ended without a word\. Was it killed\?$/,
-        ],
-      },
-    ],
-  ])("%s", async (name, { strike, says }) => {
-    const out = join(folder, name.replaceAll(" ", "-"));
-    const runs = await startNodes(tiny(1e5), {
-      flags: (node) => (node === 0 ? ["--out", out] : []),
-    });
-    await stepped(out);
-    const workers = runs.map(({ child }) => childrenOf(child.pid!));
-    strike(runs, workers);
-    for (const [node, line] of says.entries()) {
-      const { status } = await runs[node]!.ended;
-      if (line === undefined) continue;
-      expect(status).toBe(1);
-      expect(lastLine(runs[node]!.stderr)).toMatch(line);
-    }
-    await until(() => !workers.flat().some(isAlive));
-  });
-
-  test.each([0, 1])("saves and ends on a signal to node %d's command", async (node) => {
-    const out = join(folder, `signal-${node}`);
-    const runs = await startNodes(tiny(1e5), { flags: (n) => (n === 0 ? ["--out", out] : []) });
-    await stepped(out);
-    runs[node]!.child.kill("SIGTERM");
-    for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 143 });
-    expect(lastLine(runs[0]!.stdout)).toMatch(/; continue with: .+ train --resume --out/);
-    expect(lastLine(runs[1]!.stdout)).toBe("node 1 of 2: the run was ended by SIGTERM");
-    const done = logOf(out).filter(({ type }) => type === "step").length;
-    expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted", steps: done });
-    expect(existsSync(join(out, "checkpoint.safetensors"))).toBe(true);
-  });
-});
-
-describe("a run whose node 0 is stopped", () => {
-  async function withStopped(name: string, then: (second: Run) => Promise<void>): Promise<void> {
-    const out = join(folder, name);
-    const [first, second] = await startNodes([...tiny(1e5), "--timeout", "3"], {
-      flags: (node) => (node === 0 ? ["--out", out] : []),
-    });
-    await stepped(out);
-    const workers = childrenOf(second!.child.pid!);
-    first!.child.kill("SIGSTOP");
-    try {
-      await then(second!);
-      expect(workers.filter(isAlive)).toEqual([]);
-    } finally {
-      first!.child.kill("SIGKILL");
-    }
-  }
-
-  test("ends on node 1 when that has heard nothing", () =>
-    withStopped("stopped", async (second) => {
-      expect(await second.ended).toMatchObject({ status: 1 });
-      expect(lastLine(second.stderr)).toMatch(
-        /^onehour: node 0 \(host .+, rank 0\) is lost: its supervisor has said nothing for 10 s, .+ Was it stopped\?$/,
-      );
-    }));
-
-  test("ends on node 1 at its second signal", () =>
-    withStopped("impatient", async (second) => {
-      second.child.kill("SIGTERM");
-      await new Promise((resolve) => setTimeout(resolve, 500)); // or both would be one
-      second.child.kill("SIGTERM");
-      expect(await second.ended).toMatchObject({ status: 143 });
-    }));
-});
-
-test("a node hears why node 0 cannot begin", async () => {
-  const images = join(folder, "no-images");
-  const startOne = await onNodes(["train", images, "--device", "cpu"]);
-  const second = startOne(1);
-  await until(() => second.stdout.includes("looking for node 0"));
-  const first = startOne(0);
-  expect(await first.ended).toMatchObject({ status: 2 });
-  expect(await second.ended).toMatchObject({ status: 2 });
-  expect(lastLine(second.stderr)).toMatch(/^onehour: node 0 \(host .+\): .*no-images/);
-});
-
-test("a second command for a node that is there is refused, and the run goes on", async () => {
-  const out = join(folder, "twice");
-  const startOne = await onNodes(tiny(1e5), { flags: () => ["--out", out] });
-  const runs = [startOne(0), startOne(1)];
-  await stepped(out);
-  const third = startOne(1);
-  expect(await third.ended).toMatchObject({ status: 1 });
-  expect(lastLine(third.stderr)).toMatch(
-    /^onehour: node 1 is here already, from host .+\. Give each process a node rank of its own$/,
-  );
-  runs[0]!.child.kill("SIGTERM");
-  for (const run of runs) expect(await run.ended).toMatchObject({ status: 143 });
-});
-
-test("a run whose nodes do not all come in time ends, and names who is missing", async () => {
-  const [first, second, third] = await startNodes([...tiny(1), "--start-timeout", "10"], {
-    nodes: 3,
-  });
-  third!.child.kill("SIGKILL");
-  for (const run of [first!, second!]) {
-    expect(await run.ended).toMatchObject({ status: 1 });
-    expect(lastLine(run.stderr)).toMatch(
-      /^onehour: node 2 of 3 did not come within 10 s \(nodes 0 and 1 are here, from host .+--start-timeout/,
-    );
-  }
-});
-
-test("a node that waits ends on a signal", async () => {
-  const [first, second] = await startNodes(tiny(1));
-  first!.child.kill("SIGKILL");
-  await until(() => second!.stdout.includes("looking for node 0"));
-  second!.child.kill("SIGINT");
-  expect(await second!.ended).toMatchObject({ status: 130 });
-});
-
-test("a node with another secret is not admitted", async () => {
-  const secrets = ["one", "another"].map((secret) => {
-    const file = join(folder, `${secret}.txt`);
-    writeFileSync(file, `${secret}\n`, { mode: 0o600 });
-    return file;
-  });
-  const runs = await startNodes(tiny(1), {
-    flags: (node) => [
-      ...["--token-file", secrets[node]!, "--start-timeout", node === 0 ? "600" : "4"],
-    ],
-  });
-  expect(await runs[1]!.ended).toMatchObject({ status: 1 });
-  await until(() => runs[0]!.stdout.includes("one from 127.0.0.1 came with another token"));
-  runs[0]!.child.kill("SIGTERM");
-  expect(await runs[0]!.ended).toMatchObject({ status: 143 });
-  expect(lastLine(runs[1]!.stderr)).toMatch(/it expects another token.*--token-file/);
 });
 
 test("a script runs on several nodes, in global ranks", async () => {
