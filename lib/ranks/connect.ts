@@ -40,6 +40,9 @@ const supervisedSeconds = 100 * 3600;
 const longestTimer = 2e6;
 // A machine that answers nothing for less time than this may only be in a bad network.
 const leastQuiet = 10;
+// The launcher's meeting is open before its workers begin: one that cannot reach it says so before that counts
+// as a hang (60 s by default).
+const joinSeconds = 45;
 // Elsewhere nobody does: a collective then gives up after this many timeouts.
 const unsupervisedFactor = 10;
 
@@ -80,7 +83,7 @@ export async function connect(options: ConnectOptions = {}): Promise<World> {
         onLoss: (loss) => ending?.lose(loss),
       });
     rendezvous = await joinRendezvous({
-      ...{ ...meets, rank, timeoutSeconds: startTimeoutSeconds },
+      ...{ ...meets, rank, timeoutSeconds: hasLauncher() ? joinSeconds : startTimeoutSeconds },
       host: server?.ownAddress ?? host,
     });
     const meeting = rendezvous.gather("meet", JSON.stringify(ownDescription(localRank)));
