@@ -99,7 +99,9 @@ export class Crew {
     };
     worker.onExit = () => this.report({ type: "exit", rank, succeeded: worker.succeeded });
     worker.obeyed = (code, signal) =>
-      this.obedient.has(code ?? signal) || (signal === "SIGKILL" && this.isKilled);
+      this.isStopping ||
+      this.obedient.has(code ?? signal) ||
+      (signal === "SIGKILL" && this.isKilled);
   }
 
   /** Tells rank 0's worker, which may keep a log, what output of this process was lost. */
