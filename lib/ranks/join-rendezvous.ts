@@ -16,6 +16,7 @@ import {
   matches,
   plainAddress,
   proof,
+  settingsOf,
   thisHost,
 } from "./rendezvous.js";
 import { RendezvousClient } from "./rendezvous-client.js";
@@ -74,21 +75,19 @@ class Miss extends Error {
   }
 }
 
-/** What to check, by what was in the way; {host} and {port} are the rendezvous', {kind} is what meets. */
+/** What to check, by what was in the way; {port} is the rendezvous', {kind} is what meets. */
 const advice: Readonly<Record<Exclude<Obstacle, Told>, string>> = {
-  unknown: "Give an address, or a name that every machine knows (MASTER_ADDR, --rendezvous)",
+  unknown: "Give an address, or a name that every machine knows ({address})",
   refused: "See whether {kind} 0 has started there, and that all have the same port",
   unrouted: "None of this machine's networks leads there; give an address of one that all share",
   silent:
     "See that {kind} 0's machine is up, that this is its address on a network that all share, and that a " +
     "firewall lets port {port} through",
-  mute: "Another program may listen there, or a firewall answers; try another port (MASTER_PORT, --rendezvous)",
-  stranger:
-    "Another program listens there; set another port, the same for all (MASTER_PORT, --rendezvous)",
+  mute: "Another program may listen there, or a firewall answers; try another port ({port setting})",
+  stranger: "Another program listens there; set another port, the same for all ({port setting})",
   token:
-    "Either ONEHOUR_TOKEN (--token-file) is not the same everywhere, or the port is another run's: then set " +
-    "another one",
-  impostor: "ONEHOUR_TOKEN (--token-file) must be the same everywhere",
+    "Either {secret} is not the same everywhere, or the port is another run's: then set another one",
+  impostor: "{secret} must be the same everywhere",
   other: "See that {kind} 0 runs there and that a firewall lets port {port} through",
 };
 
@@ -193,13 +192,19 @@ function advise(
   if (loopback !== undefined && !wrong.includes(loopback.miss.obstacle))
     return (
       `If ${kind} 0 runs on another machine, give an address of that machine, or a name that means it ` +
-      "everywhere (MASTER_ADDR, --rendezvous): /etc/hosts often gives a machine's own name a loopback address"
+      `everywhere (${settingsOf[kind].address}): /etc/hosts often gives a machine's own name a loopback address`
     );
   // The one that came furthest.
   const order = Object.keys(advice);
   const furthest = misses.map(({ miss }) => miss.obstacle).filter((obstacle) => !isTold(obstacle));
   furthest.sort((a, b) => order.indexOf(b) - order.indexOf(a));
-  return advice[furthest[0] ?? "other"].replaceAll("{kind}", kind).replaceAll("{port}", `${port}`);
+  const { address, port: portSetting, secret } = settingsOf[kind];
+  return advice[furthest[0] ?? "other"]
+    .replaceAll("{kind}", kind)
+    .replaceAll("{port}", `${port}`)
+    .replaceAll("{address}", address)
+    .replaceAll("{port setting}", portSetting)
+    .replaceAll("{secret}", secret);
 }
 
 /** The address from which this machine would call another, by its routes; undefined where there is no way. */

@@ -2,7 +2,7 @@
 import { createServer, isIP, type Server } from "node:net";
 import { shown } from "../text/words.js";
 import { type Address, resolveAll, withPort } from "./addresses.js";
-import { failure, isLoopback, type MemberKind, thisHost } from "./rendezvous.js";
+import { failure, isLoopback, type MemberKind, settingsOf, thisHost } from "./rendezvous.js";
 
 /** @throws the system's error when it cannot listen at the address and port. */
 export async function listenAt({
@@ -36,19 +36,25 @@ export interface ListenOptions extends Address {
  * @throws OnehourError ERR_ONEHOUR_RENDEZVOUS where the port is taken.
  */
 export async function listenWhere(options: ListenOptions): Promise<Server> {
+  const { kind = "rank", remark } = options;
   let problem: NodeJS.ErrnoException | undefined;
   for (const host of await placesToListen(options)) {
     try {
       return await listenAt({ ...options, host });
     } catch (error) {
       problem = error as NodeJS.ErrnoException;
+      if (problem.code === "EADDRNOTAVAIL" && !everywhere.includes(host))
+        remark?.(
+          `${options.host}, where ${kind} 0 is to be, is ${host === options.host ? "" : `${host}, `}no address of ` +
+            `host ${thisHost()}: is this the right machine? It listens at all addresses of this one`,
+        );
       // Not an address of this machine, or a system without IPv6.
       if (!["EADDRNOTAVAIL", "EAFNOSUPPORT", "EINVAL"].includes(problem.code ?? "")) break;
     }
   }
   throw failure(
-    `${options.kind ?? "rank"} 0 cannot listen at ${withPort(options.host, options.port)} ` +
-      `(${problem?.code}). Choose a free port (MASTER_PORT, --rendezvous), the same for all`,
+    `${kind} 0 cannot listen at ${withPort(options.host, options.port)} (${problem?.code}). Choose a free port ` +
+      `(${settingsOf[kind].port}), the same for all`,
   );
 }
 
@@ -70,7 +76,7 @@ async function placesToListen({
     const problem = `${shown(host)}, where ${kind} 0 is to be, names no host here (${code ?? message})`;
     if (isLocal)
       throw failure(
-        `${problem}. Give a name or address of this machine (MASTER_ADDR, --rendezvous)`,
+        `${problem}. Give a name or address of this machine (${settingsOf[kind].address})`,
       );
     remark?.(`${problem}: it listens at all addresses of host ${thisHost()}`);
     return everywhere;

@@ -73,6 +73,8 @@ interface MeetingOptions {
 /** Node 0's end of the links to all other nodes, which may come, go and come again. */
 export class NodeServer extends RendezvousServer {
   private listener: Listener | undefined;
+  /** Of the nodes that were admitted. */
+  private readonly hosts = new Map<number, string>();
   private secret = "";
   private readonly beat = setInterval(() => this.announce(beatKey, ""), 1000 * beatSeconds).unref();
 
@@ -118,6 +120,11 @@ export class NodeServer extends RendezvousServer {
     return this.listener?.isRunning === true;
   }
 
+  /** It is here once it has said hello. */
+  protected override arrive(node: number, host: string): void {
+    this.hosts.set(node, host);
+  }
+
   protected override isHere(node: number): boolean {
     return node === 0 || super.isHere(node);
   }
@@ -125,6 +132,7 @@ export class NodeServer extends RendezvousServer {
   protected override receive(node: number, socket: Socket, { key, value }: Frame): void {
     const report = key === "report" && typeof value === "string" ? parseReport(value) : undefined;
     if (report !== undefined) {
+      if (report.type === "hello") super.arrive(node, this.hosts.get(node)!);
       this.listener?.heard(node, report);
       return;
     }

@@ -274,9 +274,14 @@ export class RendezvousServer {
     if (type !== "welcome") return undefined;
     this.members.set(rank, socket);
     if (!isLoopback(address)) this.reachedAt ??= plainAddress(socket.localAddress);
-    this.arrivals.come(rank, name);
-    if (this.arrivals.complete) this.begun();
+    this.arrive(rank, name);
     return rank;
+  }
+
+  /** Counts a member as here. */
+  protected arrive(rank: number, host: string): void {
+    this.arrivals.come(rank, host);
+    if (this.arrivals.complete) this.begun();
   }
 
   protected isHere(rank: number): boolean {

@@ -70,6 +70,18 @@ export function failure(message: string): OnehourError {
 /** What meets: the ranks of a run, or the nodes that start them. */
 export type MemberKind = "rank" | "node";
 
+/** What a user sets for a meeting, by what meets. */
+export const settingsOf: Readonly<
+  Record<MemberKind, { address: string; port: string; secret: string }>
+> = {
+  rank: { address: "MASTER_ADDR", port: "MASTER_PORT", secret: "ONEHOUR_TOKEN" },
+  node: {
+    address: "--rendezvous",
+    port: "--rendezvous",
+    secret: "--token-file, or ONEHOUR_TOKEN,",
+  },
+};
+
 /** A member whose connection ended although it had not left. */
 export interface Loss {
   /** Undefined for the one that holds the meeting. */

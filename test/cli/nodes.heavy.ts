@@ -134,11 +134,11 @@ describe("a run whose node 0 is stopped", () => {
 
   test("ends on node 1 at its second signal", () =>
     withStopped("impatient", async (second) => {
-      // Two that come while the process does not run are one.
+      // Two that come while the process does not run are one; a third may find that it no longer listens.
       const signals = setInterval(() => second.child.kill("SIGTERM"), 500);
-      await second.ended;
+      const { status, signal } = await second.ended;
       clearInterval(signals);
-      expect(await second.ended).toMatchObject({ status: 143 });
+      expect(signal ?? status).toBeOneOf([143, "SIGTERM"]);
     }));
 });
 
