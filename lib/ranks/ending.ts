@@ -6,7 +6,7 @@ import { oneLine, printable } from "../text/words.js";
 import { awaitClosed } from "./blocking.js";
 import { isSecondary, reportOf } from "./error-report.js";
 import type { RankServer } from "./rank-server.js";
-import { endKey, type Loss } from "./rendezvous.js";
+import { endKey, type Loss, namesRank } from "./rendezvous.js";
 import type { RendezvousClient } from "./rendezvous-client.js";
 import { listenForEnd, signalOf } from "./signals.js";
 import type { Verdict } from "./supervise.js";
@@ -198,7 +198,8 @@ export class Ending {
   fail(error: unknown): unknown {
     if (isSecondary(error)) return error;
     this.lastWords(reportOf(error).error.message);
-    if (error instanceof Error) reword(error, `${this.self}: ${error.message}`);
+    if (error instanceof Error && !namesRank(error.message))
+      reword(error, `${this.self}: ${error.message}`);
     return error;
   }
 

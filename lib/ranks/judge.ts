@@ -1,7 +1,7 @@
 // Decides, from what all nodes report, when a run is over and whose fault it is.
 import { oneLine } from "../text/words.js";
 import type { Report } from "./crew.js";
-import { nameRanks } from "./rendezvous.js";
+import { namesRank, nameRanks } from "./rendezvous.js";
 import { type EndingSignal, signalStatus } from "./signals.js";
 import { causeOf, type Failure, type Verdict, Watch } from "./supervise.js";
 
@@ -185,7 +185,11 @@ export class Judge {
     const host = this.hostOf(rank);
     const who = `rank ${rank}${host === undefined ? "" : ` on ${host}`}`;
     const isNamed = /^rank (\d+)[ :]/.exec(line)?.[1] === `${rank}`;
-    const named = isNamed ? line.replace(/^rank \d+/, who) : `${who}: ${line}`;
+    const named = namesRank(line)
+      ? line
+      : isNamed
+        ? line.replace(/^rank \d+/, who)
+        : `${who}: ${line}`;
     // Peers that left early broke the connection, although they did not fail.
     const left = [...this.succeeded].sort((a, b) => a - b);
     const early = secondary && left.length > 0 && this.failures.length < this.workers;

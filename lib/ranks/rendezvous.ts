@@ -113,6 +113,9 @@ export function inWords(names: readonly string[]): string {
     : `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
 }
 
+/** Whether a message begins with the rank that it is about, and its host. */
+export const namesRank = (message: string): boolean => /^rank \d+ on \S+: /.test(message);
+
 /** Without the prefix that marks IPv4 in IPv6. */
 export function plainAddress(address: string | undefined): string {
   return (address ?? "127.0.0.1").replace(/^::ffff:/, "");
