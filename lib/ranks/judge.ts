@@ -1,7 +1,7 @@
 // Decides, from what all nodes report, when a run is over and whose fault it is.
 import { oneLine } from "../text/words.js";
 import type { Report } from "./crew.js";
-import { namesRank, nameRanks } from "./rendezvous.js";
+import { nameRanks, namesRank } from "./rendezvous.js";
 import { type EndingSignal, signalStatus } from "./signals.js";
 import { causeOf, type Failure, type Verdict, Watch } from "./supervise.js";
 
