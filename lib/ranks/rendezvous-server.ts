@@ -6,6 +6,7 @@ import { plural } from "../text/words.js";
 import { withPort } from "./addresses.js";
 import { Arrivals, hostName } from "./arrivals.js";
 import { type Frame, FrameReader, sendFrame } from "./frames.js";
+import { Gatherings } from "./gatherings.js";
 import { everywhere, listenAt } from "./listen.js";
 import {
   followPeer,
@@ -47,14 +48,6 @@ export interface ServerOptions {
   onLoss?: (loss: Loss) => void;
 }
 
-interface Gathering {
-  /** Whether the values are for rank 0 alone. */
-  isForFirst: boolean;
-  values: Map<number, string>;
-  since: Map<number, number>;
-  deadline: NodeJS.Timeout | undefined;
-}
-
 /**
  * The server; lives in the launcher, or in rank 0 where another launcher started the ranks. A member that
  * ends without leaving is lost, and so is one whose machine answers nothing for `quietSeconds` (its
@@ -69,10 +62,8 @@ export class RendezvousServer {
   protected readonly members = new Map<number, Socket>();
   private readonly departed = new Set<number>();
   private readonly strangers = new Set<Socket>();
-  private readonly gatherings = new Map<string, Gathering>();
+  private readonly gatherings: Gatherings;
   protected readonly arrivals: Arrivals;
-  /** All members were here at once. */
-  private met = false;
   /** Why nobody can meet here any more. */
   private over: string | undefined;
   private timeoutSeconds: number | undefined;
@@ -89,10 +80,17 @@ export class RendezvousServer {
     this.port = port;
     this.timeoutSeconds = options.timeoutSeconds;
     this.arrivals = new Arrivals(options.worldSize, options.kind ?? "rank");
+    this.gatherings = new Gatherings({
+      worldSize: options.worldSize,
+      onComplete: (key, values, isForFirst) => this.deliver(key, values, isForFirst),
+      onFailure: (key, rank, message) => this.refuse(rank, key, message),
+      names: (ranks) => this.arrivals.names(ranks),
+    });
     server.on("connection", (socket) => this.greet(socket));
     const { startTimeoutSeconds: seconds } = options;
     if (seconds !== undefined && Number.isFinite(seconds))
       this.startTimer = setTimeout(() => this.giveUp(seconds), seconds * 1000).unref();
+    else this.gatherings.expectWithin(this.timeoutSeconds);
     this.remarkAfter(firstRemarkSeconds);
   }
 
@@ -103,17 +101,12 @@ export class RendezvousServer {
 
   /** The key that a rank waits at and since when (performance.now()). */
   waiting(rank: number): { key: string; since: number } | undefined {
-    for (const [key, { since }] of this.gatherings) {
-      const start = since.get(rank);
-      if (start !== undefined) return { key, since: start };
-    }
-    return undefined;
+    return this.gatherings.waiting(rank);
   }
 
   async close(): Promise<void> {
     clearTimeout(this.startTimer);
     clearTimeout(this.remarkTimer);
-    for (const { deadline } of this.gatherings.values()) clearTimeout(deadline);
     this.gatherings.clear();
     this.sayClosing();
     for (const socket of [...this.strangers, ...this.members.values()]) socket.destroy();
@@ -138,6 +131,7 @@ export class RendezvousServer {
   /** From here on a gathering waits for ever: something else notices that a member does not come. */
   waitForEver(): void {
     this.timeoutSeconds = undefined;
+    this.gatherings.expectWithin(undefined);
   }
 
   /** Says who is missing, at growing distances, until all are here. */
@@ -177,8 +171,7 @@ export class RendezvousServer {
     const message = this.late(seconds);
     this.over = message;
     clearTimeout(this.remarkTimer);
-    for (const [key, { values }] of [...this.gatherings])
-      this.fail(key, [...values.keys()], message);
+    this.gatherings.fail(() => message);
   }
 
   private greet(socket: Socket): void {
@@ -297,8 +290,7 @@ export class RendezvousServer {
   private begun(): void {
     clearTimeout(this.startTimer);
     clearTimeout(this.remarkTimer);
-    this.met = true;
-    for (const [key, gathering] of this.gatherings) this.expect(key, gathering);
+    this.gatherings.expectWithin(this.timeoutSeconds);
   }
 
   protected receive(rank: number, socket: Socket, frame: Frame): void {
@@ -315,58 +307,23 @@ export class RendezvousServer {
       socket.destroy();
       return;
     }
-    const gathering = this.gatherings.get(key);
     const refusal =
       this.over ??
       (this.departed.size > 0
         ? `${this.arrivals.names([...this.departed])} left before "${key}"`
-        : gathering?.values.has(rank)
+        : this.gatherings.has(key, rank)
           ? `${this.arrivals.name(rank)} is in "${key}" already; await the first call`
           : undefined);
-    if (refusal === undefined)
-      this.contribute(rank, key, value, gathering ?? this.begin(key, type === "collect"));
+    if (refusal === undefined) this.gatherings.add(key, rank, value, type === "collect");
     else this.refuse(rank, key, refusal);
   }
 
-  private contribute(rank: number, key: string, value: string, gathering: Gathering): void {
-    gathering.values.set(rank, value);
-    gathering.since.set(rank, performance.now());
-    if (gathering.values.size < this.options.worldSize) return;
-    clearTimeout(gathering.deadline);
-    this.gatherings.delete(key);
-    const values = Array.from({ length: this.options.worldSize }, (_, r) =>
-      gathering.values.get(r),
-    );
+  private deliver(key: string, values: string[], isForFirst: boolean): void {
     const { reachedAt } = this;
     for (const [to, member] of this.members) {
-      const own = gathering.isForFirst && to !== 0 ? [] : values;
+      const own = isForFirst && to !== 0 ? [] : values;
       sendFrame(member, { type: "gathered", key, values: own, reachedAt });
     }
-  }
-
-  private begin(key: string, isForFirst: boolean): Gathering {
-    const gathering: Gathering = {
-      ...{ isForFirst, values: new Map(), since: new Map() },
-      deadline: undefined,
-    };
-    this.gatherings.set(key, gathering);
-    if (this.met || this.startTimer === undefined) this.expect(key, gathering);
-    return gathering;
-  }
-
-  /** Gives a gathering its deadline. */
-  private expect(key: string, gathering: Gathering): void {
-    const { timeoutSeconds: seconds } = this;
-    const { worldSize } = this.options;
-    if (seconds === undefined || !Number.isFinite(seconds) || gathering.deadline) return;
-    gathering.deadline = setTimeout(() => {
-      const here = [...gathering.values.keys()];
-      const missing = Array.from({ length: worldSize }, (_, r) => r).filter(
-        (r) => !gathering.values.has(r),
-      );
-      const who = this.arrivals.names(missing);
-      this.fail(key, here, `${who} did not come to "${key}" within ${seconds} s`);
-    }, seconds * 1000);
   }
 
   protected leave(rank: number, lost?: "silent" | "ended"): void {
@@ -382,24 +339,13 @@ export class RendezvousServer {
           ? "ended"
           : "left";
     const message = `${name} ${what}`;
-    for (const [key, { values }] of [...this.gatherings])
-      this.fail(
-        key,
-        [...values.keys()],
-        lost === "silent" ? message : `${message} before "${key}"`,
-      );
+    this.gatherings.fail((key) => (lost === "silent" ? message : `${message} before "${key}"`));
     if (lost !== undefined) {
       const loss = { rank, message, unreachable: lost === "silent" };
       for (const member of this.members.values()) sendFrame(member, { type: "lost", ...loss });
       this.options.onLoss?.(loss);
     }
     if (this.departed.size === this.options.worldSize) this.departed.clear();
-  }
-
-  private fail(key: string, ranks: readonly number[], message: string): void {
-    clearTimeout(this.gatherings.get(key)?.deadline);
-    this.gatherings.delete(key);
-    for (const rank of ranks) this.refuse(rank, key, message);
   }
 
   private refuse(rank: number, key: string, message: string): void {
