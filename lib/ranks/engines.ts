@@ -2,14 +2,12 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Environment } from "../system/variables.js";
-import { bare } from "./addresses.js";
+import { type Address, bare } from "./addresses.js";
 import { firstHost, isTask } from "./slurm.js";
 import { read } from "./variables.js";
 
 /** Where the ranks of a run meet, and the secret that admits them. */
-export interface RendezvousAddress {
-  host: string;
-  port: number;
+export interface RendezvousAddress extends Address {
   /** Shared secret; without one the run's public identity takes its place (see SECURITY.md). */
   token?: string;
 }

@@ -2,6 +2,7 @@
 // ranks, or alone.
 import { type Environment, mostRanks } from "../system/variables.js";
 import { plural } from "../text/words.js";
+import type { Address } from "./addresses.js";
 import { requireConsistent } from "./contradictions.js";
 import {
   byHand,
@@ -64,7 +65,7 @@ export interface PlaceOptions {
   /** N machines; 1 makes this process alone whatever its engine says. */
   nodes?: number | undefined;
   nodeRank?: number | undefined;
-  rendezvous?: Pick<RendezvousAddress, "host" | "port"> | undefined;
+  rendezvous?: Address | undefined;
   workersPerNode?: number | undefined;
   /** Counts the GPUs that workers of this node can have; asked only where it matters. */
   gpus?: () => number;

@@ -4,7 +4,7 @@ import { plural } from "../text/words.js";
 import { withPort } from "./addresses.js";
 import type { Cluster } from "./cluster.js";
 import { Crew } from "./crew.js";
-import type { NodePlace, Outcome } from "./judge.js";
+import { failed, type NodePlace, type Outcome } from "./judge.js";
 import { type Duty, restartVariable } from "./lead.js";
 import { NodeClient, type NodeOrder, type Start } from "./node-link.js";
 import { failure, nameRanks } from "./rendezvous.js";
@@ -52,7 +52,7 @@ class Follower {
         if (how === undefined || this.outcome !== undefined || this.interruption !== undefined)
           return this.outcome ?? this.interrupted();
         loss = this.wordLoss(how);
-        if (cluster.maxRestarts === 0) return lostNode(loss);
+        if (cluster.maxRestarts === 0) return failed("ERR_ONEHOUR_NODE_LOST", loss);
         say(`${loss}. Waiting ${cluster.startSeconds} s for it to come back`);
         const { link } = this;
         this.link = undefined;
@@ -181,10 +181,6 @@ function requireOwn(place: NodePlace, worldSize: number, cluster: Cluster): void
       `which are none of node ${nodeRank}'s. Does another command listen at --rendezvous?`,
   );
 }
-
-const lostNode = (cause: string): Outcome => ({
-  ...{ status: 1, cause, code: "ERR_ONEHOUR_NODE_LOST", details: [] },
-});
 
 /** How the run ended, as the last line of a node that is not node 0. */
 export function lastWords({ cluster }: Duty, { status }: Outcome): string {

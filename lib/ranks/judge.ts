@@ -1,4 +1,5 @@
 // Decides, from what all nodes report, when a run is over and whose fault it is.
+import { seconds } from "../system/clock.js";
 import { oneLine } from "../text/words.js";
 import type { Report } from "./crew.js";
 import { nameRanks, namesRank } from "./rendezvous.js";
@@ -35,6 +36,11 @@ export interface Outcome {
   /** Frames of a stack, or the table of a hang, shown before the cause. */
   details: readonly string[];
 }
+
+/** The outcome of a run that has failed of `cause`, which needs no details. */
+export const failed = (code: string | undefined, cause: string): Outcome => ({
+  ...{ status: 1, cause, code, details: [] },
+});
 
 // A broken collective is mostly another rank's fault: we wait this long to hear from that one.
 const causeSeconds = 1;
@@ -207,7 +213,3 @@ export class Judge {
 }
 
 const rankOf = (report: Report) => ("rank" in report ? report.rank : undefined);
-
-function seconds(): number {
-  return performance.now() / 1000;
-}

@@ -2,12 +2,13 @@
 // starts them again where that may help. A run on one machine has no other nodes.
 import { randomBytes } from "node:crypto";
 import type { OnehourError } from "../errors.js";
+import { seconds } from "../system/clock.js";
 import { listenForLosses } from "../system/output.js";
 import { plural, shown } from "../text/words.js";
 import { withPort } from "./addresses.js";
 import type { Cluster } from "./cluster.js";
 import { Crew, type CrewOptions, graceSeconds } from "./crew.js";
-import { Judge, type NodePlace, type Order, type Outcome } from "./judge.js";
+import { failed, Judge, type NodePlace, type Order, type Outcome } from "./judge.js";
 import { listenWhere } from "./listen.js";
 import { NodeServer } from "./node-link.js";
 import type { NodeReport } from "./node-report.js";
@@ -139,7 +140,7 @@ class Lead {
       const { cause, error, code } = outcome;
       if (cause === undefined || isFinal) return outcome;
       const failure = { cause, error, code, steps: steps() };
-      const decision = policy.decide(failure, performance.now() / 1000);
+      const decision = policy.decide(failure, seconds());
       if (!decision.again)
         return decision.why === undefined
           ? outcome
@@ -310,7 +311,10 @@ class Lead {
     const standBy = [...this.here].filter((node) => !this.team.includes(node));
     const why = `the run goes on with ${plural(nodes, "node")}, ${plural(worldSize, "worker")} in all`;
     for (const node of standBy) this.link?.tell(node, { type: "standBy", why });
-    const idle = standBy.length > 0 ? `; ${nameMembers("node", standBy)} stands by` : "";
+    const idle =
+      standBy.length > 0
+        ? `; ${nameMembers("node", standBy)} stand${standBy.length === 1 ? "s" : ""} by`
+        : "";
     if (nodes < this.duty.cluster.nodes) this.duty.say(`${why}${idle}`);
   }
 
@@ -337,8 +341,6 @@ class Lead {
 /** What tells workers that they were started again. */
 export const restartVariable = (count = 0): Record<string, string> =>
   count === 0 ? {} : { ONEHOUR_RESTART: String(count) };
-
-const failed = (code: string, cause: string): Outcome => ({ status: 1, cause, code, details: [] });
 
 /** The first facts in which two nodes differ, each in words. */
 function differenceOf(

@@ -3,7 +3,7 @@
 import { OnehourError } from "../errors.js";
 import type { Environment } from "../system/variables.js";
 import { shown } from "../text/words.js";
-import { bare, parseAddress } from "./addresses.js";
+import { type Address, bare, parseAddress } from "./addresses.js";
 import type { Engine, RendezvousAddress } from "./engines.js";
 import { problem, read } from "./variables.js";
 
@@ -11,11 +11,7 @@ import { problem, read } from "./variables.js";
  * The meeting point, with the secret that ONEHOUR_TOKEN holds. Where an elastic agent of torchrun already
  * listens at MASTER_PORT (TORCHELASTIC_USE_AGENT_STORE=True), it is one port higher.
  */
-export function meetingPoint(
-  env: Environment,
-  engine: Engine,
-  flag?: Pick<RendezvousAddress, "host" | "port">,
-): RendezvousAddress {
+export function meetingPoint(env: Environment, engine: Engine, flag?: Address): RendezvousAddress {
   const address = flag ?? ownAddress(env) ?? masterAddress(env) ?? engine.meeting?.(env);
   if (address === undefined)
     throw new OnehourError(

@@ -1,6 +1,8 @@
 // The link between the supervisors of several nodes: node 0 hears what the others report, and tells them what
 // to do.
+
 import type { Socket } from "node:net";
+import { seconds } from "../system/clock.js";
 import type { Address } from "./addresses.js";
 import { type Frame, sendFrame } from "./frames.js";
 import { joinRendezvous } from "./join-rendezvous.js";
@@ -244,8 +246,4 @@ export class NodeClient {
   async close(): Promise<void> {
     await this.client.close();
   }
-}
-
-function seconds(): number {
-  return performance.now() / 1000;
 }

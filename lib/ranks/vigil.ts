@@ -1,6 +1,8 @@
 // Watches over ranks that no launcher of ours does: each sends its heartbeats to rank 0, which finds the one that
 // holds up the others; the others watch over rank 0.
+
 import { native } from "../device/native.js";
+import { seconds } from "../system/clock.js";
 import type { RankServer } from "./rank-server.js";
 import { beatKey } from "./rendezvous.js";
 import type { RendezvousClient } from "./rendezvous-client.js";
@@ -77,8 +79,4 @@ export class Vigil {
   close(): void {
     clearInterval(this.timer);
   }
-}
-
-function seconds(): number {
-  return performance.now() / 1000;
 }

@@ -331,13 +331,16 @@ export function usage(message: string): OnehourError {
   return new OnehourError("ERR_ONEHOUR_USAGE", message);
 }
 
+/** What ends a rank that no launcher of ours watches. */
+const endingOf = (world: World): Ending | undefined =>
+  world instanceof ConnectedWorld ? world.ending : undefined;
+
 /**
  * An error as its rank is to show it: that of a broken wait names the rank that broke it, for which it waits
  * some seconds to hear from that one.
  */
 export async function explain(world: World, error: unknown): Promise<unknown> {
-  const ending = world instanceof ConnectedWorld ? world.ending : undefined;
-  return ending ? await ending.explain(error) : error;
+  return (await endingOf(world)?.explain(error)) ?? error;
 }
 
 /**
@@ -345,18 +348,18 @@ export async function explain(world: World, error: unknown): Promise<unknown> {
  * last. Returns it with this rank's name. Under a launcher of ours, which does all that, it passes unchanged.
  */
 export function lastWords(world: World, error: unknown): unknown {
-  const ending = world instanceof ConnectedWorld ? world.ending : undefined;
-  return ending ? ending.fail(error) : error;
+  return endingOf(world)?.fail(error) ?? error;
 }
 
 /** Says that this process is for the run of this world alone: it may be ended when another rank has failed. */
 export function dedicate(world: World): void {
-  if (world instanceof ConnectedWorld && world.ending) world.ending.isOurs = true;
+  const ending = endingOf(world);
+  if (ending) ending.isOurs = true;
 }
 
 /** Says that a signal is to end the run of this world: a rank that cannot take part is then named soon. */
 export function expectEnd(world: World): void {
-  if (world instanceof ConnectedWorld) world.ending?.expectEnd();
+  endingOf(world)?.expectEnd();
 }
 
 /** A world of one, for a process that has met no others. */

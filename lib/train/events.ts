@@ -2,6 +2,7 @@
 
 import type { Writable } from "node:stream";
 import type { LogLine } from "../run-folder/log-lines.js";
+import { seconds } from "../system/clock.js";
 import { resumeCommand } from "../text/command.js";
 import { count, counted, lossText, oneLine, printable } from "../text/words.js";
 
@@ -69,7 +70,7 @@ export class Reporter {
 
   constructor(
     private readonly stream: Writable & { isTTY?: boolean },
-    private readonly now = () => performance.now() / 1000,
+    private readonly now = seconds,
   ) {}
 
   readonly show = (event: RunEvent): void => {
