@@ -2,7 +2,6 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
-import { signalOf } from "../ranks/signals.js";
 import { exists } from "../system/exists.js";
 import { requireRegular } from "../system/regular-file.js";
 import { readSetting } from "../system/variables.js";
@@ -34,7 +33,7 @@ export function launchCommand(): Command {
       });
       const { readPart } = await import("../ranks/cluster.js");
       const { launchOn } = await import("../ranks/launch.js");
-      const { requeue } = await import("../ranks/requeue.js");
+      const { requeueAfter } = await import("../ranks/requeue.js");
       const typed = typedCluster(command);
       const { place, cluster, workers: ranks } = readPart(typed, { workers });
       if (cluster === undefined)
@@ -52,9 +51,8 @@ export function launchCommand(): Command {
         remedy: "set ONEHOUR_TIMEOUT to more seconds",
       });
       process.exitCode = status;
-      const signal = signalOf(status);
-      if (signal !== undefined && typed.requeue && cluster.nodeRank === 0)
-        await requeue(signal, (text) => process.stderr.write(`onehour: ${text}\n`));
+      if (typed.requeue && cluster.nodeRank === 0)
+        await requeueAfter(status, (text) => process.stderr.write(`onehour: ${text}\n`));
     },
   );
 }

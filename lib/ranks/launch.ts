@@ -9,6 +9,7 @@ import { type ClusterOptions, clusterName } from "./cluster-options.js";
 import { follow, lastWords } from "./follow.js";
 import type { Outcome } from "./judge.js";
 import { type Duty, lead, type StartPlan } from "./lead.js";
+import { requeueAfter } from "./requeue.js";
 
 /** What to start and how to watch it. */
 export interface LaunchOptions {
@@ -73,13 +74,16 @@ const optionNames = [
 export async function launch(options: LaunchOptions): Promise<number> {
   requireOptions(options, "launch", optionNames);
   const { workers, env, cluster: given, ...others } = options;
-  const cluster =
-    given === undefined ? undefined : readPart(given, { workers, own: () => workers }).cluster;
-  return await launchOn({
+  const part = given === undefined ? undefined : readPart(given, { workers, own: () => workers });
+  const { cluster = oneMachine(workers) } = part ?? {};
+  const status = await launchOn({
     ...others,
-    cluster: cluster ?? oneMachine(workers),
+    cluster,
     ...(env === undefined ? {} : { env: () => env }),
   });
+  if (given?.requeue && cluster.nodeRank === 0)
+    await requeueAfter(status, (text) => show([`onehour: ${text}`]));
+  return status;
 }
 
 /** Starts this node's workers, with the other nodes of the cluster; otherwise as `launch`. */

@@ -4,7 +4,7 @@ import { promisify } from "node:util";
 import type { Environment } from "../system/variables.js";
 import { oneLine } from "../text/words.js";
 import { refuseOption } from "./cluster-options.js";
-import { listenForEnd, signalStatus } from "./signals.js";
+import { listenForEnd, signalOf, signalStatus } from "./signals.js";
 
 const run = promisify(execFile);
 
@@ -32,7 +32,7 @@ export function requireJob(env: Environment = process.env): void {
  * Asks Slurm to run this job again, after `signal` has ended its run and all is saved: Slurm ends what is left of
  * the job at once. To be called by one process of the job. `say` takes what was done, or why it was not.
  */
-export async function requeue(signal: NodeJS.Signals, say: (text: string) => void): Promise<void> {
+async function requeue(signal: NodeJS.Signals, say: (text: string) => void): Promise<void> {
   const job = jobOf(process.env)!;
   if (!preempting.includes(signal)) {
     say(`job ${job} is not queued again, for ${signal} is no signal of Slurm's`);
@@ -54,6 +54,12 @@ export async function requeue(signal: NodeJS.Signals, say: (text: string) => voi
         "allows it and scontrol is on PATH; submit the same command once more, and --resume auto continues the run",
     );
   }
+}
+
+/** As `requeue`, where the status with which a launch ended is that of a signal. */
+export async function requeueAfter(status: number, say: (text: string) => void): Promise<void> {
+  const signal = signalOf(status);
+  if (signal !== undefined) await requeue(signal, say);
 }
 
 /**
