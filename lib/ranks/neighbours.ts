@@ -116,7 +116,9 @@ function flagForCores(env: Environment, cores: number, hasLimit: boolean): strin
   if (env.KUBERNETES_SERVICE_HOST !== undefined)
     return `resources.limits.cpu of the container, up to ${cores} a worker`;
   const slurm = env.SLURM_JOB_ID === undefined ? undefined : "sbatch or srun --cpus-per-task=CORES";
-  const flag = engineOf(env)?.moreCores ?? slurm;
+  // A launcher of ours has only what its own engine leaves it.
+  const { ONEHOUR_RANK: _, ...outer } = env;
+  const flag = engineOf(outer)?.moreCores ?? slurm;
   if (flag !== undefined && hasLimit)
     return "the quota of its control group (cpu.max; docker run --cpus)";
   return flag?.replace("CORES", String(cores));

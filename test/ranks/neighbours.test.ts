@@ -106,6 +106,11 @@ describe("a worker with one core is told the flag that gives it more:", () => {
       /sbatch or srun --cpus-per-task=8$/,
     ],
     [
+      "workers of a command that mpirun started once a node",
+      { ONEHOUR_RANK: "0", OMPI_COMM_WORLD_RANK: "0" },
+      /mpirun --bind-to none$/,
+    ],
+    [
       "Kubernetes' limits",
       { RANK: "0", WORLD_SIZE: "2", KUBERNETES_SERVICE_HOST: "10.0.0.1" },
       /resources\.limits\.cpu .* up to 8/,
