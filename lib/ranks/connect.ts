@@ -36,6 +36,8 @@ export interface ConnectOptions {
 
 // A launcher that watches progress ends a hang itself, and knows a long step from one.
 const supervisedSeconds = 100 * 3600;
+// Under an engine the ranks do, if they can: a collective gives up after this many timeouts at the latest.
+const unsupervisedFactor = 10;
 // Node's timers end at once when they are to last longer than 2³¹ ms.
 const longestTimer = 2e6;
 // A machine that answers nothing for less time than this may only be in a bad network.
@@ -43,16 +45,14 @@ const leastQuiet = 10;
 // The launcher's meeting is open before its workers begin: one that cannot reach it says so before that counts
 // as a hang (60 s by default).
 const joinSeconds = 45;
-// Elsewhere nobody does: a collective then gives up after this many timeouts.
-const unsupervisedFactor = 10;
 
 /**
  * Meets the other ranks of this run and returns the world; a process that no launcher started is a
  * world of one and needs no network. A process is in one world at a time: to meet again, every rank
  * closes its world first.
  *
- * @throws OnehourError ERR_ONEHOUR_USAGE for an option that there is not, ERR_ONEHOUR_ENVIRONMENT for launcher variables that make no sense,
- * ERR_ONEHOUR_RENDEZVOUS naming the ranks that did not come.
+ * @throws OnehourError ERR_ONEHOUR_USAGE for an option that there is not, ERR_ONEHOUR_ENVIRONMENT for
+ * launcher variables that make no sense, ERR_ONEHOUR_RENDEZVOUS naming the ranks that did not come.
  */
 export async function connect(options: ConnectOptions = {}): Promise<World> {
   requireOptions(options, "connect", ["timeoutSeconds", "startTimeoutSeconds"]);

@@ -1,4 +1,4 @@
-// A meeting of processes that tell each other things by key: the ranks of a run, or the supervisors of its nodes.
+// What ranks tell each other by key: the part of a world that is there before the run is settled.
 
 export interface Meeting {
   /** From 0 to `worldSize` − 1. */

@@ -114,7 +114,8 @@ export function inWords(names: readonly string[]): string {
 }
 
 /** Whether a message begins with the rank that it is about, and its host. */
-export const namesRank = (message: string): boolean => /^rank \d+ on \S+: /.test(message);
+export const namesRank = (message: string): boolean =>
+  /^rank \d+ (on \S+: |of \d+, on host )/.test(message);
 
 /** Without the prefix that marks IPv4 in IPv6. */
 export function plainAddress(address: string | undefined): string {

@@ -46,7 +46,7 @@ const kinds: Readonly<Record<keyof TrainOptions, Kind>> = {
     fits: (value) => typeof value === "boolean" || value === "auto",
   },
   cluster: {
-    expected: 'an object, such as { nodes: 2, nodeRank: 0, rendezvous: "node0:29400" }',
+    expected: 'an object, such as { nodes: 2, nodeRank: 0, rendezvous: "node0:29500" }',
     fits: (value) => Object.prototype.toString.call(value) === "[object Object]",
   },
   output: {

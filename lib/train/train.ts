@@ -108,12 +108,13 @@ async function inRunFolder<T>(recipe: Recipe, run: (recipe: RunRecipe) => Promis
 /**
  * Trains a network. In a process of its own it trains there with one worker, and starts worker
  * processes for more; in a process that `onehour launch`, torchrun, Slurm or MPI started it joins
- * the others as its rank.
+ * the others as its rank. On one of several nodes, by `cluster` or by what its engine says, it starts the
+ * workers of that node.
  *
  * Resolves at the end, or when SIGTERM, SIGINT, SIGUSR1, SIGUSR2 or, where a terminal is attached, SIGHUP
  * came to any rank: then the step was finished and saved, and `status` is "interrupted". Throws
- * OnehourError: ERR_ONEHOUR_RECIPE for an impossible recipe, ERR_ONEHOUR_DATA, ERR_ONEHOUR_RUN_FOLDER, ERR_ONEHOUR_CHECKPOINT for what
- * cannot be read or written, ERR_ONEHOUR_NOT_FINITE when a step gave NaN or infinity,
+ * OnehourError: ERR_ONEHOUR_RECIPE for an impossible recipe, ERR_ONEHOUR_DATA, ERR_ONEHOUR_RUN_FOLDER and
+ * ERR_ONEHOUR_CHECKPOINT for what cannot be read or written, ERR_ONEHOUR_NOT_FINITE when a step gave NaN or infinity,
  * ERR_ONEHOUR_RANKS_DIFFER. The error of a worker process has its code and names its rank;
  * ERR_ONEHOUR_WORKERS where a worker gave no code, or hung, ERR_ONEHOUR_NODE_LOST where a machine was lost.
  * Source: Goyal et al. 2017.
