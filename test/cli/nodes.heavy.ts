@@ -1,10 +1,11 @@
 // What happens to runs over several "machines", each a command of its own on this one, and what each says at the
 // end.
 import { existsSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { logOf, temporaryFolder } from "../support/folder.js";
-import { childrenOf, isAlive, lastLine, type Run, until } from "../support/process.js";
+import { childrenOf, freePort, isAlive, lastLine, type Run, until } from "../support/process.js";
 import { onNodes, startNodes, stepped, tiny } from "./nodes.js";
 
 const folder = temporaryFolder();
@@ -83,6 +84,7 @@ describe("a run of two nodes", () => {
     });
     await stepped(out);
     const workers = runs.map(({ child }) => childrenOf(child.pid!));
+    expect(workers.flat().every(isAlive)).toBe(true);
     strike(runs, workers);
     for (const [node, line] of says.entries()) {
       const { status } = await runs[node]!.ended;
@@ -93,18 +95,40 @@ describe("a run of two nodes", () => {
     await until(() => !workers.flat().some(isAlive));
   });
 
-  test.each([0, 1])("saves and ends on a signal to node %d's command", async (node) => {
-    const out = join(folder, `signal-${node}`);
+  test.each([
+    [0, "SIGTERM", 143],
+    [1, "SIGTERM", 143],
+    [0, "SIGUSR1", 138],
+    [1, "SIGUSR2", 140],
+  ] as const)("saves and ends on a signal to node %d's command, %s", async (node, name, status) => {
+    const out = join(folder, `signal-${node}-${name}`);
     const runs = await startNodes(tiny(1e5), { flags: (n) => (n === 0 ? ["--out", out] : []) });
     await stepped(out);
-    runs[node]!.child.kill("SIGTERM");
-    for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 143 });
+    runs[node]!.child.kill(name);
+    for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status });
     expect(lastLine(runs[0]!.stdout)).toMatch(/; continue with: .+ train --resume --out/);
-    expect(lastLine(runs[1]!.stdout)).toBe("node 1 of 2: the run was ended by SIGTERM");
+    expect(lastLine(runs[1]!.stdout)).toBe(`node 1 of 2: the run was ended by ${name}`);
     const done = logOf(out).filter(({ type }) => type === "step").length;
     expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted", steps: done });
     expect(existsSync(join(out, "checkpoint.safetensors"))).toBe(true);
   });
+});
+
+test("a run whose node 1 is stopped ends, and names its rank and host", async () => {
+  const out = join(folder, "stopped-1");
+  const runs = await startNodes([...tiny(1e5), "--timeout", "5"], {
+    flags: (node) => (node === 0 ? ["--out", out] : []),
+  });
+  await stepped(out);
+  const [worker] = childrenOf(runs[1]!.child.pid!);
+  runs[1]!.child.kill("SIGSTOP"); // its worker goes on, but nobody passes its heartbeats on
+  process.kill(worker!, "SIGSTOP");
+  try {
+    expect(await runs[0]!.ended).toMatchObject({ status: 1 });
+    expect(lastLine(runs[0]!.stderr)).toMatch(/^onehour: rank 1 on .+ sends no heartbeats/);
+  } finally {
+    runs[1]!.child.kill("SIGKILL");
+  }
 });
 
 describe("a run whose node 0 is stopped", () => {
@@ -118,7 +142,7 @@ describe("a run whose node 0 is stopped", () => {
     first!.child.kill("SIGSTOP");
     try {
       await then(second!);
-      expect(workers.filter(isAlive)).toEqual([]);
+      await until(() => !workers.some(isAlive));
     } finally {
       first!.child.kill("SIGKILL");
     }
@@ -196,7 +220,7 @@ test("a node with another secret is not admitted", async () => {
   });
   const runs = await startNodes(tiny(1), {
     flags: (node) => [
-      ...["--token-file", secrets[node]!, "--start-timeout", node === 0 ? "600" : "4"],
+      ...["--token-file", secrets[node]!, "--start-timeout", node === 0 ? "600" : "20"],
     ],
   });
   expect(await runs[1]!.ended).toMatchObject({ status: 1 });
@@ -204,4 +228,42 @@ test("a node with another secret is not admitted", async () => {
   runs[0]!.child.kill("SIGTERM");
   expect(await runs[0]!.ended).toMatchObject({ status: 143 });
   expect(lastLine(runs[1]!.stderr)).toMatch(/it expects another token.*--token-file/);
+});
+
+test("a script that fails on one node ends on all, which name its rank and host", async () => {
+  const script = join(folder, "fails.ts");
+  writeFileSync(
+    script,
+    `import { connect } from "onehour";
+const world = await connect();
+if (world.rank === 1) throw new Error("made of cheese");
+await world.barrier();\n`,
+  );
+  const runs = await startNodes(["launch", "--workers", "2", script]);
+  for (const run of runs) {
+    expect(await run.ended).toMatchObject({ status: 1 });
+    expect(lastLine(run.stderr)).toMatch(/^onehour: rank 1 on .+: Error: made of cheese$/);
+  }
+});
+
+test("a worker that reaches node 0's meeting but not the workers' says which port is closed", async () => {
+  const port = await freePort();
+  // As a firewall does that lets one port through.
+  const relay = createServer((socket) => {
+    const onward = connect(port, "127.0.0.1");
+    for (const one of [socket, onward]) one.on("error", () => {});
+    socket.pipe(onward).pipe(socket);
+  });
+  await new Promise<void>((resolve) => relay.listen(port, "127.0.0.2", resolve));
+  try {
+    const runs = await startNodes(tiny(1), { port, hosts: ["127.0.0.1", "127.0.0.2"] });
+    for (const run of runs) {
+      expect(await run.ended).toMatchObject({ status: 1 });
+      expect(lastLine(run.stderr)).toMatch(
+        /^onehour: rank 1 of 2, on host .+, found no rendezvous at 127\.0\.0\.2:\d+ within 45 s: .+\(connection refused\)/,
+      );
+    }
+  } finally {
+    relay.close();
+  }
 });

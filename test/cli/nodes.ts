@@ -10,15 +10,19 @@ type Flags = (node: number) => readonly string[];
 interface NodesOptions {
   nodes?: number;
   flags?: Flags;
+  /** Where each reaches node 0; 127.0.0.1 by default. */
+  hosts?: readonly string[];
+  port?: number;
 }
 
 /** What starts a command as one node of several. */
 export async function onNodes(
   [command, ...rest]: readonly string[],
-  { nodes = 2, flags = () => [] }: NodesOptions = {},
+  { nodes = 2, flags = () => [], hosts = [], port }: NodesOptions = {},
 ): Promise<(node: number) => Run> {
-  const rendezvous = `127.0.0.1:${await freePort()}`;
+  const free = port ?? (await freePort());
   return (node) => {
+    const rendezvous = `${hosts[node] ?? "127.0.0.1"}:${free}`;
     const own = ["--nodes", `${nodes}`, "--node-rank", `${node}`, "--rendezvous", rendezvous];
     return start([process.execPath, main, command!, ...own, ...flags(node), ...rest], {
       env: { ONEHOUR_TOKEN: "the same for all" },
