@@ -166,10 +166,10 @@ test("the pods of a TrainJob are the nodes of one run", () => {
     PET_NPROC_PER_NODE: String(trainer.numProcPerNode),
     PET_NODE_RANK: "1",
     PET_MASTER_ADDR: host,
-    PET_MASTER_PORT: "29400",
+    PET_MASTER_PORT: "29500",
   };
   expect(readPlace(env)).toMatchObject({
     ...{ level: "node", nodes: 2, nodeRank: 1, workersPerNode: 8, source: "kubeflow" },
-    rendezvous: { host, port: 29400 },
+    rendezvous: { host, port: 29500 },
   });
 });
