@@ -144,7 +144,7 @@ test("a torn checkpoint is not the newest", async ({ task }) => {
   expect((await settle(folders)).said).toEqual([]);
   truncateSync(join(folders[0]!, "checkpoint.safetensors"), 1000);
   expect(await lastWholeStep(folders[0]!)).toBe(8);
-  expect((await settle(folders)).said).toMatchObject([/after 9 steps/]);
+  expect((await settle(folders)).said).toEqual([expect.stringContaining("after 9 steps")]);
 });
 
 test("a run that has no checkpoint yet goes on too", async ({ task }) => {
