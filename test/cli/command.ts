@@ -35,8 +35,14 @@ export async function onehour(
   return await run.ended.finally(() => clearInterval(watch));
 }
 
-/** The process that `pid` started first; NaN where there is none. */
-export const firstChild = (pid: number): number => childrenOf(pid)[0]!;
+/** The process that `pid` started first; throws where there is none. */
+export const firstChild = (pid: number): number => childAt(pid, 0);
 
-/** The process that `pid` started last. */
-export const lastChild = (pid: number): number => childrenOf(pid).at(-1)!;
+/** The process that `pid` started last; throws where there is none. */
+export const lastChild = (pid: number): number => childAt(pid, -1);
+
+function childAt(pid: number, index: number): number {
+  const child = childrenOf(pid).at(index);
+  if (child === undefined) throw new Error(`process ${pid} has started no other`);
+  return child;
+}

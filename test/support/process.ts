@@ -66,13 +66,13 @@ export function start(
   return run;
 }
 
+/** Names of variables by which launchers say what a process is, or how it is to meet the others. */
+const launchers =
+  /RANK|WORLD|SLURM|MASTER|ONEHOUR|_SOCKET_IFNAME$|^(PET_|JOB_COMPLETION|KUBERNETES|PMI|PALS|FLUX|TORCHELASTIC)/;
+
 /** This process' environment without the variables of any launcher. */
 export function launcherFree(): NodeJS.ProcessEnv {
-  return Object.fromEntries(
-    Object.entries(process.env).filter(
-      ([name]) => !/RANK|WORLD|SLURM|MASTER|ONEHOUR|^PET_|^JOB_COMPLETION|^KUBERNETES/.test(name),
-    ),
-  );
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !launchers.test(name)));
 }
 
 /** The variables of rank `rank` of two on this machine, as torchrun sets them. */
@@ -115,7 +115,7 @@ export function isAlive(pid: number): boolean {
 /** The processes that `pid` started, in that order. */
 export function childrenOf(pid: number): number[] {
   const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
-  return text.split(" ").map((child) => Number.parseInt(child, 10));
+  return text === "" ? [] : text.split(" ").map(Number);
 }
 
 export function lastLine(text: string): string {
