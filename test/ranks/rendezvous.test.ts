@@ -137,10 +137,10 @@ describe("gather", () => {
   });
 
   test("says who did not come at the start, to all who did, and to who comes too late", async () => {
-    const server = await serve({ worldSize: 4, startTimeoutSeconds: 0.5, timeoutSeconds: 0.1 });
+    const server = await serve({ worldSize: 4, startTimeoutSeconds: 2, timeoutSeconds: 0.1 });
     const here = await Promise.all([0, 1].map((rank) => join(server, rank, { worldSize: 4 })));
     const message =
-      /ranks 2 and 3 of 4 did not come within 0.5 s \(ranks 0 and 1 are here, from host \S+\)/;
+      /ranks 2 and 3 of 4 did not come within 2 s \(ranks 0 and 1 are here, from host \S+\)/;
     await Promise.all(
       here.map((client) => expect(client.gather("meet", "")).rejects.toThrow(message)),
     );
@@ -160,7 +160,22 @@ describe("gather", () => {
     expect(losses).toEqual([loss]);
   });
 
-  test("the end of the server is a loss, unless it closed the meeting", async () => {
+  test("the end of the server is a loss", async () => {
+    const server = await serve({ worldSize: 1 });
+    const client = await join(server, 0, { worldSize: 1 });
+    const heard = new Promise((resolve) => client.onLoss(resolve));
+    const { members } = server as unknown as { members: Map<number, Socket> };
+    for (const socket of members.values()) socket.destroy(); // as the system does for a process that ends
+    expect(await heard).toEqual({
+      rank: undefined,
+      message: expect.stringMatching(
+        /^rank 0 lost the rendezvous: the process that holds it .* ended$/,
+      ),
+      unreachable: false,
+    });
+  });
+
+  test("but none where it closed the meeting", async () => {
     const server = await serve({ worldSize: 1 });
     const client = await join(server, 0, { worldSize: 1 });
     const heard: unknown[] = [];
