@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
-import { torchrun } from "../support/process.js";
+import { freePort, torchrun } from "../support/process.js";
 import { firstChild, onehour, typed } from "./command.js";
 
 const folder = temporaryFolder();
@@ -139,8 +139,9 @@ test("ranks that a launcher started refuse another number of workers without mee
 
 test("a signal to one rank ends all alike under torchrun's variables", async () => {
   const out = join(folder, "one-signalled");
+  const port = await freePort();
   const rank = (index: number) => ({
-    ...torchrun(index, 29_000 + (process.pid % 3000)),
+    ...torchrun(index, port),
     ONEHOUR_TOKEN: "between us",
   });
   const run = ["train", "synthetic:12x12x1:4:256", "--threads", "1", "--epochs", "1000"];
