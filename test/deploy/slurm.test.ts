@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { read, root } from "../docs/pages.js";
 import { temporaryFolder } from "../support/folder.js";
+import { launcherFree } from "../support/process.js";
 import { parsed } from "./parsed.js";
 
 const folder = temporaryFolder();
@@ -27,7 +28,7 @@ test("it hands its arguments to one command a node, which resumes and asks for t
   const run = spawnSync("bash", [script, ...args], {
     cwd: folder,
     encoding: "utf8",
-    env: { ...process.env, PATH: `${folder}:${process.env.PATH}`, SLURM_CPUS_PER_TASK: "64" },
+    env: { ...launcherFree(), PATH: `${folder}:${process.env.PATH}`, SLURM_CPUS_PER_TASK: "64" },
   });
   const [cores, token, pid, name, ...command] = run.stdout.trimEnd().split("\n");
   expect([cores, name]).toEqual(["64", "onehour"]);
