@@ -1,16 +1,12 @@
 // Parses command lines of deploy/ and the pages as the command does, without running them.
-import type { Command } from "commander";
-import { launchCommand } from "../../lib/cli/launch.js";
 import { trainCommand } from "../../lib/cli/train.js";
 
-const commands: Record<string, () => Command> = { train: trainCommand, launch: launchCommand };
-
-/** The options of `onehour …`; throws for an option, a value or a command that there is not. */
+/** The options of `onehour train …`; throws for an option or a value that there is not, and for another command. */
 export function parsed([name = "", ...args]: readonly string[]): Record<string, unknown> {
-  const command = commands[name]?.();
-  if (command === undefined) throw new Error(`no command "${name}" here`);
+  if (name !== "train") throw new Error(`expected onehour train, not "${name}"`);
+  const command = trainCommand();
   command.exitOverride().configureOutput({ outputError: () => {} });
   const { unknown } = command.parseOptions(args);
-  if (name === "train" && unknown.length > 0) throw new Error(`no such flags: ${unknown}`);
+  if (unknown.length > 0) throw new Error(`no such flags: ${unknown}`);
   return command.opts();
 }
