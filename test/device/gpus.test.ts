@@ -33,6 +33,7 @@ function list(...devices: DeviceListing[]): void {
 vi.mock("../../lib/device/native.js", { spy: true });
 afterEach(() => {
   vi.unstubAllEnvs();
+  useLocalRank(undefined);
   vi.mocked(native.loadAddon).mockReset();
 });
 
@@ -68,7 +69,6 @@ describe("a worker", () => {
     expect(chooseGpu({ usable, problems })).toBe(0);
     useLocalRank(1);
     expect(chooseGpu({ usable, problems })).toBe(2);
-    useLocalRank(undefined);
   });
 
   it("takes the one that ONEHOUR_GPU names", () => {
