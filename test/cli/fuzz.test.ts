@@ -7,7 +7,7 @@ import { beforeAll, expect, test } from "vitest";
 import { openDataset } from "../../lib/data/datasets.js";
 import { defaultThreads } from "../../lib/device/cores.js";
 import { OnehourError } from "../../lib/errors.js";
-import { readPlace } from "../../lib/ranks/environment.js";
+import { readEnvironment, readPlace } from "../../lib/ranks/environment.js";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { resolveRecipe } from "../../lib/recipe/recipe.js";
 import { rows } from "../../lib/recipe/table.js";
@@ -201,6 +201,15 @@ test("variables are refused by name, or make sense", async () => {
         if (place.level !== "rank") return;
         expect(place.rank).toBeLessThan(place.worldSize);
         expect(place.localRank).toBeLessThan(place.localWorldSize ?? place.worldSize);
+      },
+      () => {
+        const place = readPlace(env);
+        if (place.level === "node" && (place.workersPerNode ?? 1) > 1) {
+          expect(() => readEnvironment(env)).toThrow(/by `onehour launch`/);
+          return;
+        }
+        const { rank, worldSize } = readEnvironment(env);
+        expect(rank).toBeLessThan(worldSize);
       },
       () => expect(defaultThreads(env)).toBeGreaterThan(0),
       () => settings.map((name) => readSetting(name, env)),

@@ -191,6 +191,13 @@ describe("a shell of a Slurm job that srun did not start uses its node alone and
 });
 
 describe("wrong starts that were silent", () => {
+  test("pods do not have a part of a process each", () => {
+    const { PET_NNODES: _, ...uncounted } = pytorchJob;
+    expect(() => readPlace({ ...uncounted, WORLD_SIZE: "30" })).toThrow(
+      /WORLD_SIZE is 30 and PET_NPROC_PER_NODE 8, expected a number of ranks that the number of processes of each/,
+    );
+  });
+
   test("a pod of a TrainJob is no world of one", () => {
     expect(readPlace(trainJob)).toMatchObject({ level: "node", nodes: 4 });
   });
@@ -296,5 +303,12 @@ describe("connect()'s place", () => {
   test("is the node's number where each node has one process", () => {
     const one = { ...trainJob, PET_NPROC_PER_NODE: "1" };
     expect(readEnvironment(one)).toMatchObject({ rank: 3, worldSize: 4, localWorldSize: 1 });
+  });
+
+  test("is a world of one, with a note, where srun was left out", () => {
+    expect(readEnvironment(interactive)).toEqual({
+      ...{ source: "single", rank: 0, worldSize: 1, localRank: 0, localWorldSize: 1 },
+      note: expect.stringMatching(/Slurm's job has 4 tasks, .* put srun before the command/),
+    });
   });
 });
