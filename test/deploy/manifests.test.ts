@@ -7,6 +7,7 @@ import { parseAllDocuments } from "yaml";
 import { readPlace } from "../../lib/ranks/environment.js";
 import { signalStatus } from "../../lib/ranks/signals.js";
 import { read, root } from "../docs/pages.js";
+import * as kubernetes from "../support/kubernetes.js";
 import { parsed } from "./parsed.js";
 
 interface Container {
@@ -142,14 +143,15 @@ test("the pods of a JobSet are the nodes of one run, which meet at the first pod
   expect(resources!.limits["nvidia.com/gpu"]).toBe(8);
   expect([resume, out]).toEqual(["auto", "/storage/runs/first"]);
   const flags = { nodes: completions, rendezvous: { host, port } };
-  expect(readPlace({ JOB_COMPLETION_INDEX: "1" }, flags)).toMatchObject({
+  expect(readPlace(kubernetes.indexedJob(1), flags)).toMatchObject({
     ...{ level: "node", nodes: completions, nodeRank: 1, source: "job" },
     rendezvous: { host, port },
   });
 });
 
 test("the pods of a TrainJob are the nodes of one run", () => {
-  const { trainer, runtimeRef } = trainJob.spec;
+  const { metadata, spec } = trainJob;
+  const { trainer, runtimeRef } = spec;
   expect([runtimeRef.kind, runtimeRef.name]).toEqual([runtime.kind, runtime.metadata.name]);
   // The controller finds the trainer's pods by this label, and its container by this name.
   const [{ name, template }] = runtime.spec.template.spec.replicatedJobs;
@@ -159,17 +161,9 @@ test("the pods of a TrainJob are the nodes of one run", () => {
   expect(template.spec.template.spec.containers[0].name).toBe("node");
   expect(parsed(trainer.args)).toMatchObject({ resume: "auto", out: "/storage/runs/first" });
   expect(trainer.resourcesPerNode.limits["nvidia.com/gpu"]).toBe(trainer.numProcPerNode);
-  // As kubeflow/trainer's pkg/runtime/framework/plugins/torch/torch.go sets them.
-  const host = `${trainJob.metadata.name}-${name}-0-0.${trainJob.metadata.name}`;
-  const env = {
-    PET_NNODES: String(trainer.numNodes),
-    PET_NPROC_PER_NODE: String(trainer.numProcPerNode),
-    PET_NODE_RANK: "1",
-    PET_MASTER_ADDR: host,
-    PET_MASTER_PORT: "29500",
-  };
-  expect(readPlace(env)).toMatchObject({
+  const job = { name: metadata.name, pods: trainer.numNodes, processes: trainer.numProcPerNode };
+  expect(readPlace(kubernetes.trainJob(1, job))).toMatchObject({
     ...{ level: "node", nodes: 2, nodeRank: 1, workersPerNode: 8, source: "kubeflow" },
-    rendezvous: { host, port: 29500 },
+    rendezvous: { host: `${metadata.name}-${name}-0-0.${metadata.name}`, port: 29500 },
   });
 });

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { parse } from "yaml";
 import { readPlace } from "../../lib/ranks/environment.js";
 import { parsed } from "../deploy/parsed.js";
+import { pyTorchJob } from "../support/kubernetes.js";
 import { read } from "./pages.js";
 
 const page = read("docs/clusters.md");
@@ -42,17 +43,8 @@ test("a pod of the page's PyTorchJob is a node of two", () => {
   ).spec;
   expect(containers[0].name).toBe("pytorch"); // the operator's name for the container that it sets up
   expect(parsed(containers[0].args)).toMatchObject({ resume: "auto" });
-  // As training-operator's pkg/controller.v1/pytorch/envvar.go sets them.
-  const env = {
-    RANK: "1",
-    WORLD_SIZE: String(pods * Number(spec.nprocPerNode)),
-    PET_NPROC_PER_NODE: spec.nprocPerNode,
-    PET_NNODES: String(pods),
-    PET_NODE_RANK: "1",
-    MASTER_ADDR: `${metadata.name}-master-0`,
-    MASTER_PORT: "23456",
-  };
-  expect(readPlace(env)).toMatchObject({
+  const job = { name: metadata.name, pods, processes: Number(spec.nprocPerNode) };
+  expect(readPlace(pyTorchJob(1, job))).toMatchObject({
     ...{ level: "node", nodes: 2, nodeRank: 1, workersPerNode: 8 },
     rendezvous: { host: "first-master-0", port: 23456 },
   });

@@ -3,16 +3,16 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
+import { indexedJob, pyTorchJob, trainJob } from "../support/kubernetes.js";
 import type { Run } from "../support/process.js";
 import { Cluster } from "./cluster.js";
 import { withEngines } from "./engines.js";
-import { indexedJob, pyTorchJob, trainJob } from "./kubernetes.js";
 import { reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
 const short = 60;
 const long = 500;
-const job = { pods: 2, processes: 2 };
+const job = { name: "first", pods: 2, processes: 2 };
 
 interface Kind {
   names: string[];

@@ -1,4 +1,6 @@
 // The variables that each engine sets, exactly as its sources set them.
+import * as kubernetes from "../support/kubernetes.js";
+
 export type Variables = Record<string, string>;
 
 /** `srun -N2 --ntasks-per-node=2`: task 3, the second on the second node. */
@@ -58,16 +60,12 @@ export const flux: Variables = {
 };
 export const master: Variables = { MASTER_ADDR: "n1", MASTER_PORT: "29500" };
 
+const job = { name: "run", pods: 4, processes: 8 };
 /** A pod of Kubeflow Trainer v2's TrainJob, with nothing else. */
 export const trainJob: Variables = {
-  ...{ PET_NNODES: "4", PET_NPROC_PER_NODE: "8", PET_NODE_RANK: "3" },
-  ...{ PET_MASTER_ADDR: "run-node-0-0.run", PET_MASTER_PORT: "29500" },
-  ...{ JOB_COMPLETION_INDEX: "3", KUBERNETES_SERVICE_HOST: "10.96.0.1" },
+  ...kubernetes.trainJob(3, job),
+  KUBERNETES_SERVICE_HOST: "10.96.0.1",
 };
 /** A pod of training-operator v1's PyTorchJob with nprocPerNode. */
-export const pytorchJob: Variables = {
-  ...{ PYTHONUNBUFFERED: "1", MASTER_ADDR: "run-master-0", MASTER_PORT: "23456" },
-  ...{ PET_MASTER_ADDR: "run-master-0", PET_MASTER_PORT: "23456" },
-  ...{ WORLD_SIZE: "32", RANK: "3", PET_NODE_RANK: "3", PET_NPROC_PER_NODE: "8", PET_NNODES: "4" },
-};
-export const pytorchJobOfOne = { ...pytorchJob, WORLD_SIZE: "4", PET_NPROC_PER_NODE: "1" };
+export const pytorchJob: Variables = kubernetes.pyTorchJob(3, job);
+export const pytorchJobOfOne: Variables = kubernetes.pyTorchJob(3, { ...job, processes: 1 });
