@@ -35,23 +35,30 @@ async function chain(
 const testLosses = (out: string) =>
   logOf(out).flatMap((line) => (line.type === "epoch" ? [line.testLoss] : []));
 
+/**
+ * Another number of workers adds up the same gradients in another order: the difference is a rounding of single
+ * precision (6e-8) that grows from step to step, to about 1e-7 here. A hundred times that leaves room for the orders of
+ * other processors, and none for an image, a rate or a statistic that is not the same.
+ */
+const tolerance = 1e-5;
+
 async function expectSame(whole: string, out: string): Promise<void> {
   const [one, two] = [stepsOf(whole), stepsOf(out)];
   expect(two.map(({ loss: _, ...step }) => step)).toEqual(one.map(({ loss: _, ...step }) => step));
   one.forEach(({ loss }, step) => {
-    expect(Math.abs(two[step]!.loss - loss) / loss, `step ${step}`).toBeLessThan(1e-4);
+    expect(Math.abs(two[step]!.loss - loss) / loss, `step ${step}`).toBeLessThan(tolerance);
   });
   const [a, b] = [testLosses(whole), testLosses(out)];
   expect(b.length).toBe(a.length);
   a.forEach((loss, epoch) => {
-    expect(Math.abs(b[epoch]! - loss) / loss, `epoch ${epoch}`).toBeLessThan(1e-3);
+    expect(Math.abs(b[epoch]! - loss) / loss, `epoch ${epoch}`).toBeLessThan(tolerance);
   });
   const [first, second] = await Promise.all([read(whole), read(out)]);
   const statistics = [...first.weights.keys()].filter((name) => /running_(mean|var)/.test(name));
   expect(statistics.length).toBeGreaterThan(10);
   for (const name of statistics) {
     const error = relativeError(second.weights.get(name)!, first.weights.get(name)!);
-    expect(error, name).toBeLessThan(1e-3);
+    expect(error, name).toBeLessThan(tolerance);
   }
 }
 
