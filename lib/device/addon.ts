@@ -43,6 +43,13 @@ export interface DeviceListing {
   problem: string;
 }
 
+/** The version of a library, "" where it does not say. */
+export interface LibraryVersion {
+  /** Of the headers that the module was built with. */
+  built: string;
+  loaded: string;
+}
+
 /** What lib/device/open.ts wraps: the same members, as the addon has them. */
 export type NativeExecutor = Omit<Executor, typeof Symbol.dispose>;
 export type AddonCommunicator = Omit<NativeCommunicator, "allReduce" | "broadcast"> & {
@@ -63,7 +70,7 @@ export interface Addon {
   /** The devices that the module could open; opens none. */
   listDevices(): DeviceListing[];
   /** Versions of the libraries that compute and communicate, by name. */
-  libraryVersions(): Record<string, string>;
+  libraryVersions(): Record<string, LibraryVersion>;
   /** The signature of each operation that the module has a kernel for, by name. */
   operations(): Record<string, string>;
   /** The kernels that an instruction of each operation starts on the device, at most, by name. */
@@ -154,6 +161,7 @@ export interface ImageLimits {
 export interface DataModule {
   readonly Decoder: new (options: { threads: number }) => AddonDecoder;
   readonly limits: ImageLimits;
+  libraryVersions(): Record<string, LibraryVersion>;
   advanceProgress(): void;
   shareProgress(counters: unknown): void;
   shutDown(): void;

@@ -8,7 +8,7 @@ import bindings from "bindings";
 import { OnehourError } from "../errors.js";
 import { filesLimit } from "../system/system-errors.js";
 import { commandLine } from "../text/command.js";
-import type { Addon, AddonDecoder, DataModule } from "./addon.js";
+import type { Addon, AddonDecoder, DataModule, LibraryVersion } from "./addon.js";
 import { call } from "./call.js";
 
 /**
@@ -177,6 +177,11 @@ function loadDataModule(): DataModule {
 /** Threads that decode images. Throws OnehourError: ERR_ONEHOUR_NOT_BUILT or ERR_ONEHOUR_LOAD. */
 export function createDecoder(threads: number): AddonDecoder {
   return new (loadDataModule().Decoder)({ threads });
+}
+
+/** The versions of a module's libraries ("cpu", "cuda" or "data"), by name. Throws as `loadAddon`. */
+export function libraryVersions(module: string): Record<string, LibraryVersion> {
+  return call(() => (module === "data" ? loadDataModule() : loadAddon(module)).libraryVersions());
 }
 
 /** The limits of an image, whichever library decodes it. */

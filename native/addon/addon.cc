@@ -55,13 +55,8 @@ Napi::Value devices(const Napi::CallbackInfo& info) {
   });
 }
 
-// Versions of the libraries, by name.
 Napi::Value versions(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    auto result = Napi::Object::New(info.Env());
-    for (const auto& [library, version] : libraryVersions()) result.Set(library, version);
-    return result;
-  });
+  return guarded(info.Env(), [&] { return toObject(info.Env(), libraryVersions()); });
 }
 
 // The signature of each operation that the module has a kernel for, by name.

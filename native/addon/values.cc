@@ -55,4 +55,15 @@ Napi::Value toView(Napi::Env env, std::shared_ptr<void> memory, size_t bytes) {
   return Napi::Uint8Array::New(env, bytes, buffer, 0);
 }
 
+Napi::Object toObject(Napi::Env env, const LibraryVersions& versions) {
+  auto result = Napi::Object::New(env);
+  for (const auto& [name, built, loaded] : versions) {
+    auto version = Napi::Object::New(env);
+    version.Set("built", built);
+    version.Set("loaded", loaded);
+    result.Set(name, version);
+  }
+  return result;
+}
+
 }  // namespace onehour::addon

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "../core/library-versions.h"
+
 namespace onehour::addon {
 
 constexpr int64_t kMaximumInteger = (int64_t{1} << 53) - 1;
@@ -24,5 +26,8 @@ std::vector<uint8_t> bytesArgument(const Napi::Value& value, const std::string& 
 Napi::Value toUint8Array(Napi::Env env, std::vector<uint8_t> bytes);
 // A view of native memory, which it keeps alive.
 Napi::Value toView(Napi::Env env, std::shared_ptr<void> memory, size_t bytes);
+
+// Versions of libraries, by name: { built, loaded }, "" where a library does not say.
+Napi::Object toObject(Napi::Env env, const LibraryVersions& versions);
 
 }  // namespace onehour::addon

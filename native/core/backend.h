@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "library-versions.h"
 #include "program.h"
 #include "signature.h"
 
@@ -222,8 +223,7 @@ std::shared_ptr<Backend> createBackend(const BackendOptions& options);
 // The devices of this machine; opens none. Throws ERR_DEVICE when it can have none.
 std::vector<DeviceListing> listDevices();
 
-// The libraries that compute and communicate, each with the version that was loaded.
-using LibraryVersions = std::vector<std::pair<std::string, std::string>>;
+// The libraries that compute and communicate.
 LibraryVersions libraryVersions();
 
 // What `Backend::kernels` gives, without a device.

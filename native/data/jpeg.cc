@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "../core/library-versions.h"
 #include "limits.h"
 
 namespace onehour::data {
@@ -220,6 +221,11 @@ std::string JpegDecoder::decode(std::span<const uint8_t> file, int size, const V
   }
   jpeg_abort_decompress(&info);
   return state.warning;
+}
+
+std::string builtJpegVersion() {
+  constexpr int version = LIBJPEG_TURBO_VERSION_NUMBER;  // 2001005 is 2.1.5
+  return versionText(version / 1'000'000, version / 1000 % 1000, version % 1000);
 }
 
 }  // namespace onehour::data

@@ -12,6 +12,9 @@
 
 namespace onehour::data {
 
+// That of libjpeg-turbo's headers; the library itself does not say which one was loaded.
+std::string builtJpegVersion();
+
 // Decodes images one after the other; one a thread. Working memory is kept.
 class JpegDecoder {
  public:

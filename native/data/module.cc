@@ -11,9 +11,11 @@
 #include "../addon/errors.h"
 #include "../addon/promise.h"
 #include "../addon/values.h"
+#include "../core/library-versions.h"
 #include "../core/progress.h"
 #include "../core/words.h"
 #include "decoders.h"
+#include "jpeg.h"
 #include "limits.h"
 
 namespace onehour::addon {
@@ -245,6 +247,12 @@ void advance(const Napi::CallbackInfo&) { progress::advance(); }
 
 void shutDown(const Napi::CallbackInfo& info) { environmentOf(info.Env()).shutDown(); }
 
+Napi::Value versions(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return toObject(info.Env(), {{"libjpeg-turbo", data::builtJpegVersion(), ""}});
+  });
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   auto* environment = new Environment(env);
   env.SetInstanceData(environment);
@@ -256,6 +264,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   limits.Set("pixels", static_cast<double>(data::kMostPixels));
   limits.Set("side", static_cast<double>(data::kMostSide));
   exports.Set("limits", limits);
+  exports.Set("libraryVersions", Napi::Function::New<versions>(env));
   exports.Set("advanceProgress", Napi::Function::New<advance>(env));
   exports.Set("shareProgress", Napi::Function::New<shareProgress>(env));
   exports.Set("shutDown", Napi::Function::New<shutDown>(env));

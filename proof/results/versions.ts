@@ -1,7 +1,7 @@
 // Versions of all that a verification depends on.
 import { execFile, execFileSync } from "node:child_process";
 import { promisify } from "node:util";
-import { loadAddon } from "#lib/device/native.js";
+import { libraryVersions } from "#lib/device/native.js";
 import { queryGpu } from "./nvidia-smi.js";
 
 const ABSENT = "absent";
@@ -54,7 +54,16 @@ export function versionsWith(device: string): Record<string, string> {
     driver: driverVersion(),
     nvcc: versionOf("nvcc", "--version"),
     CMake: versionOf("cmake", "--version"),
-    ...loadAddon(device).libraryVersions(),
-    ...loadAddon("cpu").libraryVersions(),
+    ...loadedBy(device),
+    ...loadedBy("cpu"),
   };
+}
+
+/** Those of the libraries that the module of a device has loaded, where they say so. */
+function loadedBy(device: string): Record<string, string> {
+  const versions = Object.entries(libraryVersions(device)).map(([name, { loaded }]) => [
+    name,
+    loaded,
+  ]);
+  return Object.fromEntries(versions.filter(([, loaded]) => loaded !== ""));
 }

@@ -1,4 +1,6 @@
 // The module onehour_cpu.node: its device, its versions and its kernels.
+#include <gloo/config.h>
+
 #include <dnnl.hpp>
 
 #include "../ops/kernels.h"
@@ -20,9 +22,10 @@ std::vector<DeviceListing> listDevices() {
 }
 
 LibraryVersions libraryVersions() {
-  const dnnl_version_t& version = *dnnl_version();
-  return {{"oneDNN", std::to_string(version.major) + "." + std::to_string(version.minor) + "." +
-                         std::to_string(version.patch)}};
+  const dnnl_version_t& loaded = *dnnl_version();
+  return {{"oneDNN", versionText(DNNL_VERSION_MAJOR, DNNL_VERSION_MINOR, DNNL_VERSION_PATCH),
+           versionText(loaded.major, loaded.minor, loaded.patch)},
+          {"Gloo", versionText(GLOO_VERSION_MAJOR, GLOO_VERSION_MINOR, GLOO_VERSION_PATCH), ""}};
 }
 
 const KernelTable& kernelTable() { return cpu::kernelRegistry().kernels(); }

@@ -31,11 +31,12 @@ LibraryVersions libraryVersions() {
   ONEHOUR_CUDA(cudaDriverGetVersion(&driver));
   ONEHOUR_CUDA(cudaRuntimeGetVersion(&runtime));
   static_cast<void>(ncclGetVersion(&nccl));
-  return {{"CUDA", ofCuda(runtime)},
-          {"CUDA of the driver", driver == 0 ? "none" : ofCuda(driver)},
-          {"cuDNN", cuda::versionName(cudnnGetVersion())},
-          {"cuBLASLt", cuda::versionName(cublasLtGetVersion())},
-          {"NCCL", cuda::versionName(static_cast<size_t>(nccl))}};
+  using cuda::versionName;
+  return {{"CUDA", ofCuda(CUDART_VERSION), ofCuda(runtime)},
+          {"CUDA of the driver", "", driver == 0 ? "none" : ofCuda(driver)},
+          {"cuDNN", versionName(CUDNN_VERSION), versionName(cudnnGetVersion())},
+          {"cuBLASLt", versionName(CUBLAS_VERSION), versionName(cublasLtGetVersion())},
+          {"NCCL", versionName(NCCL_VERSION_CODE), versionName(static_cast<size_t>(nccl))}};
 }
 
 }  // namespace onehour
