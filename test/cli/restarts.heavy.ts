@@ -22,6 +22,16 @@ async function unbroken(words: readonly string[], name: string): Promise<number[
   return losses(out);
 }
 
+/** Fewer workers compute the same steps, but for rounding, which grows from step to step after the first restart. */
+async function expectRounded(out: string, workers: number): Promise<void> {
+  const { step } = restarts(out)[0] as { step: number };
+  const whole = [...tiny(1e5), "--workers", `${workers}`, "--steps", `${step + 4}`];
+  const expected = await unbroken(whole, `${workers} unbroken`);
+  const computed = losses(out).slice(0, step + 4);
+  expect(computed.slice(0, step)).toEqual(expected.slice(0, step));
+  for (const [i, value] of computed.entries()) expect(value).toBeCloseTo(expected[i]!, 4);
+}
+
 test("a worker that is killed, on one machine: all start again and compute the same", async () => {
   const words = [...tiny(30), "--workers", "2"];
   const out = join(folder, "one-machine");
@@ -67,17 +77,37 @@ test("a lost node's work goes to the others, and it is taken in again when it is
   await until(() => first.stdout.split(`continuing ${out}`).length === 3);
   first.child.kill("SIGTERM");
   for (const run of [first, back]) expect(await run.ended).toMatchObject({ status: 143 });
-  const [fewer, all] = restarts(out);
-  expect(fewer).toMatchObject({ count: 1, workers: 1, nodes: [0], standBy: [] });
-  expect(all).toMatchObject({ count: 2, workers: 2, nodes: [0, 1], standBy: [] });
+  expect(restarts(out)).toMatchObject([
+    { count: 1, workers: 1, nodes: [0], standBy: [] },
+    { count: 2, workers: 2, nodes: [0, 1], standBy: [] },
+  ]);
+  await expectRounded(out, 2);
+});
 
-  // Other workers compute the same steps, but for rounding, which grows from step to step.
-  const { step } = fewer as { step: number };
-  const whole = [...tiny(1e5), "--workers", "2", "--steps", String(step + 4)];
-  const expected = await unbroken(whole, "fewer-unbroken");
-  const computed = losses(out).slice(0, step + 4);
-  expect(computed.slice(0, step)).toEqual(expected.slice(0, step));
-  for (const [i, value] of computed.entries()) expect(value).toBeCloseTo(expected[i]!, 4);
+test("nodes whose workers do not divide the minibatch stand by, until all are here again", async () => {
+  const out = join(folder, "odd-nodes");
+  const words = [...tiny(1e5), "--accumulate", "1", "--max-restarts", "2", "--min-nodes", "1"];
+  const flags = (node: number) => (node === 0 ? ["--out", out] : []);
+  const startOne = await onNodes(words, { nodes: 3, flags });
+  const [first, second, third] = [startOne(0), startOne(1), startOne(2)];
+  await stepped(out, 20);
+  third.child.kill("SIGKILL");
+  const fewer = "the run goes on with 1 node, 1 worker in all";
+  await until(() => first.stdout.includes(`${fewer}; node 1 stands by`));
+  await until(() => second.stdout.includes(`node 1 of 3 stands by: ${fewer}`));
+  await until(() => first.stdout.includes(`continuing ${out}`));
+  const back = startOne(2);
+  await until(() => back.stdout.includes("node 2 of 3 stands by: the run goes on without it"));
+  kill(workerOf(first));
+  await until(() => second.stdout.includes("restart 2") && back.stdout.includes("restart 2"));
+  await until(() => first.stdout.split(`continuing ${out}`).length === 3);
+  first.child.kill("SIGTERM");
+  for (const run of [first, second, back]) expect(await run.ended).toMatchObject({ status: 143 });
+  expect(restarts(out)).toMatchObject([
+    { count: 1, workers: 1, nodes: [0], standBy: [1] },
+    { count: 2, workers: 3, nodes: [0, 1, 2], standBy: [] },
+  ]);
+  await expectRounded(out, 3);
 });
 
 test("node 0's supervisor may be started anew, and the others wait for it", async () => {
