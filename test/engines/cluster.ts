@@ -48,7 +48,12 @@ export class Cluster {
     const { addresses } = cluster;
     const lines = names.map((name, index) => `${addresses.of(index + 1)} ${name}`);
     writeEtcHosts([`${addresses.front} ${hostname()}`, ...lines]);
-    for (const index of names.keys()) await cluster.boot(index);
+    try {
+      for (const index of names.keys()) await cluster.boot(index);
+    } catch (error) {
+      await cluster.end();
+      throw error;
+    }
     return cluster;
   }
 
@@ -69,9 +74,11 @@ export class Cluster {
     return host;
   }
 
+  /** Powers all off; a second call does nothing. */
   async end(): Promise<void> {
-    for (const host of this.hosts) await host.powerOff();
+    for (const host of this.hosts.splice(0)) await host.powerOff();
     for (const each of this.switches) each.remove();
+    this.switches.clear();
     writeEtcHosts([`127.0.1.1 ${hostname()}`]);
   }
 }

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { main } from "../cli/command.js";
 import { read, root } from "../docs/pages.js";
 import { stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
-import { start, until } from "../support/process.js";
+import { start } from "../support/process.js";
 import { Cluster } from "./cluster.js";
 import { withEngines } from "./engines.js";
 import { writeSsh } from "./hosts.js";
@@ -37,7 +37,7 @@ const folder = temporaryFolder();
 const threads = ["--threads", "1"];
 
 /**
- * A folder to type in, with what the page wants there: \`onehour\` on PATH, which ends after so many steps
+ * A folder to type in, with what the page wants there: `onehour` on PATH, which ends after so many steps
  * in place of two epochs, and deploy/. A stand-in for ssh is on PATH too.
  */
 function project(name: string): {
@@ -91,7 +91,7 @@ async function type(
         ? [start(shell(commands), options)]
         : commands.map((command, index) => cluster.hosts[index]!.start(shell(command), options));
     for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
-    if (slurm !== undefined) await until(() => slurm.ask("squeue --noheader") === "");
+    await slurm?.leaves();
     expect(existsSync(join(out, "log.jsonl")), jobLogs(cwd)).toBe(true);
     expect(stepsOf(out).length, jobLogs(cwd)).toBe(steps);
   }

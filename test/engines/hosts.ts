@@ -5,7 +5,14 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { childrenOf, type Run, type StartOptions, start, until } from "../support/process.js";
+import {
+  childrenOf,
+  hasEnded,
+  type Run,
+  type StartOptions,
+  start,
+  until,
+} from "../support/process.js";
 
 /** Runs a command to its end; throws if it fails. */
 export const sh = (command: string, ...args: string[]) =>
@@ -73,11 +80,16 @@ export class Host {
       ["unshare", ...namespaces, "--mount-proc", "bash", "-ec", boot, "boot", name, folder],
       { lasting: true },
     );
-    await until(() => init.stdout.includes("up") || init.child.exitCode !== null, 30);
-    const [pid] = childrenOf(init.child.pid!);
-    if (pid === undefined) throw new Error(`host ${name} does not start: ${init.stderr}`);
+    await until(() => init.stdout.includes("up") || hasEnded(init), 120);
+    if (hasEnded(init)) throw new Error(`host ${name} does not start: ${init.stderr}`);
+    const pid = childrenOf(init.child.pid!)[0]!;
     const host = new Host(name, init, pid, folder, cards);
-    for (const [index] of cards.entries()) host.plug(index);
+    try {
+      for (const index of cards.keys()) host.plug(index);
+    } catch (error) {
+      await host.kill();
+      throw error;
+    }
     mkdirSync(pids, { recursive: true });
     writeFileSync(join(pids, name), `${pid}\n`);
     return host;
@@ -95,7 +107,7 @@ export class Host {
   /** Gives the host a disk of its own at this path of a folder, which ends with it. */
   mountDisk(path: string): void {
     mkdirSync(path, { recursive: true });
-    this.ask("mount", "-t", "tmpfs", "tmpfs", path);
+    this.run("mount", "-t", "tmpfs", "tmpfs", path);
   }
 
   /** A path as this host sees it, for the test process. */
@@ -105,26 +117,37 @@ export class Host {
 
   /** Whether a Node process here has `text` in its command line. */
   runs(text: string): boolean {
-    return this.pidOf(text) !== "";
+    return this.find(text) !== undefined;
   }
 
   /** Sends a signal to the Node process here that has `text` in its command line, the first one. */
   signal(name: string, text: string): void {
-    this.ask("kill", "-s", name, this.pidOf(text));
+    this.run("kill", "-s", name, this.pidOf(text));
   }
 
   /** Sends it to the last process that this one has started: a worker. */
   signalWorker(name: string, text: string): void {
-    this.ask("pkill", `-${name}`, "--newest", "--parent", this.pidOf(text));
+    this.run("pkill", `-${name}`, "--newest", "--parent", this.pidOf(text));
   }
 
   private pidOf(text: string): string {
-    return this.ask("pgrep", "--oldest", "--full", `^[^ ]*node .*${text}`);
+    const pid = this.find(text);
+    if (pid === undefined)
+      throw new Error(`no Node process on ${this.name} has ${text} in its command line`);
+    return pid;
   }
 
-  private ask(...command: readonly string[]): string {
+  /** Undefined where there is none, or the host is off. */
+  private find(text: string): string | undefined {
+    if (hasEnded(this.init)) return undefined;
+    const [file, ...words] = this.words(["pgrep", "--oldest", "--full", `^[^ ]*node .*${text}`]);
+    return spawnSync(file!, words, { encoding: "utf8" }).stdout.trim() || undefined;
+  }
+
+  /** Runs a short command here; throws if it fails. */
+  private run(...command: readonly string[]): void {
     const [file, ...words] = this.words(command);
-    return spawnSync(file!, words, { encoding: "utf8" }).stdout.trim();
+    execFileSync(file!, words, { encoding: "utf8" });
   }
 
   /** Takes the cable out of the switch; the host does not see it. */
@@ -137,12 +160,14 @@ export class Host {
   }
 
   async powerOff(): Promise<void> {
-    if (this.init.child.exitCode === null && this.init.child.signalCode === null) {
-      // First of all: the kernel closes the connections of processes that it ends.
-      for (const index of this.cards.keys()) this.unplug(index);
-      process.kill(this.pid, "SIGKILL");
-      await this.init.ended;
-    }
+    // First of all: the kernel closes the connections of processes that it ends.
+    if (!hasEnded(this.init)) for (const index of this.cards.keys()) this.unplug(index);
+    await this.kill();
+  }
+
+  private async kill(): Promise<void> {
+    if (!hasEnded(this.init)) process.kill(this.pid, "SIGKILL");
+    await this.init.ended;
     rmSync(this.folder, { recursive: true, force: true });
   }
 

@@ -1,14 +1,16 @@
 """A long and bad cable: passes frames between two network cards, late, and loses some of them.
 
 slow-wire.py CARD CARD SECONDS SHARE: each frame takes so long, and this share of them gets lost. The
-kernel's netem does the same where it is built in. slow-wire.py --complete CARD: a card sends complete
-frames from now on, with checksums and no longer than the MTU.
+kernel's netem does the same where it is built in. SIGTERM ends it; then it says how many it has lost.
+slow-wire.py --complete CARD: a card sends complete frames from now on, with checksums and no longer than
+the MTU.
 """
 import ctypes
 import fcntl
 import heapq
 import random
 import selectors
+import signal
 import socket
 import struct
 import sys
@@ -31,6 +33,11 @@ def open_card(card: str) -> socket.socket:
     return opened
 
 
+def end(*_: object) -> None:
+    print("lost", lost, flush=True)
+    sys.exit()
+
+
 if sys.argv[1] == "--complete":
     fill_checksums(sys.argv[2])
     sys.exit()
@@ -43,7 +50,8 @@ for source, target in ((first, second), (second, first)):
     selector.register(source, selectors.EVENT_READ, target)
 # (due, number, frame, target); the number keeps frames of one moment in order.
 waiting: list[tuple[float, int, bytes, socket.socket]] = []
-number = 0
+number = lost = 0
+signal.signal(signal.SIGTERM, end)
 print("up", flush=True)
 while True:
     pause = max(0, waiting[0][0] - time.monotonic()) if waiting else None
@@ -51,8 +59,12 @@ while True:
         try:
             while True:
                 frame, (_, _, kind, *_) = key.fileobj.recvfrom(65535)
-                # What this process has sent itself comes back as outgoing.
-                if kind != socket.PACKET_OUTGOING and random.random() >= share:
+                # What this process has sent itself comes back.
+                if kind == socket.PACKET_OUTGOING:
+                    continue
+                if random.random() < share:
+                    lost += 1
+                else:
                     number += 1
                     heapq.heappush(waiting, (time.monotonic() + delay, number, frame, key.data))
         except BlockingIOError:

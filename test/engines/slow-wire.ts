@@ -1,6 +1,7 @@
 // A long and bad cable between a host and its switch: `slow-wire.py` passes the frames.
 import { fileURLToPath } from "node:url";
-import { start, until } from "../support/process.js";
+import { expect } from "vitest";
+import { hasEnded, start, until } from "../support/process.js";
 import { type Host, sh } from "./hosts.js";
 
 const script = fileURLToPath(new URL("slow-wire.py", import.meta.url));
@@ -12,7 +13,10 @@ interface Wire {
   loss: number;
 }
 
-/** Puts such a cable in place of a host's own; the returned function takes it away. */
+/**
+ * Puts such a cable in place of a host's own; the returned function takes it away, and expects that it
+ * has lost frames.
+ */
 export async function lengthen(host: Host, { seconds, loss }: Wire): Promise<() => Promise<void>> {
   const [near, far] = ["wire-near", "wire-far"];
   host.unplug();
@@ -27,12 +31,16 @@ export async function lengthen(host: Host, { seconds, loss }: Wire): Promise<() 
   }
   const words = ["python3", script, host.cable(), near, String(seconds), String(loss)];
   const wire = start(words, { lasting: true });
-  const ended = () => wire.child.exitCode !== null;
-  await until(() => wire.stdout.includes("up") || ended(), 30);
+  const checkWire = () => {
+    if (hasEnded(wire) || wire.stderr !== "") throw new Error(`the cable broke: ${wire.stderr}`);
+  };
+  await until(() => wire.stdout.includes("up") || hasEnded(wire), 120);
+  checkWire();
   return async () => {
-    if (ended() || wire.stderr !== "") throw new Error(`the cable broke: ${wire.stderr}`);
-    wire.child.kill();
-    await wire.ended;
+    checkWire();
+    wire.child.kill("SIGTERM");
+    const { stdout } = await wire.ended;
+    expect(Number(/^lost (\d+)$/m.exec(stdout)?.[1])).toBeGreaterThan(0);
     sh('ip link delete "$1"', near!);
   };
 }

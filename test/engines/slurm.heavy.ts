@@ -5,11 +5,10 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
-import { until } from "../support/process.js";
 import { Cluster } from "./cluster.js";
 import { withEngines } from "./engines.js";
 import { Slurm } from "./slurm.js";
-import { auto, reaches, train, unbroken } from "./training.js";
+import { auto, naming, reaches, train, unbroken } from "./training.js";
 
 const folder = temporaryFolder();
 const short = 60;
@@ -35,10 +34,10 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
     cluster = await Cluster.start(["n1", "n2", "n3"]);
     slurm = await Slurm.start(join(folder, "slurm"), cluster);
     byHand = await submitLong("by-hand");
-    slurm.ask(`scontrol requeue ${byHand.job}`);
+    slurm.tell(`scontrol requeue ${byHand.job}`);
     byRun = await submitLong("by-run", ["--requeue"]);
     // As Slurm does at the time that --signal names.
-    slurm.ask(`scancel --signal USR1 ${byRun.job}`);
+    slurm.tell(`scancel --signal USR1 ${byRun.job}`);
   });
   afterAll(async () => {
     await cluster?.end();
@@ -70,8 +69,8 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
     return stdout.trim();
   }
 
-  /** Resolves when the job has left the queue. */
-  const leaves = (job: string) => until(() => slurm.ask(`squeue --noheader --job ${job}`) === "");
+  /** The host of a run's last ranks: Slurm gives them to its nodes in the order of their names. */
+  const lastOf = (out: string) => cluster.hosts.findLast((host) => host.runs(out))!;
 
   const expectTrained = async (out: string, workers: number, steps: number) =>
     expect(stepsOf(out)).toEqual(await unbroken(folder, workers, steps));
@@ -96,13 +95,13 @@ withEngines(["hosts", "slurm"], "Slurm", () => {
 
   test("srun inside sbatch", async () => {
     const out = join(folder, "sbatch");
-    await leaves(await submit(["-N2", "-n2"], out, short));
+    await slurm.leaves(await submit(["-N2", "-n2"], out, short));
     await expectTrained(out, 2, short);
   });
 
   test("a batch shell trains on its own node, and says so", async () => {
     const out = join(folder, "shell");
-    await leaves(await submit(["-N2", "-n2"], out, short, { by: [] }));
+    await slurm.leaves(await submit(["-N2", "-n2"], out, short, { by: [] }));
     expect(readFileSync(`${out}.log`, "utf8")).toMatch(/2 tasks.*srun/);
     await expectTrained(out, 1, short);
   });
@@ -159,10 +158,12 @@ exec ${quoted(words)}
       const out = join(folder, "worker");
       const run = slurm.run(command(out, long));
       await reaches(out, 100, run);
-      cluster.hosts[1]!.signalWorker("KILL", out);
+      const host = lastOf(out);
+      host.signalWorker("KILL", out);
       const { status, stderr } = await run.ended;
       expect(status).toBe(1);
-      expect(stderr.match(/^onehour: rank [23] on n2: .*SIGKILL.*$/gm), stderr).toHaveLength(2);
+      const named = new RegExp(`^onehour: rank [23] on ${host.name}: .*SIGKILL`, "gm");
+      expect(stderr.match(named), stderr).toHaveLength(2);
       const again = slurm.run(command(out, long));
       expect(await again.ended, again.stderr).toMatchObject({ status: 0 });
       await expectTrained(out, 4, long);
@@ -172,11 +173,11 @@ exec ${quoted(words)}
       const out = join(folder, "power");
       const run = slurm.run(command(out, long, ["--timeout", "10"]));
       await reaches(out, 100, run);
-      const lost = cluster.hosts.findLast((host) => host.runs(out))!;
+      const lost = lastOf(out);
       await lost.powerOff();
       const { status, stderr } = await run.ended;
       expect(status).not.toBe(0);
-      expect(stderr).toMatch(new RegExp(`^onehour: .*\\b${lost.name}\\b`, "m"));
+      expect(stderr).toMatch(naming(1, lost.name));
       const again = slurm.run(command(out, long));
       expect(await again.ended, again.stderr).toMatchObject({ status: 0 });
       await expectTrained(out, 4, long);
@@ -187,10 +188,10 @@ exec ${quoted(words)}
     const out = join(folder, "cancelled");
     const job = await submit(["-N2", "-n2"], out, long);
     await reaches(out, 100);
-    slurm.ask(`scancel ${job}`);
-    await leaves(job);
+    slurm.tell(`scancel ${job}`);
+    await slurm.leaves(job);
     expect(stepsOf(out).length).toBeLessThan(long);
-    await leaves(await submit(["-N2", "-n2"], out, long));
+    await slurm.leaves(await submit(["-N2", "-n2"], out, long));
     await expectTrained(out, 2, long);
   });
 
@@ -199,7 +200,7 @@ exec ${quoted(words)}
     const command = ["srun", "-N2", "-n2", ...train(out, { steps: long, more: auto })];
     const run = slurm.run(command);
     await reaches(out, 100, run);
-    const host = cluster.hosts.findLast((each) => each.runs(out))!;
+    const host = lastOf(out);
     host.signal("KILL", out);
     const { status, stderr } = await run.ended;
     expect(status).not.toBe(0);
@@ -209,12 +210,46 @@ exec ${quoted(words)}
     await expectTrained(out, 2, long);
   });
 
+  test("the rank whose data cannot be read says so last, and the other names it", async () => {
+    const out = join(folder, "unreadable");
+    const data = join(folder, "data.mjs");
+    const said = `${out}.errors`;
+    writeFiles(folder, {
+      "data.mjs": `let reads = 0;
+const split = (length) => ({
+  length,
+  async fill({ labels }) {
+    if (++reads > 20 && process.env.SLURM_PROCID === "1") throw new Error("made of cheese");
+    labels.fill(1);
+  },
+});
+export default () => ({
+  name: "made", images: { height: 8, width: 8, channels: 1 }, classes: 3, mean: [0.5], std: [0.25],
+  augmentation: { padding: 0, flip: false },
+  train: split(32), test: split(4),
+  defaultEpochs: 1, fingerprint: "made-1",
+});
+`,
+      // What srun collects from several nodes may come in another order than it was written.
+      "unreadable.sh": `#!/bin/sh\nexec ${quoted(train(out, { steps: long, data }))} 2>>'${said}'\n`,
+    });
+    const run = slurm.run(["srun", "-N2", "-n2", "sh", join(folder, "unreadable.sh")]);
+    const { status } = await run.ended;
+    const text = readFileSync(said, "utf8");
+    expect(status, text).toBe(1);
+    expect(text.match(/^onehour: .*$/gm)).toEqual([
+      expect.stringMatching(/^onehour: rank 0 on n\d: .*rank 1 on n\d failed: .*made of cheese/),
+      expect.stringMatching(/^onehour: rank 1 on n\d: .*made of cheese/),
+    ]);
+  });
+
   test.each([
     ["scontrol requeue", () => byHand],
     ["SIGUSR1 to a run with --requeue", () => byRun],
   ])("after %s the job continues by itself", async (_, which) => {
     const { job, out } = which();
-    await leaves(job);
+    await slurm.leaves(job);
+    expect(readFileSync(`${out}.log`, "utf8")).toContain(`continuing ${out}`);
     await expectTrained(out, 2, long);
   });
 });

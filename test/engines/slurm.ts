@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { writeFiles } from "../support/folder.js";
-import { type Run, type StartOptions, start, until } from "../support/process.js";
+import { hasEnded, type Run, type StartOptions, start, until } from "../support/process.js";
 import type { Cluster } from "./cluster.js";
 import { sh } from "./hosts.js";
 
@@ -44,7 +44,7 @@ export class Slurm {
   readonly env: { SLURM_CONF: string };
 
   private constructor(
-    private readonly folder: string,
+    folder: string,
     private readonly daemons: readonly Run[],
   ) {
     this.env = { SLURM_CONF: join(folder, "slurm.conf") };
@@ -60,14 +60,11 @@ export class Slurm {
     const nodes = hosts.map((host) => host.start(["slurmd", "-D", "-N", host.name], options));
     const daemons = [start(["slurmctld", "-D"], options), munged];
     const slurm = new Slurm(folder, daemons);
-    const idle = `${hosts.length}`;
-    await until(
-      () => slurm.ask("sinfo --noheader --states idle --format %D").trim() === idle,
-      20,
-    ).catch(() => {
-      throw new Error(
-        `not all nodes are idle:\n${slurm.ask("sinfo --long --Node")}\n${[...daemons, ...nodes].map(({ stderr }) => stderr).join("\n")}`,
-      );
+    const idle = "sinfo --noheader --states idle --format %D";
+    await until(() => slurm.ask(idle) === `${hosts.length}`, 120).catch(() => {
+      const said = [...daemons, ...nodes].map(({ stderr }) => stderr);
+      const states = slurm.ask("sinfo --long --Node");
+      throw new Error(["not all nodes are idle:", states, ...said].join("\n"));
     });
     return slurm;
   }
@@ -77,12 +74,27 @@ export class Slurm {
     return start(command, { ...options, env: { ...options.env, ...this.env } });
   }
 
-  /** The output of a short command of Slurm's; empty where it fails. */
-  ask(command: string): string {
-    return sh(
-      `export SLURM_CONF="$1"; ${command} 2>/dev/null || true`,
-      `${this.folder}/slurm.conf`,
-    );
+  /** Runs a short command of Slurm's; throws if it fails. */
+  tell(command: string): string {
+    return sh(`export SLURM_CONF="$1"; ${command}`, this.env.SLURM_CONF).trim();
+  }
+
+  /** What such a command answers; undefined where it fails, as all do while slurmctld is slow. */
+  private ask(command: string): string | undefined {
+    try {
+      return this.tell(`${command} 2>/dev/null`);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Resolves when this job, or every job, has left the queue. */
+  async leaves(job?: string): Promise<void> {
+    await until(() => {
+      // All jobs: squeue fails for one that Slurm has forgotten.
+      const queued = this.ask("squeue --noheader --format %A")?.split("\n");
+      return queued !== undefined && (job === undefined ? queued[0] === "" : !queued.includes(job));
+    });
   }
 
   /** Ends the daemons in front; those of the hosts end with them. */
@@ -116,10 +128,7 @@ async function startMunge(): Promise<Run> {
       cwd: "/",
     },
   );
-  await until(
-    () => munged.child.exitCode !== null || sh("munge -n 2>&1 || true").startsWith("MUNGE:"),
-    30,
-  );
-  if (munged.child.exitCode !== null) throw new Error(`munged does not start: ${munged.stderr}`);
+  await until(() => hasEnded(munged) || sh("munge -n 2>&1 || true").startsWith("MUNGE:"), 120);
+  if (hasEnded(munged)) throw new Error(`munged does not start: ${munged.stderr}`);
   return munged;
 }

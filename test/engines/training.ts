@@ -4,18 +4,22 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { main } from "../cli/command.js";
 import { stepsOf } from "../support/folder.js";
-import { type Run, start, until } from "../support/process.js";
+import { hasEnded, type Run, start, until } from "../support/process.js";
 
 interface Training {
   /** Steps in all; 100 take about a second. */
   steps: number;
+  data?: string;
   more?: readonly string[];
 }
 
 /** The command, for an engine to start. */
-export function train(out: string, { steps, more = [] }: Training): string[] {
+export function train(
+  out: string,
+  { steps, data = "synthetic:16x16x3:10:320", more = [] }: Training,
+): string[] {
   return [
-    ...[process.execPath, main, "train", "synthetic:16x16x3:10:320", "--model", "resnet8"],
+    ...[process.execPath, main, "train", data, "--model", "resnet8"],
     ...["--batch", "8", "--threads", "1", "--epochs", "1000", "--milestones", "none"],
     ...["--steps", String(steps), "--out", out, ...more],
   ];
@@ -28,9 +32,17 @@ export const auto = ["--resume", "auto"];
 export async function reaches(out: string, step: number, run?: Run): Promise<void> {
   const log = join(out, "log.jsonl");
   const logged = () => existsSync(log) && readFileSync(log, "utf8").includes(`"step":${step},`);
-  const ended = () => run !== undefined && run.child.exitCode !== null;
+  const ended = () => run !== undefined && hasEnded(run);
   await until(() => logged() || ended());
   if (!logged()) throw new Error(`ended before step ${step}: ${run!.stderr}`);
+}
+
+/** What names a node of several with two workers each, or its workers. */
+export function naming(node: number, host: string): RegExp {
+  const [first, second] = [2 * node, 2 * node + 1];
+  return new RegExp(
+    `node ${node} \\(host ${host}, |rank [${first}${second}] on ${host}|ranks ${first} and ${second} on ${host}`,
+  );
 }
 
 type Losses = ReturnType<typeof stepsOf>;

@@ -103,6 +103,9 @@ export async function until(condition: () => boolean, seconds = 300): Promise<vo
   }
 }
 
+/** Whether a process that was started here has ended. */
+export const hasEnded = ({ child }: Run) => child.exitCode !== null || child.signalCode !== null;
+
 /** Whether a process exists and is not merely waiting for its parent to notice its end. */
 export function isAlive(pid: number): boolean {
   try {
