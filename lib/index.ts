@@ -1,6 +1,7 @@
 // The public API of onehour.
 /// <reference types="node" preserve="true" />
 
+export type { Profile } from "./bench/profile.js";
 export type {
   Dataset,
   DatasetOpener,
@@ -44,6 +45,11 @@ export { addModel, buildModel, models } from "./models/models.js";
 export * from "./ops/index.js";
 export { optimizers } from "./ops/optimizers/index.js";
 export type { MomentumSettings, Optimizer, OptimizerBuilder } from "./ops/optimizers/optimizer.js";
+export type { Forecast } from "./plan/forecast.js";
+export type { PlanOptions } from "./plan/options.js";
+export { paperPlan } from "./plan/paper.js";
+export { type Plan, type Planned, plan } from "./plan/plan.js";
+export { readProfile } from "./plan/profile-file.js";
 export { type ConnectOptions, connect } from "./ranks/connect.js";
 export { type LaunchOptions, launch } from "./ranks/launch.js";
 export type { World } from "./ranks/world.js";

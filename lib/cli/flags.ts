@@ -1,6 +1,7 @@
-// Makes the flags of a recipe's fields, and of the machines of a run, from the tables' rows, and reads which of
-// them were typed.
+// Makes the flags of a recipe's fields, of the machines of a run, and of a plan from the tables' rows, and reads
+// which of them were typed.
 import { type Command, Option } from "commander";
+import { type PlanInput, planRows } from "../plan/options.js";
 import { type ClusterOptions, clusterRows } from "../ranks/cluster-options.js";
 import { defaultText } from "../recipe/documentation.js";
 import type { RecipeInput } from "../recipe/fields.js";
@@ -71,6 +72,12 @@ export function addClusterFlags(command: Command): Command {
   return command;
 }
 
+/** Adds the flags of a plan. */
+export function addPlanFlags(command: Command): Command {
+  for (const [, row] of planRows) command.addOption(optionOf(row, row.otherwise));
+  return command;
+}
+
 /** The value of a flag that was typed, and nothing that commander fills in. */
 function typedValue(command: Command, flag: string): unknown {
   const key = new Option(flag).attributeName();
@@ -87,11 +94,17 @@ export function typedFields(command: Command): RecipeInput {
   return Object.fromEntries(typed);
 }
 
-/** What was typed of the machines of a run. */
-export function typedCluster(command: Command): ClusterOptions {
-  const typed = clusterRows.flatMap(([name, { flag }]) => {
+/** The values that were typed, by the names of their rows. */
+function typedRows(command: Command, rows: readonly [string, Row][]): object {
+  const typed = rows.flatMap(([name, { flag }]) => {
     const value = typedValue(command, flag);
     return value === undefined ? [] : [[name, value]];
   });
   return Object.fromEntries(typed);
 }
+
+/** What was typed of the machines of a run. */
+export const typedCluster = (command: Command): ClusterOptions => typedRows(command, clusterRows);
+
+/** What was typed of a plan. */
+export const typedPlan = (command: Command): PlanInput => typedRows(command, planRows);

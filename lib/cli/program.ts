@@ -13,11 +13,19 @@ import { benchCommand } from "./bench.js";
 import { buildCommand } from "./build.js";
 import { evaluateCommand } from "./evaluate.js";
 import { launchCommand } from "./launch.js";
+import { planCommand } from "./plan.js";
 import { trainCommand } from "./train.js";
 import { explain, unknownCommand } from "./usage.js";
 import { isUsageError } from "./values.js";
 
-const commands = [trainCommand, evaluateCommand, launchCommand, benchCommand, buildCommand];
+const commands = [
+  trainCommand,
+  evaluateCommand,
+  launchCommand,
+  benchCommand,
+  planCommand,
+  buildCommand,
+];
 
 function program(): Command {
   const path = commandLine();

@@ -1,0 +1,203 @@
+// A plan as a person reads it: a row a number of workers, what follows for the training, what was assumed.
+import { table } from "../bench/table.js";
+import { count, counted } from "../text/words.js";
+import { algorithms } from "./algorithms.js";
+import { imagenet } from "./hours.js";
+import { linkText } from "./links.js";
+import type { Plan, Planned } from "./plan.js";
+
+const width = 80;
+
+/** Words in lines of at most 80 characters; those after the first begin with `indent`. */
+function wrap(text: string, first = "", indent = first): string {
+  const lines = [first];
+  for (const word of text.split(" ")) {
+    const line = lines.at(-1)!;
+    const isBegin = line === first || line === indent;
+    if (isBegin || line.length + 1 + word.length <= width)
+      lines[lines.length - 1] = isBegin ? line + word : `${line} ${word}`;
+    else lines.push(indent + word);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+const item = (text: string) => wrap(text, "  - ", "    ");
+
+const ms = (seconds: number) => `${(1000 * seconds).toFixed(1)} ms`;
+const percent = (fraction: number) => `${(100 * fraction).toFixed(1)}%`;
+const rate = (perSecond: number) => count(Number(perSecond.toPrecision(4)));
+
+/** 0.98 h, 53 min, 12 s */
+function duration(hours: number): string {
+  if (hours >= 0.1) return `${hours.toFixed(hours < 100 ? 2 : 0)} h`;
+  return hours >= 1 / 60 ? `${(60 * hours).toFixed(1)} min` : `${(3600 * hours).toFixed(1)} s`;
+}
+
+/** "48 workers (6 nodes of 8)" */
+function workersText({ workers, nodes }: Planned, perNode: number): string {
+  const all = counted(workers, "worker");
+  return perNode === 1 || nodes === 1 ? all : `${all} (${counted(nodes, "node")} of ${perNode})`;
+}
+
+/** What is measured, in lines. */
+function heading({ profile, accumulate }: Plan): string {
+  const { model, images, batch, precision, device, compute, update, gradientBytes, buckets } =
+    profile;
+  const { height, width, channels } = images;
+  const micro = accumulate > 1 ? ` and micro-batch, ${accumulate} micro-batches a step` : "";
+  return (
+    wrap(
+      `${model}, ${height}×${width}×${channels}, batch ${batch} a worker${micro}, ${precision}, ${device.name}`,
+    ) +
+    wrap(
+      `one worker: ${ms(compute)} forward and back, ${ms(update)} update; ` +
+        `${(gradientBytes / 1e6).toFixed(1)} MB of gradients in ${counted(buckets.length, "bucket")}`,
+    )
+  );
+}
+
+function rowsOf({ forecasts, work, cores }: Plan): string {
+  const columns: [name: string, cell: (step: Planned) => string][] = [
+    ["workers", ({ workers }) => count(workers)],
+    ["minibatch", ({ minibatch }) => count(minibatch)],
+    ["step", ({ seconds }) => ms(seconds)],
+    ["exposed", ({ exposedCommunication }) => ms(exposedCommunication)],
+  ];
+  if (cores !== undefined) columns.push(["input wait", ({ inputWait }) => ms(inputWait)]);
+  columns.push(["images/s", ({ imagesPerSecond }) => rate(imagesPerSecond)]);
+  columns.push(["efficiency", ({ efficiency }) => percent(efficiency)]);
+  if (work)
+    columns.push([
+      `${work.epochs} epochs`,
+      ({ hours }) => (hours === undefined ? "–" : duration(hours)),
+    ]);
+  columns.push(["bound by", ({ bound }) => bound]);
+  return table([
+    columns.map(([name]) => name),
+    ...forecasts.map((step) => columns.map(([, cell]) => cell(step))),
+  ]);
+}
+
+/** The largest minibatch for which the paper still has the error of 256, and what it has beyond. */
+const largestMinibatch = 8192;
+const beyond =
+  `More than ${count(largestMinibatch)} images: there the paper's top-1 error rises, ` +
+  "from 23.74% to 24.79% at 16k and 27.55% at 32k.";
+
+/** Whether the training takes less than an hour, and the decoding that it needs. */
+function trainingText(plan: Plan): string {
+  const { work, underOneHour, shortest, forecasts, imagesPerCore, topology } = plan;
+  if (!work) {
+    const { height, width } = plan.profile.images;
+    return wrap(
+      `The profile's images have ${height}×${width} pixels, not ImageNet's 224×224: for the hours of a training ` +
+        "say how many images there are, and epochs.",
+    );
+  }
+  const { workersPerNode } = topology;
+  const what = `${work.epochs} epochs of ${counted(work.images, "image")}`;
+  if (!shortest) return wrap(`${what}: every minibatch here has more images than there are.`);
+  const lines: string[] = [];
+  const at = underOneHour ?? shortest;
+  const [fewest, hours] = [workersText(at, workersPerNode), duration(at.hours!)];
+  if (underOneHour)
+    lines.push(
+      `${what} take less than an hour from ${fewest} on: ${hours}, at a minibatch of ${count(at.minibatch)}.`,
+    );
+  else {
+    const most = counted(forecasts.at(-1)!.workers, "worker");
+    lines.push(
+      `${what} take an hour or more with any number up to ${most}: at best ${hours}, with ${fewest}. ` +
+        `What binds is ${at.bound}${remedies[at.bound]}.`,
+    );
+  }
+  if (at.minibatch > largestMinibatch && work.images === imagenet.images) lines.push(beyond);
+  const crops = `A node then decodes ${rate(at.imagesPerNode)} images a second`;
+  lines.push(
+    at.coresPerNode === undefined
+      ? `${crops}; \`onehour bench loader\` says how many a core does.`
+      : `${crops}: ${counted(Math.ceil(at.coresPerNode), "core")} at ${rate(imagesPerCore!)} a core.`,
+  );
+  return lines.map((line) => wrap(line)).join("");
+}
+
+const remedies: Readonly<Record<Planned["bound"], string>> = {
+  compute: ": more workers, or faster ones",
+  communication: ": a faster link, or more images a step",
+  input: ": more cores a node that decode, or faster ones",
+};
+
+/** What is known from measuring, to hold against the forecast. */
+function measuredText({ profile, paper }: Plan): string {
+  const lines: string[] = [];
+  const many = profile.measured.filter(({ workers }) => workers > 1);
+  if (many.length > 0) {
+    const steps = many.map(({ workers, step }) => `${ms(step)} with ${counted(workers, "worker")}`);
+    lines.push(`Measured on the profile's machine, joined as it is: ${steps.join(", ")}.`);
+  }
+  if (paper) {
+    const [first, last] = [paper[0]!, paper.at(-1)!];
+    const grown = (last.seconds / first.seconds - 1) * 100;
+    const forecast = (last.forecast / first.forecast - 1) * 100;
+    lines.push(
+      `The paper measured ${first.seconds} s a step on ${first.workers} P100s and ${last.seconds} s on ` +
+        `${last.workers}, ${grown.toFixed(0)}% more; the forecast here is ${forecast.toFixed(1)}% more.`,
+    );
+  }
+  return lines.map((line) => wrap(line)).join("");
+}
+
+/** Whatever the figures rest on. */
+export function assumptionsOf({
+  topology,
+  imagesPerCore,
+  cores,
+  work,
+  accumulate,
+}: Plan): string[] {
+  const { algorithm, workersPerNode, link, linkInside } = topology;
+  const lines =
+    workersPerNode === 1
+      ? [`Each worker has a link of its own: ${linkText(link)}.`]
+      : [
+          `The ${workersPerNode} workers of a node share one link to the others: ${linkText(link)}. ` +
+            `Inside, each has ${linkText(linkInside)}.`,
+          "Over several nodes gradients are summed inside each, all-reduced between them, and broadcast inside, " +
+            "as in the paper.",
+        ];
+  lines.push(
+    `All-reduce, ${algorithm}: ${algorithms[algorithm].help}; b bytes, p members, α latency, β bandwidth.`,
+    "Each bucket's all-reduce begins when its gradients are there and the one before is done; its update follows. " +
+      "It takes nothing from computing.",
+    `Each worker keeps its batch, so the minibatch grows${accumulate > 1 ? "; gradients are summed once a step" : ""}.`,
+  );
+  if (cores !== undefined)
+    lines.push(`${cores} cores of a node decode ${rate(imagesPerCore!)} images a second each.`);
+  else lines.push("The input keeps up: no --cores are given.");
+  if (work) {
+    const tests =
+      work.testImages > 0
+        ? `${counted(work.testImages, "test image")} after each epoch, at a third of the time of training`
+        : "without evaluations";
+    lines.push(`An epoch is floor(images / minibatch) steps; ${tests}. No start, no checkpoints.`);
+  }
+  lines.push(
+    "Left out: that a step waits for its slowest worker, traffic of others, protocol overhead, the time to add " +
+      "up, and what communication takes from computing. A measured step is longer.",
+  );
+  return lines;
+}
+
+/** The result as a person reads it. */
+export function planText(plan: Plan): string {
+  return [
+    heading(plan),
+    "\n",
+    rowsOf(plan),
+    "\n",
+    trainingText(plan),
+    measuredText(plan),
+    "\nAssumed:\n",
+    ...assumptionsOf(plan).map(item),
+  ].join("");
+}
