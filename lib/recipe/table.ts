@@ -363,6 +363,13 @@ export const table = {
       "checkpoint-every checkpoint-interval save-interval save-every save-freq checkpoint-hist",
     onResume: true,
   }),
+  tensorboard: field(flag.default(false), {
+    group: "Run folder",
+    flag: "--tensorboard",
+    help: "write the log as TensorBoard event files too, into tensorboard/ of the run folder",
+    alias: "tensorboard-dir tensorboard-logdir",
+    onResume: true,
+  }),
   timeout: field(positive.default(60), {
     group: "Run folder",
     flag: "--timeout <seconds>",

@@ -53,7 +53,7 @@ export async function removeTemporary(folder: string, name: string): Promise<voi
 export async function writeAtomically(
   folder: string,
   name: string,
-  pieces: readonly Uint8Array[],
+  pieces: Iterable<Uint8Array>,
   beforeRename: () => Promise<void> = async () => {},
 ): Promise<void> {
   const temporary = temporaryOf(folder, name);

@@ -1,12 +1,11 @@
 // log.jsonl of a run folder: written line by line, and read again when the run goes on.
 
-import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { OnehourError } from "../errors.js";
 import { readRegular } from "../system/regular-file.js";
 import { plural } from "../text/words.js";
 import { isThere, replaceFile, unwritable } from "./files.js";
+import { GrowingFile } from "./growing-file.js";
 import { isLogLine, type LogLine } from "./log-lines.js";
 
 export const logName = "log.jsonl";
@@ -130,78 +129,48 @@ export async function rewindLog(
 
 const textOf = (lines: readonly string[]) => lines.map((line) => `${line}\n`).join("");
 
+/** Writes the lines of a log somewhere else too. */
+export interface LogFollower {
+  write(line: LogLine): void;
+  close(): void;
+}
+
 /** Appends to log.jsonl as `rewindLog` left it; each line goes to the system as it is written. */
 export class Log {
-  private readonly descriptor: number;
-  /** Bytes of whole lines in the file. */
-  private end: number;
-  /** Lines that are not on the disk yet, the first perhaps in part, which the next attempt overwrites. */
-  private readonly waiting: Buffer[] = [];
-  private isWarned = false;
+  private readonly file: GrowingFile;
+  private follower: LogFollower | undefined;
 
   /** Throws ERR_ONEHOUR_RUN_FOLDER. */
-  constructor(
-    folder: string,
-    private readonly warn: (text: string) => void,
-  ) {
+  constructor(folder: string, warn: (text: string) => void) {
     try {
-      this.descriptor = openSync(join(folder, logName), "r+");
-      this.end = fstatSync(this.descriptor).size;
+      this.file = new GrowingFile(join(folder, logName), { file: "the log", piece: "line" }, warn);
     } catch (error) {
       throw unwritable(folder, error);
     }
   }
 
+  /** Hands each line from here on to `follower`, which is closed with the log. */
+  follow(follower: LogFollower | undefined): void {
+    this.follower = follower;
+  }
+
   /** Adds a line. Where the disk takes none, it waits for the next attempt, after one warning. */
   write(line: LogLine): void {
-    this.waiting.push(Buffer.from(`${JSON.stringify(line)}\n`));
-    this.flush();
-  }
-
-  private flush(): void {
-    try {
-      for (let line = this.waiting[0]; line; line = this.waiting[0]) {
-        this.put(line);
-        this.end += line.length;
-        this.waiting.shift();
-      }
-      this.isWarned = false;
-    } catch (error) {
-      if (!this.isWarned) this.warnOf(error as Error, "; its lines wait until that is possible");
-      this.isWarned = true;
-    }
-  }
-
-  private put(line: Buffer): void {
-    for (let at = 0; at < line.length; ) {
-      const written = writeSync(this.descriptor, line, at, line.length - at, this.end + at);
-      if (written === 0) throw new Error("the disk is full");
-      at += written;
-    }
+    this.file.write(Buffer.from(`${JSON.stringify(line)}\n`));
+    this.follower?.write(line);
   }
 
   /** Writes the lines so far to the disk, so that no checkpoint outlives the lines of its steps. */
   async sync(): Promise<void> {
-    this.flush();
-    await promisify(fdatasync)(this.descriptor).catch((error) => this.warnOf(error));
+    await this.file.sync();
   }
 
-  private warnOf({ message }: Error, consequence = ""): void {
-    this.warn(`cannot write to the log (${message})${consequence}`);
-  }
-
-  /** Never throws; lines that the disk does not take now are lost, and a part of one is cut off. */
+  /**
+   * Never throws; lines that the disk does not take now are lost, and a part of one, which is set aside when the
+   * run goes on, is cut off where possible.
+   */
   close(): void {
-    this.flush();
-    const { length } = this.waiting;
-    if (length > 0) this.warn(`the last ${plural(length, "line")} of the log could not be written`);
-    try {
-      if (length > 0) ftruncateSync(this.descriptor, this.end);
-    } catch {} // the part is set aside when the run goes on
-    try {
-      closeSync(this.descriptor);
-    } catch (error) {
-      this.warnOf(error as Error); // a network disk may say here that it took no line
-    }
+    this.file.close();
+    this.follower?.close();
   }
 }

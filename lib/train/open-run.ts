@@ -1,8 +1,9 @@
 // Opens a run on rank 0: the lock of its folder, its weights, recipe and log.
 
+import { join } from "node:path";
 import { setting } from "../recipe/voice.js";
 import type { RunLock } from "../run-folder/lock.js";
-import { isFinished, Log, readLog, rewindLog } from "../run-folder/log.js";
+import { isFinished, Log, type LogFollower, readLog, rewindLog } from "../run-folder/log.js";
 import type { LogLine } from "../run-folder/log-lines.js";
 import type { Position } from "../run-folder/position.js";
 import { holdRunFolder, writeRecipe } from "../run-folder/run-folder.js";
@@ -70,11 +71,30 @@ export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
     lock ??= await hold(0);
     await writeRecipe(recipe.out, recipe, saving.id);
     const kept = await rewindLog(recipe.out, step, stepsPerEpoch, say);
-    const log = new Log(recipe.out, (text) => say(warning(text)));
+    const warn = (text: string) => say(warning(text));
+    const log = new Log(recipe.out, warn);
+    if (recipe.tensorboard) log.follow(await followWithEvents(recipe, kept, warn));
     return { start: { position, epochs: epochsOf(kept) }, lock, log };
   } catch (error) {
     lock?.release();
     throw error;
+  }
+}
+
+/** Begins to write TensorBoard's events; where that is not possible, warns, and the run goes on without. */
+async function followWithEvents(
+  recipe: RunRecipe,
+  lines: readonly LogLine[],
+  warn: (text: string) => void,
+): Promise<LogFollower | undefined> {
+  const { EventLog, eventsName } = await import("../report/tensorboard/event-files.js");
+  const folder = join(recipe.out, eventsName);
+  try {
+    return await EventLog.open(folder, { recipe, lines, end: Date.now() }, warn);
+  } catch (error) {
+    const { message } = error as Error;
+    warn(`no events are written for TensorBoard: cannot write to ${folder} (${message})`);
+    return undefined;
   }
 }
 

@@ -170,7 +170,7 @@ test("every flag of the contract is one that train takes", async () => {
     "model workers batch accumulate minibatch epochs steps lr lr-schedule warmup warmup-epochs milestones " +
     "optimizer clip-norm momentum momentum-form no-momentum-correction no-nesterov weight-decay label-smoothing sync-bn " +
     "precise-bn precision device threads seed no-augment image-size color-jitter strict no-strict " +
-    "no-bind no-cuda-graph init recipe checkpoint-minutes out resume timeout dump-program help";
+    "no-bind no-cuda-graph init recipe checkpoint-minutes tensorboard out resume timeout dump-program help";
   for (const flag of flags.split(" ")) expect(stdout).toMatch(new RegExp(`^ .*--${flag}\\b`, "m"));
 });
 

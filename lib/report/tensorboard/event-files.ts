@@ -1,0 +1,106 @@
+// TensorBoard's event files of runs: written at once from a log, or while a run goes on.
+
+import { readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { writeAtomically } from "../../run-folder/files.js";
+import { GrowingFile } from "../../run-folder/growing-file.js";
+import type { LogFollower } from "../../run-folder/log.js";
+import type { LogLine } from "../../run-folder/log-lines.js";
+import { makeFolder } from "../../run-folder/run-folder.js";
+import { trainingSeconds } from "../training-time.js";
+import { RunEvents } from "./run-events.js";
+
+/** The folder of a run folder in which a run's events lie. */
+export const eventsName = "tensorboard";
+
+const [prefix, suffix] = ["events.out.tfevents.", ".onehour"];
+
+/** What of a run becomes events. */
+export interface LoggedRun {
+  /** The fields of its recipe. */
+  recipe: { workers: number; accumulate: number; batch: number };
+  lines: readonly LogLine[];
+  /** When the last line was written, in ms since 1970; the lines before it are as long ago as they were trained. */
+  end: number;
+}
+
+/** The records of a whole run. */
+function* recordsOf({ recipe, lines, end }: LoggedRun, events: RunEvents): Iterable<Buffer> {
+  const { workers, accumulate, batch } = recipe;
+  const times = trainingSeconds(lines, workers * accumulate * batch);
+  const begin = end / 1000 - (times.at(-1) ?? 0);
+  yield* events.begin(recipe, begin);
+  for (const [i, line] of lines.entries()) yield events.of(line, begin + times[i]!);
+}
+
+const pieceBytes = 1 << 20;
+
+/** The same bytes in pieces that are large enough to be written one by one. */
+function* joined(parts: Iterable<Buffer>): Iterable<Buffer> {
+  let gathered: Buffer[] = [];
+  let bytes = 0;
+  for (const part of parts) {
+    gathered.push(part);
+    bytes += part.length;
+    if (bytes < pieceBytes) continue;
+    yield Buffer.concat(gathered);
+    gathered = [];
+    bytes = 0;
+  }
+  yield Buffer.concat(gathered);
+}
+
+/** The event files in a folder that onehour wrote, by the seconds of their names, which TensorBoard goes by. */
+async function ownFiles(folder: string): Promise<Map<number, string>> {
+  const names = (await readdir(folder)).filter(
+    (name) => name.startsWith(prefix) && name.endsWith(suffix),
+  );
+  return new Map(names.map((name) => [Number.parseInt(name.slice(prefix.length), 10), name]));
+}
+
+/**
+ * Puts an event file with all of a run into a folder, which is made, in the place of those of before; other
+ * files stay. A TensorBoard that is watching finds the new one before the others are gone. Returns its path.
+ */
+export async function writeEvents(
+  folder: string,
+  run: LoggedRun,
+  events = new RunEvents(),
+): Promise<string> {
+  await makeFolder(folder);
+  const before = await ownFiles(folder);
+  const number = Math.max(Math.floor(Date.now() / 1000), ...[...before.keys()].map((n) => n + 1));
+  const path = join(folder, `${prefix}${String(number).padStart(10, "0")}${suffix}`);
+  // TensorBoard reads every file with tfevents in its name.
+  const unfinished = "events";
+  await writeAtomically(folder, unfinished, joined(recordsOf(run, events)));
+  await rename(join(folder, unfinished), path);
+  for (const name of before.values()) await rm(join(folder, name), { force: true });
+  return path;
+}
+
+/** Writes the events of a run while it goes on: first those of its lines so far, then each as it is logged. */
+export class EventLog implements LogFollower {
+  private constructor(
+    private readonly file: GrowingFile,
+    private readonly events: RunEvents,
+  ) {}
+
+  /** Throws the system's error where the folder takes no file; afterwards a full disk is one warning. */
+  static async open(folder: string, run: LoggedRun, warn: (text: string) => void) {
+    const events = new RunEvents();
+    const path = await writeEvents(folder, run, events);
+    const names = { file: "TensorBoard's event file", piece: "event" };
+    return new EventLog(new GrowingFile(path, names, warn), events);
+  }
+
+  write(line: LogLine): void {
+    // Not Date.now(): the time of day may be set back.
+    const now = (performance.timeOrigin + performance.now()) / 1000;
+    this.file.write(this.events.of(line, now));
+  }
+
+  close(): void {
+    this.file.close();
+  }
+}
