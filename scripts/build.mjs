@@ -11,7 +11,6 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { argv, execPath, exit, getuid } from "node:process";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import { Progress } from "./progress.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const missingFile = join(root, "build", "missing.txt");
@@ -153,10 +152,10 @@ function describeLeftOut(modules) {
 }
 
 /**
- * Runs cmake-js and passes its output to `progress`. Keeps all of it in build/STEP.log; an error
- * shows its end.
+ * Runs cmake-js and passes its output to `take`. Keeps all of it in build/STEP.log; an error shows
+ * its end.
  */
-async function cmakeJs(step, options, progress) {
+async function cmakeJs(step, options, take = () => {}) {
   const program = require.resolve("cmake-js/bin/cmake-js");
   const log = join(root, "build", `${step}.log`);
   const run = spawn(execPath, [program, step, ...options], {
@@ -167,13 +166,20 @@ async function cmakeJs(step, options, progress) {
   const output = [];
   for (const stream of [run.stdout, run.stderr])
     stream.setEncoding("utf8").on("data", (text) => output.push(text));
-  if (progress) run.stdout.on("data", (text) => progress.take(text));
+  run.stdout.on("data", take);
   const [status] = await once(run, "close");
-  progress?.end();
   writeFileSync(log, output.join(""));
   if (status === 0) return;
   const tail = output.join("").split("\n").slice(-40).join("\n");
   throw new Error(`${tail}\nThe native build failed (cmake-js ${step}); all of it is in ${log}`);
+}
+
+/** What shows progress, on standard error; it is compiled before anything is built, but not before --check. */
+async function openProgress() {
+  const { LiveLine } = await import("../dist/terminal/live-line.js");
+  const { Stages } = await import("../dist/terminal/stages.js");
+  const { Progress } = await import("./progress.mjs");
+  return { stages: new Stages(new LiveLine(process.stderr)), Progress };
 }
 
 /**
@@ -202,7 +208,9 @@ export async function build({ strict = false, tests = false, debug = false } = {
     `--CDONEHOUR_CUDA_ARCHITECTURES=${process.env.ONEHOUR_CUDA_ARCHITECTURES ?? ""}`,
     ...(debug ? ["--debug"] : []),
   ];
-  await cmakeJs("configure", options);
+  const { stages, Progress } = await openProgress();
+  stages.show({ text: "onehour: looking for libraries" });
+  await cmakeJs("configure", options).finally(() => stages.end());
   const modules = readModules(folder);
   const leftOut = describeLeftOut(modules);
   if (leftOut === "") rmSync(missingFile, { force: true });
@@ -220,7 +228,8 @@ export async function build({ strict = false, tests = false, debug = false } = {
   if (tests) names.push(...testModules);
   for (const name of [...moduleNames, ...testModules])
     if (!names.includes(name)) rmSync(join(built, `onehour_${name}.node`), { force: true });
-  await cmakeJs("build", options, new Progress(`onehour: building ${names.join(", ")}`));
+  const progress = new Progress(`onehour: building ${names.join(", ")}`, stages.show);
+  await cmakeJs("build", options, (text) => progress.take(text)).finally(() => stages.end());
   return { built: describeBuilt(modules), leftOut };
 }
 

@@ -1,37 +1,35 @@
-// Shows the progress of a native build, read from the lines of Ninja or Make: on a terminal one
-// line that is redrawn, elsewhere a line every ten seconds.
-const secondsBetweenLines = 10;
+// Reads how far a native build is from the lines of Ninja or Make.
+import { timeLeft } from "../dist/terminal/durations.js";
 
-/** The progress that a line of Ninja ("[3/57] …") or Make ("[ 12%] …") reports. */
+/** The module and the file that a target's path is of. */
+function readTarget(target) {
+  const [, module = ""] = /CMakeFiles\/(\w+)\.dir\//.exec(target) ?? [];
+  const file = target.replace(/^.*\//, "").replace(/\.o$/, "");
+  return module === "" ? file : `${module.replace(/^onehour_/, "")}: ${file}`;
+}
+
+/** What a line of Ninja ("[3/57] Building …") or Make ("[ 12%] Building …") reports. */
 function readStatus(line) {
-  const [, done, total, percent] =
-    /^\[(?:(\d+)\/(\d+)| *(\d+)%)\] (?:Building|Linking)/.exec(line) ?? [];
-  if (percent !== undefined) return { done: Number(percent), total: 100, unit: " %" };
-  return done === undefined ? undefined : { done: Number(done), total: Number(total), unit: "" };
+  const [, done, total, percent, target] =
+    /^\[(?:(\d+)\/(\d+)| *(\d+)%)\] (?:Building|Linking) .*?(\S+)$/.exec(line) ?? [];
+  if (target === undefined) return undefined;
+  return percent === undefined
+    ? { done: Number(done), total: Number(total), text: `${done} of ${total} files`, target }
+    : { done: Number(percent), total: 100, text: `${percent}%`, target };
 }
 
-/** "about 40 s left", by the pace so far. Empty until enough is done to measure a pace. */
-function timeLeft({ done, total }, seconds) {
-  if (done < 3 || seconds < 3 || done >= total) return "";
-  const left = (seconds * (total - done)) / done;
-  const text = left < 60 ? `${5 * Math.ceil(left / 5)} s` : `${Math.ceil(left / 60)} min`;
-  return `, about ${text} left`;
-}
-
-/** Reads a build tool's output and writes its progress to `stream`. `title` names what is built. */
+/** Reads a build tool's output and shows how far it is. */
 export class Progress {
   #title;
-  #stream;
+  #show;
   #now;
   #started;
-  #reported = Number.NEGATIVE_INFINITY;
   #rest = "";
-  #drawn = false;
 
-  /** `now` counts seconds. */
-  constructor(title, stream = process.stderr, now = () => performance.now() / 1000) {
+  /** `title` names what is built; `show` takes stages (lib/terminal/stages.ts), `now` counts seconds. */
+  constructor(title, show, now = () => performance.now() / 1000) {
     this.#title = title;
-    this.#stream = stream;
+    this.#show = show;
     this.#now = now;
     this.#started = now();
   }
@@ -47,20 +45,15 @@ export class Progress {
   }
 
   #report(status) {
-    const seconds = this.#now() - this.#started;
-    const { done, total, unit } = status;
-    const text = `${this.#title}: ${done} of ${total}${unit}${timeLeft(status, seconds)}`;
-    if (this.#stream.isTTY) {
-      this.#stream.write(`\r\x1b[K${text}`);
-      this.#drawn = true;
-    } else if (seconds - this.#reported >= secondsBetweenLines) {
-      this.#stream.write(`${text}\n`);
-      this.#reported = seconds;
-    }
+    const { done, total, text, target } = status;
+    const details = [text, ...this.#timeLeft(status), readTarget(target)];
+    this.#show({ text: this.#title, share: done / total, details, lineInterval: 10 });
   }
 
-  /** Clears the line on a terminal. */
-  end() {
-    if (this.#drawn) this.#stream.write("\r\x1b[K");
+  /** `about 40 s left`, by the pace so far; nothing until enough is done to measure it. */
+  #timeLeft({ done, total }) {
+    const seconds = this.#now() - this.#started;
+    if (done < 3 || seconds < 3 || done >= total) return [];
+    return [`about ${timeLeft((seconds * (total - done)) / done)} left`];
   }
 }

@@ -1,67 +1,59 @@
 // Reads the progress that a native build shows.
 import { expect, test } from "vitest";
+import { LiveLine } from "../../lib/terminal/live-line.js";
+import { type Stage, Stages } from "../../lib/terminal/stages.js";
+import { Screen } from "../support/screen.js";
 
 interface Progress {
   take(text: string): void;
-  end(): void;
 }
 // The script is not TypeScript.
 const script = new URL("../../scripts/progress.mjs", import.meta.url).href;
 const { Progress } = (await import(script)) as {
-  Progress: new (title: string, stream: object, now: () => number) => Progress;
+  Progress: new (title: string, show: (stage: Stage) => void, now: () => number) => Progress;
 };
 
-/** The output when each text arrives at its second. */
-function tell(
-  isTTY: boolean,
-  pieces: readonly (readonly [second: number, text: string])[],
-): string {
-  let [second, written] = [0, ""];
-  const stream = { isTTY, write: (text: string) => (written += text) };
-  const progress = new Progress("building cpu", stream, () => second);
+type Pieces = readonly (readonly [second: number, text: string])[];
+
+/** The rows of a terminal, or the lines elsewhere, when each text arrives at its second. */
+function tell(isTTY: boolean, pieces: Pieces): string[] {
+  let second = 0;
+  const screen = Object.assign(new Screen(80), { isTTY });
+  const stages = new Stages(new LiveLine(screen, {}), () => second);
+  const progress = new Progress("building cpu", stages.show, () => second);
   for (const [at, text] of pieces) {
     second = at;
     progress.take(text);
   }
-  progress.end();
-  return written;
+  return screen.rows.map((row) => row.replace(/[━─]+/, "BAR"));
 }
 
+const object = (file: string) =>
+  `Building CXX object CMakeFiles/onehour_cpu.dir/native/cpu/${file}.cc.o\n`;
+
 test("counts Ninja's files, with the time left once it can be estimated", () => {
-  const written = tell(false, [
+  const pieces = [
     [0, "[0/2] Re-checking globbed directories...\n[1/40] Building CXX obj"],
-    [1, "ect a.o\n"],
-    [5, "[3/40] Building CXX object c.o\n"],
-    [20, "[10/40] Building CXX object d.o\nwarning: [11/40] is no status\n"],
-    [60, "[20/40] Building CXX object e.o\n"],
-    [90, "[40/40] Linking CXX shared module cpu.node\n"],
+    [1, "ect CMakeFiles/onehour_cpu.dir/a.cc.o\n"],
+    [5, `[3/40] ${object("c")}`],
+    [20, `[10/40] ${object("d")}warning: [11/40] is no status\n`],
+    [60, `[20/40] ${object("ops/e")}`],
+    [90, "[39/40] Linking CXX shared module /a/b/cpu.node\n"],
+  ] as const;
+  expect(tell(false, pieces)).toEqual([
+    "building cpu: 10 of 40 files · about 1 min 00 s left · cpu: d.cc · 25%",
+    "building cpu: 20 of 40 files · about 1 min 00 s left · cpu: e.cc · 50%",
+    "building cpu: 39 of 40 files · about 2 s left · cpu.node · 97%",
   ]);
-  expect(written.split("\n")).toEqual([
-    "building cpu: 1 of 40",
-    "building cpu: 10 of 40, about 1 min left",
-    "building cpu: 20 of 40, about 1 min left",
-    "building cpu: 40 of 40",
-    "",
+  expect(tell(true, pieces.slice(0, 5))).toEqual([
+    "BAR building cpu: 20 of 40 files · about 1 min 00 s left · cpu: e.cc",
   ]);
 });
 
 test("shows Make's percentage", () => {
-  const written = tell(false, [
-    [0, "Consolidate compiler generated dependencies\n[  3%] Building CXX object a.o\n"],
-    [200, "[ 40%] Building CXX object b.o\n[ 42%] Built target core\n"],
-  ]);
-  expect(written).toBe("building cpu: 3 of 100 %\nbuilding cpu: 40 of 100 %, about 5 min left\n");
-});
-
-test("redraws one line on a terminal, and clears it at the end", () => {
   const written = tell(true, [
-    [0, "[1/2] Building CXX object a.o\n"],
-    [1, "[2/2] Linking CXX shared module cpu.node\n"],
+    [0, `Consolidate compiler generated dependencies\n[  3%] ${object("a")}`],
+    [200, `[ 40%] ${object("b")}[ 42%] Built target core\n`],
   ]);
-  expect(written.split("\r\x1b[K")).toEqual([
-    "",
-    "building cpu: 1 of 2",
-    "building cpu: 2 of 2",
-    "",
-  ]);
+  expect(written).toEqual(["BAR building cpu: 40% · about 5 min 00 s left · cpu: b.cc"]);
 });
