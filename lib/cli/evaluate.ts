@@ -2,6 +2,8 @@
 import { Command } from "commander";
 import { table } from "../recipe/table.js";
 import { printResult } from "../system/output.js";
+import { LiveLine } from "../terminal/live-line.js";
+import { Stages } from "../terminal/stages.js";
 import { count, counted, lossText, oneLine, warning } from "../text/words.js";
 import { flagOf } from "./flags.js";
 
@@ -20,6 +22,8 @@ export function evaluateCommand(): Command {
     .addOption(flagOf("imageSize", "as trained, or 224"))
     .action(async (checkpoint: string, dataset: string | undefined, options: object) => {
       const { evaluateCheckpoint } = await import("../train/evaluate.js");
+      const live = new LiveLine(process.stderr);
+      const stages = new Stages(live);
       const {
         top1,
         top5,
@@ -30,8 +34,9 @@ export function evaluateCommand(): Command {
         damaged = [],
       } = await evaluateCheckpoint(checkpoint, dataset, {
         ...options,
-        warn: (text) => process.stderr.write(`${oneLine(text)}\n`),
-      });
+        warn: (text) => live.line(oneLine(text)),
+        onProgress: stages.show,
+      }).finally(() => live.clear());
       if (otherData !== undefined) process.stderr.write(`${warning(otherData)}\n`);
       for (const text of damaged.slice(0, mostNamed)) process.stderr.write(`${warning(text)}\n`);
       if (damaged.length > mostNamed)

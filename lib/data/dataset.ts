@@ -1,5 +1,6 @@
 // The type of a data set: its images, its training and its test part, and how it is opened.
 
+import type { Stage } from "../terminal/stages.js";
 import type { Augmentation } from "./augment.js";
 import type { Inspection } from "./images/inspection.js";
 
@@ -89,7 +90,7 @@ export interface DatasetOptions {
   /** Threads that decode; by default as many as a trial shows to be useful. */
   threads?: number | undefined;
   /** Called with progress while the data set opens. */
-  say?: ((text: string) => void) | undefined;
+  say?: ((stage: Stage) => void) | undefined;
   /** Called with what was mended when the data set was opened. */
   warn?: ((text: string) => void) | undefined;
 }

@@ -3,6 +3,7 @@
 import { requireProcesses } from "../device/cores.js";
 import { requireOptions } from "../recipe/options.js";
 import { version } from "../system/version.js";
+import type { Stage } from "../terminal/stages.js";
 import { printable } from "../text/words.js";
 import { type Cluster, oneMachine, readPart } from "./cluster.js";
 import { type ClusterOptions, clusterName } from "./cluster-options.js";
@@ -50,6 +51,8 @@ export interface ClusterLaunch extends Omit<LaunchOptions, "workers" | "cluster"
   env?: (brief: string) => Record<string, string>;
   /** Shows a line of what a supervisor does; on stderr by default. */
   say?: (text: string) => void;
+  /** Shows what a supervisor waits for; nowhere by default. */
+  show?: (stage: Stage) => void;
 }
 
 const optionNames = [
@@ -82,7 +85,7 @@ export async function launch(options: LaunchOptions): Promise<number> {
     ...(env === undefined ? {} : { env: () => env }),
   });
   if (given?.requeue && cluster.nodeRank === 0)
-    await requeueAfter(status, (text) => show([`onehour: ${text}`]));
+    await requeueAfter(status, (text) => showLines([`onehour: ${text}`]));
   return status;
 }
 
@@ -93,11 +96,12 @@ export async function launchOn(options: ClusterLaunch): Promise<number> {
   const {
     env = () => ({}),
     onLine = showLine,
-    say = (text) => show([`onehour: ${text}`]),
+    say = (text) => showLines([`onehour: ${text}`]),
+    show = () => {},
   } = options;
   requireProcesses(cluster.workersPerNode);
   const duty: Duty = {
-    ...{ cluster, timeoutSeconds, remedy, say, brief, fits, steps },
+    ...{ cluster, timeoutSeconds, remedy, say, show, brief, fits, steps },
     facts: { version, ...factsOf(cluster), ...facts },
     crew: (text) => ({ command, timeoutSeconds, env: env(text), onLine }),
   };
@@ -127,18 +131,18 @@ function conclude(
   { cause, code, details }: Outcome,
 ): void {
   if (cause === undefined) return;
-  show(details);
+  showLines(details);
   onFailure(cause, code);
 }
 
 function showCause(cause: string): void {
-  show([`onehour: ${cause}`]);
+  showLines([`onehour: ${cause}`]);
 }
 
 function showLine(rank: number, line: string, stream: "stdout" | "stderr"): void {
   process[stream].write(rank === 0 ? `${line}\n` : `[${rank}] ${line}\n`);
 }
 
-function show(lines: readonly string[]): void {
+function showLines(lines: readonly string[]): void {
   for (const line of lines) process.stderr.write(`${printable(line)}\n`);
 }

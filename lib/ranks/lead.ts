@@ -4,6 +4,8 @@ import { randomBytes } from "node:crypto";
 import type { OnehourError } from "../errors.js";
 import { seconds } from "../system/clock.js";
 import { listenForLosses } from "../system/output.js";
+import { timeLeft } from "../terminal/durations.js";
+import type { Stage } from "../terminal/stages.js";
 import { plural, shown } from "../text/words.js";
 import { withPort } from "./addresses.js";
 import type { Cluster } from "./cluster.js";
@@ -34,6 +36,8 @@ export interface Duty {
   remedy?: string | undefined;
   /** Shows a line to the user. */
   say: (text: string) => void;
+  /** Shows what is being waited for. */
+  show: (stage: Stage) => void;
 }
 
 /** A start of all workers that is about to be. */
@@ -221,9 +225,17 @@ class Lead {
       if (some !== undefined) return some;
       if (seconds > startSeconds)
         this.refusal = failed("ERR_ONEHOUR_RENDEZVOUS", this.link!.late(startSeconds));
-      else await this.change();
+      else {
+        if (nodes > 1) this.showMissing(here.length, startSeconds - seconds);
+        await this.change();
+      }
     }
     return undefined;
+  }
+
+  private showMissing(here: number, left: number): void {
+    const details = [`${here} of ${this.duty.cluster.nodes} are here`, `${timeLeft(left)} left`];
+    this.duty.show({ text: `waiting for ${this.link!.missing}`, details, lineInterval: 60 });
   }
 
   /** Resolves when something has happened, or with the next tick. */

@@ -67,6 +67,14 @@ export function commandLine(...words: string[]): string {
 /** What continues the run of a folder. */
 export const resumeCommand = (out: string) => commandLine("train", "--resume", "--out", out);
 
+/**
+ * What continues the run of a folder; `isApart` where a command for each node, or one of an engine, has started it.
+ */
+export function continuation(out: string, isApart: boolean): string {
+  if (!isApart) return resumeCommand(out);
+  return `the same command again, on every node, with --resume auto --out ${quoted(out)}`;
+}
+
 /** A word as a shell takes it for one, and a terminal shows it. */
 function quoted(word: string): string {
   if (printable(word) !== word) return `$'${printable(word.replace(/[\\']/g, "\\$&"))}'`;

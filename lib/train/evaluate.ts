@@ -19,8 +19,10 @@ import { requireOptions } from "../recipe/options.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import { type Checkpoint, checkpointName, readCheckpoint } from "../run-folder/checkpoint.js";
 import { requireModelWeights } from "../run-folder/model-weights.js";
+import { seconds } from "../system/clock.js";
+import { liveInterval, type Stage } from "../terminal/stages.js";
 import { commandLine } from "../text/command.js";
-import { warning } from "../text/words.js";
+import { count, counted, warning } from "../text/words.js";
 import { batchesAhead, slotsFor } from "./prepare.js";
 import { writeWeights } from "./state.js";
 import { Queue } from "./step-queue.js";
@@ -41,6 +43,16 @@ export interface Evaluation {
   damaged?: string[];
 }
 
+/** How a test set is evaluated. */
+interface SplitOptions {
+  /** The ranks that share it; this one alone by default. */
+  world?: World;
+  /** Whether to break off; the ranks need not agree. */
+  stopped?: () => boolean;
+  /** Called with how far this rank is, as if the others were as far. */
+  onProgress?: ((stage: Stage) => void) | undefined;
+}
+
 /**
  * Runs the program `evaluate` on this rank's share of the test set and sums over the ranks.
  * Undefined when `stopped` turned true on the way, on any rank.
@@ -50,10 +62,10 @@ export async function evaluateSplit(
   loader: Loader,
   dataset: Dataset,
   batch: number,
-  world: World = alone,
-  stopped: () => boolean = () => false,
+  { world = alone, stopped = () => false, onProgress }: SplitOptions = {},
 ): Promise<Evaluation | undefined> {
   const { length } = dataset.test;
+  const begin = Math.floor((world.rank * length) / world.worldSize);
   const end = Math.floor(((world.rank + 1) * length) / world.worldSize);
   const totals = new Float64Array(4);
   const fill = async (first: number) => {
@@ -62,7 +74,14 @@ export async function evaluateSplit(
     await loader.fillEvaluation(queue.executor.input(slot), first, count);
     return slot;
   };
-  let next = Math.floor((world.rank * length) / world.worldSize);
+  let next = begin;
+  let told = 0;
+  const tell = () => {
+    if (!onProgress || seconds() - told < liveInterval) return;
+    told = seconds();
+    const [, top1, , images] = totals as unknown as [number, number, number, number];
+    onProgress(evaluationStage(images / (end - begin), length, top1 / images));
+  };
   const slots = inAdvance(batchesAhead(dataset, batch), () => {
     if (next >= end || stopped()) return undefined;
     const slot = fill(next);
@@ -75,6 +94,7 @@ export async function evaluateSplit(
       [loss, top1, top5, images].forEach((value, i) => {
         totals[i]! += value;
       });
+      tell();
     });
   }
   await queue.drain();
@@ -82,6 +102,17 @@ export async function evaluateSplit(
   const [loss, top1, top5, images] = totals as unknown as [number, number, number, number];
   if (images < length) return undefined;
   return { top1: top1 / images, top5: top5 / images, loss: loss / images, correct: top1, images };
+}
+
+/** The stage of evaluating so many images. */
+function evaluationStage(share: number, images: number, top1: number): Stage {
+  const done = Math.round(share * images);
+  const accuracy = `${(100 * top1).toFixed(2)}% correct so far`;
+  return {
+    text: "evaluating",
+    share,
+    details: [`${count(done)} of ${counted(images, "image")}`, accuracy],
+  };
 }
 
 export interface EvaluateOptions {
@@ -99,9 +130,14 @@ export interface EvaluateOptions {
   imageSize?: number;
   /** Called with what the user should know about the data set, and what was mended when it was opened. */
   warn?: (text: string) => void;
+  /** Called with progress: what is being done, how far it is, and what is known so far. */
+  onProgress?: (stage: Stage) => void;
 }
 
-const optionNames = [...["model", "device", "threads", "batch", "precision", "imageSize"], "warn"];
+const optionNames = [
+  ...["model", "device", "threads", "batch", "precision", "imageSize"],
+  ...["warn", "onProgress"],
+];
 
 /** Undefined for a model that cannot take the data set's images. */
 function layoutsFor(
@@ -194,7 +230,7 @@ export async function evaluateCheckpoint(
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   requireOptions(options, "evaluateCheckpoint", optionNames);
-  const { warn, ...given } = options;
+  const { warn, onProgress, ...given } = options;
   const fields = readFields(given);
   const file = statSync(path, { throwIfNoEntry: false })?.isDirectory()
     ? join(path, checkpointName)
@@ -208,6 +244,7 @@ export async function evaluateCheckpoint(
     imageSize: fields.imageSize,
     defaultSize: checkpoint.imageSize,
     warn: warn,
+    say: onProgress,
   });
   using _ = { [Symbol.dispose]: () => dataset[Symbol.dispose]?.() };
   for (const note of dataset.notes ?? []) warn?.(note);
@@ -237,12 +274,13 @@ export async function evaluateCheckpoint(
   requireModelWeights(file, checkpoint, layouts(modelName), titleOf(modelName));
 
   const model = compiled(modelName);
+  onProgress?.({ text: "loading the programs" });
   const executor = await device.load(model.programs);
   try {
     await writeWeights(executor, model, { weights: checkpoint.weights });
     const loader = new Loader({ dataset, layout: model.input, batch, seed: 0, augment: false });
     const queue = new Queue(executor, model.output);
-    const evaluation = (await evaluateSplit(queue, loader, dataset, batch))!;
+    const evaluation = (await evaluateSplit(queue, loader, dataset, batch, { onProgress }))!;
     const damaged = dataset.inspection?.takeNew().map(({ text }) => text) ?? [];
     if (!Number.isFinite(evaluation.loss)) {
       warn?.(

@@ -22,12 +22,18 @@ export async function loadRun(options: RunOptions): Promise<LoadedRun> {
   const buildSchedule = await openSchedule(options.recipe.lrSchedule);
   const ahead = await agreedAhead(options);
   const { recipe, dataset, device, keepsGradients } = options;
+  const show = (text: string) => {
+    if (options.world.rank === 0) options.onEvent({ type: "progress", text });
+  };
+  show("compiling the programs");
   const compiled = compileRecipe(recipe, dataset, device, ahead, keepsGradients);
   requireMemory(options, compiled);
   await requireSameFacts(options.world, factsOf(options, compiled));
   const { syncBatchNorm, workers } = recipe;
   const groupSize = syncBatchNorm < 0 ? workers : syncBatchNorm;
+  if (workers > 1) show("connecting the workers");
   const communicators = await communicatorsOf(options.world, groupSize, device);
+  show("loading the programs");
   const executor = await loadPrograms(options, compiled, communicators);
   try {
     await recordPrograms(options, executor);

@@ -8,7 +8,8 @@ import { requireOptions } from "../recipe/options.js";
 import { table } from "../recipe/table.js";
 import type { Resume } from "../run-folder/run-folder.js";
 import { shown } from "../text/words.js";
-import { Reporter, type RunEvent } from "./events.js";
+import type { RunEvent } from "./events.js";
+import { Reporter } from "./reporter.js";
 
 export interface TrainOptions {
   /** The ranks to train with, where the script has met them with connect() already. */

@@ -261,7 +261,7 @@ export class Trainer implements Disposable {
     const { dataset, world } = this.options;
     return await this.alone(async () => {
       if (world.worldSize > 1) await this.queue.submit("average", await this.queue.acquire());
-      return (await evaluateSplit(this.queue, this.loader, dataset, this.recipe.batch, world))!;
+      return (await evaluateSplit(this.queue, this.loader, dataset, this.recipe.batch, { world }))!;
     });
   }
 

@@ -6,6 +6,8 @@ import type { Loader } from "../data/loader.js";
 import type { Sampler } from "../data/sampler.js";
 import type { CompiledModel } from "../graph/compile.js";
 import type { Recipe } from "../recipe/fields.js";
+import type { Stage } from "../terminal/stages.js";
+import { count, counted } from "../text/words.js";
 import { batchesAhead } from "./prepare.js";
 import type { Queue } from "./step-queue.js";
 
@@ -17,6 +19,7 @@ interface PreciseBatchNormOptions {
   loader: Loader;
   sampler: Sampler;
   rank: number;
+  show: (stage: Stage) => void;
 }
 
 /**
@@ -29,7 +32,7 @@ export async function recomputeStatistics(
   epoch: number,
   options: PreciseBatchNormOptions,
 ): Promise<void> {
-  const { recipe, dataset, compiled, queue, loader, sampler, rank } = options;
+  const { recipe, dataset, compiled, queue, loader, sampler, rank, show } = options;
   const { executor } = queue;
   const { offset, bytes } = compiled.running;
   await executor.write("state", offset, new Uint8Array(bytes)); // the program adds to them
@@ -44,6 +47,14 @@ export async function recomputeStatistics(
   const slots = inAdvance(batchesAhead(dataset, recipe.batch), () =>
     next < recipe.preciseBatchNorm ? fill(next++) : undefined,
   );
-  for await (const slot of slots) queue.submit("statistics", slot);
+  let done = 0;
+  for await (const slot of slots) {
+    show({
+      text: "recomputing batch norm's statistics",
+      share: done / recipe.preciseBatchNorm,
+      details: [`${count(done++)} of ${counted(recipe.preciseBatchNorm, "batch")}`],
+    });
+    queue.submit("statistics", slot);
+  }
   await queue.drain();
 }

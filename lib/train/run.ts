@@ -4,7 +4,8 @@ import { Loader } from "../data/loader.js";
 import { Sampler } from "../data/sampler.js";
 import type { Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
-import { explain } from "../ranks/world.js";
+import { hasLauncher } from "../ranks/report.js";
+import { explain, type World } from "../ranks/world.js";
 import type { RunLock } from "../run-folder/lock.js";
 import type { Log } from "../run-folder/log.js";
 import {
@@ -14,6 +15,8 @@ import {
   scheduleOf,
   stepsOf,
 } from "../schedules/schedule.js";
+import { seconds } from "../system/clock.js";
+import type { Stage } from "../terminal/stages.js";
 import { plural } from "../text/words.js";
 import { Autosave } from "./autosave.js";
 import { DataReport } from "./data-report.js";
@@ -32,7 +35,12 @@ import { Saving, startOf } from "./saving.js";
 import { Queue, StepQueue, type StepResult } from "./step-queue.js";
 import { Stop } from "./stop.js";
 import { explainTestLoss } from "./test-loss.js";
+import { TimeLeft } from "./time-left.js";
 import { notFinite } from "./trace.js";
+
+/** Whether a command for each node, or one of an engine, has started the ranks. */
+const isApart = ({ worldSize, localWorldSize }: World) =>
+  worldSize > localWorldSize || (worldSize > 1 && !hasLauncher());
 
 /** Runs to the end, or to a signal. Throws when it cannot go on; the last checkpoint stays. */
 export async function runRank(options: RunOptions): Promise<Result> {
@@ -57,6 +65,7 @@ class Run {
   /** Steps of the run in all. */
   private readonly total: number;
   private readonly progress: Progress;
+  private readonly timeLeft: TimeLeft;
   private readonly dataReport: DataReport | undefined;
   private lock: RunLock | undefined;
   private log: Log | undefined;
@@ -82,6 +91,12 @@ class Run {
     this.scheduleOptions = scheduleOf(recipe, this.sampler);
     this.schedule = buildSchedule(this.scheduleOptions);
     this.total = totalSteps(recipe, this.sampler.stepsPerEpoch);
+    this.timeLeft = new TimeLeft({
+      steps: this.total,
+      stepsPerEpoch: this.sampler.stepsPerEpoch,
+      trainImages: images,
+      testImages: dataset.test.length,
+    });
     this.leads = world.rank === 0;
     this.stop = new Stop(world, () => this.committed);
     this.autosave = new Autosave(world, recipe.checkpointMinutes, () => this.committed);
@@ -132,6 +147,10 @@ class Run {
 
   private readonly say = (text: string): void => {
     if (this.leads) this.options.onEvent({ type: "message", text });
+  };
+
+  private readonly showStage = (stage: Stage): void => {
+    if (this.leads) this.options.onEvent({ type: "progress", ...stage });
   };
 
   private describe(): void {
@@ -256,6 +275,7 @@ class Run {
     await trainer.discard();
     await saving.written();
     saving.isLast = true;
+    this.showStage({ text: "saving the checkpoint" });
     if (saving.averaged !== step) await saving.save();
     else if (step > 0 && saving.saved !== step) await saving.write();
     await saving.written();
@@ -285,12 +305,15 @@ class Run {
     const type = "step" as const;
     const line = { type, step, epoch, loss, lr, momentumFactor, imagesPerSecond, ...scaling };
     this.log?.write(line);
+    this.timeLeft.step(seconds());
+    const secondsLeft = this.timeLeft.after(step + 1);
     this.options.onEvent({
       ...line,
       steps: this.total,
       stepsPerEpoch: this.sampler.stepsPerEpoch,
       epochs: this.options.recipe.epochs,
       inputWait: this.queue.idle,
+      ...(secondsLeft === undefined ? {} : { secondsLeft }),
     });
   }
 
@@ -308,7 +331,8 @@ class Run {
     const { compiled, queue, loader, sampler, progress } = this;
     if (recipe.preciseBatchNorm === 0) return;
     const { epoch } = progress.position;
-    const options = { recipe, dataset, compiled, queue, loader, sampler, rank: world.rank };
+    const show = this.showStage;
+    const options = { recipe, dataset, compiled, queue, loader, sampler, rank: world.rank, show };
     await recomputeStatistics(epoch, options);
   }
 
@@ -317,7 +341,10 @@ class Run {
     const { recipe, dataset, world } = this.options;
     const { progress, queue, compiled } = this;
     const stopped = () => this.stop.requested;
-    const result = await evaluateSplit(queue, this.loader, dataset, recipe.batch, world, stopped);
+    const result = await evaluateSplit(queue, this.loader, dataset, recipe.batch, {
+      ...{ world, stopped },
+      onProgress: this.showStage,
+    });
     if (!result) return;
     if (!Number.isFinite(result.loss)) {
       const run = { compiled, queue, world };
@@ -325,6 +352,7 @@ class Run {
     }
     const report = await this.dataReport?.gather(inputWait);
     for (const text of report?.lines ?? []) this.say(text);
+    this.timeLeft.evaluated(seconds());
     const line = progress.finishEpoch(result, report?.wait ?? inputWait, queue.idle);
     if (progress.isBest) this.saving.keepBest();
     if (!this.leads) return;
@@ -345,7 +373,8 @@ class Run {
   }
 
   private emitEnd(result: Result): Result {
-    if (this.leads) this.options.onEvent({ ...endLine(result), result });
+    const { world, onEvent } = this.options;
+    if (this.leads) onEvent({ ...endLine(result), result, isApart: isApart(world) });
     return result;
   }
 

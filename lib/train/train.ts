@@ -87,7 +87,7 @@ async function openFor(
     strict,
     localWorkers,
     indexFolder: join(out === undefined ? "runs" : dirname(out), ".indexes"),
-    say: (text) => onEvent({ type: "progress", text }),
+    say: (stage) => onEvent({ type: "progress", ...stage }),
     warn: (text) => onEvent({ type: "message", text }),
   });
 }

@@ -18,7 +18,9 @@ import { possibleWorkers, sharedFields, withWorkers } from "../recipe/with-worke
 import { lastWholeStep } from "../run-folder/last-checkpoint.js";
 import type { Resume } from "../run-folder/run-folder.js";
 import { exists } from "../system/exists.js";
-import { commandLine, resumeCommand } from "../text/command.js";
+import type { Stage } from "../terminal/stages.js";
+import { commandLine, continuation } from "../text/command.js";
+import { plural } from "../text/words.js";
 import type { Result, RunEvent } from "./events.js";
 import type { RunRecipe } from "./prepare.js";
 
@@ -111,6 +113,7 @@ async function watchWorkers(
     fits: (workers: number) => possibleWorkers(job.recipe).includes(workers),
     steps: () => watched.steps,
   };
+  const show = (stage: Stage) => onEvent({ type: "progress", ...stage });
   const start = performance.now();
   onMeet?.();
   const status = await launchOn({
@@ -118,7 +121,11 @@ async function watchWorkers(
     command: () => [workerProgram()],
     timeoutSeconds: own.timeout,
     remedy: `raise ${nameOf("timeout")}`,
-    env: (text) => ({ [jobVariable]: JSON.stringify(jobOf(text, own, typed)) }),
+    env: (text) => {
+      const workers = plural(cluster.workersPerNode, "worker");
+      if (job) show({ text: `starting ${workers}` });
+      return { [jobVariable]: JSON.stringify(jobOf(text, own, typed)) };
+    },
     onLine: (rank, line, stream) => {
       const event = parseEvent(line);
       if (!event) {
@@ -133,6 +140,7 @@ async function watchWorkers(
       watched.failure = new OnehourError(code, cause);
     },
     say: (text) => onEvent({ type: "message", text }),
+    show,
   });
   return { ...watched, status, seconds: (performance.now() - start) / 1000 };
 }
@@ -206,7 +214,7 @@ export async function superviseWorkers(job: Job, supervision: Supervision): Prom
   const { failure, steps } = watched;
   const began = steps > 0 || failure?.code === "ERR_ONEHOUR_WORKERS";
   if (failure && began && (await lastWholeStep(out)) !== undefined) {
-    const text = `the last checkpoint is kept; continue with: ${resumeCommand(out)}`;
+    const text = `the last checkpoint is kept; continue with: ${continuation(out, supervision.cluster.nodes > 1)}`;
     supervision.onEvent({ type: "message", text });
   }
   return resultOf(watched, { out, model });

@@ -27,7 +27,7 @@ async function reportsOf({ worldSize, ...place }: Told): Promise<NodeReport[]> {
   const cluster = { ...oneMachine(2), nodes: 2, nodeRank: 1, rendezvous: address, token };
   const outcome = await follow({
     ...{ cluster, facts: {}, brief: () => "", fits: () => true, steps: () => undefined },
-    ...{ timeoutSeconds: 60, say: () => {} },
+    ...{ timeoutSeconds: 60, say: () => {}, show: () => {} },
     crew: () => {
       throw new Error("its workers are about to start");
     },

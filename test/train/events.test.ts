@@ -1,25 +1,18 @@
 // Prints a run's events as a user sees them.
-import { Writable } from "node:stream";
 import { expect, test } from "vitest";
 import type { Recipe, RecipeInput } from "../../lib/recipe/fields.js";
 import { describeLength, describeSchedule, formatBytes } from "../../lib/train/describe.js";
-import { Reporter, type RunEvent } from "../../lib/train/events.js";
+import type { RunEvent } from "../../lib/train/events.js";
+import { Reporter } from "../../lib/train/reporter.js";
 import { formatEvent, parseEvent } from "../../lib/train/workers.js";
 import { parseRecipe } from "../support/recipe.js";
 
 function reporter(isTTY: boolean) {
   const written: string[] = [];
-  const stream = Object.assign(
-    new Writable({
-      write(chunk, _, done) {
-        written.push(String(chunk));
-        done();
-      },
-    }),
-    { isTTY },
-  );
+  const stream = { isTTY, columns: 80, write: (text: string) => written.push(text) };
   const clock = { now: 0 };
-  return { clock, written, reporter: new Reporter(stream, () => clock.now) };
+  const env = { NO_COLOR: "1" };
+  return { clock, written, reporter: new Reporter(stream, () => clock.now, env) };
 }
 
 const step = (index: number, inputWait = 0): RunEvent => ({
@@ -43,8 +36,8 @@ test("prints one line an interval without a terminal", () => {
     it.show(step(i, i * 50)); // a quarter of the time
   }
   expect(written).toEqual([
-    "epoch 1/10 · step 26/100 · 1,000 images/s · loss 1.2346 · lr 0.05 · compute 75% · input wait 25%\n",
-    "epoch 1/10 · step 51/100 · 1,000 images/s · loss 1.2346 · lr 0.05 · compute 75% · input wait 25%\n",
+    "epoch 1/10 · step  26/100 · loss 1.2346 · lr 0.05 · 1,000 images/s · compute 75% · input wait 25%\n",
+    "epoch 1/10 · step  51/100 · loss 1.2346 · lr 0.05 · 1,000 images/s · compute 75% · input wait 25%\n",
   ]);
 });
 
@@ -98,9 +91,8 @@ test("redraws one line on a terminal, and clears it before others", () => {
     it.show(step(i));
   }
   it.show({ type: "message", text: "hello" });
-  expect(written.slice(0, -1).every((text) => text.startsWith("\r\x1b[2Kepoch"))).toBe(true);
-  expect(written.join("").split("\n").length).toBe(2);
-  expect(written.at(-1)).toBe("\r\x1b[2Khello\n");
+  expect(written.slice(0, 4).every((text) => /^[━─]+ epoch .*\r$/.test(text))).toBe(true);
+  expect(written.slice(4)).toEqual([`${" ".repeat(written[3]!.trimEnd().length)}\r`, "hello\n"]);
 });
 
 test("sends events as lines, with the numbers that JSON lacks", () => {
@@ -158,10 +150,11 @@ test("the last line has the median error where there is one", () => {
   const tested = { ...result, top1: 0.76, testImages: 50_000 };
   it.show({ ...end, result: tested });
   it.show({ ...end, result: { ...tested, medianTop1Error: 23.744 } });
-  const line = "finished after 9 steps, 2.0 s: test accuracy 76.00%, 50,000 of 50,000 images";
+  const lines =
+    "finished after 9 steps, 2.0 s\ntest accuracy 76.00%, 50,000 of 50,000 images counted\n";
   expect(written).toEqual([
-    `${line}\nrun folder: runs/a\n`,
-    `${line}; median error of the last five epochs 23.74%\nrun folder: runs/a\n`,
+    `${lines}run folder: runs/a\n`,
+    `${lines}median error of the last five epochs 23.74%\nrun folder: runs/a\n`,
   ]);
 });
 

@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { OnehourError, UsageError } from "../../errors.js";
 import { nameOf } from "../../recipe/voice.js";
 import { exists } from "../../system/exists.js";
+import type { Stage } from "../../terminal/stages.js";
 import { counted, plural, warning } from "../../text/words.js";
 import type { Dataset, DatasetOptions, DecodedSplit, Request } from "../dataset.js";
 import { findShards, listShards } from "../shards/shard-index.js";
@@ -117,15 +118,10 @@ function defaultIndexFolder(): string {
   return join(cache || join(home!, ".cache"), "onehour", "indexes");
 }
 
-const barCells = 20;
-
 /** Shows how many classes of a part have been listed. */
-function listing(part: string, say: (text: string) => void): Progress {
-  return (files, done, classes) => {
-    const full = Math.round((barCells * done) / classes);
-    const bar = "█".repeat(full) + "░".repeat(barCells - full);
-    say(`listing ${part} ${bar} ${counted(files, "image")}`);
-  };
+function listing(part: string, say: (stage: Stage) => void): Progress {
+  return (files, done, classes) =>
+    say({ text: `listing ${part}`, share: done / classes, details: [counted(files, "image")] });
 }
 
 /** Batches to fill at once so that no thread waits for the last image of one: two images each. */

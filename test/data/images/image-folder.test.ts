@@ -15,6 +15,7 @@ import { dirname, join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { Dataset } from "../../../lib/data/dataset.js";
 import { openDataset } from "../../../lib/data/datasets.js";
+import type { Stage } from "../../../lib/terminal/stages.js";
 import { temporaryFolder } from "../../support/folder.js";
 import { fill as fillOf, flat } from "./decoded.js";
 
@@ -99,10 +100,10 @@ test("reports classes without validation images", async () => {
 
 describe("the list", () => {
   test("is kept, and rebuilt when a folder has changed", async () => {
-    const lines: string[] = [];
-    const say = (text: string) => lines.push(text);
+    const lines: Stage[] = [];
+    const say = (stage: Stage) => lines.push(stage);
     const { fingerprint } = await open({ say });
-    expect(lines.at(-1)).toMatch(/listing val █+ 2 images/);
+    expect(lines.at(-1)).toEqual({ text: "listing val", share: 1, details: ["2 images"] });
     lines.length = 0;
     expect((await open({ say })).fingerprint).toBe(fingerprint);
     expect(lines).toEqual([]);
@@ -111,7 +112,7 @@ describe("the list", () => {
     const grown = await open({ say });
     expect(grown.train.length).toBe(4);
     expect(grown.fingerprint).not.toBe(fingerprint);
-    expect(lines.some((line) => line.startsWith("listing train"))).toBe(true);
+    expect(lines.some(({ text }) => text === "listing train")).toBe(true);
   });
 
   test("is not saved where it cannot be", async () => {

@@ -35,7 +35,7 @@ async function open() {
     imageSize: 16,
     threads: 1,
     indexFolder: join(root, ".indexes"),
-    say: (text) => listed.push(text),
+    say: ({ text }) => listed.push(text),
     warn: (text) => warnings.push(text),
   });
   dataset[Symbol.dispose]?.();

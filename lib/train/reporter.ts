@@ -1,0 +1,134 @@
+// Shows the events of a run: on a terminal a live line below whole lines, elsewhere a line an interval.
+
+import { seconds } from "../system/clock.js";
+import type { LineStream } from "../terminal/color.js";
+import { fitFields, wholeLine } from "../terminal/fields.js";
+import { LiveLine } from "../terminal/live-line.js";
+import { lineInterval, liveInterval, Stages } from "../terminal/stages.js";
+import { continuation } from "../text/command.js";
+import { count, counted, lossText, oneLine, printable } from "../text/words.js";
+import type { RunEvent } from "./events.js";
+import { runBar, type StepEvent, short, stepFields } from "./step-line.js";
+
+/** Seconds over which the live line's rates are averaged. */
+const averaged = 5;
+/** Shares of input wait between which a run that was held up by its input still counts as such. */
+const [fed, starved] = [0.05, 0.1];
+
+export class Reporter {
+  private readonly live: LiveLine;
+  private readonly stages: Stages;
+  /** Of the steps since the last line, or of late where there is a live line. */
+  private sums = { seconds: 0, steps: 0, perImage: 0, wait: 0 };
+  private last: { time: number; inputWait: number } | undefined;
+  private shown = 0;
+  private isStarved = false;
+  private best: number | undefined;
+  /** Steps of the run that were skipped: those that an epoch's line has named, and all. */
+  private skipped: { shown?: number; all: number } = { all: 0 };
+
+  constructor(
+    stream: LineStream,
+    private readonly now = seconds,
+    env: NodeJS.ProcessEnv = process.env,
+  ) {
+    this.live = new LiveLine(stream, env);
+    this.stages = new Stages(this.live, now);
+  }
+
+  readonly show = (event: RunEvent): void => {
+    if (event.type === "message") this.message(oneLine(event.text));
+    if (event.type === "progress") this.stages.show({ ...event, text: oneLine(event.text) });
+    if (event.type === "step") this.step(event);
+    if (event.type === "epoch") this.epoch(event);
+    if (event.type === "end") this.live.line(this.ending(event));
+  };
+
+  private message(text: string): void {
+    this.live.line(text.replace(/^warning(?=:)/, (word) => this.live.color("yellow", word)));
+  }
+
+  private epoch(event: Extract<RunEvent, { type: "epoch" }>): void {
+    const { epoch, epochs, trainLoss, top1, correct, testImages, seconds } = event;
+    this.best = Math.max(this.best ?? 0, top1);
+    this.live.line(
+      `epoch ${epoch + 1}/${short(epochs)}: train loss ${lossText(trainLoss)}, ` +
+        `test accuracy ${(100 * top1).toFixed(2)}% (${count(correct)} of ${count(testImages)}), ` +
+        `${seconds.toFixed(1)} s${this.skips()}`,
+    );
+    this.last = undefined;
+  }
+
+  /** The skipped steps in words, where there are more than the last epoch's line named. */
+  private skips(): string {
+    const { shown = 0, all } = this.skipped;
+    this.skipped.shown = all;
+    return all > shown ? `, ${counted(all, "step")} skipped so far` : "";
+  }
+
+  private ending({ result, isApart = false }: Extract<RunEvent, { type: "end" }>): string {
+    const { status, steps, seconds, top1, testImages, medianTop1Error, out } = result;
+    const color = status === "interrupted" ? "yellow" : "green";
+    const end = `${this.live.color(color, status)} after ${counted(steps, "step")}, ${seconds.toFixed(1)} s`;
+    if (status === "interrupted") return `${end}; continue with: ${continuation(out, isApart)}`;
+    const images = `${count(testImages ?? 0)} of ${counted(testImages ?? 0, "image")}`;
+    const lines = [
+      end,
+      `test accuracy ${(100 * (top1 ?? 0)).toFixed(2)}%, ${images} counted`,
+      ...(medianTop1Error === undefined
+        ? []
+        : [`median error of the last five epochs ${medianTop1Error.toFixed(2)}%`]),
+      `run folder: ${printable(out)}`,
+    ];
+    return lines.join("\n");
+  }
+
+  private step(event: StepEvent): void {
+    const now = this.now();
+    const { skipped = 0, goodSteps, inputWait, imagesPerSecond } = event;
+    // An earlier process has shown those before this one's first step.
+    this.skipped.shown ??= Math.max(0, skipped - Number(goodSteps === 0));
+    this.skipped.all = skipped;
+    const { last } = this;
+    this.last = { time: now, inputWait };
+    if (last === undefined) {
+      // The first step after a pause: an interval begins at its end.
+      this.sums = { seconds: 0, steps: 0, perImage: 0, wait: 0 };
+      this.shown = now;
+      return;
+    }
+    const { sums, live } = this;
+    sums.seconds += now - last.time;
+    sums.steps++;
+    sums.perImage += imagesPerSecond > 0 ? 1 / imagesPerSecond : 0;
+    sums.wait += (inputWait - last.inputWait) / 1000;
+    if (now - this.shown < (live.isLive ? liveInterval : lineInterval)) return;
+    this.shown = now;
+    const wait = sums.seconds > 0 ? Math.min(1, sums.wait / sums.seconds) : 0;
+    this.isStarved = wait > (this.isStarved ? fed : starved);
+    const pace = {
+      imagesPerSecond: sums.perImage > 0 ? sums.steps / sums.perImage : 0, // harmonic mean
+      inputWait: wait,
+      ...{ isStarved: this.isStarved, best: this.best },
+    };
+    const fields = stepFields(event, pace, live.color);
+    if (live.isLive) {
+      const all = [runBar(event, live.color), ...fields];
+      live.update((columns) => fitFields(all, columns));
+      if (sums.seconds > averaged) this.scale(1 / 2); // older steps count less
+    } else {
+      live.line(wholeLine(fields));
+      this.scale(0);
+    }
+  }
+
+  private scale(factor: number): void {
+    const { seconds, steps, perImage, wait } = this.sums;
+    this.sums = {
+      seconds: seconds * factor,
+      steps: steps * factor,
+      perImage: perImage * factor,
+      wait: wait * factor,
+    };
+  }
+}

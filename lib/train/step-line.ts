@@ -1,0 +1,67 @@
+// The line of a run's steps: its fields, in their order, and which of them go first where there is little room.
+
+import type { Paint } from "../terminal/color.js";
+import { timeLeft } from "../terminal/durations.js";
+import { barField, type Field } from "../terminal/fields.js";
+import { count, counted, lossText } from "../text/words.js";
+import type { RunEvent } from "./events.js";
+
+export type StepEvent = Extract<RunEvent, { type: "step" }>;
+
+/** What a line of steps shows besides the last step. */
+export interface Pace {
+  imagesPerSecond: number;
+  /** Share of the time in which the device waited for input. */
+  inputWait: number;
+  /** Whether input holds up the run, so that its wait is shown first. */
+  isStarved: boolean;
+  /** The best accuracy on the test set so far, where there is one. */
+  best: number | undefined;
+}
+
+export const short = (value: number) => Number(value.toPrecision(4)).toString();
+export const percent = (fraction: number) => `${Math.round(100 * fraction)}%`;
+const exactPercent = (fraction: number) => `${(100 * fraction).toFixed(2)}%`;
+
+/** 65,536, 2 steps skipped */
+function scaleText(lossScale: number, skipped: number): string {
+  return count(lossScale) + (skipped > 0 ? `, ${counted(skipped, "step")} skipped` : "");
+}
+
+/** Ranks are of the live line: what is left out last has 1. */
+export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] {
+  const { epoch, epochs, step, steps, loss, lr, lossScale, skipped = 0, secondsLeft } = event;
+  const { imagesPerSecond, inputWait, isStarved, best } = pace;
+  const done = count(step + 1).padStart(count(steps).length);
+  const left = secondsLeft === undefined ? undefined : timeLeft(secondsLeft);
+  const wait = percent(inputWait);
+  const table: (Field | undefined)[] = [
+    { rank: 1, forms: [`epoch ${epoch + 1}/${short(epochs)}`] },
+    { rank: 8, forms: [`step ${done}/${count(steps)}`] },
+    { rank: 3, forms: [`loss ${lossText(loss)}`] },
+    best === undefined ? undefined : { rank: 11, forms: [`best test top-1 ${exactPercent(best)}`] },
+    { rank: 10, forms: [`lr ${short(lr)}`] },
+    lossScale === undefined
+      ? undefined
+      : { rank: 13, forms: [`loss scale ${scaleText(lossScale, skipped)}`] },
+    {
+      rank: 4,
+      forms: [
+        `${count(Math.round(imagesPerSecond))} images/s`,
+        `${count(Math.round(imagesPerSecond))}/s`,
+      ],
+    },
+    { rank: 12, forms: [`compute ${percent(1 - inputWait)}`] },
+    {
+      rank: isStarved ? 3.5 : 9,
+      forms: [`input wait ${wait}`, `wait ${wait}`],
+      color: (text) => (isStarved ? color("yellow", text) : text),
+    },
+    left === undefined ? undefined : { rank: 2, forms: [`${left} left`, left] },
+  ];
+  return table.filter((field) => field !== undefined);
+}
+
+/** The bar before them. */
+export const runBar = ({ step, steps }: StepEvent, color: Paint) =>
+  barField((step + 1) / steps, 7, (text) => color("cyan", text));
