@@ -209,7 +209,7 @@ export async function build({ strict = false, tests = false, debug = false } = {
     ...(debug ? ["--debug"] : []),
   ];
   const { stages, Progress } = await openProgress();
-  stages.show({ text: "onehour: looking for libraries" });
+  stages.show({ text: "building onehour: looking for libraries" });
   await cmakeJs("configure", options).finally(() => stages.end());
   const modules = readModules(folder);
   const leftOut = describeLeftOut(modules);
@@ -228,7 +228,7 @@ export async function build({ strict = false, tests = false, debug = false } = {
   if (tests) names.push(...testModules);
   for (const name of [...moduleNames, ...testModules])
     if (!names.includes(name)) rmSync(join(built, `onehour_${name}.node`), { force: true });
-  const progress = new Progress(`onehour: building ${names.join(", ")}`, stages.show);
+  const progress = new Progress(stages.show);
   await cmakeJs("build", options, (text) => progress.take(text)).finally(() => stages.end());
   return { built: describeBuilt(modules), leftOut };
 }

@@ -20,15 +20,13 @@ function readStatus(line) {
 
 /** Reads a build tool's output and shows how far it is. */
 export class Progress {
-  #title;
   #show;
   #now;
   #started;
   #rest = "";
 
-  /** `title` names what is built; `show` takes stages (lib/terminal/stages.ts), `now` counts seconds. */
-  constructor(title, show, now = () => performance.now() / 1000) {
-    this.#title = title;
+  /** `show` takes stages (lib/terminal/stages.ts), `now` counts seconds. */
+  constructor(show, now = () => performance.now() / 1000) {
     this.#show = show;
     this.#now = now;
     this.#started = now();
@@ -47,13 +45,13 @@ export class Progress {
   #report(status) {
     const { done, total, text, target } = status;
     const details = [text, ...this.#timeLeft(status), readTarget(target)];
-    this.#show({ text: this.#title, share: done / total, details, lineInterval: 10 });
+    this.#show({ text: "building onehour", share: done / total, details, lineInterval: 10 });
   }
 
-  /** `about 40 s left`, by the pace so far; nothing until enough is done to measure it. */
+  /** `40 s left`, by the pace so far; nothing until enough is done to measure it. */
   #timeLeft({ done, total }) {
     const seconds = this.#now() - this.#started;
     if (done < 3 || seconds < 3 || done >= total) return [];
-    return [`about ${timeLeft((seconds * (total - done)) / done)} left`];
+    return [`${timeLeft((seconds * (total - done)) / done)} left`];
   }
 }

@@ -1,4 +1,5 @@
 // A line of fields that fits a terminal: what finds no room is left out, from the least important field on.
+import type { Paint } from "./color.js";
 import { fit, width } from "./columns.js";
 
 /** A part of a line. */
@@ -15,20 +16,18 @@ export interface Field {
 
 export const separator = " · ";
 
-const cells = [24, 16, 8];
+/** Cells of a bar, on a wide terminal and on others: its length is to change with nothing else. */
+const [wideBar, narrowBar, wide] = [24, 8, 100];
 
-/** A bar for a share from 0 to 1, in `on` and `off`, which differ without colors too. */
-export function barField(share: number, rank: number, color: (text: string) => string): Field {
-  const bar = (length: number) => {
-    const full = Math.round(Math.min(1, Math.max(0, share)) * length);
-    return "━".repeat(full) + "─".repeat(length - full);
-  };
-  const [longest, ...shorter] = cells.map(bar);
+/** A bar for a share from 0 to 1 on a terminal of so many columns; its parts differ without colors too. */
+export function barField(share: number, rank: number, columns: number, color: Paint): Field {
+  const cells = columns >= wide ? wideBar : narrowBar;
+  const full = Math.round(Math.min(1, Math.max(0, share)) * cells);
   return {
-    forms: [longest!, ...shorter],
+    forms: ["━".repeat(full) + "─".repeat(cells - full)],
     rank,
     after: " ",
-    color: (text) => text.replace(/━+/, color),
+    color: (text) => text.replace(/━+/, (done) => color("cyan", done)),
   };
 }
 

@@ -38,9 +38,11 @@ export class Stages {
     this.shown = now;
     const { share } = stage;
     if (this.live.isLive) {
-      const bar =
-        share === undefined ? [] : [barField(share, 3, (on) => this.live.color("cyan", on))];
-      this.live.update((columns) => fitFields([...bar, ...fieldsOf(stage)], columns));
+      const fields = fieldsOf(stage);
+      this.live.update((columns) => {
+        const bar = share === undefined ? [] : [barField(share, 4, columns, this.live.color)];
+        return fitFields([...bar, ...fields], columns);
+      });
     } else if (!isNew) {
       // What is soon done needs no line.
       const done = share === undefined ? [] : [`${Math.floor(100 * share)}%`];
@@ -59,6 +61,6 @@ export class Stages {
 function fieldsOf({ text, details = [] }: Stage): Field[] {
   return [
     { forms: [text], rank: 1, after: ": " },
-    ...details.map((detail, i) => ({ forms: [detail] as const, rank: i === 0 ? 2 : 3 + i })),
+    ...details.map((detail, i) => ({ forms: [detail] as const, rank: i < 2 ? 2 + i : 3 + i })),
   ];
 }

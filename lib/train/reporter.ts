@@ -113,8 +113,7 @@ export class Reporter {
     };
     const fields = stepFields(event, pace, live.color);
     if (live.isLive) {
-      const all = [runBar(event, live.color), ...fields];
-      live.update((columns) => fitFields(all, columns));
+      live.update((columns) => fitFields([runBar(event, columns, live.color), ...fields], columns));
       if (sums.seconds > averaged) this.scale(1 / 2); // older steps count less
     } else {
       live.line(wholeLine(fields));

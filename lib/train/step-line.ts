@@ -34,7 +34,6 @@ export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] 
   const { imagesPerSecond, inputWait, isStarved, best } = pace;
   const done = count(step + 1).padStart(count(steps).length);
   const left = secondsLeft === undefined ? undefined : timeLeft(secondsLeft);
-  const wait = percent(inputWait);
   const table: (Field | undefined)[] = [
     { rank: 1, forms: [`epoch ${epoch + 1}/${short(epochs)}`] },
     { rank: 8, forms: [`step ${done}/${count(steps)}`] },
@@ -54,7 +53,7 @@ export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] 
     { rank: 12, forms: [`compute ${percent(1 - inputWait)}`] },
     {
       rank: isStarved ? 3.5 : 9,
-      forms: [`input wait ${wait}`, `wait ${wait}`],
+      forms: [`input wait ${percent(inputWait)}`],
       color: (text) => (isStarved ? color("yellow", text) : text),
     },
     left === undefined ? undefined : { rank: 2, forms: [`${left} left`, left] },
@@ -63,5 +62,5 @@ export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] 
 }
 
 /** The bar before them. */
-export const runBar = ({ step, steps }: StepEvent, color: Paint) =>
-  barField((step + 1) / steps, 7, (text) => color("cyan", text));
+export const runBar = ({ step, steps }: StepEvent, columns: number, color: Paint) =>
+  barField((step + 1) / steps, 7, columns, color);

@@ -10,7 +10,7 @@ interface Progress {
 // The script is not TypeScript.
 const script = new URL("../../scripts/progress.mjs", import.meta.url).href;
 const { Progress } = (await import(script)) as {
-  Progress: new (title: string, show: (stage: Stage) => void, now: () => number) => Progress;
+  Progress: new (show: (stage: Stage) => void, now: () => number) => Progress;
 };
 
 type Pieces = readonly (readonly [second: number, text: string])[];
@@ -20,7 +20,7 @@ function tell(isTTY: boolean, pieces: Pieces): string[] {
   let second = 0;
   const screen = Object.assign(new Screen(80), { isTTY });
   const stages = new Stages(new LiveLine(screen, {}), () => second);
-  const progress = new Progress("building cpu", stages.show, () => second);
+  const progress = new Progress(stages.show, () => second);
   for (const [at, text] of pieces) {
     second = at;
     progress.take(text);
@@ -41,12 +41,12 @@ test("counts Ninja's files, with the time left once it can be estimated", () => 
     [90, "[39/40] Linking CXX shared module /a/b/cpu.node\n"],
   ] as const;
   expect(tell(false, pieces)).toEqual([
-    "building cpu: 10 of 40 files · about 1 min 00 s left · cpu: d.cc · 25%",
-    "building cpu: 20 of 40 files · about 1 min 00 s left · cpu: e.cc · 50%",
-    "building cpu: 39 of 40 files · about 2 s left · cpu.node · 97%",
+    "building onehour: 10 of 40 files · 1 min 00 s left · cpu: d.cc · 25%",
+    "building onehour: 20 of 40 files · 1 min 00 s left · cpu: e.cc · 50%",
+    "building onehour: 39 of 40 files · 2 s left · cpu.node · 97%",
   ]);
   expect(tell(true, pieces.slice(0, 5))).toEqual([
-    "BAR building cpu: 20 of 40 files · about 1 min 00 s left · cpu: e.cc",
+    "BAR building onehour: 20 of 40 files · 1 min 00 s left · cpu: e.cc",
   ]);
 });
 
@@ -55,5 +55,5 @@ test("shows Make's percentage", () => {
     [0, `Consolidate compiler generated dependencies\n[  3%] ${object("a")}`],
     [200, `[ 40%] ${object("b")}[ 42%] Built target core\n`],
   ]);
-  expect(written).toEqual(["BAR building cpu: 40% · about 5 min 00 s left · cpu: b.cc"]);
+  expect(written).toEqual(["BAR building onehour: 40% · 5 min 00 s left · cpu: b.cc"]);
 });

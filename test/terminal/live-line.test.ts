@@ -147,7 +147,7 @@ test("a stage is a bar and what is known, or a line an interval once it lasts", 
     share: tenths / 10,
     details: [`${tenths},000 images`],
   }));
-  expect(staged(true, listing)).toBe("━━━━━━━━━━━━──────────── listing train: 5,000 images");
+  expect(staged(true, listing)).toBe("━━━━──── listing train: 5,000 images");
   expect(staged(false, listing)).toBe(
     "listing train: 3,000 images · 30%\nlisting train: 5,000 images · 50%",
   );
