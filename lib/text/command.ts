@@ -72,7 +72,7 @@ export const resumeCommand = (out: string) => commandLine("train", "--resume", "
  */
 export function continuation(out: string, isApart: boolean): string {
   if (!isApart) return resumeCommand(out);
-  return `the same command again, on every node, with --resume auto --out ${quoted(out)}`;
+  return `the same command again wherever you typed it, with --resume auto --out ${quoted(out)}`;
 }
 
 /** A word as a shell takes it for one, and a terminal shows it. */

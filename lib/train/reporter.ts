@@ -15,11 +15,17 @@ const averaged = 5;
 /** Shares of input wait between which a run that was held up by its input still counts as such. */
 const [fed, starved] = [0.05, 0.1];
 
+const nothing = () => ({ seconds: 0, steps: 0, perImage: 0, wait: 0, busy: 0, communication: 0 });
+
 export class Reporter {
   private readonly live: LiveLine;
   private readonly stages: Stages;
   /** Of the steps since the last line, or of late where there is a live line. */
-  private sums = { seconds: 0, steps: 0, perImage: 0, wait: 0 };
+  private sums = nothing();
+  /** Share of the last measured steps, but for the wait for input, in which other workers were waited for. */
+  private communication: number | undefined;
+  /** Of the steps of an epoch so far, as far as they are known. */
+  private correct = { epoch: -1, sum: 0, steps: 0 };
   private last: { time: number; inputWait: number } | undefined;
   private shown = 0;
   private isStarved = false;
@@ -89,11 +95,12 @@ export class Reporter {
     // An earlier process has shown those before this one's first step.
     this.skipped.shown ??= Math.max(0, skipped - Number(goodSteps === 0));
     this.skipped.all = skipped;
+    this.countCorrect(event);
     const { last } = this;
     this.last = { time: now, inputWait };
     if (last === undefined) {
       // The first step after a pause: an interval begins at its end.
-      this.sums = { seconds: 0, steps: 0, perImage: 0, wait: 0 };
+      this.sums = nothing();
       this.shown = now;
       return;
     }
@@ -102,13 +109,20 @@ export class Reporter {
     sums.steps++;
     sums.perImage += imagesPerSecond > 0 ? 1 / imagesPerSecond : 0;
     sums.wait += (inputWait - last.inputWait) / 1000;
+    const { compute = 0, exposedCommunication = 0, update = 0 } = event;
+    sums.busy += compute + exposedCommunication + update;
+    sums.communication += exposedCommunication;
     if (now - this.shown < (live.isLive ? liveInterval : lineInterval)) return;
     this.shown = now;
     const wait = sums.seconds > 0 ? Math.min(1, sums.wait / sums.seconds) : 0;
     this.isStarved = wait > (this.isStarved ? fed : starved);
+    if (sums.busy > 0) this.communication = sums.communication / sums.busy;
+    const { communication, correct } = this;
     const pace = {
       imagesPerSecond: sums.perImage > 0 ? sums.steps / sums.perImage : 0, // harmonic mean
       inputWait: wait,
+      communication: communication === undefined ? undefined : communication * (1 - wait),
+      trainTop1: correct.steps > 0 ? correct.sum / correct.steps : undefined,
       ...{ isStarved: this.isStarved, best: this.best },
     };
     const fields = stepFields(event, pace, live.color);
@@ -121,13 +135,15 @@ export class Reporter {
     }
   }
 
+  private countCorrect({ epoch, top1 }: StepEvent): void {
+    if (epoch !== this.correct.epoch) this.correct = { epoch, sum: 0, steps: 0 };
+    if (top1 === undefined) return;
+    this.correct.sum += top1;
+    this.correct.steps++;
+  }
+
   private scale(factor: number): void {
-    const { seconds, steps, perImage, wait } = this.sums;
-    this.sums = {
-      seconds: seconds * factor,
-      steps: steps * factor,
-      perImage: perImage * factor,
-      wait: wait * factor,
-    };
+    const { sums } = this;
+    for (const key of Object.keys(sums) as (keyof typeof sums)[]) sums[key] *= factor;
   }
 }

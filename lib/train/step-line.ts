@@ -13,14 +13,19 @@ export interface Pace {
   imagesPerSecond: number;
   /** Share of the time in which the device waited for input. */
   inputWait: number;
+  /** Share in which it waited for other workers, where that was measured. */
+  communication: number | undefined;
   /** Whether input holds up the run, so that its wait is shown first. */
   isStarved: boolean;
+  /** The accuracy on the training images of the epoch so far, where it is known. */
+  trainTop1: number | undefined;
   /** The best accuracy on the test set so far, where there is one. */
   best: number | undefined;
 }
 
 export const short = (value: number) => Number(value.toPrecision(4)).toString();
 export const percent = (fraction: number) => `${Math.round(100 * fraction)}%`;
+const onePlace = (fraction: number) => `${(100 * fraction).toFixed(1)}%`;
 const exactPercent = (fraction: number) => `${(100 * fraction).toFixed(2)}%`;
 
 /** 65,536, 2 steps skipped */
@@ -31,13 +36,19 @@ function scaleText(lossScale: number, skipped: number): string {
 /** Ranks are of the live line: what is left out last has 1. */
 export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] {
   const { epoch, epochs, step, steps, loss, lr, lossScale, skipped = 0, secondsLeft } = event;
-  const { imagesPerSecond, inputWait, isStarved, best } = pace;
+  const { imagesPerSecond, inputWait, communication, isStarved, trainTop1, best } = pace;
   const done = count(step + 1).padStart(count(steps).length);
   const left = secondsLeft === undefined ? undefined : timeLeft(secondsLeft);
   const table: (Field | undefined)[] = [
     { rank: 1, forms: [`epoch ${epoch + 1}/${short(epochs)}`] },
     { rank: 8, forms: [`step ${done}/${count(steps)}`] },
     { rank: 3, forms: [`loss ${lossText(loss)}`] },
+    trainTop1 === undefined
+      ? undefined
+      : {
+          rank: 5,
+          forms: [`train top-1 ${onePlace(trainTop1)}`, `top-1 ${onePlace(trainTop1)}`],
+        },
     best === undefined ? undefined : { rank: 11, forms: [`best test top-1 ${exactPercent(best)}`] },
     { rank: 10, forms: [`lr ${short(lr)}`] },
     lossScale === undefined
@@ -50,7 +61,16 @@ export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] 
         `${count(Math.round(imagesPerSecond))}/s`,
       ],
     },
-    { rank: 12, forms: [`compute ${percent(1 - inputWait)}`] },
+    { rank: 12, forms: [`compute ${percent(Math.max(0, 1 - inputWait - (communication ?? 0)))}`] },
+    communication === undefined
+      ? undefined
+      : {
+          rank: 9.5,
+          forms: [
+            `exposed communication ${percent(communication)}`,
+            `communication ${percent(communication)}`,
+          ],
+        },
     {
       rank: isStarved ? 3.5 : 9,
       forms: [`input wait ${percent(inputWait)}`],

@@ -107,7 +107,7 @@ describe("a run of two nodes", () => {
     runs[node]!.child.kill(name);
     for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status });
     expect(lastLine(runs[0]!.stdout)).toMatch(
-      /; continue with: the same command again, on every node, with --resume auto --out /,
+      /; continue with: the same command again wherever you typed it, with --resume auto --out /,
     );
     expect(lastLine(runs[1]!.stdout)).toBe(`node 1 of 2: the run was ended by ${name}`);
     const done = logOf(out).filter(({ type }) => type === "step").length;

@@ -45,6 +45,16 @@ test("input that holds up the run comes before the step and the bar", () => {
   expect(shown(80, 400).rows[0]).toMatch(/input wait 40%/);
 });
 
+test("shows the accuracy on the training images of the epoch so far, and the split of a step", () => {
+  const measured = { top1: 0.5, compute: 0.06, exposedCommunication: 0.03, update: 0.01 };
+  const { rows } = shown(230, 100, measured);
+  expect(rows[0]).toMatch(/ · train top-1 50\.0% · /);
+  expect(rows[0]).toMatch(/ · compute 63% · exposed communication 27% · input wait 10% · /);
+  expect(shown(80, 10, measured).rows[0]).toBe(
+    "━━────── epoch 1/2 · loss 0.4321 · top-1 50.0% · 2,534/s · 1 h 02 min left",
+  );
+});
+
 test("never takes more columns than there are, whatever they are, and does not grow without end", () => {
   const scaled = { lossScale: 65536, goodSteps: 1, skipped: 1200, loss: 1e30 };
   for (let columns = 1; columns <= 250; columns += columns < 100 ? 1 : 10) {
