@@ -5,7 +5,7 @@ import { timeLeft } from "../dist/terminal/durations.js";
 function readTarget(target) {
   const [, module = ""] = /CMakeFiles\/(\w+)\.dir\//.exec(target) ?? [];
   const file = target.replace(/^.*\//, "").replace(/\.o$/, "");
-  return module === "" ? file : `${module.replace(/^onehour_/, "")}: ${file}`;
+  return module === "" ? file : `${module.replace(/^onehour_|_backend$/g, "")}: ${file}`;
 }
 
 /** What a line of Ninja ("[3/57] Building …") or Make ("[ 12%] Building …") reports. */

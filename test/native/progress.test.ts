@@ -29,7 +29,7 @@ function tell(isTTY: boolean, pieces: Pieces): string[] {
 }
 
 const object = (file: string) =>
-  `Building CXX object CMakeFiles/onehour_cpu.dir/native/cpu/${file}.cc.o\n`;
+  `Building CXX object CMakeFiles/onehour_cpu_backend.dir/native/cpu/${file}.cc.o\n`;
 
 test("counts Ninja's files, with the time left once it can be estimated", () => {
   const pieces = [
