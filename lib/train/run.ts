@@ -96,6 +96,7 @@ class Run {
       stepsPerEpoch: this.sampler.stepsPerEpoch,
       trainImages: images,
       testImages: dataset.test.length,
+      statistics: recipe.preciseBatchNorm / accumulate,
     });
     this.leads = world.rank === 0;
     this.stop = new Stop(world, () => this.committed);

@@ -13,6 +13,8 @@ interface Course {
   stepsPerEpoch: number;
   trainImages: number;
   testImages: number;
+  /** Forward passes after each epoch besides the evaluation, in minibatches. */
+  statistics: number;
 }
 
 /** All times in seconds of one clock. */
@@ -46,9 +48,10 @@ export class TimeLeft {
   /** Seconds from the end of the `done`-th step to the end of the run; undefined until the speed is known. */
   after(done: number): number | undefined {
     if (this.time < least) return undefined;
-    const { steps, stepsPerEpoch, trainImages, testImages } = this.course;
+    const { steps, stepsPerEpoch, trainImages, testImages, statistics } = this.course;
     const perStep = this.time / this.taken;
-    const guess = perStep * stepsPerEpoch * forwardShare * (testImages / trainImages);
+    const tested = (stepsPerEpoch * testImages) / trainImages;
+    const guess = perStep * forwardShare * (tested + statistics);
     // That after the last step of an epoch is still to come.
     const evaluations = Math.ceil(steps / stepsPerEpoch) - Math.ceil(done / stepsPerEpoch) + 1;
     return (steps - done) * perStep + evaluations * (this.evaluation ?? guess);

@@ -131,7 +131,13 @@ test.each([
 ])("%d s left are %s", (seconds, text) => expect(timeLeft(seconds)).toBe(text));
 
 describe("the time left", () => {
-  const course = { steps: 250, stepsPerEpoch: 100, trainImages: 6000, testImages: 1000 };
+  const course = {
+    steps: 250,
+    stepsPerEpoch: 100,
+    trainImages: 6000,
+    testImages: 1000,
+    statistics: 0,
+  };
 
   test("is unknown until a few seconds of steps were measured", () => {
     const it = new TimeLeft(course);
@@ -148,6 +154,9 @@ describe("the time left", () => {
     for (let i = 0; i < 100; i++) it.step(i / 10);
     // Three evaluations, each of a sixth of the images, forward alone.
     expect(it.after(100)).toBeCloseTo(15 + (3 * 10) / 18, 1);
+    const precise = new TimeLeft({ ...course, statistics: 30 });
+    for (let i = 0; i < 100; i++) precise.step(i / 10);
+    expect(precise.after(100)).toBeCloseTo(15 + (3 * 10) / 18 + 3, 1);
     it.evaluated(9.9 + 4);
     for (let i = 1; i <= 50; i++) it.step(13.9 + i / 10);
     expect(it.after(150)).toBeCloseTo(10 + 2 * 4, 1);
