@@ -83,7 +83,7 @@ export class Cluster {
   }
 }
 
-/** Writes /etc/hosts of the machine in front (see scripts/engines), which the hosts share. */
+/** Writes /etc/hosts of the machine in front (see scripts/namespaces), which the hosts share. */
 function writeEtcHosts(lines: readonly string[]): void {
   writeFileSync("/run/hosts", `127.0.0.1 localhost\n${lines.join("\n")}\n`);
 }

@@ -1,5 +1,5 @@
 // Hosts that are namespaces of this machine: each has its own network, host name, processes and
-// shared memory, and a cable to a switch. Runs inside the namespaces of scripts/engines.
+// shared memory, and a cable to a switch. Runs inside those of scripts/namespaces.
 import { execFileSync, spawnSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
