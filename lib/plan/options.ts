@@ -61,7 +61,7 @@ export const planTable = {
   cores: option(positive.optional(), {
     flag: "--cores <c>",
     help: "cores of a node that decode images",
-    otherwise: "enough of them",
+    otherwise: "those of the profile's machine, if it has GPUs",
   }),
   imagesPerCore: option(positive.optional(), {
     flag: "--images-per-core <r>",

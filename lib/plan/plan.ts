@@ -46,12 +46,13 @@ export interface Plan {
 export function plan(options: PlanOptions): Plan {
   const settings = readPlanOptions(options);
   const profile = requireProfile(options.profile);
-  const { accumulate, cores, imagesPerCore = profile.imagesPerCore } = settings;
-  if (cores !== undefined && imagesPerCore === undefined)
+  const { accumulate, imagesPerCore = profile.imagesPerCore } = settings;
+  if (settings.cores !== undefined && imagesPerCore === undefined)
     throw refusePlan(
       "cores",
       `the profile does not say how many images a core decodes; \`onehour bench loader\` measures it, for ${planName("imagesPerCore")}`,
     );
+  const cores = imagesPerCore === undefined ? undefined : (settings.cores ?? freeCores(profile));
   const topology = topologyOf(settings);
   const work = workOf(profile, settings);
   const decoding = { imagesPerCore, cores };
@@ -103,6 +104,12 @@ function topologyOf(settings: PlanSettings): Topology {
     link,
     linkInside: linkInside === undefined ? link : parseLink(linkInside, planName("linkInside")),
   };
+}
+
+/** Cores of the profile's machine, where its GPUs leave them to the input. */
+function freeCores({ device, environment }: Profile): number | undefined {
+  const usable = (environment?.cores as { usable?: unknown } | undefined)?.usable;
+  return device.kind === "cuda" && typeof usable === "number" && usable > 0 ? usable : undefined;
 }
 
 /** Whether a profile is of the paper's images. */

@@ -171,9 +171,11 @@ export function assumptionsOf({
       "It takes nothing from computing.",
     `Each worker keeps its batch, so the minibatch grows${accumulate > 1 ? "; gradients are summed once a step" : ""}.`,
   );
-  if (cores !== undefined)
-    lines.push(`${cores} cores of a node decode ${rate(imagesPerCore!)} images a second each.`);
-  else lines.push("The input keeps up: no --cores are given.");
+  lines.push(
+    cores === undefined
+      ? "The input keeps up: --cores, of a node, would say how far."
+      : `${counted(cores, "core")} of a node decode ${rate(imagesPerCore!)} images a second each.`,
+  );
   if (work) {
     const tests =
       work.testImages > 0

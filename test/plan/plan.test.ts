@@ -125,6 +125,26 @@ describe("the input", () => {
     expect(planText(bound)).toMatch(/input wait.*\n.* 60\.0 ms .*input\n/);
   });
 
+  test("has the cores of the profile's machine, unless those compute", () => {
+    const environment = { cores: { usable: 2, present: 64 } };
+    const of = (kind: "cpu" | "cuda", cores?: number) =>
+      planned(
+        { workers: [4], ...(cores === undefined ? {} : { cores }) },
+        { ...decodes, environment, device: { kind, name: "a device" } },
+      );
+    expect(of("cuda").cores).toBe(2);
+    expect(of("cuda").forecasts[0]).toMatchObject({ bound: "input", seconds: 0.16 });
+    expect(of("cuda", 64).forecasts[0]!.inputWait).toBe(0);
+    expect(of("cpu")).not.toHaveProperty("cores");
+    for (const damaged of [null, "many", { usable: "2" }, { usable: -1 }])
+      expect(
+        planned(
+          {},
+          { ...decodes, environment: { cores: damaged }, device: { kind: "cuda", name: "" } },
+        ),
+      ).not.toHaveProperty("cores");
+  });
+
   test("takes another rate than the profile's", () => {
     const { forecasts } = planned({ cores: 2, imagesPerCore: 1000, workers: [1] }, decodes);
     expect(forecasts[0]).toMatchObject({ bound: "compute", inputWait: 0 });
