@@ -42,6 +42,23 @@ export interface ProgramSource {
   text: string;
 }
 
+/** When a line of a program ran, in milliseconds from the program's begin. */
+export interface TracedLine {
+  /** Of the program text, from 1. */
+  line: number;
+  stream: string;
+  begin: number;
+  end: number;
+}
+
+/** When a program ran, line by line. */
+export interface Trace {
+  /** When it began, in milliseconds of the clock of `process.hrtime`; late by what its end was noticed late. */
+  began: number;
+  /** Every line of the text that is an instruction, waits and signals among them, in the text's order. */
+  lines: TracedLine[];
+}
+
 /** Loaded programs with their memory on a device. */
 export interface Executor extends Disposable {
   /** Bytes, slots included. */
@@ -60,6 +77,12 @@ export interface Executor extends Disposable {
    * a slot. Rejects with NativeError; after an error every later call rejects alike.
    */
   submit(program: string, slot: number): Promise<void>;
+  /**
+   * As `submit`, and resolves with when each line ran: all streams at once, in the order that the text asks
+   * for, kernel by kernel even where the program was recorded. A `wait` lasts as long as its stream waited. On
+   * several ranks all trace the same submissions.
+   */
+  trace(program: string, slot: number): Promise<Trace>;
   /** Writes bytes of an arena when all earlier submissions are done. */
   write(arena: string, offset: number, bytes: Uint8Array): Promise<void>;
   /** Reads bytes of an arena when all earlier submissions are done. */

@@ -17,6 +17,7 @@ import {
   type Executor,
   type NativeCommunicator,
   type ProgramSource,
+  type Trace,
 } from "./device.js";
 import { chooseGpu, findGpus, type Gpus } from "./gpus.js";
 import { loadAddon } from "./native.js";
@@ -28,10 +29,18 @@ class LoadedExecutor implements Executor {
   readonly #native: NativeExecutor;
   readonly #inputs = new Map<number, Uint8Array>();
   readonly #outputs = new Map<number, Uint8Array>();
+  /** The stream of each line, by program. */
+  readonly #streams: ReadonlyMap<string, readonly string[]>;
   #failed = false;
 
-  constructor(native: NativeExecutor) {
+  constructor(native: NativeExecutor, programs: readonly ProgramSource[]) {
     this.#native = native;
+    this.#streams = new Map(
+      programs.map(({ name, text }) => [
+        name,
+        text.split("\n").map((line) => line.split(" ", 1)[0]!),
+      ]),
+    );
     this.memory = native.memory;
     this.slots = native.slots;
   }
@@ -46,6 +55,18 @@ class LoadedExecutor implements Executor {
 
   submit(program: string, slot: number): Promise<void> {
     return this.#follow(this.#native.submit(program, slot));
+  }
+
+  async trace(program: string, slot: number): Promise<Trace> {
+    const { began, lines, times } = await this.#follow(this.#native.trace(program, slot));
+    const streams = this.#streams.get(program)!;
+    const traced = Array.from(lines, (line, i) => ({
+      line,
+      stream: streams[line - 1]!,
+      begin: times[2 * i]!,
+      end: times[2 * i + 1]!,
+    }));
+    return { began, lines: traced };
   }
 
   write(arena: string, offset: number, bytes: Uint8Array): Promise<void> {
@@ -123,7 +144,7 @@ class OpenDevice implements Device {
       ]),
     );
     const loading = this.#native.load(programs, communicators);
-    return new LoadedExecutor(await settle(loading, new Error()));
+    return new LoadedExecutor(await settle(loading, new Error()), programs);
   }
 
   createCommunicator(

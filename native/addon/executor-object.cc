@@ -27,6 +27,7 @@ class ExecutorObject : public Napi::ObjectWrap<ExecutorObject> {
                         InstanceMethod<&ExecutorObject::input>("input"),
                         InstanceMethod<&ExecutorObject::output>("output"),
                         InstanceMethod<&ExecutorObject::submit>("submit"),
+                        InstanceMethod<&ExecutorObject::trace>("trace"),
                         InstanceMethod<&ExecutorObject::write>("write"),
                         InstanceMethod<&ExecutorObject::read>("read"),
                         InstanceMethod<&ExecutorObject::record>("record"),
@@ -93,6 +94,40 @@ class ExecutorObject : public Napi::ObjectWrap<ExecutorObject> {
         executor.submit(program, slot, std::move(done));
       });
     });
+  }
+
+  Napi::Value trace(const Napi::CallbackInfo& info) {
+    return promised(info.Env(), [&] {
+      const std::string program = stringArgument(info[0], "the program's name");
+      const auto slot = static_cast<int>(integerArgument(info[1], "slot", 0, live().slots() - 1));
+      const auto trace = std::make_shared<Executor::Trace>();
+      return settle(
+          info.Env(), [trace](Napi::Env env) { return toObject(env, *trace); },
+          [&](Executor& executor, Executor::Done done) {
+            executor.trace(
+                program, slot,
+                [trace, done = std::move(done)](std::exception_ptr error, Executor::Trace all) {
+                  *trace = std::move(all);
+                  done(std::move(error));
+                });
+          });
+    });
+  }
+
+  // Numbers in arrays of their own: an object a line would cost more than the lines' kernels.
+  static Napi::Value toObject(Napi::Env env, const Executor::Trace& trace) {
+    auto numbers = Napi::Int32Array::New(env, trace.lines.size());
+    auto times = Napi::Float64Array::New(env, 2 * trace.lines.size());
+    for (size_t i = 0; i < trace.lines.size(); ++i) {
+      numbers[i] = trace.lines[i].line;
+      times[2 * i] = trace.lines[i].begin;
+      times[2 * i + 1] = trace.lines[i].end;
+    }
+    auto result = Napi::Object::New(env);
+    result.Set("began", trace.began);
+    result.Set("lines", numbers);
+    result.Set("times", times);
+    return result;
   }
 
   Napi::Value write(const Napi::CallbackInfo& info) {

@@ -193,11 +193,11 @@ void Executor::prepare(LoadedProgram& loaded, const Program& program, PrepareCon
         event = loaded.events.emplace_back(backend_->createEvent()).get();
       }
       const auto kind = instruction.op == "signal" ? Action::Kind::signal : Action::Kind::wait;
-      loaded.actions.push_back({kind, &target, event, {}});
+      loaded.actions.push_back({kind, instruction.line, &target, event, {}});
       continue;
     }
     const bool slotted = touchesSlot(instruction);
-    Action action{Action::Kind::launch, &target, nullptr, {}};
+    Action action{Action::Kind::launch, instruction.line, &target, nullptr, {}};
     action.communicates = instruction.findAttribute("communicator") != nullptr;
     for (int slot = 0; slot < (slotted ? slots_ : 1); ++slot) {
       loaded.kernels.push_back(prepareKernel(program.name, instruction, slot, context));
@@ -221,9 +221,9 @@ void Executor::orderCollectives(LoadedProgram& loaded) {
   for (Action& action : loaded.actions) {
     if (action.communicates && after > 0 && ordered[after - 1].stream != action.stream) {
       Event* ended = loaded.events.emplace_back(backend_->createEvent()).get();
-      const Action signal{Action::Kind::signal, ordered[after - 1].stream, ended, {}};
+      const Action signal{Action::Kind::signal, 0, ordered[after - 1].stream, ended, {}};
       ordered.insert(ordered.begin() + static_cast<std::ptrdiff_t>(after), signal);
-      ordered.push_back({Action::Kind::wait, action.stream, ended, {}});
+      ordered.push_back({Action::Kind::wait, 0, action.stream, ended, {}});
     }
     ordered.push_back(std::move(action));
     if (ordered.back().communicates) after = ordered.size();

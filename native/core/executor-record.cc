@@ -33,8 +33,9 @@ bool Executor::recordAll() {
     LoadedProgram& program = resources_->programs.at(name);
     program.recordings.clear();
     for (int slot = 0; slot < (slotted ? slots_ : 1); ++slot) {
-      auto recorded = backend_->record(
-          stream(kPrimaryStream), [&] { enqueueActions(program, slot, ++resources_->generation); });
+      auto recorded = backend_->record(stream(kPrimaryStream), [&] {
+        enqueueActions(program, slot, ++resources_->generation, nullptr);
+      });
       if (!recorded) return false;
       program.recordings.push_back(std::move(recorded));
       progress::advance();

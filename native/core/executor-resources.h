@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -53,11 +54,43 @@ struct Executor::Allocation {
 struct Executor::Action {
   enum class Kind { launch, signal, wait };
   Kind kind;
+  int line;  // of the program text; 0 for what the executor adds
   Stream* stream;
   Event* event = nullptr;
   // One kernel, or one a slot where an operand lies in a slot.
   std::vector<PreparedKernel*> kernels;
   bool communicates = false;
+};
+
+// Around a submission and each of its lines.
+struct Executor::Marks {
+  struct Line {
+    int line;
+    std::unique_ptr<Mark> before, after;
+  };
+  std::unique_ptr<Mark> begin, end;
+  std::vector<Line> lines;
+};
+
+// Marks of a program, which are used again. A submission's callback gives them back, perhaps when
+// the executor is gone.
+class Executor::MarkPool {
+ public:
+  std::unique_ptr<Marks> take() {
+    const std::lock_guard lock(mutex_);
+    if (free_.empty()) return nullptr;
+    std::unique_ptr<Marks> marks = std::move(free_.back());
+    free_.pop_back();
+    return marks;
+  }
+  void giveBack(std::unique_ptr<Marks> marks) {
+    const std::lock_guard lock(mutex_);
+    free_.push_back(std::move(marks));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Marks>> free_;
 };
 
 struct Executor::LoadedProgram {
@@ -71,6 +104,7 @@ struct Executor::LoadedProgram {
   std::unique_ptr<Event> begin;
   std::vector<Branch> branches;                     // streams other than the primary one
   std::vector<std::unique_ptr<Kernel>> recordings;  // none, one, or one a slot
+  std::shared_ptr<MarkPool> marks = std::make_shared<MarkPool>();
   bool readsInput = false;
   bool writesOutput = false;
 };

@@ -56,7 +56,7 @@ std::shared_ptr<void> Executor::slot(const std::string& arena, int index) const 
           static_cast<uint8_t*>(memory.get()) + alignUp(bytes) * static_cast<size_t>(index)};
 }
 
-void Executor::submit(const std::string& program, int slot, Done done) {
+Executor::Done Executor::admit(const std::string& program, int slot, Done done) const {
   const auto found = programs_.find(program);
   if (found == programs_.end()) {
     std::string known;
@@ -70,33 +70,40 @@ void Executor::submit(const std::string& program, int slot, Done done) {
         "slot " + std::to_string(slot) + " of " + std::to_string(slots_) + "; slots count from 0");
   }
   const bool slotted = found->second;
-  if (slotted) {
-    if (!inFlight_->take(slot)) {
-      throw Error("ERR_USAGE", "onehour",
-                  "slot " + std::to_string(slot) +
-                      " is still in flight; await its submission or use another slot");
-    }
-    done = [inFlight = inFlight_, slot, done = std::move(done)](std::exception_ptr error) {
-      inFlight->leave(slot);
-      done(std::move(error));
-    };
+  if (!slotted) return done;
+  if (!inFlight_->take(slot)) {
+    throw Error("ERR_USAGE", "onehour",
+                "slot " + std::to_string(slot) +
+                    " is still in flight; await its submission or use another slot");
   }
-  enqueue([this, program, slot, done] { run(resources_->programs.at(program), slot, done); }, done);
+  return [inFlight = inFlight_, slot, done = std::move(done)](std::exception_ptr error) {
+    inFlight->leave(slot);
+    done(std::move(error));
+  };
 }
 
-void Executor::run(LoadedProgram& program, int slot, const Done& done) {
+void Executor::submit(const std::string& program, int slot, Done done) {
+  done = admit(program, slot, std::move(done));
+  enqueue(
+      [this, program, slot, done] { run(resources_->programs.at(program), slot, nullptr, done); },
+      done);
+}
+
+void Executor::run(LoadedProgram& program, int slot, Marks* marks, const Done& done) {
   try {
     if (failed()) return finish(done, failure());
     const uint64_t generation = ++resources_->generation;
     Stream& primary = stream(kPrimaryStream);
+    if (marks) backend_->mark(primary, *marks->begin);
     const bool copies = !backend_->hostMemoryIsDeviceMemory();
     if (copies && program.readsInput) upload(slot, generation);
-    if (program.recordings.empty()) {
-      enqueueActions(program, slot, generation);
+    if (marks || program.recordings.empty()) {
+      enqueueActions(program, slot, generation, marks);
     } else {
       backend_->launch(primary, forSlot(program.recordings, slot));
     }
     if (copies && program.writesOutput) copySlot(primary, "output", slot, false);
+    if (marks) backend_->mark(primary, *marks->end);
     finishAfterPrimary(done);
   } catch (...) {
     fail(toError(std::current_exception()));
@@ -104,13 +111,16 @@ void Executor::run(LoadedProgram& program, int slot, const Done& done) {
   }
 }
 
-void Executor::enqueueActions(LoadedProgram& program, int slot, uint64_t generation) {
+void Executor::enqueueActions(LoadedProgram& program, int slot, uint64_t generation, Marks* marks) {
   Stream& primary = stream(kPrimaryStream);
   if (!program.branches.empty()) backend_->signal(primary, *program.begin, generation);
   for (const auto& branch : program.branches) {
     backend_->wait(*branch.stream, *program.begin, generation);
   }
+  size_t at = 0;  // in the marks
   for (const Action& action : program.actions) {
+    const bool isMarked = marks && action.line != 0;
+    if (isMarked) backend_->mark(*action.stream, *marks->lines[at].before);
     switch (action.kind) {
       case Action::Kind::launch:
         backend_->launch(*action.stream, forSlot(action.kernels, slot));
@@ -122,6 +132,7 @@ void Executor::enqueueActions(LoadedProgram& program, int slot, uint64_t generat
         backend_->wait(*action.stream, *action.event, generation);
         break;
     }
+    if (isMarked) backend_->mark(*action.stream, *marks->lines[at++].after);
   }
   for (const auto& branch : program.branches) {
     backend_->signal(*branch.stream, *branch.end, generation);

@@ -41,6 +41,17 @@ class Executor : public std::enable_shared_from_this<Executor> {
   };
   using DoneMeasuring = std::function<void(std::exception_ptr, std::vector<Timing>)>;
 
+  // When the lines of a program ran, in the order of its text. Waits and signals are among them.
+  struct Trace {
+    struct Line {
+      int line = 0;               // of the program text
+      double begin = 0, end = 0;  // milliseconds from the program's begin
+    };
+    double began = 0;  // the program's begin, milliseconds of the host's steady clock
+    std::vector<Line> lines;
+  };
+  using DoneTracing = std::function<void(std::exception_ptr, Trace)>;
+
   struct Memory {
     std::map<std::string, size_t> arenas;      // bytes, all slots
     std::map<std::string, size_t> workspaces;  // bytes by stream
@@ -64,6 +75,9 @@ class Executor : public std::enable_shared_from_this<Executor> {
   // Runs a program on a slot after everything submitted before. Throws ERR_USAGE for an unknown
   // program, a slot out of range, or one that is still in flight.
   void submit(const std::string& program, int slot, Done done);
+  // The same, kernel by kernel even where the program was recorded, with a mark before and after
+  // each line. A wait lasts as long as its stream waited.
+  void trace(const std::string& program, int slot, DoneTracing done);
   // Copy to and from an arena other than input and output, when everything submitted before is
   // done.
   void write(const std::string& arena, size_t offset, std::vector<uint8_t> bytes, Done done);
@@ -90,6 +104,8 @@ class Executor : public std::enable_shared_from_this<Executor> {
   struct Allocation;
   struct Action;
   struct LoadedProgram;
+  struct Marks;
+  class MarkPool;
   struct Resources;
 
   Executor(std::shared_ptr<Backend> backend, Communicators communicators);
@@ -101,8 +117,12 @@ class Executor : public std::enable_shared_from_this<Executor> {
   void orderCollectives(LoadedProgram& loaded);
   void checkMemory() const;
   void bindWorkspaces();
-  void run(LoadedProgram& program, int slot, const Done& done);
-  void enqueueActions(LoadedProgram& program, int slot, uint64_t generation);
+  // Refuses what cannot be submitted and takes the slot, which `done` then leaves.
+  Done admit(const std::string& program, int slot, Done done) const;
+  // With marks, it runs kernel by kernel between them.
+  void run(LoadedProgram& program, int slot, Marks* marks, const Done& done);
+  void enqueueActions(LoadedProgram& program, int slot, uint64_t generation, Marks* marks);
+  std::unique_ptr<Marks> createMarks(const LoadedProgram& program) const;
   void copySlot(Stream& stream, const char* arena, int slot, bool toDevice);
   void upload(int slot, uint64_t generation);
   bool recordAll();

@@ -226,6 +226,40 @@ compute affine a=10 | x=temp+0:f32[1] -> y=output+0:f32[1]`);
     expect((await failure(executor.measure("p", 3, 1))).message).toContain("from 0 to 2");
   });
 
+  it("traces every line of a submission, like any other", async () => {
+    const executor =
+      await load(`compute affine b=1 | x=param+0:f32[1] -> x=param+0:f32[1] y=param+0:f32[1]
+compute signal event=0
+comm wait event=0
+comm sum | a=param+0:f32[1] b=input+0:f32[1] -> y=temp+0:f32[1]
+comm signal event=1
+compute wait event=1
+compute affine a=10 | x=temp+0:f32[1] -> y=output+0:f32[1]`);
+    const before = Number(process.hrtime.bigint()) / 1e6;
+    const [first, , second] = await Promise.all([
+      executor.trace("p", 0),
+      executor.submit("p", 1),
+      executor.trace("p", 2),
+    ]);
+    for (const { began, lines } of [first, second]) {
+      expect(began).toBeGreaterThan(before - 100); // this clock counts marks
+      expect(began).toBeLessThan(Number(process.hrtime.bigint()) / 1e6);
+      expect(lines.map(({ line }) => line)).toEqual([7, 8, 9, 10, 11, 12, 13]);
+      const streams = ["compute", "compute", "comm", "comm", "comm", "compute", "compute"];
+      expect(lines.map(({ stream }) => stream)).toEqual(streams);
+      // The marks of all streams, one after another.
+      const times = lines.flatMap(({ begin, end }) => [begin, end]).sort((a, b) => a - b);
+      expect(times).toEqual(Array.from({ length: 14 }, (_, i) => i + 1));
+      expect(lines[5]!.end).toBeGreaterThan(lines[4]!.begin);
+    }
+    for (const [slot, runs] of [10, 20, 30].entries())
+      expect(floats(executor.output(slot))[0]).toBe(runs);
+    expect((await failure(executor.trace("q", 0))).message).toContain('no program "q"');
+    expect((await failure(executor.trace("p", 3))).message).toContain("from 0 to 2");
+    executor.dispose();
+    expect((await failure(executor.trace("p", 0))).code).toBe("ERR_DISPOSED");
+  });
+
   it("ends pending work when disposed and keeps views readable", async () => {
     const peers = device.createCommunicator(0, 2, 1);
     const executor = await load("comm barrier communicator=peers", { communicators: { peers } });

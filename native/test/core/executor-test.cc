@@ -123,6 +123,41 @@ void replaysWhatItRecorded(bool separate) {
   CHECK(fakeReplays() == before + 22);
 }
 
+// Two in flight, a mark before and after each of 14 lines and of the whole, recorded or not.
+void tracesWhatItRuns() {
+  Session session(true);
+  session.load(kThreeStreams);
+  const auto begin = [&](int slot) {
+    return start<Executor::Trace>(
+        [&](auto done) { session.executor->trace("p", slot, std::move(done)); });
+  };
+  const int before = fakeReplays();
+  for (int round = 0; round < 20; ++round) {
+    if (round == 10) CHECK(session.record().empty());
+    std::fill_n(session.slot("input", 0), 4, static_cast<float>(round));
+    std::fill_n(session.slot("input", 1), 4, 100.0F);
+    auto first = begin(0);
+    auto second = begin(1);
+    CHECK(contains(thrown([&] { begin(0).get(); }).what(), "still in flight"));
+    for (auto* flight : {&first, &second}) {
+      const Executor::Trace trace = flight->get();
+      std::vector<double> times;
+      int line = 7;  // after the header
+      for (const Executor::Trace::Line& traced : trace.lines) {
+        CHECK(traced.line == line++ && traced.begin < traced.end);
+        times.insert(times.end(), {traced.begin, traced.end});
+      }
+      CHECK(times.size() == 28 && trace.began > 0);
+      std::sort(times.begin(), times.end());
+      for (size_t i = 0; i < times.size(); ++i) CHECK(times[i] == static_cast<double>(i + 1));
+    }
+    CHECK(session.slot("output", 0)[3] == 4 * static_cast<float>(round) + 11);
+    CHECK(session.slot("output", 1)[3] == 411);
+    CHECK(session.read("param", 0) == static_cast<float>(2 * (round + 1)));
+  }
+  CHECK(fakeReplays() == before);
+}
+
 void runsWhatCannotBeRecorded() {
   struct Refusal {
     FakeRecording recording;
@@ -192,6 +227,8 @@ void poisonsAfterAnError() {
     CHECK(contains(error.what(), "negative\n  program bad, line 11"));
   }
   CHECK(thrown([&] { session.submit("good", 0); }).code == "ERR_FAKE");
+  const auto traced = [&](auto done) { session.executor->trace("good", 0, std::move(done)); };
+  CHECK(thrown([&] { start<Executor::Trace>(traced).get(); }).code == "ERR_FAKE");
   CHECK(thrown([&] { session.read("temp", 0); }).code == "ERR_FAKE");
 }
 
@@ -242,6 +279,7 @@ int main() {
               {"several arenas are read at once", readsAtOnce},
               {"programs are recorded and replayed", [] { replaysWhatItRecorded(false); }},
               {"likewise on a device with its own memory", [] { replaysWhatItRecorded(true); }},
+              {"each line of what runs is traced", tracesWhatItRuns},
               {"what cannot be recorded runs", runsWhatCannotBeRecorded},
               {"what takes long begins before all is prepared", anticipatesAllLines},
               {"an error ends all streams and submissions", poisonsAfterAnError},

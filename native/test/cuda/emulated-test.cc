@@ -111,6 +111,33 @@ void measures() {
   CHECK((lines == std::vector<int>{7, 10, 13}));
 }
 
+// Kernel by kernel, also where it was recorded; the second stream sleeps while the first waits for
+// it.
+void traces() {
+  Session session;
+  for (const bool isRecorded : {false, true}) {
+    if (isRecorded) CHECK(session.record().empty());
+    std::fill_n(static_cast<float*>(session.executor->slot("input", 1).get()), 16, 4.0F);
+    const int before = fake::launches();
+    const Executor::Trace trace = start<Executor::Trace>([&](auto done) {
+                                    session.executor->trace("p", 1, std::move(done));
+                                  }).get();
+    CHECK(fake::launches() == before + 3);
+    CHECK(static_cast<float*>(session.executor->slot("output", 1).get())[15] == 5);
+    std::map<int, Executor::Trace::Line> lines;
+    for (const Executor::Trace::Line& line : trace.lines) {
+      CHECK(line.begin >= 0 && line.end >= line.begin);
+      lines[line.line] = line;
+    }
+    CHECK(trace.lines.size() == 7 && lines.begin()->first == 7 && lines.rbegin()->first == 13);
+    for (const auto& [one, other] : std::vector<std::pair<int, int>>{
+             {7, 8}, {8, 12}, {12, 13}, {9, 10}, {10, 11}}) {  // one stream's, then the other's
+      CHECK(lines[other].begin >= lines[one].end);
+    }
+    CHECK(lines[9].end >= lines[8].begin && lines[12].end >= lines[11].begin);
+  }
+}
+
 // Of every op: with optional operands and without, in both types.
 void launchesWhatTheTableSays() {
   const std::shared_ptr<Backend> backend = createBackend({});
@@ -144,6 +171,7 @@ int main() {
   return run({{"recorded steps are replayed", replays},
               {"recorded kernels keep their streams' priorities", keepsPriorities},
               {"each kernel is measured", measures},
+              {"each line of a step is traced", traces},
               {"ops launch as many kernels as their table says", launchesWhatTheTableSays},
               {"a kernel that was not loaded is refused", refusesWhatWasNotLoaded}});
 }

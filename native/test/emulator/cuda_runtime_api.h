@@ -188,6 +188,7 @@ enum cudaError_t {
   cudaErrorNoKernelImageForDevice,
   cudaErrorSystemDriverMismatch,
   cudaErrorCompatNotSupportedOnDevice,
+  cudaErrorInvalidResourceHandle,
   cudaErrorNotReady,
   cudaErrorIllegalAddress,
   cudaErrorIllegalInstruction,

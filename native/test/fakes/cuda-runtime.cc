@@ -41,8 +41,13 @@ struct CUstream_st {
 };
 
 struct CUevent_st {
-  std::shared_ptr<uint64_t> come = std::make_shared<uint64_t>(0);
+  struct Coming {
+    uint64_t number = 0;
+    onehour::Worker::Clock::time_point time;
+  };
+  std::shared_ptr<Coming> come = std::make_shared<Coming>();
   uint64_t recorded = 0;
+  bool hasTime = true;
   std::weak_ptr<Capture> capture;  // that recorded it last
 };
 
@@ -226,9 +231,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   return status();
 }
 
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
   const cudaError_t now = status();
-  if (now == cudaSuccess) *event = new CUevent_st;
+  if (now != cudaSuccess) return now;
+  *event = new CUevent_st;
+  (*event)->hasTime = (flags & cudaEventDisableTiming) == 0;
   return now;
 }
 
@@ -245,7 +252,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (stream->capture) return device().status;
   return enqueue(stream, {[come = event->come, number = ++event->recorded] {
                             const auto guard = locked();
-                            *come = number;
+                            *come = {number, onehour::Worker::Clock::now()};
                             device().changed.notify_all();
                           },
                           {}});
@@ -254,13 +261,14 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventQuery(cudaEvent_t event) {
   const auto lock = locked();
   if (device().status != cudaSuccess) return device().status;
-  return *event->come >= event->recorded ? cudaSuccess : cudaErrorNotReady;
+  return event->come->number >= event->recorded ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   auto lock = locked();
-  device().changed.wait(
-      lock, [event] { return *event->come >= event->recorded || device().status != cudaSuccess; });
+  device().changed.wait(lock, [event] {
+    return event->come->number >= event->recorded || device().status != cudaSuccess;
+  });
   return device().status;
 }
 
@@ -278,16 +286,20 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   return enqueue(stream, {[come = event->come, number = event->recorded] {
                             auto guard = locked();
                             device().changed.wait(guard, [&] {
-                              return *come >= number || device().status != cudaSuccess;
+                              return come->number >= number || device().status != cudaSuccess;
                             });
                           },
                           {}});
 }
 
-// All work takes as long.
-cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) {
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   const auto lock = locked();
-  *milliseconds = device().elapsed;
+  for (const cudaEvent_t event : {from, to}) {
+    if (!event->hasTime || event->recorded == 0) return cudaErrorInvalidResourceHandle;
+    if (event->come->number < event->recorded) return cudaErrorNotReady;
+  }
+  const std::chrono::duration<float, std::milli> passed = to->come->time - from->come->time;
+  *milliseconds = device().elapsed.value_or(passed.count());
   return device().status;
 }
 

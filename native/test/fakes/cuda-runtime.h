@@ -33,7 +33,7 @@ int opened();
 
 // Work for a stream, as a kernel is.
 cudaError_t post(cudaStream_t stream, std::function<void()> work);
-// From now on so much time is between any two events; 1 at first.
+// From now on so much time is between any two events; at first it is what passes.
 void takeMilliseconds(float elapsed);
 // Waits of streams for events so far.
 int waits();

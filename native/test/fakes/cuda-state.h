@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,7 @@ struct Device {
   int opened = 0;
   int waits = 0;
   int launches = 0;
-  float elapsed = 1;  // milliseconds between any two events
+  std::optional<float> elapsed;  // milliseconds between any two events; their own without it
   std::vector<int> replayed;
   std::map<void*, size_t> allocations;  // bytes by address
 };
