@@ -1,5 +1,5 @@
 // Reads TensorBoard's event files with protobufjs, and checks the framing by an arithmetic of its own.
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import protobuf from "protobufjs";
 
@@ -92,9 +92,11 @@ export function readEvents(path: string): Events {
   return events;
 }
 
-/** The events in a folder that has one event file. */
+/** The events in a folder that has one event file, besides an empty one. */
 export function eventsIn(folder: string): Events {
-  const names = readdirSync(folder).filter((name) => name.includes("tfevents"));
+  const names = readdirSync(folder).filter(
+    (name) => name.includes("tfevents") && statSync(join(folder, name)).size > 0,
+  );
   if (names.length !== 1) throw new Error(`event files: ${names.join(", ") || "none"}`);
   return readEvents(join(folder, names[0]!));
 }

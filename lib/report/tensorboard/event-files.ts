@@ -1,6 +1,6 @@
 // TensorBoard's event files of runs: written at once from a log, or while a run goes on.
 
-import { readdir, rename, rm } from "node:fs/promises";
+import { readdir, rename, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { writeAtomically } from "../../run-folder/files.js";
 import { GrowingFile } from "../../run-folder/growing-file.js";
@@ -50,17 +50,25 @@ function* joined(parts: Iterable<Buffer>): Iterable<Buffer> {
   yield Buffer.concat(gathered);
 }
 
-/** The event files in a folder that onehour wrote, by the seconds of their names, which TensorBoard goes by. */
-async function ownFiles(folder: string): Promise<Map<number, string>> {
-  const names = (await readdir(folder)).filter(
-    (name) => name.startsWith(prefix) && name.endsWith(suffix),
-  );
-  return new Map(names.map((name) => [Number.parseInt(name.slice(prefix.length), 10), name]));
+/** The event files in a folder that onehour wrote, the last one first, as TensorBoard orders them. */
+async function ownFiles(folder: string): Promise<string[]> {
+  const names = await readdir(folder);
+  return names
+    .filter((name) => name.startsWith(prefix) && name.endsWith(suffix))
+    .sort()
+    .reverse();
+}
+
+/** The name of an event file after `last`: its number are seconds since 1970, where they are not taken. */
+function nameAfter(last = prefix): string {
+  const taken = Number.parseInt(last.slice(prefix.length), 10) || 0;
+  const number = Math.max(Math.floor(Date.now() / 1000), taken + 1);
+  return `${prefix}${String(number).padStart(10, "0")}${suffix}`;
 }
 
 /**
- * Puts an event file with all of a run into a folder, which is made, in the place of those of before; other
- * files stay. A TensorBoard that is watching finds the new one before the others are gone. Returns its path.
+ * Puts an event file with all of a run into a folder, which is made, in the place of the one before; other
+ * files stay. Returns its path.
  */
 export async function writeEvents(
   folder: string,
@@ -68,14 +76,16 @@ export async function writeEvents(
   events = new RunEvents(),
 ): Promise<string> {
   await makeFolder(folder);
-  const before = await ownFiles(folder);
-  const number = Math.max(Math.floor(Date.now() / 1000), ...[...before.keys()].map((n) => n + 1));
-  const path = join(folder, `${prefix}${String(number).padStart(10, "0")}${suffix}`);
+  const [last, ...older] = await ownFiles(folder);
+  const path = join(folder, nameAfter(last));
   // TensorBoard reads every file with tfevents in its name.
   const unfinished = "events";
   await writeAtomically(folder, unfinished, joined(recordsOf(run, events)));
   await rename(join(folder, unfinished), path);
-  for (const name of before.values()) await rm(join(folder, name), { force: true });
+  // A TensorBoard that reads the last one goes on to the new one. Its Python reader stalls if the file that
+  // it reads is gone (directory_watcher.py wants its size), so that it stays, empty, until the next comes.
+  if (last !== undefined) await truncate(join(folder, last));
+  for (const name of older) await rm(join(folder, name), { force: true });
   return path;
 }
 
