@@ -100,17 +100,20 @@ function hasGpu() {
   }
 }
 
-/** What is missing, and the one command that installs all of it. */
-export function describeMissing(missing) {
+/** The command that installs packages, each named as apt and dnf call it. */
+export function installCommand(missing) {
   const manager = runs("apt-get", "--version") || !runs("dnf", "--version") ? "apt" : "dnf";
   const packages = missing.map((requirement) => requirement[manager]).join(" ");
   const sudo = getuid() === 0 ? "" : "sudo ";
-  const command =
-    manager === "apt"
-      ? `${sudo}apt-get update && ${sudo}apt-get install -y ${packages}`
-      : `${sudo}dnf install -y ${packages}`;
+  return manager === "apt"
+    ? `${sudo}apt-get update && ${sudo}apt-get install -y ${packages}`
+    : `${sudo}dnf install -y ${packages}`;
+}
+
+/** What is missing, and the one command that installs all of it. */
+export function describeMissing(missing) {
   const names = missing.map((requirement) => requirement.name).join(", ");
-  return `The native build needs ${names}. Install with:\n  ${command}`;
+  return `The native build needs ${names}. Install with:\n  ${installCommand(missing)}`;
 }
 
 /** Result of the last configuration: the libraries of each module, or why it is left out. */

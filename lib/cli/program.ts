@@ -11,6 +11,7 @@ import { commandLine } from "../text/command.js";
 import { oneLine, printable } from "../text/words.js";
 import { benchCommand } from "./bench.js";
 import { buildCommand } from "./build.js";
+import { doctorCommand } from "./doctor.js";
 import { evaluateCommand } from "./evaluate.js";
 import { launchCommand } from "./launch.js";
 import { planCommand } from "./plan.js";
@@ -24,6 +25,7 @@ const commands = [
   launchCommand,
   benchCommand,
   planCommand,
+  doctorCommand,
   buildCommand,
 ];
 

@@ -21,7 +21,7 @@ export interface Gpus {
 }
 
 /** Whether the machine has an NVIDIA GPU, with a driver or not. */
-function hasGpu(): boolean {
+export function hasGpu(): boolean {
   const devices = "/sys/bus/pci/devices";
   const nvidia = "0x10de";
   const display = /^0x03/;

@@ -28,7 +28,7 @@ const locate = bindings as unknown as (options: {
 }) => string;
 
 /** The command that builds the native modules, as this installation has it. */
-function buildCommand(): string {
+export function buildCommand(): string {
   return existsSync(join(root, "tsconfig.json")) ? "scripts/setup" : commandLine("build");
 }
 

@@ -95,12 +95,14 @@ function driverGpus(folder = "/proc/driver/nvidia/gpus"): GpuDescription[] {
   });
 }
 
-function gpus(): GpuDescription[] {
+const gpus = () => describeGpus(hasDriver() ? (attempt(findGpus)?.usable ?? []) : []);
+
+/** GPUs that CUDA lists, or those that the driver has. */
+export function describeGpus(found: readonly GpuDescription[]): GpuDescription[] {
   const driver = driverVersion();
-  const found = hasDriver() ? (attempt(findGpus)?.usable ?? []) : [];
   const described =
     found.length > 0
-      ? found.map(({ name, memoryBytes }) => ({ name, memoryBytes }))
+      ? found.map(({ name, memoryBytes }) => ({ name, memoryBytes: memoryBytes! }))
       : (attempt(driverGpus) ?? []);
   return described.map((gpu) => ({ ...gpu, ...(driver === undefined ? {} : { driver }) }));
 }
@@ -138,10 +140,13 @@ function libraries(): MachineEnvironment["libraries"] {
 }
 
 /**
- * Describes the machine and the software that this process runs on. The native modules that are built here
- * are loaded, that of CUDA only where NVIDIA's driver is; no GPU is opened. Never throws.
+ * Describes the machine and the software that this process runs on. Unless `known` has what they would tell, the
+ * native modules that are built here are loaded, that of CUDA only where NVIDIA's driver is; no GPU is opened.
+ * Never throws.
  */
-export function environment(): MachineEnvironment {
+export function environment(
+  known: Partial<Pick<MachineEnvironment, "gpus" | "libraries">> = {},
+): MachineEnvironment {
   const commit = attempt(() => commitOf(root));
   const system = systemName();
   const [processor] = cpus().map(({ model }) => model.trim());
@@ -155,7 +160,7 @@ export function environment(): MachineEnvironment {
     ...(processor ? { processor } : {}),
     cores: { usable: attempt(usableCores) ?? 1, present: Math.max(1, cpus().length) },
     memoryBytes: limit > 0 ? Math.min(limit, totalmem()) : totalmem(),
-    gpus: gpus(),
-    libraries: libraries(),
+    gpus: known.gpus ?? gpus(),
+    libraries: known.libraries ?? libraries(),
   };
 }

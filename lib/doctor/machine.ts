@@ -1,0 +1,181 @@
+// Checks what a run takes of the machine: cores, memory, shared memory, open files, and the disk of its folder.
+import { readFileSync, statfsSync } from "node:fs";
+import { cpus, totalmem } from "node:os";
+import { coreLimits, usableCores } from "../device/cores.js";
+import { ownProcessors } from "../device/numa.js";
+import { commandLine } from "../text/command.js";
+import { plural } from "../text/words.js";
+import { ask } from "./ask.js";
+import { bad, type Check, good, type Line, warn } from "./check.js";
+import { usableGpus } from "./facts.js";
+import type { Answers } from "./probe.js";
+
+/** 25.3 GB, 512 MB: powers of 1000, as disks and memory are sold. */
+export function bytesText(bytes: number): string {
+  const units = ["bytes", "kB", "MB", "GB", "TB", "PB"];
+  let unit = 0;
+  let value = bytes;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 || value >= 99.5 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** What keeps a process to fewer cores than there are. */
+export interface CoreBounds {
+  present: number;
+  /** By the affinity mask. */
+  allowed: number;
+  /** Of the control group; infinite without one. */
+  quota: number;
+}
+
+export function judgeCores({ present, allowed, quota }: CoreBounds): Line {
+  const usable = Math.max(1, Math.min(allowed, Math.floor(quota)));
+  const reasons = [
+    ...(allowed < present ? [`its affinity leaves ${allowed}`] : []),
+    ...(quota < present ? [`its control group's quota is ${quota}`] : []),
+  ];
+  const why = reasons.length > 0 ? `: ${reasons.join(", ")}` : "";
+  const found = `this process may use ${usable} of ${plural(present, "core")}${why}`;
+  if (usable > 1 || present === 1) return good("cores", found);
+  const isBound = allowed <= quota;
+  const advice = isBound
+    ? `taskset -cp 0-${present - 1} $$`
+    : 'cat "/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)/cpu.max"';
+  const help = isBound ? "" : "; docker run --cpus or the pod's resources.limits.cpu raise it";
+  return warn("cores", `${found}${help}`, advice);
+}
+
+function coreBounds(): CoreBounds {
+  const quotas = coreLimits().map(({ cores }) => cores);
+  const present = Math.max(1, cpus().length, usableCores());
+  let allowed = present;
+  try {
+    allowed = ownProcessors().length;
+  } catch {
+    // A sandbox without /proc.
+  }
+  return { present, allowed, quota: Math.min(Number.POSITIVE_INFINITY, ...quotas) };
+}
+
+const leastMemory = 1e9;
+
+export function judgeMemory(total: number, limit: number, available: number): Line {
+  const usable = limit > 0 && limit < total ? limit : total;
+  const bound = usable < total ? `, of which the control group allows ${bytesText(limit)}` : "";
+  const found = `${bytesText(Math.min(available, usable))} free of ${bytesText(total)}${bound}`;
+  if (Math.min(available, usable) >= leastMemory) return good("memory", found);
+  return warn("memory", `${found}; ResNet-50 takes more`, "ps -eo pid,rss,args --sort=-rss | head");
+}
+
+function availableMemory(): number {
+  const [, kilobytes] = /^MemAvailable:\s+(\d+) kB/m.exec(read("/proc/meminfo")) ?? [];
+  return kilobytes === undefined ? totalmem() : 1024 * Number(kilobytes);
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+const leastShared = 1e9;
+
+/** Only NCCL works in /dev/shm; the ranks of a CPU share memory that has no name, nor a limit of its own. */
+export function judgeShared(size: number | undefined, free: number, gpus: number): Line {
+  const name = "/dev/shm";
+  const found = size === undefined ? "not here" : `${bytesText(free)} free of ${bytesText(size)}`;
+  if (size !== undefined && free >= leastShared) return good(name, found);
+  if (gpus < 2)
+    return good(name, `${found}; NCCL needs 1 GB between GPUs, the CPU's ranks need none`);
+  const advice = `${asRoot}mount -o remount,size=8g /dev/shm`;
+  return warn(name, `${found}; NCCL needs 1 GB (docker run --shm-size=8g)`, advice);
+}
+
+const asRoot = process.getuid?.() === 0 ? "" : "sudo ";
+
+const fewFiles = 1024;
+const leastFiles = 64;
+
+/** Node has raised the soft limit to the hard one by now. */
+export function judgeFiles(limit: number): Line {
+  const name = "open files";
+  const found = `${limit === Number.POSITIVE_INFINITY ? "no limit" : `at most ${limit}`} a process`;
+  if (limit >= fewFiles) return good(name, found);
+  const advice = `${asRoot}prlimit --pid $$ --nofile=4096:4096`;
+  const reason = "each worker, each peer and each image that is read takes some";
+  return (limit < leastFiles ? bad : warn)(name, `${found}; ${reason}`, advice);
+}
+
+function filesLimit(): number {
+  const [, soft] = /^Max open files\s+(\S+)/m.exec(read("/proc/self/limits")) ?? [];
+  return soft === undefined || soft === "unlimited" ? Number.POSITIVE_INFINITY : Number(soft);
+}
+
+const leastDisk = 2e9;
+const secondsOnDisk = 5;
+
+export function judgeFolder({ folder, problem, free, locks }: Answers["folder"]): Line {
+  const name = "run folder";
+  const elsewhere = commandLine("train", "fashion-mnist", "--out", "/tmp/first");
+  if (problem !== undefined)
+    return bad(
+      name,
+      `${folder} cannot be written (${problem}); name another with --out`,
+      elsewhere,
+    );
+  const found = `${folder} can be written, ${bytesText(free)} free`;
+  if (free < leastDisk)
+    return warn(name, `${found}; the checkpoints of ResNet-50 take 0.8 GB`, elsewhere);
+  if (locks === false) {
+    const unlocked = "its file system has no locks, so nothing keeps two runs out of one folder";
+    return warn(name, `${found}; ${unlocked}`, elsewhere);
+  }
+  const told = locks ? ", locks files" : "; only a module that loads can try its locks";
+  return good(name, `${found}${told}`);
+}
+
+export const machineChecks: readonly Check[] = [
+  {
+    name: "cores",
+    seconds: 2,
+    advice: "nproc",
+    look: () => [judgeCores(coreBounds())],
+  },
+  {
+    name: "memory",
+    seconds: 2,
+    advice: "free -m",
+    look: () => [judgeMemory(totalmem(), process.constrainedMemory?.() ?? 0, availableMemory())],
+  },
+  {
+    name: "/dev/shm",
+    seconds: 10,
+    advice: "df -h /dev/shm",
+    look: async ({ modules }) => {
+      const gpus = usableGpus(await modules()).length;
+      try {
+        const { blocks, bavail, bsize } = statfsSync("/dev/shm");
+        return [judgeShared(blocks * bsize, bavail * bsize, gpus)];
+      } catch {
+        return [judgeShared(undefined, 0, gpus)];
+      }
+    },
+  },
+  {
+    name: "open files",
+    seconds: 2,
+    advice: "ulimit -n",
+    look: () => [judgeFiles(filesLimit())],
+  },
+  {
+    name: "run folder",
+    seconds: 6,
+    advice: "df -h .",
+    look: async () => [judgeFolder(await ask("folder", "runs", secondsOnDisk))],
+  },
+];

@@ -1,0 +1,80 @@
+// Measures what a run will do most: sums over ranks, decoding and matrix products, each for a second or two.
+import { buildCommand } from "../device/native.js";
+import { commandLine } from "../text/command.js";
+import { count, plural } from "../text/words.js";
+import { ask, NoAnswer } from "./ask.js";
+import { bad, type Check, type Facts, good, type Line, type ModuleReport, warn } from "./check.js";
+import type { Answers } from "./probe.js";
+
+/** What a probe measures, or why it cannot, as a line. */
+async function measured<N extends keyof Answers>(
+  title: string,
+  name: N,
+  seconds: number,
+  words: (answer: Answers[N]) => Line,
+  failed: (problem: string) => Line,
+): Promise<Line[]> {
+  try {
+    return [words(await ask(name, "", seconds))];
+  } catch (error) {
+    if (error instanceof NoAnswer) return [failed(`${title} ${error.message}`)];
+    throw error;
+  }
+}
+
+const loads = async ({ modules }: Facts, ...names: ModuleReport["name"][]) =>
+  (await modules()).some(({ name, state }) => names.includes(name) && state === "loads");
+
+/** 87.3 GFLOP/s */
+export function rateText(rate: number): string {
+  const [value, unit] = rate >= 1e12 ? [rate / 1e12, "TFLOP/s"] : [rate / 1e9, "GFLOP/s"];
+  return `${value >= 99.5 ? Math.round(value) : value.toPrecision(3)} ${unit}`;
+}
+
+const secondsEach = 6;
+
+const products: Check = {
+  name: "matrix products",
+  seconds: secondsEach + 1,
+  advice: commandLine("bench", "ops", "--model", "resnet8"),
+  look: async (facts) => {
+    const { name, advice } = products;
+    if (!(await loads(facts, "cpu", "cuda")))
+      return [bad(name, "not measured: no module of a device loads", buildCommand())];
+    return await measured(
+      "the measurement",
+      "products",
+      secondsEach,
+      ({ device, kind, threads, precision, rate }) =>
+        good(
+          name,
+          `${rateText(rate)} in ${precision} on ${kind === "cpu" ? plural(threads, "thread") : device}`,
+        ),
+      (problem) => bad(name, problem, advice),
+    );
+  },
+};
+
+const decoding: Check = {
+  name: "decoding",
+  seconds: secondsEach + 1,
+  advice: commandLine("bench", "loader"),
+  look: async (facts) => {
+    const { name, advice } = decoding;
+    if (!(await loads(facts, "data")))
+      return [warn(name, "not measured: the module data does not load", buildCommand())];
+    return await measured(
+      "the measurement",
+      "decoding",
+      secondsEach,
+      ({ images, cores }) =>
+        good(
+          name,
+          `${count(Math.round(images))} crops of 224×224 a second, ${count(Math.round(images / cores))} a core`,
+        ),
+      (problem) => warn(name, problem, advice),
+    );
+  },
+};
+
+export const measuredChecks: readonly Check[] = [decoding, products];

@@ -1,0 +1,115 @@
+// Checks the network: the interface that a run of several hosts would take, and what this host's name means here.
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { isIP } from "node:net";
+import { hostname, networkInterfaces } from "node:os";
+import { resolveAll } from "../ranks/addresses.js";
+import { readPlace } from "../ranks/environment.js";
+import { ownAddress } from "../ranks/interfaces.js";
+import { isLoopback } from "../ranks/rendezvous.js";
+import { bad, type Check, good, type Line, warn } from "./check.js";
+
+/** An address that is nobody's (RFC 5737), by which the way out is found. */
+const outside = "198.51.100.1";
+
+/** This machine's address on the way to another one; nothing is sent. Rejects where there is no way. */
+async function addressToward(host: string): Promise<string> {
+  const [address = host] = isIP(host) ? [host] : await resolveAll(host);
+  const socket = createSocket(isIP(address) === 6 ? "udp6" : "udp4");
+  try {
+    socket.connect(9, address);
+    await Promise.race([
+      once(socket, "connect"),
+      once(socket, "error").then(([error]) => Promise.reject(error)),
+    ]);
+    return socket.address().address;
+  } finally {
+    socket.close();
+  }
+}
+
+/** The host of rank 0, where variables name one. */
+function hostOfRankZero(): string | undefined {
+  try {
+    const place = readPlace();
+    return place.level === "alone" ? undefined : place.rendezvous?.host;
+  } catch {
+    return undefined; // which the check of the variables tells
+  }
+}
+
+/** "eth0 10.0.0.1, lo 127.0.0.1" */
+function listInterfaces(): string {
+  const all = Object.entries(networkInterfaces());
+  return all.map(([name, addresses]) => `${name} ${addresses?.[0]?.address}`).join(", ");
+}
+
+/** The variables that choose an interface, those that are set. */
+const choosing = () =>
+  ["ONEHOUR_INTERFACE", "ONEHOUR_HOST", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"].filter(
+    (name) => process.env[name],
+  );
+
+async function lookAtInterfaces(): Promise<Line[]> {
+  const name = "interface";
+  const lead = hostOfRankZero();
+  let reached: string;
+  try {
+    reached = await addressToward(lead ?? outside);
+  } catch {
+    reached = "127.0.0.1";
+  }
+  try {
+    const own = await ownAddress(reached);
+    const why =
+      own.why === "the way to rank 0" && lead === undefined ? "the default route" : own.why;
+    const alone = isLoopback(own.address) ? "; no other host reaches this one" : "";
+    const found = `a run of several hosts takes ${own.interface ?? "no known interface"} (${own.address}), ${why}`;
+    return [good(name, `${found}${alone}. Here are ${listInterfaces()}`)];
+  } catch (error) {
+    const judge = lead === undefined ? warn : bad;
+    return [judge(name, (error as Error).message, `unset ${choosing().join(" ")}`)];
+  }
+}
+
+/** What this host's own name is here, which another host may see otherwise. */
+export function judgeName(
+  host: string,
+  addresses: readonly string[] | undefined,
+  own: readonly string[],
+): Line {
+  const name = "host name";
+  const advice = `getent hosts ${host}`;
+  if (addresses === undefined)
+    return warn(
+      name,
+      `${host} has no address here, so it cannot be MASTER_ADDR on this host alone`,
+      `echo "127.0.1.1 ${host}" | ${process.getuid?.() === 0 ? "" : "sudo "}tee -a /etc/hosts`,
+    );
+  const found = `${host} is ${addresses.join(", ")} here`;
+  if (addresses.every(isLoopback))
+    return good(
+      name,
+      `${found}: loopback, which is all right on this host; on the others it must be this host's address`,
+    );
+  const foreign = addresses.filter((address) => !isLoopback(address) && !own.includes(address));
+  if (foreign.length === 0) return good(name, found);
+  return warn(name, `${found}, but ${foreign.join(", ")} is no address of this host`, advice);
+}
+
+async function lookAtName(): Promise<Line[]> {
+  const own = Object.values(networkInterfaces()).flatMap((all) => all ?? []);
+  const addresses = await resolveAll(hostname()).catch(() => undefined);
+  return [
+    judgeName(
+      hostname(),
+      addresses,
+      own.map(({ address }) => address),
+    ),
+  ];
+}
+
+export const networkChecks: readonly Check[] = [
+  { name: "interface", seconds: 5, advice: "ip address", look: lookAtInterfaces },
+  { name: "host name", seconds: 5, advice: "getent hosts $(hostname)", look: lookAtName },
+];

@@ -1,0 +1,153 @@
+// Checks Node, and the tools that build the native modules: a run needs none of them once these are built.
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { driverVersion } from "../system/environment.js";
+import { bad, type Check, type Facts, good, type Line, warn } from "./check.js";
+
+const seconds = 5;
+const leastNode = [20, 19] as const;
+
+/** What a tool prints of its version: all of its output; undefined where there is none that runs. */
+async function ask(command: string, ...args: string[]): Promise<string | undefined> {
+  try {
+    const { stdout } = await promisify(execFile)(command, args, { timeout: 1000 * (seconds - 1) });
+    return stdout;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The first version in a text: "cmake version 3.25.1" is 3.25.1. */
+export const versionIn = (text: string) => /\d+\.\d+(\.\d+)*/.exec(text)?.[0];
+
+/** Whether a version is at least another one, in its first numbers. */
+export function isAtLeast(version: string, least: readonly number[]): boolean {
+  const numbers = version.replace(/^v/, "").split(".").map(Number);
+  for (const [i, number] of least.entries())
+    if ((numbers[i] ?? 0) !== number) return (numbers[i] ?? 0) > number;
+  return true;
+}
+
+export function judgeNode(version: string): Line {
+  const name = "Node";
+  if (isAtLeast(version, leastNode)) return good(name, version);
+  const found = `${version}; expected ${leastNode.join(".")} or later`;
+  return bad(name, found, "npx --yes n 22");
+}
+
+/** A package as two package managers call it. */
+interface Package {
+  apt: string;
+  dnf: string;
+}
+
+/** The command that installs a package here; the build's own script knows the package manager. */
+async function installCommand(wanted: Package): Promise<string> {
+  const script = new URL("../../scripts/build.mjs", import.meta.url).href;
+  const build = (await import(script)) as { installCommand: (missing: Package[]) => string };
+  return build.installCommand([wanted]);
+}
+
+interface Tool {
+  name: string;
+  /** Command lines that print its version; the first that runs counts. */
+  commands: () => string[][];
+  least?: readonly number[];
+  package: Package;
+}
+
+const tools: readonly Tool[] = [
+  {
+    name: "C++ compiler",
+    commands: () => [[process.env.CXX || "c++", "--version"]],
+    package: { apt: "g++", dnf: "gcc-c++" },
+  },
+  {
+    name: "CMake",
+    commands: () => [["cmake", "--version"]],
+    least: [3, 25],
+    package: { apt: "cmake", dnf: "cmake" },
+  },
+  {
+    name: "Ninja or Make",
+    commands: () => [
+      ["ninja", "--version"],
+      ["make", "--version"],
+    ],
+    package: { apt: "ninja-build", dnf: "ninja-build" },
+  },
+];
+
+async function lookForTool({ name, commands, least, package: wanted }: Tool, { modules }: Facts) {
+  const advice = () => installCommand(wanted);
+  for (const [command, ...args] of commands()) {
+    const text = await ask(command!, ...args);
+    if (text === undefined) continue;
+    const version = versionIn(text);
+    const found = `${command} ${version ?? "of an unknown version"}`;
+    if (least === undefined || version === undefined || isAtLeast(version, least))
+      return [good(name, found)];
+    return [warn(name, `${found}; expected ${least.join(".")} or later to build`, await advice())];
+  }
+  const isBuilt = (await modules()).some(({ state }) => state === "loads");
+  const need = isBuilt ? "a run needs none, but a new build does" : "needed to build the modules";
+  return [warn(name, `not found on PATH; ${need}`, await advice())];
+}
+
+/** Where the build looks for nvcc. */
+function cudaCompilers(): string[] {
+  const { CUDACXX, CUDA_HOME, CUDA_PATH } = process.env;
+  const homes = [CUDA_HOME, CUDA_PATH].filter((home): home is string => Boolean(home));
+  const inside = homes.map((home) => join(home, "bin", "nvcc"));
+  return [...(CUDACXX ? [CUDACXX] : []), ...inside, "nvcc", "/usr/local/cuda/bin/nvcc"];
+}
+
+export const toolChecks: readonly Check[] = [
+  {
+    name: "Node",
+    seconds,
+    advice: "node --version",
+    look: () => [judgeNode(process.version)],
+  },
+  ...tools.map(
+    (tool): Check => ({
+      name: tool.name,
+      seconds: 10,
+      advice: `${tool.commands()[0]!.join(" ")}`,
+      look: (facts) => lookForTool(tool, facts),
+    }),
+  ),
+  {
+    name: "nvcc",
+    seconds,
+    advice: "nvcc --version",
+    look: async ({ hasGpu }) => {
+      for (const compiler of cudaCompilers()) {
+        const text = await ask(compiler, "--version");
+        if (text === undefined) continue;
+        return [good("nvcc", /release ([\d.]+)/.exec(text)?.[1] ?? "of an unknown version")];
+      }
+      if (!hasGpu) return [good("nvcc", "not here, not needed for the CPU")];
+      const found = "not found; a run needs none, but a build for this machine's GPU does";
+      const toolkit = { apt: "cuda-toolkit", dnf: "cuda-toolkit" };
+      return [warn("nvcc", found, await installCommand(toolkit))];
+    },
+  },
+  {
+    name: "NVIDIA driver",
+    seconds,
+    advice: "nvidia-smi",
+    look: async ({ hasGpu }) => {
+      const name = "NVIDIA driver";
+      const version = driverVersion();
+      if (version !== undefined) return [good(name, version)];
+      if (!hasGpu) return [good(name, "not here, not needed for the CPU")];
+      const found =
+        "not here, though an NVIDIA GPU is; in a container, start it with its GPUs (--gpus all)";
+      return [
+        warn(name, found, await installCommand({ apt: "nvidia-driver", dnf: "nvidia-driver" })),
+      ];
+    },
+  },
+];

@@ -1,0 +1,162 @@
+// What the doctor makes of what it finds: the verdict of each kind of machine, and a command with each that is not
+// good.
+import { expect, test } from "vitest";
+import type { Line, ModuleReport } from "../../lib/doctor/check.js";
+import { examine } from "../../lib/doctor/doctor.js";
+import { judgeLauncher, judgeSettings } from "../../lib/doctor/launcher.js";
+import {
+  bytesText,
+  judgeCores,
+  judgeFiles,
+  judgeFolder,
+  judgeMemory,
+  judgeShared,
+} from "../../lib/doctor/machine.js";
+import { judgeLibrary, judgeModule, serves } from "../../lib/doctor/modules.js";
+import { judgeName } from "../../lib/doctor/network.js";
+import { lineText, summaryText, wrap } from "../../lib/doctor/print.js";
+import { isAtLeast, judgeNode, versionIn } from "../../lib/doctor/tools.js";
+
+const verdictsOf = (...lines: Line[]) => {
+  for (const line of lines) if (line.verdict !== "good") expect(line.advice).toMatch(/\S/);
+  return lines.map(({ verdict }) => verdict);
+};
+
+test("asks for Node 20.19 or later", () => {
+  const versions = ["v20.18.3", "v20.19.0", "v22.1.0", "v18.20.0"];
+  expect(verdictsOf(...versions.map(judgeNode))).toEqual(["bad", "good", "good", "bad"]);
+  expect(isAtLeast("3.9.6", [3, 25])).toBe(false);
+  expect(versionIn("g++ (Debian 12.2.0-14+deb12u1) 12.2.0")).toBe("12.2.0");
+});
+
+test("a library serves that is not older and has the same major version", () => {
+  expect(serves("2.6.3", "2.6.3")).toBe(true);
+  expect(serves("2.6.3", "2.10.0")).toBe(true);
+  expect(serves("2.6.3", "2.6.2")).toBe(false);
+  expect(serves("2.6.3", "3.7.0")).toBe(false);
+  expect(serves("0.5.0", "libgloo.so.0.5.0")).toBe(true);
+  const old = judgeLibrary("cuDNN", { built: "9.24.0", loaded: "9.8.0" });
+  const one = judgeLibrary("CUDA of the driver", { loaded: "13.0" });
+  expect(verdictsOf(old, one)).toEqual(["warning", "good"]);
+});
+
+test("a module counts by what a run would do with it", () => {
+  const module = (name: ModuleReport["name"], rest: object = {}): ModuleReport => ({
+    ...{ name, state: "loads", libraries: {}, gpus: [], ...rest },
+  });
+  const gpu = { ordinal: 0, name: "H200", kind: "cuda", capability: "9.0", memoryBytes: 1 };
+  const withGpu = module("cuda", { gpus: [{ ...gpu, bus: "", problem: "" }] });
+  const broken = { state: "broken", problem: "is damaged" };
+  const missing = { state: "not built" };
+  const judge = (one: ModuleReport, others: ModuleReport[] = [], hasGpu = false) =>
+    verdictsOf(judgeModule(one, [one, ...others], hasGpu))[0];
+  expect(judge(module("cpu"))).toBe("good");
+  expect(judge(module("cpu", broken))).toBe("bad");
+  expect(judge(module("cpu", missing))).toBe("bad");
+  expect(judge(module("cpu", broken), [withGpu])).toBe("warning");
+  expect(judge(module("cuda", missing))).toBe("good");
+  expect(judge(module("cuda", missing), [], true)).toBe("warning");
+  expect(judge(module("cuda", broken))).toBe("warning");
+  // A run asks it for GPUs, and would end with it.
+  expect(judge(module("cuda", { ...broken, isFatal: true }))).toBe("bad");
+  expect(judge(module("data", { ...broken, isFatal: true }))).toBe("warning");
+});
+
+test("cores: all, some, and one of several", () => {
+  const bounds = (present: number, allowed: number, quota = Number.POSITIVE_INFINITY) =>
+    judgeCores({ present, allowed, quota });
+  expect(verdictsOf(bounds(1, 1), bounds(8, 4), bounds(8, 1), bounds(8, 8, 1.5))).toEqual([
+    ...["good", "good", "warning", "warning"],
+  ]);
+  expect(bounds(8, 1).advice).toBe("taskset -cp 0-7 $$");
+  expect(bounds(8, 8, 1.5).found).toContain("quota is 1.5");
+});
+
+test("memory, /dev/shm, open files and the run folder", () => {
+  expect(verdictsOf(judgeMemory(8e9, 0, 4e9), judgeMemory(8e9, 5e8, 4e9))).toEqual([
+    ...["good", "warning"],
+  ]);
+  // Docker's 64 MB stop NCCL between GPUs, and nothing on a CPU.
+  expect(verdictsOf(judgeShared(64e6, 64e6, 0), judgeShared(64e6, 64e6, 2))).toEqual([
+    ...["good", "warning"],
+  ]);
+  expect(verdictsOf(judgeShared(undefined, 0, 8), judgeShared(8e9, 8e9, 8))).toEqual([
+    ...["warning", "good"],
+  ]);
+  expect(verdictsOf(judgeFiles(1024), judgeFiles(256), judgeFiles(20))).toEqual([
+    ...["good", "warning", "bad"],
+  ]);
+  const folder = (rest: object) => judgeFolder({ folder: "/data", free: 1e12, ...rest });
+  expect(
+    verdictsOf(
+      ...[folder({ locks: true }), folder({}), folder({ locks: false })],
+      ...[folder({ free: 1e6 }), folder({ problem: "EROFS" })],
+    ),
+  ).toEqual(["good", "good", "warning", "warning", "bad"]);
+  expect([0, 999, 1000, 64e6, 25.34e9, 1.8e12].map(bytesText)).toEqual([
+    ...["0 bytes", "999 bytes", "1.0 kB", "64.0 MB", "25.3 GB", "1.8 TB"],
+  ]);
+});
+
+test("the host's own name: its address, loopback, another host's, or none", () => {
+  const judge = (addresses?: string[]) => judgeName("n1", addresses, ["10.0.0.1", "127.0.0.1"]);
+  const lines = [["10.0.0.1"], ["127.0.1.1"], ["10.0.0.9"], undefined].map(judge);
+  expect(verdictsOf(...lines)).toEqual(["good", "good", "warning", "warning"]);
+  expect(lines[1]!.found).toContain("loopback");
+});
+
+test("variables of launchers: how they are read, and what contradicts", () => {
+  expect(judgeLauncher({ PATH: "/bin" }).found).toContain("a run of its own");
+  const pair = { RANK: "1", WORLD_SIZE: "2", LOCAL_RANK: "1", LOCAL_WORLD_SIZE: "2" };
+  const meets = { ...pair, MASTER_ADDR: "n1", MASTER_PORT: "29500" };
+  const read = judgeLauncher(meets);
+  expect(verdictsOf(read)).toEqual(["good"]);
+  expect(read.found).toContain("rank 1 of 2 by torchrun, meeting at n1:29500");
+  const half = judgeLauncher({ WORLD_SIZE: "2" });
+  expect(verdictsOf(half)).toEqual(["bad"]);
+  expect(half.advice).toBe("unset WORLD_SIZE");
+  const wrong = judgeLauncher({ ...meets, RANK: "2" });
+  expect(verdictsOf(wrong)).toEqual(["bad"]);
+  expect(wrong.advice).toBe("unset RANK WORLD_SIZE");
+});
+
+test("settings of this package, whose secret is not shown", () => {
+  expect(judgeSettings({}).verdict).toBe("good");
+  const fine = judgeSettings({ ONEHOUR_THREADS: "2", ONEHOUR_TOKEN: "hush" });
+  expect(fine.verdict).toBe("good");
+  expect(fine.found).not.toContain("hush");
+  const wrong = judgeSettings({ ONEHOUR_THREADS: "many" });
+  expect(verdictsOf(wrong)).toEqual(["bad"]);
+  expect(wrong.advice).toBe("unset ONEHOUR_THREADS");
+});
+
+test("a check that throws, or does not end, becomes a line", async () => {
+  const facts = { hasGpu: false, modules: async () => [] };
+  const base = { name: "x", seconds: 0.05, advice: "y" };
+  const throws = () => {
+    throw new Error("no such thing");
+  };
+  const lines = [
+    ...(await examine({ ...base, look: throws }, facts, 1)),
+    ...(await examine({ ...base, look: () => new Promise<Line[]>(() => {}) }, facts, 1)),
+    ...(await examine({ ...base, look: () => [] }, facts, 0)),
+  ];
+  expect(verdictsOf(...lines)).toEqual(["warning", "warning", "warning"]);
+  expect(lines[0]!.found).toContain("no such thing");
+});
+
+test("wraps words with a hanging indent, and never a command", () => {
+  expect(wrap("a bb ccc dddd", 5)).toEqual(["a bb", "ccc", "dddd"]);
+  const found = "this is a text of some length that does not fit one line";
+  const advice = `unset ${"A".repeat(60)}`;
+  const paper = { columns: 60, hasColor: false };
+  const text = lineText({ name: "x", found, verdict: "warning", advice }, paper);
+  const lines = text.trimEnd().split("\n");
+  expect(lines.at(-1)!.trim()).toBe(`$ ${advice}`);
+  for (const line of lines.slice(0, -1)) expect(line.length).toBeLessThanOrEqual(60);
+  expect(lines[1]).toMatch(/^ {25}\S/);
+  expect(text).not.toContain("\x1b");
+  expect(summaryText([{ name: "x", found, verdict: "bad", advice }], paper)).toContain(
+    "cannot start: 0 good, 0 warnings, 1 bad",
+  );
+});
