@@ -4,6 +4,8 @@ import { commandLine } from "../text/command.js";
 import { count, plural } from "../text/words.js";
 import { ask, NoAnswer } from "./ask.js";
 import { bad, type Check, type Facts, good, type Line, type ModuleReport, warn } from "./check.js";
+import { bytesText } from "./machine.js";
+import type { PairRate } from "./pairs.js";
 import type { Answers } from "./probe.js";
 
 /** What a probe measures, or why it cannot, as a line. */
@@ -77,4 +79,28 @@ const decoding: Check = {
   },
 };
 
-export const measuredChecks: readonly Check[] = [decoding, products];
+const secondsOfRanks = 8;
+
+/** How two ranks of this machine exchange. */
+export function judgePair({ bandwidth, latency, transport }: PairRate): Line {
+  const name = "all-reduce";
+  const found = `two ranks: ${bytesText(bandwidth)}/s, ${(1e6 * latency).toFixed(0)} µs, through ${transport}`;
+  if (transport === "shared memory") return good(name, found);
+  return warn(name, `${found}; memory would be faster`, "unset ONEHOUR_SHM_DISABLE");
+}
+
+const allReduce: Check = {
+  name: "all-reduce",
+  seconds: secondsOfRanks + 1,
+  advice: commandLine("launch", "--workers", "2", "--doctor"),
+  look: async (facts) => {
+    const { name, advice } = allReduce;
+    if (!(await loads(facts, "cpu")))
+      return [warn(name, "not measured: the module cpu does not load", buildCommand())];
+    return await measured("the measurement", "allReduce", secondsOfRanks, judgePair, (problem) =>
+      warn(name, problem, advice),
+    );
+  },
+};
+
+export const measuredChecks: readonly Check[] = [allReduce, decoding, products];

@@ -15,6 +15,7 @@ import { call } from "../device/call.js";
 import { libraryVersions, loadAddon, native } from "../device/native.js";
 import { openDevice } from "../device/open.js";
 import { completed } from "../system/environment.js";
+import type { PairRate } from "./pairs.js";
 
 /** What a module tells that was loaded. */
 export interface LoadedModule {
@@ -46,6 +47,8 @@ export interface Answers {
     rate: number;
     threads: number;
   };
+  /** Two ranks of this machine. */
+  allReduce: PairRate;
   /** Crops a second, with one thread a core. */
   decoding: { images: number; cores: number };
 }
@@ -82,6 +85,10 @@ const probes: { [N in keyof Answers]: (argument: string) => Promise<Answers[N]> 
     const { kind, name, threads } = device.properties;
     const precision = kind === "cpu" ? "fp32" : "bf16";
     return { device: name, kind, precision, threads, rate: await matrixRate(device, precision) };
+  },
+  async allReduce() {
+    const { measurePair } = await import("./two-ranks.js");
+    return await measurePair();
   },
   async decoding() {
     const { benchLoader } = await import("../bench/loader.js");

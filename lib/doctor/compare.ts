@@ -1,0 +1,103 @@
+// Compares what the ranks of a run are, and judges the pairs between them.
+import { buildCommand } from "../device/native.js";
+import { inWords } from "../ranks/rendezvous.js";
+import type { MachineEnvironment } from "../system/environment.js";
+import { plural } from "../text/words.js";
+import { good, type Line, warn } from "./check.js";
+import { bytesText } from "./machine.js";
+import type { PairRate } from "./pairs.js";
+
+/** What a rank says of itself; its host's checks where it is the first there. */
+export interface Member {
+  host: string;
+  localRank: number;
+  checks: Line[];
+  environment: MachineEnvironment;
+}
+
+/** The versions of a machine, by what they are of. */
+function versionsOf({ onehour, commit, node, libraries }: MachineEnvironment): Map<string, string> {
+  const versions = new Map([
+    ["onehour", commit === undefined ? onehour : `${onehour} (${commit.slice(0, 7)})`],
+    ["Node", node],
+  ]);
+  for (const [name, { loaded, built }] of Object.entries(libraries))
+    versions.set(name, loaded ?? built ?? "unknown");
+  return versions;
+}
+
+/** One line where all are alike, else one for each version that differs, with the hosts that have it. */
+export function compareVersions(members: readonly Member[]): Line[] {
+  const all = members
+    .filter(({ localRank }) => localRank === 0)
+    .map(({ host, environment }) => ({ host, versions: versionsOf(environment) }));
+  const names = [...new Set(all.flatMap(({ versions }) => [...versions.keys()]))];
+  const lines = names.flatMap((name): Line[] => {
+    const hosts = new Map<string, string[]>();
+    for (const { host, versions } of all) {
+      const version = versions.get(name) ?? "none";
+      hosts.set(version, [...(hosts.get(version) ?? []), host]);
+    }
+    if (hosts.size === 1) return [];
+    const found = [...hosts].map(([version, on]) => `${version} on ${inWords(on)}`).join(", ");
+    const advice =
+      name === "Node" ? `npx --yes n ${all[0]!.versions.get(name)!.slice(1)}` : buildCommand();
+    return [warn(name, `differs: ${found}`, advice)];
+  });
+  if (lines.length > 0) return lines;
+  const words = names.map((name) => `${name} ${all[0]!.versions.get(name)}`);
+  return [good("versions", `alike on ${plural(all.length, "host")}: ${words.join(", ")}`)];
+}
+
+/** 12.3 µs, 1.2 ms */
+const timeText = (seconds: number) =>
+  seconds < 1e-3 ? `${(1e6 * seconds).toFixed(1)} µs` : `${(1e3 * seconds).toFixed(1)} ms`;
+
+/** A pair that is much slower than the others of its kind holds up all. */
+const slow = 4;
+
+/** A line for each pair. */
+export function judgePairs(rates: readonly PairRate[], hosts: readonly string[]): Line[] {
+  const kind = ({ ranks: [a, b] }: PairRate) => hosts[a] === hosts[b];
+  return rates.map((rate) => {
+    const { ranks, bandwidth, latency, transport } = rate;
+    const best = Math.max(
+      ...rates.filter((one) => kind(one) === kind(rate)).map((one) => one.bandwidth),
+    );
+    const names = ranks.map((rank) => `${rank} on ${hosts[rank]}`).join(" and ");
+    const found = `${bytesText(bandwidth)}/s, ${timeText(latency)} (${names}, ${transport})`;
+    const name = `ranks ${ranks.join(", ")}`;
+    if (bandwidth < best / slow)
+      return warn(
+        name,
+        `${found}: less than a quarter of the best pair's; is it on the right interface?`,
+        "export ONEHOUR_INTERFACE=eth0",
+      );
+    if (kind(rate) && transport === "sockets")
+      return warn(name, `${found}: on one host memory is faster`, "unset ONEHOUR_SHM_DISABLE");
+    return good(name, found);
+  });
+}
+
+/** All that rank 0 shows: what is not good on a host, versions, and pairs. */
+export function judgeAll(
+  members: readonly Member[],
+  rates: readonly PairRate[],
+): { title: string; lines: Line[] }[] {
+  const firsts = members.filter(({ localRank }) => localRank === 0);
+  const hosts = firsts.map(({ host, checks }) => {
+    const wrong = checks.filter(({ verdict }) => verdict !== "good");
+    const number = checks.length - wrong.length;
+    return { title: host, lines: [good("checks", `${number} of ${checks.length} good`), ...wrong] };
+  });
+  const pairs = judgePairs(
+    rates,
+    members.map(({ host }) => host),
+  );
+  const ranks = plural(members.length, "rank");
+  return [
+    ...hosts,
+    { title: "Versions", lines: compareVersions(members) },
+    ...(pairs.length > 0 ? [{ title: `Between ${ranks}`, lines: pairs }] : []),
+  ];
+}

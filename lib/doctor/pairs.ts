@@ -1,0 +1,90 @@
+// Measures how fast each two ranks exchange: one pair after the other, while the rest wait.
+import { readFileSync } from "node:fs";
+import { median } from "../arrays/median.js";
+import type { Device, NativeCommunicator } from "../device/device.js";
+import { openDevice } from "../device/open.js";
+import type { World } from "../ranks/world.js";
+
+/** Two ranks, by their numbers. */
+export interface PairRate {
+  ranks: [number, number];
+  /** Bytes a second of an all-reduce of 16 MiB, which each sends and receives once. */
+  bandwidth: number;
+  /** Seconds of the smallest all-reduce. */
+  latency: number;
+  /** What the CPU's sums go through. */
+  transport: "shared memory" | "sockets";
+}
+
+const largeBytes = 2 ** 24;
+const largeRounds = 5;
+const smallRounds = 50;
+const secondsToWait = 20;
+
+/** Every pair of so many ranks. */
+export const pairsOf = (ranks: number): [number, number][] =>
+  Array.from({ length: ranks }, (_, first) => first).flatMap((first) =>
+    Array.from({ length: ranks - first - 1 }, (_, i): [number, number] => [first, first + 1 + i]),
+  );
+
+/** Seconds of each of some all-reduces of a number of floats. */
+async function time(communicator: NativeCommunicator, floats: number, rounds: number) {
+  const data = new Float32Array(floats);
+  await communicator.allReduce(data);
+  const seconds: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    const begin = performance.now();
+    await communicator.allReduce(data);
+    seconds.push((performance.now() - begin) / 1000);
+  }
+  return median(seconds);
+}
+
+/** Whether this process has mapped memory that native/cpu/transport/shared-memory.cc made. */
+const mapsMemory = () => readFileSync("/proc/self/maps", "utf8").includes("/memfd:onehour");
+
+/** Connects two ranks; all ranks of the world take part, since they meet in rounds. */
+async function join(
+  world: World,
+  device: Device,
+  pair: readonly [number, number],
+  acrossHosts: boolean,
+): Promise<NativeCommunicator | undefined> {
+  const place = pair.indexOf(world.rank);
+  const name = `pair ${pair.join(" ")}`;
+  const communicator =
+    place < 0 ? undefined : device.createCommunicator(place, 2, secondsToWait, acrossHosts, name);
+  for (let connected = communicator === undefined; ; ) {
+    const own = connected ? new Uint8Array() : communicator!.address();
+    const all = await world.exchange(name, own);
+    if (all.every(({ length }) => length === 0)) return communicator;
+    if (!connected) connected = await communicator!.connect(pair.map((rank) => all[rank]!));
+  }
+}
+
+/** The rates of pairs of ranks on their CPUs, by default of all pairs; every rank calls it, and gets all. */
+export async function pairRates(
+  world: World,
+  hosts: readonly string[],
+  pairs = pairsOf(world.worldSize),
+): Promise<PairRate[]> {
+  using device = openDevice({ device: "cpu", threads: 1 });
+  const before = mapsMemory();
+  const rates: PairRate[] = [];
+  for (const pair of pairs) {
+    const across = hosts[pair[0]] !== hosts[pair[1]];
+    const communicator = await join(world, device, pair, across);
+    let own = "";
+    if (communicator !== undefined) {
+      const shares = !across && !before && mapsMemory();
+      const latency = await time(communicator, 1, smallRounds);
+      const seconds = await time(communicator, largeBytes / 4, largeRounds);
+      const transport = shares ? "shared memory" : "sockets";
+      own = JSON.stringify({ ranks: pair, bandwidth: largeBytes / seconds, latency, transport });
+    }
+    const told = await world.gather(`rate ${pair.join(" ")}`, own);
+    rates.push(JSON.parse(told[pair[0]]!) as PairRate);
+    communicator?.abort();
+  }
+  return rates;
+}
