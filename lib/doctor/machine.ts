@@ -6,7 +6,7 @@ import { ownProcessors } from "../device/numa.js";
 import { commandLine } from "../text/command.js";
 import { plural } from "../text/words.js";
 import { ask } from "./ask.js";
-import { bad, type Check, good, type Line, warn } from "./check.js";
+import { bad, type Check, type Facts, good, type Line, warn } from "./check.js";
 import { usableGpus } from "./facts.js";
 import type { Answers } from "./probe.js";
 
@@ -119,7 +119,8 @@ function filesLimit(): number {
 const leastDisk = 2e9;
 const secondsOnDisk = 5;
 
-export function judgeFolder({ folder, problem, free, locks }: Answers["folder"]): Line {
+/** `locks` is undefined where no module loads that could tell. */
+export function judgeFolder({ folder, problem, free }: Answers["folder"], locks?: boolean): Line {
   const name = "run folder";
   const elsewhere = commandLine("train", "fashion-mnist", "--out", "/tmp/first");
   if (problem !== undefined)
@@ -137,6 +138,13 @@ export function judgeFolder({ folder, problem, free, locks }: Answers["folder"])
   }
   const told = locks ? ", locks files" : "; only a module that loads can try its locks";
   return good(name, `${found}${told}`);
+}
+
+async function lookAtFolder({ modules }: Facts): Promise<Line[]> {
+  const found = await ask("folder", "runs", secondsOnDisk);
+  const loads = (await modules()).some(({ name, state }) => name === "cpu" && state === "loads");
+  if (!loads || found.problem !== undefined) return [judgeFolder(found)];
+  return [judgeFolder(found, await ask("locks", found.folder, secondsOnDisk))];
 }
 
 export const machineChecks: readonly Check[] = [
@@ -174,8 +182,8 @@ export const machineChecks: readonly Check[] = [
   },
   {
     name: "run folder",
-    seconds: 6,
+    seconds: 11,
     advice: "df -h .",
-    look: async () => [judgeFolder(await ask("folder", "runs", secondsOnDisk))],
+    look: lookAtFolder,
   },
 ];

@@ -10,7 +10,6 @@ import type { Answers } from "./probe.js";
 
 /** What a probe measures, or why it cannot, as a line. */
 async function measured<N extends keyof Answers>(
-  title: string,
   name: N,
   seconds: number,
   words: (answer: Answers[N]) => Line,
@@ -19,7 +18,8 @@ async function measured<N extends keyof Answers>(
   try {
     return [words(await ask(name, "", seconds))];
   } catch (error) {
-    if (error instanceof NoAnswer) return [failed(`${title} ${error.message}`)];
+    if (error instanceof NoAnswer)
+      return [failed(error.isLost ? `its process ${error.message}` : error.message)];
     throw error;
   }
 }
@@ -44,7 +44,6 @@ const products: Check = {
     if (!(await loads(facts, "cpu", "cuda")))
       return [bad(name, "not measured: no module of a device loads", buildCommand())];
     return await measured(
-      "the measurement",
       "products",
       secondsEach,
       ({ device, kind, threads, precision, rate }) =>
@@ -63,10 +62,9 @@ const decoding: Check = {
   advice: commandLine("bench", "loader"),
   look: async (facts) => {
     const { name, advice } = decoding;
-    if (!(await loads(facts, "data")))
-      return [warn(name, "not measured: the module data does not load", buildCommand())];
+    if (!(await loads(facts, "data")) || !(await loads(facts, "cpu", "cuda")))
+      return [warn(name, "not measured: a module that it needs does not load", buildCommand())];
     return await measured(
-      "the measurement",
       "decoding",
       secondsEach,
       ({ images, cores }) =>
@@ -97,7 +95,7 @@ const allReduce: Check = {
     const { name, advice } = allReduce;
     if (!(await loads(facts, "cpu")))
       return [warn(name, "not measured: the module cpu does not load", buildCommand())];
-    return await measured("the measurement", "allReduce", secondsOfRanks, judgePair, (problem) =>
+    return await measured("allReduce", secondsOfRanks, judgePair, (problem) =>
       warn(name, problem, advice),
     );
   },

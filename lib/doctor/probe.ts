@@ -36,9 +36,9 @@ export interface Answers {
     problem?: string;
     /** Bytes. */
     free: number;
-    /** Whether files can be locked against another process; absent where no module loads. */
-    locks?: boolean;
   };
+  /** Whether files of a folder can be locked against another process. */
+  locks: boolean;
   /** Rate of matrix products on the device that a run takes, and its own words for that. */
   products: {
     device: string;
@@ -74,7 +74,16 @@ const probes: { [N in keyof Answers]: (argument: string) => Promise<Answers[N]> 
       return { ...found, problem: (error as NodeJS.ErrnoException).code ?? String(error) };
     }
     try {
-      return { ...found, ...tryFile(join(own, "file")) };
+      return { ...found, ...tryToWrite(join(own, "file")) };
+    } finally {
+      rmSync(own, { recursive: true, force: true });
+    }
+  },
+  locks(folder) {
+    const own = mkdtempSync(join(folder, ".onehour-doctor-"));
+    try {
+      const states = [0, 1].map(() => native.tryLockFile(openSync(join(own, "file"), "a")));
+      return states[0] === "taken" && states[1] === "held";
     } finally {
       rmSync(own, { recursive: true, force: true });
     }
@@ -109,20 +118,15 @@ function nearest(folder: string): string {
   return place;
 }
 
-/** Writes a file durably, and locks it twice. */
-function tryFile(file: string): { problem?: string; locks?: boolean } {
+/** Writes a file durably. */
+function tryToWrite(file: string): { problem?: string } {
   try {
     const descriptor = openSync(file, "a");
     writeSync(descriptor, Buffer.alloc(4096));
     fsyncSync(descriptor);
+    return {};
   } catch (error) {
     return { problem: (error as NodeJS.ErrnoException).code ?? String(error) };
-  }
-  try {
-    const states = [0, 1].map(() => native.tryLockFile(openSync(file, "a")));
-    return { locks: states[0] === "taken" && states[1] === "held" };
-  } catch {
-    return {};
   }
 }
 

@@ -2,7 +2,16 @@
 // good.
 import { expect, test } from "vitest";
 import type { Line, ModuleReport } from "../../lib/doctor/check.js";
+import { compareVersions, judgePairs } from "../../lib/doctor/compare.js";
 import { examine } from "../../lib/doctor/doctor.js";
+import {
+  judgeGpu,
+  judgePeers,
+  mergeGpus,
+  readGpus,
+  readHolders,
+  readUnreachable,
+} from "../../lib/doctor/gpus.js";
 import { judgeLauncher, judgeSettings } from "../../lib/doctor/launcher.js";
 import {
   bytesText,
@@ -14,6 +23,7 @@ import {
 } from "../../lib/doctor/machine.js";
 import { judgeLibrary, judgeModule, serves } from "../../lib/doctor/modules.js";
 import { judgeName } from "../../lib/doctor/network.js";
+import { pairsOf } from "../../lib/doctor/pairs.js";
 import { lineText, summaryText, wrap } from "../../lib/doctor/print.js";
 import { isAtLeast, judgeNode, versionIn } from "../../lib/doctor/tools.js";
 
@@ -86,10 +96,11 @@ test("memory, /dev/shm, open files and the run folder", () => {
   expect(verdictsOf(judgeFiles(1024), judgeFiles(256), judgeFiles(20))).toEqual([
     ...["good", "warning", "bad"],
   ]);
-  const folder = (rest: object) => judgeFolder({ folder: "/data", free: 1e12, ...rest });
+  const folder = (rest: object, locks?: boolean) =>
+    judgeFolder({ folder: "/data", free: 1e12, ...rest }, locks);
   expect(
     verdictsOf(
-      ...[folder({ locks: true }), folder({}), folder({ locks: false })],
+      ...[folder({}, true), folder({}), folder({}, false)],
       ...[folder({ free: 1e6 }), folder({ problem: "EROFS" })],
     ),
   ).toEqual(["good", "good", "warning", "warning", "bad"]);
@@ -128,6 +139,51 @@ test("settings of this package, whose secret is not shown", () => {
   const wrong = judgeSettings({ ONEHOUR_THREADS: "many" });
   expect(verdictsOf(wrong)).toEqual(["bad"]);
   expect(wrong.advice).toBe("unset ONEHOUR_THREADS");
+});
+
+test("reads what NVIDIA's tool prints of GPUs, their holders and peers", () => {
+  const text =
+    "0, NVIDIA H200, 00000000:1B:00.0, 143771, 4\n1, NVIDIA H200, 00000000:43:00.0, 143771, 90000\n";
+  const seen = readGpus(text);
+  expect(seen.map(({ bus }) => bus)).toEqual(["0000:1b:00.0", "0000:43:00.0"]);
+  const holders = readHolders("00000000:43:00.0, 4711, 89000, python\n");
+  const gpus = mergeGpus([], seen, holders);
+  const lines = gpus.map((gpu) => judgeGpu(gpu, [0]));
+  expect(verdictsOf(...lines)).toEqual(["good", "warning"]);
+  expect(lines[1]!.found).toContain("process 4711 (python) holds 93.3 GB");
+  expect(lines[1]!.advice).toBe("export CUDA_VISIBLE_DEVICES=0");
+  const [blank, head] = ["", " \tGPU0\tGPU1\t"];
+  const peers = (cell: string) =>
+    [head, ` GPU0\tX\t${cell}\t`, ` GPU1\t${cell}\tX\t`, blank].join("\n");
+  expect(readUnreachable(peers("OK"))).toEqual([]);
+  expect(readUnreachable(peers("NS"))).toEqual([[0, 1]]);
+  expect(verdictsOf(judgePeers([], 2), judgePeers([[0, 1]], 2))).toEqual(["good", "warning"]);
+});
+
+test("compares hosts, and pairs of ranks of a kind", () => {
+  const environment = {
+    ...{ onehour: "0.1.0", node: "v20.20.2", kernel: "Linux", memoryBytes: 1, gpus: [] },
+    ...{ cores: { usable: 1, present: 1 }, libraries: { oneDNN: { loaded: "2.6.3" } } },
+  };
+  const member = (host: string, rest: object = {}) => ({
+    ...{ host, localRank: 0, checks: [], environment: { ...environment, ...rest } },
+  });
+  expect(verdictsOf(...compareVersions([member("a"), member("b")]))).toEqual(["good"]);
+  const [other] = compareVersions([member("a"), member("b"), member("c", { node: "v22.1.0" })]);
+  expect(other).toMatchObject({ name: "Node", verdict: "warning" });
+  expect(other!.found).toBe("differs: v20.20.2 on a and b, v22.1.0 on c");
+  expect(pairsOf(3)).toEqual([
+    [0, 1],
+    [0, 2],
+    [1, 2],
+  ]);
+  const rate = (first: number, second: number, bandwidth: number) => ({
+    ...{ ranks: [first, second] as [number, number], bandwidth, latency: 1e-4 },
+    transport: "sockets" as const,
+  });
+  const rates = [rate(0, 1, 1e9), rate(0, 2, 1e8), rate(1, 2, 9e8)];
+  expect(verdictsOf(...judgePairs(rates, ["a", "b", "c"]))).toEqual(["good", "warning", "good"]);
+  expect(verdictsOf(...judgePairs([rate(0, 1, 1e9)], ["a", "a"]))).toEqual(["warning"]);
 });
 
 test("a check that throws, or does not end, becomes a line", async () => {
