@@ -56,22 +56,24 @@ function heading({ profile, accumulate }: Plan): string {
   );
 }
 
-function rowsOf({ forecasts, work, cores }: Plan): string {
+/** Short, so that a row fits into 80 characters. */
+const boundNames = { compute: "compute", communication: "network", input: "input" } as const;
+
+function rowsOf({ forecasts, work }: Plan): string {
   const columns: [name: string, cell: (step: Planned) => string][] = [
     ["workers", ({ workers }) => count(workers)],
     ["minibatch", ({ minibatch }) => count(minibatch)],
     ["step", ({ seconds }) => ms(seconds)],
-    ["exposed", ({ exposedCommunication }) => ms(exposedCommunication)],
+    ["waiting", ({ exposedCommunication, inputWait }) => ms(exposedCommunication + inputWait)],
+    ["images/s", ({ imagesPerSecond }) => rate(imagesPerSecond)],
+    ["efficiency", ({ efficiency }) => percent(efficiency)],
   ];
-  if (cores !== undefined) columns.push(["input wait", ({ inputWait }) => ms(inputWait)]);
-  columns.push(["images/s", ({ imagesPerSecond }) => rate(imagesPerSecond)]);
-  columns.push(["efficiency", ({ efficiency }) => percent(efficiency)]);
   if (work)
     columns.push([
       `${work.epochs} epochs`,
       ({ hours }) => (hours === undefined ? "–" : duration(hours)),
     ]);
-  columns.push(["bound by", ({ bound }) => bound]);
+  columns.push(["bound by", ({ bound }) => boundNames[bound]]);
   return table([
     columns.map(([name]) => name),
     ...forecasts.map((step) => columns.map(([, cell]) => cell(step))),
@@ -108,7 +110,7 @@ function trainingText(plan: Plan): string {
     const most = counted(forecasts.at(-1)!.workers, "worker");
     lines.push(
       `${what} take an hour or more with any number up to ${most}: at best ${hours}, with ${fewest}. ` +
-        `What binds is ${at.bound}${remedies[at.bound]}.`,
+        `What binds: ${boundNames[at.bound]}${remedies[at.bound]}.`,
     );
   }
   if (at.minibatch > largestMinibatch && work.images === imagenet.images) lines.push(beyond);
@@ -122,9 +124,9 @@ function trainingText(plan: Plan): string {
 }
 
 const remedies: Readonly<Record<Planned["bound"], string>> = {
-  compute: ": more workers, or faster ones",
-  communication: ": a faster link, or more images a step",
-  input: ": more cores a node that decode, or faster ones",
+  compute: ", so take more workers, or faster ones",
+  communication: ", so take a faster link, or more images a step",
+  input: ", so let more cores of a node decode",
 };
 
 /** What is known from measuring, to hold against the forecast. */

@@ -80,7 +80,7 @@ describe("the hour", () => {
     const slow = planned({ link: "8Gbit/s:10ms", images, epochs: 2000 });
     expect(slow.underOneHour).toBeUndefined();
     expect(slow.shortest!.bound).toBe("communication");
-    expect(planText(slow)).toMatch(/an hour or more .* What\s+binds is communication/s);
+    expect(planText(slow)).toMatch(/an hour or more .* What\s+binds:\s+network/s);
   });
 
   test("a minibatch of more than all images trains nothing", () => {
@@ -122,7 +122,7 @@ describe("the input", () => {
   test("binds with too few cores, in the table too", () => {
     const bound = planned({ cores: 2, workers: [4] }, decodes);
     expect(bound.forecasts[0]).toMatchObject({ bound: "input", seconds: 0.16 });
-    expect(planText(bound)).toMatch(/input wait.*\n.* 60\.0 ms .*input\n/);
+    expect(planText(bound)).toMatch(/waiting.*\n.* 60\.0 ms .*input\n/);
   });
 
   test("has the cores of the profile's machine, unless those compute", () => {
