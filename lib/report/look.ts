@@ -1,0 +1,294 @@
+// How a chart looks: the option object of ECharts for it, in Node and in the browser.
+
+import { type Axis, type Chart, formats, type Series } from "./chart.js";
+import { dashes, fontFamily, lines, nth, symbols, type Theme, tones } from "./palette.js";
+
+/** What of a chart is shown. */
+export interface View {
+  theme: Theme;
+  /** Which of its x axes. */
+  axis: number;
+  /** Whether axes with scale "switch" are logarithmic. */
+  log: boolean;
+  /** Weight of the past in the smoothed value, 0 … 1. */
+  smoothing: number;
+  /** Groups, and names of series, that are hidden. */
+  hidden: ReadonlySet<string>;
+  /** Where the title and the legend are a part of the picture, and nothing moves. */
+  isPicture: boolean;
+}
+
+export const plainView: View = {
+  theme: "light",
+  axis: 0,
+  log: false,
+  smoothing: 0,
+  hidden: new Set(),
+  isPicture: true,
+};
+
+/** How one series is drawn. */
+export interface Style {
+  color: string;
+  dash: "solid" | readonly number[];
+  symbol: string;
+  width: number;
+}
+
+export const distinct = (values: readonly (string | undefined)[]): string[] => [
+  ...new Set(values.filter((value) => value !== undefined)),
+];
+
+/** Groups differ in color and symbol, their series in dashes; without groups series differ in all three. */
+export function styleOf(chart: Chart, series: Series, theme: Theme): Style {
+  if (series.look === "reference")
+    return { color: tones.soft[theme], dash: [3, 3], symbol: "none", width: 1.5 };
+  const measured = chart.series.filter(({ look }) => look === undefined);
+  const names = distinct(measured.map(({ name }) => name));
+  const groups = distinct(measured.map(({ group }) => group));
+  const isFilled = series.kind === "area" || series.kind === "bar";
+  const byName = groups.length < 2 || isFilled;
+  const color = byName ? names.indexOf(series.name) : groups.indexOf(series.group!);
+  return {
+    color: nth(lines, color)[theme],
+    dash: isFilled ? "solid" : nth(dashes, names.indexOf(series.name)),
+    symbol: nth(symbols, color),
+    width: 2,
+  };
+}
+
+/** What names a series where all are listed together. */
+function fullName(chart: Chart, { group, name }: Series): string {
+  const isOnly = distinct(chart.series.map((series) => series.group)).length < 2;
+  return group === undefined || isOnly ? name : `${group} · ${name}`;
+}
+
+export function isShown({ group, name }: Series, { hidden }: View): boolean {
+  return !hidden.has(name) && !(group !== undefined && hidden.has(group));
+}
+
+const isLog = ({ scale }: Axis, view: View) => scale === "log" || (scale === "switch" && view.log);
+
+const finite = (value: number | null | undefined): value is number =>
+  typeof value === "number" && Number.isFinite(value);
+
+/** A value that the axis can show, or a gap. */
+function placed(value: number | null | undefined, axis: Axis, view: View): number | null {
+  return finite(value) && (value > 0 || !isLog(axis, view)) ? value : null;
+}
+
+/** An exponential moving average without the bias of its start; gaps stay. */
+export function smoothed(values: readonly (number | null)[], weight: number): (number | null)[] {
+  let sum = 0;
+  let weights = 0;
+  return values.map((value) => {
+    if (!finite(value)) return null;
+    sum = weight * sum + (1 - weight) * value;
+    weights = weight * weights + (1 - weight);
+    return sum / weights;
+  });
+}
+
+const most = { symbols: 24, bars: 40 };
+
+/** A symbol at each of few values, at some of many, and where a value has no neighbour. */
+function symbolAt(values: readonly (number | null)[], index: number, offset: number): boolean {
+  if (values.length <= most.symbols) return true;
+  const isAlone = !finite(values[index - 1]) && !finite(values[index + 1]);
+  const every = Math.ceil(values.length / 8);
+  return isAlone || index % every === Math.floor(every / 2 + (offset * every) / 6) % every;
+}
+
+/** The values of a series as the view shows them, one for each x. */
+function valuesOf(series: Series, chart: Chart, view: View): (number | null)[] {
+  const shown = series.smooth ? smoothed(series.y, view.smoothing) : series.y;
+  return shown.map((value) => placed(value, chart.y, view));
+}
+
+function drawSeries(chart: Chart, series: Series, index: number, view: View): object[] {
+  const { color, dash, symbol, width } = styleOf(chart, series, view.theme);
+  const { kind = "line", low, high } = series;
+  const x = series.x[view.axis] ?? [];
+  const values = valuesOf(series, chart, view);
+  const data = x.map((at, i) => [chart.x[view.axis]?.labels?.[at] ?? at, values[i] ?? null]);
+  const isFilled = kind === "area" || kind === "bar";
+  const drawn = {
+    type: kind === "bar" ? "bar" : kind === "points" ? "scatter" : "line",
+    name: fullName(chart, series),
+    data,
+    color,
+    symbolSize: kind === "points" ? 10 : 7,
+    symbol: (_: unknown, { dataIndex }: { dataIndex: number }) =>
+      symbol !== "none" && !isFilled && symbolAt(values, dataIndex, index) ? symbol : "none",
+    ...(kind === "line" ? { lineStyle: { type: dash, width, color } } : {}),
+    ...(kind === "area" ? { areaStyle: { color, opacity: 0.75 }, lineStyle: { width: 0 } } : {}),
+    ...(kind === "bar" ? { barMaxWidth: 56, itemStyle: { color } } : {}),
+    ...(isFilled ? { stack: series.group ?? "all" } : {}),
+    emphasis: { disabled: true },
+    z: 3,
+  };
+  if (kind === "points") drawn.symbol = (() => symbol) as never;
+  if (!low || !high) return [drawn];
+  const ends = (i: number) =>
+    [low[i], high[i]].map((value) => [x[i]!, placed(value, chart.y, view)]);
+  if (x.length <= most.bars) {
+    const bars = x.map((_, i) => ends(i)).filter((pair) => pair.every(([, y]) => y !== null));
+    const lineStyle = { type: "solid", width: 1.5, color, opacity: 0.9 };
+    const pairs = bars.map((pair) => pair.map((coord) => ({ coord })));
+    const label = { show: false };
+    return [
+      { ...drawn, markLine: { symbol: "none", silent: true, label, lineStyle, data: pairs } },
+    ];
+  }
+  const trace = {
+    type: "line",
+    name: "",
+    data: x.flatMap((_, i) => (finite(low[i]) ? ends(i) : [[x[i]!, null]])),
+    showSymbol: false,
+    silent: true,
+    lineStyle: { width: 1, color, opacity: 0.25 },
+    emphasis: { disabled: true },
+    z: 2,
+  };
+  return [trace, drawn];
+}
+
+function drawMarks(chart: Chart, view: View): object[] {
+  const { theme } = view;
+  const marks = (chart.marks ?? []).filter(({ group }) => !view.hidden.has(group ?? ""));
+  const levels = chart.levels ?? [];
+  if (marks.length + levels.length === 0) return [];
+  const label = { color: tones.soft[theme], fontSize: 12, show: true };
+  const vertical = marks.map(({ x, label: text }) => ({
+    xAxis: x[view.axis],
+    lineStyle: { color: tones.alert[theme], type: [4, 3], width: 1 },
+    label: {
+      ...label,
+      color: tones.alert[theme],
+      formatter: marks.length <= 4 ? text : "",
+      position: "insideEndTop",
+    },
+  }));
+  const horizontal = levels.map(({ y, label: text }) => ({
+    yAxis: y,
+    lineStyle: { color: tones.soft[theme], type: [3, 3], width: 1 },
+    label: { ...label, formatter: text, position: "insideStartTop" },
+  }));
+  const data = [...vertical, ...horizontal];
+  return [
+    { type: "line", name: "", data: [], markLine: { symbol: "none", silent: true, data }, z: 1 },
+  ];
+}
+
+function drawAxis(axis: Axis, view: View, isX: boolean): object {
+  const { theme } = view;
+  const format = formats[axis.format ?? "number"];
+  const log = isLog(axis, view);
+  const { min, max } = axis;
+  return {
+    type: axis.labels ? "category" : log ? "log" : "value",
+    ...(axis.labels ? { data: axis.labels } : {}),
+    ...(log ? { logBase: axis.base ?? 10 } : {}),
+    ...(min !== undefined && !(log && min <= 0) ? { min } : {}),
+    ...(max !== undefined ? { max } : {}),
+    ...(isX || axis.min !== undefined ? {} : { scale: true }),
+    name: axis.name,
+    ...(isX
+      ? { nameLocation: "middle", nameGap: 30, boundaryGap: axis.labels !== undefined }
+      : { nameLocation: "end", nameGap: 14 }),
+    nameTextStyle: { color: tones.soft[theme], fontSize: 12, align: isX ? "center" : "left" },
+    axisLabel: {
+      color: tones.soft[theme],
+      fontSize: 12,
+      hideOverlap: true,
+      ...(axis.labels ? {} : { formatter: format }),
+    },
+    axisLine: { show: isX, onZero: false, lineStyle: { color: tones.rule[theme] } },
+    axisTick: { show: isX, lineStyle: { color: tones.rule[theme] } },
+    splitLine: { show: !isX, lineStyle: { color: tones.rule[theme] } },
+    splitNumber: 4,
+  };
+}
+
+const escapes: Record<string, string> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&#39;",
+};
+
+/** A text inside HTML. */
+export const escapeHtml = (text: string) => text.replace(/[&<>"']/g, (found) => escapes[found]!);
+
+/** Each visible series at its value next to x: series of different runs have their values at different places. */
+function tooltipOf(chart: Chart, view: View, at: number): string {
+  const axis = chart.x[view.axis]!;
+  const rows = chart.series.flatMap((series) => {
+    const x = series.x[view.axis] ?? [];
+    const values = valuesOf(series, chart, view);
+    let next: number | undefined;
+    x.forEach((value, i) => {
+      const isNearer = next === undefined || Math.abs(value - at) < Math.abs(x[next]! - at);
+      if (isNearer && finite(values[i])) next = i;
+    });
+    if (next === undefined || !isShown(series, view)) return [];
+    const { color } = styleOf(chart, series, view.theme);
+    const text = formats[chart.y.format ?? "number"](values[next]!);
+    return [
+      `<tr><td><span style="color:${color}">■</span> ${escapeHtml(fullName(chart, series))}</td><td>${escapeHtml(text)}</td></tr>`,
+    ];
+  });
+  const place = axis.labels?.[at] ?? formats[axis.format ?? "number"](at);
+  const title = `${escapeHtml(axis.name)} ${escapeHtml(place)}`;
+  return `<b>${title}</b><table class="tooltip">${rows.join("")}</table>`;
+}
+
+/** The option object of ECharts for what a view shows of a chart. */
+export function optionOf(chart: Chart, view: View): object {
+  const { theme, isPicture } = view;
+  const axis = chart.x[view.axis] ?? chart.x[0]!;
+  const shown = chart.series.filter((series) => isShown(series, view));
+  const color = tones.text[theme];
+  const tooltip = {
+    trigger: "axis",
+    confine: true,
+    transitionDuration: 0,
+    backgroundColor: tones.panel[theme],
+    borderColor: tones.rule[theme],
+    textStyle: { color, fontSize: 13 },
+    axisPointer: { type: "line", lineStyle: { color: tones.soft[theme], type: "solid" } },
+    formatter: (at: { axisValue: number; dataIndex: number }[]) =>
+      tooltipOf(chart, view, axis.labels ? at[0]!.dataIndex : at[0]!.axisValue),
+  };
+  const heading = {
+    title: { text: chart.title, left: 16, top: 14, textStyle: { color, fontSize: 16 } },
+    legend: {
+      left: 16,
+      top: 42,
+      itemWidth: 34,
+      itemGap: 18,
+      data: shown.map((series) => fullName(chart, series)),
+      textStyle: { color, fontSize: 12 },
+    },
+  };
+  return {
+    animation: false,
+    textStyle: { fontFamily },
+    ...(isPicture ? { backgroundColor: tones.paper[theme], ...heading } : { tooltip }),
+    grid: {
+      left: isPicture ? 20 : 4,
+      right: isPicture ? 28 : 14,
+      top: isPicture ? 106 : 34,
+      bottom: isPicture ? 20 : 4,
+      outerBoundsMode: "same",
+      outerBoundsContain: "all",
+    },
+    xAxis: drawAxis(axis, view, true),
+    yAxis: drawAxis(chart.y, view, false),
+    series: [
+      ...shown.flatMap((series) => drawSeries(chart, series, chart.series.indexOf(series), view)),
+      ...drawMarks(chart, view),
+    ],
+  };
+}

@@ -1,0 +1,82 @@
+// Checks that charts are drawn in Node, and that pages hold what they show and nothing that ends it.
+import { createHash } from "node:crypto";
+import { describe, expect, it } from "vitest";
+import type { Chart } from "../../lib/report/chart.js";
+import { renderSvg } from "../../lib/report/charts.js";
+import { smoothed } from "../../lib/report/look.js";
+import { page } from "../../lib/report/page.js";
+
+const chart: Chart = {
+  title: "Throughput",
+  x: [{ name: "workers", scale: "log", base: 2 }],
+  y: { name: "images/s", min: 0 },
+  series: [
+    { name: "ideal", look: "reference", x: [[1, 2, 4]], y: [100, 200, 400] },
+    {
+      name: "measured",
+      x: [[1, 2, 4]],
+      y: [100, null, 370],
+      low: [98, null, 361],
+      high: [101, null, 374],
+    },
+  ],
+};
+
+describe("renderSvg", () => {
+  it("draws axes with their names and the series with theirs", () => {
+    const svg = renderSvg(chart, { width: 720, height: 400 });
+    expect(svg).toMatch(/^<svg width="720" height="400"/);
+    for (const text of ["Throughput", "workers", "images/s", "ideal", "measured"])
+      expect(svg).toContain(`>${text}</text>`);
+    expect(svg).not.toMatch(/NaN|undefined/);
+  });
+
+  it("draws a chart without any value", () => {
+    const empty = { ...chart, series: [{ name: "none", x: [[]], y: [] }] };
+    expect(renderSvg(empty, { width: 300, height: 200 })).toContain("</svg>");
+  });
+
+  it("escapes names", () => {
+    const named = { ...chart, title: "<script>&\"'" };
+    expect(renderSvg(named, { width: 300, height: 200 })).not.toContain("<script");
+  });
+});
+
+describe("page", () => {
+  const name = `</script><script>alert("1")</script> & 'x'`;
+  const html = page({
+    title: name,
+    sections: [
+      {
+        charts: [{ ...chart, title: name }],
+        tables: [{ head: ["a"], rows: [[name], [undefined]] }],
+      },
+    ],
+  });
+
+  it("has its data, its two scripts and no other", () => {
+    expect(html.match(/<script[ >]/g)).toHaveLength(3);
+    const data = /id="data">(.*?)<\/script>/s.exec(html)![1]!;
+    expect(JSON.parse(data).charts[0].title).toBe(name);
+    expect(html).toContain("&lt;/script&gt;&lt;script&gt;alert(&quot;1&quot;)");
+  });
+
+  it("allows its scripts by their digests, and no network", () => {
+    const [, policy] = /Security-Policy" content="(.*?)"/.exec(html)!;
+    expect(policy).toMatch(/^default-src 'none'/);
+    const scripts = [...html.matchAll(/<script>(.*?)<\/script>/gs)].map(([, text]) => text!);
+    expect(scripts).toHaveLength(2);
+    for (const text of scripts)
+      expect(policy).toContain(createHash("sha256").update(text).digest("base64"));
+  });
+});
+
+describe("smoothed", () => {
+  it("is the values without weight, has no bias at the start, and keeps gaps", () => {
+    expect(smoothed([1, null, 3], 0)).toEqual([1, null, 3]);
+    const [first, gap, last] = smoothed([2, null, 2], 0.9);
+    expect(first).toBeCloseTo(2, 12);
+    expect(gap).toBeNull();
+    expect(last).toBeCloseTo(2, 12);
+  });
+});
