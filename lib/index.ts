@@ -1,6 +1,13 @@
 // The public API of onehour.
 /// <reference types="node" preserve="true" />
 
+export type { AllReduceRow } from "./bench/all-reduce.js";
+export {
+  type AllReduceBenchOptions,
+  type AllReduceResult,
+  allReduceBench,
+} from "./bench/all-reduce-bench.js";
+export type { Link } from "./bench/links.js";
 export type { Profile } from "./bench/profile.js";
 export type {
   Dataset,

@@ -11,6 +11,7 @@ import { table } from "../recipe/table.js";
 import { exists } from "../system/exists.js";
 import { printResult } from "../system/output.js";
 import { oneLine } from "../text/words.js";
+import { allReduceCommand } from "./all-reduce.js";
 import { choice, usageError, wholeNumber } from "./values.js";
 
 interface Options {
@@ -123,8 +124,9 @@ function exitAs(signal: NodeJS.Signals): void {
 
 export function benchCommand(): Command {
   return new Command("bench")
-    .description("Measure training, single ops, and decoding.")
+    .description("Measure training, sums over the ranks, single ops, and decoding.")
     .addCommand(throughputCommand())
+    .addCommand(allReduceCommand())
     .addCommand(opsCommand())
     .addCommand(loaderCommand());
 }

@@ -56,6 +56,10 @@ export class Communicator implements NativeCommunicator {
     return call(() => this.native.address());
   }
 
+  linkTo(peer: number): string {
+    return call(() => this.native.linkTo(peer));
+  }
+
   connect(addresses: Uint8Array[]): Promise<boolean> {
     return settle(this.native.connect(addresses), new Error());
   }

@@ -141,6 +141,11 @@ export interface NativeCommunicator {
    * all exchange their addresses, which are new ones, and call again.
    */
   connect(addresses: Uint8Array[]): Promise<boolean>;
+  /**
+   * How this rank is connected to another of the group: "shared memory", "Unix socket" or "TCP to 10.0.0.2:4000"; empty before
+   * that, and where the library does not say.
+   */
+  linkTo(peer: number): string;
   /** Sums over the ranks, in place: an array of the host, or of the communicator's device. */
   allReduce(data: Float32Array | Float64Array | Int32Array | DeviceArray): Promise<void>;
   /** Copies `root`'s data to every rank, in place. */

@@ -73,7 +73,7 @@ export function judgePairs(rates: readonly PairRate[], hosts: readonly string[])
         `${found}: less than a quarter of the best pair's; is it on the right interface?`,
         "export ONEHOUR_INTERFACE=eth0",
       );
-    if (kind(rate) && transport === "sockets")
+    if (kind(rate) && transport === "Unix socket")
       return warn(name, `${found}: on one host memory is faster`, "unset ONEHOUR_SHM_DISABLE");
     return good(name, found);
   });

@@ -31,6 +31,7 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
                         InstanceAccessor<&CommunicatorObject::remark>("remark"),
                         InstanceMethod<&CommunicatorObject::address>("address"),
                         InstanceMethod<&CommunicatorObject::connect>("connect"),
+                        InstanceMethod<&CommunicatorObject::linkTo>("linkTo"),
                         InstanceMethod<&CommunicatorObject::allReduce>("allReduce"),
                         InstanceMethod<&CommunicatorObject::broadcast>("broadcast"),
                         InstanceMethod<&CommunicatorObject::allGather>("allGather"),
@@ -69,6 +70,17 @@ class CommunicatorObject : public Napi::ObjectWrap<CommunicatorObject> {
 
   Napi::Value remark(const Napi::CallbackInfo& info) {
     return Napi::String::New(info.Env(), communicator_->remark());
+  }
+
+  Napi::Value linkTo(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] {
+      const int peer = info[0].IsNumber() ? info[0].As<Napi::Number>().Int32Value() : -1;
+      if (peer < 0 || peer >= communicator_->size() || peer == communicator_->rank()) {
+        refuse("linkTo() expects another rank, from 0 to " +
+               std::to_string(communicator_->size() - 1));
+      }
+      return Napi::Value(Napi::String::New(info.Env(), communicator_->linkTo(peer)));
+    });
   }
 
   Napi::Value address(const Napi::CallbackInfo& info) {

@@ -77,6 +77,9 @@ class Communicator {
   virtual void abort() noexcept = 0;         // from any thread: blocked and later calls throw
   // A sentence for the user about what its library cannot do here; empty where there is none.
   virtual std::string remark() const { return {}; }
+  // How it is connected to another rank of the group, e.g. "shared memory"; empty where the library
+  // does not say.
+  virtual std::string linkTo(int /*peer*/) const { return {}; }
 };
 
 // What a kernel factory may use while it prepares an instruction.

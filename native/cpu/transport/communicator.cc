@@ -147,6 +147,11 @@ class HostCommunicator final : public Communicator {
     return stage_ == Stage::connected;
   }
 
+  std::string linkTo(int peer) const override {
+    if (stage_ != Stage::connected || size_ == 1) return {};
+    return sharing_ ? "shared memory" : links_->way(peer);
+  }
+
   void allReduce(void* data, size_t count, DataType type) override {
     switch (type) {
       case DataType::f32:

@@ -63,6 +63,13 @@ bool listenAt(const SocketAddress& wanted, Descriptor& listener, SocketAddress& 
   return true;
 }
 
+SocketAddress peerOf(const Descriptor& socket) {
+  SocketAddress address;
+  address.length = sizeof(address.bytes);
+  getpeername(socket.get(), reinterpret_cast<sockaddr*>(&address.bytes), &address.length);
+  return address;
+}
+
 // Whether the kernel says that the other end is this user's too.
 bool isOwnUser(int socket) {
   ucred peer{};
@@ -318,12 +325,13 @@ void Links::take(Conversation& one) {
     // From now on a peer may leave what comes unread for as long as its steps take.
     probePeer(one.socket.get(), quiet_);
   }
-  SocketAddress address;
-  address.length = sizeof(address.bytes);
-  getpeername(one.socket.get(), reinterpret_cast<sockaddr*>(&address.bytes), &address.length);
-  names_[one.peer] = name(one.peer, address);
+  names_[one.peer] = name(one.peer, peerOf(one.socket));
   const std::lock_guard<std::mutex> lock(socketsLock_);
   sockets_[one.peer] = std::move(one.socket);
+}
+
+std::string Links::way(int rank) const {
+  return isHere(rank) ? "Unix socket" : "TCP to " + peerOf(sockets_[rank]).words();
 }
 
 std::string Links::name(int rank, const SocketAddress& address) const {

@@ -57,6 +57,7 @@ class Links {
 
   int socket(int rank) const { return sockets_[rank].get(); }
   const std::string& name(int rank) const { return names_[rank]; }  // "rank 1 at 10.0.0.2:4000"
+  std::string way(int rank) const;                                  // "TCP to 10.0.0.2:4000"
 
   // From any thread: ends this rank's waits and its connections, which the others notice.
   void shut() noexcept;

@@ -1,0 +1,222 @@
+// `onehour bench all-reduce`: starts the ranks, or is one of those that an engine has started, and shows what
+// they measure.
+
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type DeviceChoice, deviceChoices } from "../device/device.js";
+import { defaultWorkers } from "../device/gpus.js";
+import { expectDevice, openDevice } from "../device/open.js";
+import { OnehourError, UsageError } from "../errors.js";
+import { readPart } from "../ranks/cluster.js";
+import type { ClusterOptions } from "../ranks/cluster-options.js";
+import { connect } from "../ranks/connect.js";
+import { launchOn } from "../ranks/launch.js";
+import type { World } from "../ranks/world.js";
+import { requireOptions } from "../recipe/options.js";
+import { environment, type MachineEnvironment } from "../system/environment.js";
+import { exists } from "../system/exists.js";
+import { count, plural, shown } from "../text/words.js";
+import { type AllReduceRow, measureAllReduce, sizesBetween } from "./all-reduce.js";
+import { type Link, linksOf, listenToNccl } from "./links.js";
+import { table } from "./table.js";
+
+export interface AllReduceBenchOptions {
+  /** k, on all machines; by default one for each GPU, or 2 on the CPU. */
+  workers?: number;
+  /** Where the arrays lie; "auto" by default. */
+  device?: DeviceChoice;
+  /** The smallest array in bytes, a multiple of 4; 1,024 by default. */
+  minBytes?: number;
+  /** The largest array in bytes; 256 MiB by default. */
+  maxBytes?: number;
+  /** The machines, as for `launch`; this one alone by default. */
+  cluster?: ClusterOptions;
+  /** Called with each row as it is measured, where rank 0 is this process. */
+  onRow?: (row: AllReduceRow) => void;
+}
+
+export interface AllReduceResult {
+  workers: number;
+  /** What the arrays lie in the memory of. */
+  device: string;
+  links: Link[];
+  rows: AllReduceRow[];
+  environment: MachineEnvironment;
+}
+
+const optionNames = [
+  ...["workers", "device", "minBytes", "maxBytes", "cluster", "onRow"],
+] as const satisfies (keyof AllReduceBenchOptions)[];
+
+/** What a worker is told, as its only argument. */
+export interface AllReduceJob {
+  device: DeviceChoice;
+  sizes: number[];
+  /** The file that rank 0 writes the result to. */
+  result: string;
+}
+
+const mostBytes = 2 ** 31; // of a typed array that is copied to a device
+
+/**
+ * Measures how fast k processes sum arrays, size by size, each twice the one before. Where this process is one
+ * of the ranks that `onehour launch` or an engine has started, all of them call it; otherwise it starts the ranks.
+ * The result is rank 0's: for other ranks, and nodes other than node 0, it resolves to undefined.
+ *
+ * @throws OnehourError ERR_ONEHOUR_USAGE for options that cannot be meant, NativeError ERR_MEMORY for an array
+ * that does not fit, or the error of a rank that fails
+ */
+export async function allReduceBench(
+  options: AllReduceBenchOptions = {},
+): Promise<AllReduceResult | undefined> {
+  requireOptions(options, "allReduceBench", optionNames);
+  const { device = "auto", cluster: given } = options;
+  if (!deviceChoices.includes(device))
+    throw refuse(`device is ${shown(device)}, expected ${deviceChoices.join(", ")}`);
+  const sizes = readSizes(options);
+  const own = () => (expectDevice(device).kind === "cuda" ? defaultWorkers() : 2);
+  if (options.workers !== undefined && !(Number.isInteger(options.workers) && options.workers > 0))
+    throw refuse(`workers is ${shown(options.workers)}, expected a whole number of at least 1`);
+  const part = readPart(given, { workers: options.workers, own });
+  if (part.cluster === undefined) {
+    requireSameWorkers(options.workers, part.workers!);
+    const world = await connect();
+    const result = await measureInWorld(world, device, sizes, options.onRow);
+    await world.close();
+    return world.rank === 0 ? result : undefined;
+  }
+  const folder = mkdtempSync(join(tmpdir(), "onehour-bench-"));
+  try {
+    return await startRanks(
+      options,
+      { device, sizes, result: join(folder, "result") },
+      {
+        ...part.cluster,
+        workersPerNode: part.workers === undefined ? own() : part.cluster.workersPerNode,
+      },
+    );
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const refuse = (text: string) => new UsageError("ERR_ONEHOUR_USAGE", text);
+
+function readSizes({ minBytes = 1024, maxBytes = 2 ** 28 }: AllReduceBenchOptions): number[] {
+  const isSize = (bytes: number) =>
+    Number.isSafeInteger(bytes) && bytes >= 4 && bytes % 4 === 0 && bytes <= mostBytes;
+  for (const [name, bytes] of Object.entries({ minBytes, maxBytes }))
+    if (!isSize(bytes))
+      throw refuse(
+        `${name} is ${shown(bytes)}, expected bytes of whole f32 elements, a multiple of 4 from 4 to ` +
+          `${count(mostBytes)}`,
+      );
+  if (minBytes > maxBytes)
+    throw refuse(`minBytes, ${minBytes}, is more than maxBytes, ${maxBytes}`);
+  return sizesBetween(minBytes, maxBytes);
+}
+
+function requireSameWorkers(asked: number | undefined, ranks: number): void {
+  if (asked === undefined || asked === ranks) return;
+  throw refuse(
+    `${plural(asked, "worker")} were asked for, but this is one of ${plural(ranks, "rank")} that were started ` +
+      "already; leave the number out",
+  );
+}
+
+async function startRanks(
+  { onRow = () => {} }: AllReduceBenchOptions,
+  job: AllReduceJob,
+  cluster: NonNullable<ReturnType<typeof readPart>["cluster"]>,
+): Promise<AllReduceResult | undefined> {
+  let failure: OnehourError | undefined;
+  const program = fileURLToPath(new URL("./all-reduce-worker.js", import.meta.url));
+  const status = await launchOn({
+    cluster,
+    command: () => [program, JSON.stringify(job)],
+    facts: { sizes: job.sizes, device: job.device },
+    timeoutSeconds: 120,
+    remedy: "measure a smaller maxBytes",
+    onLine: (rank, line, stream) => {
+      const row = rank === 0 && stream === "stdout" ? rowIn(line) : undefined;
+      if (row) onRow(row);
+      else process.stderr.write(`${line}\n`);
+    },
+    onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
+      failure = new OnehourError(code, cause);
+    },
+  });
+  if (failure) throw failure;
+  if (status !== 0)
+    throw new OnehourError("ERR_ONEHOUR_WORKERS", `the ranks ended early, with status ${status}`);
+  if (!exists(job.result)) return undefined; // rank 0 is on another node
+  return JSON.parse(readFileSync(job.result, "utf8")) as AllReduceResult;
+}
+
+function rowIn(line: string): AllReduceRow | undefined {
+  try {
+    return JSON.parse(line) as AllReduceRow;
+  } catch {
+    return undefined;
+  }
+}
+
+/** One rank's part; all ranks get the result. */
+export async function measureInWorld(
+  world: World,
+  choice: DeviceChoice,
+  sizes: readonly number[],
+  onRow?: (row: AllReduceRow) => void,
+): Promise<AllReduceResult> {
+  const ncclLog = world.worldSize > 1 ? listenToNccl() : () => "";
+  using device = openDevice({ device: choice });
+  const { worldSize } = world;
+  const communicator = await world.communicator("bench", worldSize, device);
+  const rows = await measureAllReduce(world, device, communicator, sizes, onRow);
+  const links = await linksOf(world, communicator, ncclLog());
+  const { name } = device.properties;
+  return { workers: worldSize, device: name, links, rows, environment: environment() };
+}
+
+/** "0–1, 0–2: shared memory": the pairs of each kind. */
+export function linksText(links: readonly Link[], most = 6): string {
+  const kinds = new Map<string, string[]>();
+  for (const { ranks, link } of links)
+    kinds.set(link, [...(kinds.get(link) ?? []), ranks.join("–")]);
+  return [...kinds]
+    .map(([link, pairs]) => {
+      const more = pairs.length > most ? ` and ${plural(pairs.length - most, "more pair")}` : "";
+      return `ranks ${pairs.slice(0, most).join(", ")}${more}: ${link}\n`;
+    })
+    .join("");
+}
+
+/** The result as users of nccl-tests read it. */
+export function allReduceTable({ workers, device, links, rows }: AllReduceResult): string {
+  const header = ["size", "count", "type", "redop", "time", "algbw", "busbw", "#wrong"];
+  const units = ["(B)", "(elements)", "", "", "(us)", "(GB/s)", "(GB/s)", ""];
+  const lines = rows.map(({ size, count, time, algbw, busbw, wrong }) => [
+    ...[String(size), String(count), "float", "sum", time.toFixed(time < 1000 ? 2 : 0)],
+    ...[algbw.toFixed(2), busbw.toFixed(2), String(wrong)],
+  ]);
+  const mean = rows.reduce((sum, { busbw }) => sum + busbw, 0) / rows.length;
+  return (
+    `all-reduce of ${plural(workers, "rank")}, in place, in the memory of ${device}\n` +
+    `${linksText(links)}\n${table([header, units, ...lines])}\n` +
+    `average bus bandwidth: ${mean.toFixed(2)} GB/s\n`
+  );
+}
+
+/** Throws ERR_ONEHOUR_COLLECTIVE where a sum was wrong. */
+export function requireRight({ rows }: AllReduceResult): void {
+  const wrong = rows.filter((row) => row.wrong > 0);
+  if (wrong.length === 0) return;
+  throw new OnehourError(
+    "ERR_ONEHOUR_COLLECTIVE",
+    `${wrong.map((row) => `${count(row.wrong)} elements of ${count(row.size)} bytes`).join(", ")} were not the ` +
+      "sum over the ranks: the memory, a GPU or the network of a machine is at fault. Measure with fewer ranks " +
+      "to find which",
+  );
+}

@@ -1,0 +1,76 @@
+// Runs `onehour bench all-reduce` with real ranks: through memory and sockets, under a launch, and with faults.
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { AllReduceResult } from "../../lib/bench/all-reduce-bench.js";
+import { main, onehour } from "../cli/command.js";
+import { temporaryFolder, writeFiles } from "../support/folder.js";
+import { childrenOf, freePort, start, until } from "../support/process.js";
+
+const folder = temporaryFolder();
+const small = ["bench", "all-reduce", "-b", "4", "-e", "64K"];
+
+function parsed(text: string, workers: number): AllReduceResult {
+  const result = JSON.parse(text) as AllReduceResult;
+  expect(result).toMatchObject({ workers, device: expect.any(String) });
+  expect(result.environment.onehour).toMatch(/^\d+\./);
+  expect(result.rows.map(({ size }) => size)).toEqual(
+    Array.from({ length: 15 }, (_, i) => 4 * 2 ** i),
+  );
+  for (const { size, count, time, algbw, busbw, wrong } of result.rows) {
+    expect([count, wrong]).toEqual([size / 4, 0]);
+    expect(algbw).toBeCloseTo(size / time / 1e3, 6);
+    expect(busbw).toBeCloseTo((algbw * 2 * (workers - 1)) / workers, 6);
+  }
+  return result;
+}
+
+test.each([
+  [1, "", []],
+  [2, "", ["shared memory"]],
+  [3, "1", ["Unix socket", "Unix socket", "Unix socket"]],
+])("%d ranks, ONEHOUR_SHM_DISABLE=%s", async (workers, disabled, links) => {
+  const run = await onehour([...small, "--workers", `${workers}`, "--json"], {
+    env: { ONEHOUR_SHM_DISABLE: disabled },
+  });
+  expect(run).toMatchObject({ status: 0, stderr: "" });
+  expect(parsed(run.stdout, workers).links.map(({ link }) => link)).toEqual(links);
+});
+
+test("two nodes: the ranks reach each other by TCP, and node 0 prints", async () => {
+  const port = await freePort();
+  const node = (rank: number) =>
+    start(
+      [
+        ...[process.execPath, main, ...small, "--json", "--nodes", "2", "--node-rank", `${rank}`],
+        ...["--workers-per-node", "1", "--rendezvous", `127.0.0.1:${port}`],
+      ],
+      { env: { ONEHOUR_HOST: `127.0.0.${rank + 1}` } },
+    );
+  const [first, second] = [node(0), node(1)];
+  expect(await second.ended, second.stderr).toMatchObject({ status: 0, stdout: "" });
+  expect(await first.ended, first.stderr).toMatchObject({ status: 0 });
+  const [link] = parsed(first.stdout, 2).links;
+  expect(link!.link).toMatch(/^TCP to 127\.0\.0\.\d:\d+$/);
+});
+
+test("a script under a launch measures its own ranks", async () => {
+  writeFiles(folder, {
+    "measure.mjs": `import { allReduceBench } from ${JSON.stringify(join(import.meta.dirname, "../../dist/index.js"))};
+const result = await allReduceBench({ minBytes: 4, maxBytes: 2 ** 16, device: "cpu" });
+if (result) console.log(JSON.stringify(result));
+`,
+  });
+  const run = await onehour(["launch", "--workers", "2", join(folder, "measure.mjs")]);
+  expect(run.status, run.stderr).toBe(0);
+  parsed(run.stdout, 2);
+});
+
+test("a rank that is killed ends it with its name", async () => {
+  const run = start([process.execPath, main, "bench", "all-reduce", "--workers", "2"]);
+  await until(() => childrenOf(run.child.pid!).length === 2);
+  process.kill(childrenOf(run.child.pid!)[1]!, "SIGKILL");
+  const { status, stderr, stdout } = await run.ended;
+  expect(status).toBe(1);
+  expect(stdout).toBe("");
+  expect(stderr).toMatch(/^onehour: rank [01]: .*SIGKILL/m);
+});
