@@ -179,7 +179,7 @@ test("compares hosts, and pairs of ranks of a kind", () => {
   ]);
   const rate = (first: number, second: number, bandwidth: number) => ({
     ...{ ranks: [first, second] as [number, number], bandwidth, latency: 1e-4 },
-    transport: "sockets" as const,
+    transport: "Unix socket",
   });
   const rates = [rate(0, 1, 1e9), rate(0, 2, 1e8), rate(1, 2, 9e8)];
   expect(verdictsOf(...judgePairs(rates, ["a", "b", "c"]))).toEqual(["good", "warning", "good"]);
