@@ -3,8 +3,8 @@
 import { median } from "#lib/arrays/median.js";
 import type { Contender, StepSettings } from "#lib/bench/contender.js";
 import { startPyTorch } from "#lib/bench/pytorch.js";
+import { type ContenderResult, race, ratioOf } from "#lib/bench/race.js";
 import { stepSettings } from "#lib/bench/settings.js";
-import { type ContenderResult, race, ratioOf } from "#lib/bench/throughput.js";
 import { startWorkers } from "#lib/bench/workers.js";
 import { describeState, type GpuState, GpuWatch } from "./results/nvidia-smi.js";
 import type { Report } from "./results/report.js";
@@ -29,12 +29,13 @@ export async function throughput(
   const start = performance.now();
   // PyTorch starts when this has ended: neither may take processors or memory from the other's search
   // for the fastest kernels.
-  const ours = await startWorkers(1, settings);
+  const crew = await startWorkers([{ workers: 1, batch }], settings);
   try {
+    const ours = crew.contender(1);
     const loaded = (performance.now() - start) / 1000;
     using watch = new GpuWatch();
     const since = performance.now();
-    const { results } = await race([ours], batch, undefined, 1);
+    const { results } = await race([ours], { rounds: 1 });
     const gpu = watch.since(since);
     const rate = results[0]!.imagesPerSecond;
     report.check("the step runs", rate > 0, `${rate} images/s`);
@@ -45,7 +46,7 @@ export async function throughput(
     report.record(`batch ${batch}`, { results, gpu, loadSeconds: loaded });
     for (const mode of modes) await raced(report, ours, settings, mode);
   } finally {
-    await ours.close();
+    await crew.close();
   }
 }
 
@@ -104,7 +105,7 @@ async function against(report: Report, ours: Contender, other: Contender, batch:
       report.skip(`round ${rounds.length + 1} against ${other.name}: the part's time is over`);
       return;
     }
-    rounds.push((await race(contenders, batch, undefined, 1)).results);
+    rounds.push((await race(contenders, { rounds: 1 })).results);
     gpu.push(contenders.map((contender) => contender.gpu()));
     const ratio = median(rounds.map((results) => ratioOf(results)!));
     const [mine, theirs] = [0, 1].map((i) =>

@@ -17,13 +17,16 @@ export interface Round {
   seconds: number;
   /** Largest resident memory of a process so far. */
   peakBytes: number;
+  /** In which the slowest process' device had nothing to do; unknown of PyTorch. */
+  inputWait?: number;
 }
 
 export interface Contender {
   readonly name: string;
   readonly workers: number;
+  /** Images of a step, of all workers together. */
+  readonly minibatch: number;
   /** Bytes that the planner and the kernels asked for, per process; unknown to PyTorch. */
   readonly plannedBytes?: number;
   run(steps: number): Promise<Round>;
-  close(): Promise<void>;
 }

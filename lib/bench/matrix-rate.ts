@@ -1,20 +1,25 @@
 // Measures a device's peak: the rate of the fastest of some large matrix products.
-import type { Device } from "../device/device.js";
+import { bytesOf } from "../arrays/bytes-of.js";
+import type { Device, DeviceProperties } from "../device/device.js";
 import { type Precision, storedTypes } from "../graph/compiled.js";
 import { bf16FromFloat32, elementBytes, f16FromFloat32 } from "../graph/tensor.js";
 
 /** Both sides of the matrices, large enough to keep all units of the device busy. */
-const sides = { cpu: 2048, cuda: 8192 };
+function sideFor({ kind, threads }: DeviceProperties): number {
+  if (kind === "cuda") return 8192;
+  return threads > 8 ? 2048 : 1024;
+}
 
 /** How long each product is repeated, roughly. */
 const secondsEach = 0.3;
 
-/** Random numbers of a type, repeated to fill `bytes`: products of zeros would take less power. */
-function contents(type: keyof typeof elementBytes, bytes: number): Uint8Array {
-  const numbers = Float32Array.from({ length: 2 ** 16 }, () => 2 * Math.random() - 1);
-  const tile =
-    type === "bf16" ? bf16FromFloat32(numbers) : type === "f16" ? f16FromFloat32(numbers) : numbers;
-  return Buffer.alloc(bytes, Buffer.from(tile.buffer));
+const pieceLength = 2 ** 20;
+
+/** Random numbers of a type: products of zeros would take less power. */
+function piece(type: keyof typeof elementBytes): Uint8Array {
+  const numbers = Float32Array.from({ length: pieceLength }, () => 2 * Math.random() - 1);
+  if (type === "bf16") return bytesOf(bf16FromFloat32(numbers));
+  return bytesOf(type === "f16" ? f16FromFloat32(numbers) : numbers);
 }
 
 /** A fully connected layer and a 1×1 convolution, each a product of two square matrices. */
@@ -51,11 +56,12 @@ function programs(side: number, precision: Precision) {
  * @throws NativeError where the device has no kernel for the precision, or no memory for the matrices
  */
 export async function matrixRate(device: Device, precision: Precision): Promise<number> {
-  const side = sides[device.properties.kind];
+  const side = sideFor(device.properties);
   const { texts, type, bytes, biasBytes } = programs(side, precision);
   using executor = await device.load(texts);
-  await executor.write("param", 0, contents(type, 2 * bytes));
-  await executor.write("param", 2 * bytes, contents("f32", biasBytes));
+  const numbers = piece(type);
+  for (let at = 0; at < 2 * bytes; at += numbers.length) await executor.write("param", at, numbers);
+  await executor.write("param", 2 * bytes, new Uint8Array(biasBytes));
   let fastest = Number.POSITIVE_INFINITY;
   for (const { name } of texts) {
     const seconds = async (repeats: number) => {

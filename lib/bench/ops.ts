@@ -12,6 +12,7 @@ import { pinModel } from "../models/models.js";
 import { titleOf } from "../modules/pinned.js";
 import { choosePrecision } from "../recipe/recipe.js";
 import type { StepSettings } from "./contender.js";
+import { firstLine } from "./parts.js";
 import { stepSettings } from "./settings.js";
 import { compileStep, loadStep } from "./step.js";
 import { table } from "./table.js";
@@ -100,8 +101,8 @@ const larger = (a: OpResult, b: OpResult) =>
 
 /** The instructions of the step, with the number of the first one's line. */
 function readProgram({ programs }: CompiledModel): Listing {
-  const { arenas, instructions } = parse(programs.find(({ name }) => name === program)!.text);
-  return { instructions, first: arenas.length + 3 };
+  const parsed = parse(programs.find(({ name }) => name === program)!.text);
+  return { instructions: parsed.instructions, first: firstLine(parsed) };
 }
 
 interface OpsOptions {

@@ -11,7 +11,7 @@ export async function startPyTorch(
   device: "cpu" | "cuda",
   mode: "eager" | "compiled" = "eager",
   limitSeconds?: number,
-): Promise<Contender> {
+): Promise<Contender & { close(): Promise<void> }> {
   const { height, width, channels } = settings.images;
   const python = await startPython(
     "throughput-pytorch.py",
@@ -26,6 +26,7 @@ export async function startPyTorch(
   return {
     name: String(python.hello.name),
     workers: 1,
+    minibatch: settings.batch,
     run: (steps) =>
       python.ask<Round>({ steps }, "while it ran the step. A smaller --batch needs less memory."),
     close: python.close,

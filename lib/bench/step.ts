@@ -23,14 +23,26 @@ export function compileStep(
   );
 }
 
-/** Loads the programs and writes weights, random images, labels and a small rate into every slot. */
+/** Loads the programs and writes weights, and a batch into every slot. */
 export async function loadStep(
   device: Device,
   compiled: CompiledModel,
-  { batch, classes }: StepSettings,
+  settings: StepSettings,
   communicators: Record<string, NativeCommunicator> = {},
 ): Promise<Executor> {
   const executor = await device.load(compiled.programs, { communicators });
+  fillSlots(executor, compiled, settings);
+  const layouts = [...compiled.parameters, ...compiled.statistics];
+  await writeWeights(executor, compiled, { weights: initialWeights(layouts, 0) });
+  return executor;
+}
+
+/** Writes random images, labels and a small rate into every slot. */
+export function fillSlots(
+  executor: Executor,
+  compiled: CompiledModel,
+  { batch, classes }: StepSettings,
+): void {
   for (let slot = 0; slot < executor.slots; slot++) {
     const bytes = executor.input(slot);
     const { images, labels, schedule } = compiled.input;
@@ -41,7 +53,4 @@ export async function loadStep(
     view.setFloat32(schedule.offset, 0.01, true);
     view.setFloat32(schedule.offset + 4, 1, true);
   }
-  const layouts = [...compiled.parameters, ...compiled.statistics];
-  await writeWeights(executor, compiled, { weights: initialWeights(layouts, 0) });
-  return executor;
 }

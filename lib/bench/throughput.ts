@@ -1,27 +1,33 @@
 // Measures images per second of the training step, per number of workers and against PyTorch.
-
-import { median } from "../arrays/median.js";
-import { requireThreads, usableCores } from "../device/cores.js";
-import type { DeviceChoice } from "../device/device.js";
+import { requireProcesses, requireThreads, usableCores } from "../device/cores.js";
+import { type DeviceChoice, deviceChoices } from "../device/device.js";
 import { defaultWorkers, requireGpus } from "../device/gpus.js";
 import { expectDevice } from "../device/open.js";
 import { UsageError } from "../errors.js";
+import { type Precision, precisions } from "../graph/compiled.js";
 import { pinModel } from "../models/models.js";
-import { isModule, titleOf } from "../modules/pinned.js";
+import { isModule } from "../modules/pinned.js";
+import { requireOptions } from "../recipe/options.js";
 import { choosePrecision } from "../recipe/recipe.js";
-import { plural } from "../text/words.js";
-import type { Contender, StepSettings } from "./contender.js";
+import { currentVoice, nameOf, setting } from "../recipe/voice.js";
+import { environment, type MachineEnvironment } from "../system/environment.js";
+import { plural, shown } from "../text/words.js";
+import type { StepSettings } from "./contender.js";
+import type { StepParts } from "./parts.js";
 import { startPyTorch } from "./pytorch.js";
+import { type ContenderResult, defaultRounds, race, ratioOf } from "./race.js";
+import { type Scaling, scalingOf } from "./scaling.js";
 import { stepSettings } from "./settings.js";
-import { bar, table } from "./table.js";
-import { type Device, startWorkers } from "./workers.js";
+import type { Count } from "./variants.js";
+import { type Crew, startWorkers } from "./workers.js";
 
-interface ThroughputOptions {
-  model: string;
-  /** Images per worker. */
-  batch: number;
+export interface ThroughputOptions {
+  /** A network by name, or the path of a module; "resnet50" by default. */
+  model?: string;
+  /** n, the images of each worker; with `strong` kn, those of all together. 16 by default. */
+  batch?: number;
   /** By default bf16 on a GPU, fp32 on the CPU. */
-  precision?: StepSettings["precision"];
+  precision?: Precision;
   device?: DeviceChoice;
   /** Worker counts to compare; by default 1, and the number of GPUs if there are several. */
   workers?: readonly number[];
@@ -29,165 +35,194 @@ interface ThroughputOptions {
   threads?: number;
   /** Steps of a round; by default about three seconds' worth. */
   steps?: number;
+  /** Strong scaling: the images of a step stay the same, and are divided among the workers. */
+  strong?: boolean;
+  /** Times the same step in PyTorch in turn. */
   against?: "pytorch";
+  /** Called with what is measured next, in a few words. */
+  onProgress?: (text: string) => void;
 }
 
-export interface ContenderResult {
-  name: string;
-  workers: number;
-  /** Median of the rounds, all workers together. */
-  imagesPerSecond: number;
-  rounds: number[];
-  /** Bytes per process: what the planner and the kernels asked for, and the largest resident size. */
-  plannedBytes?: number;
-  peakBytes: number;
-}
+const optionNames = [
+  ...(["model", "batch", "precision", "device", "workers", "threads", "steps", "strong"] as const),
+  ...(["against", "onProgress"] as const),
+] satisfies (keyof ThroughputOptions)[];
 
-interface ThroughputResult {
-  settings: StepSettings;
+/** One of onehour's numbers of workers, which has `scaling`, or PyTorch, which has none. */
+export type ThroughputRow = ContenderResult & { scaling?: Scaling };
+
+export interface ThroughputResult {
+  benchmark: "throughput";
+  settings: StepSettings & { strong: boolean };
   device: string;
+  /** Of a round. */
   steps: number;
-  results: ContenderResult[];
+  /** The largest rate of matrix products on one worker's device, in floating-point operations a second. */
+  peak: number;
+  /** In rising order of workers. */
+  results: ThroughputRow[];
   /** onehour's images per second over PyTorch's, median of the rounds' ratios. */
   ratio?: number;
+  environment: MachineEnvironment;
 }
 
-/** Rounds of every contender, one after the other in turn, so that all meet the same machine. */
-const roundsEach = 5;
-
-const secondsOfRound = 3;
-
 /**
- * Measures the whole step (forward, backward, all-reduce, update) on images that are in place
- * already. Throws the error of a worker that fails (ERR_ONEHOUR_WORKERS where it had no code),
- * ERR_ONEHOUR_RECIPE for a precision that the device cannot do, and ERR_ONEHOUR_PYTORCH without
- * PyTorch.
+ * Measures the whole step (forward, backward, all-reduce, update) on images that are in place already,
+ * in processes of its own. Numbers of workers take turns, in one world of the largest.
+ *
+ * @throws OnehourError the error of a worker that fails (ERR_ONEHOUR_WORKERS where it had no code),
+ *   ERR_ONEHOUR_USAGE for an option that cannot be meant, ERR_ONEHOUR_RECIPE for a precision that the
+ *   device cannot do, ERR_ONEHOUR_MODEL for a network that there is not, ERR_ONEHOUR_PYTORCH without
+ *   PyTorch
  */
-export async function throughput(options: ThroughputOptions): Promise<ThroughputResult> {
-  const model = await pinModel(options.model);
-  const { counts, settings } = settingsOf({ ...options, model });
-  if (options.against && isModule(model))
-    throw new UsageError(
-      "ERR_ONEHOUR_USAGE",
-      "--against pytorch needs a model that PyTorch has too, for example --model resnet50",
-    );
-  const contenders: Contender[] = [];
+export async function throughput(options: ThroughputOptions = {}): Promise<ThroughputResult> {
+  const { counts, settings } = await settingsOf(options);
+  const { steps, onProgress: say = () => {} } = options;
+  const largest = counts.at(-1)!.workers;
+  say(`starting ${plural(largest, "worker")}`);
+  const crew = await startWorkers(counts, settings, true);
+  let rival: Awaited<ReturnType<typeof startPyTorch>> | undefined;
   try {
-    let device: Device = { name: "", kind: "cpu" };
-    for (const workers of counts) {
-      const started = await startWorkers(workers, settings);
-      contenders.push(started);
-      device = started.device;
+    const contenders = counts.flatMap(({ workers }) => [
+      crew.contender(workers),
+      ...(workers > 1 ? [crew.contender(workers, "alone")] : []),
+    ]);
+    if (options.against) {
+      say("starting PyTorch");
+      rival = await startPyTorch(settings, crew.device.kind);
     }
-    if (options.against) contenders.push(await startPyTorch(settings, device.kind));
-    const { steps, results } = await race(contenders, settings.batch, options.steps);
+    const raced = await race([...contenders, ...(rival ? [rival] : [])], {
+      steps,
+      onRound: (round, { name, workers }) =>
+        say(
+          (round === 0 ? "warm-up" : `round ${round} of ${defaultRounds}`) +
+            `: ${plural(workers, "worker")}${name.replace("onehour", "")}`,
+        ),
+    });
+    const parts = await measureParts(crew, counts, say);
+    const results: ThroughputRow[] = [];
+    raced.results.forEach((result, i) => {
+      const at = counts.findIndex(({ workers }) => workers === result.workers);
+      if (i >= contenders.length) results.push(result);
+      else if (result.name === "onehour") {
+        const alone = result.workers > 1 ? raced.times[i + 1] : undefined;
+        const scaling = scalingOf({
+          ...{ batch: counts[at]!.batch, steps: raced.steps, step: raced.times[i]!, alone },
+          ...{ parts: parts[at]!, peak: crew.peak },
+        });
+        results.push({ ...result, scaling });
+      }
+    });
     const ratio = ratioOf(results);
     return {
+      benchmark: "throughput",
       settings,
-      device: device.name,
-      steps,
-      results,
+      device: crew.device.name,
+      steps: raced.steps,
+      peak: crew.peak,
+      results: withEfficiency(results),
       ...(ratio === undefined ? {} : { ratio }),
+      environment: environment(),
     };
   } finally {
-    for (const contender of contenders) await contender.close();
+    await rival?.close();
+    await crew.close();
   }
 }
 
-function settingsOf(options: ThroughputOptions): {
-  counts: readonly number[];
-  settings: StepSettings;
-} {
+/** Each number's step without its collectives, instruction by instruction, in turn. */
+async function measureParts(
+  crew: Crew,
+  counts: readonly Count[],
+  say: (text: string) => void,
+): Promise<StepParts[][]> {
+  const parts: StepParts[][] = counts.map(() => []);
+  for (let round = 1; round <= defaultRounds; round++) {
+    say(`instructions, round ${round} of ${defaultRounds}`);
+    for (const [i, { workers }] of counts.entries()) parts[i]!.push(await crew.measure(workers));
+  }
+  return parts;
+}
+
+/** Adds each number's efficiency against one worker, where one was measured. */
+function withEfficiency(results: readonly ThroughputRow[]): ThroughputRow[] {
+  const one = results.find(({ workers, scaling }) => workers === 1 && scaling);
+  return results.map((row) => {
+    if (one === undefined || row.scaling === undefined) return row;
+    const efficiency = row.imagesPerSecond / (row.workers * one.imagesPerSecond);
+    return { ...row, scaling: { ...row.scaling, efficiency } };
+  });
+}
+
+const refuse = (problem: string) => new UsageError("ERR_ONEHOUR_USAGE", problem);
+
+function requireWhole(name: "batch" | "steps", value: number): void {
+  if (Number.isInteger(value) && value >= 1) return;
+  throw refuse(`${nameOf(name)} is ${shown(value)}, expected a whole number of at least 1`);
+}
+
+function requireOneOf<T>(name: "device" | "precision", value: T, known: readonly T[]): void {
+  if (value === undefined || known.includes(value)) return;
+  throw refuse(`${nameOf(name)} is ${shown(value)}, expected one of ${known.join(", ")}`);
+}
+
+/** The counts in rising order, each once, with what each worker has to do. */
+async function settingsOf(options: ThroughputOptions): Promise<{
+  counts: Count[];
+  settings: StepSettings & { strong: boolean };
+}> {
+  requireOptions(options, "throughput", optionNames);
+  const { batch = 16, steps = 1, strong = false } = options;
+  requireWhole("batch", batch);
+  requireWhole("steps", steps);
+  requireOneOf("device", options.device, deviceChoices);
+  requireOneOf("precision", options.precision, precisions);
+  if (options.against !== undefined && options.against !== "pytorch")
+    throw refuse(`against is ${shown(options.against)}, expected "pytorch"`);
+  const model = await pinModel(options.model ?? "resnet50");
   const device = expectDevice(options.device ?? "auto");
   const { kind } = device;
   const precision = choosePrecision(options.precision, device);
   const gpus = kind === "cuda" ? defaultWorkers() : 1;
-  const asked = options.workers ?? (gpus > 1 ? [1, gpus] : [1]);
-  const counts = [...new Set(asked)].sort((a, b) => a - b);
-  if (kind === "cuda") requireGpus(Math.max(...counts));
-  const share = Math.max(1, Math.floor(usableCores() / Math.max(...counts)));
-  const { threads = share } = options;
+  const workers = countsOf(options.workers ?? (gpus > 1 ? [1, gpus] : [1]));
+  const largest = workers.at(-1)!;
+  if (kind === "cuda") requireGpus(largest);
+  const { threads = Math.max(1, Math.floor(usableCores() / largest)) } = options;
   requireThreads(threads);
-  const { model, batch } = options;
-  const settings = stepSettings({ model, batch, precision, device: kind, threads });
-  return { counts, settings };
-}
-
-/** Warm-up, then the rounds: A B C, A B C, … By default a round takes about three seconds. */
-export async function race(
-  contenders: readonly Contender[],
-  batch: number,
-  asked?: number,
-  rounds = roundsEach,
-): Promise<{ steps: number; results: ContenderResult[] }> {
-  let steps = asked ?? Number.POSITIVE_INFINITY;
-  for (const contender of contenders) {
-    await contender.run(1);
-    const { seconds } = await contender.run(1);
-    if (asked === undefined)
-      steps = Math.min(steps, Math.max(2, Math.round(secondsOfRound / seconds)));
-  }
-  const results: ContenderResult[] = contenders.map(({ name, workers, plannedBytes }) => ({
-    name,
-    workers,
-    imagesPerSecond: 0,
-    rounds: [],
-    ...(plannedBytes === undefined ? {} : { plannedBytes }),
-    peakBytes: 0,
+  const common = stepSettings({ model, batch, precision, device: kind, threads });
+  if (options.against) requireRival(model, workers);
+  const counts = workers.map((count) => ({
+    workers: count,
+    batch: strong ? share(batch, count) : batch,
   }));
-  for (let round = 0; round < rounds; round++) {
-    for (const [index, contender] of contenders.entries()) {
-      const result = results[index]!;
-      const { seconds, peakBytes } = await contender.run(steps);
-      result.rounds.push((contender.workers * batch * steps) / seconds);
-      result.peakBytes = peakBytes;
-    }
-  }
-  for (const result of results) result.imagesPerSecond = median(result.rounds);
-  return { steps, results };
+  return { counts, settings: { ...common, strong } };
 }
 
-/** onehour's rate over the other's, median of the rounds' ratios. */
-export function ratioOf(results: readonly ContenderResult[]): number | undefined {
-  const ours = results.find(({ name, workers }) => name === "onehour" && workers === 1);
-  const theirs = results.find(({ name }) => name !== "onehour");
-  return ours && theirs && median(ours.rounds.map((rate, round) => rate / theirs.rounds[round]!));
-}
-
-const megabytes = (bytes: number) => `${Math.round(bytes / 1e6).toLocaleString("en")} MB`;
-
-/** The result as a person reads it. */
-export function throughputTable(result: ThroughputResult): string {
-  const { settings, results } = result;
-  const { height, width, channels } = settings.images;
-  const ours = results.filter(({ name }) => name === "onehour");
-  const one = ours.find(({ workers }) => workers === 1);
-  const rows = results.map((row) => {
-    const speedup = one && row.imagesPerSecond / one.imagesPerSecond;
-    const planned = row.plannedBytes === undefined ? "" : megabytes(row.plannedBytes);
-    const common = [row.name, String(row.workers), row.imagesPerSecond.toFixed(1)];
-    const memory = [planned, megabytes(row.peakBytes)];
-    if (row.name !== "onehour") return [...common, "", ...memory, ""];
-    return speedup === undefined
-      ? [...common, "–", ...memory, "–"]
-      : [...common, `${speedup.toFixed(2)}×`, ...memory, bar(speedup / row.workers)];
-  });
-  const header = ["", "workers", "images/s", "speed-up", "planned", "peak memory", "of ideal"];
-  const lines = [
-    `${titleOf(settings.model)}, ${height}×${width}×${channels}, batch ${settings.batch} a worker, ` +
-      `${settings.precision}, threads per worker: ${settings.threads}, ${result.device}\n`,
-    `median of ${roundsEach} interleaved rounds of ${plural(result.steps, "step")}\n\n`,
-    table([header, ...rows]),
-  ];
-  const wanted = Math.max(...ours.map(({ workers }) => workers)) * settings.threads;
-  if (wanted > usableCores())
-    lines.push(
-      `\n${plural(wanted, "thread")} shared ${plural(usableCores(), "core")}: no speed-up can be ideal. ` +
-        "Compare with --threads 1 or fewer workers.\n",
+function countsOf(workers: readonly number[]): number[] {
+  if (!Array.isArray(workers) || workers.length === 0)
+    throw refuse(
+      `${nameOf("workers")} is ${shown(workers)}, expected numbers of workers, as [1, 2]`,
     );
-  if (one === undefined)
-    lines.push("\nThe speed-up is over one worker, which was not measured: add 1 to --workers.\n");
-  if (result.ratio !== undefined)
-    lines.push(`\nonehour / PyTorch, one process each: ${result.ratio.toFixed(2)}\n`);
-  return lines.join("");
+  for (const count of workers) requireProcesses(count);
+  return [...new Set(workers)].sort((a, b) => a - b);
+}
+
+/** Images of each worker where they divide `batch` among them. */
+function share(batch: number, workers: number): number {
+  if (batch % workers === 0) return batch / workers;
+  throw refuse(
+    `${setting("batch", batch)} does not divide among ${plural(workers, "worker")}, and strong scaling ` +
+      `divides the images of a step; take a multiple of ${workers}, for example ` +
+      setting("batch", workers * Math.ceil(batch / workers)),
+  );
+}
+
+function requireRival(model: string, workers: readonly number[]): void {
+  const against = currentVoice() === "flags" ? "--against pytorch" : 'against: "pytorch"';
+  if (isModule(model))
+    throw refuse(
+      `${against} needs a model that PyTorch has too, for example ${setting("model", "resnet50")}`,
+    );
+  if (!workers.includes(1))
+    throw refuse(`${against} compares one process with one: add 1 to ${nameOf("workers")}`);
 }

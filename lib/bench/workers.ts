@@ -1,4 +1,5 @@
-// Starts k worker processes of `onehour` that run training steps when the benchmark asks them to.
+// Starts the worker processes of `onehour bench throughput`: one world of the largest number of workers, of
+// which each smaller number is a group while the others idle.
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -8,10 +9,16 @@ import { fileURLToPath } from "node:url";
 import { OnehourError } from "../errors.js";
 import { launch } from "../ranks/launch.js";
 import type { Contender, Round, StepSettings } from "./contender.js";
+import type { StepParts } from "./parts.js";
+import type { Count, Variant } from "./variants.js";
 
 /** Handed to a worker as its only argument. */
-export interface WorkerSettings extends StepSettings {
-  /** Unix socket on which the benchmark says how many steps to run. */
+export interface WorkerSettings extends Omit<StepSettings, "batch"> {
+  /** In rising order; the last is the size of the world. */
+  counts: readonly Count[];
+  /** Whether rank 0 measures the device's peak at the start. */
+  measuresPeak: boolean;
+  /** Unix socket on which the benchmark says what to run. */
   control: string;
 }
 
@@ -22,9 +29,20 @@ export interface Device {
 }
 
 /** The first line of a worker on the control socket. */
-export interface WorkerHello {
+export interface Hello {
+  rank: number;
   device: Device;
+  /** Of the programs that it takes part in. */
   plannedBytes: number;
+  /** The device's peak in floating-point operations a second, where it was measured. */
+  rate: number | undefined;
+}
+
+/** Asks a worker to run a number's program, or without `steps` to measure its instructions. */
+export interface Request {
+  variant: Variant;
+  workers: number;
+  steps?: number;
 }
 
 /** One line of JSON a message, in both directions. */
@@ -61,22 +79,41 @@ function accept(server: Server, count: number): Promise<Worker[]> {
   });
 }
 
-/** Starts k workers and waits until each has loaded its programs. */
+/** The processes of all counts. */
+export interface Crew {
+  readonly device: Device;
+  /** The device's peak in floating-point operations a second; NaN where it was not measured. */
+  readonly peak: number;
+  /** A number of workers, with its collectives or with these left out. */
+  contender(workers: number, variant?: Variant): Contender;
+  /** Measures the step of a number of workers without its collectives, instruction by instruction. */
+  measure(workers: number): Promise<StepParts>;
+  close(): Promise<void>;
+}
+
+/** Starts the workers and waits until each has loaded its programs. */
 export async function startWorkers(
-  workers: number,
+  counts: readonly Count[],
   settings: StepSettings,
-): Promise<Contender & { device: Device }> {
+  measuresPeak = false,
+): Promise<Crew> {
   const folder = mkdtempSync(join(tmpdir(), "onehour-bench-"));
   const control = join(folder, "control");
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(control, resolve));
-  const accepted = accept(server, workers);
+  const size = counts.at(-1)!.workers;
+  const accepted = accept(server, size);
 
-  const argument = JSON.stringify({ ...settings, control } satisfies WorkerSettings);
+  const argument = JSON.stringify({
+    ...settings,
+    counts,
+    measuresPeak,
+    control,
+  } satisfies WorkerSettings);
   const program = fileURLToPath(new URL("./throughput-worker.js", import.meta.url));
   let failure: OnehourError | undefined;
   const ended = launch({
-    workers,
+    workers: size,
     command: () => [program, argument],
     timeoutSeconds: 600,
     remedy: "measure a smaller --batch",
@@ -99,22 +136,37 @@ export async function startWorkers(
   const all = <T>(answers: Promise<T>[]) => Promise.race([Promise.all(answers), failed]);
 
   const connected = await Promise.race([accepted, failed]);
-  const hellos = await all(connected.map((worker) => worker.receive<WorkerHello>()));
+  const met = await all(
+    connected.map(async (worker) => ({ worker, hello: await worker.receive<Hello>() })),
+  );
+  met.sort((a, b) => a.hello.rank - b.hello.rank);
+  const ask = <T>(request: Request): Promise<T[]> => {
+    const group = met.slice(0, request.workers).map(({ worker }) => worker);
+    for (const worker of group) worker.send(request);
+    return all(group.map((worker) => worker.receive<T>()));
+  };
+  const [first] = met as [(typeof met)[number]];
   return {
-    name: "onehour",
-    workers,
-    device: hellos[0]!.device,
-    plannedBytes: Math.max(...hellos.map(({ plannedBytes }) => plannedBytes)),
-    async run(steps) {
-      for (const worker of connected) worker.send({ steps });
-      const rounds = await all(connected.map((worker) => worker.receive<Round>()));
-      return {
-        seconds: Math.max(...rounds.map(({ seconds }) => seconds)),
-        peakBytes: Math.max(...rounds.map(({ peakBytes }) => peakBytes)),
-      };
+    device: first.hello.device,
+    peak: first.hello.rate ?? Number.NaN,
+    contender: (workers, variant = "step") => ({
+      name: variant === "step" ? "onehour" : "onehour, collectives left out",
+      workers,
+      minibatch: workers * counts.find((count) => count.workers === workers)!.batch,
+      // The last of a group takes part in no smaller number.
+      plannedBytes: met[workers - 1]!.hello.plannedBytes,
+      async run(steps) {
+        const rounds = await ask<Round>({ variant, workers, steps });
+        const slowest = rounds.reduce((a, b) => (b.seconds > a.seconds ? b : a));
+        return { ...slowest, peakBytes: rounds.at(-1)!.peakBytes };
+      },
+    }),
+    async measure(workers) {
+      const [parts] = await ask<StepParts>({ variant: "alone", workers });
+      return parts!;
     },
     async close() {
-      for (const worker of connected) worker.end();
+      for (const { worker } of met) worker.end();
       await ended;
     },
   };

@@ -3,59 +3,17 @@
 
 import { Command } from "commander";
 import type { LoaderBenchOptions } from "../bench/loader.js";
-import { type DeviceChoice, deviceChoices } from "../device/device.js";
-import { type Precision, precisions } from "../graph/compiled.js";
+import type { DeviceChoice } from "../device/device.js";
+import type { Precision } from "../graph/compiled.js";
 import { isModule } from "../modules/pinned.js";
 import { listenForEnd, signalStatus } from "../ranks/signals.js";
-import { table } from "../recipe/table.js";
 import { exists } from "../system/exists.js";
 import { printResult } from "../system/output.js";
 import { oneLine } from "../text/words.js";
 import { allReduceCommand } from "./all-reduce.js";
+import { stepCommand } from "./step-command.js";
+import { throughputCommand } from "./throughput.js";
 import { choice, usageError, wholeNumber } from "./values.js";
-
-interface Options {
-  model: string;
-  batch: number;
-  precision?: Precision;
-  device: DeviceChoice;
-  workers?: number[];
-  threads?: number;
-  steps?: number;
-  against?: "pytorch";
-  json?: true;
-}
-
-const count = wholeNumber(1, 2);
-const counts = (text: string) => text.split(",").map(count);
-
-/** A command with the flags that say which step is measured. */
-function stepCommand(name: string): Command {
-  return new Command(name)
-    .option("--model <name|file>", "network, or a module of one", "resnet50")
-    .option("--batch <n>", "images per worker", wholeNumber(1, 16), 16)
-    .addOption(choice("--precision <p>", "default: fp32 on the CPU, bf16 on a GPU", precisions))
-    .addOption(choice("--device <d>", table.device.help, deviceChoices).default("auto"))
-    .option("--json", "print one JSON object instead of a table");
-}
-
-function throughputCommand(): Command {
-  return stepCommand("throughput")
-    .description("Images per second of the training step, per number of workers.")
-    .option("--workers <k,...>", "worker counts to compare; default: 1 and all GPUs", counts)
-    .option("--threads <t>", "threads per worker; default: cores / workers", wholeNumber(1, 2))
-    .option("--steps <s>", "steps of a round; default: about 3 seconds' worth", wholeNumber(1, 10))
-    .addOption(choice("--against <rival>", "also time the same step in PyTorch", ["pytorch"]))
-    .action(async ({ json, ...options }: Options) => {
-      if (options.against && options.workers && !options.workers.includes(1))
-        throw usageError("--against pytorch compares one process with one: add 1 to --workers.");
-      const { throughput, throughputTable } = await import("../bench/throughput.js");
-      // The workers' launcher passes these on, so that they end the bench with an error.
-      listenForEnd((signal) => process.once("exit", () => exitAs(signal)));
-      const result = await throughput(options);
-      await printResult(json ? `${JSON.stringify(result)}\n` : throughputTable(result));
-    });
-}
 
 interface OpsFlags {
   model: string;
@@ -116,10 +74,6 @@ function loaderCommand(): Command {
       });
       await printResult(json ? `${JSON.stringify(result)}\n` : loaderTable(result));
     });
-}
-
-function exitAs(signal: NodeJS.Signals): void {
-  process.exitCode = signalStatus(signal);
 }
 
 export function benchCommand(): Command {

@@ -4,20 +4,19 @@ import type { NativeCommunicator } from "../device/device.js";
 /**
  * Connects a communicator of consecutive ranks, from `first` on. Every rank of the world calls
  * it with the same key, for a group of its own or for the same one; it resolves when all groups are
- * connected. One group may need more rounds than another: on one machine memory is enough.
+ * connected. One group may need more rounds than another: on one machine memory is enough. A rank that
+ * is in no group has no communicator.
  */
 export async function introduce(
-  communicator: NativeCommunicator,
+  communicator: NativeCommunicator | undefined,
   world: { exchange(key: string, value: Uint8Array): Promise<Uint8Array[]> },
   key: string,
   first = 0,
 ): Promise<void> {
-  let connected = false;
+  let pending = communicator;
   for (;;) {
-    const own = connected ? new Uint8Array() : communicator.address();
-    const addresses = await world.exchange(key, own);
+    const addresses = await world.exchange(key, pending?.address() ?? new Uint8Array());
     if (addresses.every(({ length }) => length === 0)) return;
-    if (!connected)
-      connected = await communicator.connect(addresses.slice(first, first + communicator.size));
+    if (await pending?.connect(addresses.slice(first, first + pending.size))) pending = undefined;
   }
 }

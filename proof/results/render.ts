@@ -3,7 +3,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { median } from "#lib/arrays/median.js";
-import type { ContenderResult } from "#lib/bench/throughput.js";
+import type { ContenderResult } from "#lib/bench/race.js";
 import type { PartResult } from "./part-result.js";
 
 /** A results file, as far as it is rendered; results.ts writes it. */

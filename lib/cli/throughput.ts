@@ -1,0 +1,78 @@
+// `onehour bench throughput`: images per second of the training step by number of workers, and where a
+// step's time goes.
+import { writeFileSync } from "node:fs";
+import type { Command } from "commander";
+import type { ThroughputOptions } from "../bench/throughput.js";
+import { listenForEnd, signalStatus } from "../ranks/signals.js";
+import { printResult } from "../system/output.js";
+import { requireWritable } from "../system/writable.js";
+import { stepCommand } from "./step-command.js";
+import { choice, usageError, wholeNumber } from "./values.js";
+
+type Flags = Omit<ThroughputOptions, "onProgress"> & {
+  compare?: string;
+  profile?: string | true;
+  json?: true;
+};
+
+const count = wholeNumber(1, 2);
+const counts = (text: string) => text.split(",").map(count);
+
+export function throughputCommand(): Command {
+  return stepCommand("throughput")
+    .description("Images per second of the training step, per number of workers.")
+    .option("--workers <k,...>", "worker counts to compare; default: 1 and all GPUs", counts)
+    .option("--strong", "--batch images a step in all, divided among the workers")
+    .option("--threads <t>", "threads per worker; default: cores / workers", wholeNumber(1, 2))
+    .option("--steps <s>", "steps of a round; default: about 3 seconds' worth", wholeNumber(1, 10))
+    .addOption(choice("--against <rival>", "also time the same step in PyTorch", ["pytorch"]))
+    .option("--compare <file>", "also show what changed since a result that --json printed")
+    .option("--profile [file]", "write what onehour plan reads; without a file print it alone")
+    .action(measure);
+}
+
+async function measure({ json, compare: old, profile, ...options }: Flags): Promise<void> {
+  if (profile === true && json)
+    throw usageError("--json and --profile both print one JSON object: write --profile FILE.");
+  if (typeof profile === "string") requireWritable(profile, "the profile");
+  const { compare, comparisonTable, readKept } = await import("../bench/compare.js");
+  const kept = old === undefined ? undefined : await readKept(old);
+  const { throughput } = await import("../bench/throughput.js");
+  const { throughputTable } = await import("../bench/throughput-table.js");
+  // The workers' launcher passes these on, so that they end the bench with an error.
+  listenForEnd((signal) =>
+    process.once("exit", () => {
+      process.exitCode = signalStatus(signal);
+    }),
+  );
+  const line = progressLine();
+  const measured = async () => {
+    const result = await throughput({ ...options, onProgress: line.show });
+    if (profile === undefined) return { result };
+    const { measureProfile } = await import("../bench/profile-of.js");
+    line.show("decoding");
+    return { result, profile: await measureProfile(result) };
+  };
+  const { result, profile: made } = await measured().finally(line.clear);
+  const comparison = kept && compare(result, kept, old!);
+  if (typeof profile === "string") writeFileSync(profile, `${JSON.stringify(made, null, 2)}\n`);
+  const text =
+    profile === true
+      ? `${JSON.stringify(made, null, 2)}\n`
+      : json
+        ? `${JSON.stringify({ ...result, ...(comparison ? { comparison } : {}) })}\n`
+        : throughputTable(result) + (comparison ? comparisonTable(comparison) : "");
+  await printResult(text);
+}
+
+/** One line on standard error that stays in place, where that is a terminal. */
+function progressLine(): { show: (text: string) => void; clear: () => void } {
+  const { stderr } = process;
+  const write = (text: string) => {
+    if (stderr.isTTY && process.env.TERM !== "dumb") stderr.write(`\r\x1b[K${text}`);
+  };
+  return {
+    show: (text) => write(text.slice(0, (stderr.columns ?? 80) - 1)),
+    clear: () => write(""),
+  };
+}
