@@ -30,7 +30,7 @@ export const percent = (fraction: number): string => `${(100 * fraction).toFixed
 
 const megabytes = (bytes: number) => `${Math.round(bytes / 1e6).toLocaleString("en")} MB`;
 
-/** Images, batch, precision and threads: what was measured, in a sentence or two. */
+/** Images, batch, precision and threads, and in a line of its own the device. */
 export function describeSettings({ settings, device }: ThroughputResult): string {
   const { height, width, channels } = settings.images;
   const images = settings.strong
@@ -38,7 +38,7 @@ export function describeSettings({ settings, device }: ThroughputResult): string
     : `batch ${settings.batch} a worker`;
   return (
     `${titleOf(settings.model)}, ${height}×${width}×${channels}, ${images}, ` +
-    `${settings.precision}, threads per worker: ${settings.threads}, ${device}`
+    `${settings.precision}, threads per worker: ${settings.threads}\n${device}`
   );
 }
 
@@ -101,13 +101,11 @@ export function throughputTable(result: ThroughputResult): string {
   const wanted = Math.max(...ours.map(({ workers }) => workers)) * settings.threads;
   if (settings.device === "cpu" && wanted > usableCores())
     lines.push(
-      `\n${plural(wanted, "thread")} shared ${plural(usableCores(), "core")}: no speed-up can be ideal. ` +
+      `\n${plural(wanted, "thread")} shared ${plural(usableCores(), "core")}: no speed-up can be ideal.\n` +
         "Compare with --threads 1 or fewer workers.\n",
     );
   if (!ours.some(({ workers }) => workers === 1))
-    lines.push(
-      "\nThe efficiency is against one worker, which was not measured: add 1 to --workers.\n",
-    );
+    lines.push("\nEfficiency is against one worker, which was not measured: add 1 to --workers.\n");
   if (ratio !== undefined)
     lines.push(`\nonehour / PyTorch, one process each: ${ratio.toFixed(2)}\n`);
   return lines.join("");

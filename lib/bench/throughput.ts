@@ -39,8 +39,8 @@ export interface ThroughputOptions {
   strong?: boolean;
   /** Times the same step in PyTorch in turn. */
   against?: "pytorch";
-  /** Called with what is measured next, in a few words. */
-  onProgress?: (text: string) => void;
+  /** Called with what is measured next, in a few words, and what part of all is done, from 0 to 1. */
+  onProgress?: (text: string, share: number) => void;
 }
 
 const optionNames = [
@@ -77,7 +77,9 @@ export interface ThroughputResult {
  */
 export async function throughput(options: ThroughputOptions = {}): Promise<ThroughputResult> {
   const { counts, settings } = await settingsOf(options);
-  const { steps, onProgress: say = () => {} } = options;
+  const { steps } = options;
+  const rivals = options.against ? 1 : 0;
+  const say = progressOf(options, countContenders(counts) + rivals);
   const largest = counts.at(-1)!.workers;
   say(`starting ${plural(largest, "worker")}`);
   const crew = await startWorkers(counts, settings, true);
@@ -128,6 +130,16 @@ export async function throughput(options: ThroughputOptions = {}): Promise<Throu
     await rival?.close();
     await crew.close();
   }
+}
+
+const countContenders = (counts: readonly Count[]) =>
+  counts.reduce((sum, { workers }) => sum + (workers > 1 ? 2 : 1), 0);
+
+/** Tells of a stage: the starts, each contender's warm-up and rounds, the rounds of the instructions. */
+function progressOf({ onProgress, against }: ThroughputOptions, contenders: number) {
+  const stages = (against ? 2 : 1) + contenders * (1 + defaultRounds) + defaultRounds;
+  let begun = 0;
+  return (text: string) => onProgress?.(text, begun++ / stages);
 }
 
 /** Each number's step without its collectives, instruction by instruction, in turn. */

@@ -6,6 +6,8 @@ import type { ThroughputOptions } from "../bench/throughput.js";
 import { listenForEnd, signalStatus } from "../ranks/signals.js";
 import { printResult } from "../system/output.js";
 import { requireWritable } from "../system/writable.js";
+import { LiveLine } from "../terminal/live-line.js";
+import { Stages } from "../terminal/stages.js";
 import { stepCommand } from "./step-command.js";
 import { choice, usageError, wholeNumber } from "./values.js";
 
@@ -45,15 +47,19 @@ async function measure({ json, compare: old, profile, ...options }: Flags): Prom
       process.exitCode = signalStatus(signal);
     }),
   );
-  const line = progressLine();
+  const live = new LiveLine(process.stderr);
+  const stages = new Stages(live);
+  const show = (text: string, share: number) => {
+    if (live.isLive) stages.show({ text, share });
+  };
   const measured = async () => {
-    const result = await throughput({ ...options, onProgress: line.show });
+    const result = await throughput({ ...options, onProgress: show });
     if (profile === undefined) return { result };
     const { measureProfile } = await import("../bench/profile-of.js");
-    line.show("decoding");
+    show("decoding", 1);
     return { result, profile: await measureProfile(result) };
   };
-  const { result, profile: made } = await measured().finally(line.clear);
+  const { result, profile: made } = await measured().finally(() => stages.end());
   const comparison = kept && compare(result, kept, old!);
   if (typeof profile === "string") writeFileSync(profile, `${JSON.stringify(made, null, 2)}\n`);
   const text =
@@ -63,16 +69,4 @@ async function measure({ json, compare: old, profile, ...options }: Flags): Prom
         ? `${JSON.stringify({ ...result, ...(comparison ? { comparison } : {}) })}\n`
         : throughputTable(result) + (comparison ? comparisonTable(comparison) : "");
   await printResult(text);
-}
-
-/** One line on standard error that stays in place, where that is a terminal. */
-function progressLine(): { show: (text: string) => void; clear: () => void } {
-  const { stderr } = process;
-  const write = (text: string) => {
-    if (stderr.isTTY && process.env.TERM !== "dumb") stderr.write(`\r\x1b[K${text}`);
-  };
-  return {
-    show: (text) => write(text.slice(0, (stderr.columns ?? 80) - 1)),
-    clear: () => write(""),
-  };
 }

@@ -104,9 +104,7 @@ describe("the table", () => {
     expect(text).toMatch(/^ +2 +53\.3 +70\.0 % +20\.0 % +0\.0 % +10\.0 % +40\.0 % +5 MB +6 MB$/m);
     expect(text).toMatch(/^PyTorch 2 +80\.0 +79\.0 – 81\.0/m);
     expect(text).toMatch(/one process each: 1\.25$/m);
-    const rows = text.split("\n").filter((line) => /^ +\d|workers {2}/.test(line));
-    expect(rows).toHaveLength(6);
-    for (const line of rows) expect(line.length).toBeLessThanOrEqual(80);
+    for (const line of text.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
   });
 
   test("shows no efficiency where one worker was not measured", () => {
