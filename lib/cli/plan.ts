@@ -1,6 +1,8 @@
 // `onehour plan`: forecasts step time, efficiency and hours of more workers than there are here.
+import { writeFileSync } from "node:fs";
 import { Command } from "commander";
 import type { PlanOptions } from "../plan/options.js";
+import type { Plan } from "../plan/plan.js";
 import { printResult } from "../system/output.js";
 import { commandLine } from "../text/command.js";
 import { addPlanFlags, typedPlan } from "./flags.js";
@@ -9,6 +11,7 @@ import { usageError } from "./values.js";
 interface Flags {
   profile?: string;
   paper?: true;
+  chart?: string;
   json?: true;
 }
 
@@ -18,13 +21,23 @@ export function planCommand(): Command {
     .option("--profile <file>", "the step, as `onehour bench throughput --profile` measures it")
     .option("--paper", "the step and the links of the paper instead");
   return addPlanFlags(command)
+    .option("--chart <file>", "also draw it, as a picture (.svg) or a page (.html)")
     .option("--json", "print one JSON object instead of a table")
-    .action(async ({ profile, paper, json }: Flags) => {
+    .action(async ({ profile, paper, chart, json }: Flags) => {
       const { plan } = await import("../plan/plan.js");
       const { planText } = await import("../plan/text.js");
+      const draw = chart === undefined ? undefined : await drawing(chart);
       const result = plan({ ...(await stepOf(profile, paper)), ...typedPlan(command) });
+      draw?.(result);
       await printResult(json ? `${JSON.stringify(result)}\n` : planText(result));
     });
+}
+
+/** What writes the charts into a file, whose name is checked at once. */
+async function drawing(file: string): Promise<(plan: Plan) => void> {
+  const { pictureFor } = await import("../plan/picture.js");
+  const picture = pictureFor(file);
+  return (plan) => writeFileSync(file, picture(plan));
 }
 
 /** What is forecast: the paper's system, or the profile of a file, whose link is yet to be typed. */

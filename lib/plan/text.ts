@@ -39,16 +39,19 @@ function workersText({ workers, nodes }: Planned, perNode: number): string {
   return perNode === 1 || nodes === 1 ? all : `${all} (${counted(nodes, "node")} of ${perNode})`;
 }
 
-/** What is measured, in lines. */
-function heading({ profile, accumulate }: Plan): string {
-  const { model, images, batch, precision, device, compute, update, gradientBytes, buckets } =
-    profile;
+/** Which step is forecast. */
+export function planTitle({ profile, accumulate }: Plan): string {
+  const { model, images, batch, precision, device } = profile;
   const { height, width, channels } = images;
   const micro = accumulate > 1 ? ` and micro-batch, ${accumulate} micro-batches a step` : "";
+  return `${model}, ${height}×${width}×${channels}, batch ${batch} a worker${micro}, ${precision}, ${device.name}`;
+}
+
+/** What is measured, in lines. */
+function heading(plan: Plan): string {
+  const { compute, update, gradientBytes, buckets } = plan.profile;
   return (
-    wrap(
-      `${model}, ${height}×${width}×${channels}, batch ${batch} a worker${micro}, ${precision}, ${device.name}`,
-    ) +
+    wrap(planTitle(plan)) +
     wrap(
       `one worker: ${ms(compute)} forward and back, ${ms(update)} update; ` +
         `${(gradientBytes / 1e6).toFixed(1)} MB of gradients in ${counted(buckets.length, "bucket")}`,
@@ -59,14 +62,15 @@ function heading({ profile, accumulate }: Plan): string {
 /** Short, so that a row fits into 80 characters. */
 const boundNames = { compute: "compute", communication: "network", input: "input" } as const;
 
-function rowsOf({ forecasts, work }: Plan): string {
+/** A row a number of workers, the first being the header. */
+export function rowsOf({ forecasts, work }: Plan): string[][] {
   const columns: [name: string, cell: (step: Planned) => string][] = [
     ["workers", ({ workers }) => count(workers)],
     ["minibatch", ({ minibatch }) => count(minibatch)],
     ["step", ({ seconds }) => ms(seconds)],
     ["waiting", ({ exposedCommunication, inputWait }) => ms(exposedCommunication + inputWait)],
     ["images/s", ({ imagesPerSecond }) => rate(imagesPerSecond)],
-    ["efficiency", ({ efficiency }) => percent(efficiency)],
+    ["of ideal", ({ efficiency }) => percent(efficiency)],
   ];
   if (work)
     columns.push([
@@ -74,10 +78,10 @@ function rowsOf({ forecasts, work }: Plan): string {
       ({ hours }) => (hours === undefined ? "–" : duration(hours)),
     ]);
   columns.push(["bound by", ({ bound }) => boundNames[bound]]);
-  return table([
+  return [
     columns.map(([name]) => name),
     ...forecasts.map((step) => columns.map(([, cell]) => cell(step))),
-  ]);
+  ];
 }
 
 /** The largest minibatch for which the paper still has the error of 256, and what it has beyond. */
@@ -87,18 +91,18 @@ const beyond =
   "from 23.74% to 24.79% at 16k and 27.55% at 32k.";
 
 /** Whether the training takes less than an hour, and the decoding that it needs. */
-function trainingText(plan: Plan): string {
+function trainingText(plan: Plan): string[] {
   const { work, underOneHour, shortest, forecasts, imagesPerCore, topology } = plan;
   if (!work) {
     const { height, width } = plan.profile.images;
-    return wrap(
+    return [
       `The profile's images have ${height}×${width} pixels, not ImageNet's 224×224: for the hours of a training ` +
         "say how many images there are, and epochs.",
-    );
+    ];
   }
   const { workersPerNode } = topology;
   const what = `${work.epochs} epochs of ${counted(work.images, "image")}`;
-  if (!shortest) return wrap(`${what}: every minibatch here has more images than there are.`);
+  if (!shortest) return [`${what}: every minibatch here has more images than there are.`];
   const lines: string[] = [];
   const at = underOneHour ?? shortest;
   const [fewest, hours] = [workersText(at, workersPerNode), duration(at.hours!)];
@@ -120,7 +124,7 @@ function trainingText(plan: Plan): string {
       ? `${crops}; \`onehour bench loader\` says how many a core does.`
       : `${crops}: ${counted(Math.ceil(at.coresPerNode), "core")} at ${rate(imagesPerCore!)} a core.`,
   );
-  return lines.map((line) => wrap(line)).join("");
+  return lines;
 }
 
 const remedies: Readonly<Record<Planned["bound"], string>> = {
@@ -130,7 +134,7 @@ const remedies: Readonly<Record<Planned["bound"], string>> = {
 };
 
 /** What is known from measuring, to hold against the forecast. */
-function measuredText({ profile, paper }: Plan): string {
+function measuredText({ profile, paper }: Plan): string[] {
   const lines: string[] = [];
   const many = profile.measured.filter(({ workers }) => workers > 1);
   if (many.length > 0) {
@@ -146,8 +150,14 @@ function measuredText({ profile, paper }: Plan): string {
         `${last.workers}, ${grown.toFixed(0)}% more; the forecast here is ${forecast.toFixed(1)}% more.`,
     );
   }
-  return lines.map((line) => wrap(line)).join("");
+  return lines;
 }
+
+/** What follows from the figures, a paragraph a string. */
+export const conclusionsOf = (plan: Plan): string[] => [
+  ...trainingText(plan),
+  ...measuredText(plan),
+];
 
 /** Whatever the figures rest on. */
 export function assumptionsOf({
@@ -197,10 +207,9 @@ export function planText(plan: Plan): string {
   return [
     heading(plan),
     "\n",
-    rowsOf(plan),
+    table(rowsOf(plan)),
     "\n",
-    trainingText(plan),
-    measuredText(plan),
+    ...conclusionsOf(plan).map((line) => wrap(line)),
     "\nAssumed:\n",
     ...assumptionsOf(plan).map(item),
   ].join("");

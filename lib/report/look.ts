@@ -188,7 +188,8 @@ function drawAxis(axis: Axis, view: View, isX: boolean): object {
   return {
     type: axis.labels ? "category" : log ? "log" : "value",
     ...(axis.labels ? { data: axis.labels } : {}),
-    ...(log ? { logBase: axis.base ?? 10 } : {}),
+    // Without an interval ten powers or more have labels at their ends alone.
+    ...(log ? { logBase: axis.base ?? 10, ...(axis.base === 2 ? { interval: 1 } : {}) } : {}),
     ...(min !== undefined && !(log && min <= 0) ? { min } : {}),
     ...(max !== undefined ? { max } : {}),
     ...(isX || axis.min !== undefined ? {} : { scale: true }),

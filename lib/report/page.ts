@@ -48,7 +48,7 @@ const cellText = (cell: string | number | undefined) =>
 const isNumeric = (cell: string | number | undefined) =>
   typeof cell === "number" ||
   cell === undefined ||
-  /^[−-]?[\d,.]+( ?(%|s|min|h|images\/s))?$/.test(cell);
+  /^[−-]?[\d,.]+( ?(%|ms|s|min|h|images\/s))?$/.test(cell);
 
 function tableHtml({ caption, head, rows, isFolded }: Table): string {
   const numeric = head.map((_, i) => rows.every((row) => isNumeric(row[i])));

@@ -7,7 +7,9 @@ import { linksOf, read, root, typeErrors } from "./pages.js";
 const pages = [
   "README.md",
   "SECURITY.md",
-  ...readdirSync(join(root, "docs")).map((name) => `docs/${name}`),
+  ...readdirSync(join(root, "docs"))
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `docs/${name}`),
 ];
 /** Its code goes into other files: add-your-own.test.ts puts it there. */
 const typedIn = "docs/add-your-own.md";
