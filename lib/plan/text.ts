@@ -29,7 +29,7 @@ const rate = (perSecond: number) => count(Number(perSecond.toPrecision(4)));
 
 /** 0.98 h, 53 min, 12 s */
 function duration(hours: number): string {
-  if (hours >= 0.1) return `${hours.toFixed(hours < 100 ? 2 : 0)} h`;
+  if (hours >= 0.1) return `${hours < 100 ? hours.toFixed(2) : count(Math.round(hours))} h`;
   return hours >= 1 / 60 ? `${(60 * hours).toFixed(1)} min` : `${(3600 * hours).toFixed(1)} s`;
 }
 
