@@ -9,6 +9,15 @@ export {
 } from "./bench/all-reduce-bench.js";
 export type { Link } from "./bench/links.js";
 export type { Profile } from "./bench/profile.js";
+export { profileOf } from "./bench/profile-of.js";
+export type { Scaling, StepSplit } from "./bench/scaling.js";
+export {
+  type ThroughputOptions,
+  type ThroughputResult,
+  type ThroughputRow,
+  throughput,
+} from "./bench/throughput.js";
+export { throughputPage, throughputSvg } from "./bench/throughput-page.js";
 export type {
   Dataset,
   DatasetOpener,

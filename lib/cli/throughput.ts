@@ -1,6 +1,7 @@
 // `onehour bench throughput`: images per second of the training step by number of workers, and where a
 // step's time goes.
 import { writeFileSync } from "node:fs";
+import { extname } from "node:path";
 import type { Command } from "commander";
 import type { ThroughputOptions } from "../bench/throughput.js";
 import { listenForEnd, signalStatus } from "../ranks/signals.js";
@@ -8,10 +9,12 @@ import { printResult } from "../system/output.js";
 import { requireWritable } from "../system/writable.js";
 import { LiveLine } from "../terminal/live-line.js";
 import { Stages } from "../terminal/stages.js";
+import { shown } from "../text/words.js";
 import { stepCommand } from "./step-command.js";
 import { choice, usageError, wholeNumber } from "./values.js";
 
 type Flags = Omit<ThroughputOptions, "onProgress"> & {
+  chart?: string;
   compare?: string;
   profile?: string | true;
   json?: true;
@@ -28,15 +31,25 @@ export function throughputCommand(): Command {
     .option("--threads <t>", "threads per worker; default: cores / workers", wholeNumber(1, 2))
     .option("--steps <s>", "steps of a round; default: about 3 seconds' worth", wholeNumber(1, 10))
     .addOption(choice("--against <rival>", "also time the same step in PyTorch", ["pytorch"]))
+    .option("--chart <file>", "also draw the images per second, as out.svg or out.html")
     .option("--compare <file>", "also show what changed since a result that --json printed")
     .option("--profile [file]", "write what onehour plan reads; without a file print it alone")
     .action(measure);
 }
 
-async function measure({ json, compare: old, profile, ...options }: Flags): Promise<void> {
+async function measure(flags: Flags): Promise<void> {
+  const { json, chart, compare: old, profile, ...options } = flags;
   if (profile === true && json)
     throw usageError("--json and --profile both print one JSON object: write --profile FILE.");
   if (typeof profile === "string") requireWritable(profile, "the profile");
+  const { pictures } = await import("../bench/throughput-page.js");
+  const draw = chart === undefined ? undefined : pictures[extname(chart)];
+  if (chart !== undefined) {
+    const endings = Object.keys(pictures).join(" or ");
+    if (draw === undefined)
+      throw usageError(`--chart is ${shown(chart)}, expected a file that ends in ${endings}.`);
+    requireWritable(chart, "the chart");
+  }
   const { compare, comparisonTable, readKept } = await import("../bench/compare.js");
   const kept = old === undefined ? undefined : await readKept(old);
   const { throughput } = await import("../bench/throughput.js");
@@ -61,6 +74,7 @@ async function measure({ json, compare: old, profile, ...options }: Flags): Prom
   };
   const { result, profile: made } = await measured().finally(() => stages.end());
   const comparison = kept && compare(result, kept, old!);
+  if (draw) writeFileSync(chart!, draw(result));
   if (typeof profile === "string") writeFileSync(profile, `${JSON.stringify(made, null, 2)}\n`);
   const text =
     profile === true
