@@ -57,16 +57,18 @@ class LoadedExecutor implements Executor {
     return this.#follow(this.#native.submit(program, slot));
   }
 
-  async trace(program: string, slot: number): Promise<Trace> {
-    const { began, lines, times } = await this.#follow(this.#native.trace(program, slot));
-    const streams = this.#streams.get(program)!;
-    const traced = Array.from(lines, (line, i) => ({
-      line,
-      stream: streams[line - 1]!,
-      begin: times[2 * i]!,
-      end: times[2 * i + 1]!,
-    }));
-    return { began, lines: traced };
+  trace(program: string, slot: number): Promise<Trace> {
+    const tracing = this.#native.trace(program, slot).then(({ began, lines, times }) => {
+      const streams = this.#streams.get(program)!;
+      const traced = Array.from(lines, (line, i) => ({
+        line,
+        stream: streams[line - 1]!,
+        begin: times[2 * i]!,
+        end: times[2 * i + 1]!,
+      }));
+      return { began, lines: traced };
+    });
+    return this.#follow(tracing);
   }
 
   write(arena: string, offset: number, bytes: Uint8Array): Promise<void> {

@@ -1,4 +1,4 @@
-// Parses program text back to instructions, for benchmarks and tests; the native core has its own, stricter
+// Parses program text back to instructions, for what looks at programs; the native core has its own, stricter
 // parser.
 import { type ArenaName, type DataType, elementBytes, elements, type StreamName } from "./graph.js";
 import {

@@ -370,6 +370,14 @@ export const table = {
     alias: "tensorboard-dir tensorboard-logdir",
     onResume: true,
   }),
+  trace: field(whole(1, 1000).optional(), {
+    group: "Run folder",
+    flag: "--trace <steps>",
+    help: "write when each instruction of so many steps ran, on all workers, to trace.json",
+    otherwise: "no file",
+    alias: "profile profiler trace-steps profile-steps",
+    onResume: true,
+  }),
   timeout: field(positive.default(60), {
     group: "Run folder",
     flag: "--timeout <seconds>",

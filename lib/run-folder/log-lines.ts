@@ -17,11 +17,23 @@ export type LogLine =
       lossScale?: number;
       goodSteps?: number;
       skipped?: number;
+      /** Fraction of the kn images that were named rightly, before the update. */
+      top1?: number;
+      /** Seconds in which rank 0's device had no input. */
+      inputWait?: number;
+      /** Of a step that was traced, seconds of rank 0: forward and backward pass. */
+      compute?: number;
+      /** What the stream that computes waited for communication. */
+      exposedCommunication?: number;
+      /** Norms of the gradients and the optimizer. */
+      update?: number;
     }
   | {
       type: "epoch";
       epoch: number;
       trainLoss: number;
+      /** Mean of its steps' top1. */
+      trainTop1?: number;
       /** Fractions of the whole test set. */
       top1: number;
       top5: number;
@@ -76,12 +88,19 @@ const step = z.looseObject({
   lr: measure,
   momentumFactor: measure,
   imagesPerSecond: measure,
+  // Earlier versions had none of these.
+  top1: measure.optional(),
+  inputWait: measure.optional(),
+  compute: measure.optional(),
+  exposedCommunication: measure.optional(),
+  update: measure.optional(),
 });
 
 const epoch = z.looseObject({
   type: z.literal("epoch"),
   epoch: count,
   trainLoss: measure,
+  trainTop1: measure.optional(),
   /** Fractions of the whole test set. */
   top1: z.number(),
   top5: z.number(),

@@ -16,6 +16,8 @@ export interface Position {
   seed: number;
   /** Sum of the losses of that epoch's steps so far. */
   lossSum: number;
+  /** Sum of their top1; undefined where an earlier version began the epoch. */
+  top1Sum?: number | undefined;
   /** Seconds that epoch took so far. */
   epochSeconds: number;
   /** Seconds the run took so far. */
@@ -64,6 +66,7 @@ export function parsePosition(file: string, metadata: Readonly<Record<string, st
     lastLearningRate: step === 0 ? undefined : read("lastLearningRate", "amount"),
     seed: read("seed", "count"),
     lossSum: read("lossSum", "amount"),
+    ...(Object.hasOwn(metadata, "top1Sum") ? { top1Sum: read("top1Sum", "amount") } : {}),
     epochSeconds: read("epochSeconds", "amount"),
     seconds: read("seconds", "amount"),
     ...(Object.hasOwn(metadata, "lossScale") ? { scaling: readScaling(read) } : {}),

@@ -21,16 +21,8 @@ interface StepFacts {
   steps: number;
   stepsPerEpoch: number;
   epochs: number;
-  /** Milliseconds the device waited for input. */
+  /** Seconds of the step in which the device waited for input. */
   inputWait: number;
-  /** Fraction of the step's kn images that the network named rightly, where that is known. */
-  top1?: number;
-  /** Seconds of a step in which the device computed, of those where this was measured. */
-  compute?: number;
-  /** Seconds in which it waited for other workers. */
-  exposedCommunication?: number;
-  /** Seconds in which it updated the weights. */
-  update?: number;
   /** To the end of the run, evaluations included; absent until it can be estimated. */
   secondsLeft?: number;
 }

@@ -209,6 +209,7 @@ export class Trainer implements Disposable {
     const factor = momentumFactor(recipe, lr, lastLearningRate);
     const epoch = Math.floor(step / this.stepsPerEpoch);
     let loss = Number.NaN;
+    let top1 = Number.NaN;
     let scaling: Scaling | undefined;
     this.gradientScale = progress.lossScale;
     if (accumulate > 1) await clearGradients(queue.executor);
@@ -218,11 +219,13 @@ export class Trainer implements Disposable {
       if (micro < accumulate - 1) queue.submit("micro", slot);
       else
         await queue.submit("last", slot, (ended) => {
-          loss = queue.metrics(ended).loss;
+          const metrics = queue.metrics(ended);
+          loss = metrics.loss;
+          top1 = metrics.top1 / metrics.images;
           scaling = queue.scaling(ended);
         });
     }
-    progress.finishStep({ step, lr, loss, scaling });
+    progress.finishStep({ step, lr, loss, top1, scaling });
     return { step, epoch, lr, loss, ...(scaling ? { scaling } : {}) };
   }
 

@@ -75,16 +75,19 @@ export class Progress {
     step,
     lr,
     loss,
+    top1,
     scaling,
-  }: Pick<StepResult, "step" | "lr" | "loss" | "scaling">): number {
+  }: Pick<StepResult, "step" | "lr" | "loss" | "top1" | "scaling">): number {
     const epoch = Math.floor(step / this.stepsPerEpoch);
     if (epoch !== this.at.epoch) {
       this.at.lossSum = 0;
+      this.at.top1Sum = 0;
       this.earlier.epoch = 0;
       this.epochStarted = this.isEvaluated ? this.epochEnded : performance.now();
     }
     this.at = { ...this.at, epoch, step: step + 1, lastLearningRate: lr, scaling };
     this.at.lossSum += loss;
+    if (this.at.top1Sum !== undefined) this.at.top1Sum += top1;
     return epoch;
   }
 
@@ -103,11 +106,13 @@ export class Progress {
     inputWait: number,
     idle: number,
   ): EpochLine {
-    const { epoch, lossSum, step } = this.at;
+    const { epoch, lossSum, top1Sum, step } = this.at;
+    const steps = step - epoch * this.stepsPerEpoch;
     const line: EpochLine = {
       type: "epoch",
       epoch,
-      trainLoss: lossSum / (step - epoch * this.stepsPerEpoch),
+      trainLoss: lossSum / steps,
+      ...(top1Sum === undefined ? {} : { trainTop1: top1Sum / steps }),
       top1,
       top5,
       testLoss: loss,

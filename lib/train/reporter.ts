@@ -31,7 +31,7 @@ export class Reporter {
   private communication: number | undefined;
   /** Of the steps of an epoch so far, as far as they are known. */
   private correct = { epoch: -1, sum: 0, steps: 0 };
-  private last: { time: number; inputWait: number } | undefined;
+  private last: number | undefined;
   private shown = 0;
   private isStarved = false;
   private best: number | undefined;
@@ -103,7 +103,7 @@ export class Reporter {
     this.skipped.all = skipped;
     this.countCorrect(event);
     const { last } = this;
-    this.last = { time: now, inputWait };
+    this.last = now;
     if (last === undefined) {
       // The first step after a pause: an interval begins at its end.
       this.sums = nothing();
@@ -111,10 +111,10 @@ export class Reporter {
       return;
     }
     const { sums, live } = this;
-    sums.seconds += now - last.time;
+    sums.seconds += now - last;
     sums.steps++;
     sums.perImage += imagesPerSecond > 0 ? 1 / imagesPerSecond : 0;
-    sums.wait += (inputWait - last.inputWait) / 1000;
+    sums.wait += inputWait;
     const { compute = 0, exposedCommunication = 0, update = 0 } = event;
     sums.busy += compute + exposedCommunication + update;
     sums.communication += exposedCommunication;

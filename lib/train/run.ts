@@ -33,6 +33,7 @@ import { requireSameReplicas } from "./replicas.js";
 import { endLine, runResult } from "./result.js";
 import { Saving, startOf } from "./saving.js";
 import { Queue, StepQueue, type StepResult } from "./step-queue.js";
+import { StepTracing } from "./step-tracing.js";
 import { Stop } from "./stop.js";
 import { explainTestLoss } from "./test-loss.js";
 import { TimeLeft } from "./time-left.js";
@@ -67,6 +68,7 @@ class Run {
   private readonly progress: Progress;
   private readonly timeLeft: TimeLeft;
   private readonly dataReport: DataReport | undefined;
+  private readonly tracing: StepTracing;
   private lock: RunLock | undefined;
   private log: Log | undefined;
   private readonly lostOutput: LostOutput;
@@ -104,6 +106,15 @@ class Run {
     this.lostOutput = new LostOutput(world);
     this.progress = new Progress(startOf(recipe), this.sampler.stepsPerEpoch);
     this.dataReport = dataset.inspection && new DataReport(dataset.inspection, world);
+    this.tracing = new StepTracing({
+      world,
+      compiled,
+      kind: options.device.properties.kind,
+      steps: recipe.trace,
+      total: this.total,
+      out: recipe.out,
+      say: this.say,
+    });
     this.saving = new Saving({
       recipe,
       compiled,
@@ -216,6 +227,7 @@ class Run {
   private trainer(
     lastLearningRate: number | undefined,
     onStep: (result: StepResult) => void,
+    tracing?: StepTracing,
   ): StepQueue {
     const { recipe, world } = this.options;
     const { queue, loader, sampler, schedule } = this;
@@ -233,14 +245,17 @@ class Run {
       ahead: this.ahead,
       lastLearningRate,
       onStep,
+      ...(tracing ? { isTraced: tracing.isTraced, note: tracing.note } : {}),
     });
   }
 
   private async steps(): Promise<Result> {
     const { stepsPerEpoch } = this.sampler;
-    const { progress, saving } = this;
-    const trainer = this.trainer(progress.lastLearningRate, (result) => this.finishStep(result));
+    const { progress, saving, tracing } = this;
+    const onStep = (result: StepResult) => this.finishStep(result);
+    const trainer = this.trainer(progress.lastLearningRate, onStep, tracing);
     let { step } = progress;
+    tracing.begin(step);
     this.committed = step;
     progress.startSteps();
     // The run may have been stopped between an epoch's last step and its evaluation.
@@ -263,6 +278,7 @@ class Run {
       const fault = await trainer.queueStep(step);
       if (fault) await this.fail(fault, trainer);
       step++;
+      await tracing.write(step - trainer.lag);
       if (step % stepsPerEpoch === 0 || step === this.total) {
         await this.settle(trainer);
         const inputWait = progress.inputWait(this.queue.idle);
@@ -273,6 +289,7 @@ class Run {
       }
     }
     await this.settle(trainer);
+    await tracing.write(step, true);
     await trainer.discard();
     await saving.written();
     saving.isLast = true;
@@ -300,11 +317,15 @@ class Run {
 
   /** Logs a step when its results have been read back. */
   private finishStep(result: StepResult): void {
-    const { step, lr, momentumFactor, loss, imagesPerSecond, scaling } = result;
+    const { step, lr, momentumFactor, loss, top1, imagesPerSecond, scaling } = result;
     const epoch = this.progress.finishStep(result);
+    this.tracing.finishStep(result);
     if (!this.leads) return;
-    const type = "step" as const;
-    const line = { type, step, epoch, loss, lr, momentumFactor, imagesPerSecond, ...scaling };
+    const line = {
+      ...{ type: "step" as const, step, epoch, loss, top1, lr, momentumFactor, imagesPerSecond },
+      ...scaling,
+      ...this.tracing.split(result),
+    };
     this.log?.write(line);
     this.timeLeft.step(seconds());
     const secondsLeft = this.timeLeft.after(step + 1);
@@ -313,7 +334,6 @@ class Run {
       steps: this.total,
       stepsPerEpoch: this.sampler.stepsPerEpoch,
       epochs: this.options.recipe.epochs,
-      inputWait: this.queue.idle,
       ...(secondsLeft === undefined ? {} : { secondsLeft }),
     });
   }
@@ -384,6 +404,7 @@ class Run {
     const { recipe, world } = this.options;
     const { compiled, queue, saving } = this;
     await queue.drain();
+    await this.tracing.write(this.progress.step, true);
     await trainer.discard();
     throw await notFinite(fault, {
       recipe,

@@ -70,6 +70,7 @@ export function startOf(recipe: Recipe): Position {
     lastLearningRate: undefined,
     seed: recipe.seed,
     lossSum: 0,
+    top1Sum: 0,
     epochSeconds: 0,
     seconds: 0,
   };

@@ -2,7 +2,7 @@
 
 import type { Loader, Slice } from "../data/loader.js";
 import type { Sampler } from "../data/sampler.js";
-import type { Executor } from "../device/device.js";
+import type { Executor, Trace } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { type Scaling, scalingFromFloats } from "../ops/loss-scale.js";
 import type { MomentumRule } from "../ops/optimizers/optimizer.js";
@@ -17,12 +17,24 @@ export interface StepResult {
   momentumFactor: number;
   /** Data loss averaged over the kn images of all workers. */
   loss: number;
+  /** Fraction of the kn images that were named rightly. */
+  top1: number;
+  /** Seconds that the device had nothing to do before its programs. */
+  idle: number;
+  /** Its programs in their order, where it was traced. */
+  traces: readonly ProgramTrace[];
   /** Gradient elements that are not finite, per bucket, of the summed gradients. */
   bad: Float32Array;
   /** In fp16, where loss scaling stands after the step. */
   scaling?: Scaling | undefined;
   /** Over the last few steps. */
   imagesPerSecond: number;
+}
+
+/** When a program of a step ran. */
+export interface ProgramTrace {
+  program: string;
+  trace: Trace;
 }
 
 /** Sums that an output slot of `evaluate` or `last` holds. */
@@ -73,12 +85,25 @@ export class Queue {
 
   /** Submits a program on a slot from `acquire`; `read` sees the output slot when it has ended. */
   submit(program: string, slot: number, read: (slot: number) => void = () => {}): Promise<void> {
+    return this.follow(slot, () => this.executor.submit(program, slot), read);
+  }
+
+  /** The same, and `read` sees when its lines ran, too. */
+  trace(program: string, slot: number, read: (slot: number, trace: Trace) => void): Promise<void> {
+    return this.follow(slot, () => this.executor.trace(program, slot), read);
+  }
+
+  private follow<T>(
+    slot: number,
+    run: () => Promise<T>,
+    read: (slot: number, result: T) => void,
+  ): Promise<void> {
     const now = performance.now();
     if (this.inFlight === 0 && this.idleSince !== undefined) this.idle += now - this.idleSince;
     this.inFlight++;
-    const done = this.executor.submit(program, slot).then(() => {
+    const done = run().then((result) => {
       if (--this.inFlight === 0) this.idleSince = performance.now();
-      read(slot);
+      read(slot, result);
     });
     this.pending[slot] = done;
     const release = () => this.release(slot);
@@ -158,7 +183,14 @@ interface StepQueueOptions extends Pick<MomentumRule, "momentumForm" | "momentum
   lastLearningRate: number | undefined;
   /** Called in the order of the steps, some steps after they were queued. */
   onStep: (result: StepResult) => void;
+  /** Whether to trace a step's programs; no step by default. */
+  isTraced?: (step: number) => boolean;
+  /** Called with what this process did for a step, from `begin` to now in ms of `performance.now`. */
+  note?: (row: HostRow, step: number, name: string, begin: number) => void;
 }
+
+/** What a process does for its device: it fills slots, several at once, and queues steps. */
+export type HostRow = "input" | "host";
 
 /** Writes (η, c) for the update into an input slot, where `rate` is. */
 export function writeRate(input: Uint8Array, rate: Slice, lr: number, factor: number): void {
@@ -169,7 +201,11 @@ export function writeRate(input: Uint8Array, rate: Slice, lr: number, factor: nu
  * Whether anything in a step's result is NaN or infinite. A scaled loss may overflow in back-propagation:
  * that step was skipped, and is broken only where a scale of 1 or less was too large.
  */
-export function isBroken({ loss, bad, scaling }: StepResult): boolean {
+export function isBroken({
+  loss,
+  bad,
+  scaling,
+}: Pick<StepResult, "loss" | "bad" | "scaling">): boolean {
   const isBad = bad.some((count) => count !== 0);
   return !Number.isFinite(loss) || (isBad && (!scaling || scaling.lossScale < 1));
 }
@@ -180,11 +216,15 @@ export class StepQueue {
   private broken: StepResult | undefined;
   private readonly rate = new Rate(rateWindow);
   /** Steps after which a step's result is certainly known: the same number on every rank. */
-  private readonly lag: number;
+  readonly lag: number;
   /** Slots that are being filled, in the order of the micro-batches to be queued next. */
   private readonly filling: Promise<number>[] = [];
   /** Micro-batches of the run that have been filled or are being so. */
   private begun = -1;
+  /** The traces of the step that is being read. */
+  private traces: ProgramTrace[] = [];
+  /** Milliseconds that the device had been idle when the step before was read, or after a pause. */
+  private idle: number | undefined;
   /** η of the last step that was queued. */
   lastLearningRate: number | undefined;
 
@@ -199,23 +239,37 @@ export class StepQueue {
    * was not finite, instead of queueing: at the same step on every rank.
    */
   async queueStep(step: number): Promise<StepResult | undefined> {
-    const { queue, schedule, accumulate } = this.options;
+    const { queue, schedule, accumulate, isTraced = () => false, note } = this.options;
+    let since = performance.now();
+    const noted = (name: string) => {
+      note?.("host", step, name, since);
+      since = performance.now();
+    };
     await this.results.get(step - this.lag);
+    noted(`wait for step ${step - this.lag}`);
     this.results.delete(step - this.lag);
     if (this.broken && this.broken.step <= step - this.lag) return this.broken;
 
     this.rate.begin(performance.now());
+    this.idle ??= queue.idle;
+    const traces = isTraced(step);
     const lr = schedule(step);
     const factor = momentumFactor(this.options, lr, this.lastLearningRate);
     if (this.begun < 0) this.begun = step * accumulate;
     for (let micro = 0; micro < accumulate; micro++) {
       this.fillUpTo(step * accumulate + micro + 1);
       const slot = await this.filling.shift()!;
+      noted(`wait for input of step ${step}`);
       writeRate(queue.executor.input(slot), this.options.rate, lr, factor);
-      if (micro < accumulate - 1) {
-        queue.submit("micro", slot);
-      } else {
-        const done = queue.submit("last", slot, (ended) => this.read(ended, step, lr, factor));
+      const isLast = micro === accumulate - 1;
+      const program = isLast ? "last" : "micro";
+      const read = (ended: number, trace?: Trace) => {
+        if (trace) this.traces.push({ program, trace });
+        if (isLast) this.read(ended, step, lr, factor);
+      };
+      const done = traces ? queue.trace(program, slot, read) : queue.submit(program, slot, read);
+      noted(`queue step ${step}`);
+      if (isLast) {
         done.catch(() => {}); // it is seen where the result is awaited
         this.results.set(step, done);
       }
@@ -240,12 +294,14 @@ export class StepQueue {
     const { queue, loader, sampler, rank } = this.options;
     const indices = sampler.group(step, rank, micro);
     const slot = await queue.acquire();
+    const begin = performance.now();
     try {
       await loader.fillTraining(
         queue.executor.input(slot),
         indices,
         Math.floor(step / sampler.stepsPerEpoch),
       );
+      this.options.note?.("input", step, `fill slot ${slot} for step ${step}`, begin);
       return slot;
     } catch (error) {
       queue.release(slot);
@@ -258,6 +314,7 @@ export class StepQueue {
     await this.options.queue.drain();
     this.results.clear();
     this.rate.pause();
+    this.idle = undefined;
     return this.broken;
   }
 
@@ -274,11 +331,19 @@ export class StepQueue {
 
   private read(slot: number, step: number, lr: number, factor: number): void {
     const { queue, sampler, onStep } = this.options;
+    const { loss, top1, images } = queue.metrics(slot);
+    const { traces } = this;
+    this.traces = [];
+    const idle = (queue.idle - (this.idle ?? queue.idle)) / 1000;
+    this.idle = queue.idle;
     const result = {
       step,
       lr,
       momentumFactor: factor,
-      loss: queue.metrics(slot).loss,
+      loss,
+      top1: top1 / images,
+      idle,
+      traces,
       bad: queue.finite(slot),
       scaling: queue.scaling(slot),
       imagesPerSecond: sampler.minibatch * this.rate.step(performance.now()),

@@ -113,7 +113,14 @@ export interface Trace {
   checkpoint: Checkpoint;
 }
 
-const timed: ReadonlySet<string> = new Set(["seconds", "imagesPerSecond", "inputWait"]);
+const timed: ReadonlySet<string> = new Set([
+  "seconds",
+  "imagesPerSecond",
+  "inputWait",
+  "compute",
+  "exposedCommunication",
+  "update",
+]);
 
 function parseLine(text: string): LogLine | undefined {
   try {

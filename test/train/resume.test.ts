@@ -37,7 +37,15 @@ const common: RecipeInput = {
 /** The log without what depends on the clock. */
 function lasting(out: string): unknown[] {
   return logOf(out).map(({ ...line }) => {
-    for (const field of ["seconds", "imagesPerSecond", "inputWait"]) delete (line as never)[field];
+    for (const field of [
+      "seconds",
+      "imagesPerSecond",
+      "inputWait",
+      "compute",
+      "exposedCommunication",
+      "update",
+    ])
+      delete (line as never)[field];
     return line;
   });
 }

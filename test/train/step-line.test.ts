@@ -22,7 +22,7 @@ function shown(columns: number, wait: number, changes: object = {}, env = {}) {
   const reporter = new Reporter(screen, () => now, env);
   for (let i = 34; i < 40; i++) {
     now = i;
-    reporter.show(step(i, { inputWait: i * wait, ...changes }));
+    reporter.show(step(i, { inputWait: wait / 1000, ...changes }));
   }
   const { rows, written, folds } = screen;
   reporter.show({ type: "message", text: "ends it" });
