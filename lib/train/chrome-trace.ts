@@ -90,16 +90,20 @@ export class ChromeTrace {
 
   /** The whole file, in pieces. */
   *format(ranks: readonly RankTrace[]): Generator<string> {
-    // All begin at the first event's time.
-    const first = Math.min(...ranks.map((rank) => rank.origin + beginOf(rank)));
+    // Times begin with the first event. Clocks are subtracted first: a sum with one would be rounded.
+    const zero = Math.min(...ranks.map(({ origin }) => origin));
+    const first = Math.min(...ranks.map((rank) => rank.origin - zero + beginOf(rank)));
     let separator = '{"displayTimeUnit":"ms","traceEvents":[\n';
     for (const [rank, trace] of ranks.entries()) {
-      for (const event of [...this.names(rank, trace), ...this.events(rank, trace, first)]) {
+      for (const event of [
+        ...this.names(rank, trace),
+        ...this.events(rank, trace, trace.origin - zero - first),
+      ]) {
         yield `${separator}${JSON.stringify(event)}`;
         separator = ",\n";
       }
     }
-    const otherData = { began: new Date(first).toISOString(), ranks: ranks.length };
+    const otherData = { began: new Date(zero + first).toISOString(), ranks: ranks.length };
     yield `\n],"otherData":${JSON.stringify(otherData)}}\n`;
   }
 
@@ -116,8 +120,9 @@ export class ChromeTrace {
     }
   }
 
-  private *events(rank: number, trace: RankTrace, first: number): Generator<Event> {
-    const { origin, programs, spans } = trace;
+  /** `shift`: ms from the rank's clock to the file's. */
+  private *events(rank: number, trace: RankTrace, shift: number): Generator<Event> {
+    const { programs, spans } = trace;
     const event = (
       row: string | number,
       name: string,
@@ -125,10 +130,7 @@ export class ChromeTrace {
       args: object,
     ): Event => {
       const tid = typeof row === "number" ? row : rows.indexOf(row);
-      const [ts, until] = [begin, end].map((ms) => microseconds(ms + (origin - first))) as [
-        number,
-        number,
-      ];
+      const [ts, until] = [begin, end].map((ms) => microseconds(ms + shift)) as [number, number];
       const cat = rows[Math.min(tid, inputRow)]!;
       return { name, cat, ph: "X", ts, dur: until - ts, pid: rank, tid, args: { ...args } };
     };

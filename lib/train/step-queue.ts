@@ -246,7 +246,7 @@ export class StepQueue {
       since = performance.now();
     };
     await this.results.get(step - this.lag);
-    noted(`wait for step ${step - this.lag}`);
+    if (this.results.has(step - this.lag)) noted(`wait for step ${step - this.lag}`);
     this.results.delete(step - this.lag);
     if (this.broken && this.broken.step <= step - this.lag) return this.broken;
 
