@@ -15,6 +15,7 @@ import { doctorCommand } from "./doctor.js";
 import { evaluateCommand } from "./evaluate.js";
 import { launchCommand } from "./launch.js";
 import { planCommand } from "./plan.js";
+import { reportCommand } from "./report.js";
 import { trainCommand } from "./train.js";
 import { explain, unknownCommand } from "./usage.js";
 import { isUsageError } from "./values.js";
@@ -26,6 +27,7 @@ const commands = [
   benchCommand,
   planCommand,
   doctorCommand,
+  reportCommand,
   buildCommand,
 ];
 

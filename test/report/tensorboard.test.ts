@@ -1,16 +1,18 @@
 // TensorBoard's event files, read back by readers that are not ours.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { expect, test } from "vitest";
 import { EventLog, writeEvents } from "../../lib/report/tensorboard/event-files.js";
+import { exportEvents, namesOf } from "../../lib/report/tensorboard/export.js";
 import { crc32c, record } from "../../lib/report/tensorboard/record.js";
 import { shownTags } from "../../lib/report/tensorboard/run-events.js";
 import { trainingSeconds } from "../../lib/report/training-time.js";
 import type { LogLine } from "../../lib/run-folder/log-lines.js";
+import { main } from "../cli/command.js";
 import { Disk } from "../faults/disk.js";
 import { Files, withFaults } from "../faults/files.js";
-import { logOf, temporaryFolder } from "../support/folder.js";
+import { logOf, temporaryFolder, writeFiles } from "../support/folder.js";
 import { resumed, small, trained } from "../support/training.js";
 import { eventsIn, crc32c as independent, recordsOf } from "./read-events.js";
 
@@ -253,6 +255,90 @@ test("train goes on where no events can be written", async () => {
   const { result, text } = await trained({ ...data, epochs: 1, out, tensorboard: true });
   expect(result.status).toBe("finished");
   expect(text).toMatch(/^warning: no events are written for TensorBoard: cannot write to \S+/m);
+});
+
+test.each([
+  [
+    ["/runs/a", "/runs/b"],
+    ["a", "b"],
+  ],
+  [
+    ["/x/a", "/y/a", "/a"],
+    ["x-a", "y-a", "a"],
+  ],
+  [
+    ["/x/a", "/x-a"],
+    ["a", "x-a"],
+  ],
+  [
+    ["/x/a", "/y/a", "/z/x-a"],
+    ["x-a", "y-a", "x-a-2"],
+  ],
+  [["/"], ["run"]],
+  [
+    ["/runs/.a b\n|ü", "/runs/.."],
+    ["a_b__ü", "run"],
+  ],
+])("the names of %j", (folders, names) => {
+  expect(namesOf(folders)).toEqual(names);
+});
+
+/** A folder with a run's recipe and log. */
+function runIn(name: string, lines: readonly LogLine[]): string {
+  const recipe = {
+    dataset: "synthetic",
+    workers: 2,
+    accumulate: 1,
+    batch: 50,
+    id: "1",
+    digest: "2",
+  };
+  const log = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
+  const out = join(folder, name);
+  writeFiles(out, { "recipe.json": JSON.stringify(recipe), "log.jsonl": `${log}{"type":"st` });
+  return out;
+}
+
+test("report writes a subfolder a run, each run once", async () => {
+  const [one, two] = [runIn("one/run", [step(0), step(1)]), runIn("two/run", [])];
+  const target = join(folder, "exported");
+  for (let i = 0; i < 2; i++) {
+    const { stdout, stderr, status } = spawnSync(
+      process.execPath,
+      [main, "report", one, two, `${one}/`, "--tensorboard", target],
+      { encoding: "utf8" },
+    );
+    expect({ stdout, stderr, status }).toEqual({
+      stdout: `${target}/one-run\n${target}/two-run\n`,
+      stderr: "",
+      status: 0,
+    });
+  }
+  const { values } = eventsIn(join(target, "one-run"));
+  expect(points(values, "train/lr")).toHaveLength(2);
+  expect(values["train/loss"]!.map(({ wallTime }) => wallTime)).toEqual(
+    [2, 0].map((ago) => expect.closeTo(statSync(join(one, "log.jsonl")).mtimeMs / 1000 - ago, 3)),
+  );
+  expect(Object.keys(eventsIn(join(target, "two-run")).values)).toEqual([
+    "recipe",
+    "_hparams_/session_start_info",
+  ]);
+});
+
+test("report refuses what is no run before it writes anything", async () => {
+  const good = runIn("good", []);
+  const damaged = runIn("damaged", []);
+  writeFileSync(join(damaged, "recipe.json"), '{"batch": 0}');
+  const target = join(folder, "unwritten");
+  for (const [run, message] of [
+    [join(folder, "nowhere"), /nowhere holds no run \(looked for recipe.json\); name the folder/],
+    [damaged, /damaged\/recipe.json is not a recipe \(batch: .*\); expected the one/],
+  ] as const)
+    await expect(exportEvents([good, run], target)).rejects.toThrow(message);
+  expect(existsSync(target)).toBe(false);
+  await expect(exportEvents([good], join(damaged, "recipe.json"))).rejects.toThrow(
+    /^cannot write to \S+recipe.json\/good \(.*\); free some space there, or name another folder/,
+  );
 });
 
 const python = process.env.ONEHOUR_PYTHON || "python3";
