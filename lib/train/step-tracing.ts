@@ -14,7 +14,9 @@ export const traceName = "trace.json";
 /** Steps of a process before those that `trace` asks for: caches and the queue have filled by then. */
 const warmUp = 5;
 /** On a GPU one step in so many is traced, since it replays no graph then. */
-const sampled = 100;
+const sampledOnGpu = 100;
+/** On the CPU so many steps at first, and then one in as many: JavaScript takes up to 1 % of a short step for it. */
+const sampledOnCpu = 8;
 
 interface TracingOptions {
   world: World;
@@ -60,7 +62,8 @@ export class StepTracing {
   readonly isTraced = (step: number): boolean => {
     if (this.isInWindow(step)) return true;
     const { kind, world } = this.options;
-    return kind === "cpu" ? world.rank === 0 : step % sampled === warmUp;
+    if (kind === "cuda") return step % sampledOnGpu === warmUp;
+    return world.rank === 0 && (step < sampledOnCpu || step % sampledOnCpu === 0);
   };
 
   /** Notes what this process did for a step. */

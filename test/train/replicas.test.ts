@@ -38,7 +38,8 @@ async function trainWithFault(
        const device = openDevice({ device: "cpu", threads: 1 });
        const text = ${JSON.stringify("onehour-program 1\nname none\narena input 64 slots=1\n")};
        const executor = await device.load([{ name: "none", text }]);
-       const { submit, read } = Object.getPrototypeOf(executor);
+       const methods = Object.getPrototypeOf(executor);
+       const { read } = methods;
        let count = 0;
        const spoil = async (executor) => {
          const size = executor.memory.arenas[${JSON.stringify(arena)}];
@@ -46,12 +47,17 @@ async function trainWithFault(
          const byte = await read.call(executor, ${JSON.stringify(arena)}, at, 1);
          await executor.write(${JSON.stringify(arena)}, at, Uint8Array.of(byte[0] ^ 1));
        };
-       Object.getPrototypeOf(executor).submit = async function (program, slot) {
-         await submit.call(this, program, slot);
-         if (program === "last" && ++count === ${steps}) await spoil(this);
-       };
+       // Some steps are traced.
+       for (const name of ["submit", "trace"]) {
+         const run = methods[name];
+         methods[name] = async function (program, slot) {
+           const result = await run.call(this, program, slot);
+           if (program === "last" && ++count === ${steps}) await spoil(this);
+           return result;
+         };
+       }
        // Where the ranks are about to compare, with nothing in flight.
-       Object.getPrototypeOf(executor).read = async function (from, ...range) {
+       methods.read = async function (from, ...range) {
          if (${steps} === 0 && from === "param" && !this.isSpoilt) {
            this.isSpoilt = true;
            await spoil(this);
