@@ -12,8 +12,9 @@ export interface View {
   log: boolean;
   /** Weight of the past in the smoothed value, 0 … 1. */
   smoothing: number;
-  /** Groups, and names of series, that are hidden. */
+  /** Names of series that are hidden. */
   hidden: ReadonlySet<string>;
+  hiddenGroups: ReadonlySet<string>;
   /** Where the title and the legend are a part of the picture, and nothing moves. */
   isPicture: boolean;
 }
@@ -24,6 +25,7 @@ export const plainView: View = {
   log: false,
   smoothing: 0,
   hidden: new Set(),
+  hiddenGroups: new Set(),
   isPicture: true,
 };
 
@@ -33,6 +35,7 @@ export interface Style {
   dash: "solid" | readonly number[];
   symbol: string;
   width: number;
+  isFilled: boolean;
 }
 
 export const distinct = (values: readonly (string | undefined)[]): string[] => [
@@ -42,7 +45,7 @@ export const distinct = (values: readonly (string | undefined)[]): string[] => [
 /** Groups differ in color and symbol, their series in dashes; without groups series differ in all three. */
 export function styleOf(chart: Chart, series: Series, theme: Theme): Style {
   if (series.look === "reference")
-    return { color: tones.soft[theme], dash: [3, 3], symbol: "none", width: 1.5 };
+    return { color: tones.soft[theme], dash: [3, 3], symbol: "none", width: 1.5, isFilled: false };
   const measured = chart.series.filter(({ look }) => look === undefined);
   const names = distinct(measured.map(({ name }) => name));
   const groups = distinct(measured.map(({ group }) => group));
@@ -54,6 +57,7 @@ export function styleOf(chart: Chart, series: Series, theme: Theme): Style {
     dash: isFilled ? "solid" : nth(dashes, names.indexOf(series.name)),
     symbol: nth(symbols, color),
     width: 2,
+    isFilled,
   };
 }
 
@@ -63,8 +67,8 @@ function fullName(chart: Chart, { group, name }: Series): string {
   return group === undefined || isOnly ? name : `${group} · ${name}`;
 }
 
-export function isShown({ group, name }: Series, { hidden }: View): boolean {
-  return !hidden.has(name) && !(group !== undefined && hidden.has(group));
+export function isShown({ group, name }: Series, { hidden, hiddenGroups }: View): boolean {
+  return !hidden.has(name) && !(group !== undefined && hiddenGroups.has(group));
 }
 
 const isLog = ({ scale }: Axis, view: View) => scale === "log" || (scale === "switch" && view.log);
@@ -121,7 +125,12 @@ function drawSeries(chart: Chart, series: Series, index: number, view: View): ob
     symbol: (_: unknown, { dataIndex }: { dataIndex: number }) =>
       symbol !== "none" && !isFilled && symbolAt(values, dataIndex, index) ? symbol : "none",
     ...(kind === "line" ? { lineStyle: { type: dash, width, color } } : {}),
-    ...(kind === "area" ? { areaStyle: { color, opacity: 0.75 }, lineStyle: { width: 0 } } : {}),
+    ...(kind === "area"
+      ? {
+          areaStyle: { color, opacity: 0.75 },
+          lineStyle: { width: 1, color: tones.paper[view.theme] },
+        }
+      : {}),
     ...(kind === "bar" ? { barMaxWidth: 56, itemStyle: { color } } : {}),
     ...(isFilled ? { stack: series.group ?? "all" } : {}),
     emphasis: { disabled: true },
@@ -155,10 +164,19 @@ function drawSeries(chart: Chart, series: Series, index: number, view: View): ob
 
 function drawMarks(chart: Chart, view: View): object[] {
   const { theme } = view;
-  const marks = (chart.marks ?? []).filter(({ group }) => !view.hidden.has(group ?? ""));
+  const marks = (chart.marks ?? []).filter(
+    ({ group }) => group === undefined || !view.hiddenGroups.has(group),
+  );
   const levels = chart.levels ?? [];
   if (marks.length + levels.length === 0) return [];
-  const label = { color: tones.soft[theme], fontSize: 12, show: true };
+  const label = {
+    color: tones.soft[theme],
+    fontSize: 12,
+    show: true,
+    // Legible where a line of the chart crosses it.
+    textBorderColor: tones.paper[theme],
+    textBorderWidth: 4,
+  };
   const vertical = marks.map(({ x, label: text }) => ({
     xAxis: x[view.axis],
     lineStyle: { color: tones.alert[theme], type: [4, 3], width: 1 },
@@ -176,7 +194,7 @@ function drawMarks(chart: Chart, view: View): object[] {
   }));
   const data = [...vertical, ...horizontal];
   return [
-    { type: "line", name: "", data: [], markLine: { symbol: "none", silent: true, data }, z: 1 },
+    { type: "line", name: "", data: [], markLine: { symbol: "none", silent: true, data }, z: 4 },
   ];
 }
 
@@ -280,7 +298,7 @@ export function optionOf(chart: Chart, view: View): object {
     grid: {
       left: isPicture ? 20 : 4,
       right: isPicture ? 28 : 14,
-      top: isPicture ? 106 : 34,
+      top: isPicture ? 106 : 10,
       bottom: isPicture ? 20 : 4,
       outerBoundsMode: "same",
       outerBoundsContain: "all",

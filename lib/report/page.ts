@@ -1,7 +1,7 @@
 // Writes a page: one HTML file with charts and tables that needs no network and no other file.
 
 import { createHash } from "node:crypto";
-import type { Chart } from "./chart.js";
+import { type Chart, formats } from "./chart.js";
 import { asset, echartsName } from "./charts.js";
 import { distinct, escapeHtml } from "./look.js";
 import type { PageData } from "./page-data.js";
@@ -41,9 +41,11 @@ export interface Page {
 const cellText = (cell: string | number | undefined) =>
   cell === undefined
     ? "–"
-    : typeof cell === "number"
-      ? cell.toLocaleString("en-US", { maximumSignificantDigits: 6 })
-      : cell;
+    : typeof cell === "string"
+      ? cell
+      : Number.isInteger(cell)
+        ? formats.count(cell)
+        : cell.toLocaleString("en-US", { maximumSignificantDigits: 6 });
 
 const isNumeric = (cell: string | number | undefined) =>
   typeof cell === "number" ||

@@ -19,12 +19,16 @@ interface Choice {
   log: boolean;
   smoothing: number;
   hidden: string[];
+  hiddenGroups: string[];
   scroll: number;
 }
 
 const { charts, reload } = JSON.parse(document.getElementById("data")!.textContent!) as PageData;
 const key = `onehour ${location.pathname}`;
-const choice: Choice = { axis: 0, log: false, smoothing: 0.6, hidden: [], scroll: 0, ...kept() };
+const choice: Choice = {
+  ...{ axis: 0, log: false, smoothing: 0.6, hidden: [], hiddenGroups: [], scroll: 0 },
+  ...kept(),
+};
 
 /** A browser may keep nothing for files. */
 function kept(): Partial<Choice> {
@@ -60,8 +64,8 @@ const shapes: Record<string, string> = {
   arrow: "M15 0l5 11l-5 -3l-5 3z",
 };
 
-/** A line of a legend, with its dash, color and symbol. */
-function sample({ color, dash, symbol }: Style, isNeutral: boolean): SVGElement {
+/** What a legend shows of a series: its line with dash, color and symbol, or the color of its area. */
+function sample({ color, dash, symbol, isFilled }: Style, isNeutral: boolean): SVGElement {
   const space = "http://www.w3.org/2000/svg";
   const make = (name: string, attributes: Record<string, string>) => {
     const node = document.createElementNS(space, name) as SVGElement;
@@ -69,7 +73,11 @@ function sample({ color, dash, symbol }: Style, isNeutral: boolean): SVGElement 
       node.setAttribute(attribute, value);
     return node;
   };
-  const svg = make("svg", { width: "30", height: "12", "aria-hidden": "true" });
+  const svg = make("svg", { width: isFilled ? "12" : "30", height: "12", "aria-hidden": "true" });
+  if (isFilled) {
+    svg.append(make("rect", { width: "12", height: "12", rx: "2", fill: color }));
+    return svg;
+  }
   const line = { x1: "0", x2: "30", y1: "6", y2: "6", "stroke-width": "2.5" };
   const stroke = isNeutral ? "currentColor" : color;
   const dashes = dash === "solid" ? {} : { "stroke-dasharray": (dash as number[]).join(" ") };
@@ -79,15 +87,20 @@ function sample({ color, dash, symbol }: Style, isNeutral: boolean): SVGElement 
   return svg;
 }
 
-/** A checkbox that shows and hides what goes by a name. */
-function toggle(name: string, style: Style, isNeutral: boolean): HTMLElement {
+/** A checkbox that shows and hides the series, or the group, of a name. */
+function toggle(
+  list: "hidden" | "hiddenGroups",
+  name: string,
+  style: Style,
+  isNeutral: boolean,
+): HTMLElement {
   const label = document.createElement("label");
   const input = document.createElement("input");
   input.type = "checkbox";
-  input.checked = !choice.hidden.includes(name);
+  input.checked = !choice[list].includes(name);
   input.addEventListener("change", () => {
-    choice.hidden = choice.hidden.filter((other) => other !== name);
-    if (!input.checked) choice.hidden.push(name);
+    choice[list] = choice[list].filter((other) => other !== name);
+    if (!input.checked) choice[list].push(name);
     changed();
   });
   label.append(input, sample(style, isNeutral), name);
@@ -101,7 +114,12 @@ function fillLegends(): void {
     ...groups.map((group) => {
       const chart = charts.find(({ series }) => series.some((one) => one.group === group))!;
       const series = chart.series.find((one) => one.group === group)!;
-      return toggle(group, { ...styleOf(chart, series, theme()), dash: "solid" }, false);
+      return toggle(
+        "hiddenGroups",
+        group,
+        { ...styleOf(chart, series, theme()), dash: "solid" },
+        false,
+      );
     }),
   );
   for (const { chart, key: legend } of drawings) {
@@ -109,7 +127,7 @@ function fillLegends(): void {
     const isOfGroups = distinct(chart.series.map(({ group }) => group)).length > 1;
     const labels = names.map((name) => {
       const series = chart.series.find((one) => one.name === name)!;
-      return toggle(name, styleOf(chart, series, theme()), isOfGroups);
+      return toggle("hidden", name, styleOf(chart, series, theme()), isOfGroups);
     });
     legend.replaceChildren(...(names.length > 1 ? labels : []));
   }
@@ -122,6 +140,7 @@ function draw(): void {
     log: choice.log,
     smoothing: choice.smoothing,
     hidden: new Set(choice.hidden),
+    hiddenGroups: new Set(choice.hiddenGroups),
     isPicture: false,
   };
   for (const { chart, drawing } of drawings) {
