@@ -74,13 +74,14 @@ async function measure(flags: Flags): Promise<void> {
   };
   const { result, profile: made } = await measured().finally(() => stages.end());
   const comparison = kept && compare(result, kept, old!);
-  if (draw) writeFileSync(chart!, draw(result));
-  if (typeof profile === "string") writeFileSync(profile, `${JSON.stringify(made, null, 2)}\n`);
   const text =
     profile === true
       ? `${JSON.stringify(made, null, 2)}\n`
       : json
         ? `${JSON.stringify({ ...result, ...(comparison ? { comparison } : {}) })}\n`
         : throughputTable(result) + (comparison ? comparisonTable(comparison) : "");
+  // What was measured is shown even where a file cannot be written any more.
   await printResult(text);
+  if (draw) writeFileSync(chart!, draw(result));
+  if (typeof profile === "string") writeFileSync(profile, `${JSON.stringify(made, null, 2)}\n`);
 }
