@@ -1,19 +1,45 @@
 // `onehour report`: what the logs of runs become for people to look at.
+import { writeFile } from "node:fs/promises";
 import { Command } from "commander";
+import { OnehourError } from "../errors.js";
 import { printResult } from "../system/output.js";
+import { usageError } from "./values.js";
 
 interface Flags {
-  tensorboard: string;
+  out?: string;
+  json?: true;
+  tensorboard?: string;
 }
 
 export function reportCommand(): Command {
   return new Command("report")
-    .description("Write the logs of runs as TensorBoard event files.")
+    .description("Show the logs of runs as one page, or write them as TensorBoard event files.")
     .argument("<run...>", "run folders")
-    .requiredOption("--tensorboard <folder>", "where to write them, a subfolder a run")
-    .action(async (runs: string[], { tensorboard }: Flags) => {
-      const { exportEvents } = await import("../report/tensorboard/export.js");
-      const folders = await exportEvents(runs, tensorboard);
-      await printResult(folders.map((folder) => `${folder}\n`).join(""));
+    .option("--out <file>", "where the page goes; default: report.html")
+    .option("--json", "print one JSON object, and write a page only with --out")
+    .option("--tensorboard <folder>", "write event files instead, a subfolder a run")
+    .action(async (folders: string[], { out, json, tensorboard }: Flags) => {
+      if (tensorboard !== undefined) {
+        if (out !== undefined || json)
+          throw usageError("--tensorboard goes without --out and --json; run the command twice.");
+        const { exportEvents } = await import("../report/tensorboard/export.js");
+        const written = await exportEvents(folders, tensorboard);
+        return await printResult(written.map((folder) => `${folder}\n`).join(""));
+      }
+      const { readRuns } = await import("../report/run-data.js");
+      const { runPage, summaryOf } = await import("../report/run-page.js");
+      const runs = await readRuns(folders);
+      const file = out ?? (json ? undefined : "report.html");
+      if (file !== undefined) await save(file, runPage(runs));
+      await printResult(json ? `${JSON.stringify({ runs: runs.map(summaryOf) })}\n` : `${file}\n`);
     });
+}
+
+async function save(file: string, text: string): Promise<void> {
+  await writeFile(file, text).catch((error: Error) => {
+    throw new OnehourError(
+      "ERR_ONEHOUR_OUTPUT",
+      `cannot write ${file} (${error.message}); name another file with --out`,
+    );
+  });
 }
