@@ -13,6 +13,7 @@ import { readPart } from "../ranks/cluster.js";
 import type { ClusterOptions } from "../ranks/cluster-options.js";
 import { connect } from "../ranks/connect.js";
 import { launchOn } from "../ranks/launch.js";
+import { signalOf } from "../ranks/signals.js";
 import type { World } from "../ranks/world.js";
 import { requireOptions } from "../recipe/options.js";
 import { environment, type MachineEnvironment } from "../system/environment.js";
@@ -54,9 +55,12 @@ const optionNames = [
 export interface AllReduceJob {
   device: DeviceChoice;
   sizes: number[];
-  /** The file that rank 0 writes the result to. */
-  result: string;
+  /** The node's folder, which its launcher removes: NCCL's log, and the result that rank 0 writes. */
+  folder: string;
 }
+
+/** The file in a job's folder that rank 0 writes the result to. */
+export const resultIn = (folder: string) => join(folder, "result");
 
 const mostBytes = 2 ** 31; // of a typed array that is copied to a device
 
@@ -65,8 +69,8 @@ const mostBytes = 2 ** 31; // of a typed array that is copied to a device
  * of the ranks that `onehour launch` or an engine has started, all of them call it; otherwise it starts the ranks.
  * The result is rank 0's: for other ranks, and nodes other than node 0, it resolves to undefined.
  *
- * @throws OnehourError ERR_ONEHOUR_USAGE for options that cannot be meant, NativeError ERR_MEMORY for an array
- * that does not fit, or the error of a rank that fails
+ * @throws OnehourError ERR_ONEHOUR_USAGE for options that cannot be meant, ERR_ONEHOUR_MEMORY for an array that does
+ * not fit, or the error of a rank that fails
  */
 export async function allReduceBench(
   options: AllReduceBenchOptions = {},
@@ -80,26 +84,27 @@ export async function allReduceBench(
   if (options.workers !== undefined && !(Number.isInteger(options.workers) && options.workers > 0))
     throw refuse(`workers is ${shown(options.workers)}, expected a whole number of at least 1`);
   const part = readPart(given, { workers: options.workers, own });
-  if (part.cluster === undefined) {
-    requireSameWorkers(options.workers, part.workers!);
-    const world = await connect();
-    const result = await measureInWorld(world, device, sizes, options.onRow);
-    await world.close();
-    return world.rank === 0 ? result : undefined;
-  }
+  if (part.cluster === undefined) requireSameWorkers(options.workers, part.workers!);
   const folder = mkdtempSync(join(tmpdir(), "onehour-bench-"));
+  const job = { device, sizes, folder };
   try {
-    return await startRanks(
-      options,
-      { device, sizes, result: join(folder, "result") },
-      {
-        ...part.cluster,
-        workersPerNode: part.workers === undefined ? own() : part.cluster.workersPerNode,
-      },
-    );
+    if (part.cluster === undefined) return await measureAsRank(job, options.onRow);
+    const workersPerNode = part.workers === undefined ? own() : part.cluster.workersPerNode;
+    return await startRanks(options, job, { ...part.cluster, workersPerNode });
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** The part of a rank that was started already. */
+async function measureAsRank(
+  job: AllReduceJob,
+  onRow: AllReduceBenchOptions["onRow"],
+): Promise<AllReduceResult | undefined> {
+  const world = await connect();
+  const result = await measureInWorld(world, job, onRow);
+  await world.close();
+  return world.rank === 0 ? result : undefined;
 }
 
 const refuse = (text: string) => new UsageError("ERR_ONEHOUR_USAGE", text);
@@ -149,10 +154,13 @@ async function startRanks(
     },
   });
   if (failure) throw failure;
+  const signal = signalOf(status);
+  if (signal) throw new OnehourError("ERR_ONEHOUR_WORKERS", `${signal} ended the benchmark`);
   if (status !== 0)
     throw new OnehourError("ERR_ONEHOUR_WORKERS", `the ranks ended early, with status ${status}`);
-  if (!exists(job.result)) return undefined; // rank 0 is on another node
-  return JSON.parse(readFileSync(job.result, "utf8")) as AllReduceResult;
+  const file = resultIn(job.folder);
+  if (!exists(file)) return undefined; // rank 0 is on another node
+  return JSON.parse(readFileSync(file, "utf8")) as AllReduceResult;
 }
 
 function rowIn(line: string): AllReduceRow | undefined {
@@ -166,11 +174,11 @@ function rowIn(line: string): AllReduceRow | undefined {
 /** One rank's part; all ranks get the result. */
 export async function measureInWorld(
   world: World,
-  choice: DeviceChoice,
-  sizes: readonly number[],
+  { device: choice, sizes, folder }: AllReduceJob,
   onRow?: (row: AllReduceRow) => void,
 ): Promise<AllReduceResult> {
-  const ncclLog = world.worldSize > 1 ? listenToNccl() : () => "";
+  const usesNccl = world.worldSize > 1 && expectDevice(choice).kind === "cuda";
+  const ncclLog = usesNccl ? listenToNccl(folder) : () => "";
   using device = openDevice({ device: choice });
   const { worldSize } = world;
   const communicator = await world.communicator("bench", worldSize, device);

@@ -2,7 +2,9 @@
 
 import { median } from "../arrays/median.js";
 import type { Device, DeviceArray, NativeCommunicator } from "../device/device.js";
+import { OnehourError } from "../errors.js";
 import type { World } from "../ranks/world.js";
+import { count } from "../text/words.js";
 
 /** One size, under the names of nccl-tests' columns. */
 export interface AllReduceRow {
@@ -43,10 +45,19 @@ export function rowOf(size: number, seconds: number, wrong: number, ranks: numbe
 /** What rank r has at element i: whole numbers, whose sums are exact in f32. */
 const element = (rank: number, i: number) => rank + 1 + (i % 7);
 
+function elementsOf(rank: number, length: number): Float32Array {
+  const elements = new Float32Array(length);
+  for (let i = 0; i < length; i++) elements[i] = element(rank, i);
+  return elements;
+}
+
 /** The number of elements that are not the sum over so many ranks. */
 export function countWrong(sums: Float32Array, ranks: number): number {
   const base = (ranks * (ranks + 1)) / 2;
-  return sums.reduce((wrong, value, i) => wrong + Number(value !== base + ranks * (i % 7)), 0);
+  let wrong = 0;
+  // A callback for each of 67 million elements would take seconds.
+  for (let i = 0; i < sums.length; i++) if (sums[i] !== base + ranks * (i % 7)) wrong++;
+  return wrong;
 }
 
 /** The mean over the ranks of what each has measured. */
@@ -67,6 +78,24 @@ export async function secondsOf(
   return (performance.now() - start) / 1000 / repeats;
 }
 
+interface Allocated {
+  own: Float32Array;
+  array?: DeviceArray<Float32Array>;
+  /** Why there is no array; empty where there is one. */
+  problem: string;
+}
+
+/** A rank's elements on the host and on the device. */
+async function allocate(device: Device, rank: number, size: number): Promise<Allocated> {
+  let own: Float32Array = new Float32Array();
+  try {
+    own = elementsOf(rank, size / 4);
+    return { own, array: await device.array(own), problem: "" };
+  } catch (error) {
+    return { own, problem: (error as Error).message };
+  }
+}
+
 /** Every rank calls this alike; only what all could allocate is measured. */
 async function measureSize(
   world: World,
@@ -74,19 +103,18 @@ async function measureSize(
   communicator: NativeCommunicator,
   size: number,
 ): Promise<AllReduceRow> {
-  const own = Float32Array.from({ length: size / 4 }, (_, i) => element(world.rank, i));
-  const made = await device.array(own).then(
-    (array) => ({ array, problem: "" }),
-    (error: Error) => ({ array: undefined, problem: error.message, error }),
-  );
-  const problems = await world.gather("memory", made.problem);
-  const short = problems.findIndex((problem) => problem !== "");
+  const { own, array: made, problem } = await allocate(device, world.rank, size);
+  const problems = await world.gather("memory", problem);
+  const short = problems.findIndex((text) => text !== "");
   if (short >= 0) {
-    made.array?.dispose();
-    if ("error" in made) throw made.error;
-    throw new Error(`rank ${short} has no memory for ${size} bytes: ${problems[short]}`);
+    made?.dispose();
+    throw new OnehourError(
+      "ERR_ONEHOUR_MEMORY",
+      `rank ${short} has no room for ${count(size)} bytes, which it holds three times: ${problems[short]}. ` +
+        "Measure smaller arrays, or fewer ranks on a machine",
+    );
   }
-  using array = made.array!;
+  using array = made!;
   await communicator.allReduce(array);
   const wrong = countWrong(await array.read(), world.worldSize);
   await array.write(own.fill(0));
@@ -104,7 +132,7 @@ async function measureSize(
  * it. Every rank calls it with the same sizes, in bytes, multiples of 4; all get the same rows. `onRow` is called
  * after each size.
  *
- * @throws NativeError ERR_MEMORY where an array does not fit, ERR_COLLECTIVE where a rank is gone
+ * @throws OnehourError ERR_ONEHOUR_MEMORY where an array does not fit, NativeError ERR_COLLECTIVE where a rank is gone
  */
 export async function measureAllReduce(
   world: World,

@@ -1,7 +1,6 @@
 // How each pair of ranks is connected: as the CPU's transport says, or as NCCL's log does.
 
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { NativeCommunicator } from "../device/device.js";
 import type { World } from "../ranks/world.js";
@@ -28,20 +27,18 @@ export function ncclTransports(log: string): Map<string, string> {
 }
 
 /**
- * Lets NCCL write its log to a file, from before it is first used, unless the user has it already. Returns what
- * reads the log, and removes it.
+ * Lets NCCL write its log into a folder, from before it is first used, unless the user has it already. Returns
+ * what reads the log.
  */
-export function listenToNccl(): () => string {
+export function listenToNccl(folder: string): () => string {
   if (process.env.NCCL_DEBUG !== undefined) return () => "";
-  const folder = mkdtempSync(join(tmpdir(), "onehour-nccl-"));
-  Object.assign(process.env, { ...ncclSetting, NCCL_DEBUG_FILE: join(folder, "log.%p") });
-  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  const prefix = "nccl.";
+  Object.assign(process.env, { ...ncclSetting, NCCL_DEBUG_FILE: join(folder, `${prefix}%p`) });
   return () =>
-    existsSync(folder)
-      ? readdirSync(folder)
-          .map((name) => readFileSync(join(folder, name), "utf8"))
-          .join("\n")
-      : "";
+    readdirSync(folder)
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => readFileSync(join(folder, name), "utf8"))
+      .join("\n");
 }
 
 /** What stands in place of a transport that NCCL did not tell: of a ring each rank has two neighbours. */

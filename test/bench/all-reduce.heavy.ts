@@ -1,4 +1,5 @@
 // Runs `onehour bench all-reduce` with real ranks: through memory and sockets, under a launch, and with faults.
+import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { AllReduceResult } from "../../lib/bench/all-reduce-bench.js";
@@ -73,4 +74,45 @@ test("a rank that is killed ends it with its name", async () => {
   expect(status).toBe(1);
   expect(stdout).toBe("");
   expect(stderr).toMatch(/^onehour: rank [01]: .*SIGKILL/m);
+});
+
+test("a sum that one rank got wrong is counted, and refused", async () => {
+  const dist = join(import.meta.dirname, "../../dist");
+  const from = (file: string) => JSON.stringify(join(dist, file));
+  writeFiles(folder, {
+    "wrong.mjs": `import { connect, openDevice } from ${from("index.js")};
+import { measureAllReduce } from ${from("bench/all-reduce.js")};
+const world = await connect();
+using device = openDevice({ device: "cpu" });
+const good = await world.communicator("bench", 2, device);
+const bad = {
+  barrier: () => good.barrier(),
+  async allReduce(array) {
+    await good.allReduce(array);
+    const sums = await array.read();
+    sums[3] += world.rank; // on rank 1
+    await array.write(sums);
+  },
+};
+const rows = await measureAllReduce(world, device, bad, [16, 64]);
+if (world.rank === 0) console.log(JSON.stringify(rows.map(({ wrong }) => wrong)));
+await world.close();
+`,
+  });
+  const run = await onehour(["launch", "--workers", "2", join(folder, "wrong.mjs")]);
+  expect(run, run.stderr).toMatchObject({ status: 0, stdout: "[1,1]\n" });
+});
+
+test("an interrupt ends it by the signal's status and leaves nothing behind", async () => {
+  const own = join(folder, "tmp");
+  mkdirSync(own);
+  const run = start([process.execPath, main, "bench", "all-reduce", "--workers", "2"], {
+    env: { TMPDIR: own },
+  });
+  await until(() => childrenOf(run.child.pid!).length === 2);
+  run.child.kill("SIGINT");
+  const { status, stderr } = await run.ended;
+  expect(status).toBe(130);
+  expect(stderr).toBe("onehour: SIGINT ended the benchmark\n");
+  expect(readdirSync(own)).toEqual([]);
 });
