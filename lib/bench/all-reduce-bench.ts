@@ -10,12 +10,13 @@ import { defaultWorkers } from "../device/gpus.js";
 import { expectDevice, openDevice } from "../device/open.js";
 import { OnehourError, UsageError } from "../errors.js";
 import { readPart } from "../ranks/cluster.js";
-import type { ClusterOptions } from "../ranks/cluster-options.js";
+import { type ClusterOptions, refuseOption, restartOptions } from "../ranks/cluster-options.js";
 import { connect } from "../ranks/connect.js";
 import { launchOn } from "../ranks/launch.js";
 import { signalOf } from "../ranks/signals.js";
 import type { World } from "../ranks/world.js";
 import { requireOptions } from "../recipe/options.js";
+import { nameOf, optionName } from "../recipe/voice.js";
 import { environment, type MachineEnvironment } from "../system/environment.js";
 import { exists } from "../system/exists.js";
 import { count, plural, shown } from "../text/words.js";
@@ -32,8 +33,8 @@ export interface AllReduceBenchOptions {
   minBytes?: number;
   /** The largest array in bytes; 256 MiB by default. */
   maxBytes?: number;
-  /** The machines, as for `launch`; this one alone by default. */
-  cluster?: ClusterOptions;
+  /** The machines, as for `launch`, but without restarts; this one alone by default. */
+  cluster?: Omit<ClusterOptions, (typeof restartOptions)[number]>;
   /** Called with each row as it is measured, where rank 0 is this process. */
   onRow?: (row: AllReduceRow) => void;
 }
@@ -78,11 +79,16 @@ export async function allReduceBench(
   requireOptions(options, "allReduceBench", optionNames);
   const { device = "auto", cluster: given } = options;
   if (!deviceChoices.includes(device))
-    throw refuse(`device is ${shown(device)}, expected ${deviceChoices.join(", ")}`);
+    throw refuse(`${nameOf("device")} is ${shown(device)}, expected ${deviceChoices.join(", ")}`);
   const sizes = readSizes(options);
   const own = () => (expectDevice(device).kind === "cuda" ? defaultWorkers() : 2);
   if (options.workers !== undefined && !(Number.isInteger(options.workers) && options.workers > 0))
-    throw refuse(`workers is ${shown(options.workers)}, expected a whole number of at least 1`);
+    throw refuse(
+      `${nameOf("workers")} is ${shown(options.workers)}, expected a whole number of at least 1`,
+    );
+  for (const name of restartOptions)
+    if ((given as ClusterOptions | undefined)?.[name] !== undefined)
+      throw refuseOption(name, "a benchmark is not started again; leave it out");
   const part = readPart(given, { workers: options.workers, own });
   if (part.cluster === undefined) requireSameWorkers(options.workers, part.workers!);
   const folder = mkdtempSync(join(tmpdir(), "onehour-bench-"));
@@ -115,11 +121,13 @@ function readSizes({ minBytes = 1024, maxBytes = 2 ** 28 }: AllReduceBenchOption
   for (const [name, bytes] of Object.entries({ minBytes, maxBytes }))
     if (!isSize(bytes))
       throw refuse(
-        `${name} is ${shown(bytes)}, expected bytes of whole f32 elements, a multiple of 4 from 4 to ` +
+        `${optionName(name)} is ${shown(bytes)}, expected bytes of whole f32 elements, a multiple of 4 from 4 to ` +
           `${count(mostBytes)}`,
       );
   if (minBytes > maxBytes)
-    throw refuse(`minBytes, ${minBytes}, is more than maxBytes, ${maxBytes}`);
+    throw refuse(
+      `${optionName("minBytes")}, ${minBytes}, is more than ${optionName("maxBytes")}, ${maxBytes}`,
+    );
   return sizesBetween(minBytes, maxBytes);
 }
 
@@ -143,7 +151,7 @@ async function startRanks(
     command: () => [program, JSON.stringify(job)],
     facts: { sizes: job.sizes, device: job.device },
     timeoutSeconds: 120,
-    remedy: "measure a smaller maxBytes",
+    remedy: `measure a smaller ${optionName("maxBytes")}`,
     onLine: (rank, line, stream) => {
       const row = rank === 0 && stream === "stdout" ? rowIn(line) : undefined;
       if (row) onRow(row);

@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { OnehourError } from "../errors.js";
 import { launch } from "../ranks/launch.js";
+import { nameOf } from "../recipe/voice.js";
 import type { Contender, Round, StepSettings } from "./contender.js";
 import type { StepParts } from "./parts.js";
 import type { Count, Variant } from "./variants.js";
@@ -116,7 +117,7 @@ export async function startWorkers(
     workers: size,
     command: () => [program, argument],
     timeoutSeconds: 600,
-    remedy: "measure a smaller --batch",
+    remedy: `measure a smaller ${nameOf("batch")}`,
     onLine: (_rank, line) => process.stderr.write(`${line}\n`),
     onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
       failure = new OnehourError(code, cause);

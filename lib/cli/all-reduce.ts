@@ -1,6 +1,7 @@
 // `onehour bench all-reduce`: times of sums over the ranks, in nccl-tests' columns.
 import { Command, InvalidArgumentError } from "commander";
 import { type DeviceChoice, deviceChoices } from "../device/device.js";
+import { restartOptions } from "../ranks/cluster-options.js";
 import { listenForEnd, signalStatus } from "../ranks/signals.js";
 import { table } from "../recipe/table.js";
 import { printResult } from "../system/output.js";
@@ -36,7 +37,7 @@ export function allReduceCommand(): Command {
     .option("-b, --min-bytes <size>", "the smallest array; default: 1K", bytesOf)
     .option("-e, --max-bytes <size>", "the largest array; default: 256M", bytesOf)
     .option("--json", "print one JSON object instead of a table");
-  return addClusterFlags(command).action(async ({ json, ...options }: Flags) => {
+  return addClusterFlags(command, restartOptions).action(async ({ json, ...options }: Flags) => {
     const { allReduceBench, allReduceTable, requireRight } = await import(
       "../bench/all-reduce-bench.js"
     );

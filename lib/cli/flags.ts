@@ -2,10 +2,15 @@
 // which of them were typed.
 import { type Command, Option } from "commander";
 import { type PlanInput, planRows } from "../plan/options.js";
-import { type ClusterOptions, clusterRows } from "../ranks/cluster-options.js";
+import {
+  type ClusterOptionName,
+  type ClusterOptions,
+  clusterRows,
+} from "../ranks/cluster-options.js";
 import { defaultText } from "../recipe/documentation.js";
 import type { RecipeInput } from "../recipe/fields.js";
-import { type Field, type FieldName, kindOf, type Row, rows, table } from "../recipe/table.js";
+import type { Row } from "../recipe/row.js";
+import { type Field, type FieldName, kindOf, rows, table } from "../recipe/table.js";
 import { flagName } from "../recipe/voice.js";
 
 /** The number of a text, or else the text, which the field's check then refuses. */
@@ -65,10 +70,14 @@ export function addRecipeFlags(command: Command): Command {
   return command;
 }
 
-/** Adds the flags that say on which machines a run is. */
-export function addClusterFlags(command: Command): Command {
-  for (const [, row] of clusterRows)
-    command.addOption(optionOf(row, row.otherwise).helpGroup("Machines:"));
+/** Adds the flags that say on which machines a run is, but for those that the command has no use for. */
+export function addClusterFlags(
+  command: Command,
+  without: readonly ClusterOptionName[] = [],
+): Command {
+  for (const [name, row] of clusterRows)
+    if (!without.includes(name))
+      command.addOption(optionOf(row, row.otherwise).helpGroup("Machines:"));
   return command;
 }
 

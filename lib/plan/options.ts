@@ -4,45 +4,33 @@ import type { Profile } from "../bench/profile.js";
 import { UsageError } from "../errors.js";
 import { keyOf, positive, text, whole } from "../recipe/kinds.js";
 import { requireOptions } from "../recipe/options.js";
-import { currentVoice } from "../recipe/voice.js";
+import { type Row, row } from "../recipe/row.js";
+import { optionName } from "../recipe/voice.js";
 import { mostRanks } from "../system/variables.js";
 import { algorithms } from "./algorithms.js";
-
-/** A row: its check, its flag and its line of help, with the default in words. */
-export interface PlanOption<Schema extends z.ZodType = z.ZodType> {
-  schema: Schema;
-  flag: string;
-  help: string;
-  otherwise?: string;
-}
-
-const option = <Schema extends z.ZodType>(
-  schema: Schema,
-  facts: Omit<PlanOption, "schema">,
-): PlanOption<Schema> => ({ schema, ...facts });
 
 const powersOfTwo = Array.from({ length: 11 }, (_, i) => 2 ** i);
 
 export const planTable = {
-  link: option(text, {
+  link: row(text, {
     flag: "--link <bandwidth:latency>",
     help: "between nodes, each way, for example 50Gbit/s:5us",
   }),
-  linkInside: option(text.optional(), {
+  linkInside: row(text.optional(), {
     flag: "--link-inside <bandwidth:latency>",
     help: "between the workers of a node, for example 900Gbit/s:3us",
   }),
-  workersPerNode: option(whole(1, mostRanks).optional(), {
+  workersPerNode: row(whole(1, mostRanks).optional(), {
     flag: "--workers-per-node <m>",
     help: "workers that share a node and its link",
     otherwise: "8 with --link-inside, or 1",
   }),
-  algorithm: option(keyOf(algorithms).default("ring"), {
+  algorithm: row(keyOf(algorithms).default("ring"), {
     flag: "--algorithm",
     help: "of the all-reduce between nodes",
     otherwise: "ring",
   }),
-  workers: option(
+  workers: row(
     z
       .array(whole(1, mostRanks), { error: "expected whole numbers, for example 1,8,64" })
       .min(1, { error: "expected a whole number or more, for example 1,8,64" })
@@ -53,27 +41,27 @@ export const planTable = {
       otherwise: "1,2,4,...,1024",
     },
   ),
-  accumulate: option(whole(1, 1e6).default(1), {
+  accumulate: row(whole(1, 1e6).default(1), {
     flag: "--accumulate <a>",
     help: "micro-batches of a step",
     otherwise: "1",
   }),
-  cores: option(positive.optional(), {
+  cores: row(positive.optional(), {
     flag: "--cores <c>",
     help: "cores of a node that decode images",
     otherwise: "those of the profile's machine, if it has GPUs",
   }),
-  imagesPerCore: option(positive.optional(), {
+  imagesPerCore: row(positive.optional(), {
     flag: "--images-per-core <r>",
     help: "images that one decodes in a second (`onehour bench loader`)",
     otherwise: "the profile's",
   }),
-  images: option(whole(1).optional(), {
+  images: row(whole(1).optional(), {
     flag: "--images <N>",
     help: "images of the training set",
     otherwise: "ImageNet's, for a profile of 224×224×3 pixels",
   }),
-  epochs: option(positive.default(90), {
+  epochs: row(positive.default(90), {
     flag: "--epochs <e>",
     help: "epochs of the training",
     otherwise: "90",
@@ -97,15 +85,11 @@ export interface PlanOptions extends PlanInput {
 /** With the defaults filled in that follow from nothing else. */
 export type PlanSettings = { [Name in PlanOptionName]: z.output<PlanTable[Name]["schema"]> };
 
-export const planRows = Object.entries(planTable) as [PlanOptionName, PlanOption][];
-
-/** An option as its user knows it: `--link-inside`, or `linkInside`. */
-export const planName = (name: PlanOptionName) =>
-  currentVoice() === "flags" ? planTable[name].flag.split(" ")[0]! : name;
+export const planRows = Object.entries(planTable) as [PlanOptionName, Row][];
 
 /** ERR_ONEHOUR_USAGE that names an option as the user knows it, and what is wrong with it. */
 export const refusePlan = (name: PlanOptionName, problem: string) =>
-  new UsageError("ERR_ONEHOUR_USAGE", `${planName(name)}: ${problem}`);
+  new UsageError("ERR_ONEHOUR_USAGE", `${optionName(name)}: ${problem}`);
 
 /** The options, each checked by itself, with defaults. Throws ERR_ONEHOUR_USAGE. */
 export function readPlanOptions(given: PlanOptions): PlanSettings {

@@ -1,16 +1,11 @@
 // Forecasts the training of many workers from the profile of one and a description of what joins them.
 import type { Profile } from "../bench/profile.js";
+import { optionName } from "../recipe/voice.js";
 import type { Topology } from "./algorithms.js";
 import { type Forecast, forecastStep } from "./forecast.js";
 import { imagenet, trainingHours, type Work } from "./hours.js";
 import { parseLink } from "./links.js";
-import {
-  type PlanOptions,
-  type PlanSettings,
-  planName,
-  readPlanOptions,
-  refusePlan,
-} from "./options.js";
+import { type PlanOptions, type PlanSettings, readPlanOptions, refusePlan } from "./options.js";
 import { measuredByPaper } from "./paper.js";
 import { requireProfile } from "./profile-file.js";
 
@@ -50,7 +45,7 @@ export function plan(options: PlanOptions): Plan {
   if (settings.cores !== undefined && imagesPerCore === undefined)
     throw refusePlan(
       "cores",
-      `the profile does not say how many images a core decodes; \`onehour bench loader\` measures it, for ${planName("imagesPerCore")}`,
+      `the profile does not say how many images a core decodes; \`onehour bench loader\` measures it, for ${optionName("imagesPerCore")}`,
     );
   const cores = imagesPerCore === undefined ? undefined : (settings.cores ?? freeCores(profile));
   const topology = topologyOf(settings);
@@ -97,12 +92,12 @@ function topologyOf(settings: PlanSettings): Topology {
       "linkInside",
       `describe what joins the ${workersPerNode} workers of a node, for example 900Gbit/s:3us`,
     );
-  const link = parseLink(settings.link, planName("link"));
+  const link = parseLink(settings.link, optionName("link"));
   return {
     algorithm,
     workersPerNode,
     link,
-    linkInside: linkInside === undefined ? link : parseLink(linkInside, planName("linkInside")),
+    linkInside: linkInside === undefined ? link : parseLink(linkInside, optionName("linkInside")),
   };
 }
 

@@ -4,24 +4,11 @@ import { z } from "zod";
 import { UsageError } from "../errors.js";
 import { flag, positive, text, whole } from "../recipe/kinds.js";
 import { requireOptions } from "../recipe/options.js";
-import { currentVoice } from "../recipe/voice.js";
+import { type Row, row } from "../recipe/row.js";
+import { currentVoice, optionName } from "../recipe/voice.js";
 import { mostRanks } from "../system/variables.js";
 import { shown } from "../text/words.js";
 import { type Address, parseAddress } from "./addresses.js";
-
-/** A row: its check, its flag and its line of help. */
-interface ClusterOption<Schema extends z.ZodType = z.ZodType> {
-  schema: Schema;
-  flag: string;
-  help: string;
-  /** The default in words. */
-  otherwise?: string;
-}
-
-const option = <Schema extends z.ZodType>(
-  schema: Schema,
-  facts: Omit<ClusterOption, "schema">,
-): ClusterOption<Schema> => ({ schema, ...facts });
 
 const address = z.custom<string>(
   (value) => typeof value === "string" && parseAddress(value) !== undefined,
@@ -32,47 +19,47 @@ const address = z.custom<string>(
 );
 
 export const clusterTable = {
-  nodes: option(whole(1, mostRanks), {
+  nodes: row(whole(1, mostRanks), {
     flag: "--nodes <N>",
     help: "machines that train together; the command runs once on each",
     otherwise: "what the engine says, or 1",
   }),
-  nodeRank: option(whole(0, mostRanks - 1), {
+  nodeRank: row(whole(0, mostRanks - 1), {
     flag: "--node-rank <r>",
     help: "which of the machines this is, from 0",
     otherwise: "what the engine says",
   }),
-  rendezvous: option(address, {
+  rendezvous: row(address, {
     flag: "--rendezvous <host:port>",
     help: "where the others reach node 0: its host, and any free port",
     otherwise: "what the engine says",
   }),
-  workersPerNode: option(whole(1), {
+  workersPerNode: row(whole(1), {
     flag: "--workers-per-node <m>",
     help: "worker processes of each machine",
     otherwise: "one a GPU, or 1",
   }),
-  tokenFile: option(text, {
+  tokenFile: row(text, {
     flag: "--token-file <file>",
     help: "file with the secret that admits machines, the same on all",
     otherwise: "ONEHOUR_TOKEN, or none",
   }),
-  startTimeout: option(positive, {
+  startTimeout: row(positive, {
     flag: "--start-timeout <s>",
     help: "seconds to wait for machines and ranks that come late",
     otherwise: "ONEHOUR_START_TIMEOUT, or 600",
   }),
-  maxRestarts: option(whole(0), {
+  maxRestarts: row(whole(0), {
     flag: "--max-restarts <R>",
     help: "after a failure start all workers again, at most R times an hour",
     otherwise: "0",
   }),
-  minNodes: option(whole(1), {
+  minNodes: row(whole(1), {
     flag: "--min-nodes <M>",
     help: "go on without lost machines, on M or more of them",
     otherwise: "all of them",
   }),
-  requeue: option(flag, {
+  requeue: row(flag, {
     flag: "--requeue",
     help: "after SIGUSR1, SIGUSR2 or SIGTERM, once all is saved, ask Slurm to run the job again",
   }),
@@ -86,11 +73,14 @@ export type ClusterOptions = {
   [Name in ClusterOptionName]?: z.input<ClusterTable[Name]["schema"]>;
 };
 
-export const clusterRows = Object.entries(clusterTable) as [ClusterOptionName, ClusterOption][];
+/** What becomes of a run after a failure or a signal: nothing that a measurement has a use for. */
+export const restartOptions = ["maxRestarts", "minNodes", "requeue"] as const;
+
+export const clusterRows = Object.entries(clusterTable) as [ClusterOptionName, Row][];
 
 /** An option as its user knows it: `--node-rank`, or `cluster.nodeRank`. */
 export function clusterName(name: ClusterOptionName): string {
-  return currentVoice() === "flags" ? clusterTable[name].flag.split(" ")[0]! : `cluster.${name}`;
+  return currentVoice() === "flags" ? optionName(name) : `cluster.${name}`;
 }
 
 /** ERR_ONEHOUR_USAGE that names an option as the user knows it, and what is wrong with it. */

@@ -26,6 +26,7 @@ import {
   text,
   whole,
 } from "./kinds.js";
+import type { Row } from "./row.js";
 
 /** Headings of `onehour train --help` and of the documentation, in their order. */
 export const groups = [
@@ -39,18 +40,8 @@ export const groups = [
   "Run folder",
 ] as const;
 
-/** What a row says of a field, besides its schema. */
-interface Facts {
+export interface Field<Schema extends z.ZodType = z.ZodType> extends Row<Schema> {
   group: (typeof groups)[number];
-  /**
-   * The flag and its placeholder, `--lr <rate>`; named choices are their own placeholder. `--no-NAME`
-   * sets a field to false.
-   */
-  flag: string;
-  /** One line. Of a field whose flag begins with `--no-`, what the flag leaves out. */
-  help: string;
-  /** The default in words, where it depends on the data, the device or another field. */
-  otherwise?: string;
   /** The value of the flag where its value, in brackets, is left out. */
   bare?: number;
   /** What it is called elsewhere: in PyTorch, torchvision, timm, Keras, Lightning. */
@@ -64,18 +55,6 @@ interface Facts {
   perRank?: true;
   /** Whether a value may be the path of a module of the user's, which a run keeps with its digest. */
   isModule?: true;
-}
-
-/** What is a flag: its check, its words on the command line, and its line of help. */
-export interface Row {
-  schema: z.ZodType;
-  flag: string;
-  help: string;
-}
-
-export interface Field<Schema extends z.ZodType = z.ZodType> extends Facts {
-  /** Checks a value; with `default` where the field has one that depends on nothing. */
-  schema: Schema;
 }
 
 /** The names of some optimizers. */
@@ -94,7 +73,10 @@ function perOptimizer(name: keyof MomentumRule): string {
   return [paper[name], ...own].join("; ");
 }
 
-function field<Schema extends z.ZodType>(schema: Schema, facts: Facts): Field<Schema> {
+function field<Schema extends z.ZodType>(
+  schema: Schema,
+  facts: Omit<Field, "schema">,
+): Field<Schema> {
   return { schema, ...facts };
 }
 

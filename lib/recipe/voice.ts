@@ -27,6 +27,10 @@ export function nameOf(name: Named, as: Voice = voice): string {
   return as === "flags" ? flagName(name) : name;
 }
 
+/** An option that is no field of a recipe: `--min-bytes`, or `minBytes`. */
+export const optionName = (name: string): string =>
+  voice === "flags" ? `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}` : name;
+
 /** A message of the native side, which names flags, with fields instead for users of scripts. */
 export function inVoice(message: string): string {
   if (voice === "flags") return message;

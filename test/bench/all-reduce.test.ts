@@ -1,5 +1,5 @@
 // The formulas, sizes, checks and texts of `onehour bench all-reduce`, without starting a rank.
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { busFactor, countWrong, rowOf, sizesBetween } from "../../lib/bench/all-reduce.js";
 import {
   allReduceBench,
@@ -9,6 +9,7 @@ import {
 } from "../../lib/bench/all-reduce-bench.js";
 import { ncclTransports } from "../../lib/bench/links.js";
 import { bytesOf } from "../../lib/cli/all-reduce.js";
+import { setVoice } from "../../lib/recipe/voice.js";
 
 test("algbw and busbw are those of nccl-tests", () => {
   const row = rowOf(1e9, 0.5, 0, 4);
@@ -66,9 +67,19 @@ test.each([
   [{ minBytes: 4096, maxBytes: 1024 }, /minBytes, 4096, is more than maxBytes, 1024/],
   [{ workers: 0 }, /workers is 0/],
   [{ device: "tpu" as "cpu" }, /device is "tpu"/],
+  [{ cluster: { maxRestarts: 1 } } as object, /^cluster\.maxRestarts: .*leave it out/],
   [{ wokers: 2 } as object, /has no option "wokers".*workers/],
 ])("%o is refused before anything is started", async (options, message) => {
   await expect(allReduceBench(options)).rejects.toThrow(message);
+});
+
+test("the command names its flags", async () => {
+  setVoice("flags");
+  onTestFinished(() => setVoice("fields"));
+  await expect(allReduceBench({ minBytes: 6 })).rejects.toThrow(/^--min-bytes is 6/);
+  await expect(allReduceBench({ maxBytes: 4 })).rejects.toThrow(
+    "--min-bytes, 1024, is more than --max-bytes, 4",
+  );
 });
 
 test("sizes are read as nccl-tests reads them", () => {
