@@ -1,10 +1,9 @@
 // `onehour plan`: forecasts step time, efficiency and hours of more workers than there are here.
-import { writeFileSync } from "node:fs";
 import { Command } from "commander";
 import type { PlanOptions } from "../plan/options.js";
-import type { Plan } from "../plan/plan.js";
 import { printResult } from "../system/output.js";
 import { commandLine } from "../text/command.js";
+import { drawingIn } from "./chart.js";
 import { addPlanFlags, typedPlan } from "./flags.js";
 import { usageError } from "./values.js";
 
@@ -26,18 +25,12 @@ export function planCommand(): Command {
     .action(async ({ profile, paper, chart, json }: Flags) => {
       const { plan } = await import("../plan/plan.js");
       const { planText } = await import("../plan/text.js");
-      const draw = chart === undefined ? undefined : await drawing(chart);
+      const { pictures } = await import("../plan/picture.js");
+      const draw = drawingIn(chart, pictures);
       const result = plan({ ...(await stepOf(profile, paper)), ...typedPlan(command) });
-      draw?.(result);
+      draw(result);
       await printResult(json ? `${JSON.stringify(result)}\n` : planText(result));
     });
-}
-
-/** What writes the charts into a file, whose name is checked at once. */
-async function drawing(file: string): Promise<(plan: Plan) => void> {
-  const { pictureFor } = await import("../plan/picture.js");
-  const picture = pictureFor(file);
-  return (plan) => writeFileSync(file, picture(plan));
 }
 
 /** What is forecast: the paper's system, or the profile of a file, whose link is yet to be typed. */

@@ -1,7 +1,6 @@
 // `onehour bench throughput`: images per second of the training step by number of workers, and where a
 // step's time goes.
 import { writeFileSync } from "node:fs";
-import { extname } from "node:path";
 import type { Command } from "commander";
 import type { ThroughputOptions } from "../bench/throughput.js";
 import { listenForEnd, signalStatus } from "../ranks/signals.js";
@@ -9,7 +8,7 @@ import { printResult } from "../system/output.js";
 import { requireWritable } from "../system/writable.js";
 import { LiveLine } from "../terminal/live-line.js";
 import { Stages } from "../terminal/stages.js";
-import { shown } from "../text/words.js";
+import { drawingIn } from "./chart.js";
 import { stepCommand } from "./step-command.js";
 import { choice, usageError, wholeNumber } from "./values.js";
 
@@ -43,13 +42,7 @@ async function measure(flags: Flags): Promise<void> {
     throw usageError("--json and --profile both print one JSON object: write --profile FILE.");
   if (typeof profile === "string") requireWritable(profile, "the profile");
   const { pictures } = await import("../bench/throughput-page.js");
-  const draw = chart === undefined ? undefined : pictures[extname(chart)];
-  if (chart !== undefined) {
-    const endings = Object.keys(pictures).join(" or ");
-    if (draw === undefined)
-      throw usageError(`--chart is ${shown(chart)}, expected a file that ends in ${endings}.`);
-    requireWritable(chart, "the chart");
-  }
+  const draw = drawingIn(chart, pictures);
   const { compare, comparisonTable, readKept } = await import("../bench/compare.js");
   const kept = old === undefined ? undefined : await readKept(old);
   const { throughput } = await import("../bench/throughput.js");
@@ -82,6 +75,6 @@ async function measure(flags: Flags): Promise<void> {
         : throughputTable(result) + (comparison ? comparisonTable(comparison) : "");
   // What was measured is shown even where a file cannot be written any more.
   await printResult(text);
-  if (draw) writeFileSync(chart!, draw(result));
+  draw(result);
   if (typeof profile === "string") writeFileSync(profile, `${JSON.stringify(made, null, 2)}\n`);
 }

@@ -1,8 +1,6 @@
 // The charts of a plan as a file: a picture, or a page with the plan's table.
-import { UsageError } from "../errors.js";
 import { renderSvg } from "../report/charts.js";
 import { page } from "../report/page.js";
-import { shown } from "../text/words.js";
 import { planCharts } from "./chart.js";
 import type { Plan } from "./plan.js";
 import { assumptionsOf, conclusionsOf, planTitle, rowsOf } from "./text.js";
@@ -35,17 +33,8 @@ function html(plan: Plan): string {
   });
 }
 
-const kinds: Readonly<Record<string, (plan: Plan) => string>> = { ".svg": svg, ".html": html };
-
-/**
- * What makes the contents of a file from a plan.
- * @throws UsageError ERR_ONEHOUR_USAGE for a name that ends neither in .svg nor in .html.
- */
-export function pictureFor(file: string): (plan: Plan) => string {
-  const found = Object.entries(kinds).find(([end]) => file.endsWith(end));
-  if (found) return found[1];
-  throw new UsageError(
-    "ERR_ONEHOUR_USAGE",
-    `--chart: ${shown(file)} is neither a picture nor a page: name a file that ends in ${Object.keys(kinds).join(" or ")}`,
-  );
-}
+/** What draws a plan, by the ending of the file. */
+export const pictures: Readonly<Record<string, (plan: Plan) => string>> = {
+  ".svg": svg,
+  ".html": html,
+};

@@ -1,7 +1,8 @@
 import { expect, test } from "vitest";
+import { drawingIn } from "../../lib/cli/chart.js";
 import { planCharts } from "../../lib/plan/chart.js";
 import { paperPlan } from "../../lib/plan/paper.js";
-import { pictureFor } from "../../lib/plan/picture.js";
+import { pictures } from "../../lib/plan/picture.js";
 import { plan } from "../../lib/plan/plan.js";
 
 const names = (options = paperPlan) =>
@@ -69,14 +70,15 @@ test("images of another size have neither hours nor the paper's points", () => {
 
 test("a file is a picture or a page by its name", () => {
   const result = plan(paperPlan);
-  const svg = pictureFor("out.svg")(result);
+  const svg = pictures[".svg"]!(result);
   expect(svg.match(/<svg /g)).toHaveLength(4); // one around the three charts
   for (const text of ["Images a second", "Seconds of a step", "one hour", "1,024"])
     expect(svg).toContain(text);
-  const html = pictureFor("out.html")(result);
+  const html = pictures[".html"]!(result);
   expect(html).toMatch(/^<!doctype html>/i);
   for (const text of ["29.43 h", "50 Gbit/s, 5 us a message", "take less than an hour from"])
     expect(html).toContain(text);
   for (const name of ["out.png", "out", "svg", ""])
-    expect(() => pictureFor(name)).toThrow(/name a file that ends in \.svg or \.html/);
+    expect(() => drawingIn(name, pictures)).toThrow(/expected a file that ends in \.svg or \.html/);
+  expect(() => drawingIn("no/such/out.svg", pictures)).toThrow(/there is no folder "no\/such"/);
 });
