@@ -32,6 +32,8 @@ export const profileSchema = z.object({
   imagesPerCore: positive.optional(),
   /** The step as it was measured with so many workers on this machine, in the order of their number. */
   measured: z.array(z.object({ workers: whole, step: positive, exposedCommunication: seconds })),
+  /** What of all this nobody measured, in sentences. */
+  assumed: z.array(z.string()).optional(),
   /** Versions, processor, GPUs. */
   environment: z.record(z.string(), z.unknown()).optional(),
 });

@@ -37,7 +37,7 @@ export function parseLink(text: string, name = "link"): Link {
 const refusal = (name: string, text: string, why: string) =>
   new UsageError("ERR_ONEHOUR_USAGE", `${name}: ${shown(text)} is no link; ${why}`);
 
-/** A number with at most three digits after the point. */
+/** A number with four digits at most. */
 const short = (value: number) => String(Number(value.toPrecision(4)));
 
 /** The largest unit of which there is at least one, or else the smallest. */
@@ -46,7 +46,7 @@ function scaled(value: number, units: readonly (readonly [name: string, size: nu
   return `${short(value / size)} ${name}`;
 }
 
-/** "50 Gbit/s and 5 us a step" */
+/** "50 Gbit/s, 5 us a message" */
 export function linkText({ bandwidth, latency }: Link): string {
   const rate = scaled(8 * bandwidth, [
     ["Tbit/s", 1e12],

@@ -13,11 +13,7 @@ const gradientBytes = 100e6;
 const backPropagation = 0.125;
 const step = measuredByPaper[0].seconds;
 
-/**
- * Servers of eight P100s that 50 Gbit/s join. The paper gives neither latencies nor the bandwidth inside a server;
- * here they are 5 us and that of one NVLink. Its step of 8 GPUs stands for that of one: all-reduces inside a server
- * are in it already.
- */
+/** Servers of eight P100s that 50 Gbit/s join; inside, the bandwidth is that of one NVLink. */
 export const paperPlan: PlanOptions = {
   profile: {
     type: "onehour-profile",
@@ -35,6 +31,11 @@ export const paperPlan: PlanOptions = {
     })),
     gradientBytes,
     measured: [],
+    assumed: [
+      `The paper does not say in how many buckets its gradients get ready: here ${pieces}, evenly over the ` +
+        `${backPropagation} s of back-propagation. Nor does it give latencies, or the bandwidth inside a server. Its ` +
+        "step of 8 GPUs stands for that of one, although all-reduces inside a server are in it.",
+    ],
   },
   link: "50Gbit/s:5us",
   linkInside: "160Gbit/s:5us",

@@ -111,10 +111,11 @@ function trainingText(plan: Plan): string[] {
       `${what} take less than an hour from ${fewest} on: ${hours}, at a minibatch of ${count(at.minibatch)}.`,
     );
   else {
-    const most = counted(forecasts.at(-1)!.workers, "worker");
+    const largest = forecasts.at(-1)!;
+    const most = counted(largest.workers, "worker");
     lines.push(
       `${what} take an hour or more with any number up to ${most}: at best ${hours}, with ${fewest}. ` +
-        `What binds: ${boundNames[at.bound]}${remedies[at.bound]}.`,
+        `What binds: ${boundNames[largest.bound]}${remedies[largest.bound]}.`,
     );
   }
   if (at.minibatch > largestMinibatch && work.images === imagenet.images) lines.push(beyond);
@@ -161,6 +162,7 @@ export const conclusionsOf = (plan: Plan): string[] => [
 
 /** Whatever the figures rest on. */
 export function assumptionsOf({
+  profile,
   topology,
   imagesPerCore,
   cores,
@@ -178,6 +180,7 @@ export function assumptionsOf({
             "as in the paper.",
         ];
   lines.push(
+    ...(profile.assumed ?? []),
     `All-reduce, ${algorithm}: ${algorithms[algorithm].help}; b bytes, p members, α latency, β bandwidth.`,
     "Each bucket's all-reduce begins when its gradients are there and the one before is done; its update follows. " +
       "It takes nothing from computing.",

@@ -5,23 +5,18 @@ import { describe, expect, test } from "vitest";
 import type { Profile } from "../../lib/bench/profile.js";
 import type { PlanInput } from "../../lib/plan/options.js";
 import { paperPlan } from "../../lib/plan/paper.js";
-import { plan } from "../../lib/plan/plan.js";
+import { type Plan, plan } from "../../lib/plan/plan.js";
 import { readProfile } from "../../lib/plan/profile-file.js";
 import { planText } from "../../lib/plan/text.js";
 import { onehour } from "../cli/command.js";
 import { temporaryFolder } from "../support/folder.js";
 
 /** A step of 0.1 s whose gradients are there at its end. */
+const { assumed, ...paperProfile } = paperPlan.profile;
 const profile: Profile = {
-  type: "onehour-profile",
-  model: "resnet50",
-  images: { height: 224, width: 224, channels: 3 },
-  batch: 32,
-  precision: "fp32",
+  ...paperProfile,
   device: { kind: "cpu", name: "a processor" },
-  threads: 1,
   compute: 0.1,
-  update: 0,
   buckets: [{ bytes: 1e8, ready: 0.1 }],
   gradientBytes: 1e8,
   measured: [{ workers: 1, step: 0.1, exposedCommunication: 0 }],
@@ -81,6 +76,16 @@ describe("the hour", () => {
     expect(slow.underOneHour).toBeUndefined();
     expect(slow.shortest!.bound).toBe("communication");
     expect(planText(slow)).toMatch(/an hour or more .* What\s+binds:\s+network/s);
+  });
+
+  test("what binds is what holds up the most workers, not the fewer that are faster", () => {
+    // Within a node nothing is waited for; between nodes each step takes longer than the workers save.
+    const links = { link: "1kbit/s:1s", linkInside: fast, workersPerNode: 8, workers: [8, 16] };
+    const { shortest, forecasts, ...slow } = planned({ images, epochs: 36_000, ...links });
+    expect(shortest).toMatchObject({ workers: 8, bound: "compute" });
+    expect(planText({ shortest: shortest!, forecasts, ...slow })).toMatch(
+      /What\s+binds:\s+network/,
+    );
   });
 
   test("a minibatch of more than all images trains nothing", () => {
@@ -163,6 +168,15 @@ test("the paper's system: 29 hours on 8 GPUs, below one on 256, and fewer ms tha
     [8, 0.232],
     [256, 0.256],
   ]);
+});
+
+test("what the paper does not say is told of its plan alone", () => {
+  const text = (input: Plan) => planText(input).replace(/\s+/g, " ");
+  expect(text(plan(paperPlan))).toContain(
+    "does not say in how many buckets its gradients get ready: here 50",
+  );
+  expect(assumed).toHaveLength(1);
+  expect(text(planned())).not.toContain("does not say");
 });
 
 describe("refused, with what was expected", () => {
