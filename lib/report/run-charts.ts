@@ -1,20 +1,28 @@
 // The charts of a report: what runs logged, against epochs, images and time.
 
-import type { Chart, Level, Series } from "./chart.js";
+import type { Axis, Chart, Level, Series } from "./chart.js";
 import type { Place, RunData } from "./run-data.js";
 import { thin } from "./thin.js";
 
-const axes: Chart["x"] = [
-  { name: "epochs", min: 0 },
-  { name: "images", min: 0 },
-  { name: "training time (min)", min: 0 },
+interface PlaceAxis {
+  axis: Axis;
+  of: (place: Place) => number | undefined;
+}
+
+const allAxes: readonly PlaceAxis[] = [
+  { axis: { name: "epochs", min: 0 }, of: ({ epochs }) => epochs },
+  { axis: { name: "images", min: 0 }, of: ({ images }) => images },
+  { axis: { name: "training time (min)", min: 0 }, of: ({ seconds }) => seconds / 60 },
 ];
 
-const xOf = (places: readonly Place[]) => [
-  places.map(({ epochs }) => epochs),
-  places.map(({ images }) => images),
-  places.map(({ seconds }) => seconds / 60),
-];
+/** The axes on which all runs have places. */
+const axesOf = (runs: readonly RunData[]) =>
+  allAxes.filter(({ of }) =>
+    runs.every((run) => [...run.steps, ...run.epochs].every((place) => of(place) !== undefined)),
+  );
+
+const xOf = (places: readonly Place[], axes: readonly PlaceAxis[]) =>
+  axes.map(({ of }) => places.map((place) => of(place)!));
 
 /** A series of each run; a run without any value has none. */
 function seriesOf<T extends Place>(
@@ -24,7 +32,7 @@ function seriesOf<T extends Place>(
   rest: Pick<Series, "name" | "smooth">,
 ): Series[] {
   return runs.flatMap((run) => {
-    const { x, y, low, high } = thin(xOf(places(run)), places(run).map(value));
+    const { x, y, low, high } = thin(xOf(places(run), axesOf(runs)), places(run).map(value));
     if (y.every((one) => one === null)) return [];
     const isThinned = y.length < places(run).length;
     return [{ ...rest, group: run.name, x, y, ...(isThinned ? { low, high } : {}) }];
@@ -33,7 +41,6 @@ function seriesOf<T extends Place>(
 
 const steps = (run: RunData) => run.steps;
 const epochs = (run: RunData) => run.epochs;
-const fields = (line: object) => line as Record<string, number | undefined>;
 
 /** The error in % that the paper reports for a run's minibatch; undefined for any other run. */
 export function paperError({ recipe, epochs, minibatch }: RunData): number | undefined {
@@ -57,18 +64,18 @@ const parts = [
 ] as const;
 
 /** Of the steps that were measured in parts, how long each part took. */
-function splitChart(run: RunData, isOnly: boolean): Chart[] {
-  const measured = run.steps.filter((line) => fields(line).compute !== undefined);
+function splitChart(run: RunData, axes: readonly PlaceAxis[], isOnly: boolean): Chart[] {
+  const measured = run.steps.filter((line) => line.compute !== undefined);
   if (measured.length === 0) return [];
   return [
     {
       title: isOnly ? "Parts of a step" : `Parts of a step: ${run.name}`,
-      x: axes,
+      x: axes.map(({ axis }) => axis),
       y: { name: "time of a step", format: "seconds", min: 0 },
       series: parts.map(([field, name]) => {
         const { x, y } = thin(
-          xOf(measured),
-          measured.map((line) => fields(line)[field]),
+          xOf(measured, axes),
+          measured.map((line) => line[field]),
         );
         return { name, group: run.name, kind: "area", x, y };
       }),
@@ -79,9 +86,11 @@ function splitChart(run: RunData, isOnly: boolean): Chart[] {
 /** The charts that have something to show. */
 export function runCharts(runs: readonly RunData[]): Chart[] {
   const levels = levelsOf(runs);
+  const axes = axesOf(runs);
+  const x = axes.map(({ axis }) => axis);
   const marks = runs.flatMap((run) =>
     run.restarts.map((restart) => ({
-      x: xOf([restart]).map(([at]) => at!),
+      x: xOf([restart], axes).map(([at]) => at!),
       label: "restart",
       group: run.name,
     })),
@@ -89,17 +98,14 @@ export function runCharts(runs: readonly RunData[]): Chart[] {
   const charts: Chart[] = [
     {
       title: "Error",
-      x: axes,
+      x,
       y: { name: "top-1 error (%)", scale: "switch" },
       series: [
         ...seriesOf(runs, epochs, ({ top1 }) => 100 * (1 - top1), { name: "test" }),
         ...seriesOf(
           runs,
           epochs,
-          (line) => {
-            const { trainTop1 } = fields(line);
-            return trainTop1 === undefined ? undefined : 100 * (1 - trainTop1);
-          },
+          ({ trainTop1 }) => (typeof trainTop1 === "number" ? 100 * (1 - trainTop1) : undefined),
           { name: "train" },
         ),
       ],
@@ -107,7 +113,7 @@ export function runCharts(runs: readonly RunData[]): Chart[] {
     },
     {
       title: "Loss",
-      x: axes,
+      x,
       y: { name: "loss", scale: "switch" },
       series: [
         ...seriesOf(runs, steps, ({ loss }) => loss, { name: "train, each step", smooth: true }),
@@ -116,13 +122,13 @@ export function runCharts(runs: readonly RunData[]): Chart[] {
     },
     {
       title: "Learning rate",
-      x: axes,
+      x,
       y: { name: "learning rate", scale: "switch" },
       series: seriesOf(runs, steps, ({ lr }) => lr, { name: "learning rate" }),
     },
     {
       title: "Throughput",
-      x: axes,
+      x,
       y: { name: "images/s", min: 0 },
       series: seriesOf(runs, steps, ({ imagesPerSecond }) => imagesPerSecond, {
         name: "throughput",
@@ -130,7 +136,10 @@ export function runCharts(runs: readonly RunData[]): Chart[] {
       }),
     },
   ];
-  return [...charts, ...runs.flatMap((run) => splitChart(run, runs.length === 1))]
+  return [...charts, ...runs.flatMap((run) => splitChart(run, axes, runs.length === 1))]
     .filter(({ series }) => series.length > 0)
-    .map((chart) => ({ ...chart, marks }));
+    .map((chart) => ({
+      ...chart,
+      marks: marks.filter(({ group }) => chart.series.some((series) => series.group === group)),
+    }));
 }

@@ -1,10 +1,11 @@
 // A run as a report reads it from its folder, finished or not: nothing is written there and no lock taken.
 
-import { basename, join, resolve } from "node:path";
-import { UsageError } from "../errors.js";
+import { join, resolve } from "node:path";
+import { OnehourError, UsageError } from "../errors.js";
+import { readFields, recipeAlone } from "../recipe/fields.js";
 import { readRecipeText, recipeName } from "../recipe/run-recipe.js";
 import { isThere } from "../run-folder/files.js";
-import { lockName } from "../run-folder/lock.js";
+import { isHeld } from "../run-folder/lock.js";
 import { readLog } from "../run-folder/log.js";
 import type { LogLine } from "../run-folder/log-lines.js";
 import { shown } from "../text/words.js";
@@ -14,14 +15,15 @@ export type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
 
 /** Where a line stands: epochs and images that were trained, and seconds of training. */
 export interface Place {
-  epochs: number;
+  /** Undefined while the log does not tell how long an epoch is. */
+  epochs: number | undefined;
   images: number;
   seconds: number;
 }
 
 export interface RunData {
   folder: string;
-  /** That of the folder. */
+  /** The end of the folder's path, as long as no other run has it. */
   name: string;
   /** The fields of recipe.json. */
   recipe: Record<string, unknown>;
@@ -39,14 +41,24 @@ export interface RunData {
   unreadable: number;
 }
 
-const positive = (value: unknown) => (typeof value === "number" && value > 0 ? value : 1);
-
-/** Steps of an epoch: the first step of the second; before that, those that there are. */
-function stepsPerEpoch(lines: readonly LogLine[]): number {
-  const steps = lines.filter((line) => line.type === "step");
-  const later = steps.find(({ epoch, step }) => epoch > 0 && step > 0);
-  const last = Math.max(0, ...steps.slice(-1).map(({ step }) => step + 1));
-  return Math.max(1, later ? Math.floor(later.step / later.epoch) : last);
+/** Steps of an epoch, as far as the log tells. */
+function stepsPerEpoch(
+  lines: readonly LogLine[],
+  { epochs, steps = Number.POSITIVE_INFINITY }: Record<string, unknown>,
+): number | undefined {
+  // Each step has as many epochs before it as its line says.
+  let most = Number.POSITIVE_INFINITY;
+  let done = 0;
+  let first: number | undefined; // where the first epoch ended
+  for (const line of lines) {
+    if (line.type === "epoch") first ??= done;
+    if (line.type !== "step") continue;
+    done = line.step + 1;
+    if (line.epoch > 0) most = Math.min(most, Math.floor(line.step / line.epoch));
+  }
+  if (most < Number.POSITIVE_INFINITY) return Math.max(1, most);
+  // The end of a run may have cut it short.
+  return first && first < Number(steps) && !(Number(epochs) < 1) ? first : undefined;
 }
 
 /** The lines of the steps that count, in order: after a restart some were trained again. */
@@ -56,34 +68,46 @@ function lastOfEach<T extends LogLine>(lines: readonly T[], number: (line: T) =>
 }
 
 /**
- * Reads a run folder.
+ * The recipe of a run, and the images of its steps. Fields that another version knows are shown as they are.
  * @throws OnehourError ERR_ONEHOUR_RUN_FOLDER where there is no run, or its recipe cannot be read.
  */
-export async function readRun(folder: string): Promise<RunData> {
+async function readRecipe(folder: string): Promise<Pick<RunData, "recipe" | "minibatch">> {
   if (!isThere(join(folder, recipeName)))
     throw new UsageError(
       "ERR_ONEHOUR_RUN_FOLDER",
-      `${folder} holds no run (looked for ${recipeName}); name the folder of a run, as in runs/`,
+      `${folder} holds no run (looked for ${recipeName}); name the folder of a run, such as runs/NAME`,
     );
   const text = await readRecipeText(folder);
-  const recipe = parseRecipe(folder, text);
+  try {
+    const value: unknown = JSON.parse(text);
+    if (typeof value !== "object" || value === null || Array.isArray(value))
+      throw new Error(`it is ${shown(value)}`);
+    const recipe: Record<string, unknown> = recipeAlone(value);
+    const { workers, accumulate, batch } = recipe;
+    const sizes = readFields({ workers, accumulate, batch }, "fields");
+    const minibatch = (sizes.workers ?? 1) * (sizes.accumulate ?? 1) * (sizes.batch ?? 1);
+    return { recipe, minibatch };
+  } catch (error) {
+    const { message } = error as Error;
+    throw new OnehourError(
+      "ERR_ONEHOUR_RUN_FOLDER",
+      `${join(folder, recipeName)} is not a recipe (${message}); put back the one that the run wrote`,
+    );
+  }
+}
+
+/** What a run's folder holds; throws as `readRecipe` does. */
+async function readRun(folder: string): Promise<Omit<RunData, "name">> {
+  const { recipe, minibatch } = await readRecipe(folder);
   const { lines, unreadable } = await readLog(folder);
-  const minibatch = positive(recipe.workers) * positive(recipe.accumulate) * positive(recipe.batch);
-  const perEpoch = stepsPerEpoch(lines);
+  const perEpoch = stepsPerEpoch(lines, recipe);
   const times = trainingSeconds(lines, minibatch);
-  let done = Number.POSITIVE_INFINITY; // steps so far; an epoch that ends the run may be shorter
+  let done = 0; // steps so far
   const placed = lines.map((line, i) => {
     if (line.type === "step") done = line.step + 1;
-    const steps =
-      line.type === "step"
-        ? line.step + 1
-        : line.type === "epoch"
-          ? Math.min(done, (line.epoch + 1) * perEpoch)
-          : "step" in line
-            ? line.step
-            : line.steps;
-    const place = { epochs: steps / perEpoch, images: steps * minibatch, seconds: times[i]! };
-    return { ...line, ...place };
+    const steps = line.type === "restart" ? line.step : done;
+    const epochs = perEpoch === undefined ? undefined : steps / perEpoch;
+    return { ...line, epochs, images: steps * minibatch, seconds: times[i]! };
   });
   const of = <T extends LogLine["type"]>(type: T) =>
     placed.filter((line) => line.type === type) as unknown as (Line<T> & Place)[];
@@ -91,10 +115,9 @@ export async function readRun(folder: string): Promise<RunData> {
   const end = last?.type === "end" ? last : undefined;
   return {
     folder,
-    name: basename(resolve(folder)),
     recipe,
     minibatch,
-    status: end?.status ?? (isThere(join(folder, lockName)) ? "running" : "stopped without an end"),
+    status: end?.status ?? ((await isHeld(folder)) ? "running" : "stopped without an end"),
     steps: lastOfEach(of("step"), ({ step }) => step),
     epochs: lastOfEach(of("epoch"), ({ epoch }) => epoch),
     restarts: of("restart"),
@@ -104,30 +127,27 @@ export async function readRun(folder: string): Promise<RunData> {
   };
 }
 
-function parseRecipe(folder: string, text: string): Record<string, unknown> {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (typeof value === "object" && value !== null && !Array.isArray(value))
-      return value as Record<string, unknown>;
-  } catch {
-    // as any other text that is no recipe
-  }
-  throw new UsageError(
-    "ERR_ONEHOUR_RUN_FOLDER",
-    `${join(folder, recipeName)} is not a recipe (${shown(text)}); put back the one that the run wrote`,
-  );
+/** For each path its last part, with those before it where several paths end alike. */
+export function shortest(paths: readonly string[]): string[] {
+  const parts = paths.map((path) => path.split("/").filter(Boolean));
+  const tail = (path: readonly string[], length: number) => path.slice(-length).join("/");
+  return parts.map((path) => {
+    let length = 1;
+    const isShared = () =>
+      parts.filter((other) => tail(other, length) === tail(path, length)).length > 1;
+    while (length < path.length && isShared()) length++;
+    return tail(path, length);
+  });
 }
 
-/** Reads runs; those whose folders have one name get the path as theirs. */
+/**
+ * Reads runs; one that is named twice counts once.
+ * @throws OnehourError ERR_ONEHOUR_RUN_FOLDER for a folder that holds no run or cannot be read.
+ */
 export async function readRuns(folders: readonly string[]): Promise<RunData[]> {
-  const runs = await Promise.all(folders.map(readRun));
-  const isTwice = (name: string) => runs.filter((run) => run.name === name).length > 1;
-  const named = runs.map((run) => ({ ...run, name: isTwice(run.name) ? run.folder : run.name }));
-  const seen = new Set<string>();
-  for (const { folder } of named) {
-    if (seen.has(resolve(folder)))
-      throw new UsageError("ERR_ONEHOUR_USAGE", `${folder} is named twice; name each run once`);
-    seen.add(resolve(folder));
-  }
-  return named;
+  const paths = [...new Set(folders.map((folder) => resolve(folder)))];
+  const named = paths.map((path) => folders.find((folder) => resolve(folder) === path)!);
+  const names = shortest(paths);
+  const runs = await Promise.all(named.map(readRun));
+  return runs.map((run, i) => ({ ...run, name: names[i]! }));
 }

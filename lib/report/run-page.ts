@@ -1,6 +1,5 @@
 // The page about one run or several, and the same in plain figures.
 
-import { digestField, idField } from "../recipe/fields.js";
 import { medianTop1Error } from "../train/result.js";
 import { page, type Section, type Table } from "./page.js";
 import { paperError, runCharts } from "./run-charts.js";
@@ -38,9 +37,8 @@ function known<T extends object>(values: { [K in keyof T]: T[K] | undefined }): 
 }
 
 export function summaryOf(run: RunData): RunSummary {
-  const { name, folder, status, minibatch, steps, epochs, end, unreadable } = run;
+  const { name, folder, status, recipe, minibatch, steps, epochs, end, unreadable } = run;
   const last = epochs.at(-1);
-  const { [digestField]: _, [idField]: __, ...recipe } = run.recipe;
   return known<RunSummary>({
     name,
     folder,

@@ -19,6 +19,7 @@ import { native } from "../device/native.js";
 import { OnehourError } from "../errors.js";
 import { nameOf } from "../recipe/voice.js";
 import { readText } from "../system/regular-file.js";
+import { isThere } from "./files.js";
 
 export const lockName = "run.lock";
 const pollMilliseconds = 250;
@@ -35,15 +36,34 @@ export interface LockOptions {
   tryLock?: typeof native.tryLockFile;
 }
 
-/** The process that holds a lock, as its file names it. */
-async function holderOf(file: string): Promise<string> {
+interface Holder {
+  pid: number;
+  host: string;
+}
+
+/** The process that holds a lock, as its file names it; undefined where that is not written yet, or cannot be read. */
+async function holderOf(file: string): Promise<Holder | undefined> {
   try {
     const { pid, host } = JSON.parse(await readText(file));
-    if (Number.isSafeInteger(pid) && typeof host === "string") return `process ${pid} on ${host}`;
-  } catch {
-    // it is not written yet, or cannot be read
+    if (Number.isSafeInteger(pid) && pid > 0 && typeof host === "string") return { pid, host };
+  } catch {}
+  return undefined;
+}
+
+/**
+ * Whether a process holds a folder's lock, as far as run.lock tells, which a process that was killed leaves
+ * behind: one of this host can be looked for. For readers, who take no lock.
+ */
+export async function isHeld(folder: string): Promise<boolean> {
+  const file = join(folder, lockName);
+  if (!isThere(file)) return false;
+  const holder = await holderOf(file);
+  if (holder?.host !== hostname()) return true;
+  try {
+    return process.kill(holder.pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
   }
-  return "another process";
 }
 
 /** Whether a name still is that of an open file: who releases a lock removes its file. */
@@ -72,7 +92,8 @@ export class RunLock {
     for (let isFirst = true; ; isFirst = false) {
       const lock = RunLock.attempt(file, folder, options);
       if (lock) return lock;
-      const holder = await holderOf(file);
+      const named = await holderOf(file);
+      const holder = named ? `process ${named.pid} on ${named.host}` : "another process";
       if (performance.now() >= deadline) {
         throw new OnehourError(
           "ERR_ONEHOUR_RUN_FOLDER",

@@ -89,8 +89,9 @@ async function followWithEvents(
 ): Promise<LogFollower | undefined> {
   const { EventLog, eventsName } = await import("../report/tensorboard/event-files.js");
   const folder = join(recipe.out, eventsName);
+  const minibatch = recipe.workers * recipe.accumulate * recipe.batch;
   try {
-    return await EventLog.open(folder, { recipe, lines, end: Date.now() }, warn);
+    return await EventLog.open(folder, { recipe, minibatch, lines, end: Date.now() }, warn);
   } catch (error) {
     const { message } = error as Error;
     warn(`no events are written for TensorBoard: cannot write to ${folder} (${message})`);

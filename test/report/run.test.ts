@@ -1,10 +1,11 @@
 // Checks what a report reads from run folders, damaged and unfinished ones too, and that its page holds it.
+import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { runCharts } from "../../lib/report/run-charts.js";
-import { readRun, readRuns } from "../../lib/report/run-data.js";
+import { readRuns } from "../../lib/report/run-data.js";
 import { recipeTables, runPage, summaryOf } from "../../lib/report/run-page.js";
 import { thin } from "../../lib/report/thin.js";
 
@@ -32,9 +33,11 @@ function run(name: string, lines?: readonly string[], recipe: object = {}): stri
   return folder;
 }
 
+const readRun = async (folder: string) => (await readRuns([folder]))[0]!;
+
 const whole = [step(0), step(1), epoch(0, 0.25), step(2), step(3), epoch(1, 0.5), end];
 
-describe("readRun", () => {
+describe("readRuns", () => {
   it("places lines in epochs, images and seconds", async () => {
     const { steps, epochs, status, minibatch } = await readRun(run("whole", whole));
     expect({ status, minibatch }).toEqual({ status: "finished", minibatch: 8 });
@@ -53,23 +56,58 @@ describe("readRun", () => {
     expect(status).toBe("stopped without an end");
   });
 
-  it("knows a running run by its lock", async () => {
+  it.each([
+    ["as long as no second one has begun", [step(0)], {}, undefined],
+    ["once the first has ended", [step(0), step(1), epoch(0, 1)], { steps: 3, epochs: 1.5 }, 2],
+    [
+      "unless that was the end of the run",
+      [step(0), epoch(0, 1)],
+      { steps: 1, epochs: 2 },
+      undefined,
+    ],
+    ["unless the run is shorter", [step(0), epoch(0, 1)], { epochs: 0.5 }, undefined],
+    ["where steps are missing", [step(3), step(6)], {}, 2],
+    ["where no step is left", [epoch(0, 1), epoch(1, 1)], {}, undefined],
+  ])("tells the steps of an epoch %s", async (_, lines, recipe, steps) => {
+    const one = await readRun(run("epochs", lines, recipe));
+    for (const { images, epochs } of [...one.steps, ...one.epochs])
+      expect(epochs).toBe(steps && images / 8 / steps);
+    const axes = runCharts([one])[0]!.x.map(({ name }) => name);
+    const others = ["images", "training time (min)"];
+    expect(axes).toEqual(steps === undefined ? others : ["epochs", ...others]);
+  });
+
+  it("knows a running run by its lock, and that a process was killed", async () => {
     const folder = run("running", [step(0)]);
-    writeFileSync(join(folder, "run.lock"), "{}");
-    expect((await readRun(folder)).status).toBe("running");
+    const { pid: gone } = spawnSync("true");
+    const host = hostname();
+    for (const [lock, status] of [
+      [{}, "running"],
+      [{ host, pid: process.pid }, "running"],
+      [{ host, pid: gone }, "stopped without an end"],
+      [{ host: `not-${host}`, pid: gone }, "running"],
+    ] as const) {
+      writeFileSync(join(folder, "run.lock"), JSON.stringify(lock));
+      expect((await readRun(folder)).status, JSON.stringify(lock)).toBe(status);
+    }
   });
 
   it("refuses a folder without a run, and a recipe that is none", async () => {
     await expect(readRun(root)).rejects.toThrow(/holds no run \(looked for recipe\.json\)/);
     const folder = run("bad");
-    writeFileSync(join(folder, "recipe.json"), "[1]");
-    await expect(readRun(folder)).rejects.toThrow(/is not a recipe/);
+    for (const text of ["[1]", "null", '"a"', "", "{", '{"batch": 0}', '{"workers": "2"}']) {
+      writeFileSync(join(folder, "recipe.json"), text);
+      await expect(readRun(folder), text).rejects.toThrow(/bad\/recipe\.json is not a recipe \(/);
+    }
   });
 
-  it("tells runs of one name apart by their folders, and refuses one run twice", async () => {
+  it("tells runs of one name apart by their folders, and takes one that is named twice once", async () => {
     const [a, b] = [run("a/same", whole), run("b/same", whole)];
-    expect((await readRuns([a, b])).map(({ name }) => name)).toEqual([a, b]);
-    await expect(readRuns([a, `${a}/`])).rejects.toThrow(/named twice/);
+    const runs = await readRuns([a, b, `${a}/`]);
+    expect(runs.map(({ name, folder }) => [name, folder])).toEqual([
+      ["a/same", a],
+      ["b/same", b],
+    ]);
   });
 });
 

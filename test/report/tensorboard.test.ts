@@ -3,8 +3,9 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { expect, test } from "vitest";
+import { shortest } from "../../lib/report/run-data.js";
 import { EventLog, writeEvents } from "../../lib/report/tensorboard/event-files.js";
-import { exportEvents, namesOf } from "../../lib/report/tensorboard/export.js";
+import { exportEvents, fileNames } from "../../lib/report/tensorboard/export.js";
 import { crc32c, record } from "../../lib/report/tensorboard/record.js";
 import { shownTags } from "../../lib/report/tensorboard/run-events.js";
 import { trainingSeconds } from "../../lib/report/training-time.js";
@@ -18,6 +19,7 @@ import { eventsIn, crc32c as independent, recordsOf } from "./read-events.js";
 
 const folder = temporaryFolder();
 const recipe = { dataset: "synthetic", workers: 2, accumulate: 1, batch: 50, lr: 0.1, bind: true };
+const minibatch = 100;
 
 const step = (step: number, more: object = {}): LogLine => ({
   type: "step",
@@ -43,7 +45,7 @@ const epoch = (epoch: number, seconds: number): LogLine => ({
 
 /** Writes lines whose last was written at second 1000, and reads the values. */
 async function valuesOf(name: string, lines: readonly LogLine[]) {
-  await writeEvents(join(folder, name), { recipe, lines, end: 1e6 });
+  await writeEvents(join(folder, name), { recipe, minibatch, lines, end: 1e6 });
   return eventsIn(join(folder, name)).values;
 }
 
@@ -126,7 +128,8 @@ test("warnings, restarts and the end are texts at their steps", async () => {
 
 test("a file begins with its version, a start that voids earlier files, and the recipe", async () => {
   await writeEvents(join(folder, "begin"), {
-    recipe: { ...recipe, dataset: "a|b", milestones: [3, 6], out: "runs/x" } as typeof recipe,
+    recipe: { ...recipe, dataset: "a|b", milestones: [3, 6], out: "runs/x" },
+    minibatch,
     lines: [],
     end: 1e6,
   });
@@ -184,7 +187,8 @@ test("an event file replaces the earlier ones, and leaves other files alone", as
   const foreign = ["events.out.tfevents.1.host", "notes.txt"];
   for (const name of foreign) writeFileSync(join(out, name), "");
   const files = [];
-  for (let i = 0; i < 3; i++) files.push(await writeEvents(out, { recipe, lines: [], end: 0 }));
+  for (let i = 0; i < 3; i++)
+    files.push(await writeEvents(out, { recipe, minibatch, lines: [], end: 0 }));
   expect(files).toEqual([...new Set(files)].sort());
   const names = files.map((file) => basename(file));
   expect(readdirSync(out).sort()).toEqual([...foreign, ...names.slice(1)].sort());
@@ -206,7 +210,9 @@ test("a disk that is full for a while loses no event", async () => {
     share: 0.4,
   } as const;
   await withFaults(new Files(out, new Disk(out), [full]), async () => {
-    const log = await EventLog.open(out, { recipe, lines: [], end: 0 }, (text) => said.push(text));
+    const log = await EventLog.open(out, { recipe, minibatch, lines: [], end: 0 }, (text) =>
+      said.push(text),
+    );
     for (let i = 0; i < 5; i++) log.write(step(i));
     log.close();
   });
@@ -280,7 +286,7 @@ test.each([
     ["a_b__ü", "run"],
   ],
 ])("the names of %j", (folders, names) => {
-  expect(namesOf(folders)).toEqual(names);
+  expect(fileNames(shortest(folders))).toEqual(names);
 });
 
 /** A folder with a run's recipe and log. */
@@ -332,7 +338,7 @@ test("report refuses what is no run before it writes anything", async () => {
   const target = join(folder, "unwritten");
   for (const [run, message] of [
     [join(folder, "nowhere"), /nowhere holds no run \(looked for recipe.json\); name the folder/],
-    [damaged, /damaged\/recipe.json is not a recipe \(batch: .*\); expected the one/],
+    [damaged, /damaged\/recipe.json is not a recipe \(batch: .*\); put back the one/],
   ] as const)
     await expect(exportEvents([good, run], target)).rejects.toThrow(message);
   expect(existsSync(target)).toBe(false);
@@ -348,7 +354,7 @@ test.skipIf(!hasTensorBoard)(
   `TensorBoard itself reads them${hasTensorBoard ? "" : ` (skipped: ${python} cannot import tensorboard)`}`,
   async () => {
     const out = join(folder, "python");
-    await writeEvents(out, { recipe, lines: [step(0), step(1), epoch(0, 5)], end: 1e6 });
+    await writeEvents(out, { recipe, minibatch, lines: [step(0), step(1), epoch(0, 5)], end: 1e6 });
     const program = `
 import json, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -18,16 +18,18 @@ const [prefix, suffix] = ["events.out.tfevents.", ".onehour"];
 /** What of a run becomes events. */
 export interface LoggedRun {
   /** The fields of its recipe. */
-  recipe: { workers: number; accumulate: number; batch: number };
+  recipe: object;
+  /** Images of a step. */
+  minibatch: number;
   lines: readonly LogLine[];
   /** When the last line was written, in ms since 1970; the lines before it are as long ago as they were trained. */
   end: number;
 }
 
 /** The records of a whole run. */
-function* recordsOf({ recipe, lines, end }: LoggedRun, events: RunEvents): Iterable<Buffer> {
-  const { workers, accumulate, batch } = recipe;
-  const times = trainingSeconds(lines, workers * accumulate * batch);
+function* recordsOf(run: LoggedRun, events: RunEvents): Iterable<Buffer> {
+  const { recipe, minibatch, lines, end } = run;
+  const times = trainingSeconds(lines, minibatch);
   const begin = end / 1000 - (times.at(-1) ?? 0);
   yield* events.begin(recipe, begin);
   for (const [i, line] of lines.entries()) yield events.of(line, begin + times[i]!);
