@@ -1,8 +1,11 @@
 // `onehour report`: what the logs of runs become for people to look at.
-import { writeFile } from "node:fs/promises";
+import { lstat, writeFile } from "node:fs/promises";
+import { basename, dirname } from "node:path";
 import { Command } from "commander";
 import { OnehourError } from "../errors.js";
+import { writeAtomically } from "../run-folder/files.js";
 import { printResult } from "../system/output.js";
+import { requireWritable } from "../system/writable.js";
 import { usageError } from "./values.js";
 
 interface Flags {
@@ -26,20 +29,26 @@ export function reportCommand(): Command {
         const written = await exportEvents(folders, tensorboard);
         return await printResult(written.map((folder) => `${folder}\n`).join(""));
       }
+      const file = out ?? (json ? undefined : "report.html");
+      if (file !== undefined) requireWritable(file, "the page");
       const { readRuns } = await import("../report/run-data.js");
       const { runPage, summaryOf } = await import("../report/run-page.js");
       const runs = await readRuns(folders);
-      const file = out ?? (json ? undefined : "report.html");
       if (file !== undefined) await save(file, runPage(runs));
       await printResult(json ? `${JSON.stringify({ runs: runs.map(summaryOf) })}\n` : `${file}\n`);
     });
 }
 
+/** Writes the page, as a whole in the place of an earlier one; a link or a device stays what it is. */
 async function save(file: string, text: string): Promise<void> {
-  await writeFile(file, text).catch((error: Error) => {
+  try {
+    const there = await lstat(file).catch(() => undefined);
+    if (there && !there.isFile()) await writeFile(file, text);
+    else await writeAtomically(dirname(file), basename(file), [Buffer.from(text)]);
+  } catch (error) {
     throw new OnehourError(
       "ERR_ONEHOUR_OUTPUT",
-      `cannot write ${file} (${error.message}); name another file with --out`,
+      `cannot write ${file} (${(error as Error).message}); name another file with --out`,
     );
-  });
+  }
 }

@@ -1,6 +1,15 @@
 // Checks what a report reads from run folders, damaged and unfinished ones too, and that its page holds it.
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -8,6 +17,7 @@ import { runCharts } from "../../lib/report/run-charts.js";
 import { readRuns } from "../../lib/report/run-data.js";
 import { recipeTables, runPage, summaryOf } from "../../lib/report/run-page.js";
 import { thin } from "../../lib/report/thin.js";
+import { onehour } from "../cli/command.js";
 
 const root = mkdtempSync(join(tmpdir(), "onehour-report-"));
 afterAll(() => rmSync(root, { recursive: true }));
@@ -134,6 +144,46 @@ describe("runPage", () => {
     expect(html).toContain("no step is logged yet");
     expect(html).not.toContain(name);
     expect(html.match(/<\/script>/g)).toHaveLength(3);
+  });
+});
+
+describe("onehour report", () => {
+  const folder = run("typed", whole);
+
+  it("prints one JSON object, and writes a page with --out", async () => {
+    const file = join(root, "typed.html");
+    const { stdout, stderr, status } = await onehour(["report", folder, "--json", "--out", file]);
+    expect({ stderr, status }).toEqual({ stderr: "", status: 0 });
+    expect(JSON.parse(stdout)).toEqual({
+      runs: [
+        {
+          ...{ name: "typed", folder, status: "finished", minibatch: 8, steps: 4, epochs: 2 },
+          ...{ seconds: 8, top1: 0.5, top5: 1, testLoss: 2, bestTop1Error: 50, unreadableLines: 0 },
+          recipe: { model: "resnet8", dataset: "synthetic", workers: 2, accumulate: 1, batch: 4 },
+        },
+      ],
+    });
+    expect(readFileSync(file, "utf8")).toMatch(/^<!doctype html>.*<\/html>\n$/s);
+    expect(readdirSync(root)).not.toContain("typed.html.tmp");
+  });
+
+  it("writes where a link leads, which stays one", async () => {
+    const [page, link] = [join(root, "page.html"), join(root, "link.html")];
+    writeFileSync(page, "");
+    symlinkSync(page, link);
+    expect((await onehour(["report", folder, "--out", link])).status).toBe(0);
+    expect(readFileSync(page, "utf8")).toContain("</html>");
+    expect(lstatSync(link).isSymbolicLink()).toBe(true);
+  });
+
+  it.each([
+    ["nowhere/page.html", /there is no folder/],
+    [".", /it is a folder; name a file in it/],
+  ])("refuses to write to %s before it reads a run", async (out, problem) => {
+    const args = ["report", join(root, "no run"), "--out", join(root, out)];
+    const { stdout, stderr, status } = await onehour(args);
+    expect({ stdout, status }).toEqual({ stdout: "", status: 2 });
+    expect(stderr).toMatch(problem);
   });
 });
 
