@@ -35,6 +35,7 @@ const epoch = (epoch: number, seconds: number): LogLine => ({
   type: "epoch",
   epoch,
   trainLoss: 2,
+  trainTop1: 0.5,
   top1: 0.75,
   top5: 1,
   testLoss: 1.5,
@@ -73,7 +74,8 @@ test("a damaged record is noticed by the reader of these tests", () => {
 });
 
 test("every figure of a step has its tag", async () => {
-  const more = { loss: null, lossScale: 65536, goodSteps: 3, skipped: 2 };
+  const split = { compute: 4, exposedCommunication: 3, inputWait: 2, update: 1 };
+  const more = { loss: null, top1: 0.5, lossScale: 65536, goodSteps: 3, skipped: 2, ...split };
   const values = await valuesOf("step", [step(0, more), step(2 ** 40)]);
   expect(points(values, "train/loss")).toEqual([
     [0, Number.NaN],
@@ -87,12 +89,18 @@ test("every figure of a step has its tag", async () => {
   expect(points(values, "train/images_per_second")).toHaveLength(2);
   expect(points(values, "train/loss_scale")).toEqual([[0, 65536]]);
   expect(points(values, "train/steps_skipped")).toEqual([[0, 2]]);
+  expect(points(values, "train/top1")).toEqual([[0, 0.5]]);
+  for (const [name, seconds] of Object.entries(split)) {
+    const tag = `split/${name.replace(/[A-Z]/, (letter) => `_${letter.toLowerCase()}`)}`;
+    expect(points(values, tag), tag).toEqual([[0, seconds]]);
+  }
 });
 
 test("an epoch stands at its last step, with errors and accuracies as fractions", async () => {
   const values = await valuesOf("epoch", [step(0), step(1), epoch(0, 5), step(2), epoch(1, 3)]);
   for (const [tag, value] of Object.entries({
     "epoch/train_loss": 2,
+    "epoch/train_top1": 0.5,
     "epoch/input_wait": 0.25,
     "test/loss": 1.5,
     "test/top1": 0.75,

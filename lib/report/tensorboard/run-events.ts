@@ -7,19 +7,25 @@ import { record } from "./record.js";
 type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
 type Tags<T extends LogLine["type"]> = Partial<Record<keyof Line<T>, string>>;
 
-/** Seconds have a group of their own. */
+/** Accuracies are fractions, as in the log. */
 const stepTags: Tags<"step"> = {
   loss: "train/loss",
+  top1: "train/top1",
   lr: "train/lr",
   momentumFactor: "train/momentum_factor",
   imagesPerSecond: "train/images_per_second",
   lossScale: "train/loss_scale",
   skipped: "train/steps_skipped",
+  // Seconds have a group of their own.
+  compute: "split/compute",
+  exposedCommunication: "split/exposed_communication",
+  inputWait: "split/input_wait",
+  update: "split/update",
 };
 
-/** Accuracies are fractions, as in the log. */
 const epochTags: Tags<"epoch"> = {
   trainLoss: "epoch/train_loss",
+  trainTop1: "epoch/train_top1",
   seconds: "epoch/seconds",
   inputWait: "epoch/input_wait",
   testLoss: "test/loss",
