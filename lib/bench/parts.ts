@@ -3,13 +3,14 @@
 
 import { operandBytes } from "../graph/parse.js";
 import type { Instruction, Program } from "../graph/program.js";
+import { beginsUpdate } from "../graph/update.js";
 import { workOf } from "./traffic.js";
 
 /** Parts of a step whose collectives are left out, in seconds from its begin. */
 export interface StepParts {
   /** All instructions, one after the other. */
   seconds: number;
-  /** Those of the update. */
+  /** Those of the update, from its first on. */
   update: number;
   /** What is summed over the ranks, in the order of the program, and when it is there. */
   buckets: { bytes: number; ready: number }[];
@@ -18,12 +19,6 @@ export interface StepParts {
 }
 
 export const communicates = ({ attributes }: Instruction): boolean => "communicator" in attributes;
-
-/** What the update waits for beside the gradients' sums. */
-const beforeUpdate = new Set(["norms", "clip-norm", "loss-scale"]);
-
-const updates = ({ op, outputs }: Instruction) =>
-  beforeUpdate.has(op) || outputs.some(({ arena }) => arena === "param");
 
 /** The line of a program's first instruction in its text. */
 export const firstLine = ({ arenas }: Program): number => arenas.length + 3;
@@ -37,6 +32,7 @@ export const firstLine = ({ arenas }: Program): number => arenas.length + 3;
 export function partsOf(step: Program, milliseconds: ReadonlyMap<number, number>): StepParts {
   const parts: StepParts = { seconds: 0, update: 0, buckets: [], operations: 0 };
   let line = firstLine(step);
+  let isUpdate = false;
   for (const instruction of step.instructions) {
     if (communicates(instruction)) {
       const bytes = instruction.inputs.reduce((sum, x) => sum + operandBytes(x), 0);
@@ -46,7 +42,8 @@ export function partsOf(step: Program, milliseconds: ReadonlyMap<number, number>
     const seconds = (milliseconds.get(line) ?? 0) / 1000;
     line += 1;
     parts.seconds += seconds;
-    if (updates(instruction)) parts.update += seconds;
+    isUpdate ||= beginsUpdate(instruction);
+    if (isUpdate) parts.update += seconds;
     parts.operations += workOf(instruction).operations;
   }
   return parts;

@@ -15,7 +15,12 @@ import {
 } from "./graph.js";
 import type { Layout } from "./layout.js";
 import { insertAfterWriters } from "./overlap.js";
+import type { Instruction } from "./program.js";
 import { type Built, METRICS_BYTES, type Parameter } from "./step.js";
+
+/** Whether the update of a step begins with an instruction: norms come first where they are taken, else parameters. */
+export const beginsUpdate = ({ op, outputs }: Instruction): boolean =>
+  op === "norms" || outputs.some(({ arena }) => arena === "param");
 
 /** A range of an arena in which parameters lie alike, by bytes of f32, as one tensor. */
 function flat(

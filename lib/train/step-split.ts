@@ -2,6 +2,7 @@
 
 import type { Trace } from "../device/device.js";
 import { parse } from "../graph/parse.js";
+import { beginsUpdate } from "../graph/update.js";
 
 /** Seconds of a step. */
 export interface Split {
@@ -21,12 +22,12 @@ export type LineKind = Exclude<keyof Split, "inputWait"> | undefined;
 /** What the lines of a program are, in the order of its text, as a trace has them. */
 export function lineKinds(text: string): LineKind[] {
   let isUpdate = false;
-  return parse(text).instructions.map(({ stream, op, outputs }) => {
+  return parse(text).instructions.map((instruction) => {
+    const { stream, op } = instruction;
     if (stream !== "compute") return undefined;
     // A signal takes no time of its own, unless the thread that it wakes takes the core.
     if (op === "wait" || op === "signal") return "exposedCommunication";
-    // Either the norms come first, or parameters are written at once.
-    isUpdate ||= op === "norms" || outputs.some(({ arena }) => arena === "param");
+    isUpdate ||= beginsUpdate(instruction);
     return isUpdate ? "update" : "compute";
   });
 }

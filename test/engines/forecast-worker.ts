@@ -2,10 +2,11 @@
 // Rank 0 prints it as JSON.
 import { median } from "#lib/arrays/median.js";
 import type { StepSettings } from "#lib/bench/contender.js";
+import { partsOf, type StepParts } from "#lib/bench/parts.js";
 import { compileStep, loadStep } from "#lib/bench/step.js";
+import { groupName, type Variant, variantName, variantOf } from "#lib/bench/variants.js";
 import { openDevice } from "#lib/device/open.js";
-import { operandBytes, parse } from "#lib/graph/parse.js";
-import { type Instruction, print } from "#lib/graph/program.js";
+import { parse } from "#lib/graph/parse.js";
 import { connect } from "#lib/ranks/connect.js";
 
 /** What rank 0 prints. */
@@ -13,8 +14,7 @@ export interface Measured {
   /** Seconds of a step: a round each, of the slowest rank. */
   step: number[];
   alone: number[];
-  /** Parts of the step without all-reduces, instruction by instruction. */
-  parts: { seconds: number; update: number; buckets: { bytes: number; ready: number }[] };
+  parts: StepParts;
   /** Seconds of an all-reduce of one number. */
   smallest: number;
 }
@@ -25,23 +25,16 @@ const { rounds, steps, ...settings } = JSON.parse(process.argv[2]!) as StepSetti
 };
 const world = await connect();
 using device = openDevice({ device: "cpu", threads: settings.threads });
-const compiled = compileStep(settings, device, world.worldSize);
+const k = world.worldSize;
+const compiled = compileStep(settings, device, k);
 const { text } = compiled.programs.find(({ name }) => name === "last")!;
-const { arenas, instructions } = parse(text);
-const communicates = ({ attributes }: Instruction) => "communicator" in attributes;
-/** The step, and the same without its all-reduces. */
-const kept = {
-  step: instructions,
-  alone: instructions.filter((instruction) => !communicates(instruction)),
-};
-type Variant = keyof typeof kept;
 const variants: readonly Variant[] = ["alone", "step"];
-const programs = variants.map((name) => ({
-  name,
-  text: print({ name, arenas, instructions: kept[name] }),
+const programs = variants.map((variant) => ({
+  name: variantName(variant, k),
+  text: variantOf(text, variant, k),
 }));
 using executor = await loadStep(device, { ...compiled, programs }, settings, {
-  gradients: await world.communicator("gradients", undefined, device),
+  [groupName(k)]: await world.communicator(groupName(k), undefined, device),
 });
 
 /** Seconds of one of so many steps; all ranks begin together, and the last to end counts. */
@@ -52,7 +45,7 @@ async function run(variant: Variant, count: number): Promise<number> {
   for (let step = 0; step < count; step++) {
     const slot = step % executor.slots;
     await slots[slot];
-    slots[slot] = executor.submit(variant, slot);
+    slots[slot] = executor.submit(variantName(variant, k), slot);
   }
   await Promise.all(slots);
   await world.barrier();
@@ -72,33 +65,14 @@ for (let i = 0; i < 200; i++) {
   small.push((performance.now() - start) / 1000);
 }
 
-/** When each bucket is there, and what the update takes, adding up the lines' own times; events take none. */
-function partsOf(milliseconds: ReadonlyMap<number, number>): Measured["parts"] {
-  const parts: Measured["parts"] = { seconds: 0, update: 0, buckets: [] };
-  // The instructions are the last lines of a text.
-  let line = programs[0]!.text.trimEnd().split("\n").length - kept.alone.length;
-  for (const instruction of instructions) {
-    if (communicates(instruction)) {
-      const bytes = instruction.inputs.reduce((sum, input) => sum + operandBytes(input), 0);
-      parts.buckets.push({ bytes, ready: parts.seconds });
-      continue;
-    }
-    line += 1;
-    const seconds = (milliseconds.get(line) ?? 0) / 1000;
-    parts.seconds += seconds;
-    if (instruction.outputs.some(({ arena }) => arena === "param")) parts.update += seconds;
-  }
-  return parts;
-}
-
-const timings = await executor.measure("alone", 0, 3);
+const timings = await executor.measure(variantName("alone", k), 0, 3);
 const times = new Map(timings.map(({ line, milliseconds }) => [line, median(milliseconds)]));
-const parts = partsOf(times);
-const timed = [...times.values()].reduce((sum, each) => sum + each, 0) / 1000;
-if (Math.abs(parts.seconds - timed) > 1e-9)
-  throw new Error("lines were timed that no instruction has");
 if (world.rank === 0) {
-  const result: Measured = { ...measured, parts, smallest: median(small) };
+  const result: Measured = {
+    ...measured,
+    parts: partsOf(parse(text), times),
+    smallest: median(small),
+  };
   console.log(JSON.stringify(result));
 }
 await world.close();

@@ -2,6 +2,7 @@
 // cable. Prints a row a case for docs/benchmarks.md:
 //   scripts/setup run && scripts/namespaces node --import jiti/register test/engines/forecast.ts
 import { median } from "#lib/arrays/median.js";
+import { stepSettings } from "#lib/bench/settings.js";
 import { plan } from "#lib/plan/plan.js";
 import { main } from "../cli/command.js";
 import { Cluster } from "./cluster.js";
@@ -23,12 +24,9 @@ const cases: readonly Case[] = [
   { model: "resnet50", batch: 4, rate: 500, steps: 2 },
 ];
 const rounds = 3;
-const small = { images: { height: 28, width: 28, channels: 1 }, classes: 10 };
-const large = { images: { height: 224, width: 224, channels: 3 }, classes: 1000 };
 const settingsOf = ({ model, batch, steps }: Case) => ({
-  ...(model === "resnet20" ? small : large),
-  ...{ model, batch, steps, rounds, threads: 1 },
-  ...{ precision: "fp32" as const, device: "cpu" as const },
+  ...stepSettings({ model, batch, precision: "fp32", device: "cpu", threads: 1 }),
+  ...{ steps, rounds },
 });
 
 const worker = new URL("forecast-worker.ts", import.meta.url).pathname;
