@@ -69,7 +69,7 @@ async function meanOf(world: World, value: number): Promise<number> {
 /** Seconds of one sum: so many are queued at once, as a training step queues its buckets. */
 export async function secondsOf(
   communicator: NativeCommunicator,
-  array: DeviceArray,
+  array: Float32Array | DeviceArray,
   repeats: number,
 ): Promise<number> {
   await communicator.barrier();

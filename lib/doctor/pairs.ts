@@ -1,7 +1,9 @@
-// Measures how fast each two ranks exchange: one pair after the other, while the rest wait.
+// Measures how fast each two ranks exchange: one pair after the other, so that no two share a network.
 import { median } from "../arrays/median.js";
-import type { Device, NativeCommunicator } from "../device/device.js";
+import { secondsOf } from "../bench/all-reduce.js";
+import type { NativeCommunicator } from "../device/device.js";
 import { openDevice } from "../device/open.js";
+import { introduce } from "../ranks/introduce.js";
 import type { World } from "../ranks/world.js";
 
 /** Two ranks, by their numbers. */
@@ -26,36 +28,13 @@ export const pairsOf = (ranks: number): [number, number][] =>
     Array.from({ length: ranks - first - 1 }, (_, i): [number, number] => [first, first + 1 + i]),
   );
 
-/** Seconds of each of some all-reduces of a number of floats. */
+/** Seconds of one all-reduce of a number of floats, the median of some. */
 async function time(communicator: NativeCommunicator, floats: number, rounds: number) {
   const data = new Float32Array(floats);
   await communicator.allReduce(data);
   const seconds: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    const begin = performance.now();
-    await communicator.allReduce(data);
-    seconds.push((performance.now() - begin) / 1000);
-  }
+  for (let round = 0; round < rounds; round++) seconds.push(await secondsOf(communicator, data, 1));
   return median(seconds);
-}
-
-/** Connects two ranks; all ranks of the world take part, since they meet in rounds. */
-async function join(
-  world: World,
-  device: Device,
-  pair: readonly [number, number],
-  acrossHosts: boolean,
-): Promise<NativeCommunicator | undefined> {
-  const place = pair.indexOf(world.rank);
-  const name = `pair ${pair.join(" ")}`;
-  const communicator =
-    place < 0 ? undefined : device.createCommunicator(place, 2, secondsToWait, acrossHosts, name);
-  for (let connected = communicator === undefined; ; ) {
-    const own = connected ? new Uint8Array() : communicator!.address();
-    const all = await world.exchange(name, own);
-    if (all.every(({ length }) => length === 0)) return communicator;
-    if (!connected) connected = await communicator!.connect(pair.map((rank) => all[rank]!));
-  }
 }
 
 /** The rates of pairs of ranks on their CPUs, by default of all pairs; every rank calls it, and gets all. */
@@ -68,12 +47,15 @@ export async function pairRates(
   const rates: PairRate[] = [];
   for (const pair of pairs) {
     const across = hosts[pair[0]] !== hosts[pair[1]];
-    const communicator = await join(world, device, pair, across);
+    const [place, name] = [pair.indexOf(world.rank), `pair ${pair.join(" ")}`];
+    const communicator =
+      place < 0 ? undefined : device.createCommunicator(place, 2, secondsToWait, across, name);
+    await introduce(communicator, world, name, pair);
     let own = "";
     if (communicator !== undefined) {
       const latency = await time(communicator, 1, smallRounds);
       const seconds = await time(communicator, largeBytes / 4, largeRounds);
-      const transport = communicator.linkTo(1 - pair.indexOf(world.rank));
+      const transport = communicator.linkTo(1 - place);
       own = JSON.stringify({ ranks: pair, bandwidth: largeBytes / seconds, latency, transport });
     }
     const told = await world.gather(`rate ${pair.join(" ")}`, own);

@@ -215,7 +215,8 @@ export class ConnectedWorld implements World {
       this.remarks.add(communicator.remark);
       process.emitWarning(communicator.remark, { code: "ONEHOUR_COLLECTIVES" });
     }
-    await this.explained(introduce(communicator, this, `communicator ${name}`, this.rank - place));
+    const ranks = Array.from({ length: groupSize }, (_, i) => this.rank - place + i);
+    await this.explained(introduce(communicator, this, `communicator ${name}`, ranks));
     return communicator;
   }
 
