@@ -27,9 +27,11 @@ const ms = (seconds: number) => `${(1000 * seconds).toFixed(1)} ms`;
 const percent = (fraction: number) => `${(100 * fraction).toFixed(1)}%`;
 const rate = (perSecond: number) => count(Number(perSecond.toPrecision(4)));
 
-/** 0.98 h, 53 min, 12 s */
+/** 0.98 h, 53 min, 12 s; what is less than an hour never looks like one. */
 function duration(hours: number): string {
-  if (hours >= 0.1) return `${hours < 100 ? hours.toFixed(2) : count(Math.round(hours))} h`;
+  if (hours >= 100) return `${count(Math.round(hours))} h`;
+  const digits = hours < 1 ? Math.max(2, Math.ceil(-Math.log10(1 - hours))) : 2;
+  if (hours >= 0.1) return `${hours.toFixed(digits)} h`;
   return hours >= 1 / 60 ? `${(60 * hours).toFixed(1)} min` : `${(3600 * hours).toFixed(1)} s`;
 }
 
@@ -43,7 +45,8 @@ function workersText({ workers, nodes }: Planned, perNode: number): string {
 export function planTitle({ profile, accumulate }: Plan): string {
   const { model, images, batch, precision, device } = profile;
   const { height, width, channels } = images;
-  const micro = accumulate > 1 ? ` and micro-batch, ${accumulate} micro-batches a step` : "";
+  const micro =
+    accumulate > 1 ? ` and micro-batch, ${counted(accumulate, "micro-batch")} a step` : "";
   return `${model}, ${height}×${width}×${channels}, batch ${batch} a worker${micro}, ${precision}, ${device.name}`;
 }
 

@@ -47,6 +47,13 @@ describe("the hour", () => {
     expect(underOneHour).toMatchObject({ workers: 11, nodes: 11, bound: "compute" });
   });
 
+  test("does not look like an hour where it is just below", () => {
+    // 36 epochs of 999 steps of 0.1 s, and of 1,000.
+    const almost = { images: 32 * 999, workers: [1], epochs: 36 };
+    expect(planText(planned(almost, silent))).toMatch(/from 1\s+worker\s+on:\s+0\.999 h/);
+    expect(planText(planned({ ...almost, images: 32 * 1000 }, silent))).toContain(" 1.00 h");
+  });
+
   test("is not below an hour at an hour", () => {
     const { underOneHour, shortest } = planned({ images, epochs: 360, workers: [10] }, silent);
     expect(underOneHour).toBeUndefined();
