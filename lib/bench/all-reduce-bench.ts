@@ -41,7 +41,7 @@ export interface AllReduceBenchOptions {
 
 export interface AllReduceResult {
   workers: number;
-  /** What the arrays lie in the memory of. */
+  /** The device in whose memory the arrays lie. */
   device: string;
   links: Link[];
   rows: AllReduceRow[];
@@ -196,15 +196,17 @@ export async function measureInWorld(
   return { workers: worldSize, device: name, links, rows, environment: environment() };
 }
 
-/** "0–1, 0–2: shared memory": the pairs of each kind. */
+/** "0–1, 0–2: shared memory": the pairs of each kind, which a port does not make another. */
 export function linksText(links: readonly Link[], most = 6): string {
   const kinds = new Map<string, string[]>();
-  for (const { ranks, link } of links)
-    kinds.set(link, [...(kinds.get(link) ?? []), ranks.join("–")]);
+  for (const { ranks, link } of links) {
+    const kind = link.replace(/:\d+$/, "");
+    kinds.set(kind, [...(kinds.get(kind) ?? []), ranks.join("–")]);
+  }
   return [...kinds]
-    .map(([link, pairs]) => {
+    .map(([kind, pairs]) => {
       const more = pairs.length > most ? ` and ${plural(pairs.length - most, "more pair")}` : "";
-      return `ranks ${pairs.slice(0, most).join(", ")}${more}: ${link}\n`;
+      return `ranks ${pairs.slice(0, most).join(", ")}${more}: ${kind}\n`;
     })
     .join("");
 }

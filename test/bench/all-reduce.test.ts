@@ -53,11 +53,13 @@ test("the table fits 80 columns and groups the pairs", () => {
   const rows = [rowOf(2 ** 28, 3.25, 0, 64), rowOf(1024, 1e-5, 3, 64)];
   const result = { workers: 64, device: "a processor", links, rows, environment: {} as never };
   const text = allReduceTable(result);
-  expect(text).toMatch(/^ranks 0–1: shared memory\nranks 0–2: TCP to 10\.0\.0\.2:4000$/m);
+  expect(text).toMatch(/^ranks 0–1: shared memory\nranks 0–2: TCP to 10\.0\.0\.2$/m);
   expect(text).toMatch(/^268435456 +67108864 +float +sum +3250000 +0\.08 +0\.16 +0$/m);
   expect(Math.max(...text.split("\n").map(({ length }) => length))).toBeLessThan(80);
   expect(() => requireRight(result)).toThrow(/3 elements of 1,024 bytes were not the sum/);
   const many = Array.from({ length: 8 }, (_, i) => link(0, i + 1, "Unix socket"));
+  const sockets = [4000, 4001].map((port) => link(0, port, `TCP to [fd00::2]:${port}`));
+  expect(linksText(sockets)).toBe("ranks 0–4000, 0–4001: TCP to [fd00::2]\n");
   expect(linksText(many)).toMatch(/0–6 and 2 more pairs: Unix socket\n$/);
 });
 
