@@ -138,7 +138,7 @@ export function compare(now: ThroughputResult, kept: Kept, file: string): Compar
 }
 
 const workersOf = (counts: readonly number[]) =>
-  plural(counts.at(-1)!, "worker", counts.join(" and "));
+  plural(counts.at(-1)!, "worker", new Intl.ListFormat("en").format(counts.map(String)));
 
 /** The comparison as a person reads it. */
 export function comparisonTable({ file, ...comparison }: Comparison): string {

@@ -3,9 +3,17 @@ import { titleOf } from "../modules/pinned.js";
 import type { Chart } from "../report/chart.js";
 import { renderSvg } from "../report/charts.js";
 import { page } from "../report/page.js";
-import { count, plural } from "../text/words.js";
+import { plural } from "../text/words.js";
 import type { ThroughputResult } from "./throughput.js";
-import { describeSettings, measuredRows, percent, rangeOf, rateText } from "./throughput-table.js";
+import {
+  describeSettings,
+  gigaflops,
+  measuredRows,
+  megabytes,
+  percent,
+  rangeOf,
+  rateText,
+} from "./throughput-table.js";
 
 /** Images per second against the number of workers, with the range of the rounds and the ideal. */
 export function throughputChart(result: ThroughputResult): Chart {
@@ -87,16 +95,14 @@ export function throughputPage(result: ThroughputResult): string {
               ...[scaling.stepSeconds, ...parts.map(([, key]) => scaling.split[key])].map(
                 (seconds) => (1000 * seconds).toFixed(2),
               ),
-              ...[plannedBytes, peakBytes].map((bytes) => `${count(Math.round(bytes / 1e6))} MB`),
+              ...[plannedBytes, peakBytes].map(megabytes),
             ]),
           },
         ],
       },
       {
         title: "Measured on",
-        text: [
-          `Peak of matrix products, the whole of MFU: ${count(Math.round(peak / 1e9))} GFLOP/s a worker.`,
-        ],
+        text: [`Peak of matrix products, the whole of MFU: ${gigaflops(peak)} a worker.`],
         tables: [
           {
             head: ["", ""],

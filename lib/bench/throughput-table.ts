@@ -1,7 +1,7 @@
 // The result of `onehour bench throughput` as a person reads it, within 80 columns.
 import { usableCores } from "../device/cores.js";
 import { titleOf } from "../modules/pinned.js";
-import { plural } from "../text/words.js";
+import { count, plural } from "../text/words.js";
 import { defaultRounds } from "./race.js";
 import type { Scaling } from "./scaling.js";
 import { bar, table } from "./table.js";
@@ -28,7 +28,10 @@ export const rateText = (rate: number): string =>
 
 export const percent = (fraction: number): string => `${(100 * fraction).toFixed(1)} %`;
 
-const megabytes = (bytes: number) => `${Math.round(bytes / 1e6).toLocaleString("en")} MB`;
+export const megabytes = (bytes: number): string => `${count(Math.round(bytes / 1e6))} MB`;
+
+/** A rate of operations. */
+export const gigaflops = (rate: number): string => `${count(Math.round(rate / 1e9))} GFLOP/s`;
 
 /** Images, batch, precision and threads, and in a line of its own the device. */
 export function describeSettings({ settings, device }: ThroughputResult): string {
@@ -95,7 +98,7 @@ export function throughputTable(result: ThroughputResult): string {
     splits(result),
     "\nexposed: communication that computation does not hide, the step minus the same\n" +
       "without its collectives; input: the device had nothing to do; MFU: of the peak\n" +
-      `of matrix products, ${(peak / 1e9).toLocaleString("en-US", { maximumFractionDigits: 0 })} GFLOP/s a worker; ` +
+      `of matrix products, ${gigaflops(peak)} a worker; ` +
       "planned and peak: memory of a worker\n",
   ];
   const wanted = Math.max(...ours.map(({ workers }) => workers)) * settings.threads;

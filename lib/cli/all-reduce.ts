@@ -2,7 +2,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import { type DeviceChoice, deviceChoices } from "../device/device.js";
 import { restartOptions } from "../ranks/cluster-options.js";
-import { listenForEnd, signalStatus } from "../ranks/signals.js";
+import { endAsSignalled } from "../ranks/signals.js";
 import { table } from "../recipe/table.js";
 import { printResult } from "../system/output.js";
 import { addClusterFlags, typedCluster } from "./flags.js";
@@ -41,11 +41,7 @@ export function allReduceCommand(): Command {
     const { allReduceBench, allReduceTable, requireRight } = await import(
       "../bench/all-reduce-bench.js"
     );
-    listenForEnd((signal) =>
-      process.once("exit", () => {
-        process.exitCode = signalStatus(signal);
-      }),
-    );
+    endAsSignalled();
     const { workers, device, minBytes, maxBytes } = options;
     const result = await allReduceBench({
       ...{ device, cluster: typedCluster(command) },

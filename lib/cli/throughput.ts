@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { ThroughputOptions } from "../bench/throughput.js";
-import { listenForEnd, signalStatus } from "../ranks/signals.js";
+import { endAsSignalled } from "../ranks/signals.js";
 import { printResult } from "../system/output.js";
 import { requireWritable } from "../system/writable.js";
 import { LiveLine } from "../terminal/live-line.js";
@@ -38,8 +38,10 @@ export function throughputCommand(): Command {
 
 async function measure(flags: Flags): Promise<void> {
   const { json, chart, compare: old, profile, ...options } = flags;
-  if (profile === true && json)
-    throw usageError("--json and --profile both print one JSON object: write --profile FILE.");
+  if (profile === true && (json || old !== undefined))
+    throw usageError(
+      `--profile without a file prints nothing else, so not ${json ? "--json" : "--compare"}: write --profile FILE.`,
+    );
   if (typeof profile === "string") requireWritable(profile, "the profile");
   const { pictures } = await import("../bench/throughput-page.js");
   const draw = drawingIn(chart, pictures);
@@ -47,12 +49,7 @@ async function measure(flags: Flags): Promise<void> {
   const kept = old === undefined ? undefined : await readKept(old);
   const { throughput } = await import("../bench/throughput.js");
   const { throughputTable } = await import("../bench/throughput-table.js");
-  // The workers' launcher passes these on, so that they end the bench with an error.
-  listenForEnd((signal) =>
-    process.once("exit", () => {
-      process.exitCode = signalStatus(signal);
-    }),
-  );
+  endAsSignalled();
   const live = new LiveLine(process.stderr);
   const stages = new Stages(live);
   const show = (text: string, share: number) => {

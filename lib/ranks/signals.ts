@@ -70,6 +70,15 @@ export function listenForEnd(listener: (signal: EndingSignal) => void): () => vo
   };
 }
 
+/** Gives this process a signal's exit status once it ends, as it does when the workers, which get the signal too, have. */
+export function endAsSignalled(): void {
+  listenForEnd((signal) =>
+    process.once("exit", () => {
+      process.exitCode = signalStatus(signal);
+    }),
+  );
+}
+
 // Where Node listens for a debugger that nobody has set up otherwise.
 const debuggerUrl = /^ws:\/\/127\.0\.0\.1:9229\//;
 const looks = [0, 10, 100, 1000]; // ms in which a debugger that was called for before may open
