@@ -60,8 +60,15 @@ function helpCommand(root: Command, path: string): Command {
     });
 }
 
-/** Errors of every command and its subcommands end in what to run next, and throw instead of exiting. */
+/** Columns that are enough for the text beside a name in a command's help; where fewer are left it is not wrapped. */
+const helpColumns = 30;
+
+/**
+ * Errors of every command and its subcommands end in what to run next, and throw instead of exiting; help fits
+ * 80 columns.
+ */
 function configure(command: Command, path: string): void {
+  command.configureHelp({ minWidthToWrap: helpColumns });
   command.configureOutput({ outputError: () => {} }); // it is shown once it is explained
   command.showSuggestionAfterError(false).exitOverride((error) => {
     throw explain(error, command, path);

@@ -19,7 +19,8 @@ interface Extras {
 }
 
 const examples = () => `
-A flag that begins with --no- has an opposite, for recipes that say otherwise: --nesterov.
+A flag that begins with --no- has an opposite, for recipes that say otherwise:
+--nesterov.
 
 Examples:
   ${commandLine("train", "fashion-mnist", "--workers", "2", "--batch", "64", "--epochs", "1", "--lr", "0.4")}
