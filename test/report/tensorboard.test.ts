@@ -181,7 +181,7 @@ test("lines are as far apart as the training took", async () => {
 
 test("the page names each tag", () => {
   const page = readFileSync(new URL("../../docs/seeing.md", import.meta.url), "utf8");
-  const section = page.slice(page.indexOf("\n## TensorBoard\n"));
+  const section = page.split("\n## ").find((text) => text.startsWith("TensorBoard\n"))!;
   // Cells begin with a tag, or with the group of the tags that follow.
   const rows = [...section.matchAll(/^\| (?:in `(\w+\/)`: )?(`.*?`) \|/gm)].flatMap(
     ([, group = "", row]) => row!.match(/[\w/]+/g)!.map((tag) => group + tag),
