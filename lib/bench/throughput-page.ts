@@ -56,7 +56,7 @@ export function throughputPage(result: ThroughputResult): string {
   const splitChart: Chart = {
     title: "Where a step's time goes",
     x: [{ name: "workers", labels: rows.map(({ workers }) => String(workers)) }],
-    y: { name: "seconds", format: "seconds", min: 0 },
+    y: { name: "time of a step", format: "seconds", min: 0 },
     series: parts.map(([name, key]) => ({
       name,
       kind: "bar" as const,

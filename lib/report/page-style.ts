@@ -26,7 +26,7 @@ header p,figcaption p,small{color:var(--soft)}
 .facts dt{font-size:13px;color:var(--soft)}
 .facts dd{margin:0;font-size:22px;font-weight:600;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .facts small{display:block;font-size:12.5px;font-weight:400}
-.controls{position:sticky;top:0;z-index:2;display:flex;flex-wrap:wrap;gap:6px 22px;align-items:center;margin:20px -24px 0;padding:10px 24px;background:var(--paper);border-bottom:1px solid var(--rule);font-size:13.5px}
+.controls{position:sticky;top:0;z-index:2;max-height:40vh;overflow-y:auto;display:flex;flex-wrap:wrap;gap:6px 22px;align-items:center;margin:20px -24px 0;padding:10px 24px;background:var(--paper);border-bottom:1px solid var(--rule);font-size:13.5px}
 fieldset{border:0;margin:0;padding:0;display:flex;flex-wrap:wrap;gap:4px 14px;align-items:center;min-width:0}
 #groups{display:contents}
 legend{float:left;padding:0;margin-right:12px;color:var(--soft)}
@@ -56,6 +56,6 @@ caption{text-align:left;color:var(--soft);padding-bottom:4px}
 summary{cursor:pointer;padding:6px 0;margin-top:8px;color:var(--accent)}
 main{padding-bottom:56px}
 @media (max-width:820px){.charts{grid-template-columns:minmax(0,1fr)}}
-@media (max-width:560px){header,main{padding-left:16px;padding-right:16px}.controls{position:static;margin-left:-16px;margin-right:-16px;padding:10px 16px}.facts{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}.facts div{padding:9px 12px}.facts dd{font-size:19px}.chart,.charts figure:first-child:nth-last-child(odd) .chart{height:240px}}
+@media (max-width:560px){header,main{padding-left:16px;padding-right:16px}.scroll table{width:max-content}.scroll th,.scroll td{max-width:220px}.scroll tbody th{min-width:7em;max-width:150px}.controls{position:static;max-height:none;margin-left:-16px;margin-right:-16px;padding:10px 16px}.facts{grid-template-columns:repeat(2,minmax(0,1fr));gap:8px}.facts div{padding:9px 12px}.facts dd{font-size:19px}.chart,.charts figure:first-child:nth-last-child(odd) .chart{height:240px}}
 @media print{.controls,.key input{display:none}figure,tr{break-inside:avoid}}
 `;

@@ -1,5 +1,6 @@
 // The page about one run or several, and the same in plain figures.
 
+import { counted } from "../text/words.js";
 import { medianTop1Error } from "../train/result.js";
 import { page, type Section, type Table } from "./page.js";
 import { paperError, runCharts } from "./run-charts.js";
@@ -58,27 +59,33 @@ export function summaryOf(run: RunData): RunSummary {
   });
 }
 
-const valueText = (value: unknown) =>
-  value === undefined || value === null
-    ? undefined
-    : typeof value === "object"
-      ? JSON.stringify(value)
-      : String(value);
+/** Of a number its first digits: milestones may be thirds of the epochs. */
+const itemText = (item: unknown) =>
+  String(typeof item === "number" ? Number(item.toPrecision(6)) : item);
+
+function valueText(value: unknown): string | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (Array.isArray(value)) return value.map(itemText).join(", ");
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
 
 /** The fields of the runs' recipes, those first in which they differ. */
 export function recipeTables(summaries: readonly RunSummary[]): Table[] {
   const names = [...new Set(summaries.flatMap(({ recipe }) => Object.keys(recipe)))];
-  const rows = names.map((name) => [name, ...summaries.map((one) => valueText(one.recipe[name]))]);
-  const differs = ([, ...values]: readonly unknown[]) => new Set(values).size > 1;
+  const differs = (name: string) =>
+    new Set(summaries.map(({ recipe }) => JSON.stringify(recipe[name]))).size > 1;
+  const row = (name: string, runs: readonly RunSummary[]) => [
+    name,
+    ...runs.map(({ recipe }) => valueText(recipe[name])),
+  ];
+  const different = names.filter(differs).map((name) => row(name, summaries));
   const head = ["field", ...summaries.map(({ name }) => name)];
-  const [different, alike] = [rows.filter(differs), rows.filter((row) => !differs(row))];
-  const shared = alike.map(([name, value]) => [name, value]);
   return [
     ...(different.length > 0 ? [{ caption: "What differs", head, rows: different }] : []),
     {
-      caption: summaries.length > 1 ? "What all have alike" : "All fields",
+      caption: summaries.length > 1 ? "The same in all runs" : "All fields",
       head: ["field", "value"],
-      rows: shared,
+      rows: names.filter((name) => !differs(name)).map((name) => row(name, summaries.slice(0, 1))),
       isFolded: true,
     },
   ];
@@ -86,30 +93,38 @@ export function recipeTables(summaries: readonly RunSummary[]): Table[] {
 
 const percent = (value: number | undefined) => (value === undefined ? undefined : value.toFixed(2));
 
+/** `1.20 h`, `3.5 min` or `12 s`. */
+function durationText(seconds: number): string {
+  if (seconds >= 3600) return `${(seconds / 3600).toFixed(2)} h`;
+  return seconds >= 60 ? `${(seconds / 60).toFixed(1)} min` : `${seconds.toFixed(0)} s`;
+}
+
 function resultTable(summaries: readonly RunSummary[]): Table {
   return {
     head: [
-      ...["run", "status", "kn", "epochs", "steps", "minutes"],
-      ...["last error (%)", "best (%)", "median of five (%)", "the paper's (%)"],
+      ...["run", "kn", "epochs", "steps", "training time"],
+      ...["last error (%)", "best (%)", "median of five (%)", "the paper's (%)", "status"],
     ],
     rows: summaries.map((one) => [
       one.name,
-      one.status,
       one.minibatch,
       one.epochs,
       one.steps,
-      (one.seconds / 60).toFixed(1),
+      durationText(one.seconds),
       percent(one.top1 === undefined ? undefined : 100 * (1 - one.top1)),
       percent(one.bestTop1Error),
       percent(one.medianTop1Error),
       percent(one.paperTop1Error),
+      one.status,
     ]),
   };
 }
 
 function notes(runs: readonly RunData[]): string[] {
   return runs.flatMap(({ name, unreadable, steps, end }) => [
-    ...(unreadable > 0 ? [`${name}: ${unreadable} lines of its log cannot be read.`] : []),
+    ...(unreadable > 0
+      ? [`${name}: ${counted(unreadable, "line")} of its log cannot be read.`]
+      : []),
     ...(steps.length === 0 ? [`${name}: no step is logged yet.`] : []),
     ...(end?.reason ? [`${name} failed: ${end.reason}`] : []),
   ]);
@@ -118,15 +133,16 @@ function notes(runs: readonly RunData[]): string[] {
 /** The text of an HTML file about runs; with `reload` it loads itself again after so many seconds. */
 export function runPage(runs: readonly RunData[], reload?: number): string {
   const summaries = runs.map(summaryOf);
-  const isRunning = runs.some(({ status }) => status === "running");
+  const running = runs.filter(({ status }) => status === "running").length;
   const [only] = runs.length === 1 ? runs : [];
+  const state = only ? only.status : `${running || "none"} of them running`;
   const sections: Section[] = [
     {
       title: "Recipe",
       text: notes(runs),
       tables: recipeTables(summaries),
     },
-    { title: "Course", charts: runCharts(runs) },
+    { title: "Training", charts: runCharts(runs) },
     { title: "Result", tables: [resultTable(summaries)] },
   ];
   return page({
@@ -135,10 +151,9 @@ export function runPage(runs: readonly RunData[], reload?: number): string {
       ? { subtitle: `${String(only.recipe.model)} on ${String(only.recipe.dataset)}` }
       : { subtitle: runs.map(({ name }) => name).join(" · ") }),
     status: {
-      text: `${only ? only.status : isRunning ? "running" : "none is running"}${
-        reload === undefined ? "" : `; this page loads itself again every ${reload} s`
-      }`,
-      isLive: isRunning,
+      text:
+        reload === undefined ? state : `${state}; this page loads itself again every ${reload} s`,
+      isLive: running > 0,
     },
     sections,
     ...(reload === undefined ? {} : { reload }),

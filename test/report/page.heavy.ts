@@ -6,12 +6,14 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Page as Tab } from "puppeteer-core";
 import { describe, expect, test } from "vitest";
+import { throughputPage } from "../../lib/bench/throughput-page.js";
 import type { Axis, Chart, Series } from "../../lib/report/chart.js";
 import { type Page, page } from "../../lib/report/page.js";
 import { lines, type Theme } from "../../lib/report/palette.js";
+import { made } from "../bench/throughput-result.js";
 import { onehour } from "../cli/command.js";
 import { open, textsOf, useBrowser } from "../support/browser.js";
-import { temporaryFolder } from "../support/folder.js";
+import { temporaryFolder, writeFiles } from "../support/folder.js";
 
 useBrowser();
 const folder = temporaryFolder();
@@ -51,7 +53,7 @@ const loss: Chart = {
 const split: Chart = {
   title: "Step, split",
   x: epochs,
-  y: { name: "time (s)", format: "seconds", min: 0 },
+  y: { name: "time of a step", format: "seconds", min: 0 },
   series: ["compute", "exposed communication", "input wait", "update"].map((name, i) => ({
     ...curve(runs[0]!, name, 50, () => 0.1 / (i + 1)),
     kind: "area",
@@ -203,13 +205,14 @@ describe("by keyboard", () => {
     expect(await shapesOf(tab)).toEqual([4, 2, 4, 3]);
   });
 
-  test("hides a series, and no run of its name", async () => {
+  test("hides a series, and neither a run of its name nor that of another chart", async () => {
     const named = { ...error, series: error.series.map((series) => ({ ...series })) };
     for (const series of named.series) if (series.group === runs[0]) series.group = "test";
-    const tab = await open(written({ title: "test", sections: [{ charts: [named] }] }));
+    const charts = [named, { ...named, title: "Other" }];
+    const tab = await open(written({ title: "test", sections: [{ charts }] }));
     await tabTo(tab, ".key input");
     await tab.keyboard.press("Space");
-    expect(await shapesOf(tab)).toEqual([2]);
+    expect(await shapesOf(tab)).toEqual([2, 4]);
   });
 
   test("chooses another axis, a logarithmic one, and more smoothing", async () => {
@@ -276,14 +279,52 @@ test("a page of one figure, without a chart", async () => {
   expect(width).toBeLessThan(400);
 });
 
-test("the page of a plan", async () => {
-  const file = join(folder, "plan.html");
-  const { status, stderr } = await onehour(["plan", "--paper", "--chart", file]);
+/** Two runs that differ in their batch, in folders of the names of `runs`. */
+function trainedRuns(): string[] {
+  const step = { type: "step", loss: 2, lr: 0.1, momentumFactor: 1, imagesPerSecond: 50 };
+  const parts = { compute: 1, exposedCommunication: 0.5, inputWait: 0.2, update: 0.1 };
+  const epoch = { type: "epoch", trainLoss: 2, trainTop1: 0.5, top5: 1, testLoss: 1, inputWait: 0 };
+  const log = range(2).flatMap((epochs) => [
+    ...range(3).map((i) => ({ ...step, ...parts, step: 3 * epochs + i, epoch: epochs })),
+    { ...epoch, epoch: epochs, top1: 0.6 + epochs / 10, testImages: 10, seconds: 9 },
+  ]);
+  return runs.map((name, i) => {
+    const recipe = { model: "resnet8", dataset: "synthetic", workers: 2, batch: 4 + i };
+    writeFiles(join(folder, name), {
+      "recipe.json": JSON.stringify(recipe),
+      "log.jsonl": log.map((line) => `${JSON.stringify(line)}\n`).join(""),
+    });
+    return join(folder, name);
+  });
+}
+
+/** Writes the page of a command into a file. */
+async function ofCommand(file: string, ...words: string[]): Promise<void> {
+  const { status, stderr } = await onehour([...words, file]);
   expect(status, stderr).toBe(0);
-  const tab = await open(file, { width: 390 });
+}
+
+test.each<[string, (file: string) => void | Promise<void>, shapes: number[], rows: number]>([
+  ["a plan", (file) => ofCommand(file, "plan", "--paper", "--chart"), [1, 1, 1], 9],
+  [
+    "a report on two runs",
+    (file) => ofCommand(file, "report", ...trainedRuns(), "--out"),
+    [4, 4, 2, 2, 4, 4],
+    1,
+  ],
+  [
+    "a throughput benchmark",
+    (file) => writeFileSync(file, throughputPage(made)),
+    [1, 8],
+    made.results.length,
+  ],
+])("the page of %s", async (name, write, shapes, rows) => {
+  const file = join(folder, `${name}.html`);
+  await write(file);
+  const tab = await open(file, { width: 390, theme: "dark" });
   expect(await tab.evaluate(() => document.documentElement.scrollWidth)).toBe(390);
-  for (const shapes of await shapesOf(tab)) expect(shapes).toBeGreaterThan(0);
-  expect((await rowsOf(tab)).length).toBeGreaterThan(5);
+  expect(await shapesOf(tab, "dark")).toEqual(shapes);
+  expect(await rowsOf(tab)).toHaveLength(rows);
   expect((await textsOf(tab)).filter(({ size, contrast }) => size < 12 || contrast < 4.5)).toEqual(
     [],
   );

@@ -123,10 +123,16 @@ describe("readRuns", () => {
 
 describe("runPage", () => {
   it("has the figures, and recipe fields that differ first", async () => {
-    const runs = await readRuns([run("p", whole), run("q", whole, { batch: 8 })]);
+    const milestones = [1 / 3, 2 / 3];
+    const [p, q] = [{ milestones }, { milestones, lr: 0.1 + 1e-9, batch: 8 }];
+    const runs = await readRuns([run("p", whole, { ...p, lr: 0.1 }), run("q", whole, q)]);
     const [different, alike] = recipeTables(runs.map(summaryOf));
-    expect(different!.rows).toEqual([["batch", "4", "8"]]);
+    expect(different!.rows).toEqual([
+      ["batch", "4", "8"],
+      ["lr", "0.1", "0.100000001"],
+    ]);
     expect(alike!.rows).toContainEqual(["model", "resnet8"]);
+    expect(alike!.rows).toContainEqual(["milestones", "0.333333, 0.666667"]);
     expect(summaryOf(runs[0]!)).toMatchObject({
       top1: 0.5,
       bestTop1Error: 50,

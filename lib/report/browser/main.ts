@@ -18,7 +18,8 @@ interface Choice {
   axis: number;
   log: boolean;
   smoothing: number;
-  hidden: string[];
+  /** Names of series, by the title of their chart. */
+  hidden: Record<string, string[]>;
   hiddenGroups: string[];
   scroll: number;
 }
@@ -26,7 +27,7 @@ interface Choice {
 const { charts, reload } = JSON.parse(document.getElementById("data")!.textContent!) as PageData;
 const key = `onehour ${location.pathname}`;
 const choice: Choice = {
-  ...{ axis: 0, log: false, smoothing: 0.6, hidden: [], hiddenGroups: [], scroll: 0 },
+  ...{ axis: 0, log: false, smoothing: 0.6, hidden: {}, hiddenGroups: [], scroll: 0 },
   ...kept(),
 };
 
@@ -87,20 +88,15 @@ function sample({ color, dash, symbol, isFilled }: Style, isNeutral: boolean): S
   return svg;
 }
 
-/** A checkbox that shows and hides the series, or the group, of a name. */
-function toggle(
-  list: "hidden" | "hiddenGroups",
-  name: string,
-  style: Style,
-  isNeutral: boolean,
-): HTMLElement {
+/** A checkbox that shows and hides the series, or the group, of a name: it is in a list of what is hidden. */
+function toggle(hidden: string[], name: string, style: Style, isNeutral: boolean): HTMLElement {
   const label = document.createElement("label");
   const input = document.createElement("input");
   input.type = "checkbox";
-  input.checked = !choice[list].includes(name);
+  input.checked = !hidden.includes(name);
   input.addEventListener("change", () => {
-    choice[list] = choice[list].filter((other) => other !== name);
-    if (!input.checked) choice[list].push(name);
+    if (input.checked) hidden.splice(hidden.indexOf(name), 1);
+    else hidden.push(name);
     changed();
   });
   label.append(input, sample(style, isNeutral), name);
@@ -115,7 +111,7 @@ function fillLegends(): void {
       const chart = charts.find(({ series }) => series.some((one) => one.group === group))!;
       const series = chart.series.find((one) => one.group === group)!;
       return toggle(
-        "hiddenGroups",
+        choice.hiddenGroups,
         group,
         { ...styleOf(chart, series, theme()), dash: "solid" },
         false,
@@ -125,27 +121,28 @@ function fillLegends(): void {
   for (const { chart, key: legend } of drawings) {
     const names = distinct(chart.series.map(({ name }) => name));
     const isOfGroups = distinct(chart.series.map(({ group }) => group)).length > 1;
+    choice.hidden[chart.title] ??= [];
+    const hidden = choice.hidden[chart.title]!;
     const labels = names.map((name) => {
       const series = chart.series.find((one) => one.name === name)!;
-      return toggle("hidden", name, styleOf(chart, series, theme()), isOfGroups);
+      return toggle(hidden, name, styleOf(chart, series, theme()), isOfGroups);
     });
     legend.replaceChildren(...(names.length > 1 ? labels : []));
   }
 }
 
 function draw(): void {
-  const view: View = {
-    theme: theme(),
-    axis: 0,
-    log: choice.log,
-    smoothing: choice.smoothing,
-    hidden: new Set(choice.hidden),
-    hiddenGroups: new Set(choice.hiddenGroups),
-    isPicture: false,
-  };
   for (const { chart, drawing } of drawings) {
-    const axis = chart.x[choice.axis] ? choice.axis : 0;
-    drawing.setOption(optionOf(chart, { ...view, axis }), true);
+    const view: View = {
+      theme: theme(),
+      axis: chart.x[choice.axis] ? choice.axis : 0,
+      log: choice.log,
+      smoothing: choice.smoothing,
+      hidden: new Set(choice.hidden[chart.title]),
+      hiddenGroups: new Set(choice.hiddenGroups),
+      isPicture: false,
+    };
+    drawing.setOption(optionOf(chart, view), true);
   }
 }
 
