@@ -5,18 +5,19 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const root = new URL("..", import.meta.url);
-const echarts = new URL("node_modules/echarts/", root);
+const modules = new URL("node_modules/", root);
 const assets = new URL("dist/report/assets/", root);
 
 mkdirSync(assets, { recursive: true });
 const copied = {
-  "dist/echarts.common.min.js": "echarts.min.cjs",
-  LICENSE: "echarts-LICENSE",
-  NOTICE: "echarts-NOTICE",
-  "licenses/LICENSE-d3": "echarts-LICENSE-d3",
+  "echarts/dist/echarts.common.min.js": "echarts.min.cjs",
+  "echarts/LICENSE": "echarts-LICENSE",
+  "echarts/NOTICE": "echarts-NOTICE",
+  "echarts/licenses/LICENSE-d3": "echarts-LICENSE-d3",
+  "zrender/LICENSE": "zrender-LICENSE", // a part of the minified file
 };
 for (const [from, to] of Object.entries(copied))
-  copyFileSync(new URL(from, echarts), new URL(to, assets));
+  copyFileSync(new URL(from, modules), new URL(to, assets));
 
 await build({
   entryPoints: [fileURLToPath(new URL("lib/report/browser/main.ts", root))],

@@ -30,6 +30,10 @@ export const formats = {
   },
 };
 
+/** Whether a value of a series is drawn, and no gap. */
+export const finite = (value: number | null | undefined): value is number =>
+  typeof value === "number" && Number.isFinite(value);
+
 export interface Axis {
   /** With the unit, for example "learning rate" or "throughput (images/s)". */
   name: string;

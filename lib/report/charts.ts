@@ -8,7 +8,7 @@ import { optionOf, plainView } from "./look.js";
 import { lines, tones } from "./palette.js";
 
 /** A file of what scripts/page-assets.mjs puts beside the compiled code. */
-export const assetPath = (name: string) =>
+const assetPath = (name: string) =>
   fileURLToPath(new URL(`../../dist/report/assets/${name}`, import.meta.url));
 
 export const asset = (name: string) => readFileSync(assetPath(name), "utf8");

@@ -1,6 +1,6 @@
 // How a chart looks: the option object of ECharts for it, in Node and in the browser.
 
-import { type Axis, type Chart, formats, type Series } from "./chart.js";
+import { type Axis, type Chart, finite, formats, type Series } from "./chart.js";
 import { dashes, fontFamily, lines, nth, symbols, type Theme, tones } from "./palette.js";
 
 /** What of a chart is shown. */
@@ -72,9 +72,6 @@ export function isShown({ group, name }: Series, { hidden, hiddenGroups }: View)
 }
 
 const isLog = ({ scale }: Axis, view: View) => scale === "log" || (scale === "switch" && view.log);
-
-const finite = (value: number | null | undefined): value is number =>
-  typeof value === "number" && Number.isFinite(value);
 
 /** A value that the axis can show, or a gap. */
 function placed(value: number | null | undefined, axis: Axis, view: View): number | null {

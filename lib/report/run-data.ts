@@ -7,11 +7,9 @@ import { readRecipeText, recipeName } from "../recipe/run-recipe.js";
 import { isThere } from "../run-folder/files.js";
 import { isHeld } from "../run-folder/lock.js";
 import { readLog } from "../run-folder/log.js";
-import type { LogLine } from "../run-folder/log-lines.js";
+import type { Line, LogLine } from "../run-folder/log-lines.js";
 import { shown } from "../text/words.js";
 import { trainingSeconds } from "./training-time.js";
-
-export type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
 
 /** Where a line stands: epochs and images that were trained, and seconds of training. */
 export interface Place {

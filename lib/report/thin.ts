@@ -1,5 +1,7 @@
 // Thins long series for a chart: bins with the mean and the range of what lies in each.
 
+import { finite } from "./chart.js";
+
 /** A series with as many values in each list. */
 export interface Thinned {
   /** For each axis. */
@@ -8,9 +10,6 @@ export interface Thinned {
   low: (number | null)[];
   high: (number | null)[];
 }
-
-const finite = (value: number | null | undefined): value is number =>
-  typeof value === "number" && Number.isFinite(value);
 
 /**
  * At most `most` values of a series with several x axes: a value stands for its neighbours by their mean, at the

@@ -75,6 +75,9 @@ export type LogLine =
       reason?: string;
     };
 
+/** A line of one kind. */
+export type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
+
 const count = z.int().min(0);
 /** JSON has no NaN and infinity, which it writes as null. */
 const measure = z.number().nullable();

@@ -1,9 +1,7 @@
 // The events of a run.
 
-import type { LogLine } from "../run-folder/log-lines.js";
+import type { Line } from "../run-folder/log-lines.js";
 import type { Stage } from "../terminal/stages.js";
-
-type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
 
 /** Something that happened in a run. */
 export type RunEvent =

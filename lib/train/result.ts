@@ -1,11 +1,11 @@
 // The result of a run, from the epochs that it logged.
 
 import { median } from "../arrays/median.js";
-import type { LogLine } from "../run-folder/log-lines.js";
+import type { Line } from "../run-folder/log-lines.js";
 import type { Result } from "./events.js";
 
 /** The log line of an epoch. */
-export type EpochLine = Extract<LogLine, { type: "epoch" }>;
+export type EpochLine = Line<"epoch">;
 
 const lastEpochs = 5;
 
@@ -49,7 +49,7 @@ export function runResult(
 }
 
 /** The last line of a run that came to an end, or was interrupted. */
-export function endLine(result: Result): Extract<LogLine, { type: "end" }> {
+export function endLine(result: Result): Line<"end"> {
   const { status, steps, seconds, top1, medianTop1Error } = result;
   return {
     type: "end",

@@ -1,10 +1,9 @@
 // What the lines of a run's log are in TensorBoard: the tags of their figures, and the steps they stand at.
 
-import type { LogLine } from "../../run-folder/log-lines.js";
+import type { Line, LogLine } from "../../run-folder/log-lines.js";
 import * as messages from "./messages.js";
 import { record } from "./record.js";
 
-type Line<T extends LogLine["type"]> = Extract<LogLine, { type: T }>;
 type Tags<T extends LogLine["type"]> = Partial<Record<keyof Line<T>, string>>;
 
 /** Accuracies are fractions, as in the log. */
