@@ -1,8 +1,9 @@
 // Asks a process of its own for what may crash or hang, and tells what became of it in words.
-import { type ChildProcess, fork } from "node:child_process";
+import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { explainSystemError } from "../system/system-errors.js";
 import { oneLine } from "../text/words.js";
+import { abandon, follow } from "./children.js";
 import type { Answers } from "./probe.js";
 
 /** The process gave no answer: an error of its own, a signal, or no end in time. */
@@ -15,11 +16,6 @@ export class NoAnswer extends Error {
     super(message);
   }
 }
-
-const running = new Set<ChildProcess>();
-process.once("exit", () => {
-  for (const child of running) child.kill("SIGKILL");
-});
 
 const program = fileURLToPath(new URL("./probe.js", import.meta.url));
 const mostErrors = 2000; // characters of standard error that are kept
@@ -38,24 +34,26 @@ export function ask<N extends keyof Answers>(
       stdio: ["ignore", "ignore", "pipe", "ipc"],
       execArgv: [],
     });
-    running.add(child);
+    follow(child);
     let errors = "";
     child.stderr!.setEncoding("utf8").on("data", (text: string) => {
       errors = (errors + text).slice(-mostErrors);
     });
     const timer = setTimeout(() => {
-      child.kill("SIGKILL");
-      fail(`does not end within ${seconds} s`, true); // one that waits for a disk cannot be killed
-    }, 1000 * seconds);
+      abandon(child);
+      fail(`does not end within ${seconds} s`, true);
+    }, 1000 * seconds).unref();
     const fail = (message: string, isLost: boolean) => reject(new NoAnswer(message, isLost));
     child.on("message", (message: { value: Answers[N] } | { problem: string }) => {
       if ("value" in message) resolve(message.value);
       else fail(message.problem, false);
     });
-    child.on("error", (error) => fail(explainSystemError(error) ?? error.message, false));
+    child.on("error", (error) => {
+      clearTimeout(timer);
+      fail(explainSystemError(error) ?? error.message, false);
+    });
     child.on("exit", (status, signal) => {
       clearTimeout(timer);
-      running.delete(child);
       child.stderr!.destroy(); // what it has started may hold it open
       const last = oneLine(errors.trimEnd().split("\n").at(-1) ?? "");
       const words = last === "" ? "" : `; its last words: ${last}`;

@@ -5,7 +5,7 @@ import { ask, NoAnswer } from "./ask.js";
 import type { Facts, ModuleReport } from "./check.js";
 
 const names = ["cpu", "cuda", "data"] as const;
-const secondsToLoad = 8;
+export const secondsToLoad = 30; // a network disk is slow when Node comes from it for the first time
 
 async function load(name: ModuleReport["name"]): Promise<ModuleReport> {
   const empty = { name, libraries: {}, gpus: [] };

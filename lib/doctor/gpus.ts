@@ -1,14 +1,11 @@
 // Checks the GPUs: memory, who else holds it, which can reach each other's memory, and what they are next to.
-import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { driverVersion } from "../system/environment.js";
 import { plural } from "../text/words.js";
 import { type Check, type Facts, good, type Line, type ModuleReport, warn } from "./check.js";
 import { bytesText } from "./machine.js";
-
-const seconds = 5;
+import { outputOf } from "./output-of.js";
 
 /** A GPU as NVIDIA's tool shows it. */
 export interface ToolGpu {
@@ -70,15 +67,6 @@ export function readUnreachable(text: string): [number, number][] {
       if (column > Number(row) && !["OK", "X"].includes(cell)) pairs.push([Number(row), column]);
   }
   return pairs;
-}
-
-async function tool(...args: string[]): Promise<string | undefined> {
-  try {
-    const options = { timeout: 1000 * (seconds - 1) };
-    return (await promisify(execFile)("nvidia-smi", args, options)).stdout;
-  } catch {
-    return undefined;
-  }
 }
 
 /** The node of memory and processors that a device hangs on. */
@@ -163,13 +151,15 @@ function withNuma(bus: string): { numa?: number } {
 const isFree = ({ problem = "", usedBytes = 0, memoryBytes = 0 }: SeenGpu) =>
   problem === "" && usedBytes <= muchHeld * memoryBytes;
 
+const tool = "nvidia-smi";
+
 async function look({ modules, hasGpu }: Facts): Promise<Line[]> {
   const cuda = (await modules()).find(({ name }) => name === "cuda")!;
   const query = "--format=csv,noheader,nounits";
   const [gpus = "", apps = "", peers = ""] = await Promise.all([
-    tool("--query-gpu=index,name,pci.bus_id,memory.total,memory.used", query),
-    tool("--query-compute-apps=gpu_bus_id,pid,used_memory,process_name", query),
-    tool("topo", "-p2p", "r"),
+    outputOf(tool, "--query-gpu=index,name,pci.bus_id,memory.total,memory.used", query),
+    outputOf(tool, "--query-compute-apps=gpu_bus_id,pid,used_memory,process_name", query),
+    outputOf(tool, "topo", "-p2p", "r"),
   ]);
   const all = mergeGpus(cuda.gpus, readGpus(gpus), readHolders(apps));
   if (all.length === 0) return [noGpu(cuda, hasGpu)];

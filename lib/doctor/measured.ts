@@ -33,7 +33,7 @@ export function rateText(rate: number): string {
   return `${value >= 99.5 ? Math.round(value) : value.toPrecision(3)} ${unit}`;
 }
 
-const secondsEach = 6;
+const secondsEach = 20;
 
 const products: Check = {
   name: "matrix products",
@@ -77,7 +77,7 @@ const decoding: Check = {
   },
 };
 
-const secondsOfRanks = 8;
+const secondsOfRanks = 25;
 
 /** How two ranks of this machine exchange. */
 export function judgePair({ bandwidth, latency, transport }: PairRate): Line {

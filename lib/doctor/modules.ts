@@ -1,7 +1,7 @@
 // Checks the native modules, and the libraries that each was built with against those that it loads.
 import { buildCommand } from "../device/native.js";
 import { bad, type Check, good, type Line, type ModuleReport, warn } from "./check.js";
-import { usableGpus } from "./facts.js";
+import { secondsToLoad, usableGpus } from "./facts.js";
 
 const purposes = { cpu: "the CPU", cuda: "GPUs", data: "images of folders and shards" };
 
@@ -53,7 +53,7 @@ export function judgeLibrary(
 
 const checkModules: Check = {
   name: "native modules",
-  seconds: 10,
+  seconds: secondsToLoad + 1,
   advice: buildCommand(),
   look: async (facts) => {
     const modules = await facts.modules();
@@ -63,7 +63,7 @@ const checkModules: Check = {
 
 const checkLibraries: Check = {
   name: "libraries",
-  seconds: 10,
+  seconds: secondsToLoad + 1,
   advice: buildCommand(),
   look: async (facts) => {
     const modules = await facts.modules();

@@ -1,22 +1,12 @@
 // Checks Node, and the tools that build the native modules: a run needs none of them once these are built.
-import { execFile } from "node:child_process";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { driverVersion } from "../system/environment.js";
 import { bad, type Check, type Facts, good, type Line, warn } from "./check.js";
+import { secondsToLoad } from "./facts.js";
+import { outputOf } from "./output-of.js";
 
 const seconds = 5;
 const leastNode = [20, 19] as const;
-
-/** What a tool prints of its version: all of its output; undefined where there is none that runs. */
-async function ask(command: string, ...args: string[]): Promise<string | undefined> {
-  try {
-    const { stdout } = await promisify(execFile)(command, args, { timeout: 1000 * (seconds - 1) });
-    return stdout;
-  } catch {
-    return undefined;
-  }
-}
 
 /** The first version in a text: "cmake version 3.25.1" is 3.25.1. */
 export const versionIn = (text: string) => /\d+\.\d+(\.\d+)*/.exec(text)?.[0];
@@ -82,7 +72,7 @@ const tools: readonly Tool[] = [
 async function lookForTool({ name, commands, least, package: wanted }: Tool, { modules }: Facts) {
   const advice = () => installCommand(wanted);
   for (const [command, ...args] of commands()) {
-    const text = await ask(command!, ...args);
+    const text = await outputOf(command!, ...args);
     if (text === undefined) continue;
     const version = versionIn(text);
     const found = `${command} ${version ?? "of an unknown version"}`;
@@ -113,7 +103,7 @@ export const toolChecks: readonly Check[] = [
   ...tools.map(
     (tool): Check => ({
       name: tool.name,
-      seconds: 10,
+      seconds: secondsToLoad + 10, // whether the modules load decides how much a tool is missed
       advice: `${tool.commands()[0]!.join(" ")}`,
       look: (facts) => lookForTool(tool, facts),
     }),
@@ -124,7 +114,7 @@ export const toolChecks: readonly Check[] = [
     advice: "nvcc --version",
     look: async ({ hasGpu }) => {
       for (const compiler of cudaCompilers()) {
-        const text = await ask(compiler, "--version");
+        const text = await outputOf(compiler, "--version");
         if (text === undefined) continue;
         return [good("nvcc", /release ([\d.]+)/.exec(text)?.[1] ?? "of an unknown version")];
       }

@@ -13,7 +13,7 @@ export async function measurePair(): Promise<PairRate> {
   const status = await launch({
     workers: 2,
     command: () => [fileURLToPath(import.meta.url), "rank"],
-    timeoutSeconds: 20,
+    timeoutSeconds: 20, // less than whoever asks waits
     onLine: (_rank, line) => {
       if (line.startsWith(mark)) rate = JSON.parse(line.slice(mark.length)) as PairRate;
     },

@@ -1,6 +1,16 @@
 // The doctor as a user runs it, on machines that lack something: a line says what, with a command, and the exit status
 // whether a run can start.
-import { copyFileSync, existsSync, renameSync, truncateSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import type { Diagnosis } from "../../lib/doctor/doctor.js";
@@ -63,22 +73,83 @@ test("one core of several, and few open files", async () => {
   expect(find(few, "open files")).toMatchObject({ verdict: "warning" });
 });
 
-test("a module cut short is named, whatever it does to the process that loads it", async () => {
+/** Compiles a library that runs `body` when it is loaded. */
+function compile(file: string, body: string, ...options: string[]): void {
+  const text = `#include <cstdlib>\n#include <unistd.h>\n__attribute__((constructor)) static void run() { ${body} }\n`;
+  const words = ["-shared", "-fPIC", "-o", file, "-x", "c++", "-", "-x", "none", ...options];
+  execFileSync(process.env.CXX || "c++", words, { input: text });
+}
+
+const cut = (bytes: number) => (module: string, whole: string) => {
+  copyFileSync(whole, module);
+  truncateSync(module, bytes);
+};
+
+/** Puts a module in the place of the one that was built, and what is said of it. */
+const broken: [string, (module: string, whole: string) => void, RegExp][] = [
+  ["is empty", cut(0), /file too short/],
+  ["is cut short", cut(4096), /./], // at the latest its process is killed
+  ["aborts", (module) => compile(module, "abort();"), /is killed by SIGABRT: it breaks/],
+  [
+    "hangs",
+    (module) => compile(module, "for (;;) pause();"),
+    /does not end within 30 s: it breaks/,
+  ],
+  [
+    "needs a library that is gone",
+    (module) => {
+      const library = join(folder, "libonehour-gone.so");
+      compile(library, "");
+      // Otherwise the linker leaves out what nothing is used of.
+      compile(module, "", "-Wl,--no-as-needed", library);
+      rmSync(library);
+    },
+    /libonehour-gone\.so that it needs is not here/,
+  ],
+];
+
+test.each(broken)("a module that %s is named, and breaks nothing else", async (_, make, words) => {
   const module = fileURLToPath(new URL("../../build/Release/onehour_data.node", import.meta.url));
   const kept = `${module}.kept`;
   expect(existsSync(kept)).toBe(false);
   renameSync(module, kept);
   try {
-    for (const bytes of [0, 4096]) {
-      copyFileSync(kept, module);
-      truncateSync(module, bytes);
-      const diagnosis = await doctor();
-      expect(find(diagnosis, "module data").verdict, String(bytes)).toBe("warning");
-      expect(diagnosis.canRun).toBe(true);
-    }
+    make(module, kept);
+    const diagnosis = await doctor();
+    const line = find(diagnosis, "module data");
+    expect(line.verdict).toBe("warning");
+    expect(line.found).toMatch(words);
+    expect(find(diagnosis, "module cpu").verdict).toBe("good");
+    expect(diagnosis.canRun).toBe(true);
   } finally {
     renameSync(kept, module);
   }
+});
+
+test("a tool of the driver that hangs holds nothing up", async () => {
+  const bin = join(folder, "bin");
+  mkdirSync(bin);
+  const text = "#!/bin/sh\ntrap '' TERM\nexec sleep 1000\n";
+  writeFileSync(join(bin, "nvidia-smi"), text, { mode: 0o755 });
+  const env = { PATH: `${bin}${delimiter}${process.env.PATH}` };
+  const ended = await onehour(["doctor", "--json"], { cwd: folder, env });
+  expect(read(ended).canRun).toBe(true);
+  expect(ended.seconds).toBeLessThan(200); // only what hangs takes so long
+});
+
+test("a /dev/shm of 64 KiB is not what the ranks of a CPU share", async () => {
+  const script = 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"';
+  const diagnosis = await under("unshare", "--mount", "sh", "-ec", script, "sh");
+  expect(find(diagnosis, "/dev/shm").found).toMatch(/ of 65\.5 kB/);
+  expect(find(diagnosis, "all-reduce")).toMatchObject({ verdict: "good" });
+  expect(find(diagnosis, "all-reduce").found).toContain("shared memory");
+});
+
+test("a folder that is mounted to be read: no run can start in it", async () => {
+  const script = 'mount -t tmpfs -o ro tmpfs "$PWD" && cd "$PWD" && exec "$@"';
+  const diagnosis = await under("unshare", "--mount", "sh", "-ec", script, "sh");
+  expect(find(diagnosis, "run folder").found).toContain("EROFS");
+  expect(diagnosis.canRun).toBe(false);
 });
 
 test("a launch compares its ranks and measures their pair", async () => {
