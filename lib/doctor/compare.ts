@@ -4,16 +4,19 @@ import { inWords } from "../ranks/rendezvous.js";
 import type { MachineEnvironment } from "../system/environment.js";
 import { plural } from "../text/words.js";
 import { good, type Line, warn } from "./check.js";
+import type { Diagnosis } from "./doctor.js";
 import { bytesText } from "./machine.js";
 import type { PairRate } from "./pairs.js";
 
-/** What a rank says of itself; its host's checks where it is the first there. */
+/** What a rank says of itself: the first of a host, what it found there. */
 export interface Member {
   host: string;
-  localRank: number;
-  checks: Line[];
-  environment: MachineEnvironment;
+  diagnosis?: Pick<Diagnosis, "checks" | "environment">;
 }
+
+/** The hosts, each as its first rank found it. */
+const hostsOf = (members: readonly Member[]) =>
+  members.flatMap(({ host, diagnosis }) => (diagnosis ? [{ host, ...diagnosis }] : []));
 
 /** The versions of a machine, by what they are of. */
 function versionsOf({ onehour, commit, node, libraries }: MachineEnvironment): Map<string, string> {
@@ -28,9 +31,10 @@ function versionsOf({ onehour, commit, node, libraries }: MachineEnvironment): M
 
 /** One line where all are alike, else one for each version that differs, with the hosts that have it. */
 export function compareVersions(members: readonly Member[]): Line[] {
-  const all = members
-    .filter(({ localRank }) => localRank === 0)
-    .map(({ host, environment }) => ({ host, versions: versionsOf(environment) }));
+  const all = hostsOf(members).map(({ host, environment }) => ({
+    host,
+    versions: versionsOf(environment),
+  }));
   const names = [...new Set(all.flatMap(({ versions }) => [...versions.keys()]))];
   const lines = names.flatMap((name): Line[] => {
     const hosts = new Map<string, string[]>();
@@ -84,8 +88,7 @@ export function judgeAll(
   members: readonly Member[],
   rates: readonly PairRate[],
 ): { title: string; lines: Line[] }[] {
-  const firsts = members.filter(({ localRank }) => localRank === 0);
-  const hosts = firsts.map(({ host, checks }) => {
+  const hosts = hostsOf(members).map(({ host, checks }) => {
     const wrong = checks.filter(({ verdict }) => verdict !== "good");
     const number = checks.length - wrong.length;
     return { title: host, lines: [good("checks", `${number} of ${checks.length} good`), ...wrong] };

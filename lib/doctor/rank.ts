@@ -1,6 +1,7 @@
 // The main module of a rank of `onehour launch --doctor`: each host looks at itself, the ranks compare what they are,
 // each pair is measured, and rank 0 prints it once.
 import "../ranks/guard.js";
+import { native } from "../device/native.js";
 import { connect } from "../ranks/connect.js";
 import { thisHost } from "../ranks/rendezvous.js";
 import { explain, lastWords } from "../ranks/world.js";
@@ -14,14 +15,18 @@ const mostRanks = 8;
 
 const world = await connect();
 try {
-  // One rank looks at its host; the others only say what they are.
-  const { checks, environment } = await diagnose(world.localRank === 0 ? quietSections : []);
-  const own: Member = { host: thisHost(), localRank: world.localRank, checks, environment };
+  // Others wait for this one, which does not hang as long as one check after the other ends.
+  const watcher = { begin: () => native.advanceProgress() };
+  const isFirst = world.localRank === 0;
+  const own: Member = {
+    host: thisHost(),
+    ...(isFirst ? { diagnosis: await diagnose(quietSections, watcher) } : {}),
+  };
   const members = (await world.gather("doctor", JSON.stringify(own))).map(
     (text) => JSON.parse(text) as Member,
   );
   const hosts = members.map(({ host }) => host);
-  const firsts = members.flatMap(({ localRank }, rank) => (localRank === 0 ? [rank] : []));
+  const firsts = members.flatMap(({ diagnosis }, rank) => (diagnosis ? [rank] : []));
   const measured =
     world.worldSize <= mostRanks ? members.map((_, rank) => rank) : firsts.slice(0, mostRanks);
   const pairs = pairsOf(measured.length).map(([a, b]): [number, number] => [

@@ -166,9 +166,12 @@ test("compares hosts, and pairs of ranks of a kind", () => {
     ...{ cores: { usable: 1, present: 1 }, libraries: { oneDNN: { loaded: "2.6.3" } } },
   };
   const member = (host: string, rest: object = {}) => ({
-    ...{ host, localRank: 0, checks: [], environment: { ...environment, ...rest } },
+    ...{ host, diagnosis: { checks: [], environment: { ...environment, ...rest } } },
   });
   expect(verdictsOf(...compareVersions([member("a"), member("b")]))).toEqual(["good"]);
+  // Of a host its first rank speaks alone.
+  const [alone] = compareVersions([member("a"), { host: "a" }]);
+  expect(alone!.found).toContain("alike on 1 host");
   const [other] = compareVersions([member("a"), member("b"), member("c", { node: "v22.1.0" })]);
   expect(other).toMatchObject({ name: "Node", verdict: "warning" });
   expect(other!.found).toBe("differs: v20.20.2 on a and b, v22.1.0 on c");
