@@ -1,10 +1,12 @@
 // Which interface and address of this machine the other ranks of a run use, and why.
+import { createSocket } from "node:dgram";
 import { readdirSync } from "node:fs";
+import { isIPv6 } from "node:net";
 import { type NetworkInterfaceInfo, networkInterfaces } from "node:os";
 import { type Environment, wrongVariable } from "../system/variables.js";
 import { shown } from "../text/words.js";
 import { resolveAll } from "./addresses.js";
-import { isLoopback } from "./rendezvous.js";
+import { isLoopback, plainAddress } from "./rendezvous.js";
 
 type Interfaces = NodeJS.Dict<NetworkInterfaceInfo[]>;
 
@@ -123,6 +125,22 @@ export function interfaceOf(
   const scope = address.split("%")[1];
   if (scope !== undefined) return scope;
   return Object.keys(interfaces).find((name) => hasAddress(interfaces[name]!, address));
+}
+
+/** The address from which this machine would call another, by its routes; undefined where there is no way. */
+export function sourceTowards(address: string): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const socket = createSocket(isIPv6(address) ? "udp6" : "udp4");
+    const end = (own?: string) => {
+      socket.close();
+      resolve(own);
+    };
+    socket.once("error", () => end());
+    // Connecting a datagram's socket sends nothing. Where it cannot, Node gives the error to what waits for it.
+    const connected = (error?: Error) =>
+      end(error ? undefined : plainAddress(socket.address().address));
+    socket.connect(9, address, connected);
+  });
 }
 
 const isLinkLocal = (address: string) => /^fe[89ab]/i.test(address);

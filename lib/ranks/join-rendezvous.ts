@@ -1,12 +1,11 @@
 // Finds a rendezvous and joins it as one rank, or says what was in the way.
 import { randomBytes } from "node:crypto";
-import { createSocket } from "node:dgram";
-import { connect as connectSocket, isIPv6 } from "node:net";
+import { connect as connectSocket } from "node:net";
 import { OnehourError } from "../errors.js";
 import { resolveAll, withPort } from "./addresses.js";
 import { hostName } from "./arrivals.js";
 import { FrameReader, sendFrame } from "./frames.js";
-import { interfaceOf } from "./interfaces.js";
+import { interfaceOf, sourceTowards } from "./interfaces.js";
 import {
   failure,
   frameLimit,
@@ -14,7 +13,6 @@ import {
   isLoopback,
   type MemberKind,
   matches,
-  plainAddress,
   proof,
   settingsOf,
   thisHost,
@@ -205,20 +203,6 @@ function advise(
     .replaceAll("{address}", address)
     .replaceAll("{port setting}", portSetting)
     .replaceAll("{secret}", secret);
-}
-
-/** The address from which this machine would call another, by its routes; undefined where there is no way. */
-function sourceTowards(address: string): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const socket = createSocket(isIPv6(address) ? "udp6" : "udp4");
-    const end = (own?: string) => {
-      socket.close();
-      resolve(own);
-    };
-    socket.once("error", () => end());
-    // Connecting a datagram's socket sends nothing.
-    socket.connect(9, address, () => end(plainAddress(socket.address().address)));
-  });
 }
 
 function attempt(

@@ -1,7 +1,7 @@
 // Chooses the address that other ranks use, on machines that are only described.
 import type { NetworkInterfaceInfo } from "node:os";
 import { describe, expect, test } from "vitest";
-import { interfaceOf, ownAddress } from "../../lib/ranks/interfaces.js";
+import { interfaceOf, ownAddress, sourceTowards } from "../../lib/ranks/interfaces.js";
 import { describe as words } from "../../lib/ranks/share-addresses.js";
 
 const at = (address: string): NetworkInterfaceInfo => ({
@@ -194,4 +194,10 @@ test("hosts that chose alike are named together, of many the first", () => {
   );
   const many = Array.from({ length: 20 }, (_, i) => host(`n${i}`, i));
   expect(words(many)).toMatch(/n7 10\.0\.0\.7, 12 more\)/);
+});
+
+test("the way to another machine, where there is one", async () => {
+  expect(await sourceTowards("127.0.0.1")).toBe("127.0.0.1");
+  // Nobody may call all at once without asking for that, if the way is there at all.
+  expect(await sourceTowards("255.255.255.255")).toBeUndefined();
 });
