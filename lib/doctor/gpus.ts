@@ -2,9 +2,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { driverVersion } from "../system/environment.js";
-import { plural } from "../text/words.js";
+import { bytesText, plural } from "../text/words.js";
 import { type Check, type Facts, good, type Line, type ModuleReport, warn } from "./check.js";
-import { bytesText } from "./machine.js";
 import { outputOf } from "./output-of.js";
 
 /** A GPU as NVIDIA's tool shows it. */

@@ -1,7 +1,8 @@
 // Writes the doctor's report for a person: a verdict in a word and a color, wrapped to the terminal with hanging
 // indents, and what is looked at while it takes its time.
-import { styleText } from "node:util";
 import type { MachineEnvironment } from "../system/environment.js";
+import { type Paint, paintFor } from "../terminal/color.js";
+import { wrap } from "../terminal/columns.js";
 import { plural, printable } from "../text/words.js";
 import type { Line, Verdict } from "./check.js";
 
@@ -9,7 +10,7 @@ import type { Line, Verdict } from "./check.js";
 export interface Paper {
   /** Characters of a line. */
   columns: number;
-  hasColor: boolean;
+  color: Paint;
 }
 
 const styles = { good: "green", warning: "yellow", bad: "red" } as const;
@@ -22,37 +23,21 @@ const mostColumns = 120; // longer lines are hard to read
 export function paperOf(stream: NodeJS.WriteStream): Paper {
   return {
     columns: Math.max(fewestColumns, Math.min(mostColumns, stream.columns ?? 100)),
-    hasColor: stream.isTTY === true && stream.hasColors(),
+    color: paintFor(stream, process.env),
   };
 }
-
-/** Lines of at most so many characters, broken between words; a longer word has a line of its own. */
-export function wrap(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(/\s+/)) {
-    if (line !== "" && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
-  }
-  return [...lines, line];
-}
-
-const style = (paper: Paper, name: Parameters<typeof styleText>[0], text: string) =>
-  paper.hasColor ? styleText(name, text) : text;
 
 /** A command is never broken: it is copied as a whole. */
 export function lineText({ name, found, verdict, advice }: Line, paper: Paper): string {
   const indent = verdictWidth + nameWidth;
-  const first = `${style(paper, styles[verdict], verdict.padEnd(verdictWidth))}${name.padEnd(nameWidth - 1)} `;
+  const first = `${paper.color(styles[verdict], verdict.padEnd(verdictWidth))}${name.padEnd(nameWidth - 1)} `;
   const lines = wrap(printable(found), paper.columns - indent);
   const text = lines.map((line, i) => `${i === 0 ? first : " ".repeat(indent)}${line}\n`).join("");
   if (verdict === "good" || advice === undefined) return text;
-  return `${text}${" ".repeat(indent - 2)}${style(paper, "bold", `$ ${printable(advice)}`)}\n`;
+  return `${text}${" ".repeat(indent - 2)}${paper.color("bold", `$ ${printable(advice)}`)}\n`;
 }
 
-export const sectionText = (title: string, paper: Paper) => `\n${style(paper, "bold", title)}\n`;
+export const sectionText = (title: string, paper: Paper) => `\n${paper.color("bold", title)}\n`;
 
 /** "onehour 0.1.0 (1f2defc), Node v20.20.2, Debian GNU/Linux 12 (bookworm), Linux 6.1.0 x64" */
 export function headText(environment: MachineEnvironment): string {
@@ -67,6 +52,6 @@ export function summaryText(checks: readonly Line[], paper: Paper): string {
   const number = (verdict: Verdict) => checks.filter((line) => line.verdict === verdict).length;
   const [warnings, wrong] = [number("warning"), number("bad")];
   const counts = `${number("good")} good, ${plural(warnings, "warning")}, ${wrong} bad`;
-  if (wrong === 0) return `\n${style(paper, styles.good, "A run can start")}: ${counts}.\n`;
-  return `\n${style(paper, styles.bad, "A run cannot start")}: ${counts}. Mend what is bad first.\n`;
+  if (wrong === 0) return `\n${paper.color(styles.good, "A run can start")}: ${counts}.\n`;
+  return `\n${paper.color(styles.bad, "A run cannot start")}: ${counts}. Mend what is bad first.\n`;
 }

@@ -1,27 +1,21 @@
 // A plan as a person reads it: a row a number of workers, what follows for the training, what was assumed.
 import { table } from "../bench/table.js";
+import { wrap } from "../terminal/columns.js";
 import { count, counted } from "../text/words.js";
 import { algorithms } from "./algorithms.js";
 import { imagenet } from "./hours.js";
 import { linkText } from "./links.js";
 import type { Plan, Planned } from "./plan.js";
 
-const width = 80;
+const columns = 80;
 
-/** Words in lines of at most 80 characters; those after the first begin with `indent`. */
-function wrap(text: string, first = "", indent = first): string {
-  const lines = [first];
-  for (const word of text.split(" ")) {
-    const line = lines.at(-1)!;
-    const isBegin = line === first || line === indent;
-    if (isBegin || line.length + 1 + word.length <= width)
-      lines[lines.length - 1] = isBegin ? line + word : `${line} ${word}`;
-    else lines.push(indent + word);
-  }
-  return `${lines.join("\n")}\n`;
-}
+/** A paragraph; its lines after the first begin with `indent`, which is as wide as `first`. */
+const paragraph = (text: string, first = "", indent = first) =>
+  wrap(text, columns - indent.length)
+    .map((line, i) => `${i === 0 ? first : indent}${line}\n`)
+    .join("");
 
-const item = (text: string) => wrap(text, "  - ", "    ");
+const item = (text: string) => paragraph(text, "  - ", "    ");
 
 const ms = (seconds: number) => `${(1000 * seconds).toFixed(1)} ms`;
 const percent = (fraction: number) => `${(100 * fraction).toFixed(1)}%`;
@@ -54,8 +48,8 @@ export function planTitle({ profile, accumulate }: Plan): string {
 function heading(plan: Plan): string {
   const { compute, update, gradientBytes, buckets } = plan.profile;
   return (
-    wrap(planTitle(plan)) +
-    wrap(
+    paragraph(planTitle(plan)) +
+    paragraph(
       `one worker: ${ms(compute)} forward and back, ${ms(update)} update; ` +
         `${(gradientBytes / 1e6).toFixed(1)} MB of gradients in ${counted(buckets.length, "bucket")}`,
     )
@@ -215,7 +209,7 @@ export function planText(plan: Plan): string {
     "\n",
     table(rowsOf(plan)),
     "\n",
-    ...conclusionsOf(plan).map((line) => wrap(line)),
+    ...conclusionsOf(plan).map((line) => paragraph(line)),
     "\nAssumed:\n",
     ...assumptionsOf(plan).map(item),
   ].join("");

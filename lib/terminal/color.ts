@@ -10,7 +10,7 @@ export interface LineStream {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-export type Color = "green" | "yellow" | "cyan";
+export type Color = "green" | "yellow" | "red" | "cyan" | "bold";
 
 /** Puts a text into a color, or leaves it as it is. */
 export type Paint = (color: Color, text: string) => string;

@@ -1,4 +1,4 @@
-// How many columns of a terminal a text takes, and the part of it that fits.
+// How many columns of a terminal a text takes, the part of it that fits, and its lines.
 
 // Ranges of characters that East Asian Width calls wide or fullwidth (Unicode 16, EastAsianWidth.txt), merged
 // over what is not assigned; emoji have a property of their own.
@@ -40,4 +40,17 @@ export function fit(text: string, columns: number): string {
     begin += segment;
   }
   return `${begin}…`;
+}
+
+/** Lines of at most so many columns, broken between words; a longer word has a line of its own. */
+export function wrap(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(/\s+/)) {
+    if (line !== "" && width(line) + 1 + width(word) > columns) {
+      lines.push(line);
+      line = word;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
 }

@@ -76,7 +76,7 @@ export function continuation(out: string, isApart: boolean): string {
 }
 
 /** A word as a shell takes it for one, and a terminal shows it. */
-function quoted(word: string): string {
+export function quoted(word: string): string {
   if (printable(word) !== word) return `$'${printable(word.replace(/[\\']/g, "\\$&"))}'`;
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

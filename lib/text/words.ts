@@ -1,4 +1,4 @@
-// Words of messages: counts with their nouns, losses, and the text of others in one safe line.
+// Words of messages: counts with their nouns, bytes, losses, and the text of others in one safe line.
 import { inspect } from "node:util";
 
 /** 2,000 */
@@ -11,6 +11,18 @@ export function plural(value: number, noun: string, text = String(value)): strin
 
 /** "2,000 steps" */
 export const counted = (value: number, noun: string) => plural(value, noun, count(value));
+
+/** 25.3 GB, 512 MB: powers of 1000, as disks and memory are sold. */
+export function bytesText(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let unit = 0;
+  let value = bytes;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 || value >= 99.5 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
 
 /** A loss: 2.3026, or 2.562e20 where digits would be in the way. */
 export function lossText(loss: number): string {

@@ -15,16 +15,9 @@ import {
   stepsOf,
   warmupSteps,
 } from "../schedules/schedule.js";
-import { count, counted, plural } from "../text/words.js";
+import { bytesText, count, counted, plural } from "../text/words.js";
 
 const short = (value: number) => Number(value.toPrecision(4)).toString();
-
-/** A number of bytes as people read it. */
-export function formatBytes(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  const power = Math.min(units.length - 1, Math.floor(Math.log10(Math.max(1, bytes)) / 3));
-  return power === 0 ? `${bytes} B` : `${(bytes / 1000 ** power).toFixed(1)} ${units[power]}`;
-}
 
 /** `minibatch 2 × 1 × 64 = 128, lr 0.1 × 128/256 = 0.05, …` */
 export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): string {
@@ -145,8 +138,8 @@ export function describeRun(facts: RunFacts): string[] {
       `${counted(dataset.test.length, "test image")} of ${height} × ${width} × ${channels}, ` +
       plural(dataset.classes, "class"),
     `${counted(parameters, "parameter")}, ${recipe.precision} on ${device.name}${threads}, ${sync}${precise}`,
-    `memory ${formatBytes(total)} a worker: ${parts
-      .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`)
+    `memory ${bytesText(total)} a worker: ${parts
+      .map(([name, bytes]) => `${name} ${bytesText(bytes)}`)
       .join(", ")}`,
     describeSchedule(recipe, schedule),
     ...describeUpdate(recipe),

@@ -5,7 +5,7 @@ import { NativeError, OnehourError } from "../errors.js";
 import type { CompiledModel } from "../graph/compile.js";
 import { titleOf } from "../modules/pinned.js";
 import { nameOf, setting } from "../recipe/voice.js";
-import { formatBytes } from "./describe.js";
+import { bytesText } from "../text/words.js";
 import type { RunOptions } from "./prepare.js";
 
 type Run = Pick<RunOptions, "recipe" | "device" | "world">;
@@ -20,7 +20,7 @@ export function largestBatch(arenas: Arenas, batch: number, available: number): 
 }
 
 const need = ({ model, batch }: Run["recipe"], arenas: Arenas) =>
-  `${titleOf(model)} with ${setting("batch", batch)} needs ${formatBytes(sum(arenas))} a worker`;
+  `${titleOf(model)} with ${setting("batch", batch)} needs ${bytesText(sum(arenas))} a worker`;
 
 const advise = (largest: number, most: string) =>
   largest >= 1
@@ -32,12 +32,12 @@ function roomFor({ device, world }: Run): { bytes: number; words: string } {
   const { name, kind, memoryBytes } = device.properties;
   if (kind === "cpu") {
     const bytes = memoryBytes / world.localWorldSize;
-    return { bytes, words: `${name} has ${formatBytes(bytes)} for each` };
+    return { bytes, words: `${name} has ${bytesText(bytes)} for each` };
   }
   const bytes = Math.min(memoryBytes, device.availableBytes ?? memoryBytes);
   return {
     bytes,
-    words: `${name} has ${formatBytes(bytes)} free of ${formatBytes(memoryBytes)}`,
+    words: `${name} has ${bytesText(bytes)} free of ${bytesText(memoryBytes)}`,
   };
 }
 

@@ -1,6 +1,6 @@
 // Measures texts in columns.
 import { expect, test } from "vitest";
-import { fit, width } from "../../lib/terminal/columns.js";
+import { fit, width, wrap } from "../../lib/terminal/columns.js";
 
 test.each([
   ["", 0],
@@ -28,4 +28,11 @@ test("a text is cut before what does not fit, and never within a character", () 
   const mixed = "a步e\u0301🚀b한👩‍👩‍👧c";
   for (let columns = 0; columns < 20; columns++)
     expect(width(fit(mixed, columns))).toBeLessThanOrEqual(columns);
+});
+
+test("lines are broken between words, of which a long one stays whole", () => {
+  expect(wrap("a bb ccc dddd", 5)).toEqual(["a bb", "ccc", "dddd"]);
+  expect(wrap("a longer b", 3)).toEqual(["a", "longer", "b"]);
+  expect(wrap("步步 步步 a", 6)).toEqual(["步步", "步步 a"]);
+  expect(wrap("", 5)).toEqual([""]);
 });

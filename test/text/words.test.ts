@@ -1,6 +1,7 @@
-// Formats counts with their nouns, losses, and messages of one line.
+// Formats counts with their nouns, bytes, losses, and messages of one line.
 import { expect, test } from "vitest";
 import {
+  bytesText,
   counted,
   lossText,
   oneLine,
@@ -9,6 +10,24 @@ import {
   shown,
   warning,
 } from "../../lib/text/words.js";
+
+test("bytes in three digits, by powers of 1000", () => {
+  const all = [0, 999, 1000, 12_345_678, 64e6, 999_499, 999_500, 25.34e9, 1.8e12, 5e18];
+  expect(all.map(bytesText)).toEqual([
+    ...[
+      "0 B",
+      "999 B",
+      "1.0 kB",
+      "12.3 MB",
+      "64.0 MB",
+      "999 kB",
+      "1.0 MB",
+      "25.3 GB",
+      "1.8 TB",
+      "5000 PB",
+    ],
+  ]);
+});
 
 test("uses the singular for one", () => {
   expect([0, 1, 2, 2000].map((n) => plural(n, "step"))).toEqual([

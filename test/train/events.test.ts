@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Recipe, RecipeInput } from "../../lib/recipe/fields.js";
-import { describeLength, describeSchedule, formatBytes } from "../../lib/train/describe.js";
+import { describeLength, describeSchedule } from "../../lib/train/describe.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { Reporter } from "../../lib/train/reporter.js";
 import { formatEvent, parseEvent } from "../../lib/train/workers.js";
@@ -186,13 +186,4 @@ test("shows the run's length, and how --steps changes it", () => {
   expect(length({ epochs: 1, steps: 8 })).toBe("1 epoch of 8 steps, 8 steps");
   expect(length({ epochs: 2, steps: 1 })).toMatch(/2 epochs of 8 steps, 1 step \(steps ends.* 16 /);
   expect(length({ epochs: 2, steps: 500 })).toMatch(/16 steps \(not the 500 of steps.*more epochs/);
-});
-
-test("bytes", () => {
-  expect([999, 1000, 12_345_678, 3.2e9].map(formatBytes)).toEqual([
-    "999 B",
-    "1.0 kB",
-    "12.3 MB",
-    "3.2 GB",
-  ]);
 });
