@@ -1,4 +1,5 @@
 // A check of the doctor's, and what it finds: lines with a verdict each.
+import type { MachineEnvironment } from "../system/environment.js";
 import type { LoadedModule } from "./probe.js";
 
 /** "bad" keeps a run from starting; "warning" makes it slower, or keeps some runs from starting. */
@@ -31,6 +32,14 @@ export interface Section {
   checks: readonly Check[];
 }
 
+/** What all checks find. */
+export interface Diagnosis {
+  checks: Line[];
+  environment: MachineEnvironment;
+  /** Whether no check is bad. */
+  canRun: boolean;
+}
+
 /** A native module as a process of its own has loaded it. */
 export interface ModuleReport extends LoadedModule {
   name: "cpu" | "cuda" | "data";
@@ -45,6 +54,9 @@ export interface Facts {
   /** Whether an NVIDIA GPU is on the bus, with a driver or without. */
   hasGpu: boolean;
 }
+
+/** What begins a command that only root may run. */
+export const asRoot = process.getuid?.() === 0 ? "" : "sudo ";
 
 export const good = (name: string, found: string): Line => ({ name, found, verdict: "good" });
 

@@ -2,10 +2,8 @@
 import { buildCommand } from "../device/native.js";
 import { inWords } from "../ranks/rendezvous.js";
 import type { MachineEnvironment } from "../system/environment.js";
-import { plural } from "../text/words.js";
-import { good, type Line, warn } from "./check.js";
-import type { Diagnosis } from "./doctor.js";
-import { bytesText } from "./machine.js";
+import { bytesText, plural } from "../text/words.js";
+import { type Diagnosis, good, type Line, warn } from "./check.js";
 import type { PairRate } from "./pairs.js";
 
 /** What a rank says of itself: the first of a host, what it found there. */
@@ -29,6 +27,15 @@ function versionsOf({ onehour, commit, node, libraries }: MachineEnvironment): M
   return versions;
 }
 
+/** The command that gives the other hosts what the first one has. */
+function adviceFor(name: string, { onehour, commit, node }: MachineEnvironment): string {
+  if (name === "Node") return `npx --yes n ${node.slice(1)}`;
+  if (name !== "onehour") return buildCommand();
+  return commit === undefined
+    ? `npm install onehour@${onehour}`
+    : `git checkout ${commit.slice(0, 7)} && scripts/setup`;
+}
+
 /** One line where all are alike, else one for each version that differs, with the hosts that have it. */
 export function compareVersions(members: readonly Member[]): Line[] {
   const all = hostsOf(members).map(({ host, environment }) => ({
@@ -44,9 +51,7 @@ export function compareVersions(members: readonly Member[]): Line[] {
     }
     if (hosts.size === 1) return [];
     const found = [...hosts].map(([version, on]) => `${version} on ${inWords(on)}`).join(", ");
-    const advice =
-      name === "Node" ? `npx --yes n ${all[0]!.versions.get(name)!.slice(1)}` : buildCommand();
-    return [warn(name, `differs: ${found}`, advice)];
+    return [warn(name, `differs: ${found}`, adviceFor(name, hostsOf(members)[0]!.environment))];
   });
   if (lines.length > 0) return lines;
   const words = names.map((name) => `${name} ${all[0]!.versions.get(name)}`);
@@ -57,6 +62,14 @@ export function compareVersions(members: readonly Member[]): Line[] {
 const timeText = (seconds: number) =>
   seconds < 1e-3 ? `${(1e6 * seconds).toFixed(1)} µs` : `${(1e3 * seconds).toFixed(1)} ms`;
 
+/** What shows why ranks of one machine exchange through sockets: as asked, or processes that do not see each other. */
+export const socketsAdvice = () =>
+  process.env.ONEHOUR_SHM_DISABLE ? "unset ONEHOUR_SHM_DISABLE" : "readlink /proc/self/ns/pid";
+
+/** "790 MB/s, 23.3 µs" */
+export const pairText = ({ bandwidth, latency }: PairRate) =>
+  `${bytesText(bandwidth)}/s, ${timeText(latency)}`;
+
 /** A pair that is much slower than the others of its kind holds up all. */
 const slow = 4;
 
@@ -64,12 +77,12 @@ const slow = 4;
 export function judgePairs(rates: readonly PairRate[], hosts: readonly string[]): Line[] {
   const kind = ({ ranks: [a, b] }: PairRate) => hosts[a] === hosts[b];
   return rates.map((rate) => {
-    const { ranks, bandwidth, latency, transport } = rate;
+    const { ranks, bandwidth, transport } = rate;
     const best = Math.max(
       ...rates.filter((one) => kind(one) === kind(rate)).map((one) => one.bandwidth),
     );
     const names = ranks.map((rank) => `${rank} on ${hosts[rank]}`).join(" and ");
-    const found = `${bytesText(bandwidth)}/s, ${timeText(latency)} (${names}, ${transport})`;
+    const found = `${pairText(rate)} (${names}, ${transport})`;
     const name = `ranks ${ranks.join(", ")}`;
     if (bandwidth < best / slow)
       return warn(
@@ -78,7 +91,7 @@ export function judgePairs(rates: readonly PairRate[], hosts: readonly string[])
         "export ONEHOUR_INTERFACE=eth0",
       );
     if (kind(rate) && transport === "Unix socket")
-      return warn(name, `${found}: on one host memory is faster`, "unset ONEHOUR_SHM_DISABLE");
+      return warn(name, `${found}: on one host memory is faster`, socketsAdvice());
     return good(name, found);
   });
 }

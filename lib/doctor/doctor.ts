@@ -2,7 +2,7 @@
 // can start.
 import { setTimeout } from "node:timers/promises";
 import { describeGpus, environment, type MachineEnvironment } from "../system/environment.js";
-import { type Check, type Facts, type Line, type Section, warn } from "./check.js";
+import { type Check, type Diagnosis, type Facts, type Line, type Section, warn } from "./check.js";
 import { abandonAll } from "./children.js";
 import { gatherFacts } from "./facts.js";
 import { gpuChecks } from "./gpus.js";
@@ -28,13 +28,6 @@ export const sections: readonly Section[] = [
 
 /** Of all checks together. */
 const secondsInAll = 90;
-
-export interface Diagnosis {
-  checks: Line[];
-  environment: MachineEnvironment;
-  /** Whether no check is bad. */
-  canRun: boolean;
-}
 
 /** What watches the doctor at work. */
 export interface Watcher {

@@ -30,6 +30,10 @@ export function gatherFacts(): Facts {
   };
 }
 
-/** Whether the reports hold a GPU that a run can take. */
+/** Whether one of the modules of these names loads. */
+export const loads = (modules: readonly ModuleReport[], ...names: ModuleReport["name"][]) =>
+  modules.some(({ name, state }) => names.includes(name) && state === "loads");
+
+/** The GPUs that a run can take. */
 export const usableGpus = (modules: readonly ModuleReport[]) =>
   modules.flatMap(({ gpus }) => gpus).filter(({ problem }) => problem === "");

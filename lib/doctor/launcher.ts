@@ -1,12 +1,12 @@
 // Checks the variables of launchers and of this package that are set: what they make this process, and what of them
 // makes no sense.
-import { defaultThreads } from "../device/cores.js";
+import { defaultThreads, requireThreads } from "../device/cores.js";
 import { OnehourError } from "../errors.js";
 import { withPort } from "../ranks/addresses.js";
-import { engineOf, podsOf } from "../ranks/engines.js";
+import { engineOf, podsOf, type Source } from "../ranks/engines.js";
 import { type Place, readPlace } from "../ranks/environment.js";
 import type { Environment } from "../system/variables.js";
-import { readSetting } from "../system/variables.js";
+import { readSetting, settingNames } from "../system/variables.js";
 import { plural, shown } from "../text/words.js";
 import { bad, type Check, good, type Line } from "./check.js";
 
@@ -26,8 +26,9 @@ const setOf = (env: Environment, names: RegExp) =>
 const listed = (env: Environment, names: readonly string[]) =>
   names.map((name) => `${name}=${name === secret ? "…" : shown(env[name]).slice(1, -1)}`).join(" ");
 
-const engines: Record<string, string> = {
+const engines: Readonly<Record<Source, string>> = {
   onehour: "onehour launch",
+  torchrun: "torchrun",
   openmpi: "Open MPI",
   hydra: "mpiexec (Hydra)",
   slurm: "Slurm",
@@ -46,7 +47,7 @@ export function describePlace(place: Place): string {
     place.rendezvous === undefined
       ? ""
       : `, meeting at ${withPort(place.rendezvous.host, place.rendezvous.port)}`;
-  const by = ` by ${engines[place.source] ?? place.source}${meets}`;
+  const by = ` by ${engines[place.source]}${meets}`;
   if (place.level === "rank") return `rank ${place.rank} of ${place.worldSize}${by}`;
   const { nodeRank, nodes, workersPerNode } = place;
   const starts =
@@ -83,14 +84,14 @@ export function judgeSettings(env: Environment): Line {
   const names = setOf(env, own);
   if (names.length === 0) return good(name, "no variable of ONEHOUR_… is set");
   try {
-    for (const setting of ["ONEHOUR_GPU", "ONEHOUR_TIMEOUT", "ONEHOUR_START_TIMEOUT"] as const)
-      readSetting(setting, env);
-    defaultThreads(env);
+    for (const setting of settingNames) readSetting(setting, env);
+    requireThreads(defaultThreads(env));
     return good(name, listed(env, names));
   } catch (error) {
     if (!(error instanceof OnehourError)) throw error;
     const wrong = names.filter((one) => error.message.includes(one));
-    return bad(name, error.message, `unset ${wrong.join(" ")}`);
+    // The message of too many threads does not say where they come from.
+    return bad(name, error.message, `unset ${wrong.join(" ") || "ONEHOUR_THREADS"}`);
   }
 }
 

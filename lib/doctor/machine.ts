@@ -1,26 +1,16 @@
 // Checks what a run takes of the machine: cores, memory, shared memory, open files, and the disk of its folder.
-import { readFileSync, statfsSync } from "node:fs";
-import { cpus, totalmem } from "node:os";
+import { statfsSync } from "node:fs";
+import { cpus, freemem, totalmem } from "node:os";
 import { coreLimits, usableCores } from "../device/cores.js";
 import { ownProcessors } from "../device/numa.js";
-import { commandLine } from "../text/command.js";
-import { plural } from "../text/words.js";
+import { allowedMemory } from "../system/environment.js";
+import { mostOpenFiles } from "../system/system-errors.js";
+import { quoted } from "../text/command.js";
+import { bytesText, plural } from "../text/words.js";
 import { ask } from "./ask.js";
-import { bad, type Check, type Facts, good, type Line, warn } from "./check.js";
-import { usableGpus } from "./facts.js";
+import { asRoot, bad, type Check, type Facts, good, type Line, warn } from "./check.js";
+import { loads, usableGpus } from "./facts.js";
 import type { Answers } from "./probe.js";
-
-/** 25.3 GB, 512 MB: powers of 1000, as disks and memory are sold. */
-export function bytesText(bytes: number): string {
-  const units = ["bytes", "kB", "MB", "GB", "TB", "PB"];
-  let unit = 0;
-  let value = bytes;
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${unit === 0 || value >= 99.5 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
-}
 
 /** What keeps a process to fewer cores than there are. */
 export interface CoreBounds {
@@ -62,25 +52,12 @@ function coreBounds(): CoreBounds {
 
 const leastMemory = 1e9;
 
-export function judgeMemory(total: number, limit: number, available: number): Line {
-  const usable = limit > 0 && limit < total ? limit : total;
-  const bound = usable < total ? `, of which the control group allows ${bytesText(limit)}` : "";
-  const found = `${bytesText(Math.min(available, usable))} free of ${bytesText(total)}${bound}`;
-  if (Math.min(available, usable) >= leastMemory) return good("memory", found);
+/** `allowed` is this process' part of the memory in all, `free` what nobody needs now. */
+export function judgeMemory(total: number, allowed: number, free: number): Line {
+  const bound = allowed < total ? `, of which the control group allows ${bytesText(allowed)}` : "";
+  const found = `${bytesText(Math.min(free, allowed))} free of ${bytesText(total)}${bound}`;
+  if (Math.min(free, allowed) >= leastMemory) return good("memory", found);
   return warn("memory", `${found}; ResNet-50 takes more`, "ps -eo pid,rss,args --sort=-rss | head");
-}
-
-function availableMemory(): number {
-  const [, kilobytes] = /^MemAvailable:\s+(\d+) kB/m.exec(read("/proc/meminfo")) ?? [];
-  return kilobytes === undefined ? totalmem() : 1024 * Number(kilobytes);
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
 }
 
 const leastShared = 1e9;
@@ -96,8 +73,6 @@ export function judgeShared(size: number | undefined, free: number, gpus: number
   return warn(name, `${found}; NCCL needs 1 GB (docker run --shm-size=8g)`, advice);
 }
 
-const asRoot = process.getuid?.() === 0 ? "" : "sudo ";
-
 const fewFiles = 1024;
 const leastFiles = 64;
 
@@ -111,30 +86,34 @@ export function judgeFiles(limit: number): Line {
   return (limit < leastFiles ? bad : warn)(name, `${found}; ${reason}`, advice);
 }
 
-function filesLimit(): number {
-  const [, soft] = /^Max open files\s+(\S+)/m.exec(read("/proc/self/limits")) ?? [];
-  return soft === undefined || soft === "unlimited" ? Number.POSITIVE_INFINITY : Number(soft);
-}
-
 const leastDisk = 2e9;
 const secondsOnDisk = 10;
+
+/** What shows why a folder cannot be written, by the system's code; for others it is its file system. */
+const showing: Readonly<Record<string, (folder: string) => string>> = {
+  EACCES: (folder) => `ls -ld ${quoted(folder)}`,
+  EPERM: (folder) => `ls -ld ${quoted(folder)}`,
+  ENOSPC: () => "df -h",
+  EDQUOT: () => "df -h",
+};
+const showFileSystem = (folder: string) => `findmnt --target ${quoted(folder)}`;
 
 /** `locks` is undefined where no module loads that could tell. */
 export function judgeFolder({ folder, problem, free }: Answers["folder"], locks?: boolean): Line {
   const name = "run folder";
-  const elsewhere = commandLine("train", "fashion-mnist", "--out", "/tmp/first");
-  if (problem !== undefined)
-    return bad(
-      name,
-      `${folder} cannot be written (${problem}); name another with --out`,
-      elsewhere,
-    );
+  if (problem !== undefined) {
+    const found = `${folder} cannot be written (${problem}); name another with --out`;
+    return bad(name, found, (showing[problem] ?? showFileSystem)(folder));
+  }
   const found = `${folder} can be written, ${bytesText(free)} free`;
-  if (free < leastDisk)
-    return warn(name, `${found}; the checkpoints of ResNet-50 take 0.8 GB`, elsewhere);
+  if (free < leastDisk) {
+    const few =
+      "the checkpoints of ResNet-50 take 0.8 GB; name a folder of another disk with --out";
+    return warn(name, `${found}; ${few}`, "df -h");
+  }
   if (locks === false) {
     const unlocked = "its file system has no locks, so nothing keeps two runs out of one folder";
-    return warn(name, `${found}; ${unlocked}`, elsewhere);
+    return warn(name, `${found}; ${unlocked}`, showFileSystem(folder));
   }
   const told = locks ? ", locks files" : "; only a module that loads can try its locks";
   return good(name, `${found}${told}`);
@@ -142,8 +121,7 @@ export function judgeFolder({ folder, problem, free }: Answers["folder"], locks?
 
 async function lookAtFolder({ modules }: Facts): Promise<Line[]> {
   const found = await ask("folder", "runs", secondsOnDisk);
-  const loads = (await modules()).some(({ name, state }) => name === "cpu" && state === "loads");
-  if (!loads || found.problem !== undefined) return [judgeFolder(found)];
+  if (!loads(await modules(), "cpu") || found.problem !== undefined) return [judgeFolder(found)];
   return [judgeFolder(found, await ask("locks", found.folder, secondsOnDisk))];
 }
 
@@ -158,7 +136,7 @@ export const machineChecks: readonly Check[] = [
     name: "memory",
     seconds: 2,
     advice: "free -m",
-    look: () => [judgeMemory(totalmem(), process.constrainedMemory?.() ?? 0, availableMemory())],
+    look: () => [judgeMemory(totalmem(), allowedMemory(), freemem())],
   },
   {
     name: "/dev/shm",
@@ -178,7 +156,7 @@ export const machineChecks: readonly Check[] = [
     name: "open files",
     seconds: 2,
     advice: "ulimit -n",
-    look: () => [judgeFiles(filesLimit())],
+    look: () => [judgeFiles(mostOpenFiles())],
   },
   {
     name: "run folder",

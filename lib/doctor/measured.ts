@@ -3,29 +3,44 @@ import { buildCommand } from "../device/native.js";
 import { commandLine } from "../text/command.js";
 import { count, plural } from "../text/words.js";
 import { ask, NoAnswer } from "./ask.js";
-import { bad, type Check, type Facts, good, type Line, type ModuleReport, warn } from "./check.js";
-import { bytesText } from "./machine.js";
+import { bad, type Check, good, type Line, type ModuleReport, warn } from "./check.js";
+import { pairText, socketsAdvice } from "./compare.js";
+import { loads } from "./facts.js";
 import type { PairRate } from "./pairs.js";
 import type { Answers } from "./probe.js";
 
-/** What a probe measures, or why it cannot, as a line. */
-async function measured<N extends keyof Answers>(
-  name: N,
-  seconds: number,
-  words: (answer: Answers[N]) => Line,
-  failed: (problem: string) => Line,
-): Promise<Line[]> {
-  try {
-    return [words(await ask(name, "", seconds))];
-  } catch (error) {
-    if (error instanceof NoAnswer)
-      return [failed(error.isLost ? `its process ${error.message}` : error.message)];
-    throw error;
-  }
+/** What one probe measures. */
+interface Measurement<N extends keyof Answers> {
+  name: string;
+  probe: N;
+  seconds: number;
+  /** Modules that it needs, of each list one. */
+  needs: readonly (readonly ModuleReport["name"][])[];
+  judge: (name: string, answer: Answers[N]) => Line;
+  /** The line where it cannot be measured. */
+  failed: typeof bad;
+  advice: string;
 }
 
-const loads = async ({ modules }: Facts, ...names: ModuleReport["name"][]) =>
-  (await modules()).some(({ name, state }) => names.includes(name) && state === "loads");
+function checkOf<N extends keyof Answers>(measurement: Measurement<N>): Check {
+  const { name, probe, seconds, needs, judge, failed, advice } = measurement;
+  return {
+    ...{ name, advice, seconds: seconds + 1 },
+    look: async ({ modules }) => {
+      const reports = await modules();
+      if (!needs.every((names) => loads(reports, ...names)))
+        return [failed(name, "not measured: a module that it needs does not load", buildCommand())];
+      try {
+        return [judge(name, await ask(probe, "", seconds))];
+      } catch (error) {
+        if (!(error instanceof NoAnswer)) throw error;
+        return [
+          failed(name, error.isLost ? `its process ${error.message}` : error.message, advice),
+        ];
+      }
+    },
+  };
+}
 
 /** 87.3 GFLOP/s */
 export function rateText(rate: number): string {
@@ -33,72 +48,42 @@ export function rateText(rate: number): string {
   return `${value >= 99.5 ? Math.round(value) : value.toPrecision(3)} ${unit}`;
 }
 
-const secondsEach = 20;
-
-const products: Check = {
-  name: "matrix products",
-  seconds: secondsEach + 1,
-  advice: commandLine("bench", "ops", "--model", "resnet8"),
-  look: async (facts) => {
-    const { name, advice } = products;
-    if (!(await loads(facts, "cpu", "cuda")))
-      return [bad(name, "not measured: no module of a device loads", buildCommand())];
-    return await measured(
-      "products",
-      secondsEach,
-      ({ device, kind, threads, precision, rate }) =>
-        good(
-          name,
-          `${rateText(rate)} in ${precision} on ${kind === "cpu" ? plural(threads, "thread") : device}`,
-        ),
-      (problem) => bad(name, problem, advice),
-    );
-  },
-};
-
-const decoding: Check = {
-  name: "decoding",
-  seconds: secondsEach + 1,
-  advice: commandLine("bench", "loader"),
-  look: async (facts) => {
-    const { name, advice } = decoding;
-    if (!(await loads(facts, "data")) || !(await loads(facts, "cpu", "cuda")))
-      return [warn(name, "not measured: a module that it needs does not load", buildCommand())];
-    return await measured(
-      "decoding",
-      secondsEach,
-      ({ images, cores }) =>
-        good(
-          name,
-          `${count(Math.round(images))} crops of 224×224 a second, ${count(Math.round(images / cores))} a core`,
-        ),
-      (problem) => warn(name, problem, advice),
-    );
-  },
-};
-
-const secondsOfRanks = 25;
-
 /** How two ranks of this machine exchange. */
-export function judgePair({ bandwidth, latency, transport }: PairRate): Line {
-  const name = "all-reduce";
-  const found = `two ranks: ${bytesText(bandwidth)}/s, ${(1e6 * latency).toFixed(0)} µs, through ${transport}`;
+function judgePair(name: string, rate: PairRate): Line {
+  const { transport } = rate;
+  const found = `two ranks: ${pairText(rate)}, through ${transport}`;
   if (transport === "shared memory") return good(name, found);
-  return warn(name, `${found}; memory would be faster`, "unset ONEHOUR_SHM_DISABLE");
+  return warn(name, `${found}; memory would be faster`, socketsAdvice());
 }
 
-const allReduce: Check = {
-  name: "all-reduce",
-  seconds: secondsOfRanks + 1,
-  advice: commandLine("launch", "--workers", "2", "--doctor"),
-  look: async (facts) => {
-    const { name, advice } = allReduce;
-    if (!(await loads(facts, "cpu")))
-      return [warn(name, "not measured: the module cpu does not load", buildCommand())];
-    return await measured("allReduce", secondsOfRanks, judgePair, (problem) =>
-      warn(name, problem, advice),
-    );
-  },
-};
+function judgeDecoding(name: string, { images, cores }: Answers["decoding"]): Line {
+  const [all, each] = [images, images / cores].map((rate) => count(Math.round(rate)));
+  return good(name, `${all} crops of 224×224 a second, ${each} a core`);
+}
 
-export const measuredChecks: readonly Check[] = [allReduce, decoding, products];
+function judgeProducts(name: string, answer: Answers["products"]): Line {
+  const { device, kind, threads, precision, rate } = answer;
+  const by = kind === "cpu" ? plural(threads, "thread") : device;
+  return good(name, `${rateText(rate)} in ${precision} on ${by}`);
+}
+
+const device = ["cpu", "cuda"] as const;
+
+export const measuredChecks: readonly Check[] = [
+  checkOf({
+    ...{ name: "all-reduce", probe: "allReduce", seconds: 25, needs: [["cpu"]] },
+    ...{ judge: judgePair, failed: warn },
+    advice: commandLine("launch", "--workers", "2", "--doctor"),
+  }),
+  checkOf({
+    ...{ name: "decoding", probe: "decoding", seconds: 20, needs: [["data"], device] },
+    ...{ judge: judgeDecoding, failed: warn },
+    advice: commandLine("bench", "loader"),
+  }),
+  checkOf({
+    ...{ name: "matrix products", probe: "products", seconds: 20, needs: [device] },
+    // No run starts either.
+    ...{ judge: judgeProducts, failed: bad },
+    advice: commandLine("bench", "ops", "--model", "resnet8"),
+  }),
+];

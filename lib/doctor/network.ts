@@ -1,32 +1,13 @@
 // Checks the network: the interface that a run of several hosts would take, and what this host's name means here.
-import { createSocket } from "node:dgram";
-import { once } from "node:events";
-import { isIP } from "node:net";
 import { hostname, networkInterfaces } from "node:os";
 import { resolveAll } from "../ranks/addresses.js";
 import { readPlace } from "../ranks/environment.js";
-import { ownAddress } from "../ranks/interfaces.js";
+import { ownAddress, sourceTowards } from "../ranks/interfaces.js";
 import { isLoopback } from "../ranks/rendezvous.js";
-import { bad, type Check, good, type Line, warn } from "./check.js";
+import { asRoot, bad, type Check, good, type Line, warn } from "./check.js";
 
 /** An address that is nobody's (RFC 5737), by which the way out is found. */
 const outside = "198.51.100.1";
-
-/** This machine's address on the way to another one; nothing is sent. Rejects where there is no way. */
-async function addressToward(host: string): Promise<string> {
-  const [address = host] = isIP(host) ? [host] : await resolveAll(host);
-  const socket = createSocket(isIP(address) === 6 ? "udp6" : "udp4");
-  try {
-    socket.connect(9, address);
-    await Promise.race([
-      once(socket, "connect"),
-      once(socket, "error").then(([error]) => Promise.reject(error)),
-    ]);
-    return socket.address().address;
-  } finally {
-    socket.close();
-  }
-}
 
 /** The host of rank 0, where variables name one. */
 function hostOfRankZero(): string | undefined {
@@ -53,16 +34,17 @@ const choosing = () =>
 async function lookAtInterfaces(): Promise<Line[]> {
   const name = "interface";
   const lead = hostOfRankZero();
-  let reached: string;
-  try {
-    reached = await addressToward(lead ?? outside);
-  } catch {
-    reached = "127.0.0.1";
+  if (listInterfaces() === "") {
+    const found = "none has an address, not even loopback, by which the workers of this host meet";
+    return [warn(name, found, `${asRoot}ip link set lo up`)];
   }
+  const [address = outside] = lead === undefined ? [] : await resolveAll(lead).catch(() => []);
+  const reached = await sourceTowards(address);
   try {
-    const own = await ownAddress(reached);
-    const why =
-      own.why === "the way to rank 0" && lead === undefined ? "the default route" : own.why;
+    const own = await ownAddress(reached ?? "127.0.0.1");
+    const isOwnWay = own.why === "the way to rank 0" && lead === undefined;
+    const way = reached === undefined ? "as there is no way out" : "the default route";
+    const why = isOwnWay ? way : own.why;
     const alone = isLoopback(own.address) ? "; no other host reaches this one" : "";
     const found = `a run of several hosts takes ${own.interface ?? "no known interface"} (${own.address}), ${why}`;
     return [good(name, `${found}${alone}. Here are ${listInterfaces()}`)];
@@ -84,7 +66,7 @@ export function judgeName(
     return warn(
       name,
       `${host} has no address here, so it cannot be MASTER_ADDR on this host alone`,
-      `echo "127.0.1.1 ${host}" | ${process.getuid?.() === 0 ? "" : "sudo "}tee -a /etc/hosts`,
+      `echo "127.0.1.1 ${host}" | ${asRoot}tee -a /etc/hosts`,
     );
   const found = `${host} is ${addresses.join(", ")} here`;
   if (addresses.every(isLoopback))

@@ -32,7 +32,7 @@ export interface MachineEnvironment {
   processor?: string;
   /** Cores that this process may use, and that the machine has. */
   cores: { usable: number; present: number };
-  /** What this process may use of the machine's memory, its control group's limit included. */
+  /** What this process may use of the machine's memory. */
   memoryBytes: number;
   gpus: GpuDescription[];
   /** By library, e.g. "oneDNN": the version built with and the one loaded, as far as each says so. */
@@ -85,6 +85,10 @@ export function driverVersion(): string | undefined {
 
 /** Whether CUDA may find a GPU; the second is the driver's device under Windows' Linux. */
 const hasDriver = () => existsSync("/proc/driver/nvidia") || existsSync("/dev/dxg");
+
+/** What this process may use of the machine's memory, its control group's limit included, in bytes. */
+export const allowedMemory = () =>
+  Math.min(process.constrainedMemory() || Number.POSITIVE_INFINITY, totalmem());
 
 /** The names of the GPUs that NVIDIA's driver has. */
 function driverGpus(folder = "/proc/driver/nvidia/gpus"): GpuDescription[] {
@@ -150,7 +154,6 @@ export function environment(
   const commit = attempt(() => commitOf(root));
   const system = systemName();
   const [processor] = cpus().map(({ model }) => model.trim());
-  const limit = process.constrainedMemory?.() ?? 0;
   return {
     onehour: version,
     ...(commit === undefined ? {} : { commit }),
@@ -159,7 +162,7 @@ export function environment(
     kernel: `${type()} ${release()} ${arch()}`,
     ...(processor ? { processor } : {}),
     cores: { usable: attempt(usableCores) ?? 1, present: Math.max(1, cpus().length) },
-    memoryBytes: limit > 0 ? Math.min(limit, totalmem()) : totalmem(),
+    memoryBytes: allowedMemory(),
     gpus: known.gpus ?? gpus(),
     libraries: known.libraries ?? libraries(),
   };

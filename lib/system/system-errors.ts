@@ -14,13 +14,19 @@ export function isOutOfFiles(error: unknown): boolean {
   return ["EMFILE", "ENFILE"].includes(code ?? "") || /too many open files/i.test(message ?? "");
 }
 
+/** How many files this process may have open; infinite without a limit. Opens none to find out. */
+export function mostOpenFiles(): number {
+  const { userLimits } = process.report.getReport() as {
+    userLimits?: { open_files?: { soft: number | "unlimited" } };
+  };
+  return Number(userLimits?.open_files?.soft) || Number.POSITIVE_INFINITY;
+}
+
 /** The limit on open files of this process, and how to raise it. */
 export function filesLimit(): string {
-  const { userLimits } = process.report.getReport() as {
-    userLimits?: { open_files?: { soft: number | string } };
-  };
+  const most = mostOpenFiles();
   return (
-    `too many files are open: the limit of a process is ${userLimits?.open_files?.soft} here ` +
+    `too many files are open: the limit of a process is ${Number.isFinite(most) ? most : "unlimited"} here ` +
     "(ulimit -n). Raise it before the command: ulimit -n 1024"
   );
 }

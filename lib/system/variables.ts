@@ -50,6 +50,8 @@ const settings = {
   },
 };
 
+export const settingNames = Object.keys(settings) as (keyof typeof settings)[];
+
 /** The value of a setting; undefined where it is not set, or empty. Throws ERR_ONEHOUR_ENVIRONMENT. */
 export function readSetting(
   name: keyof typeof settings,

@@ -14,7 +14,6 @@ import {
 } from "../../lib/doctor/gpus.js";
 import { judgeLauncher, judgeSettings } from "../../lib/doctor/launcher.js";
 import {
-  bytesText,
   judgeCores,
   judgeFiles,
   judgeFolder,
@@ -24,7 +23,7 @@ import {
 import { judgeLibrary, judgeModule, serves } from "../../lib/doctor/modules.js";
 import { judgeName } from "../../lib/doctor/network.js";
 import { pairsOf } from "../../lib/doctor/pairs.js";
-import { lineText, summaryText, wrap } from "../../lib/doctor/print.js";
+import { lineText, summaryText } from "../../lib/doctor/print.js";
 import { isAtLeast, judgeNode, versionIn } from "../../lib/doctor/tools.js";
 
 const verdictsOf = (...lines: Line[]) => {
@@ -83,7 +82,8 @@ test("cores: all, some, and one of several", () => {
 });
 
 test("memory, /dev/shm, open files and the run folder", () => {
-  expect(verdictsOf(judgeMemory(8e9, 0, 4e9), judgeMemory(8e9, 5e8, 4e9))).toEqual([
+  expect(judgeMemory(8e9, 8e9, 4e9).found).toBe("4.0 GB free of 8.0 GB");
+  expect(verdictsOf(judgeMemory(8e9, 8e9, 4e9), judgeMemory(8e9, 5e8, 4e9))).toEqual([
     ...["good", "warning"],
   ]);
   // Docker's 64 MB stop NCCL between GPUs, and nothing on a CPU.
@@ -104,8 +104,9 @@ test("memory, /dev/shm, open files and the run folder", () => {
       ...[folder({ free: 1e6 }), folder({ problem: "EROFS" })],
     ),
   ).toEqual(["good", "good", "warning", "warning", "bad"]);
-  expect([0, 999, 1000, 64e6, 25.34e9, 1.8e12].map(bytesText)).toEqual([
-    ...["0 bytes", "999 bytes", "1.0 kB", "64.0 MB", "25.3 GB", "1.8 TB"],
+  const problems = ["EACCES", "ENOSPC", "EROFS", "Error: odd"];
+  expect(problems.map((problem) => folder({ problem }).advice)).toEqual([
+    ...["ls -ld /data", "df -h", "findmnt --target /data", "findmnt --target /data"],
   ]);
 });
 
@@ -139,6 +140,15 @@ test("settings of this package, whose secret is not shown", () => {
   const wrong = judgeSettings({ ONEHOUR_THREADS: "many" });
   expect(verdictsOf(wrong)).toEqual(["bad"]);
   expect(wrong.advice).toBe("unset ONEHOUR_THREADS");
+  for (const [name, value] of [
+    ["ONEHOUR_THREADS", "100000"],
+    ["ONEHOUR_LOCAL_WORLD_SIZE", "0"],
+    ["ONEHOUR_START_TIMEOUT", "soon"],
+    ["ONEHOUR_GPU", "-1"],
+  ] as const) {
+    const line = judgeSettings({ ONEHOUR_TIMEOUT: "5", ONEHOUR_THREADS: "1", [name]: value });
+    expect(line, name).toMatchObject({ verdict: "bad", advice: `unset ${name}` });
+  }
 });
 
 test("reads what NVIDIA's tool prints of GPUs, their holders and peers", () => {
@@ -175,6 +185,12 @@ test("compares hosts, and pairs of ranks of a kind", () => {
   const [other] = compareVersions([member("a"), member("b"), member("c", { node: "v22.1.0" })]);
   expect(other).toMatchObject({ name: "Node", verdict: "warning" });
   expect(other!.found).toBe("differs: v20.20.2 on a and b, v22.1.0 on c");
+  expect(other!.advice).toBe("npx --yes n 20.20.2");
+  const packages = compareVersions([member("a"), member("b", { onehour: "0.2.0" })]);
+  expect(packages.map(({ advice }) => advice)).toEqual(["npm install onehour@0.1.0"]);
+  const commits = compareVersions([member("a", { commit: "1f2defc0" }), member("b")]);
+  expect(commits.map(({ found }) => found)).toEqual(["differs: 0.1.0 (1f2defc) on a, 0.1.0 on b"]);
+  expect(commits[0]!.advice).toBe("git checkout 1f2defc && scripts/setup");
   expect(pairsOf(3)).toEqual([
     [0, 1],
     [0, 2],
@@ -205,10 +221,9 @@ test("a check that throws, or does not end, becomes a line", async () => {
 });
 
 test("wraps words with a hanging indent, and never a command", () => {
-  expect(wrap("a bb ccc dddd", 5)).toEqual(["a bb", "ccc", "dddd"]);
   const found = "this is a text of some length that does not fit one line";
   const advice = `unset ${"A".repeat(60)}`;
-  const paper = { columns: 60, hasColor: false };
+  const paper = { columns: 60, color: (_: string, text: string) => text };
   const text = lineText({ name: "x", found, verdict: "warning", advice }, paper);
   const lines = text.trimEnd().split("\n");
   expect(lines.at(-1)!.trim()).toBe(`$ ${advice}`);

@@ -13,7 +13,7 @@ import {
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import type { Diagnosis } from "../../lib/doctor/doctor.js";
+import type { Diagnosis } from "../../lib/doctor/check.js";
 import { main, onehour } from "../cli/command.js";
 import { temporaryFolder } from "../support/folder.js";
 import { type Ended, start, torchrun } from "../support/process.js";
