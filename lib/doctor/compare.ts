@@ -70,6 +70,9 @@ export const socketsAdvice = () =>
 export const pairText = ({ bandwidth, latency }: PairRate) =>
   `${bytesText(bandwidth)}/s, ${timeText(latency)}`;
 
+const showWays = "ip -brief address";
+const showProcesses = "ps -eo pid,pcpu,args --sort=-pcpu | head";
+
 /** A pair that is much slower than the others of its kind holds up all. */
 const slow = 4;
 
@@ -84,12 +87,12 @@ export function judgePairs(rates: readonly PairRate[], hosts: readonly string[])
     const names = ranks.map((rank) => `${rank} on ${hosts[rank]}`).join(" and ");
     const found = `${pairText(rate)} (${names}, ${transport})`;
     const name = `ranks ${ranks.join(", ")}`;
-    if (bandwidth < best / slow)
-      return warn(
-        name,
-        `${found}: less than a quarter of the best pair's; is it on the right interface?`,
-        "export ONEHOUR_INTERFACE=eth0",
-      );
+    if (bandwidth < best / slow) {
+      const slower = `${found}: less than a quarter of the best pair's`;
+      return transport.startsWith("TCP")
+        ? warn(name, `${slower}; is it the interface that is meant (ONEHOUR_INTERFACE)?`, showWays)
+        : warn(name, `${slower}; does something else take the cores?`, showProcesses);
+    }
     if (kind(rate) && transport === "Unix socket")
       return warn(name, `${found}: on one host memory is faster`, socketsAdvice());
     return good(name, found);

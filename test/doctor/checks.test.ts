@@ -196,13 +196,20 @@ test("compares hosts, and pairs of ranks of a kind", () => {
     [0, 2],
     [1, 2],
   ]);
-  const rate = (first: number, second: number, bandwidth: number) => ({
+  const rate = (first: number, second: number, bandwidth: number, transport = "TCP to n1:1") => ({
     ...{ ranks: [first, second] as [number, number], bandwidth, latency: 1e-4 },
-    transport: "Unix socket",
+    transport,
   });
   const rates = [rate(0, 1, 1e9), rate(0, 2, 1e8), rate(1, 2, 9e8)];
-  expect(verdictsOf(...judgePairs(rates, ["a", "b", "c"]))).toEqual(["good", "warning", "good"]);
-  expect(verdictsOf(...judgePairs([rate(0, 1, 1e9)], ["a", "a"]))).toEqual(["warning"]);
+  const judged = judgePairs(rates, ["a", "b", "c"]);
+  expect(verdictsOf(...judged)).toEqual(["good", "warning", "good"]);
+  expect(judged[1]!.found).toContain("ONEHOUR_INTERFACE");
+  const memory = "shared memory";
+  const here = [rate(0, 1, 1e9, memory), rate(0, 2, 1e8, memory), rate(1, 2, 1e9, "Unix socket")];
+  const found = judgePairs(here, ["a", "a", "a"]);
+  expect(verdictsOf(...found)).toEqual(["good", "warning", "warning"]);
+  expect(found[1]!.found).toContain("does something else take the cores?");
+  expect(found[2]!.found).toContain("on one host memory is faster");
 });
 
 test("a check that throws, or does not end, becomes a line", async () => {
