@@ -1,8 +1,8 @@
 // The flag `--chart`: what a command draws of its result, as a picture or a page by the ending of the file.
-import { writeFileSync } from "node:fs";
 import { extname } from "node:path";
 import { requireWritable } from "../system/writable.js";
 import { shown } from "../text/words.js";
+import { save } from "./save.js";
 import { usageError } from "./values.js";
 
 /**
@@ -13,13 +13,13 @@ import { usageError } from "./values.js";
 export function drawingIn<Result>(
   file: string | undefined,
   pictures: Readonly<Record<string, (result: Result) => string>>,
-): (result: Result) => void {
-  if (file === undefined) return () => {};
+): (result: Result) => Promise<void> {
+  if (file === undefined) return async () => {};
   const picture = pictures[extname(file)];
   if (picture === undefined)
     throw usageError(
       `--chart is ${shown(file)}, expected a file that ends in ${Object.keys(pictures).join(" or ")}.`,
     );
   requireWritable(file, "the chart");
-  return (result) => writeFileSync(file, picture(result));
+  return (result) => save(file, picture(result), "--chart");
 }

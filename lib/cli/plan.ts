@@ -28,7 +28,7 @@ export function planCommand(): Command {
       const { pictures } = await import("../plan/picture.js");
       const draw = drawingIn(chart, pictures);
       const result = plan({ ...(await stepOf(profile, paper)), ...typedPlan(command) });
-      draw(result);
+      await draw(result);
       await printResult(json ? `${JSON.stringify(result)}\n` : planText(result));
     });
 }

@@ -1,11 +1,8 @@
 // `onehour report`: what the logs of runs become for people to look at.
-import { lstat, writeFile } from "node:fs/promises";
-import { basename, dirname } from "node:path";
 import { Command } from "commander";
-import { OnehourError } from "../errors.js";
-import { writeAtomically } from "../run-folder/files.js";
 import { printResult } from "../system/output.js";
 import { requireWritable } from "../system/writable.js";
+import { save } from "./save.js";
 import { usageError } from "./values.js";
 
 interface Flags {
@@ -34,21 +31,7 @@ export function reportCommand(): Command {
       const { readRuns } = await import("../report/run-data.js");
       const { runPage, summaryOf } = await import("../report/run-page.js");
       const runs = await readRuns(folders);
-      if (file !== undefined) await save(file, runPage(runs));
+      if (file !== undefined) await save(file, runPage(runs), "--out");
       await printResult(json ? `${JSON.stringify({ runs: runs.map(summaryOf) })}\n` : `${file}\n`);
     });
-}
-
-/** Writes the page, as a whole in the place of an earlier one; a link or a device stays what it is. */
-async function save(file: string, text: string): Promise<void> {
-  try {
-    const there = await lstat(file).catch(() => undefined);
-    if (there && !there.isFile()) await writeFile(file, text);
-    else await writeAtomically(dirname(file), basename(file), [Buffer.from(text)]);
-  } catch (error) {
-    throw new OnehourError(
-      "ERR_ONEHOUR_OUTPUT",
-      `cannot write ${file} (${(error as Error).message}); name another file with --out`,
-    );
-  }
 }

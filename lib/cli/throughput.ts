@@ -1,6 +1,5 @@
 // `onehour bench throughput`: images per second of the training step by number of workers, and where a
 // step's time goes.
-import { writeFileSync } from "node:fs";
 import type { Command } from "commander";
 import type { ThroughputOptions } from "../bench/throughput.js";
 import { endAsSignalled } from "../ranks/signals.js";
@@ -9,6 +8,7 @@ import { requireWritable } from "../system/writable.js";
 import { LiveLine } from "../terminal/live-line.js";
 import { Stages } from "../terminal/stages.js";
 import { drawingIn } from "./chart.js";
+import { save } from "./save.js";
 import { stepCommand } from "./step-command.js";
 import { choice, usageError, wholeNumber } from "./values.js";
 
@@ -72,6 +72,7 @@ async function measure(flags: Flags): Promise<void> {
         : throughputTable(result) + (comparison ? comparisonTable(comparison) : "");
   // What was measured is shown even where a file cannot be written any more.
   await printResult(text);
-  draw(result);
-  if (typeof profile === "string") writeFileSync(profile, `${JSON.stringify(made, null, 2)}\n`);
+  await draw(result);
+  if (typeof profile === "string")
+    await save(profile, `${JSON.stringify(made, null, 2)}\n`, "--profile");
 }

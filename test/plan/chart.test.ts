@@ -1,9 +1,14 @@
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { drawingIn } from "../../lib/cli/chart.js";
 import { planCharts } from "../../lib/plan/chart.js";
 import { paperPlan } from "../../lib/plan/paper.js";
 import { pictures } from "../../lib/plan/picture.js";
 import { plan } from "../../lib/plan/plan.js";
+import { temporaryFolder } from "../support/folder.js";
+
+const folder = temporaryFolder();
 
 const names = (options = paperPlan) =>
   planCharts(plan(options)).map(({ series }) => series.map(({ name }) => name));
@@ -68,7 +73,7 @@ test("images of another size have neither hours nor the paper's points", () => {
   ]);
 });
 
-test("a file is a picture or a page by its name", () => {
+test("a file is a picture or a page by its name, in the place of an earlier one", async () => {
   const result = plan(paperPlan);
   const svg = pictures[".svg"]!(result);
   expect(svg.match(/<svg /g)).toHaveLength(4); // one around the three charts
@@ -78,6 +83,11 @@ test("a file is a picture or a page by its name", () => {
   expect(html).toMatch(/^<!doctype html>/i);
   for (const text of ["29.43 h", "50 Gbit/s, 5 us a message", "take less than an hour from"])
     expect(html).toContain(text);
+  const file = join(folder, "plan.svg");
+  writeFileSync(file, "an earlier one");
+  await drawingIn(file, pictures)(result);
+  expect(readFileSync(file, "utf8")).toMatch(/^<svg [\s\S]*<\/svg>\n$/);
+  expect(readdirSync(folder)).toEqual(["plan.svg"]);
   for (const name of ["out.png", "out", "svg", ""])
     expect(() => drawingIn(name, pictures)).toThrow(/expected a file that ends in \.svg or \.html/);
   expect(() => drawingIn("no/such/out.svg", pictures)).toThrow(/there is no folder "no\/such"/);
