@@ -18,7 +18,9 @@ const allAxes: readonly PlaceAxis[] = [
 /** The axes on which all runs have places. */
 const axesOf = (runs: readonly RunData[]) =>
   allAxes.filter(({ of }) =>
-    runs.every((run) => [...run.steps, ...run.epochs].every((place) => of(place) !== undefined)),
+    runs.every(({ steps: [step], epochs: [epoch] }) =>
+      [step, epoch].every((place) => place === undefined || of(place) !== undefined),
+    ),
   );
 
 const xOf = (places: readonly Place[], axes: readonly PlaceAxis[]) =>
