@@ -24,19 +24,7 @@ function runs(command, ...args) {
   return spawnSync(command, args, { stdio: "ignore" }).status === 0;
 }
 
-/** CMake 3.25 or later. */
-function hasCMake() {
-  try {
-    const [, major, minor] = /(\d+)\.(\d+)/.exec(
-      execFileSync("cmake", ["--version"], { encoding: "utf8" }),
-    );
-    return Number(major) > 3 || Number(minor) >= 25;
-  } catch {
-    return false;
-  }
-}
-
-const compiler = process.env.CXX ?? "c++";
+const compiler = process.env.CXX || "c++";
 
 /**
  * Whether the compiler finds a header, included after another; without one, whether the file
@@ -51,17 +39,46 @@ function hasHeader(header, before = "cstddef") {
   return check.status === 0;
 }
 
-/** What every build needs: how to check for it, and its package by package manager. */
-const tools = [
-  { name: "CMake 3.25 or later", found: hasCMake, apt: "cmake", dnf: "cmake" },
+/** The least version of CMake, major and minor. */
+const leastCMake = [3, 25];
+
+function hasCMake() {
+  try {
+    const [, major, minor] = /(\d+)\.(\d+)/.exec(
+      execFileSync("cmake", ["--version"], { encoding: "utf8" }),
+    );
+    return Number(major) > leastCMake[0] || Number(minor) >= leastCMake[1];
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * What every build needs: how to check for it, and its package by package manager; for `onehour doctor` its
+ * title, the commands of which one must be there, and the least version.
+ */
+export const tools = [
+  {
+    name: `CMake ${leastCMake.join(".")} or later`,
+    title: "CMake",
+    commands: ["cmake"],
+    least: leastCMake,
+    found: hasCMake,
+    apt: "cmake",
+    dnf: "cmake",
+  },
   {
     name: "Ninja or Make",
+    title: "Ninja or Make",
+    commands: ["ninja", "make"],
     found: () => runs("ninja", "--version") || runs("make", "--version"),
     apt: "ninja-build",
     dnf: "ninja-build",
   },
   {
     name: "a C++20 compiler",
+    title: "C++ compiler",
+    commands: [compiler],
     found: () => runs(compiler, "--version"),
     apt: "g++",
     dnf: "gcc-c++",

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { driverVersion } from "../system/environment.js";
 import { bad, type Check, type Facts, good, type Line, warn } from "./check.js";
-import { secondsToLoad } from "./facts.js";
+import { loads, secondsToLoad } from "./facts.js";
 import { outputOf } from "./output-of.js";
 
 const seconds = 5;
@@ -32,57 +32,42 @@ interface Package {
   dnf: string;
 }
 
-/** The command that installs a package here; the build's own script knows the package manager. */
-async function installCommand(wanted: Package): Promise<string> {
-  const script = new URL("../../scripts/build.mjs", import.meta.url).href;
-  const build = (await import(script)) as { installCommand: (missing: Package[]) => string };
-  return build.installCommand([wanted]);
+/** What the build's own script knows: the tools that it needs, and the package manager. */
+interface Build {
+  tools: readonly Tool[];
+  installCommand: (missing: Package[]) => string;
 }
 
-interface Tool {
-  name: string;
-  /** Command lines that print its version; the first that runs counts. */
-  commands: () => string[][];
+interface Tool extends Package {
+  title: string;
+  /** The first that runs counts. */
+  commands: readonly string[];
   least?: readonly number[];
-  package: Package;
 }
 
-const tools: readonly Tool[] = [
-  {
-    name: "C++ compiler",
-    commands: () => [[process.env.CXX || "c++", "--version"]],
-    package: { apt: "g++", dnf: "gcc-c++" },
-  },
-  {
-    name: "CMake",
-    commands: () => [["cmake", "--version"]],
-    least: [3, 25],
-    package: { apt: "cmake", dnf: "cmake" },
-  },
-  {
-    name: "Ninja or Make",
-    commands: () => [
-      ["ninja", "--version"],
-      ["make", "--version"],
-    ],
-    package: { apt: "ninja-build", dnf: "ninja-build" },
-  },
-];
+const loadBuild = async () =>
+  (await import(new URL("../../scripts/build.mjs", import.meta.url).href)) as Build;
 
-async function lookForTool({ name, commands, least, package: wanted }: Tool, { modules }: Facts) {
-  const advice = () => installCommand(wanted);
-  for (const [command, ...args] of commands()) {
-    const text = await outputOf(command!, ...args);
+async function lookForTool(tool: Tool, { installCommand }: Build, { modules }: Facts) {
+  const { title: name, commands, least } = tool;
+  for (const command of commands) {
+    const text = await outputOf(command, "--version");
     if (text === undefined) continue;
     const version = versionIn(text);
     const found = `${command} ${version ?? "of an unknown version"}`;
     if (least === undefined || version === undefined || isAtLeast(version, least))
-      return [good(name, found)];
-    return [warn(name, `${found}; expected ${least.join(".")} or later to build`, await advice())];
+      return good(name, found);
+    const expected = `${found}; expected ${least.join(".")} or later to build`;
+    return warn(name, expected, installCommand([tool]));
   }
-  const isBuilt = (await modules()).some(({ state }) => state === "loads");
+  const isBuilt = loads(await modules(), "cpu", "cuda", "data");
   const need = isBuilt ? "a run needs none, but a new build does" : "needed to build the modules";
-  return [warn(name, `not found on PATH; ${need}`, await advice())];
+  return warn(name, `not found on PATH; ${need}`, installCommand([tool]));
+}
+
+async function lookForTools(facts: Facts): Promise<Line[]> {
+  const build = await loadBuild();
+  return await Promise.all(build.tools.map((tool) => lookForTool(tool, build, facts)));
 }
 
 /** Where the build looks for nvcc. */
@@ -100,14 +85,12 @@ export const toolChecks: readonly Check[] = [
     advice: "node --version",
     look: () => [judgeNode(process.version)],
   },
-  ...tools.map(
-    (tool): Check => ({
-      name: tool.name,
-      seconds: secondsToLoad + 10, // whether the modules load decides how much a tool is missed
-      advice: `${tool.commands()[0]!.join(" ")}`,
-      look: (facts) => lookForTool(tool, facts),
-    }),
-  ),
+  {
+    name: "build tools",
+    seconds: secondsToLoad + 10, // whether the modules load decides how much a tool is missed
+    advice: "cmake --version",
+    look: lookForTools,
+  },
   {
     name: "nvcc",
     seconds,
@@ -121,7 +104,7 @@ export const toolChecks: readonly Check[] = [
       if (!hasGpu) return [good("nvcc", "not here, not needed for the CPU")];
       const found = "not found; a run needs none, but a build for this machine's GPU does";
       const toolkit = { apt: "cuda-toolkit", dnf: "cuda-toolkit" };
-      return [warn("nvcc", found, await installCommand(toolkit))];
+      return [warn("nvcc", found, (await loadBuild()).installCommand([toolkit]))];
     },
   },
   {
@@ -135,9 +118,8 @@ export const toolChecks: readonly Check[] = [
       if (!hasGpu) return [good(name, "not here, not needed for the CPU")];
       const found =
         "not here, though an NVIDIA GPU is; in a container, start it with its GPUs (--gpus all)";
-      return [
-        warn(name, found, await installCommand({ apt: "nvidia-driver", dnf: "nvidia-driver" })),
-      ];
+      const driver = { apt: "nvidia-driver", dnf: "nvidia-driver" };
+      return [warn(name, found, (await loadBuild()).installCommand([driver]))];
     },
   },
 ];
