@@ -2,6 +2,7 @@
 
 import { counted } from "../text/words.js";
 import { medianTop1Error } from "../train/result.js";
+import { finite } from "./chart.js";
 import { page, type Section, type Table } from "./page.js";
 import { paperError, runCharts } from "./run-charts.js";
 import type { RunData } from "./run-data.js";
@@ -121,13 +122,19 @@ function resultTable(summaries: readonly RunSummary[]): Table {
 }
 
 function notes(runs: readonly RunData[]): string[] {
-  return runs.flatMap(({ name, unreadable, steps, end }) => [
-    ...(unreadable > 0
-      ? [`${name}: ${counted(unreadable, "line")} of its log cannot be read.`]
-      : []),
-    ...(steps.length === 0 ? [`${name}: no step is logged yet.`] : []),
-    ...(end?.reason ? [`${name} failed: ${end.reason}`] : []),
-  ]);
+  return runs.flatMap(({ name, unreadable, steps, end }) => {
+    const diverged = steps.find(({ loss }) => !finite(loss));
+    return [
+      ...(unreadable > 0
+        ? [`${name}: ${counted(unreadable, "line")} of its log cannot be read.`]
+        : []),
+      ...(steps.length === 0 ? [`${name}: no step is logged.`] : []),
+      ...(diverged
+        ? [`${name}: from step ${diverged.step} on there are losses that are not finite.`]
+        : []),
+      ...(end?.reason ? [`${name} failed: ${end.reason}`] : []),
+    ];
+  });
 }
 
 /** The text of an HTML file about runs; with `reload` it loads itself again after so many seconds. */
@@ -136,13 +143,14 @@ export function runPage(runs: readonly RunData[], reload?: number): string {
   const running = runs.filter(({ status }) => status === "running").length;
   const [only] = runs.length === 1 ? runs : [];
   const state = only ? only.status : `${running || "none"} of them running`;
+  const charts = runCharts(runs);
   const sections: Section[] = [
     {
       title: "Recipe",
       text: notes(runs),
       tables: recipeTables(summaries),
     },
-    { title: "Training", charts: runCharts(runs) },
+    ...(charts.length > 0 ? [{ title: "Training", charts }] : []),
     { title: "Result", tables: [resultTable(summaries)] },
   ];
   return page({

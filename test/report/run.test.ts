@@ -144,10 +144,17 @@ describe("runPage", () => {
     expect(runPage(runs)).toContain("What differs");
   });
 
+  it("names the first loss that is not finite", async () => {
+    const lines = [step(0), step(1, null), step(2), step(3, null)];
+    const html = runPage(await readRuns([run("diverged", lines)]));
+    expect(html).toContain("diverged: from step 1 on there are losses that are not finite.");
+    expect(runPage(await readRuns([run("whole", whole)]))).not.toContain("not finite");
+  });
+
   it("shows a run without a log, and names that are HTML", async () => {
     const name = `q"'<b>`;
     const html = runPage(await readRuns([run(name, undefined, { model: "</script>" })]));
-    expect(html).toContain("no step is logged yet");
+    expect(html).toContain("no step is logged");
     expect(html).not.toContain(name);
     expect(html.match(/<\/script>/g)).toHaveLength(3);
   });
