@@ -137,9 +137,12 @@ test("a tool of the driver that hangs holds nothing up", async () => {
   expect(ended.seconds).toBeLessThan(200); // only what hangs takes so long
 });
 
+/** Runs a shell's script that may mount what its processes alone see. */
+const mounting = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec"];
+
 test("a /dev/shm of 64 KiB is not what the ranks of a CPU share", async () => {
   const script = 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"';
-  const diagnosis = await under("unshare", "--mount", "sh", "-ec", script, "sh");
+  const diagnosis = await under(...mounting, script, "sh");
   expect(find(diagnosis, "/dev/shm").found).toMatch(/ of 65\.5 kB/);
   expect(find(diagnosis, "all-reduce")).toMatchObject({ verdict: "good" });
   expect(find(diagnosis, "all-reduce").found).toContain("shared memory");
@@ -147,7 +150,7 @@ test("a /dev/shm of 64 KiB is not what the ranks of a CPU share", async () => {
 
 test("a folder that is mounted to be read: no run can start in it", async () => {
   const script = 'mount -t tmpfs -o ro tmpfs "$PWD" && cd "$PWD" && exec "$@"';
-  const diagnosis = await under("unshare", "--mount", "sh", "-ec", script, "sh");
+  const diagnosis = await under(...mounting, script, "sh");
   expect(find(diagnosis, "run folder").found).toContain("EROFS");
   expect(diagnosis.canRun).toBe(false);
 });

@@ -2,6 +2,7 @@
 // the network between them.
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { main } from "../cli/command.js";
 import { logOf, stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
 import { compiled, type Ended, lastLine, type Run, torchrun, until } from "../support/process.js";
 import { Cluster, ipv4, ipv6 } from "./cluster.js";
@@ -56,6 +57,28 @@ withEngines(["hosts"], "two machines", () => {
     cluster = await Cluster.start(names);
     const out = join(folder, "together");
     await expectTrains(startAll(cluster.hosts, out, short), out, short);
+  });
+
+  test("are compared by the doctor, started by hand and as ranks of an engine", async () => {
+    cluster = await Cluster.start(names);
+    const command = [process.execPath, main, "launch", "--doctor"];
+    const meeting = ["--nodes", "2", "--rendezvous", "n1:29500", "--workers-per-node", "2"];
+    const byHand = (host: Host, rank: number) =>
+      host.start([...command, ...meeting, "--node-rank", String(rank)]);
+    const asRank = (host: Host, rank: number) =>
+      host.start(command, {
+        env: { ...torchrun(rank, 29500, "n1"), LOCAL_RANK: "0", LOCAL_WORLD_SIZE: "1" },
+      });
+    for (const [begin, count] of [[byHand, 6] as const, [asRank, 1] as const]) {
+      const runs = cluster.hosts.map(begin);
+      const [n1, n2] = await Promise.all(runs.map((run) => run.ended));
+      for (const { status, stderr } of [n1!, n2!]) expect(status, stderr).toBe(0);
+      expect(n1!.stdout).toMatch(/\nn1\n.*\nn2\n.*versions +alike on 2 hosts/s);
+      const pairs = n1!.stdout.match(/^\w+ +ranks \d, \d .*$/gm)!;
+      expect(pairs).toHaveLength(count);
+      expect(n1!.stdout).toContain("TCP to 10.77.0.2:");
+      expect(n2!.stdout).not.toContain("versions");
+    }
   });
 
   test("wait for one that is late", async () => {
