@@ -13,7 +13,8 @@ export function doctorCommand(): Command {
       listenForEnd((signal) => process.exit(signalStatus(signal)));
       const { watch } = await import("../doctor/watch.js");
       const { canRun, ...rest } = await diagnose(undefined, json ? {} : watch(process.stdout));
-      if (json) await printResult(`${JSON.stringify({ ...rest, canRun })}\n`);
+      // Lines that could not be written are told by the last.
+      await printResult(json ? `${JSON.stringify({ ...rest, canRun })}\n` : "");
       process.exitCode = canRun ? 0 : 1;
     });
 }

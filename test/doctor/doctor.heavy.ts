@@ -5,6 +5,7 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
+  openSync,
   renameSync,
   rmSync,
   truncateSync,
@@ -153,6 +154,13 @@ test("a folder that is mounted to be read: no run can start in it", async () => 
   const diagnosis = await under(...mounting, script, "sh");
   expect(find(diagnosis, "run folder").found).toContain("EROFS");
   expect(diagnosis.canRun).toBe(false);
+});
+
+test("a report that finds no room is lost, and said to be", async () => {
+  const full = openSync("/dev/full", "w");
+  const ended = await onehour(["doctor"], { cwd: folder, stdout: full });
+  expect(ended.status).toBe(1);
+  expect(ended.stderr).toMatch(/the result is lost: .*ENOSPC/);
 });
 
 test("a launch compares its ranks and measures their pair", async () => {
