@@ -1,8 +1,6 @@
 // Shows the events of a run: on a terminal a live line below whole lines, elsewhere a line an interval.
 
-import { join } from "node:path";
 import { seconds } from "../system/clock.js";
-import { exists } from "../system/exists.js";
 import type { LineStream } from "../terminal/color.js";
 import { fitFields, wholeLine } from "../terminal/fields.js";
 import { LiveLine } from "../terminal/live-line.js";
@@ -11,9 +9,6 @@ import { commandLine, continuation } from "../text/command.js";
 import { count, counted, lossText, oneLine, printable } from "../text/words.js";
 import type { RunEvent } from "./events.js";
 import { runBar, type StepEvent, short, stepFields } from "./step-line.js";
-
-/** A run's report in its folder, where it has been written. */
-const reportName = "report.html";
 
 /** Seconds over which the live line's rates are averaged. */
 const averaged = 5;
@@ -90,7 +85,7 @@ export class Reporter {
         ? []
         : [`median error of the last five epochs ${medianTop1Error.toFixed(2)}%`]),
       `run folder: ${printable(out)}`,
-      ...(exists(join(out, reportName)) ? [`report: ${commandLine("report", out)}`] : []),
+      `report: ${commandLine("report", out)}`,
     ];
     return lines.join("\n");
   }

@@ -18,7 +18,8 @@ test("two nodes of two workers train one recipe, and node 0 keeps the run", asyn
   });
   for (const run of runs) expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
   expect(runs[0]!.stdout).toMatch(/^minibatch 4 × 1 × 4 = 16,/m);
-  expect(lastLine(runs[0]!.stdout)).toBe(`run folder: ${out}`);
+  expect(runs[0]!.stdout).toMatch(`\nrun folder: ${out}\n`);
+  expect(lastLine(runs[0]!.stdout)).toMatch(new RegExp(`^report: .* report ${out}$`));
   expect(runs[1]!.stdout).toMatch(
     /^node 1 of 2: ranks 2 and 3 of the run that node 0 on .+ leads$/m,
   );

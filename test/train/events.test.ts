@@ -1,13 +1,11 @@
 // Prints a run's events as a user sees them.
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Recipe, RecipeInput } from "../../lib/recipe/fields.js";
+import { commandLine } from "../../lib/text/command.js";
 import { describeLength, describeSchedule } from "../../lib/train/describe.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { Reporter } from "../../lib/train/reporter.js";
 import { formatEvent, parseEvent } from "../../lib/train/workers.js";
-import { temporaryFolder } from "../support/folder.js";
 import { parseRecipe } from "../support/recipe.js";
 
 function reporter(isTTY: boolean) {
@@ -140,7 +138,7 @@ test("the arithmetic of the paper's 8192 images", () => {
   );
 });
 
-test("the last line has the median error where there is one", () => {
+test("the end has the median error where there is one, and the command that shows the report", () => {
   const { written, reporter: it } = reporter(false);
   const result = {
     status: "finished",
@@ -155,24 +153,11 @@ test("the last line has the median error where there is one", () => {
   it.show({ ...end, result: { ...tested, medianTop1Error: 23.744 } });
   const lines =
     "finished after 9 steps, 2.0 s\ntest accuracy 76.00%, 50,000 of 50,000 images counted\n";
+  const where = `run folder: runs/a\nreport: ${commandLine("report", "runs/a")}\n`;
   expect(written).toEqual([
-    `${lines}run folder: runs/a\n`,
-    `${lines}median error of the last five epochs 23.74%\nrun folder: runs/a\n`,
+    lines + where,
+    `${lines}median error of the last five epochs 23.74%\n${where}`,
   ]);
-});
-
-test("the end names the command that shows the report, where there is one", () => {
-  const out = temporaryFolder();
-  const end = { type: "end", status: "finished", steps: 9, seconds: 2 } as const;
-  const result = { ...end, out, model: "resnet8", top1: 0.5, testImages: 8 };
-  const lastLine = () => {
-    const { written, reporter: it } = reporter(false);
-    it.show({ ...end, result });
-    return written.join("").trimEnd().split("\n").at(-1);
-  };
-  expect(lastLine()).toBe(`run folder: ${out}`);
-  writeFileSync(join(out, "report.html"), "");
-  expect(lastLine()).toMatch(new RegExp(`^report: .*onehour report ${out}$`));
 });
 
 test("reports a run shorter than its warm-up, and a drop within it", () => {
