@@ -25,6 +25,7 @@ import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
 import { loadRun } from "./load-run.js";
 import { LostOutput } from "./lost-output.js";
+import { notFinite } from "./not-finite.js";
 import { openRun, type Start } from "./open-run.js";
 import { recomputeStatistics } from "./precise-batch-norm.js";
 import type { RunOptions } from "./prepare.js";
@@ -37,7 +38,6 @@ import { StepTracing } from "./step-tracing.js";
 import { Stop } from "./stop.js";
 import { explainTestLoss } from "./test-loss.js";
 import { TimeLeft } from "./time-left.js";
-import { notFinite } from "./trace.js";
 
 /** Whether a command for each node, or one of an engine, has started the ranks. */
 const isApart = ({ worldSize, localWorldSize }: World) =>

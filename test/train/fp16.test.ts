@@ -12,9 +12,9 @@ import {
   toFloat32,
 } from "../../lib/run-folder/safetensors.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
+import { adviceFor } from "../../lib/train/not-finite.js";
 import { Trainer } from "../../lib/train/own-loop.js";
 import { isBroken } from "../../lib/train/step-queue.js";
-import { adviceFor } from "../../lib/train/trace.js";
 import { train } from "../../lib/train/train.js";
 import { relativeError } from "../../proof/compare.js";
 import { logOf, temporaryFolder } from "../support/folder.js";

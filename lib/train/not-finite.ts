@@ -11,9 +11,9 @@ import { type Saving, startOf } from "./saving.js";
 import { readSnapshot, stateOf } from "./state.js";
 import { isBroken, type Queue, type StepQueue, type StepResult } from "./step-queue.js";
 
-const tracingLimit = 60_000; // ms of repeated steps
+const repeatLimit = 60_000; // ms of repeated steps
 
-interface TraceOptions {
+interface NotFiniteOptions {
   recipe: Recipe;
   compiled: CompiledModel;
   queue: Queue;
@@ -34,7 +34,7 @@ interface TraceOptions {
  * Names the first layer that was not finite. The steps queued after the faulty one have spread it
  * everywhere, so the steps since the last checkpoint are repeated up to it, unless that takes too long.
  */
-async function traceFault(fault: StepResult, options: TraceOptions): Promise<string> {
+async function locate(fault: StepResult, options: NotFiniteOptions): Promise<string> {
   const { recipe, compiled, queue, world, saving, trainer, perStep, say } = options;
   const { loss, scaling } = fault;
   const bucket = compiled.buckets[fault.bad.findIndex((count) => count !== 0)];
@@ -45,9 +45,9 @@ async function traceFault(fault: StepResult, options: TraceOptions): Promise<str
   if (scaling && Number.isFinite(loss)) return `${gradients}, whatever the loss scale`;
   const mine =
     world.rank === 0 ? await saving.restore(saving.saved !== undefined) : startOf(recipe);
-  const proposal = { ...mine, repeat: (fault.step - mine.step) * perStep < tracingLimit };
+  const proposal = { ...mine, repeat: (fault.step - mine.step) * perStep < repeatLimit };
   const plan: typeof proposal = JSON.parse(
-    (await world.gather("trace", JSON.stringify(proposal)))[0]!,
+    (await world.gather("repeat", JSON.stringify(proposal)))[0]!,
   );
   if (!plan.repeat) return gradients;
   say(`step ${fault.step} is not finite; repeating from step ${plan.step} to see where`);
@@ -60,7 +60,7 @@ async function traceFault(fault: StepResult, options: TraceOptions): Promise<str
   await again.drain();
   await again.discard();
   const own = firstBad(await stateOf(await readSnapshot(queue.executor), compiled), compiled);
-  const all = (await world.gather("trace-layer", JSON.stringify(own ?? null))).map(
+  const all = (await world.gather("bad layer", JSON.stringify(own ?? null))).map(
     (text) => JSON.parse(text) as BadLayer | null,
   );
   const earliest = all.filter((layer) => layer !== null).sort((a, b) => a.order - b.order)[0];
@@ -93,10 +93,13 @@ export function adviceFor(
  * The error for a step that was not finite: the layer where that began, and what is kept. All ranks
  * call it alike, with nothing queued.
  */
-export async function notFinite(fault: StepResult, options: TraceOptions): Promise<OnehourError> {
+export async function notFinite(
+  fault: StepResult,
+  options: NotFiniteOptions,
+): Promise<OnehourError> {
   const { recipe, saving } = options;
   await saving.written();
-  const where = await traceFault(fault, options);
+  const where = await locate(fault, options);
   const kept =
     saving.saved === undefined
       ? "No checkpoint was saved before it"
