@@ -49,6 +49,24 @@ export async function removeTemporary(folder: string, name: string): Promise<voi
   await rm(temporaryOf(folder, name), { force: true }).catch(() => {}); // writing the file will fail, and say so
 }
 
+const pieceBytes = 1 << 20;
+
+/** The same content in pieces that are large enough to be written one by one. */
+export function* joined(parts: Iterable<string | Uint8Array>): Generator<Uint8Array> {
+  let gathered: Uint8Array[] = [];
+  let bytes = 0;
+  for (const part of parts) {
+    const piece = typeof part === "string" ? Buffer.from(part) : part;
+    gathered.push(piece);
+    bytes += piece.length;
+    if (bytes < pieceBytes) continue;
+    yield Buffer.concat(gathered);
+    gathered = [];
+    bytes = 0;
+  }
+  yield Buffer.concat(gathered);
+}
+
 /** Writes a file and its folder's entry to the disk: all of it, or what was there before. */
 export async function writeAtomically(
   folder: string,

@@ -40,6 +40,9 @@ export async function releaseRunFolder(folder: string): Promise<void> {
 /** Holds the files of a run that are on their way here; while it is there they may be a part of them only. */
 export const incomingName = "incoming";
 
+/** Holds when each instruction of some steps ran. */
+export const traceName = "trace.json";
+
 /** Whether a run is to be continued: true where there must be one, "auto" if there is one. */
 export type Resume = boolean | "auto";
 
@@ -115,7 +118,10 @@ export async function holdRunFolder(
   if (!lock) return undefined;
   try {
     checkRunFolder(folder, resume);
-    const names = [recipeName, logName, unreadableName, checkpointName, previousName, bestName];
+    const names = [
+      ...[recipeName, logName, unreadableName, traceName],
+      ...[checkpointName, previousName, bestName],
+    ];
     for (const name of names) await removeTemporary(folder, name);
     // What cannot be removed takes up room, and nothing else.
     await rm(join(folder, incomingName), { recursive: true, force: true }).catch(() => {});

@@ -3,13 +3,13 @@
 import type { CompiledModel } from "../graph/compile.js";
 import { thisHost } from "../ranks/rendezvous.js";
 import type { World } from "../ranks/world.js";
-import { writeAtomically } from "../run-folder/files.js";
+import { nameOf } from "../recipe/voice.js";
+import { joined, writeAtomically } from "../run-folder/files.js";
+import { traceName } from "../run-folder/run-folder.js";
 import { printable, warning } from "../text/words.js";
 import { ChromeTrace, type HostSpan, type ProgramSpan, type RankTrace } from "./chrome-trace.js";
 import type { HostRow, StepResult } from "./step-queue.js";
 import { type LineKind, lineKinds, splitOf } from "./step-split.js";
-
-export const traceName = "trace.json";
 
 /** Steps of a process before those that `trace` asks for: caches and the queue have filled by then. */
 const warmUp = 5;
@@ -109,19 +109,12 @@ export class StepTracing {
     this.isWritten = true;
     const steps = Math.min(done, this.window.end) - begin;
     if (steps <= 0) return;
-    const own: RankTrace = {
-      host: thisHost(),
-      origin: performance.timeOrigin,
-      programs: this.programs.splice(0),
-      spans: this.spans.splice(0),
-    };
-    const parts = await world.collect("trace", Buffer.from(JSON.stringify(own)));
+    const parts = await world.collect("trace", this.noted());
     if (world.rank !== 0) return;
-    const ranks = parts.map((part) => JSON.parse(Buffer.from(part).toString()) as RankTrace);
     const range = steps === 1 ? `step ${begin + 1}` : `steps ${begin + 1} to ${begin + steps}`;
     try {
-      const events = new ChromeTrace(compiled.programs).format(ranks);
-      await writeAtomically(out, traceName, inPieces(events));
+      const events = new ChromeTrace(compiled.programs).format(parts.map(parseTrace));
+      await writeAtomically(out, traceName, joined(events));
       say(
         `trace of ${range}: ${printable(`${out}/${traceName}`)}; open it in https://ui.perfetto.dev`,
       );
@@ -129,18 +122,25 @@ export class StepTracing {
       say(warning(`${traceName} could not be written (${(error as Error).message})`));
     }
   }
+
+  /** What this rank noted, as `parseTrace` takes it. It never throws, since the other ranks wait for it. */
+  private noted(): Uint8Array {
+    const own: RankTrace = {
+      host: thisHost(),
+      origin: performance.timeOrigin,
+      programs: this.programs.splice(0),
+      spans: this.spans.splice(0),
+    };
+    try {
+      return Buffer.from(JSON.stringify(own));
+    } catch {
+      return new Uint8Array(); // longer than a string can be
+    }
+  }
 }
 
-const pieceLength = 1 << 20; // characters
-
-/** Texts as bytes, many at once. */
-function* inPieces(texts: Iterable<string>): Generator<Uint8Array> {
-  let piece = "";
-  for (const text of texts) {
-    piece += text;
-    if (piece.length < pieceLength) continue;
-    yield Buffer.from(piece);
-    piece = "";
-  }
-  yield Buffer.from(piece);
+function parseTrace(noted: Uint8Array, rank: number): RankTrace {
+  if (noted.length === 0)
+    throw new Error(`rank ${rank} noted more than fits; lower ${nameOf("trace")}`);
+  return JSON.parse(Buffer.from(noted).toString());
 }

@@ -165,7 +165,7 @@ test("removes half-written files of a crash under the lock", async () => {
   const run = newFolder("crashed");
   const names = [
     ...["checkpoint.safetensors", "checkpoint.previous.safetensors", "best.safetensors"],
-    ...["log.jsonl", "log.unreadable.txt", "recipe.json"],
+    ...["log.jsonl", "log.unreadable.txt", "recipe.json", "trace.json"],
   ];
   for (const name of names) writeFileSync(join(run, `${name}.tmp`), "half");
   (await holdRunFolder(run, false, quiet))?.release();

@@ -1,10 +1,13 @@
 // trace.json: its events, rows and clocks, from a run and from made-up ranks.
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import type { World } from "../../lib/ranks/world.js";
 import { ChromeTrace, type RankTrace } from "../../lib/train/chrome-trace.js";
+import { StepTracing } from "../../lib/train/step-tracing.js";
 import { temporaryFolder } from "../support/folder.js";
 import { small, trained } from "../support/training.js";
+import { worldOf } from "../support/world.js";
 import { requireSound, type TraceEvent } from "./trace-events.js";
 
 const text = `onehour-program 1
@@ -71,4 +74,27 @@ test("a run that is shorter than the trace writes all its steps", async () => {
   expect(last).toMatchObject({ exposedCommunication: 0 });
   for (const key of ["compute", "update", "inputWait", "top1"] as const)
     expect(last[key]).toBeGreaterThanOrEqual(0);
+});
+
+test("a trace that cannot be written is a warning", async () => {
+  const folder = temporaryFolder();
+  const said = async (out: string, collect: World["collect"]) => {
+    const texts: string[] = [];
+    const tracing = new StepTracing({
+      ...{ world: worldOf({ collect }), compiled: { programs: [] }, kind: "cpu", out },
+      ...{ steps: 1, total: 10, say: (text) => texts.push(text) },
+    });
+    tracing.begin(0);
+    await tracing.write(10);
+    return texts;
+  };
+  // What a rank sends that noted more than a string can hold.
+  const tooMuch: World["collect"] = async (_, own) => [own, new Uint8Array()];
+  expect(await said(folder, tooMuch)).toEqual([
+    "warning: trace.json could not be written (rank 1 noted more than fits; lower trace)",
+  ]);
+  expect(readdirSync(folder)).toEqual([]);
+  expect(await said(join(folder, "gone"), async (_, own) => [own])).toEqual([
+    expect.stringMatching(/^warning: trace\.json could not be written \(ENOENT/),
+  ]);
 });

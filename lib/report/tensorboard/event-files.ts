@@ -2,7 +2,7 @@
 
 import { readdir, rename, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
-import { writeAtomically } from "../../run-folder/files.js";
+import { joined, writeAtomically } from "../../run-folder/files.js";
 import { GrowingFile } from "../../run-folder/growing-file.js";
 import type { LogFollower } from "../../run-folder/log.js";
 import type { LogLine } from "../../run-folder/log-lines.js";
@@ -33,23 +33,6 @@ function* recordsOf(run: LoggedRun, events: RunEvents): Iterable<Buffer> {
   const begin = end / 1000 - (times.at(-1) ?? 0);
   yield* events.begin(recipe, begin);
   for (const [i, line] of lines.entries()) yield events.of(line, begin + times[i]!);
-}
-
-const pieceBytes = 1 << 20;
-
-/** The same bytes in pieces that are large enough to be written one by one. */
-function* joined(parts: Iterable<Buffer>): Iterable<Buffer> {
-  let gathered: Buffer[] = [];
-  let bytes = 0;
-  for (const part of parts) {
-    gathered.push(part);
-    bytes += part.length;
-    if (bytes < pieceBytes) continue;
-    yield Buffer.concat(gathered);
-    gathered = [];
-    bytes = 0;
-  }
-  yield Buffer.concat(gathered);
 }
 
 /** The event files in a folder that onehour wrote, the last one first, as TensorBoard orders them. */
