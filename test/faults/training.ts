@@ -13,6 +13,7 @@ import {
 import type { LogLine } from "../../lib/run-folder/log-lines.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { train } from "../../lib/train/train.js";
+import { lasting } from "../support/lasting.js";
 
 const common: RecipeInput = {
   dataset: "synthetic:8x8x1:2:32",
@@ -113,15 +114,6 @@ export interface Trace {
   checkpoint: Checkpoint;
 }
 
-const timed: ReadonlySet<string> = new Set([
-  "seconds",
-  "imagesPerSecond",
-  "inputWait",
-  "compute",
-  "exposedCommunication",
-  "update",
-]);
-
 function parseLine(text: string): LogLine | undefined {
   try {
     return JSON.parse(text);
@@ -147,10 +139,7 @@ export async function traceOf(
     if (last.type !== "step" && last.type !== "epoch") continue;
     const name = last.type === "step" ? `step ${last.step}` : `epoch ${last.epoch}`;
     if (lines.has(name) && !wrong) throw new Error(`log.jsonl holds ${name} twice`);
-    lines.set(
-      name,
-      JSON.stringify(last, (key, value) => (timed.has(key) ? undefined : value)),
-    );
+    lines.set(name, JSON.stringify(lasting(last)));
   }
   if (last?.type !== "end" && !wrong) throw new Error("log.jsonl does not record the end");
   const whole = damaged ? await wholeCheckpoint(out) : undefined;

@@ -33,6 +33,15 @@ function floats(bytes: Uint8Array): Float32Array {
   return new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 }
 
+/** Counts its runs in param, and puts ten times the count into output, by way of a second stream. */
+const twoStreams = `compute affine b=1 | x=param+0:f32[1] -> x=param+0:f32[1] y=param+0:f32[1]
+compute signal event=0
+comm wait event=0
+comm sum | a=param+0:f32[1] b=input+0:f32[1] -> y=temp+0:f32[1]
+comm signal event=1
+compute wait event=1
+compute affine a=10 | x=temp+0:f32[1] -> y=output+0:f32[1]`;
+
 afterEach(() => {
   for (const executor of executors.splice(0)) executor.dispose();
 });
@@ -212,14 +221,9 @@ compute affine a=10 | x=temp+0:f32[1] -> y=output+0:f32[1]`;
   });
 
   it("measures a program kernel by kernel, by line", async () => {
-    const executor =
-      await load(`compute affine b=1 | x=param+0:f32[1] -> x=param+0:f32[1] y=param+0:f32[1]
-compute signal event=0
-comm wait event=0
-comm sum | a=param+0:f32[1] b=input+0:f32[1] -> y=temp+0:f32[1]
-compute affine a=10 | x=temp+0:f32[1] -> y=output+0:f32[1]`);
+    const executor = await load(twoStreams);
     const timings = await executor.measure("p", 1, 3);
-    expect(timings.map(({ line }) => line)).toEqual([7, 10, 11]);
+    expect(timings.map(({ line }) => line)).toEqual([7, 10, 13]);
     for (const { milliseconds } of timings) expect(milliseconds).toEqual([1, 1, 1]); // marks apart
     expect(floats(executor.output(1))[0]).toBe(30); // each kernel ran three times
     expect((await failure(executor.measure("q", 0, 1))).message).toContain('no program "q"');
@@ -227,14 +231,7 @@ compute affine a=10 | x=temp+0:f32[1] -> y=output+0:f32[1]`);
   });
 
   it("traces every line of a submission, like any other", async () => {
-    const executor =
-      await load(`compute affine b=1 | x=param+0:f32[1] -> x=param+0:f32[1] y=param+0:f32[1]
-compute signal event=0
-comm wait event=0
-comm sum | a=param+0:f32[1] b=input+0:f32[1] -> y=temp+0:f32[1]
-comm signal event=1
-compute wait event=1
-compute affine a=10 | x=temp+0:f32[1] -> y=output+0:f32[1]`);
+    const executor = await load(twoStreams);
     const before = Number(process.hrtime.bigint()) / 1e6;
     const [first, , second] = await Promise.all([
       executor.trace("p", 0),

@@ -2,8 +2,6 @@
 // from broken or foreign checkpoints.
 import {
   copyFileSync,
-  cpSync,
-  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -12,67 +10,17 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, expect, test } from "vitest";
-import type { TensorLayout } from "../../lib/graph/compile.js";
-import type { Recipe, RecipeInput } from "../../lib/recipe/fields.js";
-import { formatRecipe, readRunRecipe } from "../../lib/recipe/run-recipe.js";
-import { formatCheckpoint, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
+import { expect, test } from "vitest";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
+import { checkpointName as checkpoint, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import type { Result } from "../../lib/train/events.js";
-import { logOf, recipeOf, stepsOf, temporaryFolder } from "../support/folder.js";
+import { logOf, recipeOf, stepsOf } from "../support/folder.js";
+import { common, expectSameRun, halfRun, lastingLog } from "../support/half-run.js";
 import { childrenOf, lastLine } from "../support/process.js";
-import { resumed, small, trained } from "../support/training.js";
+import { resumed, trained } from "../support/training.js";
 import { trainingFrom } from "./process.js";
 
-const folder = temporaryFolder();
-const checkpoint = "checkpoint.safetensors";
-const common: RecipeInput = {
-  ...small,
-  dataset: "synthetic:12x12x1:4:224",
-  batch: 16, // 14 steps an epoch
-  epochs: 3,
-  momentumForm: "velocity",
-  milestones: [0.75, 1.5],
-};
-
-/** The log without what depends on the clock. */
-function lasting(out: string): unknown[] {
-  return logOf(out).map(({ ...line }) => {
-    for (const field of [
-      "seconds",
-      "imagesPerSecond",
-      "inputWait",
-      "compute",
-      "exposedCommunication",
-      "update",
-    ])
-      delete (line as never)[field];
-    return line;
-  });
-}
-
-async function expectSameRun(first: string, second: string): Promise<void> {
-  expect(lasting(second)).toEqual(lasting(first));
-  const [a, b] = await Promise.all(
-    [first, second].map((out) => readCheckpoint(join(out, checkpoint))),
-  );
-  expect(b!.weights).toEqual(a!.weights);
-  expect(b!.momentum).toEqual(a!.momentum);
-  expect(b!.ranks).toEqual(a!.ranks);
-}
-
-const whole = join(folder, "whole");
-const half = join(folder, "half");
-beforeAll(async () => {
-  await trained({ ...common, steps: 20, out: whole });
-  await trained({ ...common, steps: 10, out: half });
-});
-
-/** A copy of the ten-step run. */
-function copyOfHalf(name: string): string {
-  const out = join(folder, name);
-  cpSync(half, out, { recursive: true });
-  return out;
-}
+const { folder, whole, copyOfHalf } = halfRun();
 
 test("from the middle of an epoch, k = 1", async () => {
   const out = copyOfHalf("resumed");
@@ -116,7 +64,7 @@ test("evaluated after a checkpoint within an epoch, k = 3", async () => {
   writeFileSync(join(out, "log.jsonl"), log.replace(/.*"end".*\n/, ""));
   await resumed(out, { steps });
   await trained({ ...three, steps, out: wholeOf3 });
-  expect(lasting(out)).toEqual(lasting(wholeOf3));
+  expect(lastingLog(out)).toEqual(lastingLog(wholeOf3));
   const [a, b] = await Promise.all(
     [wholeOf3, out].map((name) => readCheckpoint(join(name, checkpoint))),
   );
@@ -222,120 +170,6 @@ test("a folder that cannot be resumed is refused and left untouched", async () =
   expect(readFileSync(join(out, checkpoint))).toEqual(foreign);
 });
 
-test("a recipe.json that is not as it was written is refused, whatever was changed", async () => {
-  const out = copyOfHalf("edited");
-  const file = join(out, "recipe.json");
-  const before = readFileSync(file, "utf8");
-  const log = readFileSync(join(out, "log.jsonl"));
-  const { digest, ...fields } = JSON.parse(before);
-  const { id, ...recipe } = fields;
-  const refused = async (text: string, message: RegExp) => {
-    writeFileSync(file, text);
-    const failing = resumed(out, { steps: 20 });
-    await expect(failing).rejects.toThrow(message);
-    await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_RUN_FOLDER" });
-    expect(readFileSync(file, "utf8")).toBe(text);
-    expect(readFileSync(join(out, "log.jsonl"))).toEqual(log);
-  };
-  const changed =
-    /is not as the run wrote it.*steps, .*where it is resumed.*--recipe RECIPE --init/;
-  await refused(before.replace('"lr": 0.1', '"lr": 0.5'), changed);
-  await refused(JSON.stringify(fields), changed); // without its digest
-  await refused(JSON.stringify({ ...fields, digest: [digest] }), changed);
-  await refused(JSON.stringify({ ...JSON.parse(before), extra: 1 }), changed);
-  for (const text of ["null", "5", '"text"', "[]", "{}"]) await refused(text, changed);
-  await refused(
-    before.slice(0, -20),
-    /is not a recipe.*Put it back, or start another run from its weights.*--recipe RECIPE --init/,
-  );
-  for (let at = 0; at < before.length; at++) {
-    const flipped = Buffer.from(before);
-    flipped[at]! ^= 1;
-    writeFileSync(file, flipped);
-    const read = await readRunRecipe(out, { out }).catch(() => undefined);
-    if (read) expect(read).toMatchObject(recipe); // white space
-  }
-
-  // The recipe of another run, with the right digest: the checkpoint disagrees.
-  await refused(
-    formatRecipe({ ...recipe, lr: 0.5, out }, id),
-    /lr is 0\.5 in .*recipe\.json, but 0\.1 in the run that saved .*checkpoint\.safetensors/,
-  );
-
-  // The same recipe of another run.
-  await refused(
-    formatRecipe({ ...recipe, out }, "another"),
-    new RegExp(
-      `checkpoint\\.safetensors is of the run "${id}", but the recipe.json beside it of "another"`,
-    ),
-  );
-
-  // Laid out otherwise it is the same recipe.
-  writeFileSync(
-    file,
-    JSON.stringify({ digest, ...Object.fromEntries(Object.entries(fields).reverse()) }),
-  );
-  expect((await resumed(out, { steps: 11 })).result.steps).toBe(11);
-});
-
-/** The fields that recipe.json and a checkpoint had before there was a choice of optimiser and schedule. */
-const earlierFields = [
-  ...["dataset", "model", "workers", "batch", "accumulate", "epochs", "steps", "lr", "warmup"],
-  ...["warmupEpochs", "milestones", "momentum", "momentumForm", "momentumCorrection", "nesterov"],
-  ...["weightDecay", "labelSmoothing", "syncBatchNorm", "preciseBatchNorm", "precision", "device"],
-  ...["cudaGraph", "threads", "seed", "augment", "imageSize", "colorJitter", "strict", "init"],
-  ...["checkpointMinutes", "timeout"],
-];
-
-test("an earlier version's run, with fewer fields in its recipe, resumes bit for bit", async () => {
-  const out = copyOfHalf("earlier");
-  const earlier = (fields: object) =>
-    Object.fromEntries(Object.entries(fields).filter(([name]) => earlierFields.includes(name)));
-  const recipe = recipeOf(out);
-  expect(recipe).toMatchObject({ optimizer: "sgd", lrSchedule: "step" });
-  writeFileSync(join(out, "recipe.json"), formatRecipe(earlier(recipe) as Recipe, undefined));
-  const { digest } = recipeOf(out);
-  const saved = await readCheckpoint(join(out, checkpoint));
-  const layouts = [...saved.weights].map(([name, { length }]) => {
-    const shape = [...(saved.shapes.get(name) ?? [length])];
-    return { name, shape } as TensorLayout;
-  });
-  const origin = { data: saved.data!, recipe: earlier(saved.recipe!) };
-  const pieces = await formatCheckpoint(layouts, saved, saved.position!, saved.model!, origin);
-  writeFileSync(join(out, checkpoint), Buffer.concat(pieces));
-  rmSync(join(out, "checkpoint.previous.safetensors"), { force: true });
-
-  await resumed(out, { steps: 20 });
-  await expectSameRun(whole, out);
-  const now = await readCheckpoint(join(out, checkpoint));
-  expect(now.recipe).toHaveProperty("optimizer", "sgd");
-  // It had no id, and goes by what its recipe.json had in its place.
-  expect([now.id, recipeOf(out).id]).toEqual([digest, digest]);
-});
-
-test("each run has an id of its own, which it keeps", async () => {
-  const { id } = recipeOf(half);
-  expect(id).toMatch(/^[0-9a-f]{32}$/);
-  expect(recipeOf(whole).id).not.toBe(id);
-  const out = copyOfHalf("same-run");
-  await resumed(out, { steps: 11 });
-  expect(recipeOf(out).id).toBe(id);
-  expect((await readCheckpoint(join(out, checkpoint))).id).toBe(id);
-  // Its recipe begins another run.
-  const other = join(folder, "other-run");
-  await trained({ ...recipeOf(out), steps: 1, out: other });
-  expect(recipeOf(other).id).not.toBe(id);
-});
-
-test("a run's recipe.json, changed, starts another run", async () => {
-  const out = join(folder, "from-recipe");
-  const { steps: _, ...recipe } = recipeOf(half);
-  const init = join(half, checkpoint);
-  const { result } = await trained({ ...recipe, lr: 0.05, init, steps: 1, out });
-  expect(result.steps).toBe(1);
-  expect(recipeOf(out).lr).toBe(0.05);
-});
-
 test("the first command with --resume added continues the run", async () => {
   const before = process.cwd();
   process.chdir(folder);
@@ -370,23 +204,6 @@ test("the first command with --resume added continues the run", async () => {
   } finally {
     process.chdir(before);
   }
-});
-
-test("--init begins with the weights of a file", async () => {
-  const out = join(folder, "initialised");
-  await trained({ ...common, init: join(whole, checkpoint), steps: 1, out });
-  const fresh = stepsOf(half)[0]!.loss;
-  expect(stepsOf(out)[0]!.loss).toBeLessThan(fresh);
-  const other = trained({
-    ...common,
-    model: "resnet20",
-    init: join(whole, checkpoint),
-    out: `${out}2`,
-  });
-  await expect(other).rejects.toThrow(/saved from resnet8; try model: "resnet8"/);
-  const missing = trained({ ...common, init: join(folder, "no.safetensors"), out: `${out}3` });
-  await expect(missing).rejects.toThrow(/cannot read .*no\.safetensors/);
-  expect(existsSync(`${out}3`)).toBe(false);
 });
 
 /** The process of a rank below `launcher`. */
