@@ -5,7 +5,6 @@ import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { FrameReader, sendFrame } from "../../lib/ranks/frames.js";
 import { joinRendezvous } from "../../lib/ranks/join-rendezvous.js";
-import { RankServer } from "../../lib/ranks/rank-server.js";
 import { seal, unseal } from "../../lib/ranks/rendezvous.js";
 import type { RendezvousClient } from "../../lib/ranks/rendezvous-client.js";
 import { RendezvousServer, type ServerOptions } from "../../lib/ranks/rendezvous-server.js";
@@ -427,82 +426,5 @@ describe("strangers", () => {
     });
     const waiting = a.gather("x", "");
     await Promise.all([gone, expect(waiting).rejects.toThrow(/rank 1 on host h ended before "x"/)]);
-  });
-});
-
-describe("FrameReader", () => {
-  test("finds frames however the bytes are cut", () => {
-    const frames = [{ a: 1 }, { text: "ünïcode ".repeat(50) }, {}];
-    const bytes = Buffer.concat(
-      frames.map((value) => {
-        const body = Buffer.from(JSON.stringify(value));
-        const length = Buffer.alloc(4);
-        length.writeUInt32BE(body.length);
-        return Buffer.concat([length, body]);
-      }),
-    );
-    for (const size of [1, 3, 4, 5, 64, bytes.length]) {
-      const reader = new FrameReader(1000);
-      const found = [];
-      for (let at = 0; at < bytes.length; at += size)
-        found.push(...reader.push(bytes.subarray(at, at + size)));
-      expect(found).toEqual(frames);
-    }
-  });
-});
-
-test("a port that is taken on a machine of another address is reported in words", async () => {
-  const other = await RendezvousServer.listen({ worldSize: 2, token: "other", host: "::" });
-  // An address for documentation (RFC 5737), which no machine has.
-  const asked = { worldSize: 2, token: "own", host: "192.0.2.1", port: other.port };
-  await expect(RankServer.host(asked)).rejects.toMatchObject({
-    code: "ERR_ONEHOUR_RENDEZVOUS",
-    message: expect.stringMatching(
-      /cannot listen at 192\.0\.2\.1:\d+ \(EADDRINUSE\). Choose a free port/,
-    ),
-  });
-  await other.close();
-});
-
-describe("where rank 0's machine listens", () => {
-  const addressOf = async (options: Partial<Parameters<typeof RankServer.host>[0]>) => {
-    const remarks: string[] = [];
-    const server = await RankServer.host({
-      ...{ worldSize: 2, token, host: "node0", port: 0, remark: (text) => remarks.push(text) },
-      ...options,
-    });
-    open.push(server);
-    const { address } = server as unknown as { address: string };
-    return { address, remarks, own: server.ownAddress };
-  };
-  const debian = async () => ["127.0.1.1"];
-  const everywhere = /^(::|0\.0\.0\.0)$/;
-
-  test("a name that is loopback here, Debian's habit, keeps nobody out", async () => {
-    const { address, own } = await addressOf({ resolve: debian });
-    expect(address).toMatch(everywhere);
-    expect(own).toBe("127.0.0.1");
-  });
-
-  test("with all ranks on this machine, and where loopback was asked for, it stays that", async () => {
-    expect((await addressOf({ resolve: debian, isLocal: true })).address).toBe("127.0.1.1");
-    expect((await addressOf({ host: "127.0.0.1" })).address).toBe("127.0.0.1");
-  });
-
-  test("a name that is not known yet keeps nobody out, and is said", async () => {
-    const resolve = async () => {
-      throw Object.assign(new Error("getaddrinfo"), { code: "ENOTFOUND" });
-    };
-    const { address, remarks } = await addressOf({ resolve });
-    expect(address).toMatch(everywhere);
-    expect(remarks).toEqual([
-      expect.stringMatching(/"node0", where rank 0 is to be, names no host/),
-    ]);
-    await expect(addressOf({ resolve, isLocal: true })).rejects.toThrow(/names no host here/);
-  });
-
-  test("a name of several addresses is reached by all", async () => {
-    const { address } = await addressOf({ resolve: async () => ["192.0.2.1", "2001:db8::1"] });
-    expect(address).toMatch(everywhere);
   });
 });
