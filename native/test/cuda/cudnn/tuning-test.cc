@@ -328,7 +328,7 @@ int main(int count, char** arguments) {
     return 2;
   }
   deviceFile = arguments[1];
-  fake::takeMilliseconds(1);
+  onehour::fake::takeMilliseconds(1);
   setenv("ONEHOUR_PLAN_CANDIDATES", "1", 1);
   setenv("ONEHOUR_PLAN_COMPILATION", "0", 1);  // slow, and no other search
   unsetenv("XDG_CACHE_HOME");                  // no files
