@@ -175,8 +175,10 @@ test.each([
   expect(status).toBe(2);
 });
 
+// Written once: the tests run side by side, and one would read what another is writing.
+write("stripes.ts", data);
 const dataset = (changes: string) =>
-  `import open from "./data.ts"; export default async () => ({ ...(await open()), ${changes} });`;
+  `import open from "./stripes.ts"; export default async () => ({ ...(await open()), ${changes} });`;
 
 test.concurrent.each<[name: string, source: string, says: RegExp]>([
   ["missing", "export const net = 1;", /has no default export, only net; expected a module whose/],
@@ -241,7 +243,6 @@ test.concurrent.each<[name: string, source: string, says: RegExp, status: number
     1,
   ],
 ])("a data set that is wrong: %s", async (name, source, says, wanted) => {
-  write("data.ts", data);
   const file = write(`data-${name}.ts`, source);
   const { status, stderr } = await here("train", file, "--model", "resnet8", ...small);
   expect(stderr).toMatch(says);
@@ -255,7 +256,6 @@ test.concurrent.each([
   // A timer keeps the process from ending by itself.
   ["fill", "setInterval(() => {}, 1000); return new Promise(() => {});"],
 ])("a data set whose %s never ends is given up after --timeout", async (method, body) => {
-  write("data.ts", data);
   const file = write(
     `hangs-${method}.ts`,
     dataset(`train: { length: 64, ${method}() { ${body} } }`),
@@ -300,10 +300,9 @@ test.each([
   ],
   ["never finishes loading", "await new Promise(() => {})", "awaits a promise that never settles"],
 ])("a module that %s in the workers alone is named", async (name, source, says) => {
-  write("data.ts", data);
   const file = write(
     `workers-${name.replace(/\W+/g, "-")}.ts`,
-    `if (process.env.ONEHOUR_RANK) ${source};\nexport { default } from "./data.ts";`,
+    `if (process.env.ONEHOUR_RANK) ${source};\nexport { default } from "./stripes.ts";`,
   );
   const args = ["--model", "resnet8", "--workers", "2", ...small];
   const { status, stderr } = await here("train", file, ...args);
