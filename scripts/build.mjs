@@ -133,6 +133,9 @@ export function describeMissing(missing) {
   return `The native build needs ${names}. Install with:\n  ${installCommand(missing)}`;
 }
 
+/** What follows the reason for which nothing was built. */
+export const afterFailure = "To see what works here: npx onehour doctor";
+
 /** Result of the last configuration: the libraries of each module, or why it is left out. */
 function readModules(folder) {
   const lines = readFileSync(join(folder, "backends.txt"), "utf8").trim().split("\n");
@@ -277,7 +280,7 @@ if (import.meta.url === pathToFileURL(argv[1] ?? "").href) {
     if (leftOut !== "") console.error(leftOut);
     console.log(built);
   } catch (error) {
-    console.error(error.message);
+    console.error(`${error.message}\n${afterFailure}`);
     exit(1);
   }
 }

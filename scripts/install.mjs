@@ -4,7 +4,7 @@
 import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { build } from "./build.mjs";
+import { afterFailure, build } from "./build.mjs";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -17,6 +17,8 @@ if (!existsSync(join(root, "lib"))) {
     rmSync(join(root, "build", "cmake"), { recursive: true, force: true });
   } catch (error) {
     writeFileSync(join(root, "build", "missing.txt"), `${error.message}\n`);
-    console.error(`onehour is installed, but its native modules are not built.\n${error.message}`);
+    console.error(
+      `onehour is installed, but its native modules are not built.\n${error.message}\n${afterFailure}`,
+    );
   }
 }

@@ -85,15 +85,25 @@ const faults: readonly { pattern: RegExp; explain: (match: RegExpExecArray) => s
   },
 ];
 
+/** A native module is not there, or does not load; its message ends in the command that looks at the machine. */
+export class LoadError extends OnehourError {
+  constructor(
+    code: "ERR_ONEHOUR_NOT_BUILT" | "ERR_ONEHOUR_LOAD",
+    /** The message without that command, for the command itself. */
+    readonly problem: string,
+    note = "",
+  ) {
+    super(code, `${problem}. To see what works here: ${commandLine("doctor")}${note}`);
+  }
+}
+
 /** The error of a module that was found but does not load. */
-export function explainLoadError(name: string, message: string): OnehourError {
+export function explainLoadError(name: string, message: string): LoadError {
   for (const { pattern, explain } of faults) {
     const match = pattern.exec(message);
-    if (match) {
-      return new OnehourError("ERR_ONEHOUR_LOAD", `${name} ${explain(match)} (${message})`);
-    }
+    if (match) return new LoadError("ERR_ONEHOUR_LOAD", `${name} ${explain(match)} (${message})`);
   }
-  return new OnehourError(
+  return new LoadError(
     "ERR_ONEHOUR_LOAD",
     `${name} does not load: ${message}. Build it again: ${buildCommand()}`,
   );
@@ -115,7 +125,7 @@ export function isBuilt(backend: string): boolean {
 }
 
 /**
- * Loads the native module `onehour_<name>`. Throws OnehourError: ERR_ONEHOUR_NOT_BUILT when there is
+ * Loads the native module `onehour_<name>`. Throws LoadError: ERR_ONEHOUR_NOT_BUILT when there is
  * no such file, ERR_ONEHOUR_LOAD when the file does not load; both name the command to run.
  */
 function loadModule<T extends { shutDown(): void }>(name: string): T {
@@ -123,9 +133,10 @@ function loadModule<T extends { shutDown(): void }>(name: string): T {
   try {
     path = pathOf(name);
   } catch {
-    throw new OnehourError(
+    throw new LoadError(
       "ERR_ONEHOUR_NOT_BUILT",
-      `The native module onehour_${name} was never built here. Build it: ${buildCommand()}${missingNote()}`,
+      `The native module onehour_${name} was never built here. Build it: ${buildCommand()}`,
+      missingNote(),
     );
   }
   let loaded: T;

@@ -12,7 +12,7 @@ import {
 import { dirname, join, resolve } from "node:path";
 import type { DeviceListing, LibraryVersion } from "../device/addon.js";
 import { call } from "../device/call.js";
-import { libraryVersions, loadAddon, native } from "../device/native.js";
+import { LoadError, libraryVersions, loadAddon, native } from "../device/native.js";
 import { openDevice } from "../device/open.js";
 import { completed } from "../system/environment.js";
 import type { PairRate } from "./pairs.js";
@@ -137,6 +137,7 @@ const send = (message: object) =>
 try {
   await send({ value: await probes[name](argument) });
 } catch (error) {
-  await send({ problem: error instanceof Error ? error.message : String(error) });
+  const message = error instanceof Error ? error.message : String(error);
+  await send({ problem: error instanceof LoadError ? error.problem : message });
 }
 process.exit();

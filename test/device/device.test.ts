@@ -105,6 +105,7 @@ describe("load errors", () => {
     ] as const) {
       expect(message(fault)).toContain(cause);
       expect(message(fault)).toContain("scripts/setup");
+      expect(message(fault)).toMatch(/\. To see what works here: npx onehour doctor$/);
       expect(message(fault)).toContain(fault);
     }
     expect(message("libdnnl.so.2: cannot open shared object file")).toContain(
@@ -129,12 +130,14 @@ describe("load errors", () => {
       .catch((reason: unknown) => reason);
     expect(error).toMatchObject({ code: "ERR_ONEHOUR_NOT_BUILT" });
     expect((error as Error).message).toContain("never built here. Build it: npx onehour build");
-    expect((error as Error).message).toContain("needs CMake");
+    expect((error as Error).message).toMatch(/works here: npx onehour doctor\. .* needs CMake/);
     expect(() => copy.openDevice({ device: "cuda", threads: 1 })).toThrow(
       /the CUDA backend is not built here. Use device "cpu" or "auto"/,
     );
     writeFileSync(join(folder, "build/Release/onehour_cpu.node"), "not a library");
-    expect(() => copy.openDevice({ device: "cpu", threads: 1 })).toThrow(/damaged/);
+    expect(() => copy.openDevice({ device: "cpu", threads: 1 })).toThrow(
+      /damaged.* To see what works here: npx onehour doctor/,
+    );
   });
 });
 
