@@ -1,12 +1,10 @@
 // Logs output that was lost, on any rank or in the launcher, as warnings.
 
 import type { World } from "../ranks/world.js";
-import type { Log } from "../run-folder/log.js";
 import { listenForLosses } from "../system/output.js";
 
 export class LostOutput {
-  private log: Log | undefined;
-  private step = () => 0;
+  private log: ((text: string) => void) | undefined;
   /** What is lost before there is a log. */
   private readonly early: string[] = [];
   private readonly unlisten: (() => void)[];
@@ -19,15 +17,14 @@ export class LostOutput {
     if (world.rank === 0) this.unlisten.push(world.listen("output", (text) => this.write(text)));
   }
 
-  /** Writes to a log from here on, with the steps done. */
-  open(log: Log, step: () => number): void {
+  /** Calls `log` with what was lost, from here on and so far. */
+  open(log: (text: string) => void): void {
     this.log = log;
-    this.step = step;
     for (const text of this.early.splice(0)) this.write(text);
   }
 
   private write(text: string): void {
-    if (this.log) this.log.write({ type: "warning", step: this.step(), text });
+    if (this.log) this.log(text);
     else this.early.push(text);
   }
 

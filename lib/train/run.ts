@@ -7,7 +7,6 @@ import type { CompiledModel } from "../graph/compile.js";
 import { hasLauncher } from "../ranks/report.js";
 import { explain, type World } from "../ranks/world.js";
 import type { RunLock } from "../run-folder/lock.js";
-import type { Log } from "../run-folder/log.js";
 import {
   type Schedule,
   type ScheduleBuilder,
@@ -15,14 +14,13 @@ import {
   scheduleOf,
   stepsOf,
 } from "../schedules/schedule.js";
-import { seconds } from "../system/clock.js";
-import type { Stage } from "../terminal/stages.js";
 import { plural } from "../text/words.js";
 import { Autosave } from "./autosave.js";
 import { DataReport } from "./data-report.js";
 import { describeRun, totalSteps } from "./describe.js";
 import { evaluateSplit } from "./evaluate.js";
 import type { Result } from "./events.js";
+import { Journal } from "./journal.js";
 import { loadRun } from "./load-run.js";
 import { LostOutput } from "./lost-output.js";
 import { notFinite } from "./not-finite.js";
@@ -31,13 +29,12 @@ import { recomputeStatistics } from "./precise-batch-norm.js";
 import type { RunOptions } from "./prepare.js";
 import { Progress } from "./progress.js";
 import { requireSameReplicas } from "./replicas.js";
-import { endLine, runResult } from "./result.js";
+import { runResult } from "./result.js";
 import { Saving, startOf } from "./saving.js";
 import { Queue, StepQueue, type StepResult } from "./step-queue.js";
 import { StepTracing } from "./step-tracing.js";
 import { Stop } from "./stop.js";
 import { explainTestLoss } from "./test-loss.js";
-import { TimeLeft } from "./time-left.js";
 
 /** Whether a command for each node, or one of an engine, has started the ranks. */
 const isApart = ({ worldSize, localWorldSize }: World) =>
@@ -66,11 +63,10 @@ class Run {
   /** Steps of the run in all. */
   private readonly total: number;
   private readonly progress: Progress;
-  private readonly timeLeft: TimeLeft;
+  private readonly journal: Journal;
   private readonly dataReport: DataReport | undefined;
   private readonly tracing: StepTracing;
   private lock: RunLock | undefined;
-  private log: Log | undefined;
   private readonly lostOutput: LostOutput;
   /** Steps queued or about to be. */
   private committed = 0;
@@ -93,14 +89,19 @@ class Run {
     this.scheduleOptions = scheduleOf(recipe, this.sampler);
     this.schedule = buildSchedule(this.scheduleOptions);
     this.total = totalSteps(recipe, this.sampler.stepsPerEpoch);
-    this.timeLeft = new TimeLeft({
-      steps: this.total,
-      stepsPerEpoch: this.sampler.stepsPerEpoch,
-      trainImages: images,
-      testImages: dataset.test.length,
-      statistics: recipe.preciseBatchNorm / accumulate,
-    });
     this.leads = world.rank === 0;
+    this.journal = new Journal({
+      leads: this.leads,
+      course: {
+        steps: this.total,
+        stepsPerEpoch: this.sampler.stepsPerEpoch,
+        trainImages: images,
+        testImages: dataset.test.length,
+        statistics: recipe.preciseBatchNorm / accumulate,
+      },
+      epochs: recipe.epochs,
+      onEvent: options.onEvent,
+    });
     this.stop = new Stop(world, () => this.committed);
     this.autosave = new Autosave(world, recipe.checkpointMinutes, () => this.committed);
     this.lostOutput = new LostOutput(world);
@@ -113,7 +114,7 @@ class Run {
       steps: recipe.trace,
       total: this.total,
       out: recipe.out,
-      say: this.say,
+      say: this.journal.say,
     });
     this.saving = new Saving({
       recipe,
@@ -129,41 +130,27 @@ class Run {
         seed: recipe.seed,
       },
       position: () => this.progress.position,
-      syncLog: async () => await this.log?.sync(),
-      say: this.say,
+      syncLog: async () => await this.journal.sync(),
+      say: this.journal.say,
     });
   }
 
   async train(): Promise<Result> {
     try {
       const end = await this.begin();
-      if (end) return this.emitEnd(this.result(end));
+      if (end) return this.end(end);
       return await this.steps();
     } catch (thrown) {
       const error = await explain(this.options.world, thrown);
-      this.log?.write({
-        type: "end",
-        status: "failed",
-        steps: this.progress.step,
-        seconds: this.progress.seconds,
-        reason: (error as Error).message,
-      });
+      this.journal.fail(error as Error, this.progress);
       throw error;
     } finally {
       await this.saving.written();
       for (const part of [this.autosave, this.stop, this.lostOutput]) part.dispose();
-      this.log?.close();
+      this.journal.close();
       this.lock?.release();
     }
   }
-
-  private readonly say = (text: string): void => {
-    if (this.leads) this.options.onEvent({ type: "message", text });
-  };
-
-  private readonly showStage = (stage: Stage): void => {
-    if (this.leads) this.options.onEvent({ type: "progress", ...stage });
-  };
 
   private describe(): void {
     const { recipe, dataset, device } = this.options;
@@ -177,7 +164,7 @@ class Run {
       sampler,
       schedule: scheduleOptions,
     });
-    for (const line of [...lines, ...(dataset.notes ?? [])]) this.say(line);
+    for (const line of [...lines, ...(dataset.notes ?? [])]) this.journal.say(line);
   }
 
   /** Puts weights, position and log in place. Returns how the run ends where it does not go on. */
@@ -193,13 +180,13 @@ class Run {
     this.progress.continue(position, epochs);
     if (end === "interrupted") await this.stop.agree();
     if (end) return end;
-    if (this.log) this.lostOutput.open(this.log, () => this.progress.step);
+    if (this.leads) this.lostOutput.open((text) => this.journal.warn(this.progress.step, text));
     const { restart } = this.options;
-    if (restart) this.log?.write({ type: "restart", step, workers: recipe.workers, ...restart });
+    if (restart) this.journal.restart(step, recipe.workers, restart);
     await this.saving.share();
     this.saving.averaged = step;
     if (step > 0) this.saving.saved = step;
-    this.say(
+    this.journal.say(
       resume
         ? `continuing ${recipe.out} after ${plural(step, "step")}`
         : `run folder: ${recipe.out}`,
@@ -209,18 +196,18 @@ class Run {
 
   private async open(): Promise<Start> {
     const { recipe, resume } = this.options;
-    const { saving, total, say, sampler } = this;
+    const { saving, total, sampler } = this;
     const { start, lock, log } = await openRun({
       recipe,
       resume,
       saving,
       total,
-      say,
+      say: this.journal.say,
       stepsPerEpoch: sampler.stepsPerEpoch,
       stopped: () => this.stop.requested,
     });
     this.lock = lock;
-    this.log = log;
+    if (log) this.journal.open(log);
     return start;
   }
 
@@ -293,7 +280,7 @@ class Run {
     await trainer.discard();
     await saving.written();
     saving.isLast = true;
-    this.showStage({ text: "saving the checkpoint" });
+    this.journal.show({ text: "saving the checkpoint" });
     if (saving.averaged !== step) await saving.save();
     else if (step > 0 && saving.saved !== step) await saving.write();
     await saving.written();
@@ -317,25 +304,9 @@ class Run {
 
   /** Logs a step when its results have been read back. */
   private finishStep(result: StepResult): void {
-    const { step, lr, momentumFactor, loss, top1, imagesPerSecond, scaling } = result;
     const epoch = this.progress.finishStep(result);
     this.tracing.finishStep(result);
-    if (!this.leads) return;
-    const line = {
-      ...{ type: "step" as const, step, epoch, loss, top1, lr, momentumFactor, imagesPerSecond },
-      ...scaling,
-      ...this.tracing.split(result),
-    };
-    this.log?.write(line);
-    this.timeLeft.step(seconds());
-    const secondsLeft = this.timeLeft.after(step + 1);
-    this.options.onEvent({
-      ...line,
-      steps: this.total,
-      stepsPerEpoch: this.sampler.stepsPerEpoch,
-      epochs: this.options.recipe.epochs,
-      ...(secondsLeft === undefined ? {} : { secondsLeft }),
-    });
+    if (this.leads) this.journal.step(result, epoch, this.tracing.split(result));
   }
 
   /** Waits for the queued steps, and makes sure that the ranks still agree. */
@@ -352,7 +323,7 @@ class Run {
     const { compiled, queue, loader, sampler, progress } = this;
     if (recipe.preciseBatchNorm === 0) return;
     const { epoch } = progress.position;
-    const show = this.showStage;
+    const { show } = this.journal;
     const options = { recipe, dataset, compiled, queue, loader, sampler, rank: world.rank, show };
     await recomputeStatistics(epoch, options);
   }
@@ -364,38 +335,25 @@ class Run {
     const stopped = () => this.stop.requested;
     const result = await evaluateSplit(queue, this.loader, dataset, recipe.batch, {
       ...{ world, stopped },
-      onProgress: this.showStage,
+      onProgress: this.journal.show,
     });
     if (!result) return;
     if (!Number.isFinite(result.loss)) {
       const run = { compiled, queue, world };
-      this.say(await explainTestLoss(result.loss, progress.step, run));
+      this.journal.say(await explainTestLoss(result.loss, progress.step, run));
     }
     const report = await this.dataReport?.gather(inputWait);
-    for (const text of report?.lines ?? []) this.say(text);
-    this.timeLeft.evaluated(seconds());
+    for (const text of report?.lines ?? []) this.journal.say(text);
     const line = progress.finishEpoch(result, report?.wait ?? inputWait, queue.idle);
     if (progress.isBest) this.saving.keepBest();
-    if (!this.leads) return;
-    this.log?.write(line);
-    this.options.onEvent({ ...line, correct: result.correct, epochs: recipe.epochs });
+    this.journal.epoch(line, result.correct);
   }
 
-  private result(status: Result["status"]): Result {
-    return runResult(status, this.stop.signal, this.options.recipe, this.progress);
-  }
-
-  /** Logs the end, and hands it over as an event. */
   private end(status: Result["status"]): Result {
-    const result = this.result(status);
+    const { recipe, world } = this.options;
+    const result = runResult(status, this.stop.signal, recipe, this.progress);
     this.lostOutput.dispose(); // the end is the last line
-    if (this.leads) this.log?.write(endLine(result));
-    return this.emitEnd(result);
-  }
-
-  private emitEnd(result: Result): Result {
-    const { world, onEvent } = this.options;
-    if (this.leads) onEvent({ ...endLine(result), result, isApart: isApart(world) });
+    this.journal.end(result, isApart(world));
     return result;
   }
 
@@ -414,7 +372,7 @@ class Run {
       saving,
       trainer: (lastLearningRate, onStep) => this.trainer(lastLearningRate, onStep),
       perStep: this.progress.perStep,
-      say: this.say,
+      say: this.journal.say,
     });
   }
 }

@@ -7,7 +7,7 @@ const least = 2;
 /** Forward alone, of a step's forward and backward passes. */
 const forwardShare = 1 / 3;
 
-interface Course {
+export interface Course {
   /** Steps of the run in all. */
   steps: number;
   stepsPerEpoch: number;
