@@ -102,12 +102,12 @@ export async function rewindLog(
   say: (text: string) => void,
 ): Promise<LogLine[]> {
   const { lines, unreadable } = await readLog(folder);
-  const done = lines.filter(
-    (line) =>
-      (line.type === "step" && line.step < step) ||
-      ((line.type === "warning" || line.type === "restart") && line.step <= step) ||
-      (line.type === "epoch" && (line.epoch + 1) * stepsPerEpoch <= step),
-  );
+  const isDone = (line: LogLine): boolean => {
+    if (line.type === "step") return line.step < step;
+    if (line.type === "epoch") return (line.epoch + 1) * stepsPerEpoch <= step;
+    return line.type !== "end" && line.step <= step;
+  };
+  const done = lines.filter(isDone);
   const { kept, misplaced } = sort(done, stepsPerEpoch);
   const aside = [
     ...unreadable,
