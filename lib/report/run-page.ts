@@ -137,7 +137,12 @@ function notes(runs: readonly RunData[]): string[] {
   });
 }
 
-/** The text of an HTML file about runs; with `reload` it loads itself again after so many seconds. */
+const timeText = (date: Date) => date.toISOString().slice(0, 19).replace("T", " ");
+
+/**
+ * The text of an HTML file about runs; with `reload` it loads itself again after so many seconds, and says when it was
+ * written, since that of a run that was killed is not replaced.
+ */
 export function runPage(runs: readonly RunData[], reload?: number): string {
   const summaries = runs.map(summaryOf);
   const running = runs.filter(({ status }) => status === "running").length;
@@ -160,7 +165,9 @@ export function runPage(runs: readonly RunData[], reload?: number): string {
       : { subtitle: runs.map(({ name }) => name).join(" · ") }),
     status: {
       text:
-        reload === undefined ? state : `${state}; this page loads itself again every ${reload} s`,
+        reload === undefined
+          ? state
+          : `${state} at ${timeText(new Date())} UTC; this page loads itself again every ${reload} s`,
       isLive: running > 0,
     },
     sections,

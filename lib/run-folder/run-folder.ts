@@ -43,6 +43,10 @@ export const incomingName = "incoming";
 /** Holds when each instruction of some steps ran. */
 export const traceName = "trace.json";
 
+/** What rank 0 runs on, and the page about the run. */
+export const environmentName = "environment.json";
+export const reportName = "report.html";
+
 /** Whether a run is to be continued: true where there must be one, "auto" if there is one. */
 export type Resume = boolean | "auto";
 
@@ -119,7 +123,7 @@ export async function holdRunFolder(
   try {
     checkRunFolder(folder, resume);
     const names = [
-      ...[recipeName, logName, unreadableName, traceName],
+      ...[recipeName, environmentName, logName, unreadableName, traceName, reportName],
       ...[checkpointName, previousName, bestName],
     ];
     for (const name of names) await removeTemporary(folder, name);

@@ -1,10 +1,13 @@
-// What rank 0 tells of a run: lines of its log, and events for whoever started it. On other ranks it is silent.
+// What rank 0 tells of a run: lines of its log, the page about it, and events for whoever started it. On other
+// ranks it is silent.
 
 import type { Restart } from "../ranks/restart-policy.js";
 import type { Log } from "../run-folder/log.js";
+import type { Line } from "../run-folder/log-lines.js";
 import { seconds } from "../system/clock.js";
 import type { Stage } from "../terminal/stages.js";
 import type { Result, RunEvent } from "./events.js";
+import { LiveReport } from "./live-report.js";
 import type { Progress } from "./progress.js";
 import { type EpochLine, endLine } from "./result.js";
 import type { StepResult } from "./step-queue.js";
@@ -17,15 +20,21 @@ interface JournalOptions {
   course: Course;
   /** Epochs that the recipe asks for. */
   epochs: number;
+  /** Run folder. */
+  out: string;
   onEvent: (event: RunEvent) => void;
 }
 
 export class Journal {
   private readonly timeLeft: TimeLeft;
+  private readonly report: LiveReport;
   private log: Log | undefined;
+  /** Steps that were logged. */
+  private done = 0;
 
   constructor(private readonly options: JournalOptions) {
     this.timeLeft = new TimeLeft(options.course);
+    this.report = new LiveReport(options.out, this.say);
   }
 
   private emit(event: RunEvent): void {
@@ -48,8 +57,11 @@ export class Journal {
     this.log?.write({ type: "warning", step, text });
   }
 
-  restart(step: number, workers: number, restart: Restart): void {
-    this.log?.write({ type: "restart", step, workers, ...restart });
+  /** Logs from how many steps this process goes on, and after a failure why. */
+  begin(step: number, workers: number, restart: Restart | undefined): void {
+    const { stepsPerEpoch } = this.options.course;
+    this.log?.write({ type: "begin", step, stepsPerEpoch });
+    if (restart) this.log?.write({ type: "restart", step, workers, ...restart });
   }
 
   /** Rank 0 alone has the split of a step; `epoch` is the step's. */
@@ -61,6 +73,7 @@ export class Journal {
       ...split,
     };
     this.log?.write(line);
+    this.done = step + 1;
     this.timeLeft.step(seconds());
     const secondsLeft = this.timeLeft.after(step + 1);
     const { epochs, course } = this.options;
@@ -72,23 +85,34 @@ export class Journal {
   }
 
   /** `correct` images of the test set were named rightly. */
-  epoch(line: EpochLine, correct: number): void {
+  async epoch(line: EpochLine, correct: number): Promise<void> {
+    const { epochs, course } = this.options;
     this.timeLeft.evaluated(seconds());
     this.log?.write(line);
-    this.emit({ ...line, correct, epochs: this.options.epochs });
+    this.emit({ ...line, correct, epochs });
+    // The end, which follows the last epoch, writes the page too.
+    if (this.log && this.done < course.steps) await this.report.update();
   }
 
   /** `isApart`: a command for each node, or one of an engine, has started the ranks. */
-  end(result: Result, isApart: boolean): void {
+  async end(result: Result, isApart: boolean): Promise<void> {
     const line = endLine(result);
-    this.log?.write(line);
+    await this.finish(line);
     this.emit({ ...line, result, isApart });
   }
 
-  fail({ message }: Error, { step, seconds }: Progress): void {
-    this.log?.write({ type: "end", status: "failed", steps: step, seconds, reason: message });
+  async fail({ message }: Error, { step, seconds }: Progress): Promise<void> {
+    await this.finish({ type: "end", status: "failed", steps: step, seconds, reason: message });
   }
 
+  /** Writes the last line and the page that has it. */
+  private async finish(line: Line<"end">): Promise<void> {
+    if (!this.log) return;
+    this.log.write(line);
+    await this.report.finish();
+  }
+
+  /** Writes the lines so far to the disk. */
   async sync(): Promise<void> {
     await this.log?.sync();
   }

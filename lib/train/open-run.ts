@@ -2,12 +2,14 @@
 
 import { join } from "node:path";
 import { setting } from "../recipe/voice.js";
+import { writeAtomically } from "../run-folder/files.js";
 import type { RunLock } from "../run-folder/lock.js";
 import { isFinished, Log, type LogFollower, readLog, rewindLog } from "../run-folder/log.js";
 import type { LogLine } from "../run-folder/log-lines.js";
 import type { Position } from "../run-folder/position.js";
-import { holdRunFolder, writeRecipe } from "../run-folder/run-folder.js";
+import { environmentName, holdRunFolder, writeRecipe } from "../run-folder/run-folder.js";
 import { stepsOf } from "../schedules/schedule.js";
+import { environment } from "../system/environment.js";
 import { plural, warning } from "../text/words.js";
 import type { Result } from "./events.js";
 import { type RunRecipe, requireStepsLeft } from "./prepare.js";
@@ -72,12 +74,23 @@ export async function openRun(options: OpenRunOptions): Promise<OpenRun> {
     await writeRecipe(recipe.out, recipe, saving.id);
     const kept = await rewindLog(recipe.out, step, stepsPerEpoch, say);
     const warn = (text: string) => say(warning(text));
+    await writeEnvironment(recipe.out, warn);
     const log = new Log(recipe.out, warn);
     if (recipe.tensorboard) log.follow(await followWithEvents(recipe, kept, warn));
     return { start: { position, epochs: epochsOf(kept) }, lock, log };
   } catch (error) {
     lock?.release();
     throw error;
+  }
+}
+
+/** Keeps what this process runs on; where that is not possible, warns, and the run goes on without. */
+async function writeEnvironment(out: string, warn: (text: string) => void): Promise<void> {
+  const text = `${JSON.stringify(environment(), null, 2)}\n`;
+  try {
+    await writeAtomically(out, environmentName, [Buffer.from(text)]);
+  } catch (error) {
+    warn(`${environmentName} could not be written (${(error as Error).message})`);
   }
 }
 

@@ -100,6 +100,7 @@ class Run {
         statistics: recipe.preciseBatchNorm / accumulate,
       },
       epochs: recipe.epochs,
+      out: recipe.out,
       onEvent: options.onEvent,
     });
     this.stop = new Stop(world, () => this.committed);
@@ -138,11 +139,11 @@ class Run {
   async train(): Promise<Result> {
     try {
       const end = await this.begin();
-      if (end) return this.end(end);
+      if (end) return await this.end(end);
       return await this.steps();
     } catch (thrown) {
       const error = await explain(this.options.world, thrown);
-      this.journal.fail(error as Error, this.progress);
+      await this.journal.fail(error as Error, this.progress);
       throw error;
     } finally {
       await this.saving.written();
@@ -182,7 +183,7 @@ class Run {
     if (end) return end;
     if (this.leads) this.lostOutput.open((text) => this.journal.warn(this.progress.step, text));
     const { restart } = this.options;
-    if (restart) this.journal.restart(step, recipe.workers, restart);
+    this.journal.begin(step, recipe.workers, restart);
     await this.saving.share();
     this.saving.averaged = step;
     if (step > 0) this.saving.saved = step;
@@ -288,7 +289,7 @@ class Run {
     await this.stop.agree();
     const isComplete = step >= this.total && progress.isEvaluated;
     if (this.leads) saving.requireSaved(step);
-    return this.end(isComplete ? "finished" : "interrupted");
+    return await this.end(isComplete ? "finished" : "interrupted");
   }
 
   /**
@@ -346,14 +347,14 @@ class Run {
     for (const text of report?.lines ?? []) this.journal.say(text);
     const line = progress.finishEpoch(result, report?.wait ?? inputWait, queue.idle);
     if (progress.isBest) this.saving.keepBest();
-    this.journal.epoch(line, result.correct);
+    await this.journal.epoch(line, result.correct);
   }
 
-  private end(status: Result["status"]): Result {
+  private async end(status: Result["status"]): Promise<Result> {
     const { recipe, world } = this.options;
     const result = runResult(status, this.stop.signal, recipe, this.progress);
     this.lostOutput.dispose(); // the end is the last line
-    this.journal.end(result, isApart(world));
+    await this.journal.end(result, isApart(world));
     return result;
   }
 

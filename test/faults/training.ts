@@ -180,9 +180,11 @@ const known: ReadonlySet<string> = new Set([
   "best.safetensors",
   "checkpoint.previous.safetensors",
   "checkpoint.safetensors",
+  "environment.json",
   "log.jsonl",
   "log.unreadable.txt",
   "recipe.json",
+  "report.html",
 ]);
 
 /** Files that a run should have removed from its folder. */

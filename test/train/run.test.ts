@@ -1,11 +1,12 @@
 // Trains whole runs in one process: they learn, log, and report what goes wrong.
-import { mkdirSync, readdirSync, rmdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { connect } from "../../lib/ranks/connect.js";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { formatSafetensors } from "../../lib/run-folder/safetensors.js";
+import { environment } from "../../lib/system/environment.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import type { RunEvent } from "../../lib/train/events.js";
 import { firstBad } from "../../lib/train/fault.js";
@@ -35,13 +36,16 @@ test("a run learns, and leaves recipe, log and checkpoints", async () => {
     "best.safetensors",
     "checkpoint.previous.safetensors",
     "checkpoint.safetensors",
+    "environment.json",
     "log.jsonl",
     "recipe.json",
+    "report.html",
   ]);
   const recipe = parseRecipe(recipeOf(out));
   expect(recipe).toMatchObject({ epochs: 3.5, workers: 1, precision: "fp32" });
 
   const log = logOf(out);
+  expect(log[0]).toEqual({ type: "begin", step: 0, stepsPerEpoch: 25 });
   const steps = log.filter((line) => line.type === "step");
   expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 88 }, (_, i) => i));
   expect(steps[30]).toMatchObject({ epoch: 1, momentumFactor: 1 });
@@ -94,6 +98,36 @@ test("a script that has met the other ranks trains with them", async () => {
   await world.close();
 });
 
+test("keeps a page about the run and what it runs on", async () => {
+  const out = join(folder, "page");
+  const read = (name: string) => readFileSync(join(out, name), "utf8");
+  const pages: string[] = [];
+  const watch = (event: RunEvent) => {
+    if (event.type === "step" && event.step === 25) pages.push(read("report.html"));
+  };
+  await trained({ ...common, epochs: 4, steps: 50, out }, { watch });
+  expect(JSON.parse(read("environment.json"))).toEqual(JSON.parse(JSON.stringify(environment())));
+  const dataOf = (page: string) =>
+    JSON.parse(/<script type="application\/json" id="data">(.*?)<\/script>/.exec(page)![1]!);
+  const epochs = (page: string) => dataOf(page).charts[0].series[0].x[0];
+  const [running] = pages;
+  expect(running).toMatch(/running at 20\d\d-.* UTC; this page loads itself again every 10 s/);
+  expect([dataOf(running!).reload, epochs(running!)]).toEqual([10, [1]]);
+  const ended = read("report.html");
+  expect(ended).toMatch(/role="status">finished</);
+  expect([dataOf(ended).reload, epochs(ended)]).toEqual([undefined, [1, 2]]);
+
+  // The run goes on where they cannot be written.
+  for (const name of ["environment.json", "report.html"]) {
+    rmSync(join(out, name));
+    mkdirSync(join(out, name));
+  }
+  const { result, text } = await trained({ out, steps: 75 }, { resume: true });
+  expect(result).toMatchObject({ status: "finished", steps: 75 });
+  for (const name of ["environment.json", "report.html"])
+    expect(text.match(RegExp(`warning: ${name} could not be written`, "g"))).toHaveLength(1);
+});
+
 test("names once what is left out of an epoch", async () => {
   const { text } = await trained({ ...common, batch: 150, steps: 1, out: join(folder, "rest") });
   expect(text.match(/100 images of each epoch's order are left out/g)).toHaveLength(1);
@@ -139,7 +173,7 @@ test("runs that start at once get folders of their own", async () => {
     const both = await Promise.all([1, 2].map(() => trained({ ...common, steps: 1 })));
     const outs = both.map(({ result }) => result.out);
     expect(new Set(outs).size).toBe(2);
-    for (const out of outs) expect(logOf(out)).toHaveLength(3);
+    for (const out of outs) expect(logOf(out)).toHaveLength(4);
     // A refused run leaves no folder.
     await expect(trained({ ...common, init: "none" })).rejects.toThrow(/cannot read .*none/);
     expect(readdirSync("runs")).toHaveLength(2);
@@ -163,6 +197,7 @@ test("a step that is not finite ends the run, names the layer and keeps the chec
   );
   await expect(failing).rejects.toMatchObject({ code: "ERR_ONEHOUR_NOT_FINITE" });
   expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "failed" });
+  expect(readFileSync(join(out, "report.html"), "utf8")).toMatch(/role="status">failed</);
   const { position } = await readCheckpoint(join(out, checkpointName));
   expect(position?.step).toBe(1);
 });
