@@ -12,7 +12,8 @@ export interface Meeting {
   gather(key: string, value: string): Promise<string[]>;
   /**
    * All ranks' bytes in rank order on rank 0, and nothing elsewhere; resolves when rank 0 has them. They may be
-   * many and secret: only a process with the token can read or replace them on their way.
+   * many and secret: only a process with the token can read or replace them on their way. They travel in rounds;
+   * after each, every rank's `onSent` hears how many of this call's bytes have travelled, of all ranks together.
    */
-  collect(key: string, value: Uint8Array): Promise<Uint8Array[]>;
+  collect(key: string, value: Uint8Array, onSent?: (bytes: number) => void): Promise<Uint8Array[]>;
 }

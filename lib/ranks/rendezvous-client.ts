@@ -185,7 +185,11 @@ export class RendezvousClient {
   }
 
   /** All ranks' values on rank 0, sealed on their way, in rounds of what a frame can hold; see `Meeting.collect`. */
-  async collect(key: string, value: Uint8Array): Promise<Uint8Array[]> {
+  async collect(
+    key: string,
+    value: Uint8Array,
+    onSent: (bytes: number) => void = () => {},
+  ): Promise<Uint8Array[]> {
     const lengths = (await this.gather(key, String(value.length))).map(Number);
     const senders = lengths.filter((length) => length > 0).length;
     const size = Math.floor(collectedBytes / Math.max(1, senders));
@@ -196,6 +200,7 @@ export class RendezvousClient {
       const sealed = await this.contribute("collect", key, part);
       for (const [rank, bytes] of sealed.entries())
         parts[rank]!.push(this.opened(key, rank, bytes, start, lengths[rank]!));
+      onSent(lengths.reduce((sum, length) => sum + Math.min(length, start + size), 0));
     }
     return this.rank === 0 ? parts.map((all) => Buffer.concat(all)) : [];
   }

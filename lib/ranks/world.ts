@@ -124,10 +124,14 @@ export class ConnectedWorld implements World {
     }
   }
 
-  async collect(key: string, value: Uint8Array): Promise<Uint8Array[]> {
+  async collect(
+    key: string,
+    value: Uint8Array,
+    onSent?: (bytes: number) => void,
+  ): Promise<Uint8Array[]> {
     const { rendezvous } = this;
     if (rendezvous === undefined) return [value];
-    return await this.waiting(() => rendezvous.collect(key, value));
+    return await this.waiting(() => rendezvous.collect(key, value, onSent));
   }
 
   announce(key: string, value: string): void {

@@ -10,9 +10,8 @@ import { nameOf } from "../recipe/voice.js";
 import { plural } from "../text/words.js";
 import { isThere } from "./files.js";
 import { lastWholeStep } from "./last-checkpoint.js";
-import type { LockOptions } from "./lock.js";
 import { findRun, holdsNoRun, holdsRun, incomingName, type Resume } from "./run-folder.js";
-import { transferRun } from "./transfer.js";
+import { type TransferOptions, transferRun } from "./transfer.js";
 
 /** What lies at the path that one rank was given. */
 interface Finding {
@@ -40,7 +39,7 @@ export async function settleRun(
   meeting: Meeting,
   folder: string | undefined,
   resume: Resume,
-  options: LockOptions,
+  options: TransferOptions,
 ): Promise<boolean> {
   const isAlone = meeting.worldSize === 1;
   const own = await lookAt(folder, isAlone);

@@ -17,6 +17,7 @@ import { readCheckpoint } from "../run-folder/checkpoint.js";
 import type { Resume } from "../run-folder/run-folder.js";
 import { settleRun } from "../run-folder/settle.js";
 import { exists } from "../system/exists.js";
+import type { Stage } from "../terminal/stages.js";
 import { plural, shown } from "../text/words.js";
 import type { RunEvent } from "./events.js";
 
@@ -55,9 +56,10 @@ export async function readTogether(
 ): Promise<Input> {
   const isFirst = meeting.rank === 0;
   const say = (text: string) => isFirst && onEvent({ type: "message", text });
+  const show = (stage: Stage) => onEvent({ type: "progress", ...stage });
   // The others wait no longer for the rank that waits for its folder.
   const seconds = (await timeoutOf(given, resume)) / 2;
-  if (!(await settleRun(meeting, given.out, resume, { seconds, say }))) {
+  if (!(await settleRun(meeting, given.out, resume, { seconds, say, show }))) {
     await requireInit(given);
     return { partial: withDefaults(pinModules(given)), resume: false };
   }

@@ -19,6 +19,8 @@ import { lastWholeStep } from "../../lib/run-folder/last-checkpoint.js";
 import { RunLock } from "../../lib/run-folder/lock.js";
 import { holdRunFolder, type Resume } from "../../lib/run-folder/run-folder.js";
 import { settleRun } from "../../lib/run-folder/settle.js";
+import type { Stage } from "../../lib/terminal/stages.js";
+import { bytesText } from "../../lib/text/words.js";
 import { Disk } from "../faults/disk.js";
 import { Files, type Kind, withFaults } from "../faults/files.js";
 import { stepsOf, temporaryFolder } from "../support/folder.js";
@@ -62,11 +64,12 @@ interface Settled {
 async function settle(
   folders: readonly (string | undefined)[],
   resume: Resume = "auto",
+  show: (stage: Stage) => void = () => {},
 ): Promise<Settled> {
   const said: string[] = [];
   const say = (text: string) => said.push(text);
   const ends = await together(folders.length, (meeting) =>
-    settleRun(meeting, folders[meeting.rank], resume, { seconds: 5, say }),
+    settleRun(meeting, folders[meeting.rank], resume, { seconds: 5, say, show }),
   );
   for (const end of ends) expect(end.status).toBe(ends[0]!.status);
   const [first] = ends;
@@ -132,6 +135,29 @@ describe("the newest copy goes on", () => {
   });
 });
 
+test("rank 0 shows the file that comes, and how many bytes have", async ({ task }) => {
+  const folders = foldersOf(task, undefined, newer);
+  const log = Buffer.alloc(9e6, "\n"); // in two rounds
+  writeFileSync(join(folders[1]!, "log.jsonl"), log);
+  const stages: Stage[] = [];
+  await settle(folders, "auto", (stage) => stages.push(stage));
+  expect(readFileSync(join(folders[0]!, "log.jsonl")).equals(log)).toBe(true);
+  const all = files.reduce((sum, name) => sum + statSync(join(newer, name)).size, 0);
+  const total = all - statSync(join(newer, "log.jsonl")).size + log.length;
+  expect(new Set(stages.map(({ text }) => text))).toEqual(new Set(["copying the run"]));
+  expect(stages.map(({ share }) => Math.round(share! * total)).slice(0, 3)).toEqual([
+    0,
+    8 * 2 ** 20,
+    9e6,
+  ]);
+  expect(stages.map(({ share }) => share)).toEqual(
+    stages.map(({ share }) => share!).sort((a, b) => a - b),
+  );
+  expect(stages.at(-1)!.share).toBe(1);
+  expect(stages[1]!.details).toEqual([`8.4 MB of ${bytesText(total)}`, "log.jsonl"]);
+  expect(new Set(stages.map(({ details }) => details![1]))).toEqual(new Set(files));
+});
+
 let count = 0;
 /** Distinguishes the folders of the rows of a table. */
 const task = () => ({ id: `row-${count++}` });
@@ -187,7 +213,11 @@ test("files of another run are not written over, nor is one whose recipe is dama
   writeFileSync(join(folders[0]!, "recipe.json"), "{}");
   await expect(
     together(2, (meeting) =>
-      settleRun(meeting, folders[meeting.rank], "auto", { seconds: 5, say: () => {} }),
+      settleRun(meeting, folders[meeting.rank], "auto", {
+        seconds: 5,
+        say: () => {},
+        show: () => {},
+      }),
     ),
   ).resolves.toMatchObject([
     { reason: { message: expect.stringMatching(/^\/.*recipe\.json is not as the run wrote it/) } },
@@ -227,7 +257,11 @@ test("a shared folder that changed while ranks looked at it is not waited for", 
         isEarly ? JSON.stringify({ ...JSON.parse(value), step: 9 }) : value,
       );
     };
-    return settleRun({ ...meeting, gather }, shared, "auto", { seconds: 5, say: () => {} });
+    return settleRun({ ...meeting, gather }, shared, "auto", {
+      seconds: 5,
+      say: () => {},
+      show: () => {},
+    });
   });
   expect(ends).toMatchObject([{ value: true }, { value: true }]);
   expect(contents(shared!)).toEqual(before);
@@ -240,7 +274,11 @@ test("a copy that cannot be read is named, and rank 0 holds no run", async ({ ta
   const files = new Files(folders[1]!, new Disk(folders[1]!), [fault]);
   const [first, second] = await withFaults(files, () =>
     together(2, (meeting) =>
-      settleRun(meeting, folders[meeting.rank], "auto", { seconds: 5, say: () => {} }),
+      settleRun(meeting, folders[meeting.rank], "auto", {
+        seconds: 5,
+        say: () => {},
+        show: () => {},
+      }),
     ),
   );
   expect(second).toMatchObject({

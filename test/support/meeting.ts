@@ -19,7 +19,7 @@ export async function together<T>(
         rank: index,
         worldSize,
         gather: async (key, value) => (await client.gather(key, value)).map(String),
-        collect: (key, value) => client.collect(key, value),
+        collect: (key, value, onSent) => client.collect(key, value, onSent),
       });
     } finally {
       await client.close();
