@@ -1,8 +1,7 @@
 // `onehour bench all-reduce`: starts the ranks, or is one of those that an engine has started, and shows what
 // they measure.
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type DeviceChoice, deviceChoices } from "../device/device.js";
@@ -19,6 +18,7 @@ import { requireOptions } from "../recipe/options.js";
 import { nameOf, optionName } from "../recipe/voice.js";
 import { environment, type MachineEnvironment } from "../system/environment.js";
 import { exists } from "../system/exists.js";
+import { inTemporaryFolder } from "../system/temporary-folder.js";
 import { count, plural, shown } from "../text/words.js";
 import { type AllReduceRow, measureAllReduce, sizesBetween } from "./all-reduce.js";
 import { type Link, linksOf, listenToNccl } from "./links.js";
@@ -91,15 +91,12 @@ export async function allReduceBench(
       throw refuseOption(name, "a benchmark is not started again; leave it out");
   const part = readPart(given, { workers: options.workers, own });
   if (part.cluster === undefined) requireSameWorkers(options.workers, part.workers!);
-  const folder = mkdtempSync(join(tmpdir(), "onehour-bench-"));
-  const job = { device, sizes, folder };
-  try {
+  return await inTemporaryFolder(async (folder) => {
+    const job = { device, sizes, folder };
     if (part.cluster === undefined) return await measureAsRank(job, options.onRow);
     const workersPerNode = part.workers === undefined ? own() : part.cluster.workersPerNode;
     return await startRanks(options, job, { ...part.cluster, workersPerNode });
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** The part of a rank that was started already. */

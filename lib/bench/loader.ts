@@ -1,7 +1,6 @@
 // Measures images per second of a data set: of a folder's crops, against PyTorch's DataLoader with Pillow, or
 // of a user's own module.
-import { mkdtempSync, rmSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { cpus } from "node:os";
 import { join, resolve } from "node:path";
 import { median } from "../arrays/median.js";
 import type { Dataset, ImageShape } from "../data/dataset.js";
@@ -13,6 +12,7 @@ import { requireThreads, usableCores } from "../device/cores.js";
 import { OnehourError, UsageError } from "../errors.js";
 import { isModule } from "../modules/pinned.js";
 import { exists } from "../system/exists.js";
+import { inTemporaryFolder } from "../system/temporary-folder.js";
 import { plural } from "../text/words.js";
 import { batchesAhead } from "../train/prepare.js";
 import { startPython } from "./python.js";
@@ -291,16 +291,10 @@ function ratiosOf(results: readonly LoaderBenchRow[]): Record<Crop, number> | un
 export async function benchLoader(options: LoaderBenchOptions): Promise<LoaderBenchResult> {
   requireThreads(options.threads ?? 1);
   if (options.folder !== undefined) return await measure(options, resolve(options.folder));
-  const made = mkdtempSync(join(tmpdir(), "onehour-bench-"));
-  const remove = () => rmSync(made, { recursive: true, force: true });
-  process.once("exit", remove);
-  try {
+  return await inTemporaryFolder(async (made) => {
     await makeImages(made, options.images ?? imagesMade);
     return await measure(options, made, made);
-  } finally {
-    process.off("exit", remove);
-    remove();
-  }
+  });
 }
 
 async function measure(

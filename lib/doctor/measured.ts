@@ -1,5 +1,6 @@
 // Measures what a run will do most: sums over ranks, decoding and matrix products, each for a second or two.
 import { buildCommand } from "../device/native.js";
+import { inTemporaryFolder } from "../system/temporary-folder.js";
 import { commandLine } from "../text/command.js";
 import { count, plural } from "../text/words.js";
 import { ask, NoAnswer } from "./ask.js";
@@ -14,6 +15,8 @@ interface Measurement<N extends keyof Answers> {
   name: string;
   probe: N;
   seconds: number;
+  /** Whether it is given a folder to make them in, which is removed whatever becomes of the process. */
+  makesFiles?: true;
   /** Modules that it needs, of each list one. */
   needs: readonly (readonly ModuleReport["name"][])[];
   judge: (name: string, answer: Answers[N]) => Line;
@@ -23,7 +26,7 @@ interface Measurement<N extends keyof Answers> {
 }
 
 function checkOf<N extends keyof Answers>(measurement: Measurement<N>): Check {
-  const { name, probe, seconds, needs, judge, failed, advice } = measurement;
+  const { name, probe, seconds, makesFiles, needs, judge, failed, advice } = measurement;
   return {
     ...{ name, advice, seconds: seconds + 1 },
     look: async ({ modules }) => {
@@ -31,7 +34,8 @@ function checkOf<N extends keyof Answers>(measurement: Measurement<N>): Check {
       if (!needs.every((names) => loads(reports, ...names)))
         return [failed(name, "not measured: a module that it needs does not load", buildCommand())];
       try {
-        return [judge(name, await ask(probe, "", seconds))];
+        const measure = (folder: string) => ask(probe, folder, seconds);
+        return [judge(name, await (makesFiles ? inTemporaryFolder(measure) : measure("")))];
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error;
         return [
@@ -77,7 +81,7 @@ export const measuredChecks: readonly Check[] = [
   }),
   checkOf({
     ...{ name: "decoding", probe: "decoding", seconds: 20, needs: [["data"], device] },
-    ...{ judge: judgeDecoding, failed: warn },
+    ...{ judge: judgeDecoding, failed: warn, makesFiles: true },
     advice: commandLine("bench", "loader"),
   }),
   checkOf({

@@ -1,14 +1,7 @@
 // The process that the doctor asks for what may crash or hang: `probe.js NAME ARGUMENT` sends its parent what it
 // found, or what went wrong.
-import {
-  existsSync,
-  fsyncSync,
-  mkdtempSync,
-  openSync,
-  rmSync,
-  statfsSync,
-  writeSync,
-} from "node:fs";
+import { randomUUID } from "node:crypto";
+import { existsSync, fsyncSync, openSync, statfsSync, unlinkSync, writeSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import type { DeviceListing, LibraryVersion } from "../device/addon.js";
 import { call } from "../device/call.js";
@@ -49,7 +42,7 @@ export interface Answers {
   };
   /** Two ranks of this machine. */
   allReduce: PairRate;
-  /** Crops a second, with one thread a core. */
+  /** Crops a second, with one thread a core, of images that it makes in a folder. */
   decoding: { images: number; cores: number };
 }
 
@@ -66,27 +59,11 @@ const probes: { [N in keyof Answers]: (argument: string) => Promise<Answers[N]> 
   folder(wanted) {
     const folder = nearest(wanted);
     const { bavail, bsize } = statfsSync(folder);
-    const found = { folder, free: bavail * bsize };
-    let own: string;
-    try {
-      own = mkdtempSync(join(folder, ".onehour-doctor-"));
-    } catch (error) {
-      return { ...found, problem: (error as NodeJS.ErrnoException).code ?? String(error) };
-    }
-    try {
-      return { ...found, ...tryToWrite(join(own, "file")) };
-    } finally {
-      rmSync(own, { recursive: true, force: true });
-    }
+    return { folder, free: bavail * bsize, ...tryToWrite(folder) };
   },
   locks(folder) {
-    const own = mkdtempSync(join(folder, ".onehour-doctor-"));
-    try {
-      const states = [0, 1].map(() => native.tryLockFile(openSync(join(own, "file"), "a")));
-      return states[0] === "taken" && states[1] === "held";
-    } finally {
-      rmSync(own, { recursive: true, force: true });
-    }
+    const states = openUnnamed(folder, 2).map((descriptor) => native.tryLockFile(descriptor));
+    return states[0] === "taken" && states[1] === "held";
   },
   async products() {
     const { matrixRate } = await import("../bench/matrix-rate.js");
@@ -99,7 +76,8 @@ const probes: { [N in keyof Answers]: (argument: string) => Promise<Answers[N]> 
     const { measurePair } = await import("./two-ranks.js");
     return await measurePair();
   },
-  async decoding() {
+  async decoding(folder) {
+    process.env.TMPDIR = folder;
     const { benchLoader } = await import("../bench/loader.js");
     const { settings, results } = await benchLoader({
       images: 16,
@@ -118,12 +96,23 @@ function nearest(folder: string): string {
   return place;
 }
 
-/** Writes a file durably. */
-function tryToWrite(file: string): { problem?: string } {
+/** Opens a new file so many times. It has no name any more, so that nothing is left however this process ends. */
+function openUnnamed(folder: string, times: number): number[] {
+  const file = join(folder, `.onehour-doctor-${randomUUID()}`);
+  const first = openSync(file, "wx");
   try {
-    const descriptor = openSync(file, "a");
-    writeSync(descriptor, Buffer.alloc(4096));
-    fsyncSync(descriptor);
+    return [first, ...Array.from({ length: times - 1 }, () => openSync(file, "a"))];
+  } finally {
+    unlinkSync(file);
+  }
+}
+
+/** Writes a file durably. */
+function tryToWrite(folder: string): { problem?: string } {
+  try {
+    const [descriptor] = openUnnamed(folder, 1);
+    writeSync(descriptor!, Buffer.alloc(4096));
+    fsyncSync(descriptor!);
     return {};
   } catch (error) {
     return { problem: (error as NodeJS.ErrnoException).code ?? String(error) };

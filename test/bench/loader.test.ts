@@ -105,7 +105,7 @@ describe("the command", () => {
   });
 
   test("a signal removes the images that it made", async () => {
-    const made = () => readdirSync(folder).filter((name) => name.startsWith("onehour-bench-"));
+    const made = () => readdirSync(folder).filter((name) => name.startsWith("onehour-"));
     const { status } = await onehour(["bench", "loader", ...small], {
       env,
       signal: { name: "SIGTERM", when: () => made().length > 0 },
