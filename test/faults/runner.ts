@@ -13,6 +13,7 @@ if (bug !== undefined) putBack(bug);
 const [first = 0, last = 0] = process.argv.slice(2).map(Number);
 const folder = mkdtempSync(join(tmpdir(), "onehour-faults-"));
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
+process.on("SIGUSR2", () => process.exit(140)); // what watches it has found enough; seeds send others
 const unbroken = await runUnbroken(folder);
 
 /** What a seed is of; a bug is put back in this process alone. */

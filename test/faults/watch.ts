@@ -36,11 +36,13 @@ export async function runSeeds(options: WatchOptions): Promise<Failure[]> {
   const { first, last, enough = 10 } = options;
   const middle = Math.floor((first + last) / 2);
   const failures: Failure[] = [];
+  const found = new AbortController(); // enough of them
   const part = async (from: number, to: number) => {
-    for (let next = from; next <= to && failures.length < enough; ) {
-      const failure = await untilFailure({ ...options, first: next, last: to });
+    for (let next = from; next <= to && !found.signal.aborted; ) {
+      const failure = await untilFailure({ ...options, first: next, last: to }, found.signal);
       if (!failure) break;
       failures.push(failure);
+      if (failures.length >= enough) found.abort();
       next = failure.seed + 1;
     }
   };
@@ -48,7 +50,11 @@ export async function runSeeds(options: WatchOptions): Promise<Failure[]> {
   return failures.sort((a, b) => a.seed - b.seed);
 }
 
-async function untilFailure(options: WatchOptions): Promise<Failure | undefined> {
+/** The first failure of a process that runs the seeds, which ends without one where `stop` is aborted. */
+async function untilFailure(
+  options: WatchOptions,
+  stop: AbortSignal,
+): Promise<Failure | undefined> {
   const { first, last, bug, onSeed } = options;
   const runner = fileURLToPath(new URL("runner.ts", import.meta.url));
   const child = spawn(
@@ -71,6 +77,8 @@ async function untilFailure(options: WatchOptions): Promise<Failure | undefined>
     text += `it did not end within ${patience / 1000} s`;
     process.kill(-child.pid!, "SIGKILL");
   };
+  const end = () => child.kill("SIGUSR2");
+  stop.addEventListener("abort", end);
   let timer = setTimeout(bark, patience);
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on("line", (line) => {
@@ -91,7 +99,8 @@ async function untilFailure(options: WatchOptions): Promise<Failure | undefined>
     child.on("close", (...end) => resolve(end));
   });
   clearTimeout(timer);
-  if (status === 0) return undefined;
+  stop.removeEventListener("abort", end);
+  if (status === 0 || stop.aborted) return undefined;
   return { seed, text: text.trim() || `the process ended with ${signal ?? `status ${status}`}` };
 }
 
