@@ -27,7 +27,9 @@ function words(name: string, count: number): Uint32Array {
   const key = hashName(name);
   for (let i = 0; i < count; i += 2) {
     threefry2x32(SEED, key, i / 2, 0, block);
-    result.set(block, i);
+    // Where networks have 100 million weights, `set` takes half the time.
+    result[i] = block[0]!;
+    result[i + 1] = block[1]!;
   }
   return result.subarray(0, count);
 }
