@@ -17,7 +17,7 @@ export interface Field {
 export const separator = " · ";
 
 /** Cells of a bar, on a wide terminal and on others: its length is to change with nothing else. */
-const [wideBar, narrowBar, wide] = [24, 8, 100];
+const [wideBar, narrowBar, wide] = [24, 8, 180];
 
 /** A bar for a share from 0 to 1 on a terminal of so many columns; its parts differ without colors too. */
 export function barField(share: number, rank: number, columns: number, color: Paint): Field {

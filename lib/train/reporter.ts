@@ -8,22 +8,29 @@ import { lineInterval, liveInterval, Stages } from "../terminal/stages.js";
 import { commandLine, continuation } from "../text/command.js";
 import { count, counted, lossText, oneLine, printable } from "../text/words.js";
 import type { RunEvent } from "./events.js";
-import { runBar, type StepEvent, short, stepFields } from "./step-line.js";
+import { type Parts, runBar, type StepEvent, short, stepFields } from "./step-line.js";
 
 /** Seconds over which the live line's rates are averaged. */
 const averaged = 5;
 /** Shares of input wait between which a run that was held up by its input still counts as such. */
 const [fed, starved] = [0.05, 0.1];
 
-const nothing = () => ({ seconds: 0, steps: 0, perImage: 0, wait: 0, busy: 0, communication: 0 });
+const noParts: Parts = { compute: 0, exposedCommunication: 0, update: 0 };
+const nothing = () => ({ seconds: 0, steps: 0, perImage: 0, wait: 0, ...noParts });
+
+const times = ({ compute, exposedCommunication, update }: Parts, factor: number): Parts => ({
+  compute: compute * factor,
+  exposedCommunication: exposedCommunication * factor,
+  update: update * factor,
+});
 
 export class Reporter {
   private readonly live: LiveLine;
   private readonly stages: Stages;
   /** Of the steps since the last line, or of late where there is a live line. */
   private sums = nothing();
-  /** Share of the last measured steps, but for the wait for input, in which other workers were waited for. */
-  private communication: number | undefined;
+  /** Shares of the last measured steps, but for the wait for input. */
+  private parts: Parts | undefined;
   /** Of the steps of an epoch so far, as far as they are known. */
   private correct = { epoch: -1, sum: 0, steps: 0 };
   private last: number | undefined;
@@ -110,19 +117,20 @@ export class Reporter {
     sums.steps++;
     sums.perImage += imagesPerSecond > 0 ? 1 / imagesPerSecond : 0;
     sums.wait += inputWait;
-    const { compute = 0, exposedCommunication = 0, update = 0 } = event;
-    sums.busy += compute + exposedCommunication + update;
-    sums.communication += exposedCommunication;
+    sums.compute += event.compute ?? 0;
+    sums.exposedCommunication += event.exposedCommunication ?? 0;
+    sums.update += event.update ?? 0;
     if (now - this.shown < (live.isLive ? liveInterval : lineInterval)) return;
     this.shown = now;
     const wait = sums.seconds > 0 ? Math.min(1, sums.wait / sums.seconds) : 0;
     this.isStarved = wait > (this.isStarved ? fed : starved);
-    if (sums.busy > 0) this.communication = sums.communication / sums.busy;
-    const { communication, correct } = this;
+    const busy = sums.compute + sums.exposedCommunication + sums.update;
+    if (busy > 0) this.parts = times(sums, 1 / busy);
+    const { parts, correct } = this;
     const pace = {
       imagesPerSecond: sums.perImage > 0 ? sums.steps / sums.perImage : 0, // harmonic mean
       inputWait: wait,
-      communication: communication === undefined ? undefined : communication * (1 - wait),
+      parts: parts && times(parts, 1 - wait),
       trainTop1: correct.steps > 0 ? correct.sum / correct.steps : undefined,
       ...{ isStarved: this.isStarved, best: this.best },
     };

@@ -5,16 +5,20 @@ import { timeLeft } from "../terminal/durations.js";
 import { barField, type Field } from "../terminal/fields.js";
 import { count, counted, lossText } from "../text/words.js";
 import type { RunEvent } from "./events.js";
+import type { Split } from "./step-split.js";
 
 export type StepEvent = Extract<RunEvent, { type: "step" }>;
+
+/** What a step consists of besides the wait for input. */
+export type Parts = Omit<Split, "inputWait">;
 
 /** What a line of steps shows besides the last step. */
 export interface Pace {
   imagesPerSecond: number;
   /** Share of the time in which the device waited for input. */
   inputWait: number;
-  /** Share in which it waited for other workers, where that was measured. */
-  communication: number | undefined;
+  /** Shares of the other parts of a step, where those were measured. */
+  parts: Parts | undefined;
   /** Whether input holds up the run, so that its wait is shown first. */
   isStarved: boolean;
   /** The accuracy on the training images of the epoch so far, where it is known. */
@@ -36,9 +40,10 @@ function scaleText(lossScale: number, skipped: number): string {
 /** Ranks are of the live line: what is left out last has 1. */
 export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] {
   const { epoch, epochs, step, steps, loss, lr, lossScale, skipped = 0, secondsLeft } = event;
-  const { imagesPerSecond, inputWait, communication, isStarved, trainTop1, best } = pace;
+  const { imagesPerSecond, inputWait, parts, isStarved, trainTop1, best } = pace;
   const done = count(step + 1).padStart(count(steps).length);
   const left = secondsLeft === undefined ? undefined : timeLeft(secondsLeft);
+  const exposed = parts?.exposedCommunication ?? 0;
   const table: (Field | undefined)[] = [
     { rank: 1, forms: [`epoch ${epoch + 1}/${short(epochs)}`] },
     { rank: 8, forms: [`step ${done}/${count(steps)}`] },
@@ -49,11 +54,16 @@ export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] 
           rank: 5,
           forms: [`train top-1 ${onePlace(trainTop1)}`, `top-1 ${onePlace(trainTop1)}`],
         },
-    best === undefined ? undefined : { rank: 11, forms: [`best test top-1 ${exactPercent(best)}`] },
+    best === undefined
+      ? undefined
+      : {
+          rank: 12,
+          forms: [`best test top-1 ${exactPercent(best)}`, `best ${exactPercent(best)}`],
+        },
     { rank: 10, forms: [`lr ${short(lr)}`] },
     lossScale === undefined
       ? undefined
-      : { rank: 13, forms: [`loss scale ${scaleText(lossScale, skipped)}`] },
+      : { rank: 14, forms: [`loss scale ${scaleText(lossScale, skipped)}`] },
     {
       rank: 4,
       forms: [
@@ -61,21 +71,20 @@ export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] 
         `${count(Math.round(imagesPerSecond))}/s`,
       ],
     },
-    { rank: 12, forms: [`compute ${percent(Math.max(0, 1 - inputWait - (communication ?? 0)))}`] },
-    communication === undefined
-      ? undefined
-      : {
+    parts && { rank: 11, forms: [`compute ${percent(parts.compute)}`] },
+    // One worker waits for nobody.
+    exposed > 0
+      ? {
           rank: 9.5,
-          forms: [
-            `exposed communication ${percent(communication)}`,
-            `communication ${percent(communication)}`,
-          ],
-        },
+          forms: [`exposed communication ${percent(exposed)}`, `exposed ${percent(exposed)}`],
+        }
+      : undefined,
     {
       rank: isStarved ? 3.5 : 9,
-      forms: [`input wait ${percent(inputWait)}`],
+      forms: [`input wait ${percent(inputWait)}`, `input ${percent(inputWait)}`],
       color: (text) => (isStarved ? color("yellow", text) : text),
     },
+    parts && { rank: 13, forms: [`update ${percent(parts.update)}`] },
     left === undefined ? undefined : { rank: 2, forms: [`${left} left`, left] },
   ];
   return table.filter((field) => field !== undefined);

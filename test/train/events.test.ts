@@ -37,8 +37,8 @@ test("prints one line an interval without a terminal", () => {
     it.show(step(i, 0.05)); // a quarter of the time
   }
   expect(written).toEqual([
-    "epoch 1/10 · step  26/100 · loss 1.2346 · lr 0.05 · 1,000 images/s · compute 75% · input wait 25%\n",
-    "epoch 1/10 · step  51/100 · loss 1.2346 · lr 0.05 · 1,000 images/s · compute 75% · input wait 25%\n",
+    "epoch 1/10 · step  26/100 · loss 1.2346 · lr 0.05 · 1,000 images/s · input wait 25%\n",
+    "epoch 1/10 · step  51/100 · loss 1.2346 · lr 0.05 · 1,000 images/s · input wait 25%\n",
   ]);
 });
 

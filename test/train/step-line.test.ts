@@ -15,6 +15,11 @@ const step = (index: number, changes: object = {}): RunEvent => ({
   ...changes,
 });
 
+const epochEnd: RunEvent = {
+  ...{ type: "epoch", epoch: 0, epochs: 2, trainLoss: 1, top1: 0.831, top5: 1, testLoss: 1 },
+  ...{ testImages: 10_000, correct: 8_310, inputWait: 0, seconds: 9 },
+};
+
 /** What is on the screen after steps a second apart, of each of which the device waited for `wait` ms. */
 function shown(columns: number, wait: number, changes: object = {}, env = {}) {
   const screen = new Screen(columns);
@@ -34,8 +39,8 @@ test.each([
   [80, "━━────── epoch 1/2 · step  40/200 · loss 0.4321 · 2,534/s · 1 h 02 min left"],
   [
     160,
-    "━━━━━─────────────────── epoch 1/2 · step  40/200 · loss 0.4321 · lr 0.05 · 2,534 images/s · " +
-      "compute 99% · input wait 1% · 1 h 02 min left",
+    "━━────── epoch 1/2 · step  40/200 · loss 0.4321 · lr 0.05 · 2,534 images/s · input wait 1% · " +
+      "1 h 02 min left",
   ],
 ])("at %d columns", (columns, line) => {
   expect(shown(columns, 10).rows).toEqual([line]);
@@ -49,10 +54,36 @@ test("shows the accuracy on the training images of the epoch so far, and the spl
   const measured = { top1: 0.5, compute: 0.06, exposedCommunication: 0.03, update: 0.01 };
   const { rows } = shown(230, 100, measured);
   expect(rows[0]).toMatch(/ · train top-1 50\.0% · /);
-  expect(rows[0]).toMatch(/ · compute 63% · exposed communication 27% · input wait 10% · /);
+  expect(rows[0]).toMatch(
+    / · compute 54% · exposed communication 27% · input wait 10% · update 9% · /,
+  );
   expect(shown(80, 10, measured).rows[0]).toBe(
     "━━────── epoch 1/2 · loss 0.4321 · top-1 50.0% · 2,534/s · 1 h 02 min left",
   );
+});
+
+test.each([
+  [
+    { steps: 936, epochs: 2 },
+    "━─────── epoch 2/2 · step 140/936 · loss 0.4321 · top-1 82.4% · best 83.10% · lr 0.05 · 2,534/s · " +
+      "compute 82% · exposed 12% · input 0% · update 6% · 1 min 45 s",
+  ],
+  [
+    { steps: 100_000, epochs: 90, secondsLeft: 260_000 },
+    "──────── epoch 2/90 · step     140/100,000 · loss 0.4321 · top-1 82.4% · best 83.10% · lr 0.05 · 2,534/s · " +
+      "compute 82% · exposed 12% · input 0% · 72 h 13 min",
+  ],
+])("at 160 columns workers have all that the issue names, %o", (changes, line) => {
+  const split = { compute: 0.082, exposedCommunication: 0.012, update: 0.006 };
+  const screen = new Screen(160);
+  let now = 0;
+  const reporter = new Reporter(screen, () => now, {});
+  reporter.show(epochEnd);
+  for (let i = 134; i < 140; i++) {
+    now = i;
+    reporter.show(step(i, { ...split, top1: 0.824, secondsLeft: 105, ...changes }));
+  }
+  expect(screen.rows.at(-1)).toBe(line);
 });
 
 test("never takes more columns than there are, whatever they are, and does not grow without end", () => {
@@ -69,7 +100,6 @@ test("whole lines stand above, and the best accuracy is among the fields", () =>
   const screen = new Screen(230);
   let now = 0;
   const reporter = new Reporter(screen, () => now, {});
-  const epoch = { testLoss: 1, testImages: 10_000, correct: 8_310, inputWait: 0, seconds: 9 };
   reporter.show({ type: "message", text: "warning: 2 images were damaged" });
   reporter.show(step(98));
   reporter.show({
@@ -77,15 +107,7 @@ test("whole lines stand above, and the best accuracy is among the fields", () =>
     details: ["5,000 of 10,000 images", "83.20% correct so far"],
   });
   expect(screen.rows.at(-1)).toMatch(/^━+─+ evaluating: 5,000 of 10,000 images · 83\.20% correct/);
-  reporter.show({
-    type: "epoch",
-    epoch: 0,
-    epochs: 2,
-    trainLoss: 1,
-    top1: 0.831,
-    top5: 1,
-    ...epoch,
-  });
+  reporter.show(epochEnd);
   for (const i of [100, 101]) {
     now++;
     reporter.show(step(i));
