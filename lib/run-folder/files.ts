@@ -102,10 +102,10 @@ export async function moveFile(from: string, to: string, name: string): Promise<
 export async function replaceFile(
   folder: string,
   name: string,
-  content: string | Uint8Array,
+  content: string | Iterable<string | Uint8Array>,
 ): Promise<void> {
   try {
-    await writeAtomically(folder, name, [Buffer.from(content)]);
+    await writeAtomically(folder, name, joined(typeof content === "string" ? [content] : content));
   } catch (error) {
     throw unwritable(folder, error);
   }

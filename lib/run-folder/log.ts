@@ -20,20 +20,32 @@ interface ReadLog {
 /** The lines of a log, which may have been cut short or damaged. */
 export async function readLog(folder: string): Promise<ReadLog> {
   const read: ReadLog = { lines: [], unreadable: [] };
-  for (const text of (await readText(folder, logName)).split("\n")) {
+  for (const bytes of linesOf(await readBytes(folder, logName))) {
+    const text = bytes.toString();
+    if (text.trim() === "") continue;
     const line = parseLine(text);
     if (line) read.lines.push(line);
-    else if (text.trim() !== "") read.unreadable.push(text);
+    else read.unreadable.push(bytes.toString("latin1"));
   }
   return read;
 }
 
-/** A file's bytes, a character each; empty where there is no file. */
-async function readText(folder: string, name: string): Promise<string> {
+/** The lines of a file, one by one: millions of steps are longer than a string can be. */
+function* linesOf(bytes: Buffer): Generator<Buffer> {
+  for (let begin = 0; begin < bytes.length; ) {
+    const found = bytes.indexOf(0x0a, begin);
+    const end = found < 0 ? bytes.length : found;
+    yield bytes.subarray(begin, end);
+    begin = end + 1;
+  }
+}
+
+/** A file's bytes; none where there is no file. */
+async function readBytes(folder: string, name: string): Promise<Buffer> {
   const file = join(folder, name);
-  if (!isThere(file)) return "";
+  if (!isThere(file)) return Buffer.alloc(0);
   try {
-    return (await readRegular(file)).toString("latin1");
+    return await readRegular(file);
   } catch (error) {
     throw new OnehourError(
       "ERR_ONEHOUR_RUN_FOLDER",
@@ -42,9 +54,9 @@ async function readText(folder: string, name: string): Promise<string> {
   }
 }
 
-function parseLine(bytes: string): LogLine | undefined {
+function parseLine(text: string): LogLine | undefined {
   try {
-    const value = JSON.parse(Buffer.from(bytes, "latin1").toString());
+    const value = JSON.parse(text);
     return isLogLine(value) ? value : undefined;
   } catch {
     return undefined;
@@ -114,8 +126,9 @@ export async function rewindLog(
     ...misplaced.map((line) => Buffer.from(JSON.stringify(line)).toString("latin1")),
   ];
   if (aside.length > 0) {
-    const text = (await readText(folder, unreadableName)) + textOf(aside);
-    await replaceFile(folder, unreadableName, Buffer.from(text, "latin1"));
+    const earlier = await readBytes(folder, unreadableName);
+    const added = aside.map((line) => Buffer.from(`${line}\n`, "latin1"));
+    await replaceFile(folder, unreadableName, [earlier, ...added]);
     const lines = plural(aside.length, "line");
     const place = ` or ${aside.length === 1 ? "is" : "are"} out of place`;
     const problem = `cannot be read${misplaced.length > 0 ? place : ""}`;
@@ -123,11 +136,13 @@ export async function rewindLog(
   }
   const missing = describeMissing(kept, step, stepsPerEpoch);
   if (missing) say(`warning: ${logName} lacks ${missing}; the run goes on from its checkpoint`);
-  await replaceFile(folder, logName, textOf(kept.map((line) => JSON.stringify(line))));
+  await replaceFile(folder, logName, textsOf(kept));
   return kept;
 }
 
-const textOf = (lines: readonly string[]) => lines.map((line) => `${line}\n`).join("");
+function* textsOf(lines: readonly LogLine[]): Generator<string> {
+  for (const line of lines) yield `${JSON.stringify(line)}\n`;
+}
 
 /** Writes the lines of a log somewhere else too. */
 export interface LogFollower {

@@ -1,5 +1,13 @@
 // Writes log.jsonl to a disk that fails, or takes only a part of a line.
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { constants } from "node:buffer";
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { Log, readLog, rewindLog } from "../../lib/run-folder/log.js";
@@ -54,6 +62,18 @@ async function logSteps(fault: Partial<FileFault>): Promise<string[]> {
   });
   return said;
 }
+
+test("a log that is longer than a string can be is read, and rewound", async () => {
+  const file = join(run, "log.jsonl");
+  const line = (number: number) => `${JSON.stringify(step(number))}\n`;
+  writeFileSync(file, line(0));
+  const blank = Buffer.from(`${" ".repeat((1 << 24) - 1)}\n`);
+  for (let bytes = 0; bytes < constants.MAX_STRING_LENGTH; bytes += blank.length)
+    appendFileSync(file, blank);
+  appendFileSync(file, line(1) + line(2));
+  await rewindLog(run, 2, 10, unsaid);
+  expect(readFileSync(file, "utf8")).toBe(line(0) + line(1));
+});
 
 const steps = async () =>
   (await readLog(run)).lines.flatMap((line) => (line.type === "step" ? [line.step] : []));
