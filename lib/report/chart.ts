@@ -105,6 +105,8 @@ export interface Chart {
   x: readonly Axis[];
   y: Axis;
   series: readonly Series[];
+  /** In the order of their colors, those of other charts too; the groups of the series unless given. */
+  groups?: readonly string[];
   marks?: readonly Mark[];
   levels?: readonly Level[];
 }

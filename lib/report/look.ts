@@ -1,74 +1,16 @@
 // How a chart looks: the option object of ECharts for it, in Node and in the browser.
 
 import { type Axis, type Chart, finite, formats, type Series } from "./chart.js";
-import { dashes, fontFamily, lines, nth, symbols, type Theme, tones } from "./palette.js";
-
-/** What of a chart is shown. */
-export interface View {
-  theme: Theme;
-  /** Which of its x axes. */
-  axis: number;
-  /** Whether axes with scale "switch" are logarithmic. */
-  log: boolean;
-  /** Weight of the past in the smoothed value, 0 … 1. */
-  smoothing: number;
-  /** Names of series that are hidden. */
-  hidden: ReadonlySet<string>;
-  hiddenGroups: ReadonlySet<string>;
-  /** Where the title and the legend are a part of the picture, and nothing moves. */
-  isPicture: boolean;
-}
-
-export const plainView: View = {
-  theme: "light",
-  axis: 0,
-  log: false,
-  smoothing: 0,
-  hidden: new Set(),
-  hiddenGroups: new Set(),
-  isPicture: true,
-};
-
-/** How one series is drawn. */
-export interface Style {
-  color: string;
-  dash: "solid" | readonly number[];
-  symbol: string;
-  width: number;
-  isFilled: boolean;
-}
-
-export const distinct = (values: readonly (string | undefined)[]): string[] => [
-  ...new Set(values.filter((value) => value !== undefined)),
-];
-
-/** Groups differ in color and symbol, their series in dashes; without groups series differ in all three. */
-export function styleOf(chart: Chart, series: Series, theme: Theme): Style {
-  if (series.look === "reference")
-    return { color: tones.soft[theme], dash: [3, 3], symbol: "none", width: 1.5, isFilled: false };
-  const measured = chart.series.filter(({ look }) => look === undefined);
-  const names = distinct(measured.map(({ name }) => name));
-  const groups = distinct(measured.map(({ group }) => group));
-  const isFilled = series.kind === "area" || series.kind === "bar";
-  const byName = groups.length < 2 || isFilled;
-  const color = byName ? names.indexOf(series.name) : groups.indexOf(series.group!);
-  return {
-    color: nth(lines, color)[theme],
-    dash: isFilled ? "solid" : nth(dashes, names.indexOf(series.name)),
-    symbol: nth(symbols, color),
-    width: 2,
-    isFilled,
-  };
-}
+import { legendOf } from "./legend.js";
+import { fontFamily, tones } from "./palette.js";
+import { groupsOf, styleOf } from "./series-style.js";
+import { isShown, type View } from "./view.js";
 
 /** What names a series where all are listed together. */
-function fullName(chart: Chart, { group, name }: Series): string {
-  const isOnly = distinct(chart.series.map((series) => series.group)).length < 2;
-  return group === undefined || isOnly ? name : `${group} · ${name}`;
-}
-
-export function isShown({ group, name }: Series, { hidden, hiddenGroups }: View): boolean {
-  return !hidden.has(name) && !(group !== undefined && hiddenGroups.has(group));
+function fullName(chart: Chart, { group, name, smooth }: Series, { smoothing }: View): string {
+  const isOnly = groupsOf(chart).length < 2;
+  const own = smooth && smoothing > 0 ? `${name}, smoothed` : name;
+  return group === undefined || isOnly ? own : `${group} · ${own}`;
 }
 
 const isLog = ({ scale }: Axis, view: View) => scale === "log" || (scale === "switch" && view.log);
@@ -115,7 +57,6 @@ function drawSeries(chart: Chart, series: Series, index: number, view: View): ob
   const isFilled = kind === "area" || kind === "bar";
   const drawn = {
     type: kind === "bar" ? "bar" : kind === "points" ? "scatter" : "line",
-    name: fullName(chart, series),
     data,
     color,
     symbolSize: kind === "points" ? 10 : 7,
@@ -148,7 +89,6 @@ function drawSeries(chart: Chart, series: Series, index: number, view: View): ob
   }
   const trace = {
     type: "line",
-    name: "",
     data: x.flatMap((_, i) => (finite(low[i]) ? ends(i) : [[x[i]!, null]])),
     showSymbol: false,
     silent: true,
@@ -190,9 +130,7 @@ function drawMarks(chart: Chart, view: View): object[] {
     label: { ...label, formatter: text, position: "insideStartTop" },
   }));
   const data = [...vertical, ...horizontal];
-  return [
-    { type: "line", name: "", data: [], markLine: { symbol: "none", silent: true, data }, z: 4 },
-  ];
+  return [{ type: "line", data: [], markLine: { symbol: "none", silent: true, data }, z: 4 }];
 }
 
 function drawAxis(axis: Axis, view: View, isX: boolean): object {
@@ -252,7 +190,7 @@ function tooltipOf(chart: Chart, view: View, at: number): string {
     const { color } = styleOf(chart, series, view.theme);
     const text = formats[chart.y.format ?? "number"](values[next]!);
     return [
-      `<tr><td><span style="color:${color}">■</span> ${escapeHtml(fullName(chart, series))}</td><td>${escapeHtml(text)}</td></tr>`,
+      `<tr><td><span style="color:${color}">■</span> ${escapeHtml(fullName(chart, series, view))}</td><td>${escapeHtml(text)}</td></tr>`,
     ];
   });
   const place = axis.labels?.[at] ?? formats[axis.format ?? "number"](at);
@@ -262,10 +200,11 @@ function tooltipOf(chart: Chart, view: View, at: number): string {
 
 /** The option object of ECharts for what a view shows of a chart. */
 export function optionOf(chart: Chart, view: View): object {
-  const { theme, isPicture } = view;
+  const { theme, width } = view;
   const axis = chart.x[view.axis] ?? chart.x[0]!;
   const shown = chart.series.filter((series) => isShown(series, view));
   const color = tones.text[theme];
+  const legend = legendOf(chart, view);
   const tooltip = {
     trigger: "axis",
     confine: true,
@@ -279,24 +218,16 @@ export function optionOf(chart: Chart, view: View): object {
   };
   const heading = {
     title: { text: chart.title, left: 16, top: 14, textStyle: { color, fontSize: 16 } },
-    legend: {
-      left: 16,
-      top: 42,
-      itemWidth: 34,
-      itemGap: 18,
-      data: shown.map((series) => fullName(chart, series)),
-      textStyle: { color, fontSize: 12 },
-    },
+    legend: legend.option,
   };
   return {
     animation: false,
     textStyle: { fontFamily },
-    ...(isPicture ? { backgroundColor: tones.paper[theme], ...heading } : { tooltip }),
+    ...(width === undefined ? { tooltip } : { backgroundColor: tones.paper[theme], ...heading }),
     grid: {
-      left: isPicture ? 20 : 4,
-      right: isPicture ? 28 : 14,
-      top: isPicture ? 106 : 10,
-      bottom: isPicture ? 20 : 4,
+      ...(width === undefined
+        ? { left: 4, right: 14, top: 10, bottom: 4 }
+        : { left: 20, right: 28, top: 78 + legend.height, bottom: 20 }),
       outerBoundsMode: "same",
       outerBoundsContain: "all",
     },
@@ -305,6 +236,7 @@ export function optionOf(chart: Chart, view: View): object {
     series: [
       ...shown.flatMap((series) => drawSeries(chart, series, chart.series.indexOf(series), view)),
       ...drawMarks(chart, view),
+      ...(width === undefined ? [] : legend.series),
     ],
   };
 }

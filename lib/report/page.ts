@@ -3,9 +3,11 @@
 import { createHash } from "node:crypto";
 import { type Chart, formats } from "./chart.js";
 import { asset, echartsName } from "./charts.js";
-import { distinct, escapeHtml } from "./look.js";
+import { escapeHtml } from "./look.js";
 import type { PageData } from "./page-data.js";
 import { style } from "./page-style.js";
+import { distinct } from "./series-style.js";
+import { firstView } from "./view.js";
 
 export interface Table {
   caption?: string;
@@ -106,7 +108,7 @@ function controlsHtml(charts: readonly Chart[]): string {
     parts.push(`<label><input type="checkbox" id="log"> logarithmic</label>`);
   if (charts.some(({ series }) => series.some(({ smooth }) => smooth)))
     parts.push(
-      `<label>smoothing <input type="range" id="smoothing" min="0" max="0.98" step="0.02" value="0.6"></label>`,
+      `<label>smoothing <input type="range" id="smoothing" min="0" max="0.98" step="0.02" value="${firstView.smoothing}"></label>`,
     );
   return parts.length > 0
     ? `<form class="controls" aria-label="Charts">${parts.join("")}</form>`

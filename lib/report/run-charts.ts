@@ -138,7 +138,10 @@ export function runCharts(runs: readonly RunData[]): Chart[] {
       }),
     },
   ];
-  return [...charts, ...runs.flatMap((run) => splitChart(run, axes, runs.length === 1))]
+  // A run has one color in all of them, also where another has nothing to show.
+  const groups = runs.map(({ name }) => name);
+  const common = charts.map((chart) => ({ ...chart, groups }));
+  return [...common, ...runs.flatMap((run) => splitChart(run, axes, runs.length === 1))]
     .filter(({ series }) => series.length > 0)
     .map((chart) => ({
       ...chart,

@@ -2,9 +2,12 @@
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import type { Chart } from "../../lib/report/chart.js";
-import { renderSvg } from "../../lib/report/charts.js";
+import { renderColumn, renderSvg } from "../../lib/report/charts.js";
+import { legendOf } from "../../lib/report/legend.js";
 import { smoothed } from "../../lib/report/look.js";
 import { page } from "../../lib/report/page.js";
+import { styleOf } from "../../lib/report/series-style.js";
+import { firstView } from "../../lib/report/view.js";
 
 const chart: Chart = {
   title: "Throughput",
@@ -39,6 +42,53 @@ describe("renderSvg", () => {
   it("escapes names", () => {
     const named = { ...chart, title: "<script>&\"'" };
     expect(renderSvg(named, { width: 300, height: 200 })).not.toContain("<script");
+  });
+});
+
+describe("the legend of a picture", () => {
+  const legend = (one: Chart, width: number) => {
+    const { option, series, height } = legendOf(one, { ...firstView, width });
+    const { data, formatter } = option as {
+      data: { name: string }[];
+      formatter: (name: string) => string;
+    };
+    const rows = data.map(({ name }) => (name === "\n" ? name : formatter(name)));
+    return { rows, height, symbols: series.map((one) => (one as { symbol: string }).symbol) };
+  };
+
+  it("has the mark of each series", () => {
+    const points = { name: "points", kind: "points", x: [[1]], y: [1] } as const;
+    const more = { ...chart, series: [...chart.series, points] };
+    const styles = more.series.map((series) => styleOf(more, series, "light"));
+    expect(legend(more, 720).rows).toEqual(["ideal", "measured", "points"]);
+    expect(legend(more, 720).symbols).toEqual(["none", "circle", "triangle"]);
+    expect(styles.map(({ symbol, width }) => [symbol, width])).toEqual([
+      ["none", 1.5],
+      ["circle", 2],
+      ["triangle", 0],
+    ]);
+  });
+
+  it("names runs by colors, their series by dashes, in as many rows as fit", () => {
+    const names = ["first", "second", "国", "a run with a name that needs a row"];
+    const series = names.flatMap((group) =>
+      ["test", "train"].map((name) => ({ name, group, smooth: true, x: [[1]], y: [1] })),
+    );
+    const runs = { ...chart, series };
+    const [a, b, c, long] = names;
+    expect(legend(runs, 2000)).toMatchObject({
+      rows: [a, b, c, long, "test, smoothed", "train, smoothed"],
+      symbols: ["circle", "triangle", "rect", "diamond", "none", "none"],
+    });
+    const narrow = legend(runs, 300);
+    const [s, t] = ["test, smoothed", "train, smoothed"];
+    expect(narrow.rows).toEqual([a, b, c, "\n", long, "\n", s, "\n", t]);
+    const heights = [legend(runs, 2000).height, narrow.height];
+    expect(heights[1]).toBe(4 * heights[0]!);
+    const column = renderColumn([runs, runs], { width: 300, height: 200 });
+    const end = 2 * (200 + narrow.height);
+    expect(column).toContain(`width="300" height="${end}" viewBox="0 0 300 ${end}"`);
+    expect(column).toContain(`<svg y="${end / 2}" `);
   });
 });
 

@@ -16,6 +16,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { runCharts } from "../../lib/report/run-charts.js";
 import { readRuns } from "../../lib/report/run-data.js";
 import { recipeTables, runPage, summaryOf } from "../../lib/report/run-page.js";
+import { styleOf } from "../../lib/report/series-style.js";
 import { thin } from "../../lib/report/thin.js";
 import { onehour } from "../cli/command.js";
 
@@ -142,6 +143,16 @@ describe("runPage", () => {
     const titles = ["Error", "Loss", "Learning rate", "Throughput"];
     expect(runCharts(runs).map(({ title }) => title)).toEqual(titles);
     expect(runPage(runs)).toContain("What differs");
+  });
+
+  it("gives a run one color, also where another has nothing to draw", async () => {
+    const charts = runCharts(await readRuns([run("short", [step(0)]), run("whole", whole)]));
+    const [error, loss] = charts.map((chart) => {
+      const series = chart.series.find(({ group }) => group === "whole")!;
+      return styleOf(chart, series, "light").color;
+    });
+    expect(charts[0]!.series.map(({ group }) => group)).toEqual(["whole"]);
+    expect(error).toBe(loss);
   });
 
   it("names the first loss that is not finite", async () => {

@@ -1,8 +1,10 @@
 // The script of a page: draws its charts, and again when the reader changes what is shown.
 
-import { distinct, optionOf, type Style, styleOf, type View } from "../look.js";
+import { optionOf } from "../look.js";
 import type { PageData } from "../page-data.js";
 import type { Theme } from "../palette.js";
+import { distinct, groupsOf, type Style, styleOf } from "../series-style.js";
+import { firstView, type View } from "../view.js";
 
 interface Drawing {
   setOption(option: object, replace: true): void;
@@ -27,7 +29,8 @@ interface Choice {
 const { charts, reload } = JSON.parse(document.getElementById("data")!.textContent!) as PageData;
 const key = `onehour ${location.pathname}`;
 const choice: Choice = {
-  ...{ axis: 0, log: false, smoothing: 0.6, hidden: {}, hiddenGroups: [], scroll: 0 },
+  ...{ axis: firstView.axis, log: firstView.log, smoothing: firstView.smoothing },
+  ...{ hidden: {}, hiddenGroups: [], scroll: 0 },
   ...kept(),
 };
 
@@ -66,7 +69,7 @@ const shapes: Record<string, string> = {
 };
 
 /** What a legend shows of a series: its line with dash, color and symbol, or the color of its area. */
-function sample({ color, dash, symbol, isFilled }: Style, isNeutral: boolean): SVGElement {
+function sample({ color, dash, symbol, width, isFilled }: Style, isNeutral: boolean): SVGElement {
   const space = "http://www.w3.org/2000/svg";
   const make = (name: string, attributes: Record<string, string>) => {
     const node = document.createElementNS(space, name) as SVGElement;
@@ -82,7 +85,7 @@ function sample({ color, dash, symbol, isFilled }: Style, isNeutral: boolean): S
   const line = { x1: "0", x2: "30", y1: "6", y2: "6", "stroke-width": "2.5" };
   const stroke = isNeutral ? "currentColor" : color;
   const dashes = dash === "solid" ? {} : { "stroke-dasharray": (dash as number[]).join(" ") };
-  svg.append(make("line", { ...line, stroke, ...dashes }));
+  if (width > 0) svg.append(make("line", { ...line, stroke, ...dashes }));
   const d = shapes[symbol];
   if (d && !isNeutral) svg.append(make("path", { d, fill: color }));
   return svg;
@@ -120,7 +123,7 @@ function fillLegends(): void {
   );
   for (const { chart, key: legend } of drawings) {
     const names = distinct(chart.series.map(({ name }) => name));
-    const isOfGroups = distinct(chart.series.map(({ group }) => group)).length > 1;
+    const isOfGroups = groupsOf(chart).length > 1;
     choice.hidden[chart.title] ??= [];
     const hidden = choice.hidden[chart.title]!;
     const labels = names.map((name) => {
@@ -140,7 +143,6 @@ function draw(): void {
       smoothing: choice.smoothing,
       hidden: new Set(choice.hidden[chart.title]),
       hiddenGroups: new Set(choice.hiddenGroups),
-      isPicture: false,
     };
     drawing.setOption(optionOf(chart, view), true);
   }
