@@ -16,6 +16,7 @@ import { afterAll, describe, expect, it } from "vitest";
 import { runCharts } from "../../lib/report/run-charts.js";
 import { readRuns } from "../../lib/report/run-data.js";
 import { recipeTables, runPage, summaryOf } from "../../lib/report/run-page.js";
+import { runPicture } from "../../lib/report/run-picture.js";
 import { styleOf } from "../../lib/report/series-style.js";
 import { thin } from "../../lib/report/thin.js";
 import { onehour } from "../cli/command.js";
@@ -155,6 +156,14 @@ describe("runPage", () => {
     expect(error).toBe(loss);
   });
 
+  it("draws what there is as a picture, and says where there is nothing", async () => {
+    const [begun, none] = [run("begun", [step(0)]), run("none", [])];
+    const picture = runPicture(await readRuns([begun, none]));
+    expect(picture).toMatch(/>Loss<.*>Learning rate</s);
+    const nothing = await readRuns([none]);
+    expect(() => runPicture(nothing)).toThrow(/^no step is logged in .*none, so there is nothing/);
+  });
+
   it("names the first loss that is not finite", async () => {
     const lines = [step(0), step(1, null), step(2), step(3, null)];
     const html = runPage(await readRuns([run("diverged", lines)]));
@@ -174,9 +183,10 @@ describe("runPage", () => {
 describe("onehour report", () => {
   const folder = run("typed", whole);
 
-  it("prints one JSON object, and writes a page with --out", async () => {
-    const file = join(root, "typed.html");
-    const { stdout, stderr, status } = await onehour(["report", folder, "--json", "--out", file]);
+  it("prints one JSON object, and writes a picture and a page where they are asked for", async () => {
+    const [file, picture] = [join(root, "typed.html"), join(root, "typed.svg")];
+    const args = ["report", folder, "--json", "--out", file, "--chart", picture];
+    const { stdout, stderr, status } = await onehour(args);
     expect({ stderr, status }).toEqual({ stderr: "", status: 0 });
     expect(JSON.parse(stdout)).toEqual({
       runs: [
@@ -188,7 +198,8 @@ describe("onehour report", () => {
       ],
     });
     expect(readFileSync(file, "utf8")).toMatch(/^<!doctype html>.*<\/html>\n$/s);
-    expect(readdirSync(root)).not.toContain("typed.html.tmp");
+    expect(readFileSync(picture, "utf8")).toMatch(/^<svg .*>Error<.*>Loss<.*<\/svg>\n$/s);
+    expect(readdirSync(root).filter((name) => name.endsWith(".tmp"))).toEqual([]);
   });
 
   it("writes where a link leads, which stays one", async () => {
@@ -201,10 +212,11 @@ describe("onehour report", () => {
   });
 
   it.each([
-    ["nowhere/page.html", /there is no folder/],
-    [".", /it is a folder; name a file in it/],
-  ])("refuses to write to %s before it reads a run", async (out, problem) => {
-    const args = ["report", join(root, "no run"), "--out", join(root, out)];
+    ["--out", "nowhere/page.html", /there is no folder/],
+    ["--out", ".", /it is a folder; name a file in it/],
+    ["--chart", "page.html", /expected a file that ends in \.svg/],
+  ])("refuses to write %s %s before it reads a run", async (flag, out, problem) => {
+    const args = ["report", join(root, "no run"), flag, join(root, out)];
     const { stdout, stderr, status } = await onehour(args);
     expect({ stdout, status }).toEqual({ stdout: "", status: 2 });
     expect(stderr).toMatch(problem);
