@@ -3,7 +3,6 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { groups, kindOf, rows } from "../../lib/recipe/table.js";
-import { width } from "../../lib/terminal/columns.js";
 import { recipeOf, temporaryFolder } from "../support/folder.js";
 import { onehour, typed } from "./command.js";
 
@@ -163,12 +162,6 @@ test("help has each flag in its group, and ends in two examples", async () => {
     expect(shown).toHaveLength(wanted.length + undone.length);
   }
   expect(sections.at(-1)!.match(/^ {2}.*onehour|^ {2}.*main\.js train \S+ --/gm)).toHaveLength(2);
-});
-
-test.each([[[]], [["plan"]]])("help %j fits 80 columns", async (names: string[]) => {
-  const { stdout } = await onehour(["help", ...names]);
-  expect(stdout).toMatch(/^Usage: onehour/);
-  expect(stdout.split("\n").filter((line) => width(line) > 80)).toEqual([]);
 });
 
 test("every flag of the contract is one that train takes", async () => {
