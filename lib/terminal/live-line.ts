@@ -17,6 +17,9 @@ interface Terminal extends LineStream {
 /** Where the size of a terminal is not known. */
 const usualColumns = 80;
 
+/** Those by which people end a command. */
+const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+
 const newline = 10;
 const endsLine = (chunk: string | Uint8Array) =>
   typeof chunk === "string" ? chunk.endsWith("\n") : chunk.at(-1) === newline;
@@ -113,19 +116,28 @@ export class LiveLine {
     }
   }
 
-  /** Lets others print to the terminal, draws anew when its size changes, and clears at the process' end. */
+  /**
+   * Lets others print to the terminal, draws anew when its size changes, and clears at the process' end, also where
+   * a signal ends it that nobody else listens to.
+   */
   private share(): () => void {
     const { stream, paint } = this;
     const standard: readonly LineStream[] = [process.stdout, process.stderr];
     const shared = standard.includes(stream) ? standard.filter(({ isTTY }) => isTTY) : [stream];
     const restore = shared.map((each) => this.giveWay(each));
     const clear = () => this.clear();
+    const interrupt = (signal: NodeJS.Signals) => {
+      this.clear(); // this listener goes too
+      if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);
+    };
     stream.on?.("resize", paint);
     process.once("exit", clear);
+    for (const signal of signals) process.prependListener(signal, interrupt);
     return () => {
       for (const each of restore) each();
       stream.off?.("resize", paint);
       process.off("exit", clear);
+      for (const signal of signals) process.off(signal, interrupt);
     };
   }
 

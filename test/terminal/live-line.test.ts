@@ -94,6 +94,26 @@ test("is cleared when the process ends", () => {
 });
 
 test.each([
+  ["ends the process, unless", 0],
+  ["is left to", 1],
+])("is cleared on a signal, which %s somebody else listens", (_, others) => {
+  const kill = vi.spyOn(process, "kill").mockReturnValue(true);
+  const [signal, heard] = ["SIGHUP", vi.fn()] as const;
+  const before = process.listeners(signal);
+  for (const listener of before) process.off(signal, listener as () => void);
+  if (others > 0) process.on(signal, heard);
+  const screen = new Screen(20);
+  new LiveLine(screen, {}).update(text("live"));
+  process.emit(signal, signal);
+  expect(screen.rows).toEqual([]);
+  expect(kill.mock.calls).toEqual(others > 0 ? [] : [[process.pid, signal]]);
+  expect(heard).toHaveBeenCalledTimes(others);
+  expect(process.listenerCount(signal)).toBe(others);
+  process.off(signal, heard);
+  for (const listener of before) process.on(signal, listener as () => void);
+});
+
+test.each([
   [{ isTTY: false }, {}],
   [{}, {}],
   [{ isTTY: true }, { TERM: "dumb" }],
