@@ -22,7 +22,6 @@ import { inTemporaryFolder } from "../system/temporary-folder.js";
 import { count, plural, shown } from "../text/words.js";
 import { type AllReduceRow, measureAllReduce, sizesBetween } from "./all-reduce.js";
 import { type Link, linksOf, listenToNccl } from "./links.js";
-import { table } from "./table.js";
 
 export interface AllReduceBenchOptions {
   /** k, on all machines; by default one for each GPU, or 2 on the CPU. */
@@ -35,8 +34,8 @@ export interface AllReduceBenchOptions {
   maxBytes?: number;
   /** The machines, as for `launch`, but without restarts; this one alone by default. */
   cluster?: Omit<ClusterOptions, (typeof restartOptions)[number]>;
-  /** Called with each row as it is measured, where rank 0 is this process. */
-  onRow?: (row: AllReduceRow) => void;
+  /** Called with each row as it is measured, and what is measured, where rank 0 is this process or its child. */
+  onRow?: (row: AllReduceRow, of: Pick<AllReduceResult, "workers" | "device">) => void;
 }
 
 export interface AllReduceResult {
@@ -150,8 +149,8 @@ async function startRanks(
     timeoutSeconds: 120,
     remedy: `measure a smaller ${optionName("maxBytes")}`,
     onLine: (rank, line, stream) => {
-      const row = rank === 0 && stream === "stdout" ? rowIn(line) : undefined;
-      if (row) onRow(row);
+      const call = rank === 0 && stream === "stdout" ? callIn(line) : undefined;
+      if (call) onRow(...call);
       else process.stderr.write(`${line}\n`);
     },
     onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
@@ -168,9 +167,14 @@ async function startRanks(
   return JSON.parse(readFileSync(file, "utf8")) as AllReduceResult;
 }
 
-function rowIn(line: string): AllReduceRow | undefined {
+type RowCall = Parameters<NonNullable<AllReduceBenchOptions["onRow"]>>;
+
+/** A row as a line of rank 0's output. */
+export const lineOf = (...call: RowCall) => `${JSON.stringify(call)}\n`;
+
+function callIn(line: string): RowCall | undefined {
   try {
-    return JSON.parse(line) as AllReduceRow;
+    return JSON.parse(line) as RowCall;
   } catch {
     return undefined;
   }
@@ -180,48 +184,19 @@ function rowIn(line: string): AllReduceRow | undefined {
 export async function measureInWorld(
   world: World,
   { device: choice, sizes, folder }: AllReduceJob,
-  onRow?: (row: AllReduceRow) => void,
+  onRow: AllReduceBenchOptions["onRow"] = () => {},
 ): Promise<AllReduceResult> {
   const usesNccl = world.worldSize > 1 && expectDevice(choice).kind === "cuda";
   const ncclLog = usesNccl ? listenToNccl(folder) : () => "";
   using device = openDevice({ device: choice });
   const { worldSize } = world;
   const communicator = await world.communicator("bench", worldSize, device);
-  const rows = await measureAllReduce(world, device, communicator, sizes, onRow);
+  const measured = { workers: worldSize, device: device.properties.name };
+  const rows = await measureAllReduce(world, device, communicator, sizes, (row) => {
+    if (world.rank === 0) onRow(row, measured);
+  });
   const links = await linksOf(world, communicator, ncclLog());
-  const { name } = device.properties;
-  return { workers: worldSize, device: name, links, rows, environment: environment() };
-}
-
-/** "0–1, 0–2: shared memory": the pairs of each kind, which a port does not make another. */
-export function linksText(links: readonly Link[], most = 6): string {
-  const kinds = new Map<string, string[]>();
-  for (const { ranks, link } of links) {
-    const kind = link.replace(/:\d+$/, "");
-    kinds.set(kind, [...(kinds.get(kind) ?? []), ranks.join("–")]);
-  }
-  return [...kinds]
-    .map(([kind, pairs]) => {
-      const more = pairs.length > most ? ` and ${plural(pairs.length - most, "more pair")}` : "";
-      return `ranks ${pairs.slice(0, most).join(", ")}${more}: ${kind}\n`;
-    })
-    .join("");
-}
-
-/** The result as users of nccl-tests read it. */
-export function allReduceTable({ workers, device, links, rows }: AllReduceResult): string {
-  const header = ["size", "count", "type", "redop", "time", "algbw", "busbw", "#wrong"];
-  const units = ["(B)", "(elements)", "", "", "(us)", "(GB/s)", "(GB/s)", ""];
-  const lines = rows.map(({ size, count, time, algbw, busbw, wrong }) => [
-    ...[String(size), String(count), "float", "sum", time.toFixed(time < 1000 ? 2 : 0)],
-    ...[algbw.toFixed(2), busbw.toFixed(2), String(wrong)],
-  ]);
-  const mean = rows.reduce((sum, { busbw }) => sum + busbw, 0) / rows.length;
-  return (
-    `all-reduce of ${plural(workers, "rank")}, in place, in the memory of ${device}\n` +
-    `${linksText(links)}\n${table([header, units, ...lines])}\n` +
-    `average bus bandwidth: ${mean.toFixed(2)} GB/s\n`
-  );
+  return { ...measured, links, rows, environment: environment() };
 }
 
 /** Throws ERR_ONEHOUR_COLLECTIVE where a sum was wrong. */

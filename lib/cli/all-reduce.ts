@@ -38,19 +38,25 @@ export function allReduceCommand(): Command {
     .option("-e, --max-bytes <size>", "the largest array; default: 256M", bytesOf)
     .option("--json", "print one JSON object instead of a table");
   return addClusterFlags(command, restartOptions).action(async ({ json, ...options }: Flags) => {
-    const { allReduceBench, allReduceTable, requireRight } = await import(
-      "../bench/all-reduce-bench.js"
-    );
+    const { allReduceBench, requireRight } = await import("../bench/all-reduce-bench.js");
+    const { rowText, tableEnd, tableHead } = await import("../bench/all-reduce-table.js");
     endAsSignalled();
     const { workers, device, minBytes, maxBytes } = options;
+    let isBegun = false;
     const result = await allReduceBench({
       ...{ device, cluster: typedCluster(command) },
       ...(workers === undefined ? {} : { workers }),
       ...(minBytes === undefined ? {} : { minBytes }),
       ...(maxBytes === undefined ? {} : { maxBytes }),
+      onRow(row, of) {
+        if (json) return;
+        process.stdout.write((isBegun ? "" : tableHead(of)) + rowText(row));
+        isBegun = true;
+      },
     });
     if (result === undefined) return; // rank 0 prints it
-    await printResult(json ? `${JSON.stringify(result)}\n` : allReduceTable(result));
+    // Rows that could not be written are told by the end.
+    await printResult(json ? `${JSON.stringify(result)}\n` : tableEnd(result));
     requireRight(result);
   });
 }

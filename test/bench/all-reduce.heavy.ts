@@ -37,6 +37,18 @@ test.each([
   expect(parsed(run.stdout, workers).links.map(({ link }) => link)).toEqual(links);
 });
 
+test("rows are printed as they are measured, the rest once they are", async () => {
+  const run = start([process.execPath, main, "bench", "all-reduce", "--workers", "2"]);
+  await until(() => run.stdout.includes(" 1024 "));
+  expect(run.stdout).toMatch(/^all-reduce of 2 ranks, in place, in the memory of .*\n\n +size /);
+  expect(run.stdout).not.toContain("average");
+  const { status, stdout } = await run.ended;
+  expect(status).toBe(0);
+  expect(stdout.match(/^ *\d+ +\d+ +float +sum( +[\d.]+){3} +0$/gm)).toHaveLength(19);
+  expect(stdout.match(/ size /g)).toHaveLength(1);
+  expect(stdout).toMatch(/\n\nranks 0–1: shared memory\naverage bus bandwidth: .* GB\/s\n$/);
+});
+
 test("two nodes: the ranks reach each other by TCP, and node 0 prints", async () => {
   const port = await freePort();
   const node = (rank: number) =>
@@ -72,7 +84,7 @@ test("a rank that is killed ends it with its name", async () => {
   process.kill(childrenOf(run.child.pid!)[1]!, "SIGKILL");
   const { status, stderr, stdout } = await run.ended;
   expect(status).toBe(1);
-  expect(stdout).toBe("");
+  expect(stdout).not.toContain("average");
   expect(stderr).toMatch(/^onehour: rank [01]: .*SIGKILL/m);
 });
 

@@ -1,12 +1,8 @@
 // The formulas, sizes, checks and texts of `onehour bench all-reduce`, without starting a rank.
 import { expect, onTestFinished, test } from "vitest";
 import { busFactor, countWrong, rowOf, sizesBetween } from "../../lib/bench/all-reduce.js";
-import {
-  allReduceBench,
-  allReduceTable,
-  linksText,
-  requireRight,
-} from "../../lib/bench/all-reduce-bench.js";
+import { allReduceBench, requireRight } from "../../lib/bench/all-reduce-bench.js";
+import { linksText, rowText, tableEnd, tableHead } from "../../lib/bench/all-reduce-table.js";
 import { ncclTransports } from "../../lib/bench/links.js";
 import { bytesOf } from "../../lib/cli/all-reduce.js";
 import { setVoice } from "../../lib/recipe/voice.js";
@@ -52,9 +48,12 @@ test("the table fits 80 columns and groups the pairs", () => {
   const links = [link(0, 1, "shared memory"), link(0, 2, "TCP to 10.0.0.2:4000")];
   const rows = [rowOf(2 ** 28, 3.25, 0, 64), rowOf(1024, 1e-5, 3, 64)];
   const result = { workers: 64, device: "a processor", links, rows, environment: {} as never };
-  const text = allReduceTable(result);
+  const text = tableHead(result) + rows.map(rowText).join("") + tableEnd(result);
   expect(text).toMatch(/^ranks 0–1: shared memory\nranks 0–2: TCP to 10\.0\.0\.2$/m);
-  expect(text).toMatch(/^268435456 +67108864 +float +sum +3250000 +0\.08 +0\.16 +0$/m);
+  expect(text).toMatch(/^ *268435456 +67108864 +float +sum +3250000 +0\.08 +0\.16 +0$/m);
+  const lines = text.split("\n").filter((line) => /size|\(B\)|float/.test(line));
+  // Columns end alike: the last digit of a size stands below the title's last letter.
+  expect(lines.map((line) => line.search(/(?<=size|\(B\)|\d{4,}) /))).toEqual([10, 10, 10, 10]);
   expect(Math.max(...text.split("\n").map(({ length }) => length))).toBeLessThan(80);
   expect(() => requireRight(result)).toThrow(/3 elements of 1,024 bytes were not the sum/);
   const many = Array.from({ length: 8 }, (_, i) => link(0, i + 1, "Unix socket"));
