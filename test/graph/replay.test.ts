@@ -36,15 +36,14 @@ const fused = [
 /** In `last` and `micro`: each gradient is written, complete before its all-reduce, used once. */
 function expectGradients(program: Program, { layout }: Lowered, workers: number): void {
   const { instructions } = program;
-  const covers = (o: { arena: string; offset: number }, bytes: number, at: number, size: number) =>
-    o.arena === "grad" && o.offset <= at && at + size <= o.offset + bytes;
+  const writes = instructions.flatMap(({ op, outputs }) =>
+    outputs
+      .filter(({ arena }) => arena === "grad")
+      .map((output) => ({ op, start: output.offset, end: output.offset + operandBytes(output) })),
+  );
   for (const { name, offset, stored } of layout.parameters) {
     const bytes = 4 * stored.reduce((a, b) => a * b, 1);
-    const touching = instructions.flatMap((instruction, i) =>
-      instruction.outputs.some((o) => covers(o, operandBytes(o), offset, bytes))
-        ? [{ i, op: instruction.op }]
-        : [],
-    );
+    const touching = writes.filter(({ start, end }) => start <= offset && offset + bytes <= end);
     const expected = [
       /backward-weight|batch-norm-reduce|add-bias-backward|copy/,
       ...(program.name === "last" && workers > 1 ? [/all-reduce/] : []),
