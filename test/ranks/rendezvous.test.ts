@@ -1,10 +1,14 @@
 // Ranks that have met exchange what they know, and hear of those that come late or end.
 import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { sendFrame } from "../../lib/ranks/frames.js";
 import { seal, unseal } from "../../lib/ranks/rendezvous.js";
 import { join, serve, text, token } from "./rendezvous.js";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
 
 describe("gather", () => {
   test("gives every rank all values in rank order, for key after key and again", async () => {
@@ -51,6 +55,26 @@ describe("gather", () => {
     const client = await join(server, 1, { worldSize: 3 });
     const waiting = client.gather("start", "");
     await expect(waiting).rejects.toThrow(/ranks 0 and 2 did not come to "start" within 0.3 s/);
+  });
+
+  test("says at growing distances who is missing", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const said: string[] = [];
+    const server = await serve({ remark: (remark) => said.push(remark) });
+    await join(server, 0);
+    for (const [seconds, remarks] of [
+      [9, 0],
+      [1, 1],
+      [19, 1],
+      [1, 2],
+    ] as const) {
+      vi.advanceTimersByTime(seconds * 1000);
+      expect(said).toHaveLength(remarks);
+    }
+    expect(said[0]).toMatch(/^waiting for rank 1 of 2 \(rank 0 is here, from /);
+    await join(server, 1);
+    vi.advanceTimersByTime(1e6);
+    expect(said).toHaveLength(2);
   });
 
   test("ranks that have all left may meet again; who comes early waits for the others", async () => {

@@ -1,10 +1,11 @@
 // `--requeue`, with a program in the place of Slurm's scontrol that notes what it is asked.
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { main, onehour } from "../cli/command.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
-import { freePort, type Run, start, torchrun, until } from "../support/process.js";
+import { freePort, type Run, start, torchrun } from "../support/process.js";
 
 const folder = temporaryFolder();
 const job = { SLURM_JOB_ID: "41" };
@@ -115,12 +116,21 @@ test("of the ranks that an engine started one asks, once all is saved", async ()
   expect(readFileSync(`${out}.ends`, "utf8")).toBe("1\n");
 });
 
+/** Whether something listens on a port of this machine. */
+const listens = (port: number) =>
+  new Promise<boolean>((resolve) => {
+    const socket = connect(port, "127.0.0.1", () => resolve(true));
+    socket.on("error", () => resolve(false)).on("connect", () => socket.destroy());
+  });
+
 test("a signal before the ranks have met has the job run again too", async () => {
   const { env, calls } = slurm("early bin");
+  const port = await freePort();
   const run = start([process.execPath, main, ...endless(join(folder, "early"))], {
-    env: { ...torchrun(0, await freePort()), ...env, ONEHOUR_TOKEN: "ours" },
+    env: { ...torchrun(0, port), ...env, ONEHOUR_TOKEN: "ours" },
   });
-  await until(() => run.stderr.includes("waiting for rank 1"));
+  // It waits for rank 1 now, as it says 10 s later.
+  await expect.poll(() => listens(port), { timeout: 300_000 }).toBe(true);
   run.child.kill("SIGUSR1");
   expect(await run.ended).toMatchObject({ status: 138 });
   expect(calls()).toEqual(["requeue 41"]);
