@@ -51,24 +51,6 @@ test("a module that throws runs once, and its own frames are shown", async () =>
   expect(status).toBe(1);
 });
 
-test("ends a script that hangs after ONEHOUR_TIMEOUT, and names the variable", async () => {
-  const script = join(folder, "hangs.ts");
-  writeFileSync(
-    script,
-    `import { connect } from "onehour";
-const world = await connect();
-if (world.rank === 0) await world.barrier();
-setInterval(() => {}, 1000);\n`,
-  );
-  const env = { ONEHOUR_TIMEOUT: "6" };
-  const { status, stderr } = await onehour(["launch", "--workers", "2", script], { env });
-  expect(stderr.trimEnd().split("\n").at(-1)).toBe(
-    "onehour: rank 1 made no progress for 6 s while rank 0 waited. If its steps take that long, set " +
-      "ONEHOUR_TIMEOUT to more seconds",
-  );
-  expect(status).toBe(1);
-});
-
 test.each([
   ["the command", (pid: number) => pid],
   ["one process", firstChild],

@@ -251,22 +251,6 @@ test.concurrent.each<[name: string, source: string, says: RegExp, status: number
   expect(status).toBe(wanted);
 });
 
-test.concurrent.each([
-  ["read", "for (;;);"],
-  // A timer keeps the process from ending by itself.
-  ["fill", "setInterval(() => {}, 1000); return new Promise(() => {});"],
-])("a data set whose %s never ends is given up after --timeout", async (method, body) => {
-  const file = write(
-    `hangs-${method}.ts`,
-    dataset(`train: { length: 64, ${method}() { ${body} } }`),
-  );
-  const args = ["--model", "resnet8", "--workers", "2", "--timeout", "10", ...small];
-  const { status, stderr } = await here("train", file, ...args);
-  // On a busy machine a rank may pause as long while it starts; test/ranks/supervise.test.ts has the words.
-  expect(stderr).toMatch(/^onehour: ranks? .* made no progress for \d+ s/m);
-  expect(status).toBe(1);
-});
-
 test.each([
   ["--model", "await new Promise(() => {}); export default 1;"],
   ["dataset", "export default () => new Promise(() => {});"],

@@ -1,5 +1,4 @@
-// scripts/verify-gpu without a GPU: its comparisons pass on devices that are right, notice one that is
-// not, and leave whole results when they are cut off.
+// scripts/verify-gpu without a GPU refuses what it cannot run, and leaves whole results when it is cut off.
 import { spawnSync } from "node:child_process";
 import {
   existsSync,
@@ -14,59 +13,11 @@ import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { parts, type Stage, stageSeconds } from "../../proof/parts.js";
-import type { PartResult } from "../../proof/results/part-result.js";
 import { writeResults } from "../../proof/results/results.js";
-import { temporaryFolder } from "../support/folder.js";
 import { start, until } from "../support/process.js";
-
-const script = fileURLToPath(new URL("../../scripts/verify-gpu", import.meta.url));
-const folder = temporaryFolder();
-
-interface Results {
-  ok: boolean;
-  done: boolean;
-  ended: string;
-  notProven: string[];
-  parts: (PartResult & { limit: number })[];
-}
-
-function verify(name: string, ...options: string[]) {
-  const out = join(folder, name);
-  const run = spawnSync(script, ["--out", out, ...options], { encoding: "utf8" });
-  const files = existsSync(out) ? readdirSync(out) : [];
-  const json = files.find((file) => file.endsWith(".json"));
-  const results = json && (JSON.parse(readFileSync(join(out, json), "utf8")) as Results);
-  return { ...run, files, results: results as Results };
-}
+import { folder, script, startParts, verify } from "./verify.js";
 
 describe("a dry run", () => {
-  it("compares every op and the ranks, and writes one results file and a summary", () => {
-    const { status, stdout, stderr, files, results } = verify(
-      "dry",
-      ...["--device", "emulated", "--parts", "build,ops,ranks,patterns,sanitize"],
-    );
-    expect(status, stdout + stderr).toBe(0);
-    expect(files.length).toBe(2);
-    for (const file of files) expect(file).toMatch(/^emulated-\d{8}-\d{6}\.(json|txt)$/);
-    expect(results).toMatchObject({ ok: true, done: true, ended: "" });
-    expect(results.notProven.join()).toMatch(/dry run/);
-    expect(results.parts.map(({ part }) => part)).toEqual([
-      "build",
-      "ops",
-      "ranks",
-      "patterns",
-      "sanitize",
-    ]);
-    const [build, ops, ranks, patterns, sanitize] = results.parts;
-    expect(build!.data.versions).toMatchObject({ oneDNN: expect.stringMatching(/^\d+\.\d+/) });
-    expect(patterns!.checks).toBe(8);
-    expect(ops!.checks).toBeGreaterThan(300);
-    expect(ranks!.notes.join()).toMatch(
-      /synchronised, 2 ranks: (\d+) of \1 findings good, recorded/,
-    );
-    expect([build!.skipped.length, sanitize!.skipped.length]).toEqual([1, 1]);
-  });
-
   it("refuses stages, parts and devices that there are not", () => {
     expect(verify("stage", "--stage", "3").status).toBe(2);
     expect(verify("parts", "--parts", "ops,speeed").status).toBe(2);
@@ -107,44 +58,6 @@ describe("a dry run", () => {
 });
 
 describe("parts with other limits", () => {
-  const passed = { part: "ranks", ok: true, complete: true, checks: 1, failures: [], seconds: 0 };
-  const write = "require('node:fs').writeFileSync(JSON.parse(process.argv[2]).file";
-  const endless = "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000);";
-  const stages = new URL("../../dist/proof/stages.js", import.meta.url);
-
-  /** Starts a part `ops` and one that passes, in a process of their own. */
-  function startParts(name: string, ops: { code: string; seconds: number }) {
-    const [parts, out] = [join(folder, name), join(folder, name, "out")];
-    mkdirSync(parts);
-    writeFileSync(join(parts, "ops.js"), ops.code);
-    writeFileSync(join(parts, "ranks.js"), `${write}, ${JSON.stringify(JSON.stringify(passed))});`);
-    const table = [
-      { name: "ops", stage: 2, seconds: ops.seconds, settings: {} },
-      { name: "ranks", stage: 2, seconds: 50, settings: {} },
-    ];
-    const options = { device: "cpu", small: true, stage: 2, out };
-    const call = [options, { table, folder: parts, slowness: 1 }].map((x) => JSON.stringify(x));
-    const runner = join(parts, "runner.mjs");
-    writeFileSync(
-      runner,
-      `import { runStages } from "${stages}";\nprocess.exitCode = await runStages(${call});\n`,
-    );
-    const run = start([process.execPath, runner], { stderr: "inherit" });
-    const results = () => {
-      const file = readdirSync(out).find((name) => name.endsWith("-stage2.json"))!;
-      return JSON.parse(readFileSync(join(out, file), "utf8")) as Results;
-    };
-    return { run, results };
-  }
-
-  it("ends a part that runs over its time, names it and goes on", async () => {
-    const { run, results } = startParts("overrun", { code: endless, seconds: 7 });
-    expect(await run.ended).toMatchObject({ status: 1 });
-    expect(run.stdout).toMatch(/ops was ended after its 7 s\n== ops: CUT OFF[\s\S]*== ranks: ok/);
-    expect(results()).toMatchObject({ ok: false, done: true, ended: "" });
-    expect(results().parts.map(({ ok }) => ok)).toEqual([undefined, true]);
-  });
-
   it("ends the part and what it started when it is interrupted, and writes results", async () => {
     const code = `
       const { spawn } = require("node:child_process");

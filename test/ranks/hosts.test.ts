@@ -1,8 +1,7 @@
 // Runs ranks on several hosts, or on one that counts as several: their collectives, a stranger's
 // attempts, and the warnings about the network and a missing secret.
-import { execFileSync } from "node:child_process";
-import { describe, expect, test } from "vitest";
-import { freePort, type Run, torchrun, until } from "../support/process.js";
+import { expect, test } from "vitest";
+import { freePort, type Run, torchrun } from "../support/process.js";
 import { node, script } from "./command.js";
 
 /** Two ranks as torchrun starts them, each with variables of its own. */
@@ -76,18 +75,6 @@ test("a stranger that calls at every port between hosts ends no start", async ()
   expect(said[0]).toMatch(/^called tcp \d+: \d+ times$/m);
 });
 
-const ip = (line: string) => execFileSync("ip", line.split(" "), { stdio: "pipe" });
-
-function mayMakeNetworks(): boolean {
-  try {
-    ip(`netns add onehour-try-${process.pid}`);
-    ip(`netns delete onehour-try-${process.pid}`);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 test("an interface that one host lacks is refused on all, with those that it has", async () => {
   const runs = await start([script("sums")], (rank) => ({
     ...{ ...hosts(rank), ...secret },
@@ -99,72 +86,4 @@ test("an interface that one host lacks is refused on all, with those that it has
   expect(second).toMatchObject({ status: 1 });
   expect(second!.stderr).toMatch(new RegExp(`${problem}, expected one of .*lo \\(127\\.0\\.0\\.1`));
   expect(first!.stderr).toContain(`rank 1 on host 127.0.0.2: ${problem}`);
-});
-
-/** Two networks on a switch, as of two hosts, with a rank in each. */
-async function withTwoNetworks(
-  addresses: readonly [string, string],
-  body: (
-    start: (command: readonly string[], env?: Record<string, string>) => Run[],
-    cut: () => void,
-  ) => Promise<void>,
-): Promise<void> {
-  const [hub, ...names] = ["hub", 0, 1].map((name) => `onehour-${process.pid}-${name}`);
-  try {
-    for (const name of [hub, ...names]) ip(`netns add ${name}`);
-    ip(`-n ${hub} link add hub type bridge`);
-    ip(`-n ${hub} link set hub up`);
-    for (const [rank, name] of names.entries()) {
-      ip(`link add port${rank} netns ${hub} type veth peer name eth0 netns ${name}`);
-      ip(`-n ${hub} link set port${rank} master hub up`);
-      const options = addresses[rank]!.includes(":") ? " nodad" : "";
-      ip(`-n ${name} address add ${addresses[rank]} dev eth0${options}`);
-      for (const link of ["lo", "eth0"]) ip(`-n ${name} link set ${link} up`);
-    }
-    const start = (command: readonly string[], env = {}) =>
-      names.map((name, rank) =>
-        node([script("within"), name, process.execPath, ...command], {
-          ...secret,
-          RANK: String(rank),
-          WORLD_SIZE: "2",
-          MASTER_ADDR: addresses[0].replace(/\/.*/, ""),
-          MASTER_PORT: "29500",
-          ONEHOUR_SHM_DISABLE: "1", // which two networks of one kernel would share
-          ...env,
-        }),
-      );
-    await body(start, () => ip(`-n ${hub} link set port1 nomaster`));
-  } finally {
-    for (const name of [hub, ...names]) ip(`netns delete ${name}`);
-  }
-}
-
-// Root's alone.
-describe.runIf(mayMakeNetworks())("two networks", () => {
-  test.each<[string, [string, string]]>([
-    ["IPv4", ["192.0.2.1/24", "192.0.2.2/24"]],
-    ["IPv6 alone", ["2001:db8::1/64", "2001:db8::2/64"]],
-  ])("ranks meet at the addresses between them, %s", async (_, addresses) => {
-    await withTwoNetworks(addresses, async (start) => {
-      const { large, said } = await end(start([script("sums")]));
-      expect(large[1]).toBe(large[0]);
-      const own = addresses.map((address) => address.replace(/\/.*/, ""));
-      expect(said[0]).toMatch(
-        new RegExp(`go by eth0, the way to rank 0 \\(\\S+ ${own[0]}, \\S+ ${own[1]}\\)`),
-      );
-    });
-  });
-
-  test("when the cable is cut, each rank names the other one", async () => {
-    await withTwoNetworks(["192.0.2.1/24", "192.0.2.2/24"], async (start, cut) => {
-      const runs = start([script("loop"), "endless"], { ONEHOUR_TIMEOUT: "20" });
-      for (const run of runs) await until(() => run.stdout.includes("round 20"));
-      cut();
-      for (const [rank, run] of runs.entries()) {
-        expect(await run.ended).toMatchObject({ status: 1 });
-        const other = `rank ${1 - rank} on \\S+, whose machine does not answer`;
-        expect(run.stderr).toMatch(new RegExp(`rank ${rank} on \\S+: waited for ${other}`));
-      }
-    });
-  });
 });
