@@ -2,6 +2,7 @@
 import { titleOf } from "../modules/pinned.js";
 import type { Chart } from "../report/chart.js";
 import { renderSvg } from "../report/charts.js";
+import { environmentFields } from "../report/environment-fields.js";
 import { page } from "../report/page.js";
 import { plural } from "../text/words.js";
 import type { ThroughputResult } from "./throughput.js";
@@ -51,7 +52,7 @@ export function throughputSvg(result: ThroughputResult): string {
 
 /** Chart, tables and environment as one HTML file that needs no network. */
 export function throughputPage(result: ThroughputResult): string {
-  const { steps, peak, environment: machine } = result;
+  const { steps, peak } = result;
   const rows = measuredRows(result);
   const splitChart: Chart = {
     title: "Where a step's time goes",
@@ -106,14 +107,7 @@ export function throughputPage(result: ThroughputResult): string {
         tables: [
           {
             head: ["", ""],
-            rows: [
-              ["onehour", machine.onehour],
-              ["processor", machine.processor],
-              ["cores", `${machine.cores.usable} of ${machine.cores.present}`],
-              ["GPUs", machine.gpus.map(({ name }) => name).join(", ") || "none"],
-              ["system", machine.system],
-              ["Node", machine.node],
-            ],
+            rows: Object.entries(environmentFields(result.environment)),
           },
         ],
       },

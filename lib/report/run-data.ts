@@ -9,6 +9,7 @@ import { isHeld } from "../run-folder/lock.js";
 import { readLog } from "../run-folder/log.js";
 import type { Line, LogLine } from "../run-folder/log-lines.js";
 import { shown } from "../text/words.js";
+import { type RunEnvironment, readEnvironment } from "./run-environment.js";
 import { trainingSeconds } from "./training-time.js";
 
 /** Where a line stands: epochs and images that were trained, and seconds of training. */
@@ -19,7 +20,7 @@ export interface Place {
   seconds: number;
 }
 
-export interface RunData {
+export interface RunData extends RunEnvironment {
   folder: string;
   /** The end of the folder's path, as long as no other run has it. */
   name: string;
@@ -124,6 +125,7 @@ async function readRun(folder: string): Promise<Omit<RunData, "name">> {
     ...(end ? { end } : {}),
     lines,
     unreadable: unreadable.length,
+    ...(await readEnvironment(folder)),
   };
 }
 

@@ -1,8 +1,11 @@
 // The page about one run or several, and the same in plain figures.
 
+import { environmentName } from "../run-folder/run-folder.js";
 import { counted } from "../text/words.js";
 import { medianTop1Error } from "../train/result.js";
 import { finite } from "./chart.js";
+import { comparedTables } from "./compared.js";
+import { environmentFields } from "./environment-fields.js";
 import { page, type Section, type Table } from "./page.js";
 import { paperError, runCharts } from "./run-charts.js";
 import type { RunData } from "./run-data.js";
@@ -30,6 +33,8 @@ export interface RunSummary {
   /** Lines of its log that cannot be read. */
   unreadableLines: number;
   recipe: Record<string, unknown>;
+  /** As the run wrote it: what rank 0 ran on. */
+  environment?: RunData["environment"];
 }
 
 function known<T extends object>(values: { [K in keyof T]: T[K] | undefined }): T {
@@ -40,6 +45,7 @@ function known<T extends object>(values: { [K in keyof T]: T[K] | undefined }): 
 
 export function summaryOf(run: RunData): RunSummary {
   const { name, folder, status, recipe, minibatch, steps, epochs, end, unreadable } = run;
+  const { environment } = run;
   const last = epochs.at(-1);
   return known<RunSummary>({
     name,
@@ -57,39 +63,24 @@ export function summaryOf(run: RunData): RunSummary {
     paperTop1Error: paperError(run),
     unreadableLines: unreadable,
     recipe,
+    environment,
   });
 }
 
-/** Of a number its first digits: milestones may be thirds of the epochs. */
-const itemText = (item: unknown) =>
-  String(typeof item === "number" ? Number(item.toPrecision(6)) : item);
-
-function valueText(value: unknown): string | undefined {
-  if (value === undefined || value === null) return undefined;
-  if (Array.isArray(value)) return value.map(itemText).join(", ");
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
-}
-
 /** The fields of the runs' recipes, those first in which they differ. */
-export function recipeTables(summaries: readonly RunSummary[]): Table[] {
-  const names = [...new Set(summaries.flatMap(({ recipe }) => Object.keys(recipe)))];
-  const differs = (name: string) =>
-    new Set(summaries.map(({ recipe }) => JSON.stringify(recipe[name]))).size > 1;
-  const row = (name: string, runs: readonly RunSummary[]) => [
+export const recipeTables = (summaries: readonly RunSummary[]): Table[] =>
+  comparedTables(
+    summaries.map(({ name, recipe }) => ({ name, fields: recipe })),
+    { isFolded: true },
+  );
+
+/** What the runs ran on; none where no run tells it. */
+function environmentTables(summaries: readonly RunSummary[]): Table[] {
+  const runs = summaries.map(({ name, environment = {} }) => ({
     name,
-    ...runs.map(({ recipe }) => valueText(recipe[name])),
-  ];
-  const different = names.filter(differs).map((name) => row(name, summaries));
-  const head = ["field", ...summaries.map(({ name }) => name)];
-  return [
-    ...(different.length > 0 ? [{ caption: "What differs", head, rows: different }] : []),
-    {
-      caption: summaries.length > 1 ? "The same in all runs" : "All fields",
-      head: ["field", "value"],
-      rows: names.filter((name) => !differs(name)).map((name) => row(name, summaries.slice(0, 1))),
-      isFolded: true,
-    },
-  ];
+    fields: environmentFields(environment),
+  }));
+  return comparedTables(runs, { isFolded: false });
 }
 
 const percent = (value: number | undefined) => (value === undefined ? undefined : value.toFixed(2));
@@ -122,11 +113,14 @@ function resultTable(summaries: readonly RunSummary[]): Table {
 }
 
 function notes(runs: readonly RunData[]): string[] {
-  return runs.flatMap(({ name, unreadable, steps, end }) => {
+  return runs.flatMap(({ name, unreadable, steps, end, environmentProblem }) => {
     const diverged = steps.find(({ loss }) => !finite(loss));
     return [
       ...(unreadable > 0
         ? [`${name}: ${counted(unreadable, "line")} of its log cannot be read.`]
+        : []),
+      ...(environmentProblem
+        ? [`${name}: its ${environmentName} cannot be read: ${environmentProblem}.`]
         : []),
       ...(steps.length === 0 ? [`${name}: no step is logged.`] : []),
       ...(diverged
@@ -149,6 +143,7 @@ export function runPage(runs: readonly RunData[], reload?: number): string {
   const [only] = runs.length === 1 ? runs : [];
   const state = only ? only.status : `${running || "none"} of them running`;
   const charts = runCharts(runs);
+  const environments = environmentTables(summaries);
   const sections: Section[] = [
     {
       title: "Recipe",
@@ -157,6 +152,9 @@ export function runPage(runs: readonly RunData[], reload?: number): string {
     },
     ...(charts.length > 0 ? [{ title: "Training", charts }] : []),
     { title: "Result", tables: [resultTable(summaries)] },
+    ...(environments.length > 0
+      ? [{ title: "Environment", text: ["The machine of rank 0."], tables: environments }]
+      : []),
   ];
   return page({
     title: only ? only.name : `${runs.length} runs`,
