@@ -1,4 +1,4 @@
-// Opens pages in Debian's Chromium. A page that asks for anything outside its file, or reports an error, fails the test.
+// Opens pages in the Chromium that scripts/browser finds. A page that asks for anything outside its file, or reports an error, fails the test.
 /// <reference lib="dom" />
 import { pathToFileURL } from "node:url";
 import { type Browser, launch, type Page } from "puppeteer-core";
@@ -9,8 +9,10 @@ let browser: Browser;
 /** Starts a browser before the tests of the file and ends it after them. */
 export function useBrowser(): void {
   beforeAll(async () => {
+    const executablePath = process.env.ONEHOUR_TEST_BROWSER;
+    if (!executablePath) throw new Error("no browser is named; run `npm run test:browser`");
     browser = await launch({
-      executablePath: "/usr/bin/chromium",
+      executablePath,
       // As root Chromium has no sandbox.
       args: [
         ...(process.getuid?.() === 0 ? ["--no-sandbox"] : []),
