@@ -17,7 +17,8 @@ header{padding-top:28px}
 h1{font-size:25px;line-height:1.25;margin:0;overflow-wrap:anywhere}
 h2{font-size:18px;margin:36px 0 10px}
 h3{font-size:15px;margin:0}
-p{margin:4px 0}
+p{margin:4px 0;overflow-wrap:anywhere}
+code{padding:1px 5px;border-radius:4px;background:var(--panel);font:.9em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 header p,figcaption p,small{color:var(--soft)}
 .status{display:inline-block;margin-top:10px;padding:3px 12px;border:1px solid var(--rule);border-radius:99px;font-size:13px;color:var(--soft)}
 .live{color:var(--accent);border-color:var(--accent)}

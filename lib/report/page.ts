@@ -20,7 +20,7 @@ export interface Table {
 
 export interface Section {
   title?: string;
-  /** Paragraphs. */
+  /** Paragraphs; what stands between two backticks is shown as code. */
   text?: readonly string[];
   charts?: readonly Chart[];
   tables?: readonly Table[];
@@ -71,6 +71,8 @@ function tableHtml({ caption, head, rows, isFolded }: Table): string {
   return isFolded ? `<details><summary>${title}</summary>${table}</details>` : table;
 }
 
+const paragraphHtml = (text: string) => escapeHtml(text).replace(/`([^`]+)`/g, "<code>$1</code>");
+
 function sectionHtml(section: Section, first: number): string {
   const { title, text = [], charts = [], tables = [] } = section;
   const figures = charts.map(
@@ -82,7 +84,7 @@ function sectionHtml(section: Section, first: number): string {
   );
   return (
     `<section>${title ? `<h2>${escapeHtml(title)}</h2>` : ""}` +
-    text.map((paragraph) => `<p>${escapeHtml(paragraph)}</p>`).join("") +
+    text.map((paragraph) => `<p>${paragraphHtml(paragraph)}</p>`).join("") +
     (figures.length > 0 ? `<div class="charts">${figures.join("")}</div>` : "") +
     `${tables.map(tableHtml).join("")}</section>`
   );

@@ -98,6 +98,7 @@ describe("page", () => {
     title: name,
     sections: [
       {
+        text: ["`a < b` says one ` more"],
         charts: [{ ...chart, title: name }],
         tables: [{ head: ["a"], rows: [[name], [undefined]] }],
       },
@@ -109,6 +110,10 @@ describe("page", () => {
     const data = /id="data">(.*?)<\/script>/s.exec(html)![1]!;
     expect(JSON.parse(data).charts[0].title).toBe(name);
     expect(html).toContain("&lt;/script&gt;&lt;script&gt;alert(&quot;1&quot;)");
+  });
+
+  it("shows what stands between backticks as code", () => {
+    expect(html).toContain("<p><code>a &lt; b</code> says one ` more</p>");
   });
 
   it("allows its scripts by their digests, and no network", () => {
