@@ -1,10 +1,12 @@
 // Uses the command wrongly: it ends with status 2 and suggests what was meant or what is valid.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { fileURLToPath } from "node:url";
+import { beforeAll, describe, expect, test } from "vitest";
 import { groups, kindOf, rows } from "../../lib/recipe/table.js";
 import { recipeOf, temporaryFolder } from "../support/folder.js";
-import { onehour, typed } from "./command.js";
+import { start } from "../support/process.js";
+import { main, onehour, typed } from "./command.js";
 
 const folder = temporaryFolder();
 
@@ -113,16 +115,49 @@ const cases: [line: string, ...says: (string | RegExp)[]][] = [
   ["bench throughput --workers 2 --against pytorch", "add 1 to --workers"],
 ];
 
-test.concurrent.each(cases)("onehour %s", async (line, ...says) => {
-  const { status, stdout, stderr } = await onehour(line.split(" "), { cwd: folder });
+interface Outcome {
+  words: string[];
+  stdout: string;
+  stderr: string;
+  status?: number;
+}
+
+/** What command lines did, by the line; all in one process, for to start one takes a hundred times as long as a line. */
+async function outcomesOf(lines: readonly string[][]): Promise<Map<string, Outcome>> {
+  const script = fileURLToPath(new URL("scripts/command-lines.mjs", import.meta.url));
+  const command = [process.execPath, script, main, JSON.stringify(lines)];
+  const { stdout, stderr } = await start(command, { cwd: folder, env: { ONEHOUR_COMMAND: typed } })
+    .ended;
+  expect(stderr).toBe("");
+  const outcomes = stdout
+    .split("\n")
+    .filter(Boolean)
+    .map((text) => JSON.parse(text) as Outcome);
+  return new Map(outcomes.map((outcome) => [outcome.words.join(" "), outcome]));
+}
+
+let outcomes: Map<string, Outcome>;
+
+beforeAll(async () => {
+  outcomes = await outcomesOf(cases.map(([line]) => line.split(" ")));
+});
+
+test.each(cases)("onehour %s", (line, ...says) => {
+  const { status, stdout, stderr } = outcomes.get(line)!;
   for (const part of says) expect(stderr).toMatch(part);
   expect(stderr).not.toMatch(/^\s+at /m);
   expect(stdout).toBe("");
   expect(status).toBe(2);
 });
 
+test("the process ends with that status", async () => {
+  const { status, stderr } = await onehour(["train", "synthetic", "--epoch", "3"]);
+  expect(stderr).toMatch(`Run \`${typed} train --help\``);
+  expect(status).toBe(2);
+});
+
 describe("a recipe file", () => {
-  test.each([
+  const files = [
     ["resumes.json", '{"dataset": "synthetic", "resume": true}', "by --resume --out FOLDER"],
     ["torn.json", '{"dataset": ', "not JSON"],
     ["broken.ts", "export default { dataset: ;", "could not be loaded"],
@@ -134,9 +169,16 @@ describe("a recipe file", () => {
     ["old.cjs", "exports.recipe = { lr: 1 };", 'no field "recipe"'],
     ["function.ts", "export default () => ({ lr: 1 });", "a recipe is an object"],
     ["field.ts", "export default { dataset: 'synthetic', lr: 'fast' };", /: lr: expected a number/],
-  ])("that cannot be loaded is named: %s", async (name, source, says) => {
-    writeFileSync(join(folder, name), source);
-    const { status, stderr } = await onehour(["train", "--recipe", name], { cwd: folder });
+  ] as const;
+  let outcomes: Map<string, Outcome>;
+
+  beforeAll(async () => {
+    for (const [name, source] of files) writeFileSync(join(folder, name), source);
+    outcomes = await outcomesOf(files.map(([name]) => ["train", "--recipe", name]));
+  });
+
+  test.each(files)("that cannot be loaded is named: %s", (name, _, says) => {
+    const { status, stderr } = outcomes.get(`train --recipe ${name}`)!;
     expect(stderr).toMatch(join(folder, name));
     expect(stderr).toMatch(says);
     expect(stderr).not.toMatch("bug in onehour");
@@ -199,14 +241,17 @@ test.each([
 });
 
 test("what needs no data is refused before the data set is opened or the run described", async () => {
-  for (const wrong of [
+  const wrongs = [
     ["--model", "resnet9"],
     ["--init", "nowhere"],
     ["--precision", "tf32"],
     ["--sync-bn", "3"],
     ["--epochs", "3", "--milestones", "4"],
-  ]) {
-    const { status, stdout, stderr } = await onehour(["train", "fashion-mnist:nowhere", ...wrong]);
+  ];
+  const command = ["train", "fashion-mnist:nowhere"];
+  const outcomes = await outcomesOf(wrongs.map((wrong) => [...command, ...wrong]));
+  for (const wrong of wrongs) {
+    const { status, stdout, stderr } = outcomes.get([...command, ...wrong].join(" "))!;
     expect(stderr).toMatch(`onehour: ${wrong.at(-2)}: `);
     expect(stdout).toBe("");
     expect(status).toBe(2);
