@@ -44,7 +44,7 @@ export class Progress {
 
   #report(status) {
     const { done, total, text, target } = status;
-    const details = [text, ...this.#timeLeft(status), readTarget(target)];
+    const details = [text, readTarget(target), ...this.#timeLeft(status)];
     this.#show({ text: "building onehour", share: done / total, details, lineInterval: 10 });
   }
 

@@ -41,12 +41,12 @@ test("counts Ninja's files, with the time left once it can be estimated", () => 
     [90, "[39/40] Linking CXX shared module /a/b/cpu.node\n"],
   ] as const;
   expect(tell(false, pieces)).toEqual([
-    "building onehour: 10 of 40 files · 1 min 00 s left · cpu: d.cc · 25%",
-    "building onehour: 20 of 40 files · 1 min 00 s left · cpu: e.cc · 50%",
-    "building onehour: 39 of 40 files · 2 s left · cpu.node · 97%",
+    "building onehour: 10 of 40 files · cpu: d.cc · 1 min 00 s left · 25%",
+    "building onehour: 20 of 40 files · cpu: e.cc · 1 min 00 s left · 50%",
+    "building onehour: 39 of 40 files · cpu.node · 2 s left · 97%",
   ]);
   expect(tell(true, pieces.slice(0, 5))).toEqual([
-    "BAR building onehour: 20 of 40 files · 1 min 00 s left · cpu: e.cc",
+    "BAR building onehour: 20 of 40 files · cpu: e.cc · 1 min 00 s left",
   ]);
 });
 
@@ -55,5 +55,5 @@ test("shows Make's percentage", () => {
     [0, `Consolidate compiler generated dependencies\n[  3%] ${object("a")}`],
     [200, `[ 40%] ${object("b")}[ 42%] Built target core\n`],
   ]);
-  expect(written).toEqual(["BAR building onehour: 40% · 5 min 00 s left · cpu: b.cc"]);
+  expect(written).toEqual(["BAR building onehour: 40% · cpu: b.cc · 5 min 00 s left"]);
 });
