@@ -23,8 +23,12 @@ const axesOf = (runs: readonly RunData[]) =>
     ),
   );
 
-const xOf = (places: readonly Place[], axes: readonly PlaceAxis[]) =>
-  axes.map(({ of }) => places.map((place) => of(place)!));
+const placesOn = (axes: readonly PlaceAxis[]) =>
+  axes.map(
+    ({ of }) =>
+      (place: Place) =>
+        of(place)!,
+  );
 
 /** A series of each run; a run without any value has none. */
 function seriesOf<T extends Place>(
@@ -33,8 +37,9 @@ function seriesOf<T extends Place>(
   value: (place: T) => number | null | undefined,
   rest: Pick<Series, "name" | "smooth">,
 ): Series[] {
+  const axes = placesOn(axesOf(runs));
   return runs.flatMap((run) => {
-    const { x, y, low, high } = thin(xOf(places(run), axesOf(runs)), places(run).map(value));
+    const { x, y, low, high } = thin(places(run), axes, value);
     if (y.every((one) => one === null)) return [];
     const isThinned = y.length < places(run).length;
     return [{ ...rest, group: run.name, x, y, ...(isThinned ? { low, high } : {}) }];
@@ -75,10 +80,7 @@ function splitChart(run: RunData, axes: readonly PlaceAxis[], isOnly: boolean): 
       x: axes.map(({ axis }) => axis),
       y: { name: "time of a step", format: "seconds", min: 0 },
       series: parts.map(([field, name]) => {
-        const { x, y } = thin(
-          xOf(measured, axes),
-          measured.map((line) => line[field]),
-        );
+        const { x, y } = thin(measured, placesOn(axes), (line) => line[field]);
         return { name, group: run.name, kind: "area", x, y };
       }),
     },
@@ -92,7 +94,7 @@ export function runCharts(runs: readonly RunData[]): Chart[] {
   const x = axes.map(({ axis }) => axis);
   const marks = runs.flatMap((run) =>
     run.restarts.map((restart) => ({
-      x: xOf([restart], axes).map(([at]) => at!),
+      x: placesOn(axes).map((of) => of(restart)),
       label: "restart",
       group: run.name,
     })),

@@ -63,7 +63,9 @@ function stepsPerEpoch(
 }
 
 /** The lines of the steps that count, in order: after a restart some were trained again. */
-function lastOfEach<T extends LogLine>(lines: readonly T[], number: (line: T) => number): T[] {
+function lastOfEach<T extends LogLine>(lines: T[], number: (line: T) => number): T[] {
+  const isInOrder = lines.every((line, i) => i === 0 || number(lines[i - 1]!) < number(line));
+  if (isInOrder) return lines;
   const byNumber = new Map(lines.map((line) => [number(line), line]));
   return [...byNumber.values()].sort((a, b) => number(a) - number(b));
 }
@@ -108,7 +110,9 @@ async function readRun(folder: string): Promise<Omit<RunData, "name">> {
     if (line.type === "step") done = line.step + 1;
     const steps = line.type === "restart" ? line.step : done;
     const epochs = perEpoch === undefined ? undefined : steps / perEpoch;
-    return { ...line, epochs, images: steps * minibatch, seconds: times[i]! };
+    const place: Place = { epochs, images: steps * minibatch, seconds: times[i]! };
+    // Of steps, which have none of these, there may be a million: no copies.
+    return line.type === "step" ? Object.assign(line, place) : { ...line, ...place };
   });
   const of = <T extends LogLine["type"]>(type: T) =>
     placed.filter((line) => line.type === type) as unknown as (Line<T> & Place)[];

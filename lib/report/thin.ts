@@ -12,22 +12,23 @@ export interface Thinned {
 }
 
 /**
- * At most `most` values of a series with several x axes: a value stands for its neighbours by their mean, at the
- * last one's x. What is not finite is left out of a mean, and a bin without any finite value is a gap.
+ * At most `most` values of a series: one stands for its neighbours by their mean, at the last one's place on each of
+ * the `axes`. What is not finite is left out of a mean, and a bin without any finite value is a gap.
  */
-export function thin(
-  x: readonly (readonly number[])[],
-  y: readonly (number | null | undefined)[],
+export function thin<Place>(
+  places: readonly Place[],
+  axes: readonly ((place: Place) => number)[],
+  value: (place: Place) => number | null | undefined,
   most = 600,
 ): Thinned {
-  const size = Math.max(1, Math.ceil(y.length / most));
-  const thinned: Thinned = { x: x.map(() => []), y: [], low: [], high: [] };
-  for (let begin = 0; begin < y.length; begin += size) {
-    const end = Math.min(y.length, begin + size);
-    const values = y.slice(begin, end).filter(finite);
+  const size = Math.max(1, Math.ceil(places.length / most));
+  const thinned: Thinned = { x: axes.map(() => []), y: [], low: [], high: [] };
+  for (let begin = 0; begin < places.length; begin += size) {
+    const bin = places.slice(begin, begin + size);
+    const values = bin.map(value).filter(finite);
     const isGap = values.length === 0;
-    x.forEach((axis, i) => {
-      thinned.x[i]!.push(axis[end - 1]!);
+    axes.forEach((axis, i) => {
+      thinned.x[i]!.push(axis(bin.at(-1)!));
     });
     thinned.y.push(isGap ? null : values.reduce((a, b) => a + b / values.length, 0));
     thinned.low.push(isGap ? null : Math.min(...values));

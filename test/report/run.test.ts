@@ -226,12 +226,14 @@ describe("onehour report", () => {
 describe("thin", () => {
   it("keeps mean and range of each bin; what is not finite is left out, or a gap", () => {
     const y = [1, 3, null, Number.NaN, 5, null, 7];
-    expect(thin([[0, 1, 2, 3, 4, 5, 6]], y, 4)).toEqual({
+    const places = y.map((value, x) => ({ x, value }));
+    const [x, of] = [({ x }: (typeof places)[0]) => x, ({ value }: (typeof places)[0]) => value];
+    expect(thin(places, [x], of, 4)).toEqual({
       x: [[1, 3, 5, 6]],
       y: [2, null, 5, 7],
       low: [1, null, 5, 7],
       high: [3, null, 5, 7],
     });
-    expect(thin([[]], [])).toEqual({ x: [[]], y: [], low: [], high: [] });
+    expect(thin([], [x], of)).toEqual({ x: [[]], y: [], low: [], high: [] });
   });
 });
