@@ -51,13 +51,7 @@ export interface LibraryVersion {
 }
 
 /** What lib/device/open.ts wraps: the same members, as the addon has them. */
-export type NativeExecutor = Omit<Executor, typeof Symbol.dispose | "trace"> & {
-  /** Begin and end of each line, two numbers a line. */
-  trace(
-    program: string,
-    slot: number,
-  ): Promise<{ began: number; lines: Int32Array; times: Float64Array }>;
-};
+export type NativeExecutor = Omit<Executor, typeof Symbol.dispose>;
 export type AddonCommunicator = Omit<NativeCommunicator, "allReduce" | "broadcast"> & {
   allReduce(data: Float32Array | Float64Array | Int32Array | AddonArray): Promise<void>;
   broadcast(data: NodeJS.TypedArray | AddonArray, root: number): Promise<void>;

@@ -42,21 +42,12 @@ export interface ProgramSource {
   text: string;
 }
 
-/** When a line of a program ran, in milliseconds from the program's begin. */
-export interface TracedLine {
-  /** Of the program text, from 1. */
-  line: number;
-  stream: string;
-  begin: number;
-  end: number;
-}
-
 /** When a program ran, line by line. */
 export interface Trace {
   /** When it began, in milliseconds of the clock of `process.hrtime`; late by what its end was noticed late. */
   began: number;
-  /** Every line of the text that is an instruction, waits and signals among them, in the text's order. */
-  lines: TracedLine[];
+  /** Begin and end of each instruction, waits and signals too, in the order of the text: milliseconds from `began`. */
+  times: Float64Array;
 }
 
 /** Loaded programs with their memory on a device. */

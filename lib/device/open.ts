@@ -29,18 +29,10 @@ class LoadedExecutor implements Executor {
   readonly #native: NativeExecutor;
   readonly #inputs = new Map<number, Uint8Array>();
   readonly #outputs = new Map<number, Uint8Array>();
-  /** The stream of each line, by program. */
-  readonly #streams: ReadonlyMap<string, readonly string[]>;
   #failed = false;
 
-  constructor(native: NativeExecutor, programs: readonly ProgramSource[]) {
+  constructor(native: NativeExecutor) {
     this.#native = native;
-    this.#streams = new Map(
-      programs.map(({ name, text }) => [
-        name,
-        text.split("\n").map((line) => line.split(" ", 1)[0]!),
-      ]),
-    );
     this.memory = native.memory;
     this.slots = native.slots;
   }
@@ -58,17 +50,7 @@ class LoadedExecutor implements Executor {
   }
 
   trace(program: string, slot: number): Promise<Trace> {
-    const tracing = this.#native.trace(program, slot).then(({ began, lines, times }) => {
-      const streams = this.#streams.get(program)!;
-      const traced = Array.from(lines, (line, i) => ({
-        line,
-        stream: streams[line - 1]!,
-        begin: times[2 * i]!,
-        end: times[2 * i + 1]!,
-      }));
-      return { began, lines: traced };
-    });
-    return this.#follow(tracing);
+    return this.#follow(this.#native.trace(program, slot));
   }
 
   write(arena: string, offset: number, bytes: Uint8Array): Promise<void> {
@@ -146,7 +128,7 @@ class OpenDevice implements Device {
       ]),
     );
     const loading = this.#native.load(programs, communicators);
-    return new LoadedExecutor(await settle(loading, new Error()), programs);
+    return new LoadedExecutor(await settle(loading, new Error()));
   }
 
   createCommunicator(

@@ -43,11 +43,10 @@ export function splitOf(
 ): Split {
   const split: Split = { compute: 0, exposedCommunication: 0, inputWait: idle, update: 0 };
   for (const { kinds, trace } of programs) {
-    const first = trace.lines.find(({ stream }) => stream === "compute");
-    if (first) split.inputWait += first.begin / 1000;
-    trace.lines.forEach(({ begin, end }, i) => {
-      const kind = kinds[i];
-      if (kind) split[kind] += (end - begin) / 1000;
+    const first = kinds.findIndex((kind) => kind !== undefined);
+    if (first >= 0) split.inputWait += trace.times[2 * first]! / 1000;
+    kinds.forEach((kind, i) => {
+      if (kind) split[kind] += (trace.times[2 * i + 1]! - trace.times[2 * i]!) / 1000;
     });
   }
   return split;

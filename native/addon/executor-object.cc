@@ -1,4 +1,5 @@
 // The class Executor: loaded programs, the memory of their slots, and submissions as promises.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -114,18 +115,12 @@ class ExecutorObject : public Napi::ObjectWrap<ExecutorObject> {
     });
   }
 
-  // Numbers in arrays of their own: an object a line would cost more than the lines' kernels.
+  // An array of numbers: an object a line would take longer than the kernels of short ones.
   static Napi::Value toObject(Napi::Env env, const Executor::Trace& trace) {
-    auto numbers = Napi::Int32Array::New(env, trace.lines.size());
-    auto times = Napi::Float64Array::New(env, 2 * trace.lines.size());
-    for (size_t i = 0; i < trace.lines.size(); ++i) {
-      numbers[i] = trace.lines[i].line;
-      times[2 * i] = trace.lines[i].begin;
-      times[2 * i + 1] = trace.lines[i].end;
-    }
+    auto times = Napi::Float64Array::New(env, trace.times.size());
+    std::copy(trace.times.begin(), trace.times.end(), times.Data());
     auto result = Napi::Object::New(env);
     result.Set("began", trace.began);
-    result.Set("lines", numbers);
     result.Set("times", times);
     return result;
   }

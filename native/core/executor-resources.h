@@ -64,12 +64,8 @@ struct Executor::Action {
 
 // Around a submission and each of its lines.
 struct Executor::Marks {
-  struct Line {
-    int line;
-    std::unique_ptr<Mark> before, after;
-  };
   std::unique_ptr<Mark> begin, end;
-  std::vector<Line> lines;
+  std::vector<std::unique_ptr<Mark>> lines;  // before and after each
 };
 
 // Marks of a program, which are used again. A submission's callback gives them back, perhaps when

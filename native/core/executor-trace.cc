@@ -17,10 +17,9 @@ void Executor::trace(const std::string& program, int slot, DoneTracing done) {
     const std::chrono::duration<double, std::milli> now = Worker::Clock::now().time_since_epoch();
     Trace trace;
     trace.began = now.count() - backend->milliseconds(*marks.begin, *marks.end);
-    trace.lines.reserve(marks.lines.size());
-    for (const auto& [line, before, after] : marks.lines) {
-      trace.lines.push_back({line, backend->milliseconds(*marks.begin, *before),
-                             backend->milliseconds(*marks.begin, *after)});
+    trace.times.reserve(marks.lines.size());
+    for (const auto& mark : marks.lines) {
+      trace.times.push_back(backend->milliseconds(*marks.begin, *mark));
     }
     return trace;
   };
@@ -56,7 +55,7 @@ std::unique_ptr<Executor::Marks> Executor::createMarks(const LoadedProgram& prog
   marks->end = backend_->createMark();
   for (const Action& action : program.actions) {
     if (action.line == 0) continue;
-    marks->lines.push_back({action.line, backend_->createMark(), backend_->createMark()});
+    for (int i = 0; i < 2; ++i) marks->lines.push_back(backend_->createMark());
   }
   return marks;
 }

@@ -120,7 +120,7 @@ void Executor::enqueueActions(LoadedProgram& program, int slot, uint64_t generat
   size_t at = 0;  // in the marks
   for (const Action& action : program.actions) {
     const bool isMarked = marks && action.line != 0;
-    if (isMarked) backend_->mark(*action.stream, *marks->lines[at].before);
+    if (isMarked) backend_->mark(*action.stream, *marks->lines[at++]);
     switch (action.kind) {
       case Action::Kind::launch:
         backend_->launch(*action.stream, forSlot(action.kernels, slot));
@@ -132,7 +132,7 @@ void Executor::enqueueActions(LoadedProgram& program, int slot, uint64_t generat
         backend_->wait(*action.stream, *action.event, generation);
         break;
     }
-    if (isMarked) backend_->mark(*action.stream, *marks->lines[at++].after);
+    if (isMarked) backend_->mark(*action.stream, *marks->lines[at++]);
   }
   for (const auto& branch : program.branches) {
     backend_->signal(*branch.stream, *branch.end, generation);

@@ -41,14 +41,12 @@ class Executor : public std::enable_shared_from_this<Executor> {
   };
   using DoneMeasuring = std::function<void(std::exception_ptr, std::vector<Timing>)>;
 
-  // When the lines of a program ran, in the order of its text. Waits and signals are among them.
+  // When a program ran.
   struct Trace {
-    struct Line {
-      int line = 0;               // of the program text
-      double begin = 0, end = 0;  // milliseconds from the program's begin
-    };
-    double began = 0;  // the program's begin, milliseconds of the host's steady clock
-    std::vector<Line> lines;
+    double began = 0;  // milliseconds of the host's steady clock
+    // Begin and end of each instruction, waits and signals too, in the order of the text:
+    // milliseconds from `began`.
+    std::vector<double> times;
   };
   using DoneTracing = std::function<void(std::exception_ptr, Trace)>;
 

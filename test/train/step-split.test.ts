@@ -22,13 +22,13 @@ function traceOf(kinds: readonly unknown[], durations: readonly number[], first:
     .slice(3)
     .map((line) => line.split(" ")[0]!);
   const at: Record<string, number> = { compute: first, comm: first };
-  const lines = kinds.map((_, i) => {
+  const times = kinds.flatMap((_, i) => {
     const stream = streams[i]!;
     const begin = at[stream]!;
     at[stream] = begin + durations[i]!;
-    return { line: 4 + i, stream, begin, end: at[stream]! };
+    return [begin, at[stream]!];
   });
-  return { began: 0, lines };
+  return { began: 0, times: Float64Array.from(times) };
 }
 
 test("the lines of the compute stream are computing, communication and the update", () => {
