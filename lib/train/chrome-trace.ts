@@ -48,6 +48,10 @@ interface Event {
 const rows = ["steps", "compute", "comm", "statistics", "host", "input"];
 const inputRow = rows.indexOf("input");
 
+// Perfetto's versions of before 2025 told threads by their tid alone, and pid or tid 0 is the idle task to some.
+const pidOf = (rank: number) => rank + 1;
+const tidOf = (rank: number, row: number) => 1000 * pidOf(rank) + row;
+
 /** In microseconds: eighths, so that a begin and a duration add up to the end without rounding. */
 const microseconds = (ms: number) => Math.round(8000 * ms) / 8;
 
@@ -109,14 +113,16 @@ export class ChromeTrace {
 
   /** Metadata: what processes and threads are called, and their order. */
   private *names(rank: number, trace: RankTrace) {
-    const meta = (name: string, args: object, tid = 0) => ({ name, ph: "M", pid: rank, tid, args });
+    const meta = (name: string, args: object, row = 0) => ({
+      ...{ name, ph: "M", pid: pidOf(rank), tid: tidOf(rank, row), args },
+    });
     yield meta("process_name", { name: `rank ${rank} (${trace.host})` });
     yield meta("process_sort_index", { sort_index: rank });
-    const used = new Set([...this.events(rank, trace, 0)].map(({ tid }) => tid));
-    for (const tid of [...used].sort((a, b) => a - b)) {
-      const name = tid <= inputRow ? rows[tid] : `input ${tid - inputRow + 1}`;
-      yield meta("thread_name", { name }, tid);
-      yield meta("thread_sort_index", { sort_index: tid }, tid);
+    const used = new Set([...this.events(rank, trace, 0)].map(({ tid }) => tid - tidOf(rank, 0)));
+    for (const row of [...used].sort((a, b) => a - b)) {
+      const name = row <= inputRow ? rows[row] : `input ${row - inputRow + 1}`;
+      yield meta("thread_name", { name }, row);
+      yield meta("thread_sort_index", { sort_index: row }, row);
     }
   }
 
@@ -124,15 +130,16 @@ export class ChromeTrace {
   private *events(rank: number, trace: RankTrace, shift: number): Generator<Event> {
     const { programs, spans } = trace;
     const event = (
-      row: string | number,
+      place: string | number,
       name: string,
       [begin, end]: readonly [number, number],
       args: object,
     ): Event => {
-      const tid = typeof row === "number" ? row : rows.indexOf(row);
+      const row = typeof place === "number" ? place : rows.indexOf(place);
       const [ts, until] = [begin, end].map((ms) => microseconds(ms + shift)) as [number, number];
-      const cat = rows[Math.min(tid, inputRow)]!;
-      return { name, cat, ph: "X", ts, dur: until - ts, pid: rank, tid, args: { ...args } };
+      const cat = rows[Math.min(row, inputRow)]!;
+      const [pid, tid] = [pidOf(rank), tidOf(rank, row)];
+      return { name, cat, ph: "X", ts, dur: until - ts, pid, tid, args: { ...args } };
     };
     // A program's begin is known a little late; it came when the program before had ended.
     let ended = Number.NEGATIVE_INFINITY;
@@ -148,14 +155,14 @@ export class ChromeTrace {
     // Slots that are filled at once have rows of their own.
     const free: number[] = [];
     for (const { row, name, begin, end } of [...spans].sort((a, b) => a.begin - b.begin)) {
-      let tid: string | number = row;
+      let place: string | number = row;
       if (row === "input") {
         const found = free.findIndex((until) => until <= begin);
-        const place = found < 0 ? free.length : found;
-        free[place] = end;
-        tid = inputRow + place;
+        const slot = found < 0 ? free.length : found;
+        free[slot] = end;
+        place = inputRow + slot;
       }
-      yield event(tid, name, [begin, end], {});
+      yield event(place, name, [begin, end], {});
     }
   }
 }

@@ -8,7 +8,7 @@ import { StepTracing } from "../../lib/train/step-tracing.js";
 import { temporaryFolder } from "../support/folder.js";
 import { small, trained } from "../support/training.js";
 import { worldOf } from "../support/world.js";
-import { requireSound, type TraceEvent } from "./trace-events.js";
+import { requireSound } from "./trace-events.js";
 
 const text = `onehour-program 1
 name last
@@ -35,26 +35,20 @@ test("ranks are processes on one clock, streams and slots are threads", () => {
   });
   const ranks = [rank(1000), rank(1000.5)];
   const written = [...new ChromeTrace([{ name: "last", text }]).format(ranks)].join("");
-  const { traceEvents, otherData } = JSON.parse(written);
+  const { otherData } = JSON.parse(written);
   expect(otherData).toEqual({ began: "1970-01-01T00:00:01.000Z", ranks: 2 });
-  const names = (traceEvents as TraceEvent[]).filter(({ name }) => name === "thread_name");
-  expect(names.map(({ pid, args }) => [pid, args.name])).toEqual(
-    [0, 1].flatMap((pid) =>
-      ["steps", "compute", "comm", "input", "input 2"].map((name) => [pid, name]),
-    ),
-  );
-  const events = requireSound(traceEvents);
-  expect(events.find(({ name, pid }) => name === "all-reduce" && pid === 1)).toEqual({
-    ...{ name: "all-reduce", cat: "comm", ph: "X", ts: 3500, dur: 2000, pid: 1, tid: 2 },
+  const read = requireSound(written);
+  for (const { rows } of read)
+    expect(rows).toEqual(["steps", "compute", "comm", "input", "input 2"]);
+  expect(read[1]!.events.find(({ name }) => name === "all-reduce")).toEqual({
+    ...{ name: "all-reduce", cat: "comm", ph: "X", ts: 3500, dur: 2000, pid: 2, tid: 2002 },
     args: { line: 7, bytes: 64, inputs: ["x f32[8]"], outputs: ["x f32[8]"] },
   });
-  expect(events.find(({ name }) => name === "relu")!.args).toMatchObject({
-    line: 4,
-    label: "layer 1",
-  });
-  expect(events.filter(({ name }) => name === "relu").map(({ ts }) => ts)).toEqual([
-    ...[1000, 5000],
-    ...[1500, 5500],
+  const relus = read.map(({ events }) => events.filter(({ name }) => name === "relu"));
+  expect(relus[0]![0]!.args).toMatchObject({ line: 4, label: "layer 1" });
+  expect(relus.map((events) => events.map(({ ts }) => ts))).toEqual([
+    [1000, 5000],
+    [1500, 5500],
   ]);
 });
 
@@ -65,10 +59,8 @@ test("a run that is shorter than the trace writes all its steps", async () => {
   expect(said).toContain(
     `trace of steps 1 to 2: ${out}/trace.json; open it in https://ui.perfetto.dev`,
   );
-  const events = requireSound(
-    JSON.parse(readFileSync(join(out, "trace.json"), "utf8")).traceEvents,
-  );
-  const steps = events.filter(({ tid }) => tid === 0).map(({ name }) => name);
+  const [rank] = requireSound(readFileSync(join(out, "trace.json"), "utf8"));
+  const steps = rank!.events.filter(({ cat }) => cat === "steps").map(({ name }) => name);
   expect(steps).toEqual(["step 0: last", "step 1: last"]);
   const last = reported.findLast((event) => event.type === "step")!;
   expect(last).toMatchObject({ exposedCommunication: 0 });
