@@ -10,11 +10,13 @@ import type { RunLock } from "../run-folder/lock.js";
 import type { Position } from "../run-folder/position.js";
 import { holdRunFolder, writeRecipe } from "../run-folder/run-folder.js";
 import { momentumFactor, type Schedule, scheduleOf } from "../schedules/schedule.js";
+import type { Stage } from "../terminal/stages.js";
 import { shown } from "../text/words.js";
 import { totalSteps } from "./describe.js";
 import { type Evaluation, evaluateSplit } from "./evaluate.js";
 import { type LoadedRun, loadRun } from "./load-run.js";
 import { type LoopOptions, listenerOf, loopNames } from "./options.js";
+import { recomputeStatistics } from "./precise-batch-norm.js";
 import type { RunOptions } from "./prepare.js";
 import { Progress } from "./progress.js";
 import { Saving, startOf } from "./saving.js";
@@ -99,7 +101,8 @@ export class Trainer implements Disposable {
   /**
    * Opens the recipe's data set and device, and puts the weights in place: those that it begins with, those
    * of `init`, or, with `resume`, all that was saved in `out` (with "auto" if there is something). With
-   * `world` this process is one rank of several, all of which make the same calls. Throws as `train` does.
+   * `world` this process is one rank of several, all of which make the same calls. Throws as `train` does, and
+   * ERR_ONEHOUR_RECIPE for what only `train` does: `trace`, `tensorboard`, `checkpointMinutes`.
    */
   static async open(recipe: RecipeInput, options: LoopOptions = {}): Promise<Trainer> {
     const onEvent = listenerOf(options, "Trainer.open", loopNames);
@@ -259,12 +262,23 @@ export class Trainer implements Disposable {
     return (await stateOf(await readSnapshot(executor), compiled)).weights;
   }
 
-  /** Tests on the whole test set, each image once, with the mean of the workers' running statistics. */
+  /**
+   * Tests on the whole test set, each image once, with the mean of the workers' running statistics, which
+   * `preciseBatchNorm` recomputes before.
+   */
   async evaluate(): Promise<Evaluation> {
-    const { dataset, world } = this.options;
+    const { dataset, recipe, world, onEvent } = this.options;
+    const { queue, loader, sampler, loaded } = this;
+    const { compiled } = loaded;
+    const { rank } = world;
+    const show = (stage: Stage) => rank === 0 && onEvent({ type: "progress", ...stage });
     return await this.alone(async () => {
-      if (world.worldSize > 1) await this.queue.submit("average", await this.queue.acquire());
-      return (await evaluateSplit(this.queue, this.loader, dataset, this.recipe.batch, { world }))!;
+      if (recipe.preciseBatchNorm > 0) {
+        const options = { recipe, dataset, compiled, queue, loader, sampler, rank, show };
+        await recomputeStatistics(this.progress.position.epoch, options);
+      }
+      if (world.worldSize > 1) await queue.submit("average", await queue.acquire());
+      return (await evaluateSplit(queue, loader, dataset, recipe.batch, { world }))!;
     });
   }
 

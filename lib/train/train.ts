@@ -26,6 +26,7 @@ import { claimRunFolder, type Resume, releaseRunFolder } from "../run-folder/run
 import { guardOutput } from "../system/output.js";
 import type { Result, RunEvent } from "./events.js";
 import { type Input, type InputOptions, readGiven, readTogether, timeoutOf } from "./input.js";
+import { requireOfLoop } from "./loop-fields.js";
 import { listenerOf, requireTrainOptions, type TrainOptions } from "./options.js";
 import { compileRecipe, type RunRecipe } from "./prepare.js";
 import { runRank } from "./run.js";
@@ -322,6 +323,7 @@ export async function prepareLoop(
 ): Promise<Parts & { recipe: Recipe; resume: boolean }> {
   const { worldSize: workers, localWorldSize } = world;
   const given = readGiven(input, options.resume, workers);
+  requireOfLoop(given);
   const { partial, resume } = await readTogether(given, world, options);
   const parts = await open(partial, localWorldSize, onceAMachine(world, options));
   try {
