@@ -3,9 +3,9 @@
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { recipeOf, temporaryFolder } from "../support/folder.js";
-import { onehour } from "./command.js";
+import { type Outcome, onehour, outcomesOf } from "./command.js";
 
 const examples = fileURLToPath(new URL("../../examples/", import.meta.url));
 const net = readFileSync(join(examples, "net.ts"), "utf8");
@@ -180,44 +180,59 @@ write("stripes.ts", data);
 const dataset = (changes: string) =>
   `import open from "./stripes.ts"; export default async () => ({ ...(await open()), ${changes} });`;
 
-test.concurrent.each<[name: string, source: string, says: RegExp]>([
-  ["missing", "export const net = 1;", /has no default export, only net; expected a module whose/],
-  [
-    "text",
-    'export default "resnet8";',
-    /the default export of .* is "resnet8"; expected a function/,
-  ],
-  ["throws", 'throw new Error("no luck today");', /could not be loaded: no luck today/],
-  ["builds", "export default () => { throw new Error('no luck'); };", /: no luck$/m],
-  ["nothing", "export default () => ({});", /its builder returned \{\}; expected \{ channels,/],
-  ["undefined", "export default () => undefined;", /its builder returned undefined/],
-  [
-    "logits",
-    'import { network } from "onehour"; export default network((_, x) => x);',
-    /it returned \[\d+,16,16,\d+\]; expected logits, a value of shape \[8,10\]/,
-  ],
-  [
-    "twice",
-    `import { globalAveragePool, network } from "onehour"; export default network((layers, x, { classes }) => {
+describe("a network that is wrong", () => {
+  const networks: [name: string, source: string, says: RegExp][] = [
+    [
+      "missing",
+      "export const net = 1;",
+      /has no default export, only net; expected a module whose/,
+    ],
+    [
+      "text",
+      'export default "resnet8";',
+      /the default export of .* is "resnet8"; expected a function/,
+    ],
+    ["throws", 'throw new Error("no luck today");', /could not be loaded: no luck today/],
+    ["builds", "export default () => { throw new Error('no luck'); };", /: no luck$/m],
+    ["nothing", "export default () => ({});", /its builder returned \{\}; expected \{ channels,/],
+    ["undefined", "export default () => undefined;", /its builder returned undefined/],
+    [
+      "logits",
+      'import { network } from "onehour"; export default network((_, x) => x);',
+      /it returned \[\d+,16,16,\d+\]; expected logits, a value of shape \[8,10\]/,
+    ],
+    [
+      "twice",
+      `import { globalAveragePool, network } from "onehour"; export default network((layers, x, { classes }) => {
       const y = layers.convNorm("a", layers.convNorm("a", x, { filters: 4, window: 3 }), { filters: 4, window: 3 });
       return layers.linear("fc", globalAveragePool(y), classes);
     });`,
-    /two of its tensors are called a\.conv\.weight/,
-  ],
-])("a network that is wrong: %s", async (name, source, says) => {
-  const file = write(`wrong-${name}.ts`, source);
-  const { status, stdout, stderr } = await here(
-    "train",
-    "synthetic:16x16x1",
-    "--model",
-    file,
+      /two of its tensors are called a\.conv\.weight/,
+    ],
+  ];
+  const fileOf = (name: string) => `./wrong-${name}.ts`;
+  const lineOf = (name: string) => [
+    ...["train", "synthetic:16x16x1", "--model", fileOf(name)],
     ...small,
-  );
-  expect(stderr).toMatch(says);
-  expect(stderr).toMatch(join(folder, file));
-  expect(stderr).toMatch(/^onehour: [^\n]*\n$/);
-  expect(stdout).toBe("");
-  expect(status).toBe(2);
+  ];
+  let outcomes: Map<string, Outcome>;
+
+  beforeAll(async () => {
+    for (const [name, source] of networks) write(fileOf(name), source);
+    outcomes = await outcomesOf(
+      networks.map(([name]) => lineOf(name)),
+      folder,
+    );
+  });
+
+  test.each(networks)("is refused: %s", (name, _, says) => {
+    const { status, stdout, stderr } = outcomes.get(lineOf(name).join(" "))!;
+    expect(stderr).toMatch(says);
+    expect(stderr).toMatch(join(folder, fileOf(name)));
+    expect(stderr).toMatch(/^onehour: [^\n]*\n$/);
+    expect(stdout).toBe("");
+    expect(status).toBe(2);
+  });
 });
 
 test.concurrent.each<[name: string, source: string, says: RegExp, status: number]>([
@@ -297,7 +312,7 @@ test.each([
 
 test("names a module that is missing or a folder", async () => {
   mkdirSync(join(folder, "folder.ts"));
-  for (const [args, says] of [
+  const wrong = [
     [["train", "synthetic", "--model", "./nowhere.ts"], /module .*nowhere\.ts cannot be read/],
     [
       ["train", "synthetic", "--model", "./folder.ts"],
@@ -306,8 +321,13 @@ test("names a module that is missing or a folder", async () => {
     [["train", "./nowhere.ts"], /nowhere\.ts cannot be read/],
     [["evaluate", "x", "--model", "./nowhere.ts"], /cannot read x/],
     [["bench", "ops", "--model", "./nowhere.ts"], /nowhere\.ts cannot be read/],
-  ] as const) {
-    const { status, stderr } = await here(...args);
+  ] as const;
+  const outcomes = await outcomesOf(
+    wrong.map(([args]) => args),
+    folder,
+  );
+  for (const [args, says] of wrong) {
+    const { status, stderr } = outcomes.get(args.join(" "))!;
     expect(stderr).toMatch(says);
     expect(status).toBe(2);
   }

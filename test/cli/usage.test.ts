@@ -1,12 +1,10 @@
 // Uses the command wrongly: it ends with status 2 and suggests what was meant or what is valid.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, test } from "vitest";
 import { groups, kindOf, rows } from "../../lib/recipe/table.js";
 import { recipeOf, temporaryFolder } from "../support/folder.js";
-import { start } from "../support/process.js";
-import { main, onehour, typed } from "./command.js";
+import { type Outcome, onehour, outcomesOf, typed } from "./command.js";
 
 const folder = temporaryFolder();
 
@@ -115,31 +113,13 @@ const cases: [line: string, ...says: (string | RegExp)[]][] = [
   ["bench throughput --workers 2 --against pytorch", "add 1 to --workers"],
 ];
 
-interface Outcome {
-  words: string[];
-  stdout: string;
-  stderr: string;
-  status?: number;
-}
-
-/** What command lines did, by the line; all in one process, for to start one takes a hundred times as long as a line. */
-async function outcomesOf(lines: readonly string[][]): Promise<Map<string, Outcome>> {
-  const script = fileURLToPath(new URL("scripts/command-lines.mjs", import.meta.url));
-  const command = [process.execPath, script, main, JSON.stringify(lines)];
-  const { stdout, stderr } = await start(command, { cwd: folder, env: { ONEHOUR_COMMAND: typed } })
-    .ended;
-  expect(stderr).toBe("");
-  const outcomes = stdout
-    .split("\n")
-    .filter(Boolean)
-    .map((text) => JSON.parse(text) as Outcome);
-  return new Map(outcomes.map((outcome) => [outcome.words.join(" "), outcome]));
-}
-
 let outcomes: Map<string, Outcome>;
 
 beforeAll(async () => {
-  outcomes = await outcomesOf(cases.map(([line]) => line.split(" ")));
+  outcomes = await outcomesOf(
+    cases.map(([line]) => line.split(" ")),
+    folder,
+  );
 });
 
 test.each(cases)("onehour %s", (line, ...says) => {
@@ -174,7 +154,10 @@ describe("a recipe file", () => {
 
   beforeAll(async () => {
     for (const [name, source] of files) writeFileSync(join(folder, name), source);
-    outcomes = await outcomesOf(files.map(([name]) => ["train", "--recipe", name]));
+    outcomes = await outcomesOf(
+      files.map(([name]) => ["train", "--recipe", name]),
+      folder,
+    );
   });
 
   test.each(files)("that cannot be loaded is named: %s", (name, _, says) => {
@@ -249,7 +232,10 @@ test("what needs no data is refused before the data set is opened or the run des
     ["--epochs", "3", "--milestones", "4"],
   ];
   const command = ["train", "fashion-mnist:nowhere"];
-  const outcomes = await outcomesOf(wrongs.map((wrong) => [...command, ...wrong]));
+  const outcomes = await outcomesOf(
+    wrongs.map((wrong) => [...command, ...wrong]),
+    folder,
+  );
   for (const wrong of wrongs) {
     const { status, stdout, stderr } = outcomes.get([...command, ...wrong].join(" "))!;
     expect(stderr).toMatch(`onehour: ${wrong.at(-2)}: `);
