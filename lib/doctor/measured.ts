@@ -7,6 +7,7 @@ import { ask, NoAnswer } from "./ask.js";
 import { bad, type Check, good, type Line, type ModuleReport, warn } from "./check.js";
 import { pairText, socketsAdvice } from "./compare.js";
 import { loads } from "./facts.js";
+import { loopbackMissing } from "./network.js";
 import type { PairRate } from "./pairs.js";
 import type { Answers } from "./probe.js";
 
@@ -19,6 +20,8 @@ interface Measurement<N extends keyof Answers> {
   makesFiles?: true;
   /** Modules that it needs, of each list one. */
   needs: readonly (readonly ModuleReport["name"][])[];
+  /** A line that says why it cannot be measured, where that is known before. */
+  missing?: (name: string) => Line | undefined;
   judge: (name: string, answer: Answers[N]) => Line;
   /** The line where it cannot be measured. */
   failed: typeof bad;
@@ -26,13 +29,15 @@ interface Measurement<N extends keyof Answers> {
 }
 
 function checkOf<N extends keyof Answers>(measurement: Measurement<N>): Check {
-  const { name, probe, seconds, makesFiles, needs, judge, failed, advice } = measurement;
+  const { name, probe, seconds, makesFiles, needs, missing, judge, failed, advice } = measurement;
   return {
     ...{ name, advice, seconds: seconds + 1 },
     look: async ({ modules }) => {
       const reports = await modules();
       if (!needs.every((names) => loads(reports, ...names)))
         return [failed(name, "not measured: a module that it needs does not load", buildCommand())];
+      const lacking = missing?.(name);
+      if (lacking !== undefined) return [lacking];
       try {
         const measure = (folder: string) => ask(probe, folder, seconds);
         return [judge(name, await (makesFiles ? inTemporaryFolder(measure) : measure("")))];
@@ -76,7 +81,7 @@ const device = ["cpu", "cuda"] as const;
 export const measuredChecks: readonly Check[] = [
   checkOf({
     ...{ name: "all-reduce", probe: "allReduce", seconds: 25, needs: [["cpu"]] },
-    ...{ judge: judgePair, failed: warn },
+    ...{ missing: loopbackMissing, judge: judgePair, failed: warn },
     advice: commandLine("launch", "--workers", "2", "--doctor"),
   }),
   checkOf({

@@ -31,13 +31,22 @@ const choosing = () =>
     (name) => process.env[name],
   );
 
+/** What keeps the workers of this host from meeting each other, whatever the network is; undefined where nothing does. */
+export function loopbackMissing(name: string): Line | undefined {
+  const all = Object.values(networkInterfaces()).flatMap((one) => one ?? []);
+  if (all.some(({ address }) => isLoopback(address))) return undefined;
+  const found =
+    all.length === 0
+      ? "no interface has an address, not even loopback, by which the workers of this host meet"
+      : "loopback, by which the workers of this host meet, is down";
+  return warn(name, found, `${asRoot}ip link set lo up`);
+}
+
 async function lookAtInterfaces(): Promise<Line[]> {
   const name = "interface";
   const lead = hostOfRankZero();
-  if (listInterfaces() === "") {
-    const found = "none has an address, not even loopback, by which the workers of this host meet";
-    return [warn(name, found, `${asRoot}ip link set lo up`)];
-  }
+  const missing = loopbackMissing(name);
+  if (missing !== undefined) return [missing];
   const [address = outside] = lead === undefined ? [] : await resolveAll(lead).catch(() => []);
   const reached = await sourceTowards(address);
   try {

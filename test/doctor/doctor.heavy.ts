@@ -156,6 +156,22 @@ test("a folder that is mounted to be read: no run can start in it", async () => 
   expect(diagnosis.canRun).toBe(false);
 });
 
+test("without loopback it is said what two ranks lack, and not waited for them", async () => {
+  const diagnosis = await under("unshare", "--user", "--map-root-user", "--net");
+  for (const name of ["interface", "all-reduce"])
+    expect(find(diagnosis, name), name).toMatchObject({
+      ...{ verdict: "warning", advice: "ip link set lo up" },
+      found: expect.stringContaining("by which the workers of this host meet"),
+    });
+});
+
+test.each([20, 22, 24, 28])("with %d files open at most it ends in a plain line", async (most) => {
+  const command = ["prlimit", `--nofile=${most}:${most}`, process.execPath, main, "doctor"];
+  const { status, stderr } = await start(command, { cwd: folder }).ended;
+  expect(stderr).toMatch(/^onehour: too many files are open[^\n]*: ulimit -n 1024\n$/);
+  expect(status).toBe(1);
+});
+
 test("a report that finds no room is lost, and said to be", async () => {
   const full = openSync("/dev/full", "w");
   const ended = await onehour(["doctor"], { cwd: folder, stdout: full });
