@@ -25,6 +25,7 @@ import { judgeName } from "../../lib/doctor/network.js";
 import { pairsOf } from "../../lib/doctor/pairs.js";
 import { lineText, summaryText } from "../../lib/doctor/print.js";
 import { isAtLeast, judgeNode, versionIn } from "../../lib/doctor/tools.js";
+import { flux, hydra, master, openmpi, srun, torchrun } from "../ranks/engine-variables.js";
 
 const verdictsOf = (...lines: Line[]) => {
   for (const line of lines) if (line.verdict !== "good") expect(line.advice).toMatch(/\S/);
@@ -130,6 +131,18 @@ test("variables of launchers: how they are read, and what contradicts", () => {
   const wrong = judgeLauncher({ ...meets, RANK: "2" });
   expect(verdictsOf(wrong)).toEqual(["bad"]);
   expect(wrong.advice).toBe("unset RANK WORLD_SIZE");
+});
+
+test.each([
+  ["Slurm", srun],
+  ["torchrun", torchrun],
+  ["Open MPI", { ...openmpi, ...master }],
+  ["mpiexec (Hydra)", { ...hydra, ...master }],
+  ["Flux", { ...flux, ...master }],
+])("the variables of %s: a rank of four", (engine, env) => {
+  const line = judgeLauncher(env);
+  expect(line, line.found).toMatchObject({ name: "launcher", verdict: "good" });
+  expect(line.found).toContain(`rank 3 of 4 by ${engine}, meeting at n1:`);
 });
 
 test("settings of this package, whose secret is not shown", () => {
