@@ -85,13 +85,13 @@ export class Journal {
   }
 
   /** `correct` images of the test set were named rightly. */
-  async epoch(line: EpochLine, correct: number): Promise<void> {
+  epoch(line: EpochLine, correct: number): void {
     const { epochs, course } = this.options;
     this.timeLeft.evaluated(seconds());
     this.log?.write(line);
     this.emit({ ...line, correct, epochs });
     // The end, which follows the last epoch, writes the page too.
-    if (this.log && this.done < course.steps) await this.report.update();
+    if (this.log && this.done < course.steps) this.report.update();
   }
 
   /** `isApart`: a command for each node, or one of an engine, has started the ranks. */

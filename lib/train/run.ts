@@ -347,7 +347,7 @@ class Run {
     for (const text of report?.lines ?? []) this.journal.say(text);
     const line = progress.finishEpoch(result, report?.wait ?? inputWait, queue.idle);
     if (progress.isBest) this.saving.keepBest();
-    await this.journal.epoch(line, result.correct);
+    this.journal.epoch(line, result.correct);
   }
 
   private async end(status: Result["status"]): Promise<Result> {

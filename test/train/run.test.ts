@@ -1,5 +1,13 @@
 // Trains whole runs in one process: they learn, log, and report what goes wrong.
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { connect } from "../../lib/ranks/connect.js";
@@ -103,7 +111,12 @@ test("keeps a page about the run and what it runs on", async () => {
   const read = (name: string) => readFileSync(join(out, name), "utf8");
   const pages: string[] = [];
   const watch = (event: RunEvent) => {
-    if (event.type === "step" && event.step === 25) pages.push(read("report.html"));
+    if (event.type !== "step" || event.step !== 25) return;
+    // A thread writes it while this one is busy.
+    const deadline = performance.now() + 60_000;
+    while (!existsSync(join(out, "report.html")) && performance.now() < deadline)
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
+    pages.push(read("report.html"));
   };
   await trained({ ...common, epochs: 4, steps: 50, out }, { watch });
   expect(JSON.parse(read("environment.json"))).toEqual(JSON.parse(JSON.stringify(environment())));
