@@ -250,6 +250,8 @@ test("loads itself again while the run goes on, with what the reader chose, and 
   expect(await tab.$eval(".status", ({ textContent }) => textContent)).toBe("running");
   await tabTo(tab, "#groups label:nth-child(2) input");
   await tab.keyboard.press("Space");
+  await tabTo(tab, "summary");
+  await tab.keyboard.press("Enter");
   writeFileSync(file, page(report));
   await eventually(
     () => tab.$eval(".status", ({ textContent }) => textContent),
@@ -267,6 +269,7 @@ test("loads itself again while the run goes on, with what the reader chose, and 
       (input) => (input as HTMLInputElement).checked,
     ),
   ).toBe(false);
+  expect(await tab.$eval("details", ({ open }) => open)).toBe(true);
   const data = await tab.$eval("#data", ({ textContent }) => JSON.parse(textContent!));
   expect(data.reload).toBeUndefined();
 });

@@ -23,6 +23,8 @@ interface Choice {
   /** Names of series, by the title of their chart. */
   hidden: Record<string, string[]>;
   hiddenGroups: string[];
+  /** Places of the folded tables that are open. */
+  open: number[];
   scroll: number;
 }
 
@@ -30,7 +32,7 @@ const { charts, reload } = JSON.parse(document.getElementById("data")!.textConte
 const key = `onehour ${location.pathname}`;
 const choice: Choice = {
   ...{ axis: firstView.axis, log: firstView.log, smoothing: firstView.smoothing },
-  ...{ hidden: {}, hiddenGroups: [], scroll: 0 },
+  ...{ hidden: {}, hiddenGroups: [], open: [], scroll: 0 },
   ...kept(),
 };
 
@@ -108,7 +110,8 @@ function toggle(hidden: string[], name: string, style: Style, isNeutral: boolean
 
 /** The toggles of groups, and each chart's of what it shows of them, in the colors of the theme. */
 function fillLegends(): void {
-  const groups = distinct(charts.flatMap(({ series }) => series.map(({ group }) => group)));
+  const drawn = new Set(charts.flatMap(({ series }) => series.map(({ group }) => group)));
+  const groups = distinct(charts.flatMap(groupsOf)).filter((group) => drawn.has(group));
   document.getElementById("groups")?.replaceChildren(
     ...groups.map((group) => {
       const chart = charts.find(({ series }) => series.some((one) => one.group === group))!;
@@ -172,6 +175,13 @@ smoothing?.addEventListener("input", () => {
   changed();
 });
 if (smoothing) smoothing.value = String(choice.smoothing);
+for (const [i, details] of [...document.querySelectorAll("details")].entries()) {
+  details.open = choice.open.includes(i);
+  details.addEventListener("toggle", () => {
+    choice.open = [...choice.open.filter((one) => one !== i), ...(details.open ? [i] : [])];
+    keep();
+  });
+}
 dark.addEventListener("change", () => {
   fillLegends();
   draw();
