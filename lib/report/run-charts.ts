@@ -73,7 +73,7 @@ const parts = [
 /** Of the steps that were measured in parts, how long each part took. */
 function splitChart(run: RunData, axes: readonly PlaceAxis[], isOnly: boolean): Chart[] {
   const measured = run.steps.filter((line) => line.compute !== undefined);
-  if (measured.length === 0) return [];
+  if (measured.length < 2) return []; // an area needs two
   return [
     {
       title: isOnly ? "Parts of a step" : `Parts of a step: ${run.name}`,
