@@ -1,4 +1,5 @@
 // `onehour report`: what the logs of runs become for people to look at.
+import { resolve } from "node:path";
 import { Command } from "commander";
 import { printResult } from "../system/output.js";
 import { requireWritable } from "../system/writable.js";
@@ -32,6 +33,8 @@ export function reportCommand(): Command {
         return await printResult(written.map((folder) => `${folder}\n`).join(""));
       }
       const file = out ?? (json || chart !== undefined ? undefined : "report.html");
+      if (chart !== undefined && out !== undefined && resolve(chart) === resolve(out))
+        throw usageError("--chart and --out name the same file; name two.");
       if (file !== undefined) requireWritable(file, "the page");
       const { readRuns } = await import("../report/run-data.js");
       const { runPage, summaryOf } = await import("../report/run-page.js");

@@ -215,8 +215,10 @@ describe("onehour report", () => {
     ["--out", "nowhere/page.html", /there is no folder/],
     ["--out", ".", /it is a folder; name a file in it/],
     ["--chart", "page.html", /expected a file that ends in \.svg/],
-  ])("refuses to write %s %s before it reads a run", async (flag, out, problem) => {
-    const args = ["report", join(root, "no run"), flag, join(root, out)];
+    ["--chart=both.svg --out", "both.svg", /--chart and --out name the same file/],
+  ])("refuses to write %s %s before it reads a run", async (flags, out, problem) => {
+    const words = flags.split(" ").map((flag) => flag.replace("=", `=${root}/`));
+    const args = ["report", join(root, "no run"), ...words, join(root, out)];
     const { stdout, stderr, status } = await onehour(args);
     expect({ stdout, status }).toEqual({ stdout: "", status: 2 });
     expect(stderr).toMatch(problem);
