@@ -62,6 +62,8 @@ export class Journal {
     const { stepsPerEpoch } = this.options.course;
     this.log?.write({ type: "begin", step, stepsPerEpoch });
     if (restart) this.log?.write({ type: "restart", step, workers, ...restart });
+    // The page of an earlier process says that the run has ended.
+    if (this.log && step > 0) this.report.update();
   }
 
   /** Rank 0 alone has the split of a step; `epoch` is the step's. */

@@ -143,6 +143,7 @@ class Run {
       return await this.steps();
     } catch (thrown) {
       const error = await explain(this.options.world, thrown);
+      this.lostOutput.dispose(); // the end is the last line
       await this.journal.fail(error as Error, this.progress);
       throw error;
     } finally {
