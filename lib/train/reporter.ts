@@ -64,6 +64,7 @@ export class Reporter {
   private epoch(event: Extract<RunEvent, { type: "epoch" }>): void {
     const { epoch, epochs, trainLoss, top1, correct, testImages, seconds } = event;
     this.best = Math.max(this.best ?? 0, top1);
+    this.stages.end(); // the next evaluation is another stage
     this.live.line(
       `epoch ${epoch + 1}/${short(epochs)}: train loss ${lossText(trainLoss)}, ` +
         `test accuracy ${(100 * top1).toFixed(2)}% (${count(correct)} of ${count(testImages)}), ` +

@@ -42,6 +42,17 @@ test("prints one line an interval without a terminal", () => {
   ]);
 });
 
+test("prints no line of a short evaluation, however long ago the last one was", () => {
+  const { clock, written, reporter: it } = reporter(false);
+  const results = { top1: 0.5, top5: 1, testLoss: 1, testImages: 8, correct: 4, inputWait: 0 };
+  for (const epoch of [0, 1]) {
+    clock.now = 60 * epoch;
+    for (const share of [0, 0.5]) it.show({ type: "progress", text: "evaluating", share });
+    it.show({ type: "epoch", epoch, epochs: 2, trainLoss: 1, seconds: 3, ...results });
+  }
+  expect(written).toEqual([1, 2].map((epoch) => expect.stringMatching(`^epoch ${epoch}/2: `)));
+});
+
 test("shows the loss scale, and the steps that were skipped, also at an epoch's end", () => {
   const { clock, written, reporter: it } = reporter(false);
   const results = { top1: 0.5, top5: 1, testLoss: 1, testImages: 8, correct: 4, inputWait: 0 };
