@@ -33,7 +33,7 @@ export function styleOf(chart: Chart, series: Series, theme: Theme): Style {
   return {
     color: nth(lines, color)[theme],
     dash: isFilled ? "solid" : nth(dashes, names.indexOf(series.name)),
-    symbol: nth(symbols, color),
+    symbol: nth(symbols, color + Math.floor(color / lines.length)), // another one where colors begin anew
     width: series.kind === "points" ? 0 : 2,
     isFilled,
   };

@@ -156,6 +156,14 @@ describe("runPage", () => {
     expect(error).toBe(loss);
   });
 
+  it("tells 36 runs apart by color and symbol", () => {
+    const groups = Array.from({ length: 36 }, (_, i) => `run ${i}`);
+    const series = groups.map((group) => ({ name: "test", group, x: [[0]], y: [1] }));
+    const chart = { title: "Error", x: [{ name: "epochs" }], y: { name: "error" }, series };
+    const styles = series.map((one) => styleOf(chart, one, "light"));
+    expect(new Set(styles.map(({ color, symbol }) => `${color} ${symbol}`)).size).toBe(36);
+  });
+
   it("draws what there is as a picture, and says where there is nothing", async () => {
     const [begun, none] = [run("begun", [step(0)]), run("none", [])];
     const picture = runPicture(await readRuns([begun, none]));
