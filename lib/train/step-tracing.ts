@@ -110,7 +110,7 @@ export class StepTracing {
     if (steps <= 0) return;
     const parts = await world.collect("trace", this.noted());
     if (world.rank !== 0) return;
-    const range = steps === 1 ? `step ${begin + 1}` : `steps ${begin + 1} to ${begin + steps}`;
+    const range = steps === 1 ? `step ${begin}` : `steps ${begin} to ${begin + steps - 1}`; // as in the log
     try {
       const events = new ChromeTrace(compiled.programs).format(parts.map(parseTrace));
       await writeAtomically(out, traceName, joined(events));

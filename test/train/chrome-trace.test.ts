@@ -57,7 +57,7 @@ test("a run that is shorter than the trace writes all its steps", async () => {
   const recipe = { ...small, dataset: "synthetic:8x8x1:10", batch: 8, steps: 2, trace: 5, out };
   const { text: said, events: reported } = await trained(recipe);
   expect(said).toContain(
-    `trace of steps 1 to 2: ${out}/trace.json; open it in https://ui.perfetto.dev`,
+    `trace of steps 0 to 1: ${out}/trace.json; open it in https://ui.perfetto.dev`,
   );
   const [rank] = requireSound(readFileSync(join(out, "trace.json"), "utf8"));
   const steps = rank!.events.filter(({ cat }) => cat === "steps").map(({ name }) => name);

@@ -33,7 +33,7 @@ test("the trace has the same steps and instructions of each rank", async () => {
   const out = join(folder, "whole");
   const { status, stdout, stderr } = await onehour(training(out, "--steps", "12", "--trace", "3"));
   expect(status, stderr).toBe(0);
-  expect(stdout).toContain(`trace of steps 6 to 8: ${out}/trace.json; open it in`);
+  expect(stdout).toContain(`trace of steps 5 to 7: ${out}/trace.json; open it in`);
   const ranks = ranksOf(out);
   for (const events of ranks) expect(tracedSteps(events)).toEqual([5, 6, 7]);
   const [first, second] = ranks.map((events) =>
