@@ -141,6 +141,7 @@ async function startRanks(
   cluster: NonNullable<ReturnType<typeof readPart>["cluster"]>,
 ): Promise<AllReduceResult | undefined> {
   let failure: OnehourError | undefined;
+  let thrown: { error: unknown } | undefined;
   const program = fileURLToPath(new URL("./all-reduce-worker.js", import.meta.url));
   const status = await launchOn({
     cluster,
@@ -150,13 +151,19 @@ async function startRanks(
     remedy: `measure a smaller ${optionName("maxBytes")}`,
     onLine: (rank, line, stream) => {
       const call = rank === 0 && stream === "stdout" ? callIn(line) : undefined;
-      if (call) onRow(...call);
-      else process.stderr.write(`${line}\n`);
+      if (call === undefined) process.stderr.write(`${line}\n`);
+      else if (thrown === undefined)
+        try {
+          onRow(...call);
+        } catch (error) {
+          thrown = { error }; // in a stream's listener it would end the process
+        }
     },
     onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
       failure = new OnehourError(code, cause);
     },
   });
+  if (thrown) throw thrown.error;
   if (failure) throw failure;
   const signal = signalOf(status);
   if (signal) throw new OnehourError("ERR_ONEHOUR_WORKERS", `${signal} ended the benchmark`);

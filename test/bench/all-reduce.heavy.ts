@@ -78,6 +78,23 @@ if (result) console.log(JSON.stringify(result));
   parsed(run.stdout, 2);
 });
 
+test("what onRow throws is what the call rejects with, once the ranks have ended", async () => {
+  writeFiles(folder, {
+    "throwing.mjs": `import { allReduceBench } from ${JSON.stringify(join(import.meta.dirname, "../../dist/index.js"))};
+let calls = 0;
+const onRow = () => {
+  calls += 1;
+  throw new Error("no more rows");
+};
+await allReduceBench({ minBytes: 4, maxBytes: 8, device: "cpu", onRow }).catch(({ message }) => {
+  console.log(message, calls);
+});
+`,
+  });
+  const run = start([process.execPath, join(folder, "throwing.mjs")]);
+  expect(await run.ended).toMatchObject({ status: 0, stdout: "no more rows 1\n", stderr: "" });
+});
+
 test("a rank that is killed ends it with its name", async () => {
   const run = start([process.execPath, main, "bench", "all-reduce", "--workers", "2"]);
   await until(() => childrenOf(run.child.pid!).length === 2);
