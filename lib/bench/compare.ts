@@ -84,7 +84,9 @@ export async function readKept(file: string): Promise<Kept> {
   const { success, data, error } = keptSchema.safeParse(value);
   if (success) return data;
   const { path, message } = error.issues[0]!;
-  throw refuse(`is another thing, or damaged: ${[...path, ""].join(".").slice(0, -1)}: ${message}`);
+  throw refuse(
+    `is another thing, or damaged: ${[path.join("."), message].filter(Boolean).join(": ")}`,
+  );
 }
 
 /** What must be alike in two results, in the words of the table's first line. */
