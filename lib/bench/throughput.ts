@@ -187,6 +187,8 @@ async function settingsOf(options: ThroughputOptions): Promise<{
   const { batch = 16, steps = 1, strong = false } = options;
   requireWhole("batch", batch);
   requireWhole("steps", steps);
+  if (typeof strong !== "boolean")
+    throw refuse(`strong is ${shown(strong)}, expected true or false`);
   requireOneOf("device", options.device, deviceChoices);
   requireOneOf("precision", options.precision, precisions);
   if (options.against !== undefined && options.against !== "pytorch")

@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 import { OnehourError } from "../errors.js";
 import { nameOf } from "../recipe/voice.js";
 import { type Environment, readSetting } from "../system/variables.js";
-import { plural } from "../text/words.js";
+import { plural, shown } from "../text/words.js";
 
 function read(path: string): string | undefined {
   try {
@@ -88,7 +88,7 @@ export function requireThreads(threads: number): void {
   if (Number.isInteger(threads) && threads >= 1 && threads <= most) return;
   throw new OnehourError(
     "ERR_USAGE",
-    `${nameOf("threads")} is ${threads}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}; ` +
+    `${nameOf("threads")} is ${shown(threads)}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}; ` +
       `leave it out for this worker's share of the cores, ${plural(defaultThreads({}), "thread")}`,
   );
 }
@@ -102,7 +102,7 @@ export function requireProcesses(workers: number): void {
   if (Number.isInteger(workers) && workers >= 1 && workers <= most) return;
   throw new OnehourError(
     "ERR_USAGE",
-    `${nameOf("workers")} is ${workers}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}`,
+    `${nameOf("workers")} is ${shown(workers)}, expected a whole number from 1 to ${most} on ${plural(usableCores(), "core")}`,
   );
 }
 

@@ -85,7 +85,7 @@ export function modelNamed(name: string): ModelBuilder {
   if (own) return own;
   if (Object.hasOwn(table, name)) return table[name]!;
   const names = Object.keys(table);
-  const meant = closestTo(name, names);
+  const meant = typeof name === "string" ? closestTo(name, names) : undefined;
   throw refuse(
     `there is no model ${shown(name)}${meant === undefined ? "." : `; did you mean "${meant}"?`} ` +
       `Models: ${names.join(", ")}, and a module of your own, ./net.ts`,

@@ -183,6 +183,13 @@ describe("refused before anything is started", () => {
     ["no steps", { steps: 0 }, /steps is 0, expected a whole number/],
     ["too many threads", { threads: 10_000 }, /threads is 10000/],
     ["an unknown network", { model: "resnet51" }, /resnet51/],
+    ["a network that is no name", { model: 5 }, /no model 5\./],
+    ["a count that is text", { workers: ["1"] }, /workers is "1", expected a whole number/],
+    [
+      "a choice that is neither true nor false",
+      { strong: "yes" },
+      /strong is "yes", expected true or false/,
+    ],
     ["an unknown device", { device: "tpu" }, /device is ["']tpu["'], expected one of auto, cpu/],
     ["an unknown option", { worker: 2 }, /no option ["']worker["']/],
     ["a rival without one worker", { workers: [2], against: "pytorch" }, /add 1 to workers/],
