@@ -31,7 +31,6 @@ export function profileOf(result: ThroughputResult, imagesPerCore?: number): Pro
     compute: median(rounds.withoutCollectives) - update,
     update,
     buckets,
-    gradientBytes: buckets.reduce((sum, { bytes }) => sum + bytes, 0),
     ...(imagesPerCore === undefined ? {} : { imagesPerCore }),
     measured: rows.map(({ workers, scaling: { stepSeconds, split: at } }) => ({
       workers,

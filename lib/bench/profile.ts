@@ -27,7 +27,6 @@ export const profileSchema = z.object({
    * begin of the step.
    */
   buckets: z.array(z.object({ bytes: whole, ready: seconds })),
-  gradientBytes: whole,
   /** Images a second that one core decodes and crops to the model's size; absent where not measured. */
   imagesPerCore: positive.optional(),
   /** The step as it was measured with so many workers on this machine, in the order of their number. */

@@ -29,7 +29,6 @@ export const paperPlan: PlanOptions = {
       bytes: gradientBytes / pieces,
       ready: step - backPropagation * (1 - (i + 1) / pieces),
     })),
-    gradientBytes,
     measured: [],
     assumed: [
       `The paper does not say in how many buckets its gradients get ready: here ${pieces}, evenly over the ` +

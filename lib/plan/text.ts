@@ -46,7 +46,8 @@ export function planTitle({ profile, accumulate }: Plan): string {
 
 /** What is measured, in lines. */
 function heading(plan: Plan): string {
-  const { compute, update, gradientBytes, buckets } = plan.profile;
+  const { compute, update, buckets } = plan.profile;
+  const gradientBytes = buckets.reduce((sum, { bytes }) => sum + bytes, 0);
   return (
     paragraph(planTitle(plan)) +
     paragraph(

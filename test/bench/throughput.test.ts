@@ -124,7 +124,7 @@ test("the profile is that of the smallest number of workers", () => {
   const profile = profileOf(made, 700);
   expect(profileSchema.parse(JSON.parse(JSON.stringify(profile)))).toEqual(profile);
   expect(profile.compute + profile.update).toBeCloseTo(0.8 * 0.04, 9);
-  expect(profile.gradientBytes).toBe(12_000);
+  expect(profile.buckets).toEqual(made.results[0]!.scaling!.buckets);
   expect(profile.measured.map(({ workers }) => workers)).toEqual([1, 2]);
   expect(profile.imagesPerCore).toBe(700);
 });

@@ -69,7 +69,6 @@ function forecast(one: Case, { alone, parts }: Measured, workers: number, latenc
     ...{ model, images, batch, precision, threads, update, buckets },
     device: { kind: "cpu" as const, name: "one core" },
     compute: seconds - update,
-    gradientBytes: buckets.reduce((sum, { bytes }) => sum + bytes, 0),
     measured: [],
   };
   const link = `${one.rate}Mbit/s:${(latency * 1e6).toFixed(1)}us`;

@@ -18,7 +18,6 @@ const profile: Profile = {
   device: { kind: "cpu", name: "a processor" },
   compute: 0.1,
   buckets: [{ bytes: 1e8, ready: 0.1 }],
-  gradientBytes: 1e8,
   measured: [{ workers: 1, step: 0.1, exposedCommunication: 0 }],
 };
 const small: Profile = { ...profile, images: { height: 28, width: 28, channels: 1 } };
