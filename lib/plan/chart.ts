@@ -1,6 +1,7 @@
 // A plan as charts by number of workers: images a second against the ideal and seconds of a step, as the paper draws
 // them, and the hours of the training.
 import type { Chart, Series } from "../report/chart.js";
+import { plural } from "../text/words.js";
 import { measuredByPaper, paperPlan } from "./paper.js";
 import type { Plan, Planned } from "./plan.js";
 
@@ -78,7 +79,7 @@ export function planCharts(plan: Plan): Chart[] {
     ],
   };
   const hours: Chart = {
-    title: `Hours of ${work?.epochs} epochs`,
+    title: `Hours of ${plural(work?.epochs ?? 0, "epoch")}`,
     x,
     y: { name: "hours", scale: "log" },
     series: [line(plan, "forecast", (planned) => planned.hours)],

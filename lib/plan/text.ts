@@ -1,7 +1,8 @@
 // A plan as a person reads it: a row a number of workers, what follows for the training, what was assumed.
 import { table } from "../bench/table.js";
+import { optionName } from "../recipe/voice.js";
 import { wrap } from "../terminal/columns.js";
-import { count, counted } from "../text/words.js";
+import { count, counted, plural } from "../text/words.js";
 import { algorithms } from "./algorithms.js";
 import { imagenet } from "./hours.js";
 import { linkText } from "./links.js";
@@ -72,7 +73,7 @@ export function rowsOf({ forecasts, work }: Plan): string[][] {
   ];
   if (work)
     columns.push([
-      `${work.epochs} epochs`,
+      plural(work.epochs, "epoch"),
       ({ hours }) => (hours === undefined ? "–" : duration(hours)),
     ]);
   columns.push(["bound by", ({ bound }) => boundNames[bound]]);
@@ -95,11 +96,11 @@ function trainingText(plan: Plan): string[] {
     const { height, width } = plan.profile.images;
     return [
       `The profile's images have ${height}×${width} pixels, not ImageNet's 224×224: for the hours of a training ` +
-        "say how many images there are, and epochs.",
+        `say how many images there are (${optionName("images")}), and epochs (${optionName("epochs")}).`,
     ];
   }
   const { workersPerNode } = topology;
-  const what = `${work.epochs} epochs of ${counted(work.images, "image")}`;
+  const what = `${plural(work.epochs, "epoch")} of ${counted(work.images, "image")}`;
   if (!shortest) return [`${what}: every minibatch here has more images than there are.`];
   const lines: string[] = [];
   const at = underOneHour ?? shortest;
@@ -186,7 +187,7 @@ export function assumptionsOf({
   );
   lines.push(
     cores === undefined
-      ? "The input keeps up: --cores, of a node, would say how far."
+      ? `The input keeps up: ${optionName("cores")}, of a node, would say how far.`
       : `${counted(cores, "core")} of a node decode ${rate(imagesPerCore!)} images a second each.`,
   );
   if (work) {

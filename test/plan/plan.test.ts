@@ -72,8 +72,12 @@ describe("the hour", () => {
   });
 
   test("one worker may be enough", () => {
-    const { underOneHour } = planned({ images, epochs: 1, workers: [1] }, silent);
-    expect(underOneHour).toMatchObject({ workers: 1, hours: expect.closeTo(hours(1, 1), 12) });
+    const made = planned({ images, epochs: 1, workers: [1] }, silent);
+    expect(made.underOneHour).toMatchObject({
+      workers: 1,
+      hours: expect.closeTo(hours(1, 1), 12),
+    });
+    expect(planText(made)).toContain("\n1 epoch of 32,000 images take less");
   });
 
   test("does not come where communication takes it, which is said", () => {
@@ -109,7 +113,7 @@ describe("ImageNet", () => {
     expect(other.work).toBeUndefined();
     expect(other.paper).toBeUndefined();
     expect(other.forecasts[0]).not.toHaveProperty("hours");
-    expect(planText(other)).toMatch(/28×28 pixels, not ImageNet's/);
+    expect(planText(other)).toMatch(/28×28 pixels, not ImageNet's .*\(images\).*\(epochs\)/s);
     expect(planText(other)).not.toContain("epochs  bound");
   });
 
