@@ -51,6 +51,8 @@ export interface Field<Schema extends z.ZodType = z.ZodType> extends Row<Schema>
    * another change would make another run.
    */
   onResume?: true | "together";
+  /** Where it has no effect in a script's own loop: what `train` does, and the loop does not. */
+  trainOnly?: string;
   /** Whether the ranks of a run may differ in it. */
   perRank?: true;
   /** Whether a value may be the path of a module of the user's, which a run keeps with its digest. */
@@ -343,6 +345,7 @@ export const table = {
     help: "minutes between two checkpoints within an epoch; 0 for none",
     alias:
       "checkpoint-every checkpoint-interval save-interval save-every save-freq checkpoint-hist",
+    trainOnly: "train() saves by the clock; a loop of your own where it calls save()",
     onResume: true,
   }),
   tensorboard: field(flag.default(false), {
@@ -350,6 +353,7 @@ export const table = {
     flag: "--tensorboard",
     help: "write the log as TensorBoard event files too, into tensorboard/ of the run folder",
     alias: "tensorboard-dir tensorboard-logdir",
+    trainOnly: "train() writes event files, of its log; a loop of your own has none",
     onResume: true,
   }),
   trace: field(whole(1, 1000).optional(), {
@@ -358,6 +362,7 @@ export const table = {
     help: "write when each instruction of so many steps ran, on all workers, to trace.json",
     otherwise: "no file",
     alias: "profile profiler trace-steps profile-steps",
+    trainOnly: "train() writes trace.json; a loop of your own does not",
     onResume: true,
   }),
   timeout: field(positive.default(60), {

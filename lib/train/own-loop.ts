@@ -102,7 +102,7 @@ export class Trainer implements Disposable {
    * Opens the recipe's data set and device, and puts the weights in place: those that it begins with, those
    * of `init`, or, with `resume`, all that was saved in `out` (with "auto" if there is something). With
    * `world` this process is one rank of several, all of which make the same calls. Throws as `train` does, and
-   * ERR_ONEHOUR_RECIPE for what only `train` does: `trace`, `tensorboard`, `checkpointMinutes`.
+   * ERR_ONEHOUR_RECIPE for what only `train` does (`trainOnly` in `lib/recipe/table.ts`).
    */
   static async open(recipe: RecipeInput, options: LoopOptions = {}): Promise<Trainer> {
     const onEvent = listenerOf(options, "Trainer.open", loopNames);
