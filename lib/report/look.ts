@@ -78,25 +78,22 @@ function drawSeries(chart: Chart, series: Series, index: number, view: View): ob
   if (!low || !high) return [drawn];
   const ends = (i: number) =>
     [low[i], high[i]].map((value) => [x[i]!, placed(value, chart.y, view)]);
-  if (x.length <= most.bars) {
-    const bars = x.map((_, i) => ends(i)).filter((pair) => pair.every(([, y]) => y !== null));
-    const lineStyle = { type: "solid", width: 1.5, color, opacity: 0.9 };
-    const pairs = bars.map((pair) => pair.map((coord) => ({ coord })));
-    const label = { show: false };
-    return [
-      { ...drawn, markLine: { symbol: "none", silent: true, label, lineStyle, data: pairs } },
-    ];
-  }
-  const trace = {
+  const isBars = x.length <= most.bars;
+  const range = {
+    // A series of its own, for which the axis makes room.
     type: "line",
-    data: x.flatMap((_, i) => (finite(low[i]) ? ends(i) : [[x[i]!, null]])),
+    data: x.flatMap((at, i) => {
+      const pair = ends(i);
+      if (pair.some(([, y]) => y === null)) return [[at, null]];
+      return isBars ? [...pair, [at, null]] : pair;
+    }),
     showSymbol: false,
     silent: true,
-    lineStyle: { width: 1, color, opacity: 0.25 },
+    lineStyle: isBars ? { width: 1.5, color, opacity: 0.9 } : { width: 1, color, opacity: 0.25 },
     emphasis: { disabled: true },
     z: 2,
   };
-  return [trace, drawn];
+  return [range, drawn];
 }
 
 function drawMarks(chart: Chart, view: View): object[] {

@@ -26,6 +26,13 @@ const chart: Chart = {
 };
 
 describe("renderSvg", () => {
+  it("makes room for a range that is beyond all values", () => {
+    const [ideal, measured] = chart.series;
+    const wide = { ...measured!, high: [1900, null, 374] };
+    const svg = renderSvg({ ...chart, series: [ideal!, wide] }, { width: 720, height: 400 });
+    expect(svg).toContain(">2,000</text>");
+  });
+
   it("draws axes with their names and the series with theirs", () => {
     const svg = renderSvg(chart, { width: 720, height: 400 });
     expect(svg).toMatch(/^<svg width="720" height="400"/);
