@@ -21,6 +21,8 @@ interface StepFacts {
   epochs: number;
   /** Seconds of the step in which the device waited for input. */
   inputWait: number;
+  /** Best accuracy on the test set so far, earlier processes of the run included; absent before the first evaluation. */
+  bestTop1?: number;
   /** To the end of the run, evaluations included; absent until it can be estimated. */
   secondsLeft?: number;
 }

@@ -31,6 +31,8 @@ export class Journal {
   private log: Log | undefined;
   /** Steps that were logged. */
   private done = 0;
+  /** Best accuracy on the test set so far. */
+  private best: number | undefined;
 
   constructor(private readonly options: JournalOptions) {
     this.timeLeft = new TimeLeft(options.course);
@@ -57,9 +59,14 @@ export class Journal {
     this.log?.write({ type: "warning", step, text });
   }
 
-  /** Logs from how many steps this process goes on, and after a failure why. */
-  begin(step: number, workers: number, restart: Restart | undefined): void {
+  /** Logs from how many steps and after which epochs this process goes on, and after a failure why. */
+  begin(
+    { step, epochs }: Pick<Progress, "step" | "epochs">,
+    workers: number,
+    restart: Restart | undefined,
+  ): void {
     const { stepsPerEpoch } = this.options.course;
+    for (const epoch of epochs) this.updateBest(epoch);
     this.log?.write({ type: "begin", step, stepsPerEpoch });
     if (restart) this.log?.write({ type: "restart", step, workers, ...restart });
     // The page of an earlier process says that the run has ended.
@@ -82,14 +89,20 @@ export class Journal {
     const { steps, stepsPerEpoch } = course;
     this.emit({
       ...{ ...line, steps, stepsPerEpoch, epochs },
+      ...(this.best === undefined ? {} : { bestTop1: this.best }),
       ...(secondsLeft === undefined ? {} : { secondsLeft }),
     });
+  }
+
+  private updateBest({ top1 }: EpochLine): void {
+    this.best = Math.max(this.best ?? 0, top1);
   }
 
   /** `correct` images of the test set were named rightly. */
   epoch(line: EpochLine, correct: number): void {
     const { epochs, course } = this.options;
     this.timeLeft.evaluated(seconds());
+    this.updateBest(line);
     this.log?.write(line);
     this.emit({ ...line, correct, epochs });
     // The end, which follows the last epoch, writes the page too.

@@ -36,7 +36,6 @@ export class Reporter {
   private last: number | undefined;
   private shown = 0;
   private isStarved = false;
-  private best: number | undefined;
   /** Steps of the run that were skipped: those that an epoch's line has named, and all. */
   private skipped: { shown?: number; all: number } = { all: 0 };
 
@@ -63,7 +62,6 @@ export class Reporter {
 
   private epoch(event: Extract<RunEvent, { type: "epoch" }>): void {
     const { epoch, epochs, trainLoss, top1, correct, testImages, seconds } = event;
-    this.best = Math.max(this.best ?? 0, top1);
     this.stages.end(); // the next evaluation is another stage
     this.live.line(
       `epoch ${epoch + 1}/${short(epochs)}: train loss ${lossText(trainLoss)}, ` +
@@ -133,7 +131,7 @@ export class Reporter {
       inputWait: wait,
       parts: parts && times(parts, 1 - wait),
       trainTop1: correct.steps > 0 ? correct.sum / correct.steps : undefined,
-      ...{ isStarved: this.isStarved, best: this.best },
+      isStarved: this.isStarved,
     };
     const fields = stepFields(event, pace, live.color);
     if (live.isLive) {

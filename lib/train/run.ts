@@ -131,7 +131,7 @@ class Run {
         seed: recipe.seed,
       },
       position: () => this.progress.position,
-      syncLog: async () => await this.journal.sync(),
+      syncLog: () => this.journal.sync(),
       say: this.journal.say,
     });
   }
@@ -184,7 +184,7 @@ class Run {
     if (end) return end;
     if (this.leads) this.lostOutput.open((text) => this.journal.warn(this.progress.step, text));
     const { restart } = this.options;
-    this.journal.begin(step, recipe.workers, restart);
+    this.journal.begin(this.progress, recipe.workers, restart);
     await this.saving.share();
     this.saving.averaged = step;
     if (step > 0) this.saving.saved = step;

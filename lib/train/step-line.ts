@@ -23,8 +23,6 @@ export interface Pace {
   isStarved: boolean;
   /** The accuracy on the training images of the epoch so far, where it is known. */
   trainTop1: number | undefined;
-  /** The best accuracy on the test set so far, where there is one. */
-  best: number | undefined;
 }
 
 export const short = (value: number) => Number(value.toPrecision(4)).toString();
@@ -39,8 +37,9 @@ function scaleText(lossScale: number, skipped: number): string {
 
 /** Ranks are of the live line: what is left out last has 1. */
 export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] {
-  const { epoch, epochs, step, steps, loss, lr, lossScale, skipped = 0, secondsLeft } = event;
-  const { imagesPerSecond, inputWait, parts, isStarved, trainTop1, best } = pace;
+  const { epoch, epochs, step, steps, loss, lr, lossScale, skipped = 0 } = event;
+  const { bestTop1, secondsLeft } = event;
+  const { imagesPerSecond, inputWait, parts, isStarved, trainTop1 } = pace;
   const done = count(step + 1).padStart(count(steps).length);
   const left = secondsLeft === undefined ? undefined : timeLeft(secondsLeft);
   const exposed = parts?.exposedCommunication ?? 0;
@@ -54,11 +53,11 @@ export function stepFields(event: StepEvent, pace: Pace, color: Paint): Field[] 
           rank: 5,
           forms: [`train top-1 ${onePlace(trainTop1)}`, `top-1 ${onePlace(trainTop1)}`],
         },
-    best === undefined
+    bestTop1 === undefined
       ? undefined
       : {
           rank: 12,
-          forms: [`best test top-1 ${exactPercent(best)}`, `best ${exactPercent(best)}`],
+          forms: [`best test top-1 ${exactPercent(bestTop1)}`, `best ${exactPercent(bestTop1)}`],
         },
     { rank: 10, forms: [`lr ${short(lr)}`] },
     lossScale === undefined

@@ -21,7 +21,7 @@ import { firstBad } from "../../lib/train/fault.js";
 import { train } from "../../lib/train/train.js";
 import { logOf, recipeOf, temporaryFolder } from "../support/folder.js";
 import { parseRecipe } from "../support/recipe.js";
-import { attempted, small, trained } from "../support/training.js";
+import { attempted, resumed, small, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const common: RecipeInput = {
@@ -135,10 +135,25 @@ test("keeps a page about the run and what it runs on", async () => {
     rmSync(join(out, name));
     mkdirSync(join(out, name));
   }
-  const { result, text } = await trained({ out, steps: 75 }, { resume: true });
+  const { result, text } = await resumed(out, { steps: 75 });
   expect(result).toMatchObject({ status: "finished", steps: 75 });
   for (const name of ["environment.json", "report.html"])
     expect(text.match(RegExp(`warning: ${name} could not be written`, "g"))).toHaveLength(1);
+});
+
+test("steps know the best accuracy so far, that of earlier processes too", async () => {
+  const out = join(folder, "best");
+  const bestOf = ({ events }: { events: RunEvent[] }) =>
+    events.flatMap((event) => (event.type === "step" ? [event.bestTop1] : []));
+  const first = bestOf(await trained({ ...common, epochs: 4, steps: 60, out }));
+  const second = bestOf(await resumed(out, { steps: 80 }));
+  const tops = logOf(out).flatMap((line) => (line.type === "epoch" ? [line.top1] : []));
+  const after = (epochs: number) =>
+    epochs === 0 ? undefined : Math.max(...tops.slice(0, epochs).map(Number));
+  const best = (from: number, to: number) =>
+    Array.from({ length: to - from }, (_, i) => after(Math.floor((from + i) / 25)));
+  expect(first).toEqual(best(0, 60));
+  expect(second).toEqual(best(60, 80));
 });
 
 test("names once what is left out of an epoch", async () => {

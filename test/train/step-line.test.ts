@@ -15,11 +15,6 @@ const step = (index: number, changes: object = {}): RunEvent => ({
   ...changes,
 });
 
-const epochEnd: RunEvent = {
-  ...{ type: "epoch", epoch: 0, epochs: 2, trainLoss: 1, top1: 0.831, top5: 1, testLoss: 1 },
-  ...{ testImages: 10_000, correct: 8_310, inputWait: 0, seconds: 9 },
-};
-
 /** What is on the screen after steps a second apart, of each of which the device waited for `wait` ms. */
 function shown(columns: number, wait: number, changes: object = {}, env = {}) {
   const screen = new Screen(columns);
@@ -74,14 +69,14 @@ test.each([
       "compute 82% · exposed 12% · input 0% · 72 h 13 min",
   ],
 ])("at 160 columns workers have all that the issue names, %o", (changes, line) => {
+  const known = { top1: 0.824, bestTop1: 0.831, secondsLeft: 105 };
   const split = { compute: 0.082, exposedCommunication: 0.012, update: 0.006 };
   const screen = new Screen(160);
   let now = 0;
   const reporter = new Reporter(screen, () => now, {});
-  reporter.show(epochEnd);
   for (let i = 134; i < 140; i++) {
     now = i;
-    reporter.show(step(i, { ...split, top1: 0.824, secondsLeft: 105, ...changes }));
+    reporter.show(step(i, { ...known, ...split, ...changes }));
   }
   expect(screen.rows.at(-1)).toBe(line);
 });
@@ -107,10 +102,13 @@ test("whole lines stand above, and the best accuracy is among the fields", () =>
     details: ["5,000 of 10,000 images", "83.20% correct so far"],
   });
   expect(screen.rows.at(-1)).toMatch(/^━+─+ evaluating: 5,000 of 10,000 images · 83\.20% correct/);
-  reporter.show(epochEnd);
+  reporter.show({
+    ...{ type: "epoch", epoch: 0, epochs: 2, trainLoss: 1, top1: 0.831, top5: 1, testLoss: 1 },
+    ...{ testImages: 10_000, correct: 8_310, inputWait: 0, seconds: 9 },
+  });
   for (const i of [100, 101]) {
     now++;
-    reporter.show(step(i));
+    reporter.show(step(i, { bestTop1: 0.831 }));
   }
   expect(screen.rows.slice(0, 2)).toEqual([
     "warning: 2 images were damaged",
