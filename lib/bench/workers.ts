@@ -1,14 +1,14 @@
 // Starts the worker processes of `onehour bench throughput`: one world of the largest number of workers, of
 // which each smaller number is a group while the others idle.
-import { mkdtempSync, rmSync } from "node:fs";
+import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { OnehourError } from "../errors.js";
 import { launch } from "../ranks/launch.js";
 import { nameOf } from "../recipe/voice.js";
+import { inTemporaryFolder } from "../system/temporary-folder.js";
 import type { Contender, Round, StepSettings } from "./contender.js";
 import type { StepParts } from "./parts.js";
 import type { Count, Variant } from "./variants.js";
@@ -92,51 +92,63 @@ export interface Crew {
   close(): Promise<void>;
 }
 
+interface Started {
+  connected: Worker[];
+  /** Resolves when the processes have ended. */
+  ended: Promise<unknown>;
+  /** Rejects when they have. */
+  failed: Promise<never>;
+}
+
+/** Starts the processes and waits until each has connected, from when on the socket needs no file. */
+async function connectWorkers(
+  size: number,
+  settings: Omit<WorkerSettings, "control">,
+): Promise<Started> {
+  const server = createServer();
+  return await inTemporaryFolder(async (folder) => {
+    const control = join(folder, "control");
+    await once(server.listen(control), "listening");
+    const accepted = accept(server, size);
+    const argument = JSON.stringify({ ...settings, control } satisfies WorkerSettings);
+    const program = fileURLToPath(new URL("./throughput-worker.js", import.meta.url));
+    let failure: OnehourError | undefined;
+    const ended = launch({
+      workers: size,
+      command: () => [program, argument],
+      timeoutSeconds: 600,
+      remedy: `measure a smaller ${nameOf("batch")}`,
+      onLine: (_rank, line) => process.stderr.write(`${line}\n`),
+      onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
+        failure = new OnehourError(code, cause);
+      },
+    });
+    const failed = ended.then((status) => {
+      throw (
+        failure ??
+        new OnehourError("ERR_ONEHOUR_WORKERS", `the workers ended early, with status ${status}`)
+      );
+    });
+    failed.catch(() => {});
+    return { connected: await Promise.race([accepted, failed]), ended, failed };
+  }).finally(() => server.close());
+}
+
 /** Starts the workers and waits until each has loaded its programs. */
 export async function startWorkers(
   counts: readonly Count[],
   settings: StepSettings,
   measuresPeak = false,
 ): Promise<Crew> {
-  const folder = mkdtempSync(join(tmpdir(), "onehour-bench-"));
-  const control = join(folder, "control");
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(control, resolve));
   const size = counts.at(-1)!.workers;
-  const accepted = accept(server, size);
-
-  const argument = JSON.stringify({
+  const { connected, ended, failed } = await connectWorkers(size, {
     ...settings,
     counts,
     measuresPeak,
-    control,
-  } satisfies WorkerSettings);
-  const program = fileURLToPath(new URL("./throughput-worker.js", import.meta.url));
-  let failure: OnehourError | undefined;
-  const ended = launch({
-    workers: size,
-    command: () => [program, argument],
-    timeoutSeconds: 600,
-    remedy: `measure a smaller ${nameOf("batch")}`,
-    onLine: (_rank, line) => process.stderr.write(`${line}\n`),
-    onFailure: (cause, code = "ERR_ONEHOUR_WORKERS") => {
-      failure = new OnehourError(code, cause);
-    },
-  }).finally(() => {
-    server.close();
-    rmSync(folder, { recursive: true, force: true });
   });
-  const failed = ended.then((status) => {
-    throw (
-      failure ??
-      new OnehourError("ERR_ONEHOUR_WORKERS", `the workers ended early, with status ${status}`)
-    );
-  });
-  failed.catch(() => {});
   // Everything that waits for workers also ends when they do.
   const all = <T>(answers: Promise<T>[]) => Promise.race([Promise.all(answers), failed]);
 
-  const connected = await Promise.race([accepted, failed]);
   const met = await all(
     connected.map(async (worker) => ({ worker, hello: await worker.receive<Hello>() })),
   );

@@ -1,5 +1,5 @@
 // Runs `onehour bench throughput` in processes, on so small a model that it takes seconds.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
@@ -35,6 +35,28 @@ test("--json reports every worker count, the split of its step and the memory", 
     expect(buckets[0]!.ready).toBeLessThan(stepSeconds);
     expect(times.withoutCollectives).toHaveLength(5);
   }
+});
+
+test("once its workers have come, nothing of it lies in the temporary folder", async () => {
+  const temporary = join(folder, "tmp");
+  mkdirSync(temporary);
+  let hasBegun = false;
+  const isEmpty = () => readdirSync(temporary).length === 0;
+  const { signal } = await onehour(
+    ["bench", "throughput", ...tiny, "--steps", "100", "--workers", "1,2"],
+    {
+      env: { TMPDIR: temporary },
+      signal: {
+        name: "SIGKILL",
+        when() {
+          hasBegun ||= !isEmpty();
+          return hasBegun && isEmpty();
+        },
+      },
+    },
+  );
+  expect(signal).toBe("SIGKILL");
+  expect(isEmpty()).toBe(true);
 });
 
 test("without PyTorch it says how to get it", async () => {
