@@ -53,9 +53,15 @@ export async function outcomesOf(
 ): Promise<Map<string, Outcome>> {
   const script = fileURLToPath(new URL("scripts/command-lines.mjs", import.meta.url));
   const command = [process.execPath, script, main, JSON.stringify(lines)];
-  const { stdout, stderr } = await start(command, { cwd, env: { ONEHOUR_COMMAND: typed } }).ended;
-  if (stderr !== "") throw new Error(stderr);
+  const { stdout, stderr, status } = await start(command, {
+    cwd,
+    env: { ONEHOUR_COMMAND: typed },
+  }).ended;
   const outcomes = stdout.split("\n").filter(Boolean);
+  if (stderr !== "" || outcomes.length < lines.length)
+    throw new Error(
+      `status ${status} after ${outcomes.length} of ${lines.length} lines: ${stderr}`,
+    );
   return new Map(
     outcomes.map((text) => {
       const outcome: Outcome = JSON.parse(text);
