@@ -1,5 +1,5 @@
-// The table of `onehour bench all-reduce`, in nccl-tests' columns: its lines are printed as they are measured, so
-// that their widths are known before.
+// The table of `onehour bench all-reduce`, in nccl-tests' columns. Its lines are printed as they are measured, so the
+// widths are fixed.
 import { plural } from "../text/words.js";
 import type { AllReduceRow } from "./all-reduce.js";
 import type { AllReduceResult } from "./all-reduce-bench.js";
@@ -18,8 +18,7 @@ const columns = [
 
 const line = (cells: readonly string[]) => {
   const padded = cells.map((cell, i) => cell.padStart(columns[i]!.width));
-  return `${padded.join("  ").trimEnd()}
-`;
+  return `${padded.join("  ").trimEnd()}\n`;
 };
 
 /** What stands above the rows. */

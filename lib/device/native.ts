@@ -85,7 +85,7 @@ const faults: readonly { pattern: RegExp; explain: (match: RegExpExecArray) => s
   },
 ];
 
-/** A native module is not there, or does not load; its message ends in the command that looks at the machine. */
+/** A native module is not there, or does not load; its message names the command that looks at the machine. */
 export class LoadError extends OnehourError {
   constructor(
     code: "ERR_ONEHOUR_NOT_BUILT" | "ERR_ONEHOUR_LOAD",

@@ -3,7 +3,7 @@
 import type { Chart, Series } from "./chart.js";
 import { tones } from "./palette.js";
 import { distinct, groupsOf, type Style, styleOf } from "./series-style.js";
-import { isShown, type View } from "./view.js";
+import { isShown, nameIn, type View } from "./view.js";
 
 interface Entry {
   text: string;
@@ -17,8 +17,7 @@ function entriesOf(chart: Chart, view: View): Entry[] {
   const first = (key: "name" | "group", value: string) =>
     shown.find((series) => series[key] === value)!;
   const names = distinct(shown.map(({ name }) => name)).map((name) => first("name", name));
-  const textOf = ({ name, smooth }: Series) =>
-    smooth && view.smoothing > 0 ? `${name}, smoothed` : name;
+  const textOf = (series: Series) => nameIn(view, series);
   const groups = distinct(shown.map(({ group }) => group));
   if (groupsOf(chart).length < 2)
     return names.map((series) => ({ text: textOf(series), style: styled(series) }));

@@ -4,13 +4,14 @@ import { type Axis, type Chart, finite, formats, type Series } from "./chart.js"
 import { legendOf } from "./legend.js";
 import { fontFamily, tones } from "./palette.js";
 import { groupsOf, styleOf } from "./series-style.js";
-import { isShown, type View } from "./view.js";
+import { isShown, nameIn, type View } from "./view.js";
 
 /** What names a series where all are listed together. */
-function fullName(chart: Chart, { group, name, smooth }: Series, { smoothing }: View): string {
+function fullName(chart: Chart, series: Series, view: View): string {
+  const { group } = series;
   const isOnly = groupsOf(chart).length < 2;
-  const own = smooth && smoothing > 0 ? `${name}, smoothed` : name;
-  return group === undefined || isOnly ? own : `${group} · ${own}`;
+  const name = nameIn(view, series);
+  return group === undefined || isOnly ? name : `${group} · ${name}`;
 }
 
 const isLog = ({ scale }: Axis, view: View) => scale === "log" || (scale === "switch" && view.log);

@@ -28,6 +28,10 @@ export const firstView = {
   hiddenGroups: new Set<string>(),
 } satisfies View;
 
+/** The name of a series where all are listed, which says whether it is smoothed. */
+export const nameIn = ({ smoothing }: View, { name, smooth }: Series) =>
+  smooth && smoothing > 0 ? `${name}, smoothed` : name;
+
 export function isShown({ group, name }: Series, { hidden, hiddenGroups }: View): boolean {
   return !hidden.has(name) && !(group !== undefined && hiddenGroups.has(group));
 }
