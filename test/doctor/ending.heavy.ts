@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import type { Diagnosis } from "../../lib/doctor/check.js";
 import { main, typed } from "../cli/command.js";
 import { temporaryFolder } from "../support/folder.js";
-import { childrenOf, isAlive, type Run, start, until } from "../support/process.js";
+import { childrenOf, isAlive, start, until } from "../support/process.js";
 import { Screen } from "../support/screen.js";
 
 const folder = temporaryFolder();
@@ -91,35 +91,34 @@ test("a second signal changes nothing of that", async () => {
   expect([130, 143]).toContain((await ended()).status);
 });
 
-/** A process that does not go on, nor hears a signal. */
-async function stopped(
+/** Stops a process of the doctor, which then hears no signal either: the check `name` says that it did not end. */
+async function stop(
   moment: string,
   name: string,
   isThere: (temporary: string) => boolean = () => true,
-) {
-  const { run, find, temporary, ended } = startDoctor(["doctor", "--json"]);
+): Promise<void> {
+  const { find, temporary, ended } = startDoctor(["doctor", "--json"]);
   await until(() => find(moment) !== undefined && isThere(temporary), 60);
   process.kill(find(moment)!, "SIGSTOP");
   const { stdout, stderr } = await ended();
   const { checks } = JSON.parse(stdout) as Diagnosis;
   expect(checks.find((line) => line.name === name)?.found, stderr).toMatch(/not end(ed)? within/);
-  return run;
 }
 
 test("a process that is killed after its limit leaves nothing", async () => {
   const images = (temporary: string) =>
     readdirSync(temporary, { recursive: true }).some((name) => String(name).endsWith(".JPEG"));
   await Promise.all([
-    stopped("probe.js folder", "run folder"),
-    stopped("two-ranks.js rank", "all-reduce"),
-    stopped("probe.js decoding", "decoding", images),
+    stop("probe.js folder", "run folder"),
+    stop("two-ranks.js rank", "all-reduce"),
+    stop("probe.js decoding", "decoding", images),
   ]);
 });
 
 test("Ctrl-C on a terminal leaves no line that is being drawn", async () => {
   const { own, temporary } = newPlace();
   const command = `stty cols 80 rows 40; exec ${typed} doctor`;
-  const run: Run = start(["script", "-qec", command, "/dev/null"], {
+  const run = start(["script", "-qec", command, "/dev/null"], {
     ...{ cwd: own, env: { TMPDIR: temporary, TERM: "xterm" }, lasting: true },
   });
   await until(() => run.stdout.includes("… decoding"), 60);

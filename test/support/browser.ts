@@ -1,4 +1,5 @@
-// Opens pages in the Chromium that scripts/browser finds. A page that asks for anything outside its file, or reports an error, fails the test.
+// Opens pages in the Chromium that scripts/browser finds. A page that asks for anything outside its file, or reports
+// an error, fails the test.
 /// <reference lib="dom" />
 import { pathToFileURL } from "node:url";
 import { type Browser, launch, type Page } from "puppeteer-core";
