@@ -3,7 +3,8 @@
 import { z } from "zod";
 import { precisions } from "../graph/compiled.js";
 
-const seconds = z.number().nonnegative();
+/** No step takes a day. */
+const seconds = z.number().nonnegative().max(86_400);
 const positive = z.number().positive();
 const whole = z.int().positive();
 
@@ -20,7 +21,7 @@ export const profileSchema = z.object({
   /** CPU threads of a worker. */
   threads: whole,
   /** The step of one worker with its collectives left out; `compute` is all of it but the update. */
-  compute: positive,
+  compute: seconds.positive(),
   update: seconds,
   /**
    * What is all-reduced, in the order of the program. `ready`: when its last gradient is there, from the
@@ -30,7 +31,9 @@ export const profileSchema = z.object({
   /** Images a second that one core decodes and crops to the model's size; absent where not measured. */
   imagesPerCore: positive.optional(),
   /** The step as it was measured with so many workers on this machine, in the order of their number. */
-  measured: z.array(z.object({ workers: whole, step: positive, exposedCommunication: seconds })),
+  measured: z.array(
+    z.object({ workers: whole, step: seconds.positive(), exposedCommunication: seconds }),
+  ),
   /** What of all this nobody measured, in sentences. */
   assumed: z.array(z.string()).optional(),
   /** Versions, processor, GPUs. */

@@ -2,7 +2,7 @@
 import { table } from "../bench/table.js";
 import { optionName } from "../recipe/voice.js";
 import { wrap } from "../terminal/columns.js";
-import { count, counted, plural } from "../text/words.js";
+import { count, counted, plural, printable } from "../text/words.js";
 import { algorithms } from "./algorithms.js";
 import { imagenet } from "./hours.js";
 import { linkText } from "./links.js";
@@ -10,9 +10,9 @@ import type { Plan, Planned } from "./plan.js";
 
 const columns = 80;
 
-/** A paragraph; its lines after the first begin with `indent`, which is as wide as `first`. */
+/** A paragraph, of which a profile's file may have written a part; its lines after the first begin with `indent`, which is as wide as `first`. */
 const paragraph = (text: string, first = "", indent = first) =>
-  wrap(text, columns - indent.length)
+  wrap(printable(text), columns - indent.length)
     .map((line, i) => `${i === 0 ? first : indent}${line}\n`)
     .join("");
 

@@ -98,6 +98,11 @@ describe("the hour", () => {
     );
   });
 
+  test("a profile's name does not steer the terminal", () => {
+    const disguised = { ...profile, model: "\x1b[31mred" };
+    expect(planText(planned({ profile: disguised }))).toContain("\\x1b[31mred, ");
+  });
+
   test("a minibatch of more than all images trains nothing", () => {
     const { forecasts, shortest } = planned({ images: 31, workers: [1] });
     expect(forecasts[0]!.hours).toBeUndefined();
@@ -221,6 +226,7 @@ describe("refused, with what was expected", () => {
     [{ perHost: 8 }, /no option "perHost"/],
     [{ profile: undefined }, /no profile of a step.*bench throughput --profile/],
     [{ profile: { ...profile, compute: 0 } }, /damaged: compute: /],
+    [{ profile: { ...profile, compute: 1e308 } }, /damaged: compute: .*86400/],
     [{ profile: { ...profile, buckets: [{ bytes: 1 }] } }, /damaged: buckets\.0\.ready: /],
   ])("%j", refused);
 });
