@@ -100,7 +100,7 @@ describe("the hour", () => {
 
   test("a profile's name does not steer the terminal", () => {
     const disguised = { ...profile, model: "\x1b[31mred" };
-    expect(planText(planned({ profile: disguised }))).toContain("\\x1b[31mred, ");
+    expect(planText(planned({}, disguised))).toContain("\\x1b[31mred, ");
   });
 
   test("a minibatch of more than all images trains nothing", () => {
