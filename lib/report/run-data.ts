@@ -40,13 +40,11 @@ export interface RunData extends RunEnvironment {
   unreadable: number;
 }
 
-/** Steps of an epoch, as the log says or, where it lacks that line, as far as its steps show. */
+/** Steps of an epoch, as far as the log tells. */
 function stepsPerEpoch(
   lines: readonly LogLine[],
   { epochs, steps = Number.POSITIVE_INFINITY }: Record<string, unknown>,
 ): number | undefined {
-  const begin = lines.findLast((line) => line.type === "begin");
-  if (begin) return begin.stepsPerEpoch;
   // Each step has as many epochs before it as its line says.
   let most = Number.POSITIVE_INFINITY;
   let done = 0;

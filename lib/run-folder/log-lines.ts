@@ -5,13 +5,6 @@ import { z } from "zod";
 /** One line of log.jsonl. */
 export type LogLine =
   | {
-      /** A process that trains from here on, the first or a later one. */
-      type: "begin";
-      /** Steps done. */
-      step: number;
-      stepsPerEpoch: number;
-    }
-  | {
       type: "step";
       step: number;
       epoch: number;
@@ -89,12 +82,6 @@ const count = z.int().min(0);
 /** JSON has no NaN and infinity, which it writes as null. */
 const measure = z.number().nullable();
 
-const begin = z.looseObject({
-  type: z.literal("begin"),
-  step: count,
-  stepsPerEpoch: z.int().min(1),
-});
-
 const step = z.looseObject({
   type: z.literal("step"),
   step: count,
@@ -142,7 +129,7 @@ const end = z.looseObject({
   steps: count,
 });
 
-const readable = z.discriminatedUnion("type", [begin, step, epoch, warning, restart, end]);
+const readable = z.discriminatedUnion("type", [step, epoch, warning, restart, end]);
 
 /** Whether a value read from a log is one of its lines; they may hold more than is asked for. */
 export function isLogLine(value: unknown): boolean {

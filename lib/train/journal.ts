@@ -59,15 +59,13 @@ export class Journal {
     this.log?.write({ type: "warning", step, text });
   }
 
-  /** Logs from how many steps and after which epochs this process goes on, and after a failure why. */
+  /** Takes over the epochs of earlier processes, and logs why this one was started after a failure. */
   begin(
     { step, epochs }: Pick<Progress, "step" | "epochs">,
     workers: number,
     restart: Restart | undefined,
   ): void {
-    const { stepsPerEpoch } = this.options.course;
     for (const epoch of epochs) this.updateBest(epoch);
-    this.log?.write({ type: "begin", step, stepsPerEpoch });
     if (restart) this.log?.write({ type: "restart", step, workers, ...restart });
     // The page of an earlier process says that the run has ended.
     if (this.log && step > 0) this.report.update();

@@ -88,19 +88,16 @@ export class RunEvents {
     ].map(record);
   }
 
-  /** A line that was reached at a time of day; empty where TensorBoard has nothing to show of it. */
+  /** A line that was reached at a time of day. */
   of(line: LogLine, wallTime: number): Buffer {
     if (line.type === "step") this.step = line.step;
     const step = "step" in line ? line.step : this.step;
     const place = { step, wallTime };
-    const values = this.values(line, place);
-    return values.length > 0 ? record(messages.summary(place, values)) : Buffer.alloc(0);
+    return record(messages.summary(place, this.values(line, place)));
   }
 
   private values(line: LogLine, place: messages.Place): Buffer[] {
     switch (line.type) {
-      case "begin":
-        return [];
       case "step":
         return scalarsOf(line, stepTags);
       case "epoch":
