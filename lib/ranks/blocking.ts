@@ -1,4 +1,4 @@
-// Reads connections without the event loop, in a process that is about to end.
+// Reads connections without the event loop, which would come too late.
 import { readSync } from "node:fs";
 import type { Socket } from "node:net";
 
@@ -23,8 +23,8 @@ export function awaitClosed(
   }
 }
 
-/** Reads what has come; false once nothing more can. */
-function take(socket: Socket): boolean {
+/** Hands what has come to a socket's listeners; false once nothing more can come. */
+export function take(socket: Socket): boolean {
   // Node has no other way to read a socket at once.
   const { _handle: handle } = socket as unknown as { _handle?: { fd?: number } | null };
   const { fd } = handle ?? {};

@@ -3,7 +3,7 @@
 import { writeSync } from "node:fs";
 import { OnehourError } from "../errors.js";
 import { oneLine, printable } from "../text/words.js";
-import { awaitClosed } from "./blocking.js";
+import { awaitClosed, take } from "./blocking.js";
 import { isSecondary, reportOf } from "./error-report.js";
 import type { RankServer } from "./rank-server.js";
 import { endKey, type Loss, namesRank } from "./rendezvous.js";
@@ -76,7 +76,12 @@ export class Ending {
     const hear = (text: string) => this.hear(JSON.parse(text) as End);
     options.client.listen(endKey, hear);
     options.client.onLoss((loss) => this.lose(loss));
-    if (options.server) options.server.onEnd = hear;
+    if (options.server)
+      options.server.onEnd = (text) => {
+        // What the ranks agreed on before the end may still be on its way from this process to itself.
+        take(options.client.connection);
+        hear(text);
+      };
     this.vigil = new Vigil({
       ...options,
       worldSize: options.hosts.length,
