@@ -14,17 +14,37 @@ const sources = [{ find: /^#lib\/(.*)\.js$/, replacement: at("lib/$1.ts") }];
 // What takes minutes: scripts/test sets this where it is asked for such a file.
 const heavy = process.env.ONEHOUR_TEST_HEAVY === "1";
 
-// Test files run in processes of their own (a native addon owns threads), one at a time: two cores
-// are the machine the timings of the supervision tests were chosen for.
+// One process and one thread each: two of these run at a time.
+const pure = [
+  ...["data", "deploy", "graph", "models", "ops", "parity", "plan", "proof", "recipe", "report"],
+  ...["schedules", "terminal", "text"],
+].map((folder) => `test/${folder}/**/*.test.ts`);
+
+// Test files run in processes of their own (a native addon owns threads).
 export default defineConfig({
   resolve: { alias: isCompiled ? compiled : sources },
   test: {
-    include: ["test/**/*.test.ts", ...(heavy ? ["test/**/*.heavy.ts"] : [])],
     pool: "forks",
-    fileParallelism: false,
     // Only what hangs takes so long: many a test starts dozens of processes, and a busy machine may
     // need a second or two for each.
     testTimeout: 600_000,
     hookTimeout: 600_000,
+    projects: [
+      {
+        extends: true,
+        test: { name: "pure", include: pure, maxWorkers: 2, sequence: { groupOrder: 1 } },
+      },
+      {
+        extends: true,
+        test: {
+          name: "processes",
+          include: ["test/**/*.test.ts", ...(heavy ? ["test/**/*.heavy.ts"] : [])],
+          exclude: pure,
+          // One at a time: two cores are the machine the timings of the supervision tests were chosen for.
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
   },
 });
