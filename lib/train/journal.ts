@@ -29,8 +29,6 @@ export class Journal {
   private readonly timeLeft: TimeLeft;
   private readonly report: LiveReport;
   private log: Log | undefined;
-  /** Steps that were logged. */
-  private done = 0;
   /** Best accuracy on the test set so far. */
   private best: number | undefined;
 
@@ -80,7 +78,6 @@ export class Journal {
       ...split,
     };
     this.log?.write(line);
-    this.done = step + 1;
     this.timeLeft.step(seconds());
     const secondsLeft = this.timeLeft.after(step + 1);
     const { epochs, course } = this.options;
@@ -104,7 +101,8 @@ export class Journal {
     this.log?.write(line);
     this.emit({ ...line, correct, epochs });
     // The end, which follows the last epoch, writes the page too.
-    if (this.log && this.done < course.steps) this.report.update();
+    const done = (line.epoch + 1) * course.stepsPerEpoch;
+    if (this.log && done < course.steps) this.report.update();
   }
 
   /** `isApart`: a command for each node, or one of an engine, has started the ranks. */
