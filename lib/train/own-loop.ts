@@ -273,10 +273,8 @@ export class Trainer implements Disposable {
     const { rank } = world;
     const show = (stage: Stage) => rank === 0 && onEvent({ type: "progress", ...stage });
     return await this.alone(async () => {
-      if (recipe.preciseBatchNorm > 0) {
-        const options = { recipe, dataset, compiled, queue, loader, sampler, rank, show };
-        await recomputeStatistics(this.progress.position.epoch, options);
-      }
+      const options = { recipe, dataset, compiled, queue, loader, sampler, rank, show };
+      await recomputeStatistics(this.progress.position.epoch, options);
       if (world.worldSize > 1) await queue.submit("average", await queue.acquire());
       return (await evaluateSplit(queue, loader, dataset, recipe.batch, { world }))!;
     });

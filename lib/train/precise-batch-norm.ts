@@ -25,7 +25,7 @@ interface PreciseBatchNormOptions {
 /**
  * Sets this rank's running statistics to the mean of those of the epoch's first
  * `recipe.preciseBatchNorm` batches of n images, in training mode; the ranks' are still to be averaged.
- * Every rank takes part, with nothing queued.
+ * With 0 of them nothing changes. Every rank takes part, with nothing queued.
  * Source: Wu and Johnson, "Rethinking 'Batch' in BatchNorm", 2021.
  */
 export async function recomputeStatistics(
@@ -33,6 +33,7 @@ export async function recomputeStatistics(
   options: PreciseBatchNormOptions,
 ): Promise<void> {
   const { recipe, dataset, compiled, queue, loader, sampler, rank, show } = options;
+  if (recipe.preciseBatchNorm === 0) return;
   const { executor } = queue;
   const { offset, bytes } = compiled.running;
   await executor.write("state", offset, new Uint8Array(bytes)); // the program adds to them

@@ -323,7 +323,6 @@ class Run {
   private async recomputeStatistics(): Promise<void> {
     const { recipe, dataset, world } = this.options;
     const { compiled, queue, loader, sampler, progress } = this;
-    if (recipe.preciseBatchNorm === 0) return;
     const { epoch } = progress.position;
     const { show } = this.journal;
     const options = { recipe, dataset, compiled, queue, loader, sampler, rank: world.rank, show };
