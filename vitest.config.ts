@@ -16,8 +16,8 @@ const heavy = process.env.ONEHOUR_TEST_HEAVY === "1";
 
 // One process and one thread each: two of these run at a time.
 const pure = [
-  ...["data", "deploy", "graph", "models", "ops", "parity", "plan", "proof", "recipe", "report"],
-  ...["schedules", "terminal", "text"],
+  ...["data", "deploy", "device", "graph", "models", "modules", "ops", "parity", "plan", "proof"],
+  ...["recipe", "report", "run-folder", "schedules", "system", "terminal", "text"],
 ].map((folder) => `test/${folder}/**/*.test.ts`);
 
 // Test files run in processes of their own (a native addon owns threads).
