@@ -72,8 +72,8 @@ export interface ThroughputResult {
  *
  * @throws OnehourError the error of a worker that fails (ERR_ONEHOUR_WORKERS where it had no code),
  *   ERR_ONEHOUR_USAGE for an option that cannot be meant, ERR_USAGE for more workers or threads than a
- *   machine can have, ERR_ONEHOUR_RECIPE for a precision that the device cannot do, ERR_ONEHOUR_MODEL for a network that there is not, ERR_ONEHOUR_PYTORCH without
- *   PyTorch
+ *   machine can have, ERR_ONEHOUR_RECIPE for a precision that the device cannot do, ERR_ONEHOUR_MODEL for
+ *   a network that there is not, ERR_ONEHOUR_PYTORCH without PyTorch
  */
 export async function throughput(options: ThroughputOptions = {}): Promise<ThroughputResult> {
   const { counts, settings } = await settingsOf(options);

@@ -10,7 +10,10 @@ import type { Plan, Planned } from "./plan.js";
 
 const columns = 80;
 
-/** A paragraph, of which a profile's file may have written a part; its lines after the first begin with `indent`, which is as wide as `first`. */
+/**
+ * A paragraph, of which a profile's file may have written a part; its lines after the first begin with `indent`, which
+ * is as wide as `first`.
+ */
 const paragraph = (text: string, first = "", indent = first) =>
   wrap(printable(text), columns - indent.length)
     .map((line, i) => `${i === 0 ? first : indent}${line}\n`)

@@ -18,7 +18,8 @@ test.each(hangs)("rank 1: %s", async (what, line) => {
   const { status } = await run.ended;
   const seconds = (performance.now() - start) / 1000;
   expect(seconds).toBeGreaterThan(1.8);
-  expect(seconds).toBeLessThan(60); // the timeout by default
+  // Not after the timeout by default; a busy machine takes some seconds to notice and to end the processes.
+  expect(seconds).toBeLessThan(60);
   expect(status).toBe(1);
   expect(lastLine(run.stderr)).toMatch(line);
   expect(run.stderr).toMatch(/ {2}rank 0: waits in a collective/);
