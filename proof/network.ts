@@ -203,8 +203,12 @@ export class TestNetwork {
   }
 
   private async write(arena: string, layout: TensorLayout, init: Initialization): Promise<void> {
-    const data = toStored(layout, initialValue(layout, init));
-    await this.executor.write(arena, layout.offset, bytesOf(data));
+    await this.put(arena, layout, initialValue(layout, init));
+  }
+
+  /** Writes a parameter or running statistic, given in torchvision's layout. */
+  async put(arena: string, layout: TensorLayout, values: Float32Array): Promise<void> {
+    await this.executor.write(arena, layout.offset, bytesOf(toStored(layout, values)));
   }
 
   /** A parameter, its gradient or a running statistic, in torchvision's layout. */
@@ -218,9 +222,9 @@ export class TestNetwork {
 
   /** Runs a program on batch `index` and returns its metrics. `ignored` images get label −1. */
   async run(
-    program: "micro" | "last" | "evaluate",
+    program: "micro" | "last" | "evaluate" | "evaluate-ema",
     index: number,
-    options: { rate?: number; ignored?: readonly number[] } = {},
+    options: { rate?: number; emaRate?: number; ignored?: readonly number[] } = {},
   ): Promise<Float32Array> {
     const { images, classes, batchSize } = this;
     const { rank, workers } = this.place;
@@ -237,6 +241,7 @@ export class TestNetwork {
     slot.set(share(flips), input.flips.offset);
     slot.set(share(labels), input.labels.offset);
     slot.set(bytesOf(Float32Array.of(options.rate ?? 0.1, 1)), input.schedule.offset);
+    if (input.ema) slot.set(bytesOf(Float32Array.of(options.emaRate ?? 0)), input.ema.offset);
     await this.executor.submit(program, 0);
     const { offset, bytes } = output.metrics;
     return new Float32Array(this.executor.output(0).slice(offset, offset + bytes).buffer);

@@ -457,6 +457,11 @@ def lars(case):
     case.put("new-v", torch.stack(history_v))
 
 
+def lerp(case):
+    start, end = (case.draw(name, case.case["x"], low_precision=False) for name in ("start", "end"))
+    case.put("y", torch.lerp(start, end, case.case["weight"]))
+
+
 FAMILIES = {
     "conv": forward(conv),
     "batch-norm": batch_norm,
@@ -471,6 +476,7 @@ FAMILIES = {
     "add-bias": forward(lambda c, x, b: x + b),
     "multiply": forward(lambda c, a, b: a * b[:, None, None]),
     "concatenate": forward(lambda c, a, b: torch.cat([a, b], 3)),
+    "lerp": lerp,
     "sigmoid": forward(lambda c, x: torch.sigmoid(x)),
     "flatten": forward(lambda c, x: x.flatten(1)),
     "linear": forward(lambda c, x, w, b: F.linear(x, w, b)),
@@ -650,12 +656,17 @@ def write_resnet8():
     out.update({f"step/statistics/{name}": s for name, s in network.statistics.items()})
 
     for prefix, options in TRAININGS.items():
-        losses, network = train("resnet8", 10, 32, **options)
+        losses, network, averages = train("resnet8", 10, 32, **options)
         out[f"{prefix}/losses"] = torch.tensor(losses)
         out.update({f"{prefix}/statistics/{name}": s for name, s in network.statistics.items()})
         for name, parameter in network.parameters.items():
             out[f"{prefix}/norm/{name}"] = parameter.norm().reshape(1)
             out[f"{prefix}/projections/{name}"] = torch.from_numpy(projections(name, parameter))
+        if prefix != "train":
+            continue
+        for name, value in averages.items():
+            out[f"ema/norm/{name}"] = value.norm().reshape(1)
+            out[f"ema/projections/{name}"] = torch.from_numpy(projections(name, value))
     save(out, "resnet8")
 
 
@@ -684,10 +695,37 @@ TRAININGS = {
 }
 
 
-def train(name, steps, batch, accumulate=1, dtype=torch.float64, optimizer_of=sgd_of, clip=None):
+class Average:
+    """PyTorch's exponential moving average of a network's parameters and statistics."""
+
+    def __init__(self, network, decay):
+        self.network = network
+        self.model = self.held()
+        ema = torch.optim.swa_utils.get_ema_multi_avg_fn(decay)
+        self.averaged = torch.optim.swa_utils.AveragedModel(
+            self.model, multi_avg_fn=ema, use_buffers=True
+        )
+
+    def held(self):
+        model = torch.nn.Module()
+        for key, parameter in self.network.parameters.items():
+            model.register_parameter(key.replace(".", "/"), torch.nn.Parameter(parameter.detach()))
+        for key, statistic in self.network.statistics.items():
+            model.register_buffer(key.replace(".", "/"), statistic.clone())
+        return model
+
+    def update(self):
+        self.averaged.update_parameters(self.held())
+
+    def named(self):
+        state = self.averaged.module.state_dict()
+        return {key.replace("/", "."): value for key, value in state.items()}
+
+
+def train(name, steps, batch, accumulate=1, dtype=torch.float64, optimizer_of=sgd_of, clip=None, ema=0.9):
     """Two batches in turn, so that the loss falls. SGD: η = 0.1, Nesterov momentum 0.9, weight decay
     1e-4 on everything but batch norm. The running statistics of a step go on from those before it
-    by the mean of the micro-batches' statistics."""
+    by the mean of the micro-batches' statistics. Third come the moving averages after the last step."""
     network = Network(name, "paper", dtype)
     decayed, biases, others = [], [], []
     for key, parameter in network.parameters.items():
@@ -695,6 +733,7 @@ def train(name, steps, batch, accumulate=1, dtype=torch.float64, optimizer_of=sg
         normalizes = layer + ".running_mean" in network.statistics
         (others if normalizes else biases if kind == "bias" else decayed).append(parameter)
     optimizer = optimizer_of(decayed, biases, others)
+    average = None
     losses = []
     for step in range(steps):
         optimizer.zero_grad()
@@ -710,8 +749,10 @@ def train(name, steps, batch, accumulate=1, dtype=torch.float64, optimizer_of=sg
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(network.parameters.values(), clip)
         optimizer.step()
+        average = average or Average(network, ema)
+        average.update()
         losses.append(total)
-    return losses, network
+    return losses, network, average.named()
 
 
 def write_grad_scaler():

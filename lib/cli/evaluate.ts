@@ -20,6 +20,7 @@ export function evaluateCommand(): Command {
     .argument("[dataset]", `${table.dataset.help}; default: the checkpoint's own`)
     .addOption(flagOf("model", "the run's, or by names and shapes"))
     .addOption(flagOf("imageSize", "as trained, or 224"))
+    .option("--ema", "test the moving average of the weights, which the run kept (--ema-decay)")
     .action(async (checkpoint: string, dataset: string | undefined, options: object) => {
       const { evaluateCheckpoint } = await import("../train/evaluate.js");
       const live = new LiveLine(process.stderr);

@@ -17,7 +17,7 @@ import {
 import { emit } from "./emit.js";
 import { fuse, prune } from "./fuse.js";
 import { elementBytes, Graph, Storage, type Value } from "./graph.js";
-import { forwardLayout, type Layout, layoutOf, type Slice } from "./layout.js";
+import { forwardLayout, type Layout, layoutOf, ownState, type Slice } from "./layout.js";
 import { type Step, synchronize } from "./overlap.js";
 import { type Plan, plan } from "./plan.js";
 import { type Arena, print } from "./program.js";
@@ -32,8 +32,16 @@ import {
 } from "./step.js";
 import { addUpdate } from "./update.js";
 
-export type { CompiledModel, CompileOptions, Precision, Target, Update } from "./compiled.js";
-export type { Bucket, Slice, TensorLayout } from "./layout.js";
+export type {
+  CompiledModel,
+  CompileOptions,
+  Precision,
+  StepInput,
+  Target,
+  Update,
+} from "./compiled.js";
+export type { Averages, Bucket, Slice, TensorLayout } from "./layout.js";
+export { ownState } from "./layout.js";
 
 const defaults = {
   accumulate: 1,
@@ -42,6 +50,7 @@ const defaults = {
   syncBatchNorm: 1,
   preciseBatchNorm: 0,
   labelSmoothing: 0,
+  ema: false,
   slots: 2,
 } as const satisfies Partial<CompileOptions>;
 
@@ -76,14 +85,18 @@ function weightsProgram({ parameterBytes }: Layout, precision: Precision): [stri
   return ["weights", g];
 }
 
-const stateBytes = ({ running }: Layout) => running.offset + running.bytes;
+const stateBytes = (layout: Layout) => {
+  const { offset, bytes } = ownState(layout);
+  return offset + bytes;
+};
 
 /** What works on whole arenas outside of steps: exchanges between ranks, copies of weights. */
 function arenaPrograms(layout: Layout, options: Settings): [string, Graph][] {
   const { workers: k, precision } = options;
-  const { parameterBytes, running } = layout;
+  const { parameterBytes } = layout;
+  const own = ownState(layout);
   const param = new Storage(parameterBytes, "param", 0);
-  const statistics = new Storage(running.bytes, "state", running.offset);
+  const statistics = new Storage(own.bytes, "state", own.offset);
   const state = new Storage(stateBytes(layout), "state", 0);
   const communicator = "gradients";
   const stream = "comm";
@@ -96,7 +109,7 @@ function arenaPrograms(layout: Layout, options: Settings): [string, Graph][] {
 
   if (k > 1) {
     program("average", (g) => {
-      if (running.bytes === 0) return; // a model without batch norm
+      if (own.bytes === 0) return; // a model without batch norm
       const x = whole(g, statistics);
       const sum = g.apply(allReduceOp, { x }, { communicator }, { stream });
       scale(sum.x, 1 / k, statistics);
@@ -124,7 +137,11 @@ interface Lowering {
 }
 
 /** Gives a forward pass by itself the places that it shares with others. */
-function placeForward(built: Built, layout: Layout, metrics: Slice): Graph {
+function placeForward(
+  built: Built,
+  layout: Parameters<typeof bindLeaves>[1],
+  metrics: Slice,
+): Graph {
   bindLeaves(built, layout);
   built.metrics.storage = new Storage(METRICS_BYTES, "output", metrics.offset);
   return built.g;
@@ -140,7 +157,11 @@ function lowerTraining(model: Model, options: Settings, update: Update): Lowerin
   const layout = layoutOf(
     declarationsOf(gradients.map(({ parameter }) => parameter)),
     declarationsOf(last.statistics),
-    { filtersFirst: roundsFilters(options), scales: last.lossScale !== undefined },
+    {
+      filtersFirst: roundsFilters(options),
+      scales: last.lossScale !== undefined,
+      averages: options.ema,
+    },
   );
   bindLeaves(last, layout);
   bindGradients(last, gradients, layout, a > 1);
@@ -158,6 +179,13 @@ function lowerTraining(model: Model, options: Settings, update: Update): Lowerin
     if (mode === "statistics" && options.preciseBatchNorm === 0) continue;
     const built = forward(model, options, mode);
     graphs.push([mode, placeForward(built, layout, output.metrics)]);
+  }
+  if (layout.ema) {
+    const built = forward(model, options, "evaluate-ema");
+    graphs.push([
+      "evaluate-ema",
+      placeForward(built, { ...layout, ...layout.ema }, output.metrics),
+    ]);
   }
   graphs.push(...arenaPrograms(layout, options));
   return { graphs, layout, input: last.input, output, slot: last.g.arenaBytes };
@@ -229,8 +257,9 @@ function check(model: Model, options: Settings): void {
  *   images), per bucket the number of non-finite gradients and in fp16 where loss scaling stands go to the
  *   output slot.
  * - `evaluate`: with running statistics; metrics of this rank's batch, the loss summed.
+ * - `evaluate-ema` (ema): the same with the moving average of parameters and running statistics.
  * - `statistics` (preciseBatchNorm > 0): adds a batch's share to the running statistics, which begin at 0.
- * - `average` (workers > 1): running statistics to their mean over the ranks.
+ * - `average` (workers > 1): running statistics, and their moving average, to their mean over the ranks.
  * - `broadcast` (workers > 1): parameters and state of rank 0 to all, low-precision copies from them.
  * - `weights` (bf16, fp16): low-precision copies from the parameters, for after these were written.
  *
@@ -255,6 +284,7 @@ export function compile(model: Model, options: CompileOptions, update?: Update):
     input,
     output,
     momentum: { bytes: layout.momentumBytes },
+    ema: layout.ema,
     scaling: layout.scaling,
     running: layout.running,
     buckets: layout.buckets,

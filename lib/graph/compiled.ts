@@ -1,6 +1,6 @@
 // The types of compilation: what the programs compute, and what describes them.
 import type { Optimizer } from "../ops/optimizers/optimizer.js";
-import type { Bucket, Slice, TensorLayout } from "./layout.js";
+import type { Averages, Bucket, Slice, TensorLayout } from "./layout.js";
 import type { DataType } from "./tensor.js";
 
 /** The types of activations and of the weights that products read, by precision; all else is f32. */
@@ -51,6 +51,8 @@ export interface CompileOptions {
   preciseBatchNorm?: number;
   /** Share of the target that all classes get alike; 0. */
   labelSmoothing?: number;
+  /** Whether each step moves an exponential moving average of parameters and running statistics; false. */
+  ema?: boolean;
   /** Steps in flight: copies of the input and output arenas; 2. */
   slots?: number;
 }
@@ -70,20 +72,33 @@ export interface Update {
   keepsGradients?: boolean | undefined;
 }
 
+/**
+ * Ranges in an input slot. `schedule` is (η, c) of the step, f32 [2]; `ema` the share of the new model in the
+ * moving average, f32 [1], where there is one: 0 for a step that does not move it.
+ */
+export interface StepInput {
+  images: Slice;
+  flips: Slice;
+  labels: Slice;
+  schedule: Slice;
+  ema?: Slice;
+}
+
 export interface CompiledModel {
   programs: { name: string; text: string }[];
   /** In the order of the arenas; `offset` is in `param`, and alike in `grad` and `state` (momentum). */
   parameters: TensorLayout[];
   /** Running statistics; `offset` is in `state`. */
   statistics: TensorLayout[];
-  /** Ranges in an input slot. */
-  input: { images: Slice; flips: Slice; labels: Slice; schedule: Slice };
+  input: StepInput;
   /** Ranges in an output slot; `finite` has a number a bucket, `scaling` is that of `state`. */
   output: { metrics: Slice; finite: Slice; scaling: Slice };
   /** Momentum is `state` from 0 to here; nowhere, where nothing is trained. */
   momentum: { bytes: number };
   /** Range of `state` that holds the running statistics. */
   running: Slice;
+  /** Where the moving average lies, if there is one. */
+  ema: Averages | undefined;
   /** Range of `state` that loss scaling works on, f32 [3]; empty where the loss is not scaled. */
   scaling: Slice;
   /** Ranges of the `grad` arena that are all-reduced and updated together. */

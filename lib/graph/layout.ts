@@ -35,16 +35,33 @@ const PADDING = 32;
 /** The loss scale, good steps, skipped steps. */
 const SCALING_BYTES = 3 * elementBytes.f32;
 
+/** An exponential moving average of the model, in `state`. */
+export interface Averages {
+  /** Of each parameter, in the parameters' order. */
+  parameters: TensorLayout<ParameterRole>[];
+  /** Of the running statistics, each rank's own as these are. */
+  statistics: TensorLayout[];
+  /** Ranges of all of either. */
+  weights: Slice;
+  running: Slice;
+  /** How many models are in it, f32 [1]. */
+  updates: Slice;
+}
+
 /** Where everything lies that outlives a step: one layout for all programs of a run. */
 export interface Layout {
   parameters: TensorLayout<ParameterRole>[];
   statistics: TensorLayout[];
   buckets: Bucket[];
   parameterBytes: number;
-  /** Momentum is `state` from 0 to here, what loss scaling keeps and running statistics after it. */
+  /**
+   * Momentum is `state` from 0 to here; after it come what loss scaling keeps, the moving average of the
+   * parameters, the running statistics and last their moving average.
+   */
   momentumBytes: number;
   scaling: Slice;
   running: Slice;
+  ema: Averages | undefined;
 }
 
 function layOut<Role extends TensorRole>(
@@ -69,12 +86,12 @@ function paddedBytes(stored: readonly number[]): number {
  *
  * @param parameters in the order in which back-propagation produces their gradients
  * @param options filtersFirst puts the filters of convolutions first in each bucket: they are a range
- *   then; scales says whether the loss is scaled
+ *   then; scales says whether the loss is scaled, averages whether there is a moving average
  */
 export function layoutOf(
   parameters: readonly Declaration<ParameterRole>[],
   running: readonly Declaration<"running-mean" | "running-variance">[],
-  { filtersFirst = false, scales = false } = {},
+  { filtersFirst = false, scales = false, averages = false } = {},
 ): Layout {
   const counts = cutBuckets(parameters.map(({ stored }) => paddedBytes(stored)));
   let first = 0;
@@ -87,8 +104,23 @@ export function layoutOf(
   });
   const { layouts, end } = layOut(ordered, 0);
   const scaling = { offset: end, bytes: scales ? SCALING_BYTES : 0 };
-  const start = align(end + scaling.bytes);
+  const weights = { offset: align(end + scaling.bytes), bytes: averages ? end : 0 };
+  const updates = { offset: weights.offset + weights.bytes, bytes: elementBytes.f32 };
+  const start = averages ? align(updates.offset + updates.bytes) : weights.offset;
   const statistics = layOut(running, start);
+  const statisticsSlice = { offset: start, bytes: statistics.end - start };
+  const ema = averages
+    ? {
+        parameters: layouts.map((layout) => ({
+          ...layout,
+          offset: weights.offset + layout.offset,
+        })),
+        statistics: layOut(running, statistics.end).layouts,
+        weights,
+        running: { ...statisticsSlice, offset: statistics.end },
+        updates,
+      }
+    : undefined;
   let at = 0;
   const buckets = counts.map((count): Bucket => {
     const inside = layouts.slice(at, at + count);
@@ -104,8 +136,14 @@ export function layoutOf(
     parameterBytes: end,
     momentumBytes: end,
     scaling,
-    running: { offset: start, bytes: statistics.end - start },
+    running: statisticsSlice,
+    ema,
   };
+}
+
+/** The part of `state` in which ranks differ: the running statistics and their moving average. */
+export function ownState({ running, ema }: Pick<Layout, "running" | "ema">): Slice {
+  return { offset: running.offset, bytes: running.bytes + (ema?.running.bytes ?? 0) };
 }
 
 /** The layout where nothing is trained. */
@@ -123,5 +161,6 @@ export function forwardLayout(
     momentumBytes: 0,
     scaling: { offset: 0, bytes: 0 },
     running: { offset: 0, bytes: statistics.end },
+    ema: undefined,
   };
 }

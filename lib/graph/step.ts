@@ -2,7 +2,7 @@
 // forward pass alone for evaluation.
 import { OnehourError } from "../errors.js";
 import type { Declaration, Model, Network, ParameterRole } from "../models/model.js";
-import { normalizeInput } from "../ops/elementwise.js";
+import { cast, normalizeInput } from "../ops/elementwise.js";
 import { softmaxCrossEntropy } from "../ops/loss.js";
 import { gradient } from "./autodiff.js";
 import { type CompiledModel, type Settings, storedTypes } from "./compiled.js";
@@ -35,12 +35,14 @@ export interface Built {
   statistics: { declaration: Declaration<"running-mean" | "running-variance">; value: Value }[];
   metrics: Value;
   schedule: Value;
+  /** The rate of the moving average, f32 [1]; where there is one. */
+  ema: Value | undefined;
   /** What the loss is multiplied by before back-propagation, f32 [1]; where it is scaled. */
   lossScale: Value | undefined;
   input: CompiledModel["input"];
 }
 
-export type Mode = "micro" | "last" | "evaluate" | "statistics";
+export type Mode = "micro" | "last" | "evaluate" | "evaluate-ema" | "statistics";
 
 /**
  * Exactly running·(1 − m) + m·(mean of the a statistics), spread over a micro-batches; or the mean of
@@ -57,7 +59,8 @@ export function forward(model: Model, options: Settings, mode: Mode): Built {
   const { batch: n, accumulate: a, workers: k, syncBatchNorm, image } = options;
   const { height, width } = image;
   const { channels } = model;
-  const training = mode !== "evaluate";
+  const averaged = mode === "evaluate-ema";
+  const training = mode !== "evaluate" && !averaged;
   const T: DataType = storedTypes[options.precision];
   const g = new Graph();
   const parameters: Parameter[] = [];
@@ -66,6 +69,7 @@ export function forward(model: Model, options: Settings, mode: Mode): Built {
   const flips = g.input([n], "u8");
   const labels = g.input([n], "i32");
   const schedule = g.input([2]);
+  const ema = options.ema ? g.input([1]) : undefined;
   const lowPrecision = (role: ParameterRole) => role === "convolution" || role === "linear";
   const network: Network = {
     training,
@@ -74,10 +78,11 @@ export function forward(model: Model, options: Settings, mode: Mode): Built {
       ...(syncBatchNorm > 1 ? { group: { communicator: "statistics", size: syncBatchNorm } } : {}),
     },
     parameter(declaration) {
-      const value = g.leaf(declaration.stored, lowPrecision(declaration.role) ? T : "f32");
-      value.storage.arena = value.dtype === "f32" ? "param" : "weight";
+      const type = lowPrecision(declaration.role) ? T : "f32";
+      const value = g.leaf(declaration.stored, averaged ? "f32" : type);
+      value.storage.arena = averaged ? "state" : value.dtype === "f32" ? "param" : "weight";
       parameters.push({ declaration, value });
-      return value;
+      return value.dtype === type ? value : cast(value, type);
     },
     statistic(declaration) {
       const value = g.leaf(declaration.stored, "f32");
@@ -111,14 +116,18 @@ export function forward(model: Model, options: Settings, mode: Mode): Built {
     flips: slice(flips),
     labels: slice(labels),
     schedule: slice(schedule),
+    ...(ema ? { ema: slice(ema) } : {}),
   };
   const scales = options.precision === "fp16" && (mode === "micro" || mode === "last");
   const lossScale = scales ? g.leaf([1], "f32") : undefined;
-  return { g, parameters, statistics, metrics, schedule, lossScale, input };
+  return { g, parameters, statistics, metrics, schedule, ema, lossScale, input };
 }
 
-/** Sets the leaves' places; both come from the layout by name. */
-export function bindLeaves({ parameters, statistics, lossScale }: Built, layout: Layout): void {
+/** Sets the leaves' places; all come from the layout by name. */
+export function bindLeaves(
+  { parameters, statistics, lossScale }: Built,
+  layout: Pick<Layout, "parameters" | "statistics" | "scaling">,
+): void {
   const offsets = new Map(
     [...layout.parameters, ...layout.statistics].map(({ name, offset }) => [name, offset]),
   );

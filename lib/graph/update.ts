@@ -1,7 +1,8 @@
 // Completes a step after back-propagation: sums the gradients over the ranks, takes their norms, updates.
 import { OnehourError } from "../errors.js";
 import { allReduceOp } from "../ops/collective.js";
-import { cast, scale } from "../ops/elementwise.js";
+import { cast, lerp, scale } from "../ops/elementwise.js";
+import { emaWeight } from "../ops/ema.js";
 import { lossScale } from "../ops/loss-scale.js";
 import { clipNorm, norms } from "../ops/norms.js";
 import { type CompiledModel, type Settings, storedTypes, type Update } from "./compiled.js";
@@ -13,7 +14,7 @@ import {
   Storage,
   type Value,
 } from "./graph.js";
-import type { Layout } from "./layout.js";
+import type { Averages, Layout, Slice } from "./layout.js";
 import { insertAfterWriters } from "./overlap.js";
 import type { Instruction } from "./program.js";
 import { type Built, METRICS_BYTES, type Parameter } from "./step.js";
@@ -97,6 +98,25 @@ function requireFactor(factor: Value, nodes: readonly Node[]): void {
   );
 }
 
+/** Moves the average towards the updated parameters and the running statistics, unless the step is skipped. */
+function moveAverage(
+  g: Graph,
+  rate: Value,
+  { parameterBytes, running }: Layout,
+  { weights, running: averaged, updates }: Averages,
+  factor: Value | undefined,
+): void {
+  const taken = g.leaf([1], "f32", new Storage(elementBytes.f32, "state", updates.offset));
+  const { weight } = emaWeight(rate, taken, factor);
+  const move = (arena: "param" | "state", from: Slice, to: Slice) => {
+    if (from.bytes === 0) return;
+    const start = flat(g, "state", to.offset, to.bytes);
+    lerp(start, flat(g, arena, from.offset, from.bytes), weight, start.storage);
+  };
+  move("param", { offset: 0, bytes: parameterBytes }, weights);
+  move("state", running, averaged);
+}
+
 /** Adds the all-reduce of the buckets, the update after back-propagation, and the step's results. */
 export function addUpdate(
   built: Built,
@@ -105,7 +125,7 @@ export function addUpdate(
   { accumulate: a, workers: k, precision }: Settings,
   { optimizer, clipNorm: limit, keepsGradients = false }: Update,
 ): CompiledModel["output"] {
-  const { g, metrics, schedule } = built;
+  const { g, metrics, schedule, ema } = built;
   if (k > 1) reduceBuckets(built, gradients, layout);
 
   const outputMetrics = g.reserve("output", METRICS_BYTES);
@@ -152,6 +172,8 @@ export function addUpdate(
     );
     if (taken?.factor) requireFactor(taken.factor, g.nodes.slice(before));
   });
+  if (ema && layout.ema)
+    g.within("ema", () => moveAverage(g, ema, layout, layout.ema!, taken?.factor));
   g.within("metrics", () => {
     cast(metrics, "f32", outputMetrics);
     if (a > 1) scale(metrics, 0, metrics.storage);

@@ -86,6 +86,12 @@ const scaleOp: Op<"y"> = defineOp<"y">({
   replaces: { y: ["x"] },
 });
 
+const lerpOp = defineOp<"y">({
+  name: "lerp",
+  signature: "start:f32[...] end:f32[...] weight:f32[1] -> y:f32[...]",
+  replaces: { y: ["start", "end"] },
+});
+
 /**
  * Pixels to numbers: (x / 255 − mean) / std per channel.
  *
@@ -143,6 +149,18 @@ export function cast(x: Value, dtype: DataType, into?: Storage): Value {
 /** factor · x for f32 tensors of any shape; `into` says where. */
 export function scale(x: Value, factor: number, into?: Storage): Value {
   return x.graph.apply(scaleOp, { x }, { factor }, into && { into: { y: into } }).y;
+}
+
+/**
+ * start + weight·(end − start), as PyTorch's torch.lerp: exactly `end` for a weight of 1, and `start` for 0,
+ * whatever `end` is.
+ *
+ * @param start f32, any shape
+ * @param end f32, the same shape
+ * @param weight f32 [1], known on the device alone
+ */
+export function lerp(start: Value, end: Value, weight: Value, into?: Storage): Value {
+  return start.graph.apply(lerpOp, { start, end, weight }, {}, into && { into: { y: into } }).y;
 }
 
 /** Sizes of ops that work element by element. */
@@ -254,6 +272,22 @@ defineCases<CaseRow & { x: readonly number[] }>({
   inputs: ({ x }) => ({ x: { shape: x, f32: true } }),
   build: ({ x }) => scale(x!, -0.375),
   difference: linearDifference,
+});
+
+/** Cases of interpolation. */
+defineCases<CaseRow & { x: readonly number[]; weight: number }>({
+  family: "lerp",
+  rows: [
+    { name: "near the start", x: [3, 5, 7], weight: 0.001, dtype: "f32" },
+    { name: "near the end", x: [67], weight: 0.75, dtype: "f32" },
+    { name: "at the start", x: [33], weight: 0, dtype: "f32" },
+    { name: "at the end", x: [33], weight: 1, dtype: "f32" },
+  ],
+  sizes: sizes.map((row) => ({ ...row, weight: 0.1 })),
+  large: large.map((row) => ({ ...row, weight: 0.1 })),
+  inputs: ({ x }) => ({ start: { shape: x, f32: true }, end: { shape: x, f32: true } }),
+  build: ({ start, end }, { weight }) =>
+    lerp(start!, end!, start!.graph.constant(Float32Array.of(weight), [1])),
 });
 
 /** Cases of the sigmoid. */

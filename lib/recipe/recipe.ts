@@ -67,6 +67,9 @@ export function requirePossible(recipe: PartialRecipe, { device }: Surroundings)
   momentumOf(recipe);
   requireSchedule(recipe);
   choosePrecision(recipe.precision, device);
+  if (recipe.emaSteps !== undefined && recipe.emaDecay === undefined) {
+    throw refuse("emaSteps", `there is no average without ${setting("emaDecay", 0.999)}`);
+  }
   if (group > 0 && workers % group !== 0) {
     throw refuse(
       "syncBatchNorm",

@@ -272,6 +272,21 @@ export const table = {
     alias: "smoothing label-smooth",
   }),
 
+  emaDecay: field(fraction.optional(), {
+    group: "Optimizer",
+    flag: "--ema-decay <d>",
+    help: "also keep an exponential moving average of the weights: average ← d·average + (1 − d)·weights",
+    otherwise: "no average",
+    alias: "ema model-ema model-ema-decay polyak-averaging averaging swa",
+  }),
+  emaSteps: field(whole(1).optional(), {
+    group: "Optimizer",
+    flag: "--ema-steps <N>",
+    help: "move the average every N steps",
+    otherwise: "1",
+    alias: "model-ema-steps ema-every ema-interval ema-update-every",
+  }),
+
   syncBatchNorm: field(whole(-1).default(0), {
     group: "Batch norm",
     flag: "--sync-bn [g]",

@@ -26,6 +26,7 @@ export const bestName = "best.safetensors";
 /** The program and the version of its format, since which headers have checksums. */
 const producer = "onehour 2";
 export const momentumPrefix = "momentum.";
+export const emaPrefix = "ema.";
 export const rankPrefix = (rank: number) => `rank.${rank}.`;
 
 /** Tensors by torchvision's name, f32 in torchvision's layout. */
@@ -34,8 +35,10 @@ export interface ModelState {
   weights: Map<string, Float32Array>;
   /** Momentum of each parameter; absent in weights from elsewhere. */
   momentum?: Map<string, Float32Array>;
+  /** The exponential moving average of `weights`, and how many models are in it; where the run has one. */
+  ema?: { weights: Map<string, Float32Array>; updates: number };
   /**
-   * Each rank's own running statistics, where those of `weights` are an average that the run does
+   * Each rank's own running statistics (and `ema.<name>`, their average), where those of `weights` are an average that the run does
    * not continue from: within an epoch.
    */
   ranks?: Map<string, Float32Array>[];
@@ -90,10 +93,16 @@ export async function formatCheckpoint(
     const data = state.momentum?.get(name);
     if (data) tensors.push({ name: momentumPrefix + name, shape, data });
   }
+  for (const { name, shape } of layouts) {
+    const data = state.ema?.weights.get(name);
+    if (data) tensors.push({ name: emaPrefix + name, shape, data });
+  }
   for (const [rank, statistics] of (state.ranks ?? []).entries()) {
-    for (const { name, shape } of layouts) {
-      const data = statistics.get(name);
-      if (data) tensors.push({ name: rankPrefix(rank) + name, shape, data });
+    for (const prefix of ["", emaPrefix]) {
+      for (const { name, shape } of layouts) {
+        const data = statistics.get(prefix + name);
+        if (data) tensors.push({ name: rankPrefix(rank) + prefix + name, shape, data });
+      }
     }
   }
   const checksums: Record<string, string> = {};
@@ -112,6 +121,7 @@ export async function formatCheckpoint(
     ...(data === undefined ? {} : { data }),
     ...(imageSize === undefined ? {} : { imageSize: String(imageSize) }),
     ...(recipe === undefined ? {} : { recipe: JSON.stringify(recipe) }),
+    ...(state.ema ? { emaUpdates: String(state.ema.updates) } : {}),
     ...formatPosition(position),
     checksums: JSON.stringify(checksums),
     ...unsealed,
@@ -157,6 +167,13 @@ function parseOrigin(file: string, metadata: Record<string, string>): Origin & {
   };
 }
 
+/** Updates of the moving average; undefined in a file that has none. */
+function parseUpdates(file: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^\d{1,8}$/.test(text)) return Number(text);
+  throw refuseFile(file, `its emaUpdates is ${shown(text)}`, "expected a whole number");
+}
+
 /**
  * What wrappers of a network put before all of its tensors' names: `module.`, `model.`. No layer of a
  * residual network holds all of its tensors.
@@ -196,6 +213,8 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
   const checksums = parseChecksums(file, metadata.checksums);
   const weights = new Map<string, Float32Array>();
   const momentum = new Map<string, Float32Array>();
+  const averaged = new Map<string, Float32Array>();
+  const updates = parseUpdates(file, metadata.emaUpdates);
   const ranks = new Map<number, Map<string, Float32Array>>();
   const shapes: Shapes = new Map();
   const isOwn = metadata.producer?.startsWith("onehour") === true;
@@ -225,6 +244,8 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
       ranks.set(Number(rank), own.set(statistic, data));
     } else if (name.startsWith(momentumPrefix)) {
       momentum.set(name.slice(momentumPrefix.length), data);
+    } else if (updates !== undefined && name.startsWith(emaPrefix)) {
+      averaged.set(name.slice(emaPrefix.length), data);
     } else weights.set(name, data);
   }
   const isCovered =
@@ -233,6 +254,7 @@ export function parseCheckpoint(file: string, buffer: Buffer): Checkpoint & { sh
   return {
     weights,
     momentum,
+    ...(updates === undefined ? {} : { ema: { weights: averaged, updates } }),
     ...(ranks.size === 0
       ? {}
       : { ranks: Array.from({ length: ranks.size }, (_, rank) => ranks.get(rank) ?? new Map()) }),

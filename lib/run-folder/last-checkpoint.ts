@@ -11,6 +11,7 @@ import { commandLine } from "../text/command.js";
 import {
   type Checkpoint,
   checkpointName,
+  emaPrefix,
   momentumPrefix,
   previousName,
   rankPrefix,
@@ -31,7 +32,7 @@ type FoundState = RunState & { name: string };
 
 /**
  * Throws unless a run of the model can continue from the file: momentum of every parameter, a position,
- * what it was trained on, and of each rank that has running statistics of its own all of them.
+ * what it was trained on, the moving average where the run has one, and of each rank that has running statistics of its own all of them.
  */
 function requireRun(
   file: string,
@@ -39,6 +40,7 @@ function requireRun(
   parameters: readonly TensorLayout[],
   statistics: readonly TensorLayout[],
   model: string,
+  hasAverage: boolean,
 ): asserts checkpoint is RunState & { shapes: Shapes } {
   const { shapes, position, ranks = [], isCovered, recipe, data } = checkpoint;
   const missing = parameters.find(
@@ -69,8 +71,22 @@ function requireRun(
       `start a new run from its weights: ${setting("init", file)}`,
     );
   }
-  for (const [rank, own] of ranks.entries()) {
-    const lacking = statistics.find(({ name, shape }) => own.get(name)?.length !== elements(shape));
+  const averaged = hasAverage ? [...parameters, ...statistics] : [];
+  const lost = averaged.find(
+    ({ name, shape }) => String(shapes.get(emaPrefix + name)) !== String(shape),
+  );
+  if (lost || (hasAverage && !checkpoint.ema)) {
+    throw refuseFile(
+      file,
+      `it has no moving average${lost ? `: no tensor ${emaPrefix}${lost.name} of [${lost.shape}]` : ""}`,
+      `start a new run from its weights: ${setting("init", file)}`,
+    );
+  }
+  const own = hasAverage
+    ? [...statistics, ...statistics.map((one) => ({ ...one, name: emaPrefix + one.name }))]
+    : statistics;
+  for (const [rank, held] of ranks.entries()) {
+    const lacking = own.find(({ name, shape }) => held.get(name)?.length !== elements(shape));
     if (!lacking) continue;
     throw refuseFile(
       file,
@@ -97,7 +113,7 @@ export async function lastWholeStep(folder: string): Promise<number | undefined>
 
 /**
  * The state to continue a run folder from: the last checkpoint, or the one before where the last
- * is torn, which `warn` is called with.
+ * is torn, which `warn` is called with. `hasAverage`: whether the run keeps a moving average.
  */
 export async function readLastCheckpoint(
   folder: string,
@@ -105,13 +121,15 @@ export async function readLastCheckpoint(
   statistics: readonly TensorLayout[],
   model: string,
   warn: (text: string) => void,
+  hasAverage = false,
 ): Promise<FoundState> {
   const read = async (name: string) => {
     const file = join(folder, name);
     const checkpoint = await readCheckpoint(file);
-    const { weights, momentum = [], ranks = [] } = checkpoint;
+    const { weights, momentum = [], ranks = [], ema } = checkpoint;
     requireSound(file, weights);
     requireSound(file, momentum, momentumPrefix);
+    requireSound(file, ema?.weights ?? [], emaPrefix);
     for (const [rank, own] of ranks.entries()) requireSound(file, own, rankPrefix(rank));
     return { name, file, checkpoint };
   };
@@ -124,7 +142,7 @@ export async function readLastCheckpoint(
     return previous;
   });
   requireModelWeights(found.file, found.checkpoint, [...parameters, ...statistics], model);
-  requireRun(found.file, found.checkpoint, parameters, statistics, model);
+  requireRun(found.file, found.checkpoint, parameters, statistics, model, hasAverage);
   return { ...found.checkpoint, model, name: found.name };
 }
 

@@ -38,6 +38,9 @@ export type LogLine =
       top1: number;
       top5: number;
       testLoss: number;
+      /** Of the moving average of the weights, where the run keeps one. */
+      emaTop1?: number;
+      emaTestLoss?: number;
       testImages: number;
       /** Share of its steps' time in which a device waited for input, on the rank that waited longest. */
       inputWait: number;
@@ -70,6 +73,7 @@ export type LogLine =
       steps: number;
       seconds: number;
       top1?: number;
+      emaTop1?: number;
       /** Median over the last five epochs, in %. */
       medianTop1Error?: number;
       reason?: string;
@@ -108,6 +112,8 @@ const epoch = z.looseObject({
   top1: z.number(),
   top5: z.number(),
   testLoss: measure,
+  emaTop1: z.number().optional(),
+  emaTestLoss: measure.optional(),
   testImages: count,
   /** Share of its steps' time in which a device waited for input, on the rank that waited longest. */
   inputWait: measure,

@@ -60,11 +60,15 @@ export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): str
 }
 
 /** How the gradient is applied, where that is not the paper's SGD. */
-function describeUpdate({ optimizer, momentum, weightDecay, clipNorm }: Recipe): string[] {
+function describeUpdate(recipe: Recipe): string[] {
+  const { optimizer, momentum, weightDecay, clipNorm, emaDecay, emaSteps = 1 } = recipe;
   const rule =
     optimizer === "sgd" ? [] : [`${optimizer}, momentum ${momentum}, weight decay ${weightDecay}`];
   const limit = clipNorm === undefined ? [] : [`gradients scaled to a norm of at most ${clipNorm}`];
-  const parts = [...rule, ...limit];
+  const every = emaSteps === 1 ? "every step" : `every ${emaSteps} steps`;
+  const average =
+    emaDecay === undefined ? [] : [`moving average of the weights, decay ${emaDecay} ${every}`];
+  const parts = [...rule, ...limit, ...average];
   return parts.length === 0 ? [] : [parts.join(", ")];
 }
 

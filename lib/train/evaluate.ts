@@ -17,8 +17,16 @@ import { readFields } from "../recipe/fields.js";
 import { pinModules, requireOwnModules } from "../recipe/modules.js";
 import { requireOptions } from "../recipe/options.js";
 import { choosePrecision } from "../recipe/recipe.js";
-import { type Checkpoint, checkpointName, readCheckpoint } from "../run-folder/checkpoint.js";
+import { setting } from "../recipe/voice.js";
+import {
+  type Checkpoint,
+  checkpointName,
+  emaPrefix,
+  readCheckpoint,
+  type Shapes,
+} from "../run-folder/checkpoint.js";
 import { requireModelWeights } from "../run-folder/model-weights.js";
+import { refuseFile } from "../run-folder/refuse-file.js";
 import { seconds } from "../system/clock.js";
 import { liveInterval, type Stage } from "../terminal/stages.js";
 import { commandLine } from "../text/command.js";
@@ -49,12 +57,14 @@ interface SplitOptions {
   world?: World;
   /** Whether to break off; the ranks need not agree. */
   stopped?: () => boolean;
+  /** Whether to test the moving average of the weights instead. */
+  ema?: boolean;
   /** Called with how far this rank is, as if the others were as far. */
   onProgress?: ((stage: Stage) => void) | undefined;
 }
 
 /**
- * Runs the program `evaluate` on this rank's share of the test set and sums over the ranks.
+ * Runs the program `evaluate`, or that of the moving average, on this rank's share of the test set and sums over the ranks.
  * Undefined when `stopped` turned true on the way, on any rank.
  */
 export async function evaluateSplit(
@@ -62,7 +72,7 @@ export async function evaluateSplit(
   loader: Loader,
   dataset: Dataset,
   batch: number,
-  { world = alone, stopped = () => false, onProgress }: SplitOptions = {},
+  { world = alone, stopped = () => false, ema = false, onProgress }: SplitOptions = {},
 ): Promise<Evaluation | undefined> {
   const { length } = dataset.test;
   const begin = Math.floor((world.rank * length) / world.worldSize);
@@ -80,7 +90,7 @@ export async function evaluateSplit(
     if (!onProgress || seconds() - told < liveInterval) return;
     told = seconds();
     const [, top1, , images] = totals as unknown as [number, number, number, number];
-    onProgress(evaluationStage(images / (end - begin), length, top1 / images));
+    onProgress(evaluationStage(images / (end - begin), length, top1 / images, ema));
   };
   const slots = inAdvance(batchesAhead(dataset, batch), () => {
     if (next >= end || stopped()) return undefined;
@@ -89,7 +99,7 @@ export async function evaluateSplit(
     return slot;
   });
   for await (const slot of slots) {
-    queue.submit("evaluate", slot, (ended) => {
+    queue.submit(ema ? "evaluate-ema" : "evaluate", slot, (ended) => {
       const { loss, top1, top5, images } = queue.metrics(ended);
       [loss, top1, top5, images].forEach((value, i) => {
         totals[i]! += value;
@@ -105,11 +115,11 @@ export async function evaluateSplit(
 }
 
 /** The stage of evaluating so many images. */
-function evaluationStage(share: number, images: number, top1: number): Stage {
+function evaluationStage(share: number, images: number, top1: number, ema: boolean): Stage {
   const done = Math.round(share * images);
   const accuracy = `${(100 * top1).toFixed(2)}% correct so far`;
   return {
-    text: "evaluating",
+    text: ema ? "evaluating the moving average" : "evaluating",
     share,
     details: [`${count(done)} of ${counted(images, "image")}`, accuracy],
   };
@@ -128,6 +138,8 @@ export interface EvaluateOptions {
   precision?: Precision;
   /** Pixels of both sides of an image folder's images; those that the weights were trained on, or 224. */
   imageSize?: number;
+  /** Whether to test the moving average of the weights, which the run of the checkpoint kept. */
+  ema?: boolean;
   /** Called with what the user should know about the data set, and what was mended when it was opened. */
   warn?: (text: string) => void;
   /** Called with progress: what is being done, how far it is, and what is known so far. */
@@ -136,7 +148,7 @@ export interface EvaluateOptions {
 
 const optionNames = [
   ...["model", "device", "threads", "batch", "precision", "imageSize"],
-  ...["warn", "onProgress"],
+  ...["ema", "warn", "onProgress"],
 ];
 
 /** Undefined for a model that cannot take the data set's images. */
@@ -207,6 +219,21 @@ function subject(
   return pinModules(whole);
 }
 
+/** A checkpoint whose weights are the moving average that it holds; ERR_ONEHOUR_CHECKPOINT where there is none. */
+function averageOf<T extends Checkpoint & { shapes: Shapes }>(file: string, checkpoint: T): T {
+  const { ema, shapes } = checkpoint;
+  if (!ema) {
+    throw refuseFile(
+      file,
+      "it holds no moving average of the weights",
+      `test the weights themselves, or train with ${setting("emaDecay", 0.999)}`,
+    );
+  }
+  const own = [...shapes].filter(([name]) => name.startsWith(emaPrefix));
+  const named = own.map(([name, shape]) => [name.slice(emaPrefix.length), shape] as const);
+  return { ...checkpoint, weights: ema.weights, shapes: new Map(named) };
+}
+
 /** ERR_ONEHOUR_RECIPE for a file that names no data set. */
 function noDataset(file: string): OnehourError {
   return new OnehourError(
@@ -230,12 +257,13 @@ export async function evaluateCheckpoint(
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
   requireOptions(options, "evaluateCheckpoint", optionNames);
-  const { warn, onProgress, ...given } = options;
+  const { warn, onProgress, ema = false, ...given } = options;
   const fields = readFields(given);
   const file = statSync(path, { throwIfNoEntry: false })?.isDirectory()
     ? join(path, checkpointName)
     : path;
-  const checkpoint = await readCheckpoint(file);
+  const saved = await readCheckpoint(file);
+  const checkpoint = ema ? averageOf(file, saved) : saved;
   const { dataset: name, model: ownModel } = subject(file, checkpoint, datasetName, fields.model);
   if (name === undefined) throw noDataset(file);
   if (ownModel !== undefined) await openModel(ownModel);

@@ -42,6 +42,8 @@ export interface Result {
   /** Fractions correct on the whole test set at the last evaluation. */
   top1?: number;
   top5?: number;
+  /** Fraction that the moving average of the weights has correct, where the run keeps one. */
+  emaTop1?: number;
   /** Images of the test set. */
   testImages?: number;
   /**

@@ -15,13 +15,14 @@ import { shown } from "../text/words.js";
 import { totalSteps } from "./describe.js";
 import { type Evaluation, evaluateSplit } from "./evaluate.js";
 import { type LoadedRun, loadRun } from "./load-run.js";
+import { emaRate } from "./moving-average.js";
 import { type LoopOptions, listenerOf, loopNames } from "./options.js";
 import { recomputeStatistics } from "./precise-batch-norm.js";
 import type { RunOptions } from "./prepare.js";
 import { Progress } from "./progress.js";
 import { Saving, startOf } from "./saving.js";
 import { clearGradients, readFloats, readSnapshot, split, stateOf } from "./state.js";
-import { Queue, writeRate } from "./step-queue.js";
+import { Queue, writeNumbers } from "./step-queue.js";
 import { prepareLoop } from "./train.js";
 
 export interface StepOptions {
@@ -211,6 +212,7 @@ export class Trainer implements Disposable {
     const { step, lastLearningRate } = progress;
     const factor = momentumFactor(recipe, lr, lastLearningRate);
     const epoch = Math.floor(step / this.stepsPerEpoch);
+    const numbers = { lr, momentumFactor: factor, emaRate: emaRate(recipe)(step) };
     let loss = Number.NaN;
     let top1 = Number.NaN;
     let scaling: Scaling | undefined;
@@ -218,7 +220,7 @@ export class Trainer implements Disposable {
     if (accumulate > 1) await clearGradients(queue.executor);
     for (let micro = 0; micro < accumulate; micro++) {
       const slot = await this.fill(sampler.group(step, this.options.world.rank, micro), epoch);
-      writeRate(queue.executor.input(slot), this.loaded.compiled.input.schedule, lr, factor);
+      writeNumbers(queue.executor.input(slot), this.loaded.compiled.input, numbers);
       if (micro < accumulate - 1) queue.submit("micro", slot);
       else
         await queue.submit("last", slot, (ended) => {

@@ -100,9 +100,13 @@ export class Progress {
     return time > 0 ? Math.min(1, (idle - this.idle) / time) : 0;
   }
 
-  /** Counts the epoch of the last step, with the result of its evaluation; returns its line. */
+  /**
+   * Counts the epoch of the last step, with the results of its evaluation, that of the moving average where
+   * there is one; returns its line.
+   */
   finishEpoch(
     { top1, top5, loss, images }: Evaluation,
+    averaged: Evaluation | undefined,
     inputWait: number,
     idle: number,
   ): EpochLine {
@@ -116,6 +120,7 @@ export class Progress {
       top1,
       top5,
       testLoss: loss,
+      ...(averaged ? { emaTop1: averaged.top1, emaTestLoss: averaged.loss } : {}),
       testImages: images,
       inputWait: Number(inputWait.toFixed(4)),
       seconds: this.epochSeconds,

@@ -16,7 +16,7 @@ const copies = [
 
 async function checksums(
   executor: Executor,
-  { parameters, momentum, scaling }: CompiledModel,
+  { parameters, momentum, scaling, ema }: CompiledModel,
 ): Promise<Record<string, string>> {
   const sums: Record<string, string> = {};
   for (const { arena, width, nameOf } of copies) {
@@ -28,6 +28,17 @@ async function checksums(
       sums[nameOf(name)] = sum.toString(16);
     }
   }
+  if (ema) {
+    const { weights, updates } = ema;
+    const values = await executor.read("state", weights.offset, weights.bytes);
+    for (const { name, offset, stored } of ema.parameters) {
+      const start = offset - weights.offset;
+      const sum = crc32(values.subarray(start, start + elements(stored) * 4));
+      sums[`the moving average of ${name}`] = sum.toString(16);
+    }
+    const count = await executor.read("state", updates.offset, updates.bytes);
+    sums["the moving average's updates"] = crc32(count).toString(16);
+  }
   if (scaling.bytes > 0) {
     const values = await executor.read("state", scaling.offset, scaling.bytes);
     sums["the loss scale"] = crc32(values).toString(16);
@@ -36,7 +47,7 @@ async function checksums(
 }
 
 /**
- * Compares parameters, momentum, low-precision copies and the loss scale over the ranks, all of which call
+ * Compares parameters, momentum, low-precision copies, the moving average and the loss scale over the ranks, all of which call
  * it after the same number of steps with nothing queued. Throws ERR_ONEHOUR_RANKS_DIFFER naming who differs.
  */
 export async function requireSameReplicas(

@@ -61,11 +61,12 @@ export class Reporter {
   }
 
   private epoch(event: Extract<RunEvent, { type: "epoch" }>): void {
-    const { epoch, epochs, trainLoss, top1, correct, testImages, seconds } = event;
+    const { epoch, epochs, trainLoss, top1, emaTop1, correct, testImages, seconds } = event;
+    const averaged = emaTop1 === undefined ? "" : `, the average's ${(100 * emaTop1).toFixed(2)}%`;
     this.stages.end(); // the next evaluation is another stage
     this.live.line(
       `epoch ${epoch + 1}/${short(epochs)}: train loss ${lossText(trainLoss)}, ` +
-        `test accuracy ${(100 * top1).toFixed(2)}% (${count(correct)} of ${count(testImages)}), ` +
+        `test accuracy ${(100 * top1).toFixed(2)}% (${count(correct)} of ${count(testImages)})${averaged}, ` +
         `${seconds.toFixed(1)} s${this.skips()}`,
     );
     this.last = undefined;
@@ -79,7 +80,7 @@ export class Reporter {
   }
 
   private ending({ result, isApart = false }: Extract<RunEvent, { type: "end" }>): string {
-    const { status, steps, seconds, top1, testImages, medianTop1Error, out } = result;
+    const { status, steps, seconds, top1, emaTop1, testImages, medianTop1Error, out } = result;
     const color = status === "interrupted" ? "yellow" : "green";
     const end = `${this.live.color(color, status)} after ${counted(steps, "step")}, ${seconds.toFixed(1)} s`;
     if (status === "interrupted") return `${end}; continue with: ${continuation(out, isApart)}`;
@@ -87,6 +88,9 @@ export class Reporter {
     const lines = [
       end,
       `test accuracy ${(100 * (top1 ?? 0)).toFixed(2)}%, ${images} counted`,
+      ...(emaTop1 === undefined
+        ? []
+        : [`test accuracy of the moving average ${(100 * emaTop1).toFixed(2)}%`]),
       ...(medianTop1Error === undefined
         ? []
         : [`median error of the last five epochs ${medianTop1Error.toFixed(2)}%`]),

@@ -20,12 +20,12 @@ export function medianTop1Error(epochs: readonly EpochLine[]): number | undefine
 
 /** The facts of a run's end, completed by those of its epochs. */
 export function resultOf(
-  facts: Omit<Result, "trainLoss" | "top1" | "top5" | "testImages" | "medianTop1Error">,
+  facts: Omit<Result, "trainLoss" | "top1" | "top5" | "emaTop1" | "testImages" | "medianTop1Error">,
   epochs: readonly EpochLine[],
 ): Result {
   const last = epochs.at(-1);
   if (!last) return facts;
-  const { trainLoss, top1, top5, testImages } = last;
+  const { trainLoss, top1, top5, emaTop1, testImages } = last;
   const error = medianTop1Error(epochs);
   return {
     ...facts,
@@ -33,6 +33,7 @@ export function resultOf(
     top1,
     top5,
     testImages,
+    ...(emaTop1 === undefined ? {} : { emaTop1 }),
     ...(error === undefined ? {} : { medianTop1Error: error }),
   };
 }
@@ -50,13 +51,14 @@ export function runResult(
 
 /** The last line of a run that came to an end, or was interrupted. */
 export function endLine(result: Result): Line<"end"> {
-  const { status, steps, seconds, top1, medianTop1Error } = result;
+  const { status, steps, seconds, top1, emaTop1, medianTop1Error } = result;
   return {
     type: "end",
     status,
     steps,
     seconds,
     ...(top1 === undefined ? {} : { top1 }),
+    ...(emaTop1 === undefined ? {} : { emaTop1 }),
     ...(medianTop1Error === undefined ? {} : { medianTop1Error }),
   };
 }

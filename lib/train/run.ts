@@ -23,6 +23,7 @@ import type { Result } from "./events.js";
 import { Journal } from "./journal.js";
 import { loadRun } from "./load-run.js";
 import { LostOutput } from "./lost-output.js";
+import { emaRate } from "./moving-average.js";
 import { notFinite } from "./not-finite.js";
 import { openRun, type Start } from "./open-run.js";
 import { recomputeStatistics } from "./precise-batch-norm.js";
@@ -96,7 +97,7 @@ class Run {
         steps: this.total,
         stepsPerEpoch: this.sampler.stepsPerEpoch,
         trainImages: images,
-        testImages: dataset.test.length,
+        testImages: dataset.test.length * (compiled.ema ? 2 : 1),
         statistics: recipe.preciseBatchNorm / accumulate,
       },
       epochs: recipe.epochs,
@@ -225,7 +226,8 @@ class Run {
       loader,
       sampler,
       schedule,
-      rate: this.compiled.input.schedule,
+      input: this.compiled.input,
+      emaRate: emaRate(recipe),
       momentumForm: recipe.momentumForm,
       momentumCorrection: recipe.momentumCorrection,
       rank: world.rank,
@@ -334,18 +336,22 @@ class Run {
     const { recipe, dataset, world } = this.options;
     const { progress, queue, compiled } = this;
     const stopped = () => this.stop.requested;
-    const result = await evaluateSplit(queue, this.loader, dataset, recipe.batch, {
-      ...{ world, stopped },
-      onProgress: this.journal.show,
-    });
-    if (!result) return;
+    const evaluate = (ema: boolean) =>
+      evaluateSplit(queue, this.loader, dataset, recipe.batch, {
+        ...{ world, stopped, ema },
+        onProgress: this.journal.show,
+      });
+    const result = await evaluate(false);
+    const averaged = result && compiled.ema ? await evaluate(true) : undefined;
+    if (!result || (compiled.ema && !averaged)) return;
     if (!Number.isFinite(result.loss)) {
       const run = { compiled, queue, world };
       this.journal.say(await explainTestLoss(result.loss, progress.step, run));
     }
     const report = await this.dataReport?.gather(inputWait);
     for (const text of report?.lines ?? []) this.journal.say(text);
-    const line = progress.finishEpoch(result, report?.wait ?? inputWait, queue.idle);
+    const wait = report?.wait ?? inputWait;
+    const line = progress.finishEpoch(result, averaged, wait, queue.idle);
     if (progress.isBest) this.saving.keepBest();
     this.journal.epoch(line, result.correct);
   }

@@ -116,6 +116,7 @@ export class Saving {
         statistics,
         titleOf(recipe.model),
         warn,
+        compiled.ema !== undefined,
       );
       const file = join(recipe.out, last.name);
       requireSameRecipe(file, last.recipe, recipe);

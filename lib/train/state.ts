@@ -53,14 +53,14 @@ function arenaBytes(executor: Executor, arena: string): number {
 }
 
 /**
- * Writes parameters, their low-precision copies, running statistics, momentum, if there is one, and where
- * loss scaling stands into arenas that hold zeros so far. One tensor at a time, so that the host never
+ * Writes parameters, their low-precision copies, running statistics, momentum, if there is one, where loss
+ * scaling stands and the moving average, which begins as the model itself, into arenas that hold zeros so far. One tensor at a time, so that the host never
  * holds a second copy of an arena.
  */
 export async function writeWeights(
   executor: Executor,
-  { parameters, statistics, scaling: place }: CompiledModel,
-  { weights, momentum }: ModelState,
+  { parameters, statistics, scaling: place, ema: averages }: CompiledModel,
+  { weights, momentum, ema = { weights, updates: 0 } }: ModelState,
   scaling: Scaling = initialScaling,
 ): Promise<void> {
   const write = (arena: string, layout: TensorLayout, values: Float32Array) =>
@@ -73,6 +73,10 @@ export async function writeWeights(
   }
   if (place.bytes > 0)
     await executor.write("state", place.offset, bytesOf(scalingToFloats(scaling)));
+  if (!averages) return;
+  for (const layout of [...averages.parameters, ...averages.statistics])
+    await write("state", layout, ema.weights.get(layout.name)!);
+  await executor.write("state", averages.updates.offset, bytesOf(Float32Array.of(ema.updates)));
 }
 
 /** Zeroes the gradients, to which the first micro-batch adds. */
@@ -94,11 +98,11 @@ export async function readSnapshot(executor: Executor): Promise<Snapshot> {
   return { param: param!, state: state! };
 }
 
-/** Its parameters, running statistics and momentum; steps are queued between two tensors. */
+/** Its parameters, running statistics, momentum and moving average; steps are queued between two tensors. */
 export async function stateOf(
   { param, state }: Snapshot,
-  { parameters, statistics }: CompiledModel,
-): Promise<Required<Pick<ModelState, "weights" | "momentum">>> {
+  { parameters, statistics, ema }: CompiledModel,
+): Promise<Required<Pick<ModelState, "weights" | "momentum">> & Pick<ModelState, "ema">> {
   const weights = new Map<string, Float32Array>();
   const momentum = new Map<string, Float32Array>();
   for (const layout of parameters) {
@@ -108,5 +112,12 @@ export async function stateOf(
     await setImmediate();
   }
   for (const layout of statistics) weights.set(layout.name, tensorOf(state, layout));
-  return { weights, momentum };
+  if (!ema) return { weights, momentum };
+  const averaged = new Map<string, Float32Array>();
+  for (const layout of [...ema.parameters, ...ema.statistics]) {
+    averaged.set(layout.name, tensorOf(state, layout));
+    await setImmediate();
+  }
+  const updates = state[ema.updates.offset / 4]!;
+  return { weights, momentum, ema: { weights: averaged, updates } };
 }

@@ -2,16 +2,30 @@
 
 import { bytesOf } from "../arrays/bytes-of.js";
 import type { Executor } from "../device/device.js";
-import type { CompiledModel, TensorLayout } from "../graph/compile.js";
+import { type CompiledModel, ownState, type TensorLayout } from "../graph/compile.js";
 import type { World } from "../ranks/world.js";
+import { emaPrefix } from "../run-folder/checkpoint.js";
 import { assemble, readFloats, split } from "./state.js";
 
-/** Running statistics of one rank, in torchvision's layout. */
+/** Running statistics of one rank, and their moving average as `ema.<name>`, in torchvision's layout. */
 export type Statistics = Map<string, Float32Array>;
 
-/** Layouts in the part of `state` that begins with the running statistics. */
-function layoutsOf({ statistics, running }: CompiledModel): TensorLayout[] {
-  return statistics.map((layout) => ({ ...layout, offset: layout.offset - running.offset }));
+/** Layouts in the part of `state` in which ranks differ. */
+function layoutsOf(compiled: CompiledModel): TensorLayout[] {
+  const { offset } = ownState(compiled);
+  return ownStatistics(compiled).map((layout) => ({ ...layout, offset: layout.offset - offset }));
+}
+
+/** What each rank has of its own, by the names that a checkpoint gives it. */
+export function ownStatistics({
+  statistics,
+  ema,
+}: Pick<CompiledModel, "statistics" | "ema">): TensorLayout[] {
+  const averaged = ema?.statistics ?? [];
+  return [
+    ...statistics,
+    ...averaged.map((layout) => ({ ...layout, name: emaPrefix + layout.name })),
+  ];
 }
 
 /** The running statistics of all ranks, in rank order; every rank takes part. */
@@ -20,7 +34,7 @@ export async function gatherStatistics(
   compiled: CompiledModel,
   world: World,
 ): Promise<Statistics[]> {
-  const own = await readFloats(executor, "state", compiled.running.offset);
+  const own = await readFloats(executor, "state", ownState(compiled).offset);
   const all = await world.allGather(own);
   return all.map((values) => new Map(split(values, layoutsOf(compiled))));
 }
@@ -31,7 +45,7 @@ export async function putStatistics(
   compiled: CompiledModel,
   own: Statistics,
 ): Promise<void> {
-  const { offset, bytes } = compiled.running;
+  const { offset, bytes } = ownState(compiled);
   await executor.write("state", offset, bytesOf(assemble(bytes, layoutsOf(compiled), own)));
 }
 
@@ -45,7 +59,7 @@ export async function scatterStatistics(
   world: World,
   ranks: readonly Statistics[] | undefined,
 ): Promise<void> {
-  const { offset: start } = compiled.running;
+  const { offset: start } = ownState(compiled);
   const held = await readFloats(executor, "state", start);
   const all = new Float32Array(world.worldSize * held.length);
   for (let rank = 0; rank < world.worldSize; rank++) {

@@ -1,9 +1,9 @@
 // Queues the steps of a run on a device and reads their results back late.
 
-import type { Loader, Slice } from "../data/loader.js";
+import type { Loader } from "../data/loader.js";
 import type { Sampler } from "../data/sampler.js";
 import type { Executor, Trace } from "../device/device.js";
-import type { CompiledModel } from "../graph/compile.js";
+import type { CompiledModel, StepInput } from "../graph/compile.js";
 import { type Scaling, scalingFromFloats } from "../ops/loss-scale.js";
 import type { MomentumRule } from "../ops/optimizers/optimizer.js";
 import { momentumFactor, type Schedule } from "../schedules/schedule.js";
@@ -171,8 +171,10 @@ interface StepQueueOptions extends Pick<MomentumRule, "momentumForm" | "momentum
   loader: Loader;
   sampler: Sampler;
   schedule: Schedule;
-  /** The range of an input slot that holds (η, c), f32[2]. */
-  rate: Slice;
+  /** Where the numbers of a step go in an input slot. */
+  input: StepInput;
+  /** The share of a step's weights in their moving average; undefined where there is none. */
+  emaRate?: ((step: number) => number) | undefined;
   rank: number;
   accumulate: number;
   /** Steps of the run in all, beyond which nothing is filled. */
@@ -192,9 +194,26 @@ interface StepQueueOptions extends Pick<MomentumRule, "momentumForm" | "momentum
 /** What a process does for its device: it fills slots, several at once, and queues steps. */
 export type HostRow = "input" | "host";
 
-/** Writes (η, c) for the update into an input slot, where `rate` is. */
-export function writeRate(input: Uint8Array, rate: Slice, lr: number, factor: number): void {
-  new Float32Array(input.buffer, input.byteOffset + rate.offset, 2).set([lr, factor]);
+/** Numbers that a step's update depends on. */
+interface StepNumbers {
+  /** η */
+  lr: number;
+  /** c */
+  momentumFactor: number;
+  /** The share of the step's weights in their moving average, where there is one. */
+  emaRate?: number | undefined;
+}
+
+/** Writes the numbers of a step into an input slot. */
+export function writeNumbers(
+  slot: Uint8Array,
+  { schedule, ema }: StepInput,
+  { lr, momentumFactor, emaRate = 0 }: StepNumbers,
+): void {
+  const at = (offset: number, count: number) =>
+    new Float32Array(slot.buffer, slot.byteOffset + offset, count);
+  at(schedule.offset, 2).set([lr, momentumFactor]);
+  if (ema) at(ema.offset, 1)[0] = emaRate;
 }
 
 /**
@@ -260,7 +279,9 @@ export class StepQueue {
       this.fillUpTo(step * accumulate + micro + 1);
       const slot = await this.filling.shift()!;
       noted(`wait for input of step ${step}`);
-      writeRate(queue.executor.input(slot), this.options.rate, lr, factor);
+      writeNumbers(queue.executor.input(slot), this.options.input, {
+        ...{ lr, momentumFactor: factor, emaRate: this.options.emaRate?.(step) },
+      });
       const isLast = micro === accumulate - 1;
       const program = isLast ? "last" : "micro";
       const read = (ended: number, trace?: Trace) => {

@@ -135,6 +135,36 @@ describe.each([
   });
 });
 
+describe("ten steps with a moving average", () => {
+  withNetwork(32, { ema: true }, (network) => {
+    it("have PyTorch's averages of parameters and running statistics, and test them", async () => {
+      await network().initialize("paper");
+      const options = { rate: 0.1, emaRate: 1 - 0.9 };
+      for (let step = 0; step < 10; step++) await network().run("last", step % 2, options);
+      const { parameters, statistics } = network().compiled.ema!;
+      const normOf = (name: string) => fixture(`ema/norm/${name}`).data[0]!;
+      const values = new Map<string, Float32Array>();
+      for (const layout of [...parameters, ...statistics]) {
+        const { name, role } = layout;
+        const { data } = fixture(`ema/projections/${name}`);
+        const got = await network().read("state", layout);
+        const scale = /^running/.test(role) ? normOf(name) : errorScale(layout, normOf);
+        expect(projectedError(name, got, data, scale), name).toBeLessThan(1e-5);
+        values.set(name, got);
+      }
+      expect(values.size).toBe(network().compiled.parameters.length + statistics.length);
+
+      const [loss] = await network().run("evaluate-ema", 0);
+      expect((await network().run("evaluate", 0))[0]).not.toBe(loss);
+      for (const layout of network().compiled.parameters)
+        await network().put("param", layout, values.get(layout.name)!);
+      for (const layout of network().compiled.statistics)
+        await network().put("state", layout, values.get(layout.name)!);
+      expect((await network().run("evaluate", 0))[0]).toBe(loss);
+    });
+  });
+});
+
 describe("evaluation", () => {
   withNetwork(16, {}, (network) => {
     it("uses the running statistics and leaves label −1 out", async () => {

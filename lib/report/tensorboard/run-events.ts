@@ -30,6 +30,8 @@ const epochTags: Tags<"epoch"> = {
   testLoss: "test/loss",
   top1: "test/top1",
   top5: "test/top5",
+  emaTop1: "test/ema_top1",
+  emaTestLoss: "test/ema_loss",
 };
 
 const [top1Error, top5Error] = ["test/top1_error", "test/top5_error"] as const;

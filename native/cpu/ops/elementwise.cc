@@ -103,6 +103,30 @@ std::unique_ptr<Kernel> scale(const Instruction& instruction, PrepareContext&) {
                             Scaled{static_cast<float>(instruction.number("factor"))});
 }
 
+// start + weight·(end − start), exactly `end` for a weight of 1.
+struct Interpolated {
+  float weight;
+  ONEHOUR_INLINE float operator()(float start, float end) const {
+    const float way = end - start;
+    return weight < 0.5f ? start + weight * way : end - way * (1 - weight);
+  }
+};
+
+std::unique_ptr<Kernel> lerp(const Instruction& instruction, PrepareContext&) {
+  const Operand& start = instruction.input("start");
+  return makeKernel([a = start.as<float>(), b = instruction.input("end").as<float>(),
+                     weight = instruction.input("weight").as<float>(),
+                     y = instruction.output("y").as<float>(), n = start.count()](Stream&) {
+    if (*weight == 0) {
+      if (y != a) std::memmove(y, a, static_cast<size_t>(n) * sizeof(float));
+      return;
+    }
+    parallelElements(n, [=](int64_t begin, int64_t end) {
+      mapRange(a + begin, b + begin, y + begin, end - begin, Interpolated{*weight});
+    });
+  });
+}
+
 template <typename From, typename To>
 void convertRange(const From* x, To* y, int64_t count) {
   simd([=]() ONEHOUR_INLINE {
@@ -209,6 +233,7 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
       {"copy", {"x:U[...] -> y:V[...]", copy}},
       {"flatten", {"x:T[N,H,W,C] -> y:T[N,F]", flatten}},
       {"flatten-backward", {"dy:T[N,F] -> dx:T[N,H,W,C]", flattenBackward}},
+      {"lerp", {"start:f32[...] end:f32[...] weight:f32[1] -> y:f32[...]", lerp}},
       {"normalize-input", {"x:u8[N,H,W,C] flip?:u8[N] -> y:T[N,H,W,D]", normalizeInput}},
       {"relu", {"x:T[...] -> y:T[...]", activation<Rectified>}},
       {"relu-backward", {"dy:T[...] y:T[...] -> dx:T[...]", activationBackward<Masked>}},

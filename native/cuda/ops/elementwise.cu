@@ -134,6 +134,25 @@ std::unique_ptr<Kernel> scale(const Instruction& instruction, PrepareContext&) {
                         Scaled{static_cast<float>(instruction.number("factor"))});
 }
 
+// start + weight·(end − start), exactly `end` for a weight of 1.
+struct Interpolated {
+  const float* weight;
+  __device__ float operator()(float start, float end) const {
+    const float share = *weight;
+    if (share == 0) return start;
+    const float way = end - start;
+    return share < 0.5f ? start + share * way : end - way * (1 - share);
+  }
+};
+
+std::unique_ptr<Kernel> lerp(const Instruction& instruction, PrepareContext&) {
+  const Operand& start = instruction.input("start");
+  return elementwise<2>(start.count(), start.as<const float>(),
+                        instruction.input("end").as<const float>(),
+                        instruction.output("y").as<float>(),
+                        Interpolated{instruction.input("weight").as<const float>()});
+}
+
 // ------------------------------------------------------------------------------------------- copy
 template <int lanes>
 __global__ void __launch_bounds__(elementThreads)
@@ -310,6 +329,7 @@ const RegisteredKernels kernels(kernelRegistry(), []() -> KernelTable {
       {"copy", {"x:U[...] -> y:V[...]", copy}},
       {"flatten", {"x:T[N,H,W,C] -> y:T[N,F]", flatten}},
       {"flatten-backward", {"dy:T[N,F] -> dx:T[N,H,W,C]", flattenBackward}},
+      {"lerp", {"start:f32[...] end:f32[...] weight:f32[1] -> y:f32[...]", lerp}},
       {"normalize-input", {"x:u8[N,H,W,C] flip?:u8[N] -> y:T[N,H,W,D]", normalizeInput}},
       {"relu", {"x:T[...] -> y:T[...]", activation<Rectified>}},
       {"relu-backward", {"dy:T[...] y:T[...] -> dx:T[...]", activationBackward<Masked>}},

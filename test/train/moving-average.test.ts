@@ -1,0 +1,93 @@
+// The moving average of the weights: what it is after each step, saved, resumed, tested and refused.
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
+import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
+import { Trainer } from "../../lib/train/own-loop.js";
+import { logOf, temporaryFolder } from "../support/folder.js";
+import { resumed, small, trained } from "../support/training.js";
+
+const folder = temporaryFolder();
+const dataset = "synthetic:12x12x1:4:32";
+const common = { ...small, dataset, batch: 8, lr: 0.4, emaDecay: 0.75 } as const;
+const averageIn = async (out: string) => (await readCheckpoint(join(out, checkpointName))).ema!;
+
+test("it is that of every second step's weights and statistics, the first of which it copies", async () => {
+  const out = join(folder, "trainer");
+  using trainer = await Trainer.open({ ...common, emaSteps: 2, out });
+  let expected = new Map<string, Float32Array>();
+  for (let step = 0; step < 6; step++) {
+    await trainer.step();
+    if (step % 2 !== 0) continue;
+    const now = await trainer.weights();
+    const moved = ([name, values]: [string, Float32Array]) =>
+      [name, values.map((w, i) => 0.75 * (expected.get(name)?.[i] ?? w) + 0.25 * w)] as const;
+    expected = new Map([...now].map(moved));
+  }
+  await trainer.save();
+  const { weights, updates } = await averageIn(out);
+  expect(updates).toBe(3);
+  expect([...weights.keys()].sort()).toEqual([...expected.keys()].sort());
+  for (const [name, values] of weights)
+    for (const [i, value] of values.entries())
+      expect(Math.abs(value - expected.get(name)![i]!), name).toBeLessThan(1e-6);
+});
+
+test("a run of two workers that is resumed within an epoch has the same, bit for bit", async () => {
+  const two = { ...common, workers: 2, batch: 4, epochs: 2 };
+  const [whole, out] = [join(folder, "whole"), join(folder, "half")];
+  const { result, events } = await trained({ ...two, out: whole });
+  await trained({ ...two, steps: 3, out });
+  const { ranks } = await readCheckpoint(join(out, checkpointName));
+  const means = ranks!.map((own) => own.get("ema.bn1.running_mean")!);
+  expect(means[0]).not.toEqual(means[1]);
+  await resumed(out, { steps: 8 });
+  expect(await averageIn(out)).toEqual(await averageIn(whole));
+  const losses = (run: string) =>
+    logOf(run).flatMap((line) => (line.type === "epoch" ? [line] : []));
+  const tested = (run: string) =>
+    losses(run).map(({ emaTop1, emaTestLoss }) => [emaTop1, emaTestLoss]);
+  expect(tested(out)).toEqual(tested(whole));
+
+  const last = losses(whole).at(-1)!;
+  expect(result.emaTop1).toBe(last.emaTop1);
+  expect(events.find(({ type }) => type === "epoch")).toHaveProperty("emaTop1");
+  const evaluated = await evaluateCheckpoint(whole, undefined, {
+    ...small,
+    model: "resnet8",
+    ema: true,
+  });
+  expect(evaluated.top1).toBe(last.emaTop1);
+  expect(evaluated.loss).toBeCloseTo(last.emaTestLoss!, 5);
+  expect(evaluated.loss).not.toBe(last.testLoss);
+});
+
+test.each(["bf16", "fp16"] as const)(
+  "in %s it is f32, and products read its copies",
+  async (precision) => {
+    const out = join(folder, precision);
+    const run = { ...common, precision, steps: 6, epochs: 1, out };
+    await trained(run);
+    const line = logOf(out).find(({ type }) => type === "epoch");
+    const evaluated = await evaluateCheckpoint(out, undefined, {
+      device: "cpu",
+      threads: 1,
+      precision,
+      ema: true,
+    });
+    expect(line).toMatchObject({ emaTop1: evaluated.top1 });
+  },
+);
+
+test("what cannot be is refused", async () => {
+  const out = join(folder, "without");
+  await expect(trained({ ...common, emaDecay: undefined, emaSteps: 2, out })).rejects.toThrow(
+    /emaSteps: there is no average without/,
+  );
+  await trained({ ...small, dataset, steps: 1, out });
+  await expect(evaluateCheckpoint(out, undefined, { ema: true })).rejects.toThrow(
+    /holds no moving average of the weights/,
+  );
+  rmSync(out, { recursive: true });
+});
