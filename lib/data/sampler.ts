@@ -73,6 +73,8 @@ export function shardOrder(
  * groups do not depend on how kn is split.
  */
 export class Sampler {
+  /** k */
+  readonly workers: number;
   /** Images of a step, kn. */
   readonly minibatch: number;
   /** floor(images / kn). */
@@ -83,6 +85,7 @@ export class Sampler {
   private order: Uint32Array = new Uint32Array(0);
 
   constructor(private readonly options: SamplerOptions) {
+    this.workers = options.workers;
     this.minibatch = options.workers * options.accumulate * options.batch;
     this.stepsPerEpoch = Math.floor(options.images / this.minibatch);
     this.remainder = options.images - this.stepsPerEpoch * this.minibatch;

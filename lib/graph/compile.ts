@@ -30,7 +30,7 @@ import {
   forward,
   METRICS_BYTES,
 } from "./step.js";
-import { addUpdate } from "./update.js";
+import { addUpdate, takeSquares } from "./update.js";
 
 export type {
   CompiledModel,
@@ -51,6 +51,7 @@ const defaults = {
   preciseBatchNorm: 0,
   labelSmoothing: 0,
   ema: false,
+  noiseScale: false,
   slots: 2,
 } as const satisfies Partial<CompileOptions>;
 
@@ -173,6 +174,11 @@ function lowerTraining(model: Model, options: Settings, update: Update): Lowerin
     const micro = forward(model, options, "micro");
     bindLeaves(micro, layout);
     bindGradients(micro, differentiate(micro), layout, true);
+    if (output.noise && options.workers === 1) {
+      const { offset, bytes } = output.noise.small;
+      const gradient = { offset: 0, bytes: layout.parameterBytes };
+      takeSquares(micro.g, gradient, new Storage(bytes, "output", offset));
+    }
     graphs.unshift(["micro", micro.g]);
   }
   for (const mode of ["evaluate", "statistics"] as const) {

@@ -53,6 +53,8 @@ export interface CompileOptions {
   labelSmoothing?: number;
   /** Whether each step moves an exponential moving average of parameters and running statistics; false. */
   ema?: boolean;
+  /** Whether a step's norms of smaller and larger batches' gradients are taken, for the noise scale; false. */
+  noiseScale?: boolean;
   /** Steps in flight: copies of the input and output arenas; 2. */
   slots?: number;
 }
@@ -84,6 +86,18 @@ export interface StepInput {
   ema?: Slice;
 }
 
+/**
+ * Ranges in an output slot for the gradient noise scale: rows of three numbers, of which the second is the sum
+ * of squares of a part of a gradient. Those of `small` add up to Σ‖g‖² of the smaller batches: of the workers'
+ * gradients, or where there is one worker, in the slot of its first micro-batch, of that one's. Those of
+ * `large` add up to that of the minibatch. `scale` is what the loss was multiplied by, f32 [1], or empty.
+ */
+export interface NoiseOutput {
+  small: Slice;
+  large: Slice;
+  scale: Slice;
+}
+
 export interface CompiledModel {
   programs: { name: string; text: string }[];
   /** In the order of the arenas; `offset` is in `param`, and alike in `grad` and `state` (momentum). */
@@ -92,7 +106,7 @@ export interface CompiledModel {
   statistics: TensorLayout[];
   input: StepInput;
   /** Ranges in an output slot; `finite` has a number a bucket, `scaling` is that of `state`. */
-  output: { metrics: Slice; finite: Slice; scaling: Slice };
+  output: { metrics: Slice; finite: Slice; scaling: Slice; noise?: NoiseOutput | undefined };
   /** Momentum is `state` from 0 to here; nowhere, where nothing is trained. */
   momentum: { bytes: number };
   /** Range of `state` that holds the running statistics. */

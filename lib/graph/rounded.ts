@@ -6,7 +6,7 @@ import { hasCopies, type Settings, storedTypes } from "./compiled.js";
 import { align, Storage, Value } from "./graph.js";
 import type { Bucket, Layout } from "./layout.js";
 import { insertAfterWriters } from "./overlap.js";
-import { type Built, METRICS_BYTES, type Parameter } from "./step.js";
+import { type Built, type Parameter, tailBytes } from "./step.js";
 
 /** Whether the device rounds them; sums over micro-batches are kept in f32. */
 export const roundsFilters = ({ precision, accumulate, device }: Settings): boolean =>
@@ -14,10 +14,11 @@ export const roundsFilters = ({ precision, accumulate, device }: Settings): bool
   accumulate === 1 &&
   device.operations.has(conv2dBackwardWeightRounded.name);
 
-/** Bytes of the `grad` arena: gradients, metrics, and filter gradients of 16 bits at half the offsets. */
-export function gradientBytes({ parameterBytes }: Layout, settings: Settings): number {
+/** Bytes of the `grad` arena: gradients, what travels with them, and filter gradients of 16 bits at half the offsets. */
+export function gradientBytes(layout: Layout, settings: Settings): number {
+  const { parameterBytes } = layout;
   const rounded = roundsFilters(settings) ? parameterBytes / 2 : 0;
-  return parameterBytes + align(METRICS_BYTES) + rounded;
+  return parameterBytes + align(tailBytes(layout, settings)) + rounded;
 }
 
 /** Has convolutions round their filters' gradients, and widens a bucket's when all of them are there. */
@@ -28,7 +29,7 @@ export function roundFilterGradients(
   settings: Settings,
 ): void {
   if (!roundsFilters(settings)) return;
-  const start = layout.parameterBytes + align(METRICS_BYTES);
+  const start = layout.parameterBytes + align(tailBytes(layout, settings));
   const type = storedTypes[settings.precision];
   const halfSized = (offset: number, bytes: number) =>
     new Storage(bytes / 2, "grad", start + offset / 2);

@@ -23,6 +23,13 @@ const RUNNING_MOMENTUM = 0.1;
 
 export const METRICS_BYTES = 4 * elementBytes.f32;
 
+/** Of a sum of squares: a row of the op `norms`. */
+export const ROW_BYTES = 3 * elementBytes.f32;
+
+/** What lies after the gradients and is summed with them: the metrics, and squares of each bucket. */
+export const tailBytes = ({ buckets }: Layout, { noiseScale, workers }: Settings): number =>
+  METRICS_BYTES + (noiseScale && workers > 1 ? buckets.length * ROW_BYTES : 0);
+
 export interface Parameter {
   declaration: Declaration<ParameterRole>;
   value: Value;

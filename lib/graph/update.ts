@@ -17,11 +17,14 @@ import {
 import type { Averages, Layout, Slice } from "./layout.js";
 import { insertAfterWriters } from "./overlap.js";
 import type { Instruction } from "./program.js";
-import { type Built, METRICS_BYTES, type Parameter } from "./step.js";
+import { type Built, METRICS_BYTES, type Parameter, ROW_BYTES, tailBytes } from "./step.js";
 
-/** Whether the update of a step begins with an instruction: norms come first where they are taken, else parameters. */
-export const beginsUpdate = ({ op, outputs }: Instruction): boolean =>
-  op === "norms" || outputs.some(({ arena }) => arena === "param");
+/**
+ * Whether the update of a step begins with an instruction: norms come first where they are taken for it,
+ * else parameters.
+ */
+export const beginsUpdate = ({ op, inputs, outputs }: Instruction): boolean =>
+  (op === "norms" && inputs[0]?.arena !== "grad") || outputs.some(({ arena }) => arena === "param");
 
 /** A range of an arena in which parameters lie alike, by bytes of f32, as one tensor. */
 function flat(
@@ -36,25 +39,44 @@ function flat(
   return g.leaf([count], dtype, new Storage(count * elementBytes[dtype], arena, at));
 }
 
-/** Sums each bucket over the ranks where it is complete; the metrics travel after the last one. */
+/** Σg² of a range of the gradients, as they lie there, into the second number of a row. */
+export function takeSquares(g: Graph, { offset, bytes }: Slice, into: Storage): Value {
+  const x = flat(g, "grad", offset, bytes);
+  return g.within("noise scale", () => norms(x, x, [bytes / elementBytes.f32], into));
+}
+
+/** The `i`-th row of some. */
+const rowOf = ({ arena, offset }: Storage, i: number) =>
+  new Storage(ROW_BYTES, arena, offset + i * ROW_BYTES);
+
+/** Sums each bucket over the ranks where it is complete; what lies after the last one travels with it. */
 function reduceBuckets(
   { g, metrics }: Built,
   gradients: { parameter: Parameter; dw: Value }[],
   { buckets, parameterBytes }: Layout,
+  tail: number,
 ): void {
-  buckets.forEach(({ offset, bytes, parameters }, i) => {
+  const rows = new Storage(tail - METRICS_BYTES, "grad", parameterBytes + METRICS_BYTES);
+  const squares: Value[] = [];
+  buckets.forEach((bucket, i) => {
+    const { offset, bytes, parameters } = bucket;
     const last = i === buckets.length - 1;
-    const end = last ? parameterBytes + METRICS_BYTES : offset + bytes;
+    const end = last ? parameterBytes + tail : offset + bytes;
     const names = new Set(parameters);
     const written = gradients
       .filter(({ parameter }) => names.has(parameter.declaration.name))
       .map(({ dw }) => dw);
+    if (rows.bytes > 0) {
+      squares.push(takeSquares(g, bucket, rowOf(rows, i)));
+      insertAfterWriters(g, g.nodes.pop()!, written);
+    }
     g.within(`bucket ${i}`, () => {
       const x = flat(g, "grad", offset, end - offset);
       g.apply(allReduceOp, { x }, { communicator: "gradients" }, { stream: "comm" });
     });
     const node = g.nodes.pop()!;
-    insertAfterWriters(g, node, last ? [...written, metrics] : written);
+    const others = last ? [metrics, ...squares] : squares.slice(-1);
+    insertAfterWriters(g, node, [...written, ...others]);
   });
 }
 
@@ -86,6 +108,16 @@ function takeNorms(
     if (limit !== undefined) clipNorm(gradient, scaled?.norms ?? taken, limit);
     return { rows, factor: scaled?.factor };
   });
+}
+
+/** Places in the output slot for the noise scale, of which the loss scale is filled at once, before it changes. */
+function reserveNoise({ g, lossScale: current }: Built, { buckets }: Layout, k: number) {
+  const rows = (count: number) => g.reserve("output", count * ROW_BYTES);
+  const small = rows(k > 1 ? buckets.length : 1);
+  const large = rows(buckets.length);
+  const scaleOf = g.reserve("output", current ? elementBytes.f32 : 0);
+  if (current) g.within("noise scale", () => cast(current, "f32", scaleOf));
+  return { small, large, scale: scaleOf };
 }
 
 /** Refuses an update that takes a scaled gradient for the gradient itself. */
@@ -122,17 +154,24 @@ export function addUpdate(
   built: Built,
   gradients: { parameter: Parameter; dw: Value }[],
   layout: Layout,
-  { accumulate: a, workers: k, precision }: Settings,
+  settings: Settings,
   { optimizer, clipNorm: limit, keepsGradients = false }: Update,
 ): CompiledModel["output"] {
+  const { accumulate: a, workers: k, precision } = settings;
   const { g, metrics, schedule, ema } = built;
-  if (k > 1) reduceBuckets(built, gradients, layout);
+  const tail = tailBytes(layout, settings);
+  if (k > 1) reduceBuckets(built, gradients, layout, tail);
 
   const outputMetrics = g.reserve("output", METRICS_BYTES);
   const finite = g.reserve("output", layout.buckets.length * elementBytes.f32);
   const kept = new Storage(layout.scaling.bytes, "state", layout.scaling.offset);
   const scaling = built.lossScale && g.leaf([3], "f32", kept);
   const wantsNorms = optimizer.needsNorms || limit !== undefined || scaling !== undefined;
+  const noise = settings.noiseScale ? reserveNoise(built, layout, k) : undefined;
+  // Of the gradient as it is: before a bucket's update or, where all wait for the norms, before those.
+  const measure = (bucket: Slice, i: number) =>
+    noise && takeSquares(g, bucket, rowOf(noise.large, i));
+  if (wantsNorms) layout.buckets.forEach(measure);
   const taken = wantsNorms ? takeNorms(g, layout, limit, scaling) : undefined;
   const type = storedTypes[precision];
   const copy = type === "f32" ? undefined : type;
@@ -150,6 +189,7 @@ export function addUpdate(
       taken && new Storage(count * rowBytes, "output", taken.rows.offset + from * rowBytes);
     const part = (arena: "param" | "grad" | "state" | "weight", dtype?: DataType) =>
       flat(g, arena, offset, bytes, dtype);
+    if (!wantsNorms) measure({ offset, bytes }, i);
     const before = g.nodes.length;
     g.within(`bucket ${i}`, () =>
       optimizer.update({
@@ -177,6 +217,12 @@ export function addUpdate(
   g.within("metrics", () => {
     cast(metrics, "f32", outputMetrics);
     if (a > 1) scale(metrics, 0, metrics.storage);
+    if (noise && k > 1)
+      cast(
+        flat(g, "grad", layout.parameterBytes + METRICS_BYTES, noise.small.bytes),
+        "f32",
+        noise.small,
+      );
   });
   const outputScaling = g.reserve("output", layout.scaling.bytes);
   if (scaling) g.within("scaling", () => cast(scaling, "f32", outputScaling));
@@ -185,5 +231,10 @@ export function addUpdate(
     metrics: slice(outputMetrics),
     finite: slice(finite),
     scaling: slice(outputScaling),
+    noise: noise && {
+      small: slice(noise.small),
+      large: slice(noise.large),
+      scale: slice(noise.scale),
+    },
   };
 }

@@ -127,6 +127,14 @@ export function resolveRecipe(
     );
   }
 
+  if (recipe.noiseScale && workers * accumulate === 1) {
+    throw refuse(
+      "noiseScale",
+      "a step of one worker and one micro-batch has no smaller batch to compare its gradient with; try " +
+        `${setting("accumulate", 2)} or ${setting("workers", 2)}`,
+    );
+  }
+
   const epochs = recipe.epochs ?? dataset.defaultEpochs;
   const stepsPerEpoch = Math.floor(dataset.train.length / minibatch);
   if (stepsOf(epochs, stepsPerEpoch) < 1) {

@@ -287,6 +287,14 @@ export const table = {
     alias: "model-ema-steps ema-every ema-interval ema-update-every",
   }),
 
+  noiseScale: field(flag.default(false), {
+    group: "Optimizer",
+    flag: "--noise-scale",
+    help: "measure the gradient noise scale, which says how large a minibatch is of use",
+    alias: "gradient-noise-scale gns",
+    onResume: true,
+  }),
+
   syncBatchNorm: field(whole(-1).default(0), {
     group: "Batch norm",
     flag: "--sync-bn [g]",

@@ -17,6 +17,8 @@ export type LogLine =
       lossScale?: number;
       goodSteps?: number;
       skipped?: number;
+      /** The gradient noise scale so far, in images; absent while noise hides the gradient. */
+      noiseScale?: number;
       /** Fraction of the kn images that were named rightly, before the update. */
       top1?: number;
       /** Seconds in which rank 0's device had no input. */
@@ -98,6 +100,7 @@ const step = z.looseObject({
   // Earlier versions had none of these.
   top1: measure.optional(),
   inputWait: measure.optional(),
+  noiseScale: measure.optional(),
   compute: measure.optional(),
   exposedCommunication: measure.optional(),
   update: measure.optional(),

@@ -24,11 +24,21 @@ export interface Position {
   seconds: number;
   /** Where loss scaling stands, once a step in fp16 is done. */
   scaling?: Scaling | undefined;
+  /** Of the gradient noise scale, where it is measured. */
+  noise?: NoiseSums | undefined;
+}
+
+/** Sums over the steps so far for the gradient noise scale, of which each counts less than the next. */
+export interface NoiseSums {
+  /** Of S, the trace of the covariance of one image's gradient. */
+  noiseSum: number;
+  /** Of |G|², the square of the gradient over all images there could be. */
+  signalSum: number;
 }
 
 /** Each field as text; a rate that is not known is left out. */
-export function formatPosition({ scaling, ...position }: Position): Record<string, string> {
-  const all = { ...position, ...scaling };
+export function formatPosition({ scaling, noise, ...position }: Position): Record<string, string> {
+  const all = { ...position, ...scaling, ...noise };
   const known = Object.entries(all).filter(([, value]) => value !== undefined);
   return Object.fromEntries(known.map(([key, value]) => [key, String(value)]));
 }
@@ -42,12 +52,20 @@ const kinds = {
     words: "a whole number of 0 or more",
   },
   amount: { pattern: decimal, holds: Number.isFinite, words: "a number of 0 or more" },
+  signed: {
+    pattern: /^-?\d+(\.\d+)?(e[+-]\d+)?$/,
+    holds: Number.isFinite,
+    words: "a number",
+  },
   scale: { pattern: decimal, holds: isScale, words: "a power of two from 2^-126 to 2^127" },
 };
 
 /** What `formatPosition` wrote; ERR_ONEHOUR_CHECKPOINT for anything else. */
 export function parsePosition(file: string, metadata: Readonly<Record<string, string>>): Position {
-  const read = (key: keyof Position | keyof Scaling, kind: keyof typeof kinds): number => {
+  const read = (
+    key: keyof Position | keyof Scaling | keyof NoiseSums,
+    kind: keyof typeof kinds,
+  ): number => {
     const { pattern, holds, words } = kinds[kind];
     const text = Object.hasOwn(metadata, key) ? metadata[key]! : undefined;
     if (text === undefined) {
@@ -70,6 +88,9 @@ export function parsePosition(file: string, metadata: Readonly<Record<string, st
     epochSeconds: read("epochSeconds", "amount"),
     seconds: read("seconds", "amount"),
     ...(Object.hasOwn(metadata, "lossScale") ? { scaling: readScaling(read) } : {}),
+    ...(Object.hasOwn(metadata, "noiseSum")
+      ? { noise: { noiseSum: read("noiseSum", "signed"), signalSum: read("signalSum", "signed") } }
+      : {}),
   };
 }
 

@@ -4,10 +4,12 @@
 import type { Restart } from "../ranks/restart-policy.js";
 import type { Log } from "../run-folder/log.js";
 import type { Line } from "../run-folder/log-lines.js";
+import type { NoiseSums } from "../run-folder/position.js";
 import { seconds } from "../system/clock.js";
 import type { Stage } from "../terminal/stages.js";
 import type { Result, RunEvent } from "./events.js";
 import { LiveReport } from "./live-report.js";
+import { noiseScaleOf } from "./noise-scale.js";
 import type { Progress } from "./progress.js";
 import { type EpochLine, endLine } from "./result.js";
 import type { StepResult } from "./step-queue.js";
@@ -69,12 +71,19 @@ export class Journal {
     if (this.log && step > 0) this.report.update();
   }
 
-  /** Rank 0 alone has the split of a step; `epoch` is the step's. */
-  step(result: StepResult, epoch: number, split: ReturnType<StepTracing["split"]>): void {
+  /** Rank 0 alone has the split of a step; `epoch` is the step's, and `noise` is after it where it is measured. */
+  step(
+    result: StepResult,
+    epoch: number,
+    split: ReturnType<StepTracing["split"]>,
+    noise: NoiseSums | undefined,
+  ): void {
+    const noiseScale = noise && noiseScaleOf(noise);
     const { step, lr, momentumFactor, loss, top1, imagesPerSecond, scaling } = result;
     const line = {
       ...{ type: "step" as const, step, epoch, loss, top1, lr, momentumFactor, imagesPerSecond },
       ...scaling,
+      ...(noiseScale === undefined ? {} : { noiseScale }),
       ...split,
     };
     this.log?.write(line);

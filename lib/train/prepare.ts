@@ -55,6 +55,7 @@ export function compileRecipe(
       precision,
       labelSmoothing,
       preciseBatchNorm,
+      noiseScale: recipe.noiseScale,
       ema: recipe.emaDecay !== undefined,
       syncBatchNorm: syncBatchNorm === 0 ? 1 : syncBatchNorm < 0 ? workers : syncBatchNorm,
       slots: slotsFor(ahead),

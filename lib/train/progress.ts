@@ -77,7 +77,9 @@ export class Progress {
     loss,
     top1,
     scaling,
-  }: Pick<StepResult, "step" | "lr" | "loss" | "top1" | "scaling">): number {
+    noise = this.at.noise,
+  }: Pick<StepResult, "step" | "lr" | "loss" | "top1" | "scaling"> &
+    Pick<Position, "noise">): number {
     const epoch = Math.floor(step / this.stepsPerEpoch);
     if (epoch !== this.at.epoch) {
       this.at.lossSum = 0;
@@ -85,7 +87,7 @@ export class Progress {
       this.earlier.epoch = 0;
       this.epochStarted = this.isEvaluated ? this.epochEnded : performance.now();
     }
-    this.at = { ...this.at, epoch, step: step + 1, lastLearningRate: lr, scaling };
+    this.at = { ...this.at, epoch, step: step + 1, lastLearningRate: lr, scaling, noise };
     this.at.lossSum += loss;
     if (this.at.top1Sum !== undefined) this.at.top1Sum += top1;
     return epoch;

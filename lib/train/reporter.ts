@@ -62,7 +62,8 @@ export class Reporter {
 
   private epoch(event: Extract<RunEvent, { type: "epoch" }>): void {
     const { epoch, epochs, trainLoss, top1, emaTop1, correct, testImages, seconds } = event;
-    const averaged = emaTop1 === undefined ? "" : `, the average's ${(100 * emaTop1).toFixed(2)}%`;
+    const averaged =
+      emaTop1 === undefined ? "" : `, of the moving average ${(100 * emaTop1).toFixed(2)}%`;
     this.stages.end(); // the next evaluation is another stage
     this.live.line(
       `epoch ${epoch + 1}/${short(epochs)}: train loss ${lossText(trainLoss)}, ` +

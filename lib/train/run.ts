@@ -24,6 +24,7 @@ import { Journal } from "./journal.js";
 import { loadRun } from "./load-run.js";
 import { LostOutput } from "./lost-output.js";
 import { emaRate } from "./moving-average.js";
+import { addNoise, noiseLine } from "./noise-scale.js";
 import { notFinite } from "./not-finite.js";
 import { openRun, type Start } from "./open-run.js";
 import { recomputeStatistics } from "./precise-batch-norm.js";
@@ -308,9 +309,11 @@ class Run {
 
   /** Logs a step when its results have been read back. */
   private finishStep(result: StepResult): void {
-    const epoch = this.progress.finishStep(result);
+    const { squares } = result;
+    const noise = squares && addNoise(this.progress.position.noise, squares, this.options.recipe);
+    const epoch = this.progress.finishStep({ ...result, noise });
     this.tracing.finishStep(result);
-    if (this.leads) this.journal.step(result, epoch, this.tracing.split(result));
+    if (this.leads) this.journal.step(result, epoch, this.tracing.split(result), noise);
   }
 
   /** Waits for the queued steps, and makes sure that the ranks still agree. */
@@ -359,6 +362,8 @@ class Run {
   private async end(status: Result["status"]): Promise<Result> {
     const { recipe, world } = this.options;
     const result = runResult(status, this.stop.signal, recipe, this.progress);
+    const { noise } = this.progress.position;
+    if (noise && recipe.noiseScale) this.journal.say(noiseLine(noise));
     this.lostOutput.dispose(); // the end is the last line
     await this.journal.end(result, isApart(world));
     return result;

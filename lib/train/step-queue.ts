@@ -1,12 +1,13 @@
 // Queues the steps of a run on a device and reads their results back late.
 
-import type { Loader } from "../data/loader.js";
+import type { Loader, Slice } from "../data/loader.js";
 import type { Sampler } from "../data/sampler.js";
 import type { Executor, Trace } from "../device/device.js";
 import type { CompiledModel, StepInput } from "../graph/compile.js";
 import { type Scaling, scalingFromFloats } from "../ops/loss-scale.js";
 import type { MomentumRule } from "../ops/optimizers/optimizer.js";
 import { momentumFactor, type Schedule } from "../schedules/schedule.js";
+import type { Squares } from "./noise-scale.js";
 
 const rateWindow = 8; // steps
 
@@ -27,6 +28,8 @@ export interface StepResult {
   bad: Float32Array;
   /** In fp16, where loss scaling stands after the step. */
   scaling?: Scaling | undefined;
+  /** Where the gradient noise scale is measured. */
+  squares?: Squares | undefined;
   /** Over the last few steps. */
   imagesPerSecond: number;
 }
@@ -130,6 +133,19 @@ export class Queue {
   scaling(slot: number): Scaling | undefined {
     const values = this.floats(slot, this.outputs.scaling);
     return values.length > 0 ? scalingFromFloats(values) : undefined;
+  }
+
+  /**
+   * Sums of squares of the gradients of smaller batches, Σ‖g‖², and of the minibatch's, as they are multiplied by
+   * the loss scale; undefined where they are not taken.
+   */
+  squares(slot: number): (Squares & { scale: number }) | undefined {
+    const { noise } = this.outputs;
+    if (!noise) return undefined;
+    const sum = (rows: Slice) =>
+      this.floats(slot, rows).reduce((total, value, i) => total + (i % 3 === 1 ? value : 0), 0);
+    const [scale = 1] = this.floats(slot, noise.scale);
+    return { small: sum(noise.small), large: sum(noise.large), scale };
   }
 
   private floats(slot: number, slice: { offset: number; bytes: number }): Float32Array {
@@ -240,6 +256,8 @@ export class StepQueue {
   private readonly filling: Promise<number>[] = [];
   /** Micro-batches of the run that have been filled or are being so. */
   private begun = -1;
+  /** Where the noise scale is measured on one worker, Σg² of the first micro-batch of the step that is being read. */
+  private first: number | undefined;
   /** The traces of the step that is being read. */
   private traces: ProgramTrace[] = [];
   /** Milliseconds that the device had been idle when the step before was read, or after a pause. */
@@ -258,7 +276,7 @@ export class StepQueue {
    * was not finite, instead of queueing: at the same step on every rank.
    */
   async queueStep(step: number): Promise<StepResult | undefined> {
-    const { queue, schedule, accumulate, isTraced = () => false, note } = this.options;
+    const { queue, sampler, schedule, accumulate, isTraced = () => false, note } = this.options;
     let since = performance.now();
     const noted = (name: string) => {
       note?.("host", step, name, since);
@@ -286,6 +304,7 @@ export class StepQueue {
       const program = isLast ? "last" : "micro";
       const read = (ended: number, trace?: Trace) => {
         if (trace) this.traces.push({ program, trace });
+        if (micro === 0 && sampler.workers === 1) this.first = queue.squares(ended)?.small;
         if (isLast) this.read(ended, step, lr, factor);
       };
       const done = traces ? queue.trace(program, slot, read) : queue.submit(program, slot, read);
@@ -350,6 +369,19 @@ export class StepQueue {
     this.begun = -1;
   }
 
+  /**
+   * Squared norms of a step's mean gradients. Gradients are sums over images divided by those of the whole step:
+   * a part's mean is k or, of a micro-batch, a times as much, and the mean over k workers takes k away once.
+   */
+  private squares(slot: number): Squares | undefined {
+    const { queue, accumulate, sampler } = this.options;
+    const taken = queue.squares(slot);
+    if (!taken) return undefined;
+    const { small, large, scale } = taken;
+    const parts = this.first === undefined ? sampler.workers * small : accumulate ** 2 * this.first;
+    return { small: parts / scale ** 2, large: large / scale ** 2 };
+  }
+
   private read(slot: number, step: number, lr: number, factor: number): void {
     const { queue, sampler, onStep } = this.options;
     const { loss, top1, images } = queue.metrics(slot);
@@ -367,6 +399,7 @@ export class StepQueue {
       traces,
       bad: queue.finite(slot),
       scaling: queue.scaling(slot),
+      squares: this.squares(slot),
       imagesPerSecond: sampler.minibatch * this.rate.step(performance.now()),
     };
     if (!this.broken) {

@@ -15,6 +15,7 @@ const stepTags: Tags<"step"> = {
   imagesPerSecond: "train/images_per_second",
   lossScale: "train/loss_scale",
   skipped: "train/steps_skipped",
+  noiseScale: "train/noise_scale",
   // Seconds have a group of their own.
   compute: "split/compute",
   exposedCommunication: "split/exposed_communication",
