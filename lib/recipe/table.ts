@@ -7,12 +7,7 @@ import { deviceChoices } from "../device/device.js";
 import { precisions } from "../graph/compiled.js";
 import { modelsInShort } from "../models/models.js";
 import { optimizers } from "../ops/optimizers/index.js";
-import {
-  type MomentumRule,
-  momentumForms,
-  type OptimizerFacts,
-  paperMomentum as paper,
-} from "../ops/optimizers/optimizer.js";
+import { momentumForms } from "../ops/optimizers/optimizer.js";
 import { schedules } from "../schedules/index.js";
 import { warmups } from "../schedules/schedule.js";
 import {
@@ -26,6 +21,7 @@ import {
   text,
   whole,
 } from "./kinds.js";
+import { optimizersWhere, perOptimizer } from "./per-optimizer.js";
 import type { Row } from "./row.js";
 
 /** Headings of `onehour train --help` and of the documentation, in their order. */
@@ -57,22 +53,6 @@ export interface Field<Schema extends z.ZodType = z.ZodType> extends Row<Schema>
   perRank?: true;
   /** Whether a value may be the path of a module of the user's, which a run keeps with its digest. */
   isModule?: true;
-}
-
-/** The names of some optimizers. */
-const optimizersWhere = (is: (facts: OptimizerFacts) => boolean) =>
-  Object.entries(optimizers)
-    .filter(([, facts]) => is(facts))
-    .map(([name]) => name)
-    .join(" or ");
-
-/** The default of a field that some optimizers leave no choice in: the paper's, and theirs. */
-function perOptimizer(name: keyof MomentumRule): string {
-  const values = new Set(Object.values(optimizers).map(({ fixed }) => fixed[name] ?? paper[name]));
-  const own = [...values]
-    .filter((value) => value !== paper[name])
-    .map((value) => `${value} with ${optimizersWhere(({ fixed }) => fixed[name] === value)}`);
-  return [paper[name], ...own].join("; ");
 }
 
 function field<Schema extends z.ZodType>(

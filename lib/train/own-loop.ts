@@ -22,7 +22,8 @@ import type { RunOptions } from "./prepare.js";
 import { Progress } from "./progress.js";
 import { Saving, startOf } from "./saving.js";
 import { clearGradients, readFloats, readSnapshot, split, stateOf } from "./state.js";
-import { Queue, writeNumbers } from "./step-queue.js";
+import { writeNumbers } from "./step-numbers.js";
+import { Queue } from "./step-queue.js";
 import { prepareLoop } from "./train.js";
 
 export interface StepOptions {

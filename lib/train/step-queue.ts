@@ -8,6 +8,7 @@ import { type Scaling, scalingFromFloats } from "../ops/loss-scale.js";
 import type { MomentumRule } from "../ops/optimizers/optimizer.js";
 import { momentumFactor, type Schedule } from "../schedules/schedule.js";
 import type { Squares } from "./noise-scale.js";
+import { writeNumbers } from "./step-numbers.js";
 
 const rateWindow = 8; // steps
 
@@ -209,28 +210,6 @@ interface StepQueueOptions extends Pick<MomentumRule, "momentumForm" | "momentum
 
 /** What a process does for its device: it fills slots, several at once, and queues steps. */
 export type HostRow = "input" | "host";
-
-/** Numbers that a step's update depends on. */
-interface StepNumbers {
-  /** η */
-  lr: number;
-  /** c */
-  momentumFactor: number;
-  /** The share of the step's weights in their moving average, where there is one. */
-  emaRate?: number | undefined;
-}
-
-/** Writes the numbers of a step into an input slot. */
-export function writeNumbers(
-  slot: Uint8Array,
-  { schedule, ema }: StepInput,
-  { lr, momentumFactor, emaRate = 0 }: StepNumbers,
-): void {
-  const at = (offset: number, count: number) =>
-    new Float32Array(slot.buffer, slot.byteOffset + offset, count);
-  at(schedule.offset, 2).set([lr, momentumFactor]);
-  if (ema) at(ema.offset, 1)[0] = emaRate;
-}
 
 /**
  * Whether anything in a step's result is NaN or infinite. A scaled loss may overflow in back-propagation:
