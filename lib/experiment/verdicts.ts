@@ -1,0 +1,111 @@
+// What runs say of a claim: equality by two one-sided Welch tests, a difference by one, otherwise nothing.
+import { upperTail } from "./student.js";
+
+/** Errors in % of the runs of a point, one a seed. */
+export interface Sample {
+  count: number;
+  mean: number;
+  /** Of the sample (divided by count − 1); NaN of one value. */
+  deviation: number;
+}
+
+export function sampleOf(values: readonly number[]): Sample {
+  const count = values.length;
+  const mean = values.reduce((sum, value) => sum + value / count, 0);
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  // Equal values have no deviation; rounding of their mean would leave one.
+  const isOne = values.every((value) => value === values[0]);
+  return {
+    count,
+    mean: isOne ? (values[0] ?? Number.NaN) : mean,
+    deviation: count < 2 ? Number.NaN : isOne ? 0 : Math.sqrt(squares / (count - 1)),
+  };
+}
+
+/**
+ * The p value of Welch's one-sided test that the mean of `a` is larger than that of `b` by more than `margin`: how
+ * probable such a difference is where it is not. Deviations may differ; NaN for samples of fewer than two.
+ */
+export function pLarger(a: Sample, b: Sample, margin = 0): number {
+  const [u, v] = [a, b].map(({ deviation, count }) => deviation ** 2 / count) as [number, number];
+  const excess = a.mean - b.mean - margin;
+  if (u + v === 0) return excess > 0 ? 0 : 1;
+  // Welch and Satterthwaite's degrees of freedom.
+  const freedom = (u + v) ** 2 / (u ** 2 / (a.count - 1) + v ** 2 / (b.count - 1));
+  return upperTail(excess / Math.sqrt(u + v), freedom);
+}
+
+/** That a p value is below this decides. */
+export const level = 0.05;
+
+/** Points of error within which two means count as equal; fixed before any run was seen. */
+export const equalWithin = 0.5;
+
+export type Ruling = "holds" | "does not hold" | "undecided";
+
+export interface Verdict {
+  /** What the paper says, in terms of this experiment. */
+  claim: string;
+  ruling: Ruling;
+  /** The figures that decide. */
+  reason: string;
+}
+
+const points = (value: number) => `${value >= 0 ? "+" : "−"}${Math.abs(value).toFixed(2)} points`;
+const pText = (p: number) => (p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`);
+
+interface Compared {
+  claim: string;
+  a: Sample | undefined;
+  b: Sample | undefined;
+}
+
+/** Whether both have the two runs that a deviation needs. */
+function haveEnough(a: Sample | undefined, b: Sample | undefined): boolean {
+  return (a?.count ?? 0) >= 2 && (b?.count ?? 0) >= 2;
+}
+
+const tooFew = (claim: string): Verdict => ({
+  claim,
+  ruling: "undecided",
+  reason: "a deviation needs two seeds or more of each",
+});
+
+/**
+ * Whether a and b have equal means: both tests against a difference of `equalWithin` or more, one a side, decide for
+ * it; a test for more than that against it.
+ */
+export function equal({ claim, a, b }: Compared): Verdict {
+  if (!a || !b || !haveEnough(a, b)) return tooFew(claim);
+  const difference = points(a.mean - b.mean);
+  const within = Math.max(pLarger(a, b, -equalWithin), pLarger(b, a, -equalWithin));
+  if (within < level)
+    return {
+      claim,
+      ruling: "holds",
+      reason: `${difference}, less than ${equalWithin} either way: ${pText(within)}`,
+    };
+  const beyond = Math.min(pLarger(a, b, equalWithin), pLarger(b, a, equalWithin));
+  if (beyond < level)
+    return {
+      claim,
+      ruling: "does not hold",
+      reason: `${difference}, more than ${equalWithin}: ${pText(beyond)}`,
+    };
+  return {
+    claim,
+    ruling: "undecided",
+    reason: `${difference}; ${pText(within)} that it is less than ${equalWithin}`,
+  };
+}
+
+/** Whether the mean of a is larger than that of b. */
+export function larger({ claim, a, b }: Compared): Verdict {
+  if (!a || !b || !haveEnough(a, b)) return tooFew(claim);
+  const difference = points(a.mean - b.mean);
+  const [p, contrary] = [pLarger(a, b), pLarger(b, a)];
+  if (p < level) return { claim, ruling: "holds", reason: `${difference}: ${pText(p)}` };
+  if (contrary < level)
+    return { claim, ruling: "does not hold", reason: `${difference}: ${pText(contrary)}` };
+  return { claim, ruling: "undecided", reason: `${difference}: ${pText(Math.min(p, contrary))}` };
+}

@@ -1,0 +1,87 @@
+import { expect, test } from "vitest";
+import { equal, larger, pLarger, sampleOf } from "../../lib/experiment/verdicts.js";
+
+const claim = "the claim";
+const of = (...values: number[]) => sampleOf(values);
+
+test("a sample has a mean and the deviation over its count less one", () => {
+  expect(of(1, 2, 3, 4)).toEqual({ count: 4, mean: 2.5, deviation: Math.sqrt(5 / 3) });
+  expect(of(90.1, 90.1, 90.1)).toEqual({ count: 3, mean: 90.1, deviation: 0 });
+  expect(of(7)).toEqual({ count: 1, mean: 7, deviation: Number.NaN });
+  expect(of()).toEqual({ count: 0, mean: Number.NaN, deviation: Number.NaN });
+});
+
+test("Welch's test of two known samples", () => {
+  // Two samples of different size and deviation: t = −2.22, 7.38 degrees of freedom.
+  const a = of(3, 4, 5, 6, 7); // mean 5, variance 2.5
+  const b = of(5, 6, 7, 8, 9, 10); // mean 7.5, variance 3.5
+  const error = Math.sqrt(2.5 / 5 + 3.5 / 6);
+  expect(2.5 / error).toBeCloseTo(2.4019, 3);
+  // With 8.985 degrees of freedom; between the tabled 2.262 (0.025) and 2.821 (0.01) of 9.
+  expect(pLarger(b, a)).toBeGreaterThan(0.015);
+  expect(pLarger(b, a)).toBeLessThan(0.025);
+  expect(pLarger(a, b)).toBeCloseTo(1 - pLarger(b, a), 12);
+  expect(pLarger(b, a, 2.5)).toBeCloseTo(0.5, 12);
+});
+
+test("equal deviations and counts give Student's test", () => {
+  // t = 2.306 of 8 degrees of freedom is the tabled 0.025.
+  const deviation = Math.sqrt(2.5);
+  const shift = 2.306 * Math.sqrt((2 * 2.5) / 5);
+  const [a, b] = [10 + shift, 10].map((mean) => ({ count: 5, mean, deviation }));
+  expect(pLarger(a!, b!)).toBeCloseTo(0.025, 4);
+});
+
+test("means are equal where both differences of half a point are excluded", () => {
+  const base = of(9.0, 9.1, 8.9, 9.05, 8.95);
+  expect(equal({ claim, a: of(9.1, 9.2, 9.0, 9.15, 9.05), b: base })).toMatchObject({
+    claim,
+    ruling: "holds",
+    reason: expect.stringMatching(/^\+0\.10 points, less than 0\.5 either way: p < 0\.001$/),
+  });
+  expect(equal({ claim, a: of(10.1, 10.2, 10.0, 10.15, 10.05), b: base }).ruling).toBe(
+    "does not hold",
+  );
+  expect(equal({ claim, a: of(7.9, 8, 8.1), b: base }).ruling).toBe("does not hold");
+  expect(equal({ claim, a: of(9.5, 9.6, 9.4, 9.55, 9.45), b: base })).toMatchObject({
+    ruling: "undecided",
+    reason: expect.stringMatching(/^\+0\.50 points; p = 0\.5\d\d that it is less than 0\.5$/),
+  });
+  // Little noise does not decide what much noise hides.
+  expect(equal({ claim, a: of(6, 12), b: base }).ruling).toBe("undecided");
+});
+
+test("a difference is shown, contradicted or neither", () => {
+  const [low, high] = [of(9, 9.2, 8.8), of(12, 12.5, 11.5)];
+  expect(larger({ claim, a: high, b: low }).ruling).toBe("holds");
+  expect(larger({ claim, a: low, b: high })).toMatchObject({
+    ruling: "does not hold",
+    reason: expect.stringMatching(/^−3\.00 points: p/),
+  });
+  expect(larger({ claim, a: of(9, 10, 8), b: low }).ruling).toBe("undecided");
+});
+
+test("one seed, or none, decides nothing", () => {
+  for (const [a, b] of [
+    [of(9), of(9, 9.1)],
+    [of(9, 9.1), of(50)],
+    [undefined, of(9, 9.1)],
+    [of(), of()],
+  ] as const)
+    for (const judge of [equal, larger])
+      expect(judge({ claim, a, b })).toEqual({
+        claim,
+        ruling: "undecided",
+        reason: "a deviation needs two seeds or more of each",
+      });
+});
+
+test("runs that all diverged have no deviation, and are told from others all the same", () => {
+  const diverged = of(90, 90, 90);
+  expect(larger({ claim, a: diverged, b: of(9, 9.2, 9.1) }).ruling).toBe("holds");
+  expect(larger({ claim, a: diverged, b: diverged }).ruling).toBe("undecided");
+  expect(equal({ claim, a: diverged, b: diverged }).ruling).toBe("holds");
+  expect(larger({ claim, a: of(91, 91), b: diverged }).ruling).toBe("holds");
+  // One of three that diverged widens the deviation, so that it decides nothing by itself.
+  expect(larger({ claim, a: of(9.1, 9.2, 90), b: of(9, 9.2, 9.1) }).ruling).toBe("undecided");
+});
