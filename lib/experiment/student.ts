@@ -11,7 +11,7 @@ const g = 7;
 /** ln Γ(x) of x ≥ 1/2. */
 function logGamma(x: number): number {
   const [first, ...others] = lanczos;
-  const sum = others.reduce((total, c, i) => total + c / (x + i), first);
+  const sum = others.reduce<number>((total, c, i) => total + c / (x + i), first);
   const t = x + g - 0.5;
   return 0.5 * Math.log(2 * Math.PI) + (x - 0.5) * Math.log(t) - t + Math.log(sum);
 }

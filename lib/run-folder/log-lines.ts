@@ -78,7 +78,9 @@ export type LogLine =
       emaTop1?: number;
       /** Median over the last five epochs, in %. */
       medianTop1Error?: number;
+      /** Of a run that failed: the error's message, and its code where it has one. */
       reason?: string;
+      code?: string;
     };
 
 /** A line of one kind. */

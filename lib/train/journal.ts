@@ -121,8 +121,12 @@ export class Journal {
     this.emit({ ...line, result, isApart });
   }
 
-  async fail({ message }: Error, { step, seconds }: Progress): Promise<void> {
-    await this.finish({ type: "end", status: "failed", steps: step, seconds, reason: message });
+  async fail(error: Error, { step, seconds }: Progress): Promise<void> {
+    const { message: reason, code } = error as Error & { code?: string };
+    await this.finish({
+      ...{ type: "end", status: "failed", steps: step, seconds, reason },
+      ...(code === undefined ? {} : { code }),
+    });
   }
 
   /** Writes the last line and the page that has it. */

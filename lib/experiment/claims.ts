@@ -1,0 +1,125 @@
+// The paper's claims in terms of an experiment's points, and what its runs say of each.
+import { count } from "../text/words.js";
+import {
+  type ExperimentName,
+  figureMinibatches,
+  pointId,
+  remarkId,
+  type Warmup,
+} from "./points.js";
+import type { RunRecord } from "./records.js";
+import { remarks, remarkVerdict } from "./remarks.js";
+import { baseline, type Setting } from "./setting.js";
+import { equal, larger, type Sample, sampleOf, type Verdict } from "./verdicts.js";
+
+/** Runs by what they say. */
+export class Runs {
+  constructor(readonly records: readonly RunRecord[]) {}
+
+  /** Those of a point that have an error. */
+  of(id: string): RunRecord[] {
+    return this.records.filter(({ point, error }) => point === id && error !== undefined);
+  }
+
+  /** The errors of a point's runs; undefined where there is none. */
+  sample(id: string): Sample | undefined {
+    const errors = this.of(id).map(({ error }) => error!);
+    return errors.length > 0 ? sampleOf(errors) : undefined;
+  }
+
+  /** The training errors of a point's runs in their last epoch. */
+  trained(id: string): Sample | undefined {
+    const errors = this.of(id).flatMap(({ epochs, status, error }) =>
+      status === "diverged" ? [error!] : (epochs.at(-1)?.train ?? []),
+    );
+    return errors.length > 0 ? sampleOf(errors) : undefined;
+  }
+}
+
+const kn = (minibatch: number) => `kn = ${count(minibatch)}`;
+
+/** Whether a minibatch has the error of the baseline. */
+export const asBaseline = (runs: Runs, minibatch: number): Verdict =>
+  equal({
+    claim: `${kn(minibatch)} has the error of ${kn(baseline)}`,
+    a: runs.sample(pointId(minibatch)),
+    b: runs.sample(pointId(baseline)),
+  });
+
+/** All minibatches up to a large one have the baseline's error: as far as each of them is shown to. */
+function flat(runs: Runs, setting: Setting): Verdict[] {
+  const above = figureMinibatches(setting).filter((minibatch) => minibatch > baseline);
+  if (above.length === 0) return [];
+  const verdicts = above.map((minibatch) => asBaseline(runs, minibatch));
+  const flatOnes = verdicts.findIndex(({ ruling }) => ruling !== "holds");
+  const end = flatOnes < 0 ? above.length : flatOnes;
+  const first = verdicts[end];
+  const claim = "The error stays the same while the minibatch grows";
+  const upTo = end > 0 ? `up to ${kn(above[end - 1]!)}` : undefined;
+  const then = first && `${kn(above[end]!)}: ${first.reason}`;
+  return [
+    {
+      claim,
+      ruling: upTo !== undefined ? "holds" : first!.ruling,
+      reason: [upTo, then].filter(Boolean).join("; "),
+    },
+  ];
+}
+
+function figure1(runs: Runs, setting: Setting): Verdict[] {
+  const largest = figureMinibatches(setting).at(-1)!;
+  if (largest === baseline) return [];
+  return [
+    ...flat(runs, setting),
+    larger({
+      claim: `The error is higher at ${kn(largest)}, the largest`,
+      a: runs.sample(pointId(largest)),
+      b: runs.sample(pointId(baseline)),
+    }),
+  ];
+}
+
+function table1(runs: Runs, { large }: Setting): Verdict[] {
+  const at = (warmup: Warmup) => runs.sample(pointId(large, warmup));
+  const gradual = at("gradual");
+  return [
+    equal({
+      claim: `With gradual warm-up ${kn(large)} has the error of ${kn(baseline)}`,
+      a: gradual,
+      b: runs.sample(pointId(baseline)),
+    }),
+    ...(["none", "constant"] as const).map((warmup) =>
+      larger({
+        claim: `At ${kn(large)} ${warmup === "none" ? "no" : warmup} warm-up has a higher error than gradual`,
+        a: at(warmup),
+        b: gradual,
+      }),
+    ),
+  ];
+}
+
+function figure3(runs: Runs, { large }: Setting): Verdict[] {
+  return [
+    equal({
+      claim: `The training error of ${kn(large)} ends where that of ${kn(baseline)} does`,
+      a: runs.trained(pointId(large)),
+      b: runs.trained(pointId(baseline)),
+    }),
+  ];
+}
+
+function remarkVerdicts(runs: Runs): Verdict[] {
+  return remarks.map((remark) => remarkVerdict(remark, (run) => runs.of(remarkId(run))[0]?.losses));
+}
+
+const parts = { figure1, table1, figure3, remarks: remarkVerdicts };
+
+export type Part = keyof typeof parts;
+
+/** What an experiment consists of. */
+export const partsOf = (name: ExperimentName): Part[] =>
+  name === "paper" ? (Object.keys(parts) as Part[]) : [name];
+
+/** The verdicts of a part of an experiment. */
+export const verdictsOf = (part: Part, runs: Runs, setting: Setting): Verdict[] =>
+  parts[part](runs, setting);
