@@ -7,6 +7,7 @@ import { benchCommand } from "./bench.js";
 import { buildCommand } from "./build.js";
 import { doctorCommand } from "./doctor.js";
 import { evaluateCommand } from "./evaluate.js";
+import { experimentCommand } from "./experiment.js";
 import { launchCommand } from "./launch.js";
 import { planCommand } from "./plan.js";
 import { reportCommand } from "./report.js";
@@ -19,6 +20,7 @@ const commands = [
   launchCommand,
   benchCommand,
   planCommand,
+  experimentCommand,
   doctorCommand,
   reportCommand,
   buildCommand,

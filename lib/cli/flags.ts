@@ -1,6 +1,7 @@
-// Makes the flags of a recipe's fields, of the machines of a run, and of a plan from the tables' rows, and reads
-// which of them were typed.
+// Makes the flags of a recipe's fields, of the machines of a run, of a plan and of an experiment from the tables' rows,
+// and reads which of them were typed.
 import { type Command, Option } from "commander";
+import { type ExperimentInput, experimentRows } from "../experiment/options.js";
 import { type PlanInput, planRows } from "../plan/options.js";
 import {
   type ClusterOptionName,
@@ -87,6 +88,12 @@ export function addPlanFlags(command: Command): Command {
   return command;
 }
 
+/** Adds the flags of an experiment. */
+export function addExperimentFlags(command: Command): Command {
+  for (const [, row] of experimentRows) command.addOption(optionOf(row, row.otherwise));
+  return command;
+}
+
 /** The value of a flag that was typed, and nothing that commander fills in. */
 function typedValue(command: Command, flag: string): unknown {
   const key = new Option(flag).attributeName();
@@ -117,3 +124,7 @@ export const typedCluster = (command: Command): ClusterOptions => typedRows(comm
 
 /** What was typed of a plan. */
 export const typedPlan = (command: Command): PlanInput => typedRows(command, planRows);
+
+/** What was typed of an experiment. */
+export const typedExperiment = (command: Command): ExperimentInput =>
+  typedRows(command, experimentRows);

@@ -5,7 +5,7 @@ import { baseline, batch, type Setting } from "./setting.js";
 
 export const experiments = {
   figure1: "error against minibatch",
-  table1: "no, constant and gradual warm-up at a large minibatch, beside the baseline",
+  table1: "no, constant and gradual warm-up at a large minibatch",
   figure3: "training curves of the baseline and the large minibatch",
   remarks: "each pitfall of the paper's remarks beside the right way",
   paper: "all of these",

@@ -82,6 +82,9 @@ function rest(course: Course): (task: Task) => number | undefined {
   };
 }
 
+/** By how much a run may take longer than expected, its start included. */
+const slack = 1.1;
+
 /**
  * The next run to begin or to continue: the first that is neither over nor running. None where it is not expected to
  * end within the budget; one whose length nobody knows yet is begun.
@@ -92,7 +95,7 @@ export function nextTask(course: Course): Task | undefined {
   const next = tasks.find((task) => !stateOf(task).isOver && !stateOf(task).isRunning);
   if (!next) return undefined;
   const seconds = rest(course)(next);
-  return seconds !== undefined && seconds > left ? undefined : next;
+  return seconds !== undefined && slack * seconds > left ? undefined : next;
 }
 
 /**

@@ -95,7 +95,7 @@ export function equal({ claim, a, b }: Compared): Verdict {
   return {
     claim,
     ruling: "undecided",
-    reason: `${difference}; ${pText(within)} that it is less than ${equalWithin}`,
+    reason: `${difference}, not shown to be less than ${equalWithin}: ${pText(within)}`,
   };
 }
 

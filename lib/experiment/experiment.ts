@@ -1,0 +1,141 @@
+// `experiment(name)`: runs an experiment, or goes on with it, and writes what came out.
+import { join } from "node:path";
+import { openDataset } from "../data/datasets.js";
+import { usableCores } from "../device/cores.js";
+import { ownProcessors } from "../device/numa.js";
+import { expectDevice } from "../device/open.js";
+import { OnehourError } from "../errors.js";
+import { requireOptions } from "../recipe/options.js";
+import { optionName } from "../recipe/voice.js";
+import { replaceFile } from "../run-folder/files.js";
+import { RunLock } from "../run-folder/lock.js";
+import { environment } from "../system/environment.js";
+import { count } from "../text/words.js";
+import { partsOf, Runs, verdictsOf } from "./claims.js";
+import { conduct, type SoFar, type Standing } from "./conduct.js";
+import { openFolder } from "./folder.js";
+import {
+  type ExperimentInput,
+  type ExperimentSettings,
+  experimentTable,
+  readExperiment,
+} from "./options.js";
+import { figureMinibatches, pointsOf } from "./points.js";
+import type { RunRecord } from "./records.js";
+import { experimentMarkdown, experimentPage, picturesOf } from "./report.js";
+import type { ExperimentResult } from "./result.js";
+import { tasksOf } from "./schedule.js";
+import { remarkSetting } from "./setting.js";
+
+export interface ExperimentOptions extends ExperimentInput {
+  /** Called some times a second while runs go on. */
+  onStanding?: (standing: Standing) => void;
+  /** Called when a run has ended, or was stopped. */
+  onRecord?: (record: RunRecord, standing: Standing) => void;
+  /** Called with what the user should know. */
+  say?: (text: string) => void;
+}
+
+/** What the data set says, before anything is started. */
+async function surveyed(settings: ExperimentSettings, say: (text: string) => void) {
+  const { setting, out, name } = settings;
+  const data = await openDataset(setting.dataset, {
+    indexFolder: join(out, "runs", ".indexes"),
+    warn: say,
+  });
+  const { classes } = data;
+  const images = data.train.length;
+  data[Symbol.dispose]?.();
+  const parts = partsOf(name);
+  const wanted = [
+    ...(parts.includes("figure1") ? figureMinibatches(setting) : []),
+    ...(parts.includes("table1") || parts.includes("figure3") ? [setting.large] : []),
+    ...(parts.includes("remarks") ? [remarkSetting.minibatch] : []),
+  ];
+  const most = Math.max(...wanted);
+  if (most > images)
+    throw new OnehourError(
+      "ERR_ONEHOUR_USAGE",
+      `a minibatch of ${count(most)} is more than the ${count(images)} training images of ${setting.dataset}; name ` +
+        `smaller ones with ${optionName("minibatches")} and ${optionName("large")}`,
+    );
+  return { images, classes };
+}
+
+function resultOf(
+  settings: ExperimentSettings,
+  jobs: number,
+  { records, ...course }: SoFar & Pick<ExperimentResult, "status" | "signal">,
+): ExperimentResult {
+  const { name, setting, seeds, firstSeed } = settings;
+  const runs = new Runs(records);
+  return {
+    type: "onehour-experiment-result",
+    ...{ name, out: settings.out, setting, seeds, firstSeed, jobs, ...course },
+    runs: records,
+    verdicts: Object.fromEntries(
+      partsOf(name).map((part) => [part, verdictsOf(part, runs, setting)]),
+    ),
+    environment: environment(),
+  };
+}
+
+/** Names in the folder of an experiment. */
+export const resultNames = { json: "results.json", markdown: "results.md", page: "index.html" };
+
+async function write(out: string, result: ExperimentResult): Promise<void> {
+  const files = {
+    [resultNames.json]: `${JSON.stringify(result)}\n`,
+    [resultNames.markdown]: experimentMarkdown(result),
+    [resultNames.page]: experimentPage(result),
+    ...picturesOf(result),
+  };
+  for (const [name, text] of Object.entries(files)) await replaceFile(out, name, text);
+}
+
+/**
+ * Runs an experiment of Goyal et al. 2017 at a small scale: its runs side by side, as many as the budget has room for,
+ * each in a run folder of its own. What an earlier process left of it counts, or goes on. Writes a page, pictures,
+ * Markdown and JSON into the experiment's folder after each run and at the end.
+ *
+ * Resolves at the end, when the budget is spent, or after a signal. A run that diverges is a result; one that fails
+ * otherwise is named and left out.
+ * @throws OnehourError ERR_ONEHOUR_USAGE for options that cannot be meant, ERR_ONEHOUR_RUN_FOLDER for the folder of
+ *   another experiment, and the first cause where no run gets on.
+ */
+export async function experiment(
+  name: string,
+  options: ExperimentOptions = {},
+): Promise<ExperimentResult> {
+  const { onStanding = () => {}, onRecord = () => {}, say = () => {}, ...input } = options;
+  requireOptions(options, "experiment", [
+    ...Object.keys(experimentTable),
+    ...["onStanding", "onRecord", "say"],
+  ]);
+  const settings = readExperiment(name, input);
+  const { setting, seeds, firstSeed, out } = settings;
+  const survey = await surveyed(settings, say);
+  const isCpu = expectDevice("auto").kind === "cpu";
+  const { jobs = isCpu ? usableCores() : 1 } = settings;
+  const threads = isCpu ? Math.max(1, Math.floor(usableCores() / jobs)) : undefined;
+  const processors = ownProcessors();
+  const hasRoom = threads !== undefined && jobs * threads <= processors.length && jobs > 1;
+  await openFolder(settings);
+  const lock = await RunLock.take(out, { seconds: 5, say });
+  try {
+    const tasks = tasksOf(pointsOf(settings.name, setting), seeds, firstSeed);
+    const ended = await conduct({
+      ...{ settings, tasks, jobs, threads, onStanding, ...survey },
+      processors: hasRoom ? processors : undefined,
+      onRecord: async (record, standing, soFar) => {
+        onRecord(record, standing);
+        await write(out, resultOf(settings, jobs, { ...soFar, status: "running" }));
+      },
+    });
+    const result = resultOf(settings, jobs, ended);
+    await write(out, result);
+    return result;
+  } finally {
+    lock?.release();
+  }
+}

@@ -1,0 +1,80 @@
+// The folder of an experiment: which experiment it is of, and how much of the budget is spent.
+import { join } from "node:path";
+import { z } from "zod";
+import { UsageError } from "../errors.js";
+import { optionName } from "../recipe/voice.js";
+import { isThere, replaceFile } from "../run-folder/files.js";
+import { makeFolder } from "../run-folder/run-folder.js";
+import { readText } from "../system/regular-file.js";
+import { shown } from "../text/words.js";
+import type { ExperimentSettings } from "./options.js";
+
+export const definitionName = "experiment.json";
+const spentName = "spent.json";
+
+/**
+ * What makes two experiments the same. More seeds, another budget or other jobs continue one: they change no run that
+ * is there.
+ */
+export const definitionOf = ({ name, firstSeed, setting }: ExperimentSettings) => ({
+  type: "onehour-experiment",
+  name,
+  firstSeed,
+  ...setting,
+});
+
+const refuse = (problem: string) => new UsageError("ERR_ONEHOUR_RUN_FOLDER", problem);
+
+async function readJson(file: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readText(file));
+  } catch (error) {
+    throw refuse(
+      `${file} cannot be read (${(error as Error).message}); put back the one that the experiment wrote, or ` +
+        `name another folder with ${optionName("out")}`,
+    );
+  }
+}
+
+/**
+ * Opens the folder of an experiment, or makes it.
+ * @throws UsageError ERR_ONEHOUR_RUN_FOLDER where another experiment lies there, naming what differs.
+ */
+export async function openFolder(settings: ExperimentSettings): Promise<void> {
+  const { out } = settings;
+  const file = join(out, definitionName);
+  const definition: Record<string, unknown> = definitionOf(settings);
+  if (!isThere(file)) {
+    if (isThere(join(out, "recipe.json")))
+      throw refuse(`${out} holds a run; name another folder with ${optionName("out")}`);
+    await makeFolder(out);
+    return await replaceFile(out, definitionName, `${JSON.stringify(definition, null, 2)}\n`);
+  }
+  const there = await readJson(file);
+  const kept = (typeof there === "object" && there !== null ? there : {}) as typeof definition;
+  const differs = [...new Set([...Object.keys(definition), ...Object.keys(kept)])].find(
+    (key) => JSON.stringify(kept[key]) !== JSON.stringify(definition[key]),
+  );
+  if (differs === undefined) return;
+  throw refuse(
+    `${out} holds another experiment: ${differs} is ${shown(kept[differs])} there, and ` +
+      `${shown(definition[differs])} was asked for. Leave that as it was, or name another folder with ${optionName("out")}`,
+  );
+}
+
+const spentSchema = z.looseObject({ seconds: z.number().min(0) });
+
+/** Seconds that the experiment took so far, in all its processes; 0 where none is known. */
+export async function readSpent(out: string): Promise<number> {
+  const file = join(out, spentName);
+  if (!isThere(file)) return 0;
+  const { success, data } = spentSchema.safeParse(await readJson(file));
+  if (success) return data.seconds;
+  throw refuse(
+    `${file} does not say how many seconds are spent; remove it to begin the budget anew`,
+  );
+}
+
+export async function writeSpent(out: string, seconds: number): Promise<void> {
+  await replaceFile(out, spentName, `${JSON.stringify({ seconds: Number(seconds.toFixed(1)) })}\n`);
+}

@@ -1,0 +1,59 @@
+// The processes of an experiment's runs, as their parent sees them.
+import { type ChildProcess, fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import type { RunOrder, RunReport } from "./run-process.js";
+
+const program = fileURLToPath(new URL("./run-process.js", import.meta.url));
+
+/** Why a run ended without having trained to its end; nothing where it did, or where it was asked to stop. */
+export interface RunFailure {
+  message: string;
+  code?: string;
+}
+
+export class RunProcess {
+  /** Share of the steps that is done. */
+  done: number;
+  /** Resolves when the process has ended. */
+  readonly ended: Promise<RunFailure | undefined>;
+  private readonly child: ChildProcess;
+  private isStopped = false;
+  private failure: RunFailure | undefined;
+  private lastError = "";
+
+  constructor(order: RunOrder, done: number) {
+    this.done = done;
+    // A group of its own: a terminal's Ctrl-C reaches it through its parent alone.
+    this.child = fork(program, [JSON.stringify(order)], {
+      detached: true,
+      stdio: ["ignore", "ignore", "pipe", "ipc"],
+    });
+    this.child.on("message", (report: RunReport) => {
+      if ("failed" in report) this.failure = report.failed;
+      else this.done = report.done;
+    });
+    this.child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+      this.lastError = (this.lastError + text).trimEnd().split("\n").at(-1) ?? "";
+    });
+    this.ended = new Promise((resolve) => {
+      this.child.once("error", ({ message }) =>
+        resolve({ message: `it could not be started: ${message}` }),
+      );
+      this.child.once("close", (status, signal) => resolve(this.endOf(status, signal)));
+    });
+  }
+
+  /** Has the run save and end; a second time, end at once. */
+  stop(): void {
+    this.isStopped = true;
+    this.child.kill("SIGTERM");
+  }
+
+  private endOf(status: number | null, signal: NodeJS.Signals | null): RunFailure | undefined {
+    if (this.failure) return this.failure;
+    if (status === 0 || this.isStopped) return undefined;
+    const last = this.lastError === "" ? "" : `; the last line of its stderr: ${this.lastError}`;
+    const how = signal === null ? `it exited with status ${status}` : `it was ended by ${signal}`;
+    return { message: `${how}${last}` };
+  }
+}

@@ -1,0 +1,33 @@
+// The result of an experiment: all runs, what they say, and what they ran on.
+import type { EndingSignal } from "../ranks/signals.js";
+import type { MachineEnvironment } from "../system/environment.js";
+import type { Part } from "./claims.js";
+import type { ExperimentName } from "./points.js";
+import type { RunRecord } from "./records.js";
+import type { Setting } from "./setting.js";
+import type { Verdict } from "./verdicts.js";
+
+export interface ExperimentResult {
+  type: "onehour-experiment-result";
+  name: ExperimentName;
+  /** Its folder. */
+  out: string;
+  setting: Setting;
+  /** Asked for, of each point. */
+  seeds: number;
+  firstSeed: number;
+  /** Runs side by side. */
+  jobs: number;
+  /** "running" until the command ends. */
+  status: "running" | "finished" | "out of time" | "interrupted";
+  /** That interrupted it. */
+  signal?: EndingSignal;
+  /** Of all its processes. */
+  seconds: number;
+  /** Every run that has begun, in the order of their beginning. */
+  runs: RunRecord[];
+  /** By the parts of the experiment. */
+  verdicts: Partial<Record<Part, Verdict[]>>;
+  /** What this machine is. */
+  environment: MachineEnvironment;
+}
