@@ -4,8 +4,11 @@ import { openDataset } from "../data/datasets.js";
 import { usableCores } from "../device/cores.js";
 import { ownProcessors } from "../device/numa.js";
 import { expectDevice } from "../device/open.js";
-import { OnehourError } from "../errors.js";
+import { UsageError } from "../errors.js";
+import { openModel } from "../models/models.js";
+import { withDefaults } from "../recipe/fields.js";
 import { requireOptions } from "../recipe/options.js";
+import { requirePossible } from "../recipe/recipe.js";
 import { optionName } from "../recipe/voice.js";
 import { replaceFile } from "../run-folder/files.js";
 import { RunLock } from "../run-folder/lock.js";
@@ -39,6 +42,9 @@ export interface ExperimentOptions extends ExperimentInput {
 /** What the data set says, before anything is started. */
 async function surveyed(settings: ExperimentSettings, say: (text: string) => void) {
   const { setting, out, name } = settings;
+  for (const { recipe } of pointsOf(name, setting))
+    requirePossible(withDefaults(recipe), { device: expectDevice("auto") });
+  await openModel(setting.model);
   const data = await openDataset(setting.dataset, {
     indexFolder: join(out, "runs", ".indexes"),
     warn: say,
@@ -54,7 +60,7 @@ async function surveyed(settings: ExperimentSettings, say: (text: string) => voi
   ];
   const most = Math.max(...wanted);
   if (most > images)
-    throw new OnehourError(
+    throw new UsageError(
       "ERR_ONEHOUR_USAGE",
       `a minibatch of ${count(most)} is more than the ${count(images)} training images of ${setting.dataset}; name ` +
         `smaller ones with ${optionName("minibatches")} and ${optionName("large")}`,

@@ -1,0 +1,128 @@
+// An experiment as processes: killed twice and started again by the same command, refused for another definition,
+// stopped by a signal, and with runs that diverge or fail.
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import type { ExperimentResult } from "../../lib/experiment/result.js";
+import { main, onehour, typed } from "../cli/command.js";
+import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
+import { childrenOf, isAlive, start, until } from "../support/process.js";
+
+const folder = temporaryFolder();
+
+/** A made-up setting whose runs take a second or two. */
+const flags = (out: string, ...more: string[]) => [
+  ...["experiment", "table1", "--dataset", "synthetic:8x8x1:4:2048", "--model", "resnet8"],
+  ...["--large", "512", "--seeds", "2", "--jobs", "2", "--epochs", "6", "--lr", "0.05"],
+  ...["--warmup-epochs", "1", "--out", out, ...more],
+];
+const resultOf = (out: string): ExperimentResult =>
+  JSON.parse(readFileSync(join(out, "results.json"), "utf8"));
+const runs = (out: string) => readdirSync(join(out, "runs")).filter((name) => name[0] !== ".");
+const steps = (out: string) =>
+  runs(out).reduce((sum, name) => {
+    const log = join(out, "runs", name, "log.jsonl");
+    return (
+      sum + (existsSync(log) ? readFileSync(log, "utf8").split('"type":"step"').length - 1 : 0)
+    );
+  }, 0);
+
+test("killed twice it goes on by the same command, to the runs of one that was not", async () => {
+  const [out, whole] = [join(folder, "killed"), join(folder, "whole")];
+  for (const least of [30, 130]) {
+    const run = start([process.execPath, main, ...flags(out)]);
+    await until(() => existsSync(join(out, "runs")) && steps(out) >= least);
+    const trainers = childrenOf(run.child.pid!);
+    expect(trainers.length).toBeGreaterThan(0);
+    run.child.kill("SIGKILL");
+    await run.ended;
+    // What it had started saves and ends.
+    await until(() => !trainers.some(isAlive));
+  }
+  const done = runs(out).filter((name) => logOf(join(out, "runs", name)).at(-1)?.type === "end");
+  const kept = done.map((name) => readFileSync(join(out, "runs", name, "log.jsonl"), "utf8"));
+  const ends = await Promise.all([onehour(flags(out)), onehour(flags(whole))]);
+  for (const { status, stdout, stderr } of ends) {
+    expect(stderr).toMatch(/8 of 8 runs/);
+    expect(stdout).toMatch(/^finished: 8 runs in /);
+    expect(status).toBe(0);
+  }
+  const names = runs(whole);
+  expect(names).toHaveLength(8);
+  expect(runs(out)).toEqual(names);
+  for (const name of names)
+    expect(stepsOf(join(out, "runs", name))).toEqual(stepsOf(join(whole, "runs", name)));
+  // Runs that had ended were not touched.
+  const interrupted = kept.filter((log) => log.includes('"status":"interrupted"'));
+  for (const [i, name] of done.entries())
+    if (!interrupted.includes(kept[i]!))
+      expect(readFileSync(join(out, "runs", name, "log.jsonl"), "utf8")).toBe(kept[i]);
+  const [a, b] = [out, whole].map((each) => resultOf(each));
+  expect(a!.runs.map(({ error }) => error)).toEqual(b!.runs.map(({ error }) => error));
+  expect(a!.verdicts).toEqual(b!.verdicts);
+  expect(a!.verdicts.table1).toHaveLength(3);
+  for (const name of ["index.html", "results.md", "table1.svg"])
+    expect(existsSync(join(out, name))).toBe(true);
+
+  // Once more: nothing is left to do, and the result is the same.
+  const again = await onehour(flags(out, "--json"));
+  expect(JSON.parse(again.stdout)).toMatchObject({ status: "finished", runs: a!.runs });
+  // Another definition is refused, more seeds are not.
+  const other = await onehour(flags(out, "--lr", "0.1"));
+  expect(other.status).toBe(2);
+  expect(other.stderr).toMatch(/holds another experiment: lr is 0\.05 there, and 0\.1 was asked/);
+  expect(runs(out)).toEqual(names);
+});
+
+test("a signal stops the runs, which save, and the command that goes on is told", async () => {
+  const out = join(folder, "signalled");
+  const { status, stderr } = await onehour(flags(out), {
+    signal: { name: "SIGINT", when: () => existsSync(join(out, "runs")) && steps(out) > 10 },
+  });
+  expect(status).toBe(130);
+  expect(stderr).toContain(`stopped; to go on: ${typed} ${flags(out).join(" ")}`);
+  const ends = runs(out).map((name) => logOf(join(out, "runs", name)).at(-1));
+  expect(ends.length).toBeGreaterThan(0);
+  for (const end of ends) expect(end).toMatchObject({ type: "end" });
+  expect(resultOf(out)).toMatchObject({ status: "interrupted", signal: "SIGINT" });
+});
+
+test("a budget ends it in time, over all processes, and more of it goes on", async () => {
+  const out = join(folder, "budget");
+  const short = await onehour(flags(out, "--budget", "4s"));
+  expect(short.status).toBe(0);
+  expect(short.stderr).toMatch(/no further run fits into the budget; to go on: .* --budget LONGER/);
+  const { status, seconds, runs: begun } = resultOf(out);
+  expect(status).toBe("out of time");
+  expect(seconds).toBeGreaterThanOrEqual(0);
+  expect(begun.length).toBeLessThan(8);
+  const again = await onehour(flags(out, "--budget", "4s"));
+  expect(again.stdout).toMatch(/^out of time/);
+  expect(resultOf(out).runs.length).toBeLessThan(8);
+  expect((await onehour(flags(out, "--budget", "none"))).stdout).toMatch(/^finished: 8 runs/);
+});
+
+test("runs that diverge are results with the error of a guess", async () => {
+  const out = join(folder, "diverged");
+  const { status, stdout } = await onehour(flags(out, "--lr", "1e30", "--seeds", "1"));
+  expect(status).toBe(0);
+  expect(stdout).toContain("1 diverged");
+  for (const run of resultOf(out).runs) {
+    expect(run).toMatchObject({ status: "diverged", error: 75 }); // of four classes
+    expect(run.reason).toMatch(/is not finite/);
+  }
+});
+
+test("where no run gets on, the cause ends it; what cannot be meant is refused before", async () => {
+  const out = join(folder, "failed");
+  writeFileSync(join(folder, "file"), "");
+  const { status, stderr } = await onehour(flags(join(folder, "file")));
+  expect([status, stderr]).toEqual([1, expect.stringMatching(/file/)]);
+  const large = await onehour(flags(out, "--large", "4096"));
+  expect(large.status).toBe(2);
+  expect(large.stderr).toMatch(/4,096 is more than the 2,048 training images/);
+  const model = await onehour(flags(out, "--model", "resnet9"));
+  expect(model.status).not.toBe(0);
+  expect(model.stderr).toMatch(/resnet9/);
+  expect(existsSync(out)).toBe(false);
+});
