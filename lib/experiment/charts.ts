@@ -16,6 +16,9 @@ const minibatchAxis = {
   format: "count",
 } as const;
 
+/** An error that is one: a deviation may reach beyond. */
+const within = (error: number) => Math.min(100, Math.max(0, error));
+
 /** The error against the minibatch, mean ± deviation over the seeds. */
 export function figure1Chart(runs: Runs, setting: Setting): Chart {
   const places = figureMinibatches(setting).flatMap((minibatch) => {
@@ -23,7 +26,7 @@ export function figure1Chart(runs: Runs, setting: Setting): Chart {
     return sample ? [{ minibatch, ...sample }] : [];
   });
   const band = (sign: number) =>
-    places.map(({ mean, deviation }) => mean + sign * (Number.isNaN(deviation) ? 0 : deviation));
+    places.map(({ mean, deviation }) => within(mean + sign * (deviation || 0)));
   return {
     title: "Error against minibatch",
     note: "Mean over the seeds; the bars are ± a standard deviation.",
@@ -70,7 +73,7 @@ function curve(
   );
   const at = (sign: number) =>
     samples.map(({ mean, deviation }) =>
-      Number.isNaN(mean) ? null : mean + sign * (deviation || 0),
+      Number.isNaN(mean) ? null : within(mean + sign * (deviation || 0)),
     );
   return { x: [samples.map((_, i) => i + 1)], y: at(0), low: at(-1), high: at(1) };
 }

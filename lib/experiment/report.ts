@@ -186,15 +186,17 @@ export function statusText({ status, runs, seconds }: ExperimentResult): string 
 }
 
 function sectionsOf(result: ExperimentResult): Section[] {
-  return [
+  const machine = Object.entries(environmentFields(result.environment));
+  const sections: Section[] = [
     ...partsOf(result.name).map((part) => partSection(part, result)),
     { title: "Method", text: method(result) },
     { title: "Runs", tables: [runsTable(result)] },
-    {
-      title: "Machine",
-      tables: [{ head: ["", ""], rows: Object.entries(environmentFields(result.environment)) }],
-    },
+    { title: "Machine", tables: [{ head: ["", ""], rows: machine }] },
   ];
+  return sections.map(({ tables = [], ...section }) => ({
+    ...section,
+    tables: tables.filter(({ rows }) => rows.length > 0),
+  }));
 }
 
 /** The result as one HTML file that needs no network. */
@@ -229,7 +231,7 @@ export function experimentMarkdown(result: ExperimentResult): string {
       `## ${title}`,
       ...text,
       ...(picture ? [`![${title}](${picture})`] : []),
-      ...tables.filter(({ rows }) => rows.length > 0).map(tableText),
+      ...tables.map(tableText),
     ];
   });
   const head = [`# ${titleText(result)}`, `${subtitleText(result)}. ${statusText(result)}.`];
