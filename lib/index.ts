@@ -40,6 +40,12 @@ export type {
 } from "./device/device.js";
 export { openDevice } from "./device/open.js";
 export { NativeError, OnehourError } from "./errors.js";
+export type { Standing } from "./experiment/conduct.js";
+export { type ExperimentOptions, experiment } from "./experiment/experiment.js";
+export type { RunRecord } from "./experiment/records.js";
+export { experimentMarkdown, experimentPage } from "./experiment/report.js";
+export type { ExperimentResult } from "./experiment/result.js";
+export type { Verdict } from "./experiment/verdicts.js";
 export { gradient } from "./graph/autodiff.js";
 export {
   type CompiledModel,

@@ -63,7 +63,8 @@ function stageOf(standing: Standing) {
 
 function recordText({ folder, status, error, seconds }: RunRecord, standing: Standing): string {
   const { done, runs } = standing;
-  const what = error === undefined ? status : `${status}, ${error.toFixed(2)} %`;
+  const ended = status === "begun" ? "stopped" : status;
+  const what = error === undefined ? ended : `${ended}, ${error.toFixed(2)} %`;
   const course = [`${done} of ${plural(runs, "run")}`, ...leftText(standing)].join(", ");
   return `${folder.split("/").at(-1)}: ${what}, ${seconds.toFixed(0)} s (${course})`;
 }

@@ -1,5 +1,5 @@
 // The charts of an experiment, in the paper's own axes.
-import type { Chart, Series } from "../report/chart.js";
+import type { Axis, Chart, Series } from "../report/chart.js";
 import { count } from "../text/words.js";
 import type { Runs } from "./claims.js";
 import { paperFigure1 } from "./paper.js";
@@ -9,12 +9,12 @@ import { deviations, remarks } from "./remarks.js";
 import { baseline, type Setting } from "./setting.js";
 import { sampleOf } from "./verdicts.js";
 
-const minibatchAxis = {
-  name: "minibatch (images)",
-  scale: "log",
-  base: 2,
-  format: "count",
-} as const;
+/** Logarithmic, from the smallest minibatch to the largest. */
+function minibatchAxis(minibatches: readonly number[]): Axis {
+  const [min, max] = [Math.min(...minibatches), Math.max(...minibatches)];
+  const ends = min < max ? { min, max } : {};
+  return { name: "minibatch (images)", scale: "log", base: 2, format: "count", ...ends };
+}
 
 /** An error that is one: a deviation may reach beyond. */
 const within = (error: number) => Math.min(100, Math.max(0, error));
@@ -30,7 +30,7 @@ export function figure1Chart(runs: Runs, setting: Setting): Chart {
   return {
     title: "Error against minibatch",
     note: "Mean over the seeds; the bars are ± a standard deviation.",
-    x: [minibatchAxis],
+    x: [minibatchAxis(figureMinibatches(setting))],
     y: { name: "top-1 error (%)" },
     series: [
       {
@@ -50,7 +50,7 @@ export function paperChart(): Chart {
   return {
     title: "The paper's Figure 1",
     note: "ResNet-50 on ImageNet, 90 epochs.",
-    x: [minibatchAxis],
+    x: [minibatchAxis(places.map(([minibatch]) => Number(minibatch)))],
     y: { name: "top-1 error (%)", min: 20 },
     series: [
       {

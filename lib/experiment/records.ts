@@ -77,7 +77,7 @@ export function recordOf({ point, seed, name }: Task, run: RunData, classes: num
     status,
     ...(error === undefined ? {} : { error }),
     seconds: end?.seconds ?? steps.at(-1)?.seconds ?? 0,
-    done: status === "begun" ? doneShare(run) : 1,
+    done: error === undefined ? doneShare(run) : 1,
     ...(end?.reason === undefined ? {} : { reason: end.reason }),
     epochs: epochs.map(({ top1, trainTop1 }) => ({
       train: percent(trainTop1),

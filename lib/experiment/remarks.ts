@@ -87,7 +87,7 @@ export const remarks: readonly Remark[] = [
   },
 ];
 
-/** What the trainer cannot do wrong. */
+/** Pitfalls that the trainer has no way to fall into. */
 export const notShown = [
   "Remark 4, a shuffle of its own for each worker: the sampler knows one order an epoch alone.",
   "Section 5.1, weight decay of batch norm's γ and β: the update spares them whatever the recipe.",

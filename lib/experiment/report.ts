@@ -10,7 +10,7 @@ import { figure1Chart, figure3Chart, paperChart, remarkCharts, warmupChart } fro
 import { asBaseline, type Part, partsOf, Runs } from "./claims.js";
 import { paperFigure1, paperLarge, paperTable1 } from "./paper.js";
 import { experiments, figureMinibatches, pointId, type Warmup } from "./points.js";
-import { notShown } from "./remarks.js";
+import { apart, notShown } from "./remarks.js";
 import type { ExperimentResult } from "./result.js";
 import { baseline, batch, remarkSetting, type Setting } from "./setting.js";
 import { equalWithin, level, type Sample, type Verdict } from "./verdicts.js";
@@ -101,9 +101,10 @@ const reports: Record<Part, PartReport> = {
     title: "The remarks: right and wrong ways",
     text: () => [
       `The first ${remarkSetting.steps} losses at kn = ${count(remarkSetting.minibatch)}, with a warm-up and two drops ` +
-        "of the rate, as deviations from those of one worker. The right way differs from it by rounding alone, which " +
-        "training makes grow.",
-      `The trainer cannot do wrong what two more say, so they are not shown. ${notShown.join(" ")}`,
+        "of the rate, as deviations from those of one worker; one of 0 is not drawn. The right way differs by rounding " +
+        `alone, which training makes grow. A remark holds where the median deviation of the wrong way is ${apart} ` +
+        "times that of the right way, or more.",
+      `Two more pitfalls are not shown, since the trainer has no way to fall into them. ${notShown.join(" ")}`,
     ],
     charts: (runs) => remarkCharts(runs),
   },
@@ -199,12 +200,23 @@ function sectionsOf(result: ExperimentResult): Section[] {
   }));
 }
 
+/** How many claims have each ruling. */
+function facts({ verdicts }: ExperimentResult) {
+  const all = Object.values(verdicts).flat();
+  return (["holds", "does not hold", "undecided"] as const).map((ruling) => ({
+    name: ruling,
+    value: String(all.filter((verdict) => verdict.ruling === ruling).length),
+    note: `of ${counted(all.length, "claim")}`,
+  }));
+}
+
 /** The result as one HTML file that needs no network. */
 export function experimentPage(result: ExperimentResult): string {
   return page({
     title: titleText(result),
     subtitle: subtitleText(result),
     status: { text: statusText(result), isLive: result.status === "running" },
+    facts: facts(result),
     sections: sectionsOf(result),
   });
 }

@@ -18,18 +18,20 @@ export function experimentText(result: ExperimentResult): string {
   const points = [...new Set(result.runs.map(({ point }) => point))].filter(
     (id) => !id.startsWith("remark-"),
   );
-  const rows = points.map((id) => {
+  const rows = points.flatMap((id) => {
     const all = runs.of(id);
+    if (all.length === 0) return [];
     const sample = runs.sample(id);
     const [, minibatch, warmup = ""] = id.split("-");
     const diverged = all.filter(({ status }) => status === "diverged").length;
-    return [
+    const row = [
       count(Number(minibatch)),
       String(all.length),
       sample?.mean.toFixed(2) ?? "–",
       sample && !Number.isNaN(sample.deviation) ? sample.deviation.toFixed(2) : "–",
       [warmup, diverged > 0 ? `${diverged} diverged` : ""].filter(Boolean).join(", "),
     ];
+    return [row];
   });
   const sorted = rows.sort(
     (a, b) => Number(a[0]!.replaceAll(",", "")) - Number(b[0]!.replaceAll(",", "")),

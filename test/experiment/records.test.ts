@@ -72,7 +72,7 @@ test("a run that failed otherwise has no error, and may be tried again", async (
   for (const code of ["ERR_ONEHOUR_DATA", undefined]) {
     const ended = end("failed", { reason: "no space", ...(code ? { code } : {}) });
     const record = await recordOf([begin, step(0), epoch(0, 0.9), ended]);
-    expect(record).toMatchObject({ status: "failed", reason: "no space" });
+    expect(record).toMatchObject({ status: "failed", reason: "no space", done: 0.125 });
     expect(record).not.toHaveProperty("error");
   }
 });
