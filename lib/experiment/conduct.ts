@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { OnehourError } from "../errors.js";
 import { type EndingSignal, listenForEnd } from "../ranks/signals.js";
+import { currentVoice } from "../recipe/voice.js";
 import { seconds } from "../system/clock.js";
 import { readSpent, writeSpent } from "./folder.js";
 import type { ExperimentSettings } from "./options.js";
@@ -177,6 +178,7 @@ class Conductor {
           out: resolve(settings.out, runsName, task.name),
         },
         ...(own ? { processors: own } : {}),
+        voice: currentVoice(),
       },
       this.records.get(task.name)?.done ?? 0,
     );

@@ -1,5 +1,6 @@
 // The points of an experiment: recipes that are run, most of them once a seed.
 import type { RecipeInput } from "../recipe/fields.js";
+import { count } from "../text/words.js";
 import { type RemarkRun, remarkRecipe, remarkRuns } from "./remarks.js";
 import { baseline, batch, type Setting } from "./setting.js";
 
@@ -41,7 +42,7 @@ function point(setting: Setting, minibatch: number, warmup: Warmup = "gradual"):
   const { dataset, model, epochs, lr, warmupEpochs, milestones } = setting;
   return {
     id: pointId(minibatch, warmup),
-    label: `kn = ${minibatch}${hasNoWarmup(minibatch) ? "" : `, ${warmup} warm-up`}`,
+    label: `kn = ${count(minibatch)}${hasNoWarmup(minibatch) ? "" : `, ${warmup} warm-up`}`,
     recipe: {
       ...{ dataset, model, epochs, lr, warmup, warmupEpochs, milestones: [...milestones] },
       ...{ workers: 1, batch, accumulate: minibatch / batch },

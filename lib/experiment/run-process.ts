@@ -2,7 +2,7 @@
 import "../ranks/guard.js";
 import { native } from "../device/native.js";
 import type { RecipeInput } from "../recipe/fields.js";
-import { setVoice } from "../recipe/voice.js";
+import { setVoice, type Voice } from "../recipe/voice.js";
 import { seconds } from "../system/clock.js";
 import { train } from "../train/train.js";
 
@@ -11,6 +11,8 @@ export interface RunOrder {
   recipe: RecipeInput;
   /** Processors to keep to. */
   processors?: number[];
+  /** How messages name fields. */
+  voice: Voice;
 }
 
 export type RunReport =
@@ -20,7 +22,7 @@ export type RunReport =
 /** Seconds between two reports of progress. */
 const interval = 0.5;
 
-const { recipe, processors } = JSON.parse(process.argv[2]!) as RunOrder;
+const { recipe, processors, voice } = JSON.parse(process.argv[2]!) as RunOrder;
 
 /** Where the parent was killed nobody listens, and the run saves and ends. */
 function tell(report: RunReport): void {
@@ -30,7 +32,7 @@ process.on("disconnect", () => process.kill(process.pid, "SIGTERM"));
 process.channel?.unref(); // it keeps nothing alive
 if (!process.connected) process.exit(1);
 
-setVoice("flags");
+setVoice(voice);
 let told = Number.NEGATIVE_INFINITY;
 try {
   if (processors) native.bindProcess(processors);

@@ -1,8 +1,8 @@
 // The result of an experiment as a terminal shows it: errors and verdicts.
 import { table } from "../bench/table.js";
 import { wrap } from "../terminal/columns.js";
-import { count } from "../text/words.js";
 import { Runs } from "./claims.js";
+import { pointsOf } from "./points.js";
 import { statusText } from "./report.js";
 import type { ExperimentResult } from "./result.js";
 
@@ -15,34 +15,27 @@ const item = (text: string) =>
 
 export function experimentText(result: ExperimentResult): string {
   const runs = new Runs(result.runs);
-  const points = [...new Set(result.runs.map(({ point }) => point))].filter(
-    (id) => !id.startsWith("remark-"),
-  );
-  const rows = points.flatMap((id) => {
-    const all = runs.of(id);
-    if (all.length === 0) return [];
-    const sample = runs.sample(id);
-    const [, minibatch, warmup = ""] = id.split("-");
-    const diverged = all.filter(({ status }) => status === "diverged").length;
-    const row = [
-      count(Number(minibatch)),
-      String(all.length),
-      sample?.mean.toFixed(2) ?? "–",
-      sample && !Number.isNaN(sample.deviation) ? sample.deviation.toFixed(2) : "–",
-      [warmup, diverged > 0 ? `${diverged} diverged` : ""].filter(Boolean).join(", "),
-    ];
-    return [row];
-  });
-  const sorted = rows.sort(
-    (a, b) => Number(a[0]!.replaceAll(",", "")) - Number(b[0]!.replaceAll(",", "")),
-  );
+  const rows = pointsOf(result.name, result.setting)
+    .filter(({ once }) => !once)
+    .sort((a, b) => a.recipe.accumulate! - b.recipe.accumulate!)
+    .flatMap(({ id, label }) => {
+      const sample = runs.sample(id);
+      if (!sample) return [];
+      const { count, mean, deviation } = sample;
+      const diverged = runs.of(id).filter(({ status }) => status === "diverged").length;
+      const row = [
+        String(count),
+        mean.toFixed(2),
+        Number.isNaN(deviation) ? "–" : deviation.toFixed(2),
+        diverged > 0 ? `${label}: ${diverged} diverged` : label,
+      ];
+      return [row];
+    });
   const verdicts = Object.values(result.verdicts).flat();
   const failed = result.runs.filter(({ status }) => status === "failed");
   return [
     `${statusText(result)}\n`,
-    ...(rows.length > 0
-      ? ["\n", table([["kn", "runs", "error (%)", "±", "warm-up"], ...sorted])]
-      : []),
+    ...(rows.length > 0 ? ["\n", table([["runs", "error (%)", "±", ""], ...rows])] : []),
     "\n",
     ...verdicts.map(({ claim, ruling, reason }) => item(`${ruling}: ${claim}. ${reason}`)),
     ...failed.map(({ folder, reason }) => item(`failed: ${folder}: ${reason}`)),

@@ -1,11 +1,11 @@
 // An experiment as processes: killed twice and started again by the same command, refused for another definition,
 // stopped by a signal, and with runs that diverge or fail.
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { ExperimentResult } from "../../lib/experiment/result.js";
 import { main, onehour, typed } from "../cli/command.js";
-import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
+import { logOf, stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
 import { childrenOf, isAlive, start, until } from "../support/process.js";
 
 const folder = temporaryFolder();
@@ -111,6 +111,22 @@ test("runs that diverge are results with the error of a guess", async () => {
     expect(run).toMatchObject({ status: "diverged", error: 75 }); // of four classes
     expect(run.reason).toMatch(/is not finite/);
   }
+});
+
+test("a run that fails is named and left out, and tried again by the same command", async () => {
+  const out = join(folder, "one-failed");
+  const more = ["--seeds", "1", "--epochs", "2", "--milestones", "none"];
+  writeFiles(join(out, "runs"), { "kn-256-seed-0": "in the way" });
+  const first = await onehour(flags(out, ...more));
+  expect(first.status).toBe(1);
+  expect(first.stderr).toContain("1 run failed; to try again: ");
+  expect(first.stdout).toMatch(/failed: runs\/kn-256-seed-0: /);
+  const failed = resultOf(out).runs.filter(({ status }) => status !== "finished");
+  expect(failed).toMatchObject([{ point: "kn-256", status: "failed" }]);
+  expect(resultOf(out).runs).toHaveLength(4);
+  rmSync(join(out, "runs", "kn-256-seed-0"));
+  const second = await onehour(flags(out, ...more));
+  expect([second.status, second.stdout]).toEqual([0, expect.stringMatching(/^finished: 4 runs/)]);
 });
 
 test("where no run gets on, the cause ends it; what cannot be meant is refused before", async () => {
