@@ -70,7 +70,8 @@ class Conductor {
   private readonly running = new Map<Task, Running>();
   /** Failed under this process; another may try them again. */
   private readonly failed = new Set<string>();
-  private readonly started = seconds();
+  /** When the first run was begun: a look at what is there takes nothing of the budget. */
+  private started: number | undefined;
   private earlier = 0;
   private noted = 0;
   private signal: EndingSignal | undefined;
@@ -83,7 +84,7 @@ class Conductor {
   constructor(private readonly options: Conduct) {}
 
   private get spent(): number {
-    return this.earlier + seconds() - this.started;
+    return this.earlier + (this.started === undefined ? 0 : seconds() - this.started);
   }
 
   /** The runs in the order of their tasks. */
@@ -165,6 +166,7 @@ class Conductor {
   }
 
   private begin(task: Task): void {
+    this.started ??= seconds();
     const { settings, threads, processors, jobs } = this.options;
     const taken = new Set([...this.running.values()].map(({ slot }) => slot));
     const slot = Array.from({ length: jobs }, (_, i) => i).find((i) => !taken.has(i))!;

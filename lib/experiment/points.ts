@@ -42,7 +42,7 @@ function point(setting: Setting, minibatch: number, warmup: Warmup = "gradual"):
   const { dataset, model, epochs, lr, warmupEpochs, milestones } = setting;
   return {
     id: pointId(minibatch, warmup),
-    label: `kn = ${count(minibatch)}${hasNoWarmup(minibatch) ? "" : `, ${warmup} warm-up`}`,
+    label: `kn = ${count(minibatch)}${hasNoWarmup(minibatch) ? "" : `, ${warmup === "none" ? "no" : warmup} warm-up`}`,
     recipe: {
       ...{ dataset, model, epochs, lr, warmup, warmupEpochs, milestones: [...milestones] },
       ...{ workers: 1, batch, accumulate: minibatch / batch },
