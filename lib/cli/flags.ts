@@ -9,9 +9,10 @@ import {
   clusterRows,
 } from "../ranks/cluster-options.js";
 import { defaultText } from "../recipe/documentation.js";
+import type { Field } from "../recipe/field.js";
 import type { RecipeInput } from "../recipe/fields.js";
 import type { Row } from "../recipe/row.js";
-import { type Field, type FieldName, kindOf, rows, table } from "../recipe/table.js";
+import { type FieldName, kindOf, rows, table } from "../recipe/table.js";
 import { flagName } from "../recipe/voice.js";
 
 /** The number of a text, or else the text, which the field's check then refuses. */

@@ -1,5 +1,6 @@
 // Documents the fields of the table, for editors and for the help of the command.
-import { defaultOf, type Field, type FieldName, table } from "./table.js";
+import type { Field } from "./field.js";
+import { defaultOf, type FieldName, table } from "./table.js";
 
 const shortest = 1e-3; // numbers below it are written with an exponent
 

@@ -1,7 +1,6 @@
 // The fields of a recipe, a row each: what follows from a field (its check, default, flag, help,
 // documentation and what may change on resume) follows from its row.
 
-import type { z } from "zod";
 import { builtInForms } from "../data/built-in/names.js";
 import { deviceChoices } from "../device/device.js";
 import { precisions } from "../graph/compiled.js";
@@ -10,6 +9,7 @@ import { optimizers } from "../ops/optimizers/index.js";
 import { momentumForms } from "../ops/optimizers/optimizer.js";
 import { schedules } from "../schedules/index.js";
 import { warmups } from "../schedules/schedule.js";
+import { type Field, field } from "./field.js";
 import {
   epochList,
   flag,
@@ -22,45 +22,6 @@ import {
   whole,
 } from "./kinds.js";
 import { optimizersWhere, perOptimizer } from "./per-optimizer.js";
-import type { Row } from "./row.js";
-
-/** Headings of `onehour train --help` and of the documentation, in their order. */
-export const groups = [
-  "Data and network",
-  "Minibatch",
-  "Length",
-  "Learning rate",
-  "Optimizer",
-  "Batch norm",
-  "Device",
-  "Run folder",
-] as const;
-
-export interface Field<Schema extends z.ZodType = z.ZodType> extends Row<Schema> {
-  group: (typeof groups)[number];
-  /** The value of the flag where its value, in brackets, is left out. */
-  bare?: number;
-  /** What it is called elsewhere: in PyTorch, torchvision, timm, Keras, Lightning. */
-  alias?: string;
-  /**
-   * Whether it may change when a run is resumed, by itself or together with others whose product stays;
-   * another change would make another run.
-   */
-  onResume?: true | "together";
-  /** Where it has no effect in a script's own loop: what `train` does, and the loop does not. */
-  trainOnly?: string;
-  /** Whether the ranks of a run may differ in it. */
-  perRank?: true;
-  /** Whether a value may be the path of a module of the user's, which a run keeps with its digest. */
-  isModule?: true;
-}
-
-function field<Schema extends z.ZodType>(
-  schema: Schema,
-  facts: Omit<Field, "schema">,
-): Field<Schema> {
-  return { schema, ...facts };
-}
 
 export const table = {
   dataset: field(text.default("fashion-mnist"), {
@@ -390,7 +351,7 @@ export function fieldsWhere(is: (row: Field) => boolean): ReadonlySet<FieldName>
 }
 
 /** What a row's values are, and their words where there are only some. */
-export function kindOf({ schema }: Pick<Row, "schema">): { type: string; words: string[] } {
+export function kindOf({ schema }: Pick<Field, "schema">): { type: string; words: string[] } {
   let { def } = schema as { def: { type: string; innerType?: Field["schema"]; entries?: object } };
   while (def.innerType) def = (def.innerType as unknown as { def: typeof def }).def;
   return { type: def.type, words: Object.keys(def.entries ?? {}) };

@@ -1,6 +1,8 @@
 // The fields of a recipe that only `train` follows: a script's own loop has none of what they are about.
+
+import type { Field } from "../recipe/field.js";
 import { type RecipeInput, refuse } from "../recipe/fields.js";
-import { defaultOf, type Field, fieldsWhere, table } from "../recipe/table.js";
+import { defaultOf, fieldsWhere, table } from "../recipe/table.js";
 
 /** Throws ERR_ONEHOUR_RECIPE for a field that would have no effect in a script's own loop. */
 export function requireOfLoop(given: RecipeInput): void {

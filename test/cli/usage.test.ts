@@ -2,7 +2,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
-import { groups, kindOf, rows } from "../../lib/recipe/table.js";
+import { groups } from "../../lib/recipe/field.js";
+import { kindOf, rows } from "../../lib/recipe/table.js";
 import { recipeOf, temporaryFolder } from "../support/folder.js";
 import { type Outcome, onehour, outcomesOf, typed } from "./command.js";
 

@@ -4,9 +4,10 @@ import { fileURLToPath } from "node:url";
 import ts from "typescript";
 import { describe, expect, test } from "vitest";
 import { defaultText, documentation } from "../../lib/recipe/documentation.js";
+import { groups } from "../../lib/recipe/field.js";
 import { readFields, withDefaults } from "../../lib/recipe/fields.js";
 import { meaning, wordsOf } from "../../lib/recipe/meant.js";
-import { defaultOf, groups, rows } from "../../lib/recipe/table.js";
+import { defaultOf, rows } from "../../lib/recipe/table.js";
 import { flagName, nameOf } from "../../lib/recipe/voice.js";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
