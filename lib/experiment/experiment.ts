@@ -7,6 +7,7 @@ import { expectDevice } from "../device/open.js";
 import { UsageError } from "../errors.js";
 import { openModel } from "../models/models.js";
 import { withDefaults } from "../recipe/fields.js";
+import { pinModules } from "../recipe/modules.js";
 import { requireOptions } from "../recipe/options.js";
 import { requirePossible } from "../recipe/recipe.js";
 import { optionName } from "../recipe/voice.js";
@@ -39,12 +40,18 @@ export interface ExperimentOptions extends ExperimentInput {
   say?: (text: string) => void;
 }
 
+/** With the digests of modules, whose changes make another experiment. */
+function withPinnedModules(settings: ExperimentSettings): ExperimentSettings {
+  const { dataset, model } = settings.setting;
+  return { ...settings, setting: { ...settings.setting, ...pinModules({ dataset, model }) } };
+}
+
 /** What the data set says, before anything is started. */
 async function surveyed(settings: ExperimentSettings, say: (text: string) => void) {
   const { setting, out, name } = settings;
+  await openModel(setting.model);
   for (const { recipe } of pointsOf(name, setting))
     requirePossible(withDefaults(recipe), { device: expectDevice("auto") });
-  await openModel(setting.model);
   const data = await openDataset(setting.dataset, {
     indexFolder: join(out, "runs", ".indexes"),
     warn: say,
@@ -118,7 +125,7 @@ export async function experiment(
     ...Object.keys(experimentTable),
     ...["onStanding", "onRecord", "say"],
   ]);
-  const settings = readExperiment(name, input);
+  const settings = withPinnedModules(readExperiment(name, input));
   const { setting, seeds, firstSeed, out } = settings;
   const survey = await surveyed(settings, say);
   const isCpu = expectDevice("auto").kind === "cpu";

@@ -1,6 +1,13 @@
 // An experiment as processes: killed twice and started again by the same command, refused for another definition,
 // stopped by a signal, and with runs that diverge or fail.
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { ExperimentResult } from "../../lib/experiment/result.js";
@@ -127,6 +134,27 @@ test("a run that fails is named and left out, and tried again by the same comman
   rmSync(join(out, "runs", "kn-256-seed-0"));
   const second = await onehour(flags(out, ...more));
   expect([second.status, second.stdout]).toEqual([0, expect.stringMatching(/^finished: 4 runs/)]);
+});
+
+test("a network of the user's own is trained, and makes another experiment once it is changed", async () => {
+  const out = join(folder, "module");
+  const net = join(folder, "net.ts");
+  const text = readFileSync("examples/net.ts", "utf8");
+  writeFileSync(
+    net,
+    text.replace('"onehour"', JSON.stringify(join(process.cwd(), "dist/index.js"))),
+  );
+  const own = [
+    ...flags(out, "--seeds", "1", "--epochs", "2", "--milestones", "none"),
+    "--model",
+    net,
+  ];
+  const first = await onehour(own);
+  expect([first.status, first.stdout]).toEqual([0, expect.stringMatching(/^finished: 4 runs/)]);
+  appendFileSync(net, "// another\n");
+  const second = await onehour(own);
+  expect(second.status).toBe(2);
+  expect(second.stderr).toMatch(/holds another experiment: model is /);
 });
 
 test("where no run gets on, the cause ends it; what cannot be meant is refused before", async () => {
