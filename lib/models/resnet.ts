@@ -5,11 +5,21 @@ import { globalAveragePool, maxPool } from "../ops/index.js";
 import { type Layers, network } from "./layers.js";
 import type { ModelBuilder } from "./model.js";
 
+interface Stage {
+  blocks: number;
+  /** A quarter of a bottleneck's channels out. */
+  filters: number;
+  /** Filters of the 3×3 convolutions. */
+  width: number;
+  /** Of the first block. */
+  stride: number;
+}
+
 interface Architecture {
-  stem: "imagenet" | "small";
+  /** A convolution, and ImageNet's maximum pooling of 3×3 and stride 2. */
+  stem: { filters: number; window: number; stride: number; isPooled: boolean };
   block: "basic" | "bottleneck";
-  /** Blocks of each stage, a quarter of their channels out, and filters of their 3×3 convolutions. */
-  stages: readonly { blocks: number; filters: number; width: number }[];
+  stages: readonly Stage[];
   /** Of the 3×3 convolutions. */
   groups: number;
 }
@@ -20,28 +30,44 @@ const imagenet = (
   blocks: readonly number[],
   { groups = 1, widthPerGroup = 64 } = {},
 ): Architecture => ({
-  stem: "imagenet",
+  stem: { filters: 64, window: 7, stride: 2, isPooled: true },
   block,
   stages: blocks.map((count, i) => {
     const filters = 64 << i;
-    return { blocks: count, filters, width: (filters * widthPerGroup * groups) / 64 };
+    const width = (filters * widthPerGroup * groups) / 64;
+    return { blocks: count, filters, width, stride: i > 0 ? 2 : 1 };
   }),
   groups,
 });
 
-/** Depth 6b + 2: a 3×3 stem and three stages of b basic blocks. */
-const small = (b: number): Architecture => ({
-  stem: "small",
+/** A 3×3 stem, and stages of so many basic blocks. */
+const small = (
+  stem: { filters: number; stride: number },
+  stages: readonly { blocks: number; filters: number; stride: number }[],
+): Architecture => ({
+  stem: { ...stem, window: 3, isPooled: false },
   block: "basic",
-  stages: [16, 32, 64].map((filters) => ({ blocks: b, filters, width: filters })),
+  stages: stages.map((stage) => ({ ...stage, width: stage.filters })),
   groups: 1,
 });
 
+/** Those for CIFAR of He et al. 2016, section 4.2, of depth 6b + 2. */
+const cifar = (blocks: number): Architecture =>
+  small(
+    { filters: 16, stride: 1 },
+    [16, 32, 64].map((filters, i) => ({ blocks, filters, stride: i > 0 ? 2 : 1 })),
+  );
+
 const architectures: Readonly<Record<string, Architecture>> = {
-  resnet8: small(1),
-  resnet20: small(3),
-  resnet32: small(5),
-  resnet56: small(9),
+  // A twentieth of resnet8's multiplications, for experiments of many runs.
+  resnet6: small({ filters: 8, stride: 2 }, [
+    { blocks: 1, filters: 16, stride: 2 },
+    { blocks: 1, filters: 32, stride: 2 },
+  ]),
+  resnet8: cifar(1),
+  resnet20: cifar(3),
+  resnet32: cifar(5),
+  resnet56: cifar(9),
   resnet18: imagenet("basic", [2, 2, 2, 2]),
   resnet34: imagenet("basic", [3, 4, 6, 3]),
   resnet50: imagenet("bottleneck", [3, 4, 6, 3]),
@@ -91,20 +117,15 @@ function block(
 function builder(architecture: Architecture): ModelBuilder {
   const { stem, stages } = architecture;
   const build = network((layers, input, { classes }) => {
-    const filters = stages[0]?.filters ?? 0;
-    let x = layers.convolution(
-      "conv1",
-      input,
-      stem === "imagenet" ? { filters, window: 7, stride: 2 } : { filters, window: 3 },
-    );
+    const { isPooled, ...convolution } = stem;
+    let x = layers.convolution("conv1", input, convolution);
     x = layers.norm("bn1", x, { relu: true });
     const g = x.graph;
-    if (stem === "imagenet")
-      x = g.within("maxpool", () => maxPool(x, { window: 3, stride: 2, padding: 1 }));
-    stages.forEach(({ blocks, filters, width }, stage) => {
+    if (isPooled) x = g.within("maxpool", () => maxPool(x, { window: 3, stride: 2, padding: 1 }));
+    stages.forEach(({ blocks, stride, ...stage }, s) => {
       for (let i = 0; i < blocks; i++) {
-        const stride = stage > 0 && i === 0 ? 2 : 1;
-        x = block(layers, architecture, `layer${stage + 1}.${i}`, x, { filters, width, stride });
+        const sizes = { ...stage, stride: i === 0 ? stride : 1 };
+        x = block(layers, architecture, `layer${s + 1}.${i}`, x, sizes);
       }
     });
     return layers.linear(
@@ -113,12 +134,12 @@ function builder(architecture: Architecture): ModelBuilder {
       classes,
     );
   });
-  return Object.assign(build, { smallImages: stem === "small" });
+  return Object.assign(build, { smallImages: !stem.isPooled });
 }
 
 /**
  * Builders by name: resnet18, 34, 50, 101, 152, resnext50_32x4d and wide_resnet50_2 for ImageNet-sized
- * images, resnet8, 20, 32, 56 for small ones.
+ * images, resnet6, 8, 20, 32, 56 for small ones.
  */
 export const resnets: Readonly<Record<string, ModelBuilder>> = Object.fromEntries(
   Object.entries(architectures).map(([name, architecture]) => [name, builder(architecture)]),

@@ -88,6 +88,18 @@ describe("for small images", () => {
     );
     expect(layers).toHaveLength(6 * blocks + 2);
   });
+
+  it("resnet6 has a shortcut of its own in both of its blocks", () => {
+    const { parameters } = compiled("resnet6");
+    const entry = (from: number, to: number) =>
+      9 * from * to + 9 * to * to + 4 * to + from * to + 2 * to;
+    expect(count(parameters)).toBe(9 * 8 + 16 + entry(8, 16) + entry(16, 32) + 32 * 10 + 10);
+    const halving = parameters.filter(({ name }) => /downsample\.0/.test(name));
+    expect(halving.map(({ name }) => name).sort()).toEqual([
+      "layer1.0.downsample.0.weight",
+      "layer2.0.downsample.0.weight",
+    ]);
+  });
 });
 
 describe("every parameter", () => {
@@ -168,6 +180,6 @@ describe("the builder", () => {
     const sizes = { channels: 1, classes: 10 };
     expect(() => buildModel("resnet9", sizes)).toThrow(/"resnet9".*resnet8, /);
     expect(() => buildModel("toString", sizes)).toThrow(/no model/);
-    expect(Object.keys(models)).toHaveLength(15);
+    expect(Object.keys(models)).toHaveLength(16);
   });
 });

@@ -143,7 +143,7 @@ test.each<[RecipeInput, RegExp]>([
   [{ epochs: 2, milestones: [1, 3] }, /epoch 3.*expected less than 2, or none/],
   [{ precision: "tf32" }, /--precision: tf32 needs a GPU/],
   [{ precision: "fp8" as never }, /--precision: expected fp32, tf32, bf16, fp16/],
-  [{ model: "resnet9" }, /there is no model "resnet9"; did you mean "resnet8"/],
+  [{ model: "resnet21" }, /there is no model "resnet21"; did you mean "resnet20"/],
   [{ seed: -1 }, /--seed/],
   [{ checkpointMinutes: -1 }, /--checkpoint-minutes: expected a number of 0 or more/],
   [{ epoch: 3 } as never, /no field "epoch"; did you mean epochs/],
