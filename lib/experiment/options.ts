@@ -163,6 +163,8 @@ export function readExperiment(name: string, given: ExperimentInput): Experiment
       ...{ dataset, model, epochs, lr, warmupEpochs },
       milestones: [...milestones].sort((a, b) => a - b),
       minibatches: [...new Set(minibatches)].sort((a, b) => a - b),
+      // With crops and flips the chosen setting's runs would need more epochs.
+      augment: dataset.split(":")[0] !== setting.dataset,
       large,
     },
   };

@@ -39,13 +39,13 @@ export const remarkId = (run: RemarkRun): string => `remark-${run}`;
 
 /** Only kn differs: n = 32 and one worker, whose micro-batches make up kn. */
 function point(setting: Setting, minibatch: number, warmup: Warmup = "gradual"): Point {
-  const { dataset, model, epochs, lr, warmupEpochs, milestones } = setting;
+  const { dataset, model, epochs, lr, warmupEpochs, milestones, augment } = setting;
   return {
     id: pointId(minibatch, warmup),
     label: `kn = ${count(minibatch)}${hasNoWarmup(minibatch) ? "" : `, ${warmup === "none" ? "no" : warmup} warm-up`}`,
     recipe: {
       ...{ dataset, model, epochs, lr, warmup, warmupEpochs, milestones: [...milestones] },
-      ...{ workers: 1, batch, accumulate: minibatch / batch },
+      ...{ augment, workers: 1, batch, accumulate: minibatch / batch },
     },
   };
 }

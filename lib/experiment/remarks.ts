@@ -96,10 +96,10 @@ export const notShown = [
 /** The recipe of a remark's run, without seed and folder. */
 export function remarkRecipe(run: RemarkRun, setting: Setting): RecipeInput {
   const { epochs, warmupEpochs, milestones } = remarkSetting;
-  const { dataset, model, lr } = setting;
+  const { dataset, model, lr, augment } = setting;
   const variant: Variant = remarkRuns[run];
   return {
-    ...{ dataset, model, lr, epochs, warmupEpochs, milestones, steps, batch },
+    ...{ dataset, model, augment, lr, epochs, warmupEpochs, milestones, steps, batch },
     ...{ warmup: "gradual", weightDecay: decay },
     ...variant(setting),
   };

@@ -12,12 +12,20 @@ test("an experiment has the setting of the table, five seeds and an hour", () =>
 
 test("milestones go with the epochs, and minibatches are sorted, each once", () => {
   const { setting: changed } = readExperiment("figure1", {
-    epochs: 24,
+    epochs: 9,
     minibatches: [512, 64, 512],
   });
-  expect(changed).toMatchObject({ milestones: [12, 20], minibatches: [64, 512] });
+  expect(changed).toMatchObject({ milestones: [3, 6, 8], minibatches: [64, 512] });
   expect(readExperiment("figure1", { milestones: [] }).setting.milestones).toEqual([]);
   expect(readExperiment("figure1", { milestones: [8, 2] }).setting.milestones).toEqual([2, 8]);
+});
+
+test.each([
+  ["fashion-mnist", false],
+  ["fashion-mnist:/elsewhere", false],
+  ["/images", true],
+])("training images of %s are cropped and flipped: %s", (dataset, augment) => {
+  expect(readExperiment("figure1", { dataset }).setting.augment).toBe(augment);
 });
 
 test.each([

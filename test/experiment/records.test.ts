@@ -20,7 +20,6 @@ async function recordOf(lines: readonly object[], recipe: object = {}) {
   return await readRecord(out, { point, seed: 3, name }, 10);
 }
 
-const begin = { type: "begin", step: 0, stepsPerEpoch: 2 };
 const step = (i: number, loss: number | null = 1) => ({
   ...{ type: "step", step: i, epoch: Math.floor(i / 2), loss, lr: 0.1, momentumFactor: 1 },
   imagesPerSecond: 64,
@@ -41,9 +40,9 @@ test("a run that has not begun has no record", async () => {
 
 test("of five epochs or more the median of the last five counts, of fewer the last", async () => {
   const tops = [0.1, 0.9, 0.8, 0.85, 0.95, 0.7];
-  const all = [begin, ...tops.map((top1, i) => epoch(i, top1)), end("finished")];
+  const all = [...tops.map((top1, i) => epoch(i, top1)), end("finished")];
   expect((await recordOf(all, { epochs: 6 }))!.error).toBeCloseTo(15, 10);
-  const few = [begin, epoch(0, 0.5, 0.4), epoch(1, 0.75), end("finished")];
+  const few = [epoch(0, 0.5, 0.4), epoch(1, 0.75), end("finished")];
   const record = await recordOf(few);
   expect(record).toMatchObject({
     point: "point",
@@ -62,7 +61,7 @@ test("of five epochs or more the median of the last five counts, of fewer the la
 test("a run that diverged counts with the error of a guess, whatever it had reached", async () => {
   const reason = "step 3 is not finite: loss NaN";
   const ended = end("failed", { reason, code: "ERR_ONEHOUR_NOT_FINITE" });
-  const record = await recordOf([begin, step(0), step(1), epoch(0, 0.9), step(2, null), ended]);
+  const record = await recordOf([step(0), step(1), epoch(0, 0.9), step(2, null), ended]);
   expect(record).toMatchObject({ status: "diverged", error: guessError(10), reason, done: 1 });
   expect(record!.losses).toEqual([1, 1, null]);
   expect(guessError(10)).toBe(90);
@@ -71,15 +70,15 @@ test("a run that diverged counts with the error of a guess, whatever it had reac
 test("a run that failed otherwise has no error, and may be tried again", async () => {
   for (const code of ["ERR_ONEHOUR_DATA", undefined]) {
     const ended = end("failed", { reason: "no space", ...(code ? { code } : {}) });
-    const record = await recordOf([begin, step(0), epoch(0, 0.9), ended]);
-    expect(record).toMatchObject({ status: "failed", reason: "no space", done: 0.125 });
+    const record = await recordOf([step(0), step(1), epoch(0, 0.9), step(2), ended]);
+    expect(record).toMatchObject({ status: "failed", reason: "no space", done: 0.375 });
     expect(record).not.toHaveProperty("error");
   }
 });
 
 test("a run that was begun tells how far it is, by its epochs or by its steps", async () => {
   expect(await recordOf([])).toMatchObject({ status: "begun", done: 0, losses: [], epochs: [] });
-  const steps = [begin, ...[0, 1, 2, 3].map((i) => step(i))];
+  const steps = [...[0, 1, 2, 3].map((i) => step(i))];
   expect(await recordOf(steps)).toMatchObject({ status: "begun", done: 0.5 });
   expect(await recordOf(steps, { steps: 5 })).toMatchObject({ status: "begun", done: 0.8 });
   expect(await recordOf([...steps, end("interrupted")])).toMatchObject({ status: "begun" });
