@@ -19,7 +19,8 @@ export function evaluateCommand(): Command {
     )
     .argument("[dataset]", `${table.dataset.help}; default: the checkpoint's own`)
     .addOption(flagOf("model", "the run's, or by names and shapes"))
-    .addOption(flagOf("imageSize", "as trained, or 224"))
+    .addOption(flagOf("imageSize", "as tested by the run, or 224"))
+    .addOption(flagOf("testResize", "as much larger as in the run, or 8/7 of their size"))
     .option("--ema", "test the moving average of the weights, which the run kept (--ema-decay)")
     .action(async (checkpoint: string, dataset: string | undefined, options: object) => {
       const { evaluateCheckpoint } = await import("../train/evaluate.js");

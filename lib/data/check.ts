@@ -23,6 +23,12 @@ const checks = (channels: number): Record<string, Check> => ({
       [images?.height, images?.width, images?.channels].every(whole(1)),
     "{ height, width, channels }, whole numbers of 1 or more",
   ],
+  testImages: [
+    (images: Dataset["testImages"]) =>
+      images === undefined ||
+      ([images?.height, images?.width].every(whole(1)) && images.channels === channels),
+    "{ height, width, channels }, with the channels of images",
+  ],
   classes: [whole(2), "a whole number of 2 or more"],
   mean: [perChannel(channels, Number.isFinite), "a number a channel"],
   std: [perChannel(channels, (value) => value > 0), "a number above 0 a channel"],
@@ -57,7 +63,7 @@ export async function openChecked(
     }
     // Its methods and getters stay its own, whatever kind of object it is.
     const { images, classes, mean, std, augmentation, defaultEpochs, fingerprint } = dataset;
-    const { shards, inspection, notes } = dataset;
+    const { testImages, shards, inspection, notes } = dataset;
     return {
       name: dataset.name,
       images,
@@ -70,6 +76,7 @@ export async function openChecked(
       train: checkedSplit(who, classes, dataset.train),
       test: checkedSplit(who, classes, dataset.test),
       ...(dataset.ahead ? { ahead: checkedAhead(who, dataset) } : {}),
+      ...(testImages ? { testImages } : {}),
       ...(shards ? { shards } : {}),
       ...(inspection ? { inspection } : {}),
       ...(notes ? { notes } : {}),

@@ -47,6 +47,8 @@ export interface Dataset {
   /** What it was named by. */
   readonly name: string;
   readonly images: ImageShape;
+  /** Of the images of `test`, where these are of another height and width than `images`. */
+  readonly testImages?: ImageShape;
   readonly classes: number;
   /** Mean and standard deviation per channel, of pixel / 255. */
   readonly mean: readonly number[];
@@ -77,8 +79,14 @@ export interface Dataset {
 export interface DatasetOptions {
   /** Pixels of both sides of an image; `defaultSize`. */
   imageSize?: number | undefined;
+  /** Pixels of both sides of a test image; `imageSize`. */
+  testImageSize?: number | undefined;
+  /** Pixels of a test image's shorter side before its centre is cut out; `defaultScale` times its size. */
+  testResize?: number | undefined;
   /** Pixels where no size is named; 224. Ignored where images are as they are. */
   defaultSize?: number | undefined;
+  /** The shorter side before the centre is cut out, in sides of what is cut out; 8/7, which is 256 / 224. */
+  defaultScale?: number | undefined;
   /** How far brightness, contrast and saturation may change; 0. */
   colorJitter?: number | undefined;
   /** Whether a damaged image ends the run. */
@@ -94,6 +102,12 @@ export interface DatasetOptions {
   /** Called with what was mended when the data set was opened. */
   warn?: ((text: string) => void) | undefined;
 }
+
+/** What the test images are. */
+export const testShape = ({
+  images,
+  testImages = images,
+}: Pick<Dataset, "images" | "testImages">) => testImages;
 
 /** A kind of data set: what follows the first colon of its name is `rest`. */
 export type DatasetOpener = (rest: string | undefined) => Promise<Dataset>;

@@ -33,7 +33,7 @@ export const datasets: Record<string, DatasetOpener> = { ...builtIn };
 const kindOf = (name: string) => name.split(":", 1)[0]!;
 
 /** Options that only folders of images have. */
-const ofFolders = ["imageSize", "colorJitter"] as const;
+const ofFolders = ["imageSize", "testImageSize", "testResize", "colorJitter"] as const;
 
 /** The opener that a name's kind has; an image folder's name has none. */
 function openerOf(name: string): DatasetOpener | undefined {

@@ -9,6 +9,7 @@ import {
   type CompiledModel,
   type CompileOptions,
   hasCopies,
+  type Pixels,
   type Precision,
   type Settings,
   storedTypes,
@@ -148,6 +149,39 @@ function placeForward(
   return built.g;
 }
 
+/** The forward pass of a test, which has the tensors that training has, whatever the size of the images. */
+function forwardOfTest(
+  model: Model,
+  options: Settings,
+  mode: "evaluate" | "evaluate-ema",
+  layout: Layout,
+): Built {
+  const { image, testImage } = options;
+  const pixels = ({ height, width }: Pixels) => `${height} × ${width}`;
+  const refuse = (problem: string) =>
+    new OnehourError(
+      "ERR_ONEHOUR_SHAPE",
+      `trained on images of ${pixels(image)}, the network cannot be tested on images of ` +
+        `${pixels(testImage)}: ${problem}. Test on images of ${pixels(image)}, or take a network that pools over all ` +
+        "of an image",
+    );
+  const isOther = pixels(image) !== pixels(testImage);
+  let built: Built;
+  try {
+    built = forward(model, options, mode);
+  } catch (error) {
+    throw isOther && error instanceof OnehourError && error.code === "ERR_ONEHOUR_SHAPE"
+      ? refuse(error.message)
+      : error;
+  }
+  const shapes = new Map(layout.parameters.map(({ name, shape }) => [name, String(shape)]));
+  for (const { name, shape } of declarationsOf(built.parameters)) {
+    if (String(shape) === shapes.get(name)) continue;
+    throw refuse(`${name} would be [${shape}] instead of [${shapes.get(name)}]`);
+  }
+  return built;
+}
+
 const declarationsOf = <D>(declared: readonly { declaration: D }[]): D[] =>
   declared.map(({ declaration }) => declaration);
 
@@ -181,13 +215,14 @@ function lowerTraining(model: Model, options: Settings, update: Update): Lowerin
     }
     graphs.unshift(["micro", micro.g]);
   }
-  for (const mode of ["evaluate", "statistics"] as const) {
-    if (mode === "statistics" && options.preciseBatchNorm === 0) continue;
-    const built = forward(model, options, mode);
-    graphs.push([mode, placeForward(built, layout, output.metrics)]);
+  const tested = forwardOfTest(model, options, "evaluate", layout);
+  graphs.push(["evaluate", placeForward(tested, layout, output.metrics)]);
+  if (options.preciseBatchNorm > 0) {
+    const built = forward(model, options, "statistics");
+    graphs.push(["statistics", placeForward(built, layout, output.metrics)]);
   }
   if (layout.ema) {
-    const built = forward(model, options, "evaluate-ema");
+    const built = forwardOfTest(model, options, "evaluate-ema", layout);
     graphs.push([
       "evaluate-ema",
       placeForward(built, { ...layout, ...layout.ema }, output.metrics),
@@ -216,7 +251,7 @@ export function lower(
   given: CompileOptions,
   update?: Update,
 ): Pick<Lowering, "layout" | "input" | "output"> & { programs: Lowered[] } {
-  const options: Settings = { ...defaults, ...given };
+  const options: Settings = { ...defaults, testImage: given.image, ...given };
   check(model, options);
   const { graphs, layout, input, output, slot } = update
     ? lowerTraining(model, options, update)

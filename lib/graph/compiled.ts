@@ -29,11 +29,19 @@ export interface Target {
   };
 }
 
+/** Height and width of images. */
+export interface Pixels {
+  height: number;
+  width: number;
+}
+
 /** What the programs compute, for which device. */
 export interface CompileOptions {
   device: Target;
   /** Pixels of the images. */
-  image: { height: number; width: number };
+  image: Pixels;
+  /** Of the images that are evaluated; as `image`. */
+  testImage?: Pixels;
   /** Per image channel, for pixels in [0, 1]. */
   mean: readonly number[];
   std: readonly number[];

@@ -63,16 +63,22 @@ function runningFactors(mode: Mode, options: Settings): { decay: number; gain: n
 }
 
 export function forward(model: Model, options: Settings, mode: Mode): Built {
-  const { batch: n, accumulate: a, workers: k, syncBatchNorm, image } = options;
-  const { height, width } = image;
+  const { batch: n, accumulate: a, workers: k, syncBatchNorm, image, testImage } = options;
   const { channels } = model;
   const averaged = mode === "evaluate-ema";
   const training = mode !== "evaluate" && !averaged;
+  const { height, width } = training ? image : testImage;
+  const pixels = Math.max(...[image, testImage].map((one) => one.height * one.width));
   const T: DataType = storedTypes[options.precision];
   const g = new Graph();
   const parameters: Parameter[] = [];
   const statistics: Built["statistics"] = [];
-  const images = g.input([n, height, width, channels], "u8");
+  // All programs have their inputs at the same places.
+  const images = g.leaf(
+    [n, height, width, channels],
+    "u8",
+    g.reserve("input", n * pixels * channels),
+  );
   const flips = g.input([n], "u8");
   const labels = g.input([n], "i32");
   const schedule = g.input([2]);

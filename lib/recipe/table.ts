@@ -46,6 +46,20 @@ export const table = {
     otherwise: "224",
     alias: "img-size input-size crop-size train-crop-size resolution size",
   }),
+  testImageSize: field(whole(8, 4096).optional(), {
+    group: "Data and network",
+    flag: "--test-image-size <pixels>",
+    help: "width and height of an image folder's images where they are tested",
+    otherwise: "as in training",
+    alias: "val-crop-size eval-crop-size test-crop-size val-image-size val-size test-size",
+  }),
+  testResize: field(whole(8, 8192).optional(), {
+    group: "Data and network",
+    flag: "--test-resize <pixels>",
+    help: "shorter side that an image folder's test images are resized to before their centre is cut out",
+    otherwise: "8/7 of their size: 256 for 224",
+    alias: "val-resize-size eval-resize-size resize-size resize crop-pct test-resize-size",
+  }),
   augment: field(flag.default(true), {
     group: "Data and network",
     flag: "--no-augment",

@@ -1,6 +1,6 @@
 // The lines shown before step 1: model, memory, minibatch, learning rate, schedule.
 
-import type { Dataset } from "../data/dataset.js";
+import type { Dataset, ImageShape } from "../data/dataset.js";
 import type { Sampler } from "../data/sampler.js";
 import type { DeviceProperties, Executor } from "../device/device.js";
 import type { CompiledModel } from "../graph/compile.js";
@@ -119,10 +119,13 @@ interface RunFacts {
   schedule: ScheduleOptions;
 }
 
+const pixels = ({ height, width, channels }: ImageShape) => `${height} × ${width} × ${channels}`;
+
 /** The lines before the first step. */
 export function describeRun(facts: RunFacts): string[] {
   const { recipe, dataset, device, compiled, executor, sampler, schedule } = facts;
-  const { height, width, channels } = dataset.images;
+  const training = counted(dataset.train.length, "training image");
+  const test = counted(dataset.test.length, "test image");
   const parameters = compiled.parameters.reduce((sum, { shape }) => sum + elements(shape), 0);
   const { arenas, workspaces, total } = executor.memory;
   const parts = Object.entries(arenas).filter(([, bytes]) => bytes > 0);
@@ -138,9 +141,11 @@ export function describeRun(facts: RunFacts): string[] {
       ? ""
       : `, precise over ${counted(recipe.preciseBatchNorm, "batch")}`;
   return [
-    `${titleOf(recipe.model)} on ${dataset.name}: ${count(dataset.train.length)} training and ` +
-      `${counted(dataset.test.length, "test image")} of ${height} × ${width} × ${channels}, ` +
-      plural(dataset.classes, "class"),
+    `${titleOf(recipe.model)} on ${dataset.name}: ${
+      dataset.testImages
+        ? `${training} of ${pixels(dataset.images)} and ${test} of ${pixels(dataset.testImages)}`
+        : `${count(dataset.train.length)} training and ${test} of ${pixels(dataset.images)}`
+    }, ${plural(dataset.classes, "class")}`,
     `${counted(parameters, "parameter")}, ${recipe.precision} on ${device.name}${threads}, ${sync}${precise}`,
     `memory ${bytesText(total)} a worker: ${parts
       .map(([name, bytes]) => `${name} ${bytesText(bytes)}`)

@@ -3,8 +3,9 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { inAdvance } from "../arrays/in-advance.js";
-import type { Dataset } from "../data/dataset.js";
+import { type Dataset, type DatasetOptions, testShape } from "../data/dataset.js";
 import { openDataset } from "../data/datasets.js";
+import { sidesOf } from "../data/images/sides.js";
 import { Loader } from "../data/loader.js";
 import type { DeviceChoice } from "../device/device.js";
 import { openDevice } from "../device/open.js";
@@ -136,8 +137,10 @@ export interface EvaluateOptions {
   /** Images of a batch; changes the speed only. */
   batch?: number;
   precision?: Precision;
-  /** Pixels of both sides of an image folder's images; those that the weights were trained on, or 224. */
+  /** Pixels of both sides of an image folder's images; those that the run tested, or 224. */
   imageSize?: number;
+  /** Pixels of their shorter side before the centre is cut out; as large beside `imageSize` as in the run, or 8/7. */
+  testResize?: number;
   /** Whether to test the moving average of the weights, which the run of the checkpoint kept. */
   ema?: boolean;
   /** Called with what the user should know about the data set, and what was mended when it was opened. */
@@ -148,6 +151,7 @@ export interface EvaluateOptions {
 
 const optionNames = [
   ...["model", "device", "threads", "batch", "precision", "imageSize"],
+  "testResize",
   ...["ema", "warn", "onProgress"],
 ];
 
@@ -234,6 +238,26 @@ function averageOf<T extends Checkpoint & { shapes: Shapes }>(file: string, chec
   return { ...checkpoint, weights: ema.weights, shapes: new Map(named) };
 }
 
+/** How large the run of a checkpoint had its test images; ERR_ONEHOUR_CHECKPOINT where that cannot be. */
+function testedSides(
+  file: string,
+  { imageSize, recipe = {} }: Checkpoint,
+): Pick<DatasetOptions, "defaultSize" | "defaultScale"> {
+  const { testImageSize, testResize } = recipe;
+  try {
+    const kept = readFields({ testImageSize, testResize }, "fields");
+    const { size, shortSide } = sidesOf({ imageSize, ...kept }).test;
+    return { defaultSize: size, defaultScale: shortSide / size };
+  } catch (error) {
+    if (!(error instanceof OnehourError)) throw error;
+    throw refuseFile(
+      file,
+      `its recipe has ${error.message}`,
+      "expected a checkpoint as its run wrote it",
+    );
+  }
+}
+
 /** ERR_ONEHOUR_RECIPE for a file that names no data set. */
 function noDataset(file: string): OnehourError {
   return new OnehourError(
@@ -270,7 +294,8 @@ export async function evaluateCheckpoint(
   if (datasetName === undefined) warn?.(`data set: ${shortName(name)}, as in the run of ${file}`);
   const dataset = await openDataset(name, {
     imageSize: fields.imageSize,
-    defaultSize: checkpoint.imageSize,
+    testResize: fields.testResize,
+    ...testedSides(file, checkpoint),
     warn: warn,
     say: onProgress,
   });
@@ -282,12 +307,13 @@ export async function evaluateCheckpoint(
   });
   const precision = choosePrecision(fields.precision, device.properties);
   const batch = Math.max(1, Math.min(fields.batch ?? 100, dataset.test.length));
-  const { images, classes, mean, std } = dataset;
+  const { classes, mean, std } = dataset;
+  const image = testShape(dataset);
   const slots = slotsFor(batchesAhead(dataset, batch));
   const compiled = (name: string) =>
-    compile(buildModel(name, { channels: images.channels, classes }), {
+    compile(buildModel(name, { channels: image.channels, classes }), {
       device,
-      image: images,
+      image,
       mean,
       std,
       batch,

@@ -1,6 +1,6 @@
 // Prepares a run: its options, its programs, and the checks that they must pass.
 
-import type { Dataset } from "../data/dataset.js";
+import { type Dataset, testShape } from "../data/dataset.js";
 import type { Device, Executor } from "../device/device.js";
 import { type CompiledModel, compile } from "../graph/compile.js";
 import { buildModel } from "../models/models.js";
@@ -47,6 +47,7 @@ export function compileRecipe(
     {
       device,
       image: images,
+      testImage: testShape(dataset),
       mean,
       std,
       batch,

@@ -82,9 +82,11 @@ async function openFor(
   localWorkers: number,
   onEvent: (event: RunEvent) => void,
 ): Promise<Dataset> {
-  const { dataset, imageSize, colorJitter, strict, out } = partial;
+  const { dataset, imageSize, testImageSize, testResize, colorJitter, strict, out } = partial;
   return await openDataset(dataset, {
     imageSize,
+    testImageSize,
+    testResize,
     colorJitter,
     strict,
     localWorkers,

@@ -3,7 +3,6 @@
 
 import { join, resolve } from "node:path";
 import { OnehourError, UsageError } from "../../errors.js";
-import { nameOf } from "../../recipe/voice.js";
 import { exists } from "../../system/exists.js";
 import type { Stage } from "../../terminal/stages.js";
 import { counted, plural, warning } from "../../text/words.js";
@@ -14,12 +13,8 @@ import { type Flaw, ImageDecoder, startDecoder } from "./image-decoder.js";
 import { indexPart, type Progress } from "./image-index.js";
 import type { ImageList, ImageParts } from "./image-list.js";
 import { Inspection } from "./inspection.js";
+import { type Sides, sidesOf } from "./sides.js";
 
-const usualSize = 224; // pixels
-const leastSize = 8;
-const mostSize = 4096;
-/** The shorter side before the centre is cut out, in the output's sides (256 / 224). */
-const evaluationScale = 8 / 7;
 /** Mean and deviation of ImageNet's training images, of pixel / 255. */
 const mean = [0.485, 0.456, 0.406];
 const std = [0.229, 0.224, 0.225];
@@ -30,7 +25,6 @@ const mostAhead = 8; // batches
 
 /** What both parts of a folder share. */
 interface Source {
-  size: number;
   jitter: number;
   decoder: ImageDecoder;
   inspection: Inspection;
@@ -42,6 +36,7 @@ class FolderSplit implements DecodedSplit {
   constructor(
     private readonly list: ImageList,
     private readonly source: Source,
+    private readonly sides: Sides,
     /** Whether an image of which nothing can be decoded is replaced. */
     private readonly replaces: boolean,
   ) {
@@ -88,9 +83,8 @@ class FolderSplit implements DecodedSplit {
   }
 
   private async decode({ indices, augment, images, flips }: Request): Promise<Flaw[]> {
-    const { size, jitter, decoder } = this.source;
-    const shortSide = Math.round(size * evaluationScale);
-    const view = { ...this.list.sources(indices), target: images, size, shortSide };
+    const { jitter, decoder } = this.source;
+    const view = { ...this.list.sources(indices), target: images, ...this.sides };
     flips.fill(0);
     if (!augment) return await decoder.decode(view);
     const crops = new Float64Array(indices.length * cropNumbers);
@@ -177,20 +171,16 @@ async function listFolders(
 /**
  * Opens a folder with train/CLASS/* and val/CLASS/*, or, where train/ has no subfolders, with tar
  * shards (see `listShards`; their epochs are shuffled by `shardOrder`). Every image becomes a
- * square of `imageSize` pixels. Throws ERR_ONEHOUR_DATA.
+ * square, of `imageSize` pixels in training and of `testImageSize` in the test. Throws ERR_ONEHOUR_RECIPE for
+ * sizes that cannot be, ERR_ONEHOUR_DATA.
  */
 export async function openImageFolder(name: string, options: DatasetOptions): Promise<Dataset> {
   const root = resolve(name);
-  const size = options.imageSize ?? options.defaultSize ?? usualSize;
+  const sides = sidesOf(options);
+  const { size } = sides.train;
   const { colorJitter: jitter = 0, strict = false } = options;
   const { indexFolder = defaultIndexFolder(), localWorkers = 1 } = options;
   const { say = () => {}, warn = () => {} } = options;
-  if (!(Number.isInteger(size) && size >= leastSize && size <= mostSize)) {
-    throw new OnehourError(
-      "ERR_ONEHOUR_RECIPE",
-      `${nameOf("imageSize")}: expected a whole number of pixels from ${leastSize} to ${mostSize}, got ${size}`,
-    );
-  }
   const progress = (part: string) => listing(part, say);
   const shards = await findShards(root);
   const { train, test, classes, digest, ...order } = shards
@@ -203,22 +193,24 @@ export async function openImageFolder(name: string, options: DatasetOptions): Pr
         {
           ...train.sources(sample),
           target: new Uint8Array(sample.length * size * size * 3),
-          size,
-          shortSide: Math.round(size * evaluationScale),
+          ...sides.train,
         },
         localWorkers,
       );
   const inspection = new Inspection(strict, decoder);
-  const source = { size, jitter, decoder, inspection };
+  const source = { jitter, decoder, inspection };
+  const shape = (side: number) => ({ height: side, width: side, channels: 3 });
+  const tested = sides.test.size;
   return {
     name: root,
-    images: { height: size, width: size, channels: 3 },
+    images: shape(size),
+    ...(tested === size ? {} : { testImages: shape(tested) }),
     classes,
     mean,
     std,
     augmentation: { padding: 0, flip: true },
-    train: new FolderSplit(train, source, true),
-    test: new FolderSplit(test, source, false),
+    train: new FolderSplit(train, source, sides.train, true),
+    test: new FolderSplit(test, source, sides.test, false),
     defaultEpochs: 90,
     fingerprint: `folder:${size}:${jitter}:${digest}`,
     ahead: (batch) => batchesAhead(decoder.threads, batch),

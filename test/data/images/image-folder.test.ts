@@ -91,6 +91,28 @@ test("crop and flip depend on seed, epoch and image alone", async () => {
   expect(jittered.flips[0]).toBe(first.flips[0]);
 });
 
+test("test images may have another size, and show more or less of the image", async () => {
+  await write({ "train/a/3.jpg": "wide.jpg", "val/a/8.jpg": "wide.jpg" });
+  const test = async (options: object, side = size) =>
+    (await fillOf((await open(options)).test, side, [0])).images;
+  const usual = await test({});
+  const other = await open({ testImageSize: 24, testResize: 26 });
+  expect(other.images).toEqual({ height: 16, width: 16, channels: 3 });
+  expect(other.testImages).toEqual({ height: 24, width: 24, channels: 3 });
+  // Training crops are as they were, and without crops the same part of an image as in the test.
+  const crops = async (dataset: Dataset) => (await fill(dataset, "train", [2], 1)).images;
+  expect(await crops(other)).toEqual(await crops(await open()));
+  const centre = (await fill(other, "train", [2])).images;
+  expect(centre).toEqual(await test({ testResize: 17 })); // 16 · 26 / 24
+  expect(centre).not.toEqual(usual);
+  // As an image folder of that size.
+  const larger = await test({ testImageSize: 24 }, 24);
+  expect(larger).toEqual(await test({ imageSize: 24 }, 24));
+  expect((await open({ testImageSize: 16 })).testImages).toBeUndefined();
+  expect(await test({ testResize: 18 })).toEqual(usual);
+  expect(await test({ defaultScale: 17 / 16 })).toEqual(centre);
+});
+
 test("reports classes without validation images", async () => {
   rmSync(join(root, "train/a/notes.txt"));
   expect((await open()).notes).toEqual([]);
@@ -177,6 +199,33 @@ describe("refused, with what to do", () => {
 
   test.each([7, 1.5, 5000])("an image size of %s", async (imageSize) => {
     await expect(open({ imageSize })).rejects.toThrow(/imageSize: expected a whole number/);
+  });
+
+  test.each([
+    [
+      { testImageSize: 7 },
+      /^testImageSize: expected a whole number of pixels from 8 to 4096, got 7$/,
+    ],
+    [{ testImageSize: 16.5 }, /^testImageSize: /],
+    [
+      { testResize: 15 },
+      /^testResize: 16 × 16 pixels are cut out of .* side has 15; expected .* 16 to 64$/,
+    ],
+    [{ testResize: 65 }, /^testResize: .*from 16 to 64$/],
+    [{ testImageSize: 24, testResize: 20 }, /^testResize: 24 × 24 .*from 24 to 96$/],
+    [{ testResize: 20.5 }, /^testResize: /],
+  ])("other sizes of test images that cannot be: %o", async (options, message) => {
+    const opened = open(options);
+    await expect(opened).rejects.toThrow(message);
+    await expect(opened).rejects.toMatchObject({ code: "ERR_ONEHOUR_RECIPE" });
+    expect(readdirSync(root)).not.toContain(".indexes");
+  });
+
+  test("a test size for images that are not resized", async () => {
+    for (const option of ["testImageSize", "testResize"])
+      await expect(openDataset("synthetic", { [option]: 32 })).rejects.toThrow(
+        new RegExp(`^${option}: the images of synthetic are as they are`),
+      );
   });
 
   test("a size for images that are not resized", async () => {
