@@ -13,9 +13,19 @@ import { usageError } from "./values.js";
 
 const packaged = fileURLToPath(new URL("../../recipes", import.meta.url));
 
+/** What a recipe's file may say of it besides its fields: where it is from, and what accuracy to expect. */
+const remarks = ["source", "expected"];
+
 /** Names of the recipes that come with the package. */
-function recipeNames(): string[] {
-  return readdirSync(packaged).map((file) => file.replace(/\.json$/, ""));
+export function recipeNames(): string[] {
+  return readdirSync(packaged)
+    .map((file) => file.replace(/\.json$/, ""))
+    .sort();
+}
+
+function withoutRemarks(recipe: unknown): unknown {
+  if (typeof recipe !== "object" || recipe === null || Array.isArray(recipe)) return recipe;
+  return Object.fromEntries(Object.entries(recipe).filter(([key]) => !remarks.includes(key)));
 }
 
 /** The fields that the recipe sets, each checked by itself. */
@@ -34,7 +44,7 @@ export async function readRecipe(nameOrFile: string): Promise<RecipeInput> {
   }
   const recipe = path.endsWith(".json") ? await parse(path) : await load(path);
   try {
-    return readFields(recipe, "fields"); // as they are called in a file
+    return readFields(withoutRemarks(recipe), "fields"); // as they are called in a file
   } catch (error) {
     if (!(error instanceof OnehourError)) throw error;
     throw usageError(`${path}: ${error.message}`);

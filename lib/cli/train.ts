@@ -7,7 +7,7 @@ import { exists } from "../system/exists.js";
 import { printResult } from "../system/output.js";
 import { commandLine, resumeCommand } from "../text/command.js";
 import { addClusterFlags, addRecipeFlags, typedCluster, typedFields } from "./flags.js";
-import { readRecipe } from "./recipe.js";
+import { readRecipe, recipeNames } from "./recipe.js";
 import { usageError } from "./values.js";
 
 /** Flags that are not fields of a recipe. */
@@ -53,7 +53,10 @@ export function trainCommand(): Command {
     .argument(table.dataset.flag, table.dataset.help);
   return addClusterFlags(addRecipeFlags(command))
     .optionsGroup("The run:")
-    .option("--recipe <name|file>", "goyal-2017, a .json or a .ts; flags override it")
+    .option(
+      "--recipe <name|file>",
+      `${recipeNames().join(", ")}, a .json or a .ts; flags override it`,
+    )
     .option(
       "--resume [auto]",
       "continue the run in --out from its last checkpoint; auto: if there is one",

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
+import { Trainer } from "../../lib/train/own-loop.js";
 import { onehour } from "../cli/command.js";
 import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
 import { freePort, torchrun } from "../support/process.js";
@@ -69,6 +70,39 @@ test("a checkpoint is evaluated on the folder's validation images, each once", a
   expect(evaluation).toMatchObject({ images: 40, top1: epoch.top1, top5: epoch.top5 });
   expect(epoch.inputWait).toBeGreaterThanOrEqual(0);
   expect(epoch.inputWait).toBeLessThanOrEqual(1);
+});
+
+test("images of another size are tested as the checkpoint's test says, by a resumed run and a loop too", async () => {
+  const [out, half] = [join(folder, "sizes"), join(folder, "sizes-half")];
+  const recipe = {
+    ...common,
+    ...{ imageSize: 24, testImageSize: 32, testResize: 33, emaDecay: 0.5, preciseBatchNorm: 2 },
+    epochs: 1,
+  };
+  const { text } = await trained({ ...recipe, out });
+  expect(text).toContain("240 training images of 24 × 24 × 3 and 40 test images of 32 × 32 × 3, ");
+  await trained({ ...recipe, steps: 4, out: half });
+  await resumed(half, { steps: 15 });
+  expect(losses(half)).toEqual(losses(out));
+  const epochOf = (run: string) => logOf(run).findLast((line) => line.type === "epoch")!;
+  const epoch = epochOf(out);
+  expect(epochOf(half)).toMatchObject({ testLoss: epoch.testLoss, emaTop1: epoch.emaTop1 });
+  await expect(resumed(half, { testResize: 34 })).rejects.toThrow(/testResize is 33 in .*, and 34/);
+
+  const evaluated = (options = {}) =>
+    evaluateCheckpoint(out, data, { device: "cpu", threads: 1, ...options });
+  const { loss, top1 } = await evaluated();
+  expect(top1).toBe(epoch.top1);
+  expect(loss).toBeCloseTo(epoch.testLoss as number, 6);
+  expect((await evaluated({ ema: true })).top1).toBe(epoch.emaTop1);
+  expect((await evaluated({ imageSize: 32 })).loss).toBe(loss); // cut out of as much
+  expect((await evaluated({ testResize: 33 })).loss).toBe(loss);
+  for (const other of [{ imageSize: 24 }, { testResize: 40 }])
+    expect((await evaluated(other)).loss).not.toBe(loss);
+
+  using trainer = await Trainer.open(recipe);
+  while (trainer.done < trainer.steps) await trainer.step();
+  expect(await trainer.evaluate()).toMatchObject({ top1, loss: epoch.testLoss });
 });
 
 test("damaged images are replaced alike whatever k, counted and named at the epoch's end", async () => {
