@@ -5,7 +5,7 @@ import { OnehourError } from "../errors.js";
 import { type EndingSignal, listenForEnd } from "../ranks/signals.js";
 import { currentVoice } from "../recipe/voice.js";
 import { seconds } from "../system/clock.js";
-import { readSpent, writeSpent } from "./folder.js";
+import { readSpent, type Spent, writeSpent } from "./folder.js";
 import type { ExperimentSettings } from "./options.js";
 import { type RunFailure, RunProcess } from "./processes.js";
 import { type RunRecord, readRecord, runsName } from "./records.js";
@@ -18,7 +18,7 @@ export interface Standing {
   runs: number;
   /** The share of all runs' steps. */
   share: number;
-  /** The labels of the points that run. */
+  /** The names of what runs. */
   running: string[];
   /** Until the end, where it is known. */
   secondsLeft: number | undefined;
@@ -35,15 +35,15 @@ export interface Conduct {
   threads: number | undefined;
   /** Processors of this process, where runs are bound to some of them. */
   processors: readonly number[] | undefined;
+  /** The first run is about to be begun, or continued. */
+  onBegin: (standing: Standing, soFar: SoFar) => Promise<void>;
   onStanding: (standing: Standing) => void;
   /** A run has ended, for good or not. */
   onRecord: (record: RunRecord, standing: Standing, soFar: SoFar) => Promise<void>;
 }
 
-export interface SoFar {
+export interface SoFar extends Spent {
   records: RunRecord[];
-  /** In all processes of the experiment. */
-  seconds: number;
 }
 
 export interface Conducted extends SoFar {
@@ -70,10 +70,10 @@ class Conductor {
   private readonly running = new Map<Task, Running>();
   /** Failed under this process; another may try them again. */
   private readonly failed = new Set<string>();
-  /** When the first run was begun: a look at what is there takes nothing of the budget. */
+  /** When this process began to run anything: a look at what is there takes nothing of the budget. */
   private started: number | undefined;
-  private earlier = 0;
-  private noted = 0;
+  private earlier: Spent = { seconds: 0, processes: 0 };
+  private noted = Number.NEGATIVE_INFINITY;
   private signal: EndingSignal | undefined;
   /** The first error of what follows a run's end. */
   private broken: unknown;
@@ -83,14 +83,19 @@ class Conductor {
 
   constructor(private readonly options: Conduct) {}
 
-  private get spent(): number {
-    return this.earlier + (this.started === undefined ? 0 : seconds() - this.started);
+  private get spent(): Spent {
+    const { started, earlier } = this;
+    if (started === undefined) return earlier;
+    return {
+      seconds: earlier.seconds + seconds() - started,
+      processes: earlier.processes + 1,
+    };
   }
 
   /** The runs in the order of their tasks. */
   private get soFar(): SoFar {
     const records = this.options.tasks.flatMap(({ name }) => this.records.get(name) ?? []);
-    return { records, seconds: this.spent };
+    return { records, ...this.spent };
   }
 
   private readonly stateOf = (task: Task): TaskState => {
@@ -109,7 +114,7 @@ class Conductor {
   private get course(): Course {
     const { tasks, images, settings } = this.options;
     const { stateOf } = this;
-    return { tasks, stateOf, images, left: settings.budget - this.spent };
+    return { tasks, stateOf, images, left: settings.budget - this.spent.seconds };
   }
 
   private standing(): Standing {
@@ -119,7 +124,7 @@ class Conductor {
       done: states.filter(({ isOver }) => isOver).length,
       runs: tasks.length,
       share: states.reduce((sum, { isOver, done }) => sum + (isOver ? 1 : done), 0) / tasks.length,
-      running: [...this.running.keys()].map(({ point, seed }) => `${point.label}, seed ${seed}`),
+      running: [...this.running.keys()].map(({ name }) => name),
       secondsLeft: secondsLeft(this.course, jobs),
     };
   }
@@ -128,6 +133,11 @@ class Conductor {
     const { out } = this.options.settings;
     this.earlier = await readSpent(out);
     for (const task of this.options.tasks) await this.read(task);
+    if (nextTask(this.course)) {
+      this.started = seconds();
+      await this.note();
+      await this.options.onBegin(this.standing(), this.soFar);
+    }
     const unlisten = listenForEnd((signal) => {
       this.signal ??= signal;
       this.stopAll();
@@ -166,7 +176,6 @@ class Conductor {
   }
 
   private begin(task: Task): void {
-    this.started ??= seconds();
     const { settings, threads, processors, jobs } = this.options;
     const taken = new Set([...this.running.values()].map(({ slot }) => slot));
     const slot = Array.from({ length: jobs }, (_, i) => i).find((i) => !taken.has(i))!;

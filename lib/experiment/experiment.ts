@@ -14,10 +14,13 @@ import { optionName } from "../recipe/voice.js";
 import { replaceFile } from "../run-folder/files.js";
 import { RunLock } from "../run-folder/lock.js";
 import { environment } from "../system/environment.js";
-import { count } from "../text/words.js";
+import { timeLeft } from "../terminal/durations.js";
+import { count, counted } from "../text/words.js";
 import { partsOf, Runs, verdictsOf } from "./claims.js";
+import { experimentCommand } from "./command.js";
 import { conduct, type SoFar, type Standing } from "./conduct.js";
 import { openFolder } from "./folder.js";
+import { experimentMarkdown } from "./markdown.js";
 import {
   type ExperimentInput,
   type ExperimentSettings,
@@ -26,7 +29,7 @@ import {
 } from "./options.js";
 import { figureMinibatches, pointsOf } from "./points.js";
 import type { RunRecord } from "./records.js";
-import { experimentMarkdown, experimentPage, picturesOf } from "./report.js";
+import { experimentPage, picturesOf } from "./report.js";
 import type { ExperimentResult } from "./result.js";
 import { tasksOf } from "./schedule.js";
 import { remarkSetting } from "./setting.js";
@@ -75,16 +78,26 @@ async function surveyed(settings: ExperimentSettings, say: (text: string) => voi
   return { images, classes };
 }
 
+/** What is to come. */
+function beginText({ done, runs }: Standing, { budget, out }: ExperimentSettings, jobs: number) {
+  const ended = done > 0 ? `, of which ${done} ${done === 1 ? "has" : "have"} ended` : "";
+  const limit = Number.isFinite(budget) ? `, within ${timeLeft(budget)} in all` : "";
+  return `${counted(runs, "run")}${ended}; ${jobs} side by side${limit}; see ${join(out, resultNames.page)}`;
+}
+
+type Known = Pick<ExperimentResult, "jobs" | "images" | "classes">;
+
 function resultOf(
   settings: ExperimentSettings,
-  jobs: number,
+  known: Known,
   { records, ...course }: SoFar & Pick<ExperimentResult, "status" | "signal">,
 ): ExperimentResult {
   const { name, setting, seeds, firstSeed } = settings;
   const runs = new Runs(records);
   return {
     type: "onehour-experiment-result",
-    ...{ name, out: settings.out, setting, seeds, firstSeed, jobs, ...course },
+    ...{ name, out: settings.out, command: experimentCommand(settings) },
+    ...{ setting, seeds, firstSeed, ...known, ...course },
     runs: records,
     verdicts: Object.fromEntries(
       partsOf(name).map((part) => [part, verdictsOf(part, runs, setting)]),
@@ -137,15 +150,22 @@ export async function experiment(
   const lock = await RunLock.take(out, { seconds: 5, say });
   try {
     const tasks = tasksOf(pointsOf(settings.name, setting), seeds, firstSeed);
+    const known = { jobs, ...survey };
+    const writeSoFar = (soFar: SoFar) =>
+      write(out, resultOf(settings, known, { ...soFar, status: "running" }));
     const ended = await conduct({
-      ...{ settings, tasks, jobs, threads, onStanding, ...survey },
+      ...{ settings, tasks, threads, onStanding, ...known },
       processors: hasRoom ? processors : undefined,
+      onBegin: async (standing, soFar) => {
+        await writeSoFar(soFar);
+        say(beginText(standing, settings, jobs));
+      },
       onRecord: async (record, standing, soFar) => {
         onRecord(record, standing);
-        await write(out, resultOf(settings, jobs, { ...soFar, status: "running" }));
+        await writeSoFar(soFar);
       },
     });
-    const result = resultOf(settings, jobs, ended);
+    const result = resultOf(settings, known, ended);
     await write(out, result);
     return result;
   } finally {

@@ -25,14 +25,11 @@ export const definitionOf = ({ name, firstSeed, setting }: ExperimentSettings) =
 
 const refuse = (problem: string) => new UsageError("ERR_ONEHOUR_RUN_FOLDER", problem);
 
-async function readJson(file: string): Promise<unknown> {
+async function readJson(file: string, advice: string): Promise<unknown> {
   try {
     return JSON.parse(await readText(file));
   } catch (error) {
-    throw refuse(
-      `${file} cannot be read (${(error as Error).message}); put back the one that the experiment wrote, or ` +
-        `name another folder with ${optionName("out")}`,
-    );
+    throw refuse(`${file} cannot be read (${(error as Error).message}); ${advice}`);
   }
 }
 
@@ -50,7 +47,10 @@ export async function openFolder(settings: ExperimentSettings): Promise<void> {
     await makeFolder(out);
     return await replaceFile(out, definitionName, `${JSON.stringify(definition, null, 2)}\n`);
   }
-  const there = await readJson(file);
+  const there = await readJson(
+    file,
+    `put back the one that the experiment wrote, or name another folder with ${optionName("out")}`,
+  );
   const kept = (typeof there === "object" && there !== null ? there : {}) as typeof definition;
   const differs = [...new Set([...Object.keys(definition), ...Object.keys(kept)])].find(
     (key) => JSON.stringify(kept[key]) !== JSON.stringify(definition[key]),
@@ -62,19 +62,30 @@ export async function openFolder(settings: ExperimentSettings): Promise<void> {
   );
 }
 
-const spentSchema = z.looseObject({ seconds: z.number().min(0) });
+const spentSchema = z.looseObject({
+  seconds: z.number().min(0),
+  processes: z.number().int().min(0),
+});
 
-/** Seconds that the experiment took so far, in all its processes; 0 where none is known. */
-export async function readSpent(out: string): Promise<number> {
-  const file = join(out, spentName);
-  if (!isThere(file)) return 0;
-  const { success, data } = spentSchema.safeParse(await readJson(file));
-  if (success) return data.seconds;
-  throw refuse(
-    `${file} does not say how many seconds are spent; remove it to begin the budget anew`,
-  );
+/** What an experiment took so far. */
+export interface Spent {
+  /** In all its processes together. */
+  seconds: number;
+  /** Processes that began a run or went on with one: each time that it was ended and started again is one more. */
+  processes: number;
 }
 
-export async function writeSpent(out: string, seconds: number): Promise<void> {
-  await replaceFile(out, spentName, `${JSON.stringify({ seconds: Number(seconds.toFixed(1)) })}\n`);
+/** What the experiment took so far; nothing where none is known. */
+export async function readSpent(out: string): Promise<Spent> {
+  const file = join(out, spentName);
+  if (!isThere(file)) return { seconds: 0, processes: 0 };
+  const advice = "remove it to begin the budget anew";
+  const { success, data } = spentSchema.safeParse(await readJson(file, advice));
+  if (success) return data;
+  throw refuse(`${file} does not say what is spent; ${advice}`);
+}
+
+export async function writeSpent(out: string, { seconds, processes }: Spent): Promise<void> {
+  const rounded = { seconds: Number(seconds.toFixed(1)), processes };
+  await replaceFile(out, spentName, `${JSON.stringify(rounded)}\n`);
 }

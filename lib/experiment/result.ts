@@ -2,16 +2,22 @@
 import type { EndingSignal } from "../ranks/signals.js";
 import type { MachineEnvironment } from "../system/environment.js";
 import type { Part } from "./claims.js";
+import type { Spent } from "./folder.js";
 import type { ExperimentName } from "./points.js";
 import type { RunRecord } from "./records.js";
 import type { Setting } from "./setting.js";
 import type { Verdict } from "./verdicts.js";
 
-export interface ExperimentResult {
+export interface ExperimentResult extends Spent {
   type: "onehour-experiment-result";
   name: ExperimentName;
   /** Its folder. */
   out: string;
+  /** What runs it on another machine, in a folder of that one's choice. */
+  command: string;
+  /** Of the training set. */
+  images: number;
+  classes: number;
   setting: Setting;
   /** Asked for, of each point. */
   seeds: number;
@@ -22,8 +28,6 @@ export interface ExperimentResult {
   status: "running" | "finished" | "out of time" | "interrupted";
   /** That interrupted it. */
   signal?: EndingSignal;
-  /** Of all its processes. */
-  seconds: number;
   /** Every run that has begun, in the order of their beginning. */
   runs: RunRecord[];
   /** By the parts of the experiment. */

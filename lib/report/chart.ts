@@ -17,6 +17,9 @@ export const formats = {
   },
   /** All digits: 1,281,167. */
   count: (value: number) => value.toLocaleString("en-US", { maximumFractionDigits: 0 }),
+  /** As the paper writes minibatches: 8192 is 8k, and what is no such multiple has its digits. */
+  minibatch: (value: number) =>
+    value > 0 && value % 1024 === 0 ? `${value / 1024}k` : formats.count(value),
   /** 1536 is 1.5 KiB. */
   bytes(value: number): string {
     const power = value < 1 ? 0 : Math.min(binary.length - 1, Math.floor(Math.log2(value) / 10));

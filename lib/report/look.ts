@@ -131,6 +131,13 @@ function drawMarks(chart: Chart, view: View): object[] {
   return [{ type: "line", data: [], markLine: { symbol: "none", silent: true, data }, z: 4 }];
 }
 
+/** Powers between two labels: left to itself, ECharts writes those at the ends of many powers alone. */
+function powersBetween({ base = 10, min, max }: Axis): object {
+  if (base === 2) return { interval: 1 };
+  if (min === undefined || max === undefined) return {};
+  return { interval: Math.max(1, Math.round(Math.log10(max / min) / 5)) };
+}
+
 function drawAxis(axis: Axis, view: View, isX: boolean): object {
   const { theme } = view;
   const format = formats[axis.format ?? "number"];
@@ -139,8 +146,7 @@ function drawAxis(axis: Axis, view: View, isX: boolean): object {
   return {
     type: axis.labels ? "category" : log ? "log" : "value",
     ...(axis.labels ? { data: axis.labels } : {}),
-    // Without an interval ten powers or more have labels at their ends alone.
-    ...(log ? { logBase: axis.base ?? 10, ...(axis.base === 2 ? { interval: 1 } : {}) } : {}),
+    ...(log ? { logBase: axis.base ?? 10, ...powersBetween(axis) } : {}),
     ...(min !== undefined && !(log && min <= 0) ? { min } : {}),
     ...(max !== undefined ? { max } : {}),
     ...(isX || axis.min !== undefined ? {} : { scale: true }),

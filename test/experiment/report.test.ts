@@ -1,6 +1,8 @@
 // Verdicts of made-up runs, and the page, pictures and Markdown about them.
 import { expect, test } from "vitest";
-import { partsOf, Runs, verdictsOf } from "../../lib/experiment/claims.js";
+import { figure1Chart, remarkCharts } from "../../lib/experiment/charts.js";
+import { Runs, verdictsOf } from "../../lib/experiment/claims.js";
+import { experimentMarkdown } from "../../lib/experiment/markdown.js";
 import { pointsOf } from "../../lib/experiment/points.js";
 import type { RunRecord } from "../../lib/experiment/records.js";
 import {
@@ -9,36 +11,10 @@ import {
   remarks,
   remarkVerdict,
 } from "../../lib/experiment/remarks.js";
-import { experimentMarkdown, experimentPage, picturesOf } from "../../lib/experiment/report.js";
-import type { ExperimentResult } from "../../lib/experiment/result.js";
-import { setting } from "../../lib/experiment/setting.js";
+import { experimentPage, picturesOf } from "../../lib/experiment/report.js";
 import { experimentText } from "../../lib/experiment/text.js";
+import { around, paperLike, record, resultOf, small } from "./made.js";
 
-const small = { ...setting, minibatches: [64, 512, 1024, 4096], large: 4096 };
-
-function record(point: string, seed: number, error: number, more: Partial<RunRecord> = {}) {
-  return {
-    ...{ point, seed, folder: `runs/${point}-seed-${seed}`, status: "finished", error },
-    ...{ seconds: 60, done: 1, losses: [], epochs: [{ train: error + 1, test: error }] },
-    ...more,
-  } as RunRecord;
-}
-
-/** Three seeds around each error. */
-const around = (errors: Record<string, number>) =>
-  Object.entries(errors).flatMap(([point, error]) =>
-    [-0.1, 0, 0.1].map((noise, seed) => record(point, seed, error + noise)),
-  );
-
-const paperLike = around({
-  "kn-64": 9.1,
-  "kn-256": 9,
-  "kn-512-gradual": 9.05,
-  "kn-1024-gradual": 8.95,
-  "kn-4096-gradual": 12,
-  "kn-4096-none": 14,
-  "kn-4096-constant": 16,
-});
 const verdicts = (part: Parameters<typeof verdictsOf>[0], records: RunRecord[]) =>
   verdictsOf(part, new Runs(records), small).map(({ ruling, reason }) => [ruling, reason]);
 
@@ -85,14 +61,6 @@ test("a remark holds where the wrong way is ten times as far from one worker as 
   expect(deviations([2, null], [1, 1, 1])).toEqual([1, Infinity, Infinity]);
 });
 
-const resultOf = (name: ExperimentResult["name"], runs: RunRecord[]): ExperimentResult => ({
-  ...{ type: "onehour-experiment-result", name, out: "x", setting: small, seeds: 3, firstSeed: 0 },
-  ...{ jobs: 2, status: "finished", seconds: 1234, runs, environment: {} as never },
-  verdicts: Object.fromEntries(
-    partsOf(name).map((part) => [part, verdictsOf(part, new Runs(runs), small)]),
-  ),
-});
-
 test("page, pictures, Markdown and text show errors, what diverged, and the paper's values", () => {
   const diverged = { status: "diverged", error: 90, reason: "step 3 | is not finite" } as const;
   const runs = [
@@ -111,7 +79,9 @@ test("page, pictures, Markdown and text show errors, what diverged, and the pape
   // A page is long: what it lacks says more than all of it.
   const shown = [
     ...["9.00 ± 0.10", "4, 1 diverged", "23.74 ± 0.09", "Scale the rate, not the loss"],
-    "finished: 25 runs in 21 min",
+    ...["finished: 25 runs in 21 min", "npx onehour experiment paper --seeds 3"],
+    ...["21 min in 3 processes: ended twice on the way, and continued", "0 to 3"],
+    ...["differs in minibatches", "60,000 training images, 10 classes"],
   ];
   for (const text of [html, markdown])
     expect(shown.filter((part) => !text.includes(part))).toEqual([]);
@@ -124,14 +94,44 @@ test("page, pictures, Markdown and text show errors, what diverged, and the pape
   expect(text.split("\n").every((line) => line.length <= 80)).toBe(true);
 });
 
+test("Figure 1 has the paper's axes, its line at the same baseline, and names what lies beyond", () => {
+  const far = paperLike.map((run) =>
+    run.point === "kn-4096-gradual" ? { ...run, error: run.error! + 60 } : run,
+  );
+  const { x, y, series, marks } = figure1Chart(new Runs(far), small);
+  expect(x).toMatchObject([{ scale: "log", base: 2, min: 64, max: 65536, format: "minibatch" }]);
+  expect(y).toMatchObject({ min: 5, max: 25 });
+  expect(marks).toEqual([{ x: [4096], label: "4k: 72.0 %" }]);
+  const [own, papers] = series;
+  expect([own!.y[1], own!.low![1], own!.high![1]].map((value) => value!.toFixed(2))).toEqual([
+    ...["9.00", "8.90", "9.10"],
+  ]);
+  expect(papers).toMatchObject({
+    look: "reference",
+    name: "the paper's, drawn 14.60 points lower",
+  });
+  expect(papers!.y.at(-1)).toBeCloseTo(33.96 - 14.6);
+  const svg = picturesOf(resultOf("figure1", far))["figure1.svg"];
+  for (const text of ["512", "1k", "64k", "4k: 72.0 %"]) expect(svg).toContain(`>${text}<`);
+});
+
+test("remarks' deviations have a logarithmic axis of whole powers of ten", () => {
+  const losses = (by: number) => Array.from({ length: 9 }, (_, i) => 2 + i + by * (i + 1));
+  const of = { reference: 0, workers: 2e-7, loss: 3e-3 };
+  const runs = Object.entries(of).map(([run, by]) =>
+    record(`remark-${run}`, 0, 20, { losses: losses(by) }),
+  );
+  const [first] = remarkCharts(new Runs(runs));
+  expect(first!.y).toMatchObject({ scale: "log", min: 1e-7, max: 0.1 });
+  expect(first!.series.map(({ y }) => y.length)).toEqual([9, 9]);
+});
+
 test("an experiment without runs has a page all the same", () => {
   for (const name of ["figure1", "table1", "figure3", "remarks", "paper"] as const) {
     const result = resultOf(name, []);
-    expect(picturesOf(result)).toEqual(
-      name === "figure1" || name === "paper" ? expect.anything() : {},
-    );
-    expect(experimentPage(result).includes("Method")).toBe(true);
-    expect(experimentMarkdown(result)).toMatch(/^# Experiment /);
+    expect(picturesOf(result)).toEqual({});
+    expect(experimentPage(result)).toContain("<h2>How it was decided</h2>");
+    expect(experimentMarkdown(result)).toMatch(/^# .*, at a small scale\n/);
     expect(experimentText(result)).toContain("finished: 0 runs");
     expect(pointsOf(name, small).length).toBeGreaterThan(0);
   }

@@ -1,0 +1,36 @@
+// How an experiment decides, in the words of its report.
+import { guessError } from "./records.js";
+import type { ExperimentResult } from "./result.js";
+import { batch, choice, setting as packaged, type Setting } from "./setting.js";
+import { equalWithin, level } from "./verdicts.js";
+
+/** Where the setting comes from. */
+export function originText({ setting }: ExperimentResult): string {
+  const keys = Object.keys(packaged) as (keyof Setting)[];
+  const others = keys.filter((key) => `${setting[key]}` !== `${packaged[key]}`);
+  if (others.length === 0) return `The setting is the package's. ${choice}`;
+  return (
+    `The setting was asked for; from the package's it differs in ${others.join(", ")}. How it was chosen, this page ` +
+    "cannot know."
+  );
+}
+
+/** What was measured, and what makes a verdict. */
+export function method({ classes }: ExperimentResult): string[] {
+  const guess = guessError(classes).toFixed(guessError(classes) % 1 === 0 ? 0 : 2);
+  return [
+    `Only kn differs between runs. Every run has one worker, which computes micro-batches of n = ${batch} images; their ` +
+      "number makes up kn. The error of a run is the median over its last five epochs' tests, as in the paper; of fewer " +
+      "than five epochs, that of the last.",
+    "A seed decides the first weights, the order of the images, and how they are augmented, if at all. Every point has its first seed " +
+      "before any has its second, so wherever the time ends, points differ by one seed at most. ± is the standard " +
+      "deviation of single runs.",
+    `Fixed before any run: two means are equal where two one-sided Welch tests exclude a difference of ${equalWithin} ` +
+      `points either way, and differ where one shows more than that; one is higher than another where a one-sided Welch ` +
+      `test shows it; each at p < ${level}. Whatever no test shows is undecided, as with fewer than two seeds. There is ` +
+      "no correction for the number of claims.",
+    `A run that diverged counts with the error of a guess, ${guess} %, as one that collapsed with finite numbers does; to ` +
+      "leave it out would flatter what makes runs diverge. One that failed for another reason is no result and counts " +
+      "nowhere.",
+  ];
+}
