@@ -48,16 +48,16 @@ export function experimentCommand(): Command {
     });
 }
 
-const leftText = ({ secondsLeft }: Standing) =>
-  secondsLeft === undefined ? [] : [`${timeLeft(secondsLeft)} left`];
+const leftText = ({ done, runs, secondsLeft }: Standing) =>
+  secondsLeft === undefined || done === runs ? [] : [`${timeLeft(secondsLeft)} left`];
 
 function stageOf(standing: Standing) {
   const { done, runs, share, running } = standing;
   return {
-    text: "running",
+    text: `${done} of ${plural(runs, "run")}`,
     share,
     lineInterval: 60,
-    details: [`${done} of ${plural(runs, "run")}`, ...leftText(standing), ...running],
+    details: [...leftText(standing), ...running],
   };
 }
 
@@ -69,14 +69,18 @@ function recordText({ folder, status, error, seconds }: RunRecord, standing: Sta
   return `${folder.split("/").at(-1)}: ${what}, ${seconds.toFixed(0)} s (${course})`;
 }
 
+const withoutBudget = (words: readonly string[]) =>
+  words.filter((word, i) => !/^--budget(=|$)/.test(word) && words[i - 1] !== "--budget");
+
 /** What the user may do next. */
 function endText({ status, runs }: ExperimentResult): string {
-  const again = commandLine(...process.argv.slice(2));
+  const words = process.argv.slice(2);
+  const again = commandLine(...words);
   const failed = runs.filter((run) => run.status === "failed").length;
   if (status === "interrupted") return `stopped; to go on: ${again}`;
   if (failed > 0) return `${plural(failed, "run")} failed; to try again: ${again}`;
   return status === "out of time"
-    ? `no further run fits into the budget; to go on: ${again} --budget LONGER`
+    ? `no further run fits into the budget; to go on: ${commandLine(...withoutBudget(words))} --budget LONGER`
     : "all runs have ended";
 }
 

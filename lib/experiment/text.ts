@@ -5,13 +5,17 @@ import { Runs } from "./claims.js";
 import { pointsOf } from "./points.js";
 import { statusText } from "./report.js";
 import type { ExperimentResult } from "./result.js";
+import type { Ruling } from "./verdicts.js";
 
 const columns = 80;
+const longest: Ruling = "does not hold";
+const indent = longest.length + 2;
 
-const item = (text: string) =>
-  wrap(text, columns - 4)
-    .map((line, i) => `${i === 0 ? "  - " : "    "}${line}\n`)
-    .join("");
+/** A word in a column of its own, and beside it texts, each from a new line on. */
+function item(word: string, ...texts: string[]): string {
+  const lines = texts.flatMap((text) => wrap(text, columns - indent));
+  return lines.map((line, i) => `${(i === 0 ? word : "").padEnd(indent)}${line}\n`).join("");
+}
 
 export function experimentText(result: ExperimentResult): string {
   const runs = new Runs(result.runs);
@@ -35,9 +39,9 @@ export function experimentText(result: ExperimentResult): string {
   const failed = result.runs.filter(({ status }) => status === "failed");
   return [
     `${statusText(result)}\n`,
-    ...(rows.length > 0 ? ["\n", table([["runs", "error (%)", "±", ""], ...rows])] : []),
+    ...(rows.length > 0 ? ["\n", table([["seeds", "error (%)", "±", ""], ...rows])] : []),
     "\n",
-    ...verdicts.map(({ claim, ruling, reason }) => item(`${ruling}: ${claim}. ${reason}`)),
-    ...failed.map(({ folder, reason }) => item(`failed: ${folder}: ${reason}`)),
+    ...verdicts.map(({ claim, ruling, reason }) => item(ruling, `${claim}:`, reason)),
+    ...failed.map(({ folder, reason }) => item("failed", `${folder}:`, `${reason}`)),
   ].join("");
 }

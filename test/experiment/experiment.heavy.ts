@@ -68,6 +68,10 @@ test("killed twice it goes on by the same command, to the runs of one that was n
   expect(a!.runs.map(({ error }) => error)).toEqual(b!.runs.map(({ error }) => error));
   expect(a!.verdicts).toEqual(b!.verdicts);
   expect(a!.verdicts.table1).toHaveLength(3);
+  expect([a!.processes, b!.processes]).toEqual([3, 1]);
+  expect(readFileSync(join(out, "results.md"), "utf8")).toContain(
+    "in 3 processes: ended twice on the way, and continued",
+  );
   for (const name of ["index.html", "results.md", "table1.svg"])
     expect(existsSync(join(out, name))).toBe(true);
 
@@ -127,7 +131,7 @@ test("a run that fails is named and left out, and tried again by the same comman
   const first = await onehour(flags(out, ...more));
   expect(first.status).toBe(1);
   expect(first.stderr).toContain("1 run failed; to try again: ");
-  expect(first.stdout).toMatch(/failed: runs\/kn-256-seed-0: /);
+  expect(first.stdout).toMatch(/^failed +runs\/kn-256-seed-0:\n +\S/m);
   const failed = resultOf(out).runs.filter(({ status }) => status !== "finished");
   expect(failed).toMatchObject([{ point: "kn-256", status: "failed" }]);
   expect(resultOf(out).runs).toHaveLength(4);
