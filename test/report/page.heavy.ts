@@ -9,10 +9,9 @@ import { describe, expect, test } from "vitest";
 import { throughputPage } from "../../lib/bench/throughput-page.js";
 import type { Axis, Chart, Series } from "../../lib/report/chart.js";
 import { type Page, page } from "../../lib/report/page.js";
-import { lines, type Theme } from "../../lib/report/palette.js";
 import { made } from "../bench/throughput-result.js";
 import { onehour } from "../cli/command.js";
-import { open, textsOf, useBrowser } from "../support/browser.js";
+import { open, shapesOf, textsOf, useBrowser } from "../support/browser.js";
 import { temporaryFolder, writeFiles } from "../support/folder.js";
 
 useBrowser();
@@ -98,22 +97,6 @@ function written(content: Page): string {
   writeFileSync(file, page(content));
   return file;
 }
-
-/** How many lines, areas and bars of each chart have a color of the palette; symbols do not count. */
-const shapesOf = (tab: Tab, theme: Theme = "light") =>
-  tab.evaluate(
-    (colors) =>
-      [...document.querySelectorAll("[data-chart]")].map(
-        (chart) =>
-          [...chart.querySelectorAll("path:not([transform])")].filter(
-            (path) =>
-              colors.includes(path.getAttribute("fill")!) ||
-              (path.getAttribute("stroke-width") === "2" &&
-                colors.includes(path.getAttribute("stroke")!)),
-          ).length,
-      ),
-    lines.map((color) => color[theme]),
-  );
 
 /** The texts of the first table, a list a row. */
 const rowsOf = (tab: Tab) =>

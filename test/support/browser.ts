@@ -4,6 +4,7 @@
 import { pathToFileURL } from "node:url";
 import { type Browser, launch, type Page } from "puppeteer-core";
 import { afterAll, beforeAll, expect, onTestFinished } from "vitest";
+import { lines, type Theme } from "../../lib/report/palette.js";
 
 let browser: Browser;
 
@@ -28,9 +29,25 @@ export function useBrowser(): void {
   afterAll(() => browser?.close());
 }
 
+/** How many lines, areas and bars of each chart have a color of the palette; symbols do not count. */
+export const shapesOf = (tab: Page, theme: Theme = "light") =>
+  tab.evaluate(
+    (colors) =>
+      [...document.querySelectorAll("[data-chart]")].map(
+        (chart) =>
+          [...chart.querySelectorAll("path:not([transform])")].filter(
+            (path) =>
+              colors.includes(path.getAttribute("fill")!) ||
+              (path.getAttribute("stroke-width") === "2" &&
+                colors.includes(path.getAttribute("stroke")!)),
+          ).length,
+      ),
+    lines.map((color) => color[theme]),
+  );
+
 export interface Look {
   width?: number;
-  theme?: "light" | "dark";
+  theme?: Theme;
 }
 
 /** Opens a file; when the test ends the page must have been silent, and is closed. */
