@@ -30,7 +30,7 @@ export const setting: Setting = {
   dataset: "fashion-mnist",
   model: "resnet6",
   epochs: 45,
-  lr: 0.2,
+  lr: 0.1,
   warmupEpochs: 2.5,
   milestones: [15, 30, 40],
   augment: false,
