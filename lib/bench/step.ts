@@ -33,7 +33,7 @@ export async function loadStep(
   const executor = await device.load(compiled.programs, { communicators });
   fillSlots(executor, compiled, settings);
   const layouts = [...compiled.parameters, ...compiled.statistics];
-  await writeWeights(executor, compiled, { weights: initialWeights(layouts, 0) });
+  await writeWeights(executor, compiled, { weights: initialWeights(layouts, { seed: 0 }) });
   return executor;
 }
 

@@ -14,7 +14,17 @@ export interface SamplerOptions {
   seed: number;
   /** Images of each shard, where the training set's order is that of `shardOrder`. */
   shards?: readonly number[] | undefined;
+  /** "global" where left out. */
+  shuffle?: Shuffle | undefined;
 }
+
+/**
+ * Whose orders an epoch has. "global": one, divided among the workers (paper, remark 4). "worker": each worker draws
+ * its own, of all images, and goes through the first k-th of it; some images are then taken more than once in an
+ * epoch, and others not at all.
+ */
+export const shuffles = ["global", "worker"] as const;
+export type Shuffle = (typeof shuffles)[number];
 
 /** Shards that are shuffled together, image by image. */
 export const windowShards = 16;
@@ -30,15 +40,19 @@ function shuffled(length: number, random: Random): Uint32Array {
   return order;
 }
 
-/** The order of an epoch: a uniform permutation of 0 … images − 1 that depends on seed and epoch. */
-export function permutation(images: number, seed: number, epoch: number): Uint32Array {
-  return shuffled(images, new Random(seed, Purpose.order, epoch));
+/**
+ * The order of an epoch: a uniform permutation of 0 … images − 1 that depends on seed and epoch, and on
+ * the worker where each has its own.
+ */
+export function permutation(images: number, seed: number, epoch: number, worker = 0): Uint32Array {
+  return shuffled(images, new Random(seed, Purpose.order, epoch, worker));
 }
 
 /**
  * The order of an epoch of images in consecutive shards, `shards[i]` images each, that are to be read
  * in sequence: the shards are permuted, divided into windows of `window` or fewer, as even as may be,
- * and the images of a window are permuted together. Depends on seed and epoch alone. This is weaker
+ * and the images of a window are permuted together. Depends on seed and epoch alone, and on the worker
+ * where each has its own. This is weaker
  * than the one permutation of all images that the paper asks for (remark 4), unless one window
  * covers all shards: images of shards that are far apart in an epoch meet in no step.
  */
@@ -47,8 +61,9 @@ export function shardOrder(
   seed: number,
   epoch: number,
   window = windowShards,
+  worker = 0,
 ): Uint32Array {
-  const random = new Random(seed, Purpose.order, epoch);
+  const random = new Random(seed, Purpose.order, epoch, worker);
   const starts = [0];
   for (const [i, images] of shards.entries()) starts.push(starts[i]! + images);
   const order = new Uint32Array(starts.at(-1)!);
@@ -70,7 +85,8 @@ export function shardOrder(
 /**
  * Divides each epoch's order, a permutation of all images or for shards a weaker one, into steps of
  * kn images, and each step into k·a groups of n: worker r's micro-batch j is group j·k + r, so the
- * groups do not depend on how kn is split.
+ * groups do not depend on how kn is split. Where each worker has an order of its own, a step takes a·n
+ * images of each, and the groups depend on k.
  */
 export class Sampler {
   /** k */
@@ -79,9 +95,10 @@ export class Sampler {
   readonly minibatch: number;
   /** floor(images / kn). */
   readonly stepsPerEpoch: number;
-  /** Images of an epoch that no step takes. */
+  /** Images of an epoch that no step takes, of one order. */
   readonly remainder: number;
   private epoch = -1;
+  private worker = -1;
   private order: Uint32Array = new Uint32Array(0);
 
   constructor(private readonly options: SamplerOptions) {
@@ -93,14 +110,36 @@ export class Sampler {
 
   /** Indices of the n images of micro-batch `micro` of worker `rank` in step `step` of the run. */
   group(step: number, rank: number, micro: number): Uint32Array {
-    const { images, workers, batch, seed, shards } = this.options;
+    const { workers, accumulate, batch, shuffle } = this.options;
     const epoch = Math.floor(step / this.stepsPerEpoch);
-    if (epoch !== this.epoch) {
-      this.order = shards ? shardOrder(shards, seed, epoch) : permutation(images, seed, epoch);
-      this.epoch = epoch;
-    }
-    const start =
-      (step - epoch * this.stepsPerEpoch) * this.minibatch + (micro * workers + rank) * batch;
-    return this.order.subarray(start, start + batch);
+    const within = step - epoch * this.stepsPerEpoch;
+    const isOwn = shuffle === "worker";
+    this.draw(epoch, isOwn ? rank : 0);
+    const group = isOwn
+      ? within * accumulate + micro
+      : (within * accumulate + micro) * workers + rank;
+    return this.order.subarray(group * batch, (group + 1) * batch);
+  }
+
+  /** Images that no step of an epoch takes, counted. */
+  unseen(epoch: number): number {
+    const { images, workers, accumulate } = this.options;
+    const seen = new Uint8Array(images);
+    for (let rank = 0; rank < workers; rank++)
+      for (let step = 0; step < this.stepsPerEpoch; step++)
+        for (let micro = 0; micro < accumulate; micro++)
+          for (const image of this.group(epoch * this.stepsPerEpoch + step, rank, micro))
+            seen[image] = 1;
+    return images - seen.reduce((sum, one) => sum + one, 0);
+  }
+
+  private draw(epoch: number, worker: number): void {
+    if (epoch === this.epoch && worker === this.worker) return;
+    const { images, seed, shards } = this.options;
+    this.order = shards
+      ? shardOrder(shards, seed, epoch, windowShards, worker)
+      : permutation(images, seed, epoch, worker);
+    this.epoch = epoch;
+    this.worker = worker;
   }
 }

@@ -2,6 +2,7 @@
 // documentation and what may change on resume) follows from its row.
 
 import { builtInForms } from "../data/built-in/names.js";
+import { shuffles } from "../data/sampler.js";
 import { deviceChoices } from "../device/device.js";
 import { precisions } from "../graph/compiled.js";
 import { modelsInShort } from "../models/models.js";
@@ -89,6 +90,18 @@ export const table = {
     flag: "--seed <s>",
     help: "random seed of initial weights, order and augmentation",
     alias: "random-seed manual-seed seed-everything",
+  }),
+  zeroGamma: field(flag.default(true), {
+    group: "Data and network",
+    flag: "--no-zero-gamma",
+    help: "beginning with γ = 0 in the last batch norm of each residual block (paper, section 5.1)",
+    alias: "zero-init-residual zero-init-last zero-init-last-gamma zero-init",
+  }),
+  shuffle: field(oneOf(shuffles).default("global"), {
+    group: "Data and network",
+    flag: "--shuffle",
+    help: "one order an epoch, divided among the workers, or an order of all images for each (the paper's remark 4)",
+    alias: "shuffling sampler",
   }),
 
   workers: field(whole(1).optional(), {
@@ -210,6 +223,12 @@ export const table = {
     flag: "--weight-decay <λ>",
     help: `weight decay λ of every parameter but batch norm's γ and β (and, with ${optimizersWhere(({ spares }) => spares.includes("bias"))}, biases)`,
     alias: "wd l2 decay weight-decay-rate l2-reg",
+  }),
+  normWeightDecay: field(flag.default(false), {
+    group: "Optimizer",
+    flag: "--norm-weight-decay",
+    help: "weight decay of batch norm's γ and β too, which the paper spares",
+    alias: "bn-weight-decay wd-norm decay-norm",
   }),
   clipNorm: field(positive.optional(), {
     group: "Optimizer",

@@ -11,6 +11,7 @@ export const sharedFields = [
   "accumulate",
   "syncBatchNorm",
   "preciseBatchNorm",
+  "shuffle",
 ] as const satisfies (keyof RecipeInput)[];
 
 type Shares = Pick<RecipeInput, (typeof sharedFields)[number]>;
@@ -30,6 +31,13 @@ function obstacle(recipe: Shares, k: number): [field: keyof Shares, problem: str
   const { workers, accumulate, group, batches } = sharesOf(recipe);
   if (k === workers) return undefined;
   const asked = `and ${k} ${k === 1 ? "was" : "were"} asked for`;
+  if (recipe.shuffle === "worker") {
+    const all = `each of the ${plural(workers, "worker")} of this run has an order of its own`;
+    return [
+      "shuffle",
+      `${workers === 1 ? "the worker of this run has an order of its own" : all}, ${asked}`,
+    ];
+  }
   if ((workers * accumulate) % k !== 0) {
     const parts = `${workers} × ${accumulate} = ${plural(workers * accumulate, "micro-batch")}`;
     return ["workers", `${plural(k, "worker")} cannot share the ${parts} of a step of this run`];

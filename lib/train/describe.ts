@@ -61,14 +61,16 @@ export function describeSchedule(recipe: Recipe, schedule: ScheduleOptions): str
 
 /** How the gradient is applied, where that is not the paper's SGD. */
 function describeUpdate(recipe: Recipe): string[] {
-  const { optimizer, momentum, weightDecay, clipNorm, emaDecay, emaSteps = 1 } = recipe;
+  const { optimizer, momentum, weightDecay, normWeightDecay } = recipe;
+  const { clipNorm, emaDecay, emaSteps = 1 } = recipe;
   const rule =
     optimizer === "sgd" ? [] : [`${optimizer}, momentum ${momentum}, weight decay ${weightDecay}`];
+  const decay = normWeightDecay ? ["weight decay of batch norm's γ and β too"] : [];
   const limit = clipNorm === undefined ? [] : [`gradients scaled to a norm of at most ${clipNorm}`];
   const every = emaSteps === 1 ? "every step" : `every ${emaSteps} steps`;
   const average =
     emaDecay === undefined ? [] : [`moving average of the weights, decay ${emaDecay} ${every}`];
-  const parts = [...rule, ...limit, ...average];
+  const parts = [...rule, ...decay, ...limit, ...average];
   return parts.length === 0 ? [] : [parts.join(", ")];
 }
 
@@ -83,6 +85,16 @@ export function describeLength(recipe: Recipe, stepsPerEpoch: number): string {
   return steps > whole
     ? `${length} (not the ${count(steps)} of ${nameOf("steps")}: the schedule ends; give more ${nameOf("epochs")})`
     : `${length} (${nameOf("steps")} ends the run before the ${count(whole)} of its epochs)`;
+}
+
+/** What an epoch shows of the training set, where that is not each image once. */
+function describeOrder({ workers, shuffle }: Recipe, remainder: number, images: number): string {
+  if (shuffle === "worker" && workers > 1) {
+    const unseen = (1 - (images - remainder) / (workers * images)) ** workers;
+    return `; each worker has an order of its own: no step of an epoch takes about ${Math.round(100 * unseen)} % of the images`;
+  }
+  if (remainder === 0) return "";
+  return `; the last ${counted(remainder, "image")} of each epoch's order ${remainder === 1 ? "is" : "are"} left out`;
 }
 
 /** Steps of a run in all. */
@@ -153,9 +165,7 @@ export function describeRun(facts: RunFacts): string[] {
     describeSchedule(recipe, schedule),
     ...describeUpdate(recipe),
     describeLength(recipe, sampler.stepsPerEpoch) +
-      (sampler.remainder === 0
-        ? ""
-        : `; the last ${counted(sampler.remainder, "image")} of each epoch's order ${sampler.remainder === 1 ? "is" : "are"} left out`),
+      describeOrder(recipe, sampler.remainder, dataset.train.length),
     ...[describeDriver(recipe, device)].filter((line) => line !== undefined),
   ];
 }

@@ -18,18 +18,19 @@ function normal(layout: TensorLayout, seed: number, deviation: number): Float32A
 
 /**
  * Initial values of parameters and running statistics by name, in torchvision's layout, as the
- * model declares them (paper, section 5.1). The same for every seed and name on every machine.
+ * model declares them (paper, section 5.1); without `zeroGamma` every γ that would begin with 0 begins
+ * with 1. The same for every seed and name on every machine.
  */
 export function initialWeights(
   layouts: readonly TensorLayout[],
-  seed: number,
+  { seed, zeroGamma = true }: { seed: number; zeroGamma?: boolean },
 ): Map<string, Float32Array> {
   return new Map(
     layouts.map((layout) => {
-      const { name, shape, initial } = layout;
-      return initial.kind === "normal"
-        ? [name, normal(layout, seed, initial.std)]
-        : [name, new Float32Array(elements(shape)).fill(initial.value)];
+      const { name, role, shape, initial } = layout;
+      if (initial.kind === "normal") return [name, normal(layout, seed, initial.std)];
+      const isRaised = !zeroGamma && role === "gamma" && initial.value === 0;
+      return [name, new Float32Array(elements(shape)).fill(isRaised ? 1 : initial.value)];
     }),
   );
 }

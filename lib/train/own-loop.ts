@@ -68,11 +68,12 @@ export class Trainer implements Disposable {
     private readonly parts: Disposable,
   ) {
     const { recipe, dataset, world } = options;
-    const { workers, accumulate, batch, seed, augment } = recipe;
+    const { workers, accumulate, batch, seed, augment, shuffle } = recipe;
     const { compiled, executor } = loaded;
     const { train, shards } = dataset;
+    const images = train.length;
     this.queue = new Queue(executor, compiled.output);
-    this.sampler = new Sampler({ images: train.length, workers, accumulate, batch, seed, shards });
+    this.sampler = new Sampler({ images, workers, accumulate, batch, seed, shards, shuffle });
     this.loader = new Loader({ dataset, layout: compiled.input, batch, seed, augment });
     this.schedule = loaded.buildSchedule(scheduleOf(recipe, this.sampler));
     this.stepsPerEpoch = this.sampler.stepsPerEpoch;

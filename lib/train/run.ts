@@ -82,11 +82,11 @@ class Run {
     buildSchedule: ScheduleBuilder,
   ) {
     const { recipe, dataset, world } = options;
-    const { workers, accumulate, batch, seed, augment } = recipe;
+    const { workers, accumulate, batch, seed, augment, shuffle } = recipe;
     this.queue = new Queue(executor, compiled.output);
     const { train, shards } = dataset;
     const images = train.length;
-    this.sampler = new Sampler({ images, workers, accumulate, batch, seed, shards });
+    this.sampler = new Sampler({ images, workers, accumulate, batch, seed, shards, shuffle });
     this.loader = new Loader({ dataset, layout: compiled.input, batch, seed, augment });
     this.scheduleOptions = scheduleOf(recipe, this.sampler);
     this.schedule = buildSchedule(this.scheduleOptions);

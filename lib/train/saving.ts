@@ -135,7 +135,7 @@ export class Saving {
     } else if (recipe.init !== undefined) {
       state = await this.readInitial(recipe.init);
     } else {
-      state = { weights: initialWeights(this.layouts, recipe.seed) };
+      state = { weights: initialWeights(this.layouts, recipe) };
     }
     const position = state.position ?? startOf(recipe);
     await writeWeights(queue.executor, compiled, state, position.scaling);
@@ -169,7 +169,7 @@ export class Saving {
       `${file} has ${plural(head.given, "class")} and the data set ${head.wanted}: ` +
         `${names.join(" and ")} start anew, all other weights are the file's`,
     );
-    const fresh = initialWeights(head.tensors, recipe.seed);
+    const fresh = initialWeights(head.tensors, recipe);
     return { weights: new Map([...given.weights, ...fresh]) };
   }
 

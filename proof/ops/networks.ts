@@ -29,7 +29,7 @@ export const networks = [
 const drawn = new Map<string, Map<string, Float32Array>>();
 
 function weightsOf(model: string, layouts: readonly TensorLayout[]): Map<string, Float32Array> {
-  const known = drawn.get(model) ?? initialWeights(layouts, 1);
+  const known = drawn.get(model) ?? initialWeights(layouts, { seed: 1 });
   drawn.set(model, known);
   return known;
 }

@@ -60,6 +60,43 @@ test("k = 2, a = 1 and k = 1, a = 2 see the same groups", () => {
   }
 });
 
+test("with shuffles of their own workers go through the heads of different orders", () => {
+  const options = { images: 103, accumulate: 2, batch: 4, seed: 5, shuffle: "worker" } as const;
+  const sampler = new Sampler({ ...options, workers: 3 });
+  expect(sampler.stepsPerEpoch).toBe(4);
+  for (const epoch of [1, 0]) {
+    const steps = Array.from({ length: 4 }, (_, i) => 4 * epoch + i);
+    for (let rank = 0; rank < 3; rank++) {
+      const own = steps.flatMap((step) =>
+        [0, 1].flatMap((micro) => [...sampler.group(step, rank, micro)]),
+      );
+      expect(own).toEqual([...permutation(103, 5, epoch, rank).slice(0, 32)]);
+    }
+  }
+  expect(permutation(103, 5, 0, 1)).not.toEqual(permutation(103, 5, 0));
+  // Alone a worker has the one order.
+  const [own, common] = (["worker", "global"] as const).map(
+    (shuffle) => new Sampler({ ...options, workers: 1, shuffle }),
+  );
+  for (let step = 0; step < 24; step++)
+    expect(own!.group(step, 0, step % 2)).toEqual(common!.group(step, 0, step % 2));
+});
+
+test("one order leaves out its remainder alone, and orders of their own (1 − 1/k)^k of the images", () => {
+  const options = { images: 10_000, accumulate: 1, batch: 5, seed: 1 };
+  for (const workers of [2, 8, 64]) {
+    const all = new Sampler({ ...options, workers });
+    expect(all.unseen(3)).toBe(all.remainder);
+    const own = new Sampler({ ...options, workers, shuffle: "worker" });
+    const share = (1 - (10_000 - own.remainder) / (10_000 * workers)) ** workers;
+    expect(Math.abs(own.unseen(0) / 10_000 - share)).toBeLessThan(0.02);
+  }
+  const shards = { ...options, images: 100, shards: [30, 50, 20], shuffle: "worker" } as const;
+  const two = new Sampler({ ...shards, workers: 2 });
+  expect([...two.group(0, 0, 0)]).toEqual([...shardOrder([30, 50, 20], 1, 0).slice(0, 5)]);
+  expect(two.group(0, 1, 0)).not.toEqual(two.group(0, 0, 0));
+});
+
 test("orders of different epochs and seeds differ", () => {
   expect(permutation(50, 0, 0)).not.toEqual(permutation(50, 0, 1));
   expect(permutation(50, 0, 0)).not.toEqual(permutation(50, 1, 0));

@@ -301,6 +301,23 @@ describe("compile", () => {
     expect(attributes(ops("evaluate", "softmax-cross-entropy"), "smoothing")).toEqual(["0"]);
   });
 
+  it("decays γ and β too where that is asked for, whatever the optimizer spares", () => {
+    const segmentsOf = (name: "sgd" | "lars") => {
+      const optimizer = optimizers[name]({ weightDecay: 0.001, normWeightDecay: true });
+      const model = modelOf("resnet8");
+      const compiled = compile(model, optionsFor(model), { optimizer });
+      const last = parse(compiled.programs.find(({ name }) => name === "last")!.text);
+      const updates = last.instructions.filter(({ op }) => op === "sgd");
+      return { compiled, decays: updates.flatMap((i) => i.attributes.segments!.split(",")) };
+    };
+    expect(segmentsOf("sgd").decays.map((segment) => segment.split(":")[1])).toEqual(["0.001"]);
+    const { compiled, decays } = segmentsOf("lars");
+    // LARS spares biases all the same.
+    expect(decays.map((segment) => segment.split(":")[1])).toEqual(
+      compiled.parameters.map(({ role }) => (role === "bias" ? "0" : "0.001")),
+    );
+  });
+
   it("computes all norms once every bucket is summed, where the rule needs the whole gradient", () => {
     const lars = { optimizer: optimizers.lars({ weightDecay: 0.001 }), clipNorm: 2 };
     const model = modelOf("resnet18");

@@ -61,6 +61,11 @@ test.each<[RecipeInput, number, RegExp]>([
     3,
     /^--precise-bn: 3 workers cannot share the 4 × 50 = 200 batches of this run; expected --workers 1 or --workers 2 or --workers 4$/,
   ],
+  [
+    { workers: 2, accumulate: 2, shuffle: "worker" },
+    4,
+    /^--shuffle: each of the 2 workers of this run has an order of its own, and 4 were asked for; expected --workers 2$/,
+  ],
 ])("%j cannot have %d workers", (recipe, workers, message) => {
   setVoice("flags");
   expect(() => withWorkers(recipe, workers)).toThrow(message);

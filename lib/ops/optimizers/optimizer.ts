@@ -50,6 +50,8 @@ export interface MomentumSettings {
   nesterov: boolean;
   /** λ */
   weightDecay: number;
+  /** Whether batch norm's γ and β decay too, whatever the optimizer spares. */
+  normWeightDecay: boolean;
 }
 
 /** How the momentum is kept: fields of a recipe that an optimizer may leave no choice in. */
@@ -67,6 +69,7 @@ export const paperMomentum: MomentumSettings & MomentumRule = {
   momentumCorrection: true,
   nesterov: true,
   weightDecay: 1e-4,
+  normWeightDecay: false,
 };
 
 /** What the recipe and its help know of an optimizer. */
@@ -75,7 +78,7 @@ export interface OptimizerFacts {
   readonly help: string;
   /** The fields that it leaves no choice in, with their values. */
   readonly fixed: Readonly<Partial<MomentumRule>>;
-  /** Roles of the parameters that weight decay spares. */
+  /** Roles of the parameters that weight decay spares; γ and β only where `normWeightDecay` is not set. */
   readonly spares: readonly ParameterRole[];
 }
 
@@ -88,7 +91,11 @@ export function optimizerBuilder(
   facts: OptimizerFacts,
   build: (settings: MomentumSettings, spares: (role: ParameterRole) => boolean) => Optimizer,
 ): OptimizerBuilder {
-  const withDefaults = (settings: Partial<MomentumSettings> = {}) =>
-    build({ ...paperMomentum, ...settings, ...facts.fixed }, (role) => facts.spares.includes(role));
+  const withDefaults = (given: Partial<MomentumSettings> = {}) => {
+    const settings = { ...paperMomentum, ...given, ...facts.fixed };
+    const decays = (role: ParameterRole) =>
+      settings.normWeightDecay && (role === "gamma" || role === "beta");
+    return build(settings, (role) => facts.spares.includes(role) && !decays(role));
+  };
   return Object.assign(withDefaults, facts);
 }
