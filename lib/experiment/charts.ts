@@ -3,7 +3,7 @@ import { type Axis, type Chart, finite, formats, type Series } from "../report/c
 import { count } from "../text/words.js";
 import type { Runs } from "./claims.js";
 import { paperFigure1 } from "./paper.js";
-import { figureMinibatches, pointId, pointsOf, remarkId } from "./points.js";
+import { figureMinibatches, pointId, pointsOf, remarkId, variantId } from "./points.js";
 import type { RunRecord } from "./records.js";
 import { deviations, remarks } from "./remarks.js";
 import { baseline, type Setting } from "./setting.js";
@@ -112,6 +112,7 @@ function curves(
   setting: Setting,
   ids: readonly string[],
   kinds: readonly ("train" | "test")[],
+  groups = warmupIds(setting),
 ): Pick<Chart, "series" | "groups"> {
   const labels = new Map(pointsOf("paper", setting).map(({ id, label }) => [id, label]));
   const series = ids.flatMap((id) => {
@@ -121,7 +122,7 @@ function curves(
       ? []
       : kinds.map((kind) => ({ name: kindNames[kind], group, ...curve(ended, kind) }));
   });
-  return { series, groups: warmupIds(setting).map((id) => labels.get(id) ?? id) };
+  return { series, groups: groups.map((id) => labels.get(id) ?? id) };
 }
 
 const kindNames = { train: "training", test: "validation" };
@@ -143,6 +144,20 @@ export function warmupChart(runs: Runs, setting: Setting): Chart {
     x: [epochAxis],
     y: { name: "training error (%)" },
     ...curves(runs, setting, warmupIds(setting), ["train"]),
+  };
+}
+
+/** Training curves by the rule of the rate at the large minibatch, whose linear one is that of the other charts. */
+export function ruleChart(runs: Runs, setting: Setting): Chart {
+  const { large } = setting;
+  const ids = [pointId(baseline), pointId(large)];
+  ids.push(variantId(large, "root"), variantId(large, "unscaled"));
+  return {
+    title: `Rules of the rate at kn = ${count(large)}`,
+    note: curveNote,
+    x: [epochAxis],
+    y: { name: "training error (%)" },
+    ...curves(runs, setting, ids, ["train"], ids),
   };
 }
 

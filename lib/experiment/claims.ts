@@ -5,6 +5,9 @@ import {
   figureMinibatches,
   pointId,
   remarkId,
+  type Variant,
+  variantId,
+  variants,
   type Warmup,
 } from "./points.js";
 import type { RunRecord } from "./records.js";
@@ -108,11 +111,48 @@ function figure3(runs: Runs, { large }: Setting): Verdict[] {
   ];
 }
 
-function remarkVerdicts(runs: Runs): Verdict[] {
-  return remarks.map((remark) => remarkVerdict(remark, (run) => runs.of(remarkId(run))[0]?.losses));
+function remarkVerdicts(runs: Runs, _: Setting, images: number): Verdict[] {
+  return remarks.map((remark) => remarkVerdict(remark, (run) => runs.of(remarkId(run))[0], images));
 }
 
-const parts = { figure1, table1, figure3, remarks: remarkVerdicts };
+/** Whether any run of Table 2 has begun that no other part has. */
+export function hasVariants({ records }: Runs, { large }: Setting): boolean {
+  const names = Object.keys(variants) as Variant[];
+  const ids = new Set(names.flatMap((one) => [baseline, large].map((kn) => variantId(kn, one))));
+  return records.some(({ point }) => ids.has(point));
+}
+
+/** Of no run nothing is claimed: an experiment whose time ends before them does not show them. */
+function table2(runs: Runs, setting: Setting): Verdict[] {
+  if (!hasVariants(runs, setting)) return [];
+  const { large } = setting;
+  const linear = runs.sample(pointId(large));
+  const of = (minibatch: number, variant: Variant) => runs.sample(variantId(minibatch, variant));
+  return [
+    larger({
+      claim: `At ${kn(large)} a rate that grows with the square root has a higher error than the linear rule`,
+      ...{ a: of(large, "root"), b: linear },
+    }),
+    larger({
+      claim: `At ${kn(large)} the rate of ${kn(baseline)}, unscaled, has a higher error than the linear rule`,
+      ...{ a: of(large, "unscaled"), b: linear },
+    }),
+    ...(["half", "double"] as const).map((variant) =>
+      equal({
+        claim: `With ${variants[variant].label} at both, ${kn(large)} has the error of ${kn(baseline)}`,
+        ...{ a: of(large, variant), b: of(baseline, variant) },
+      }),
+    ),
+    ...[baseline, large].map((minibatch) =>
+      larger({
+        claim: `At ${kn(minibatch)} the last γ of each block begun with 1 has a higher error than with 0`,
+        ...{ a: of(minibatch, "gamma"), b: runs.sample(pointId(minibatch)) },
+      }),
+    ),
+  ];
+}
+
+const parts = { figure1, table1, figure3, remarks: remarkVerdicts, table2 };
 
 export type Part = keyof typeof parts;
 
@@ -120,6 +160,6 @@ export type Part = keyof typeof parts;
 export const partsOf = (name: ExperimentName): Part[] =>
   name === "paper" ? (Object.keys(parts) as Part[]) : [name];
 
-/** The verdicts of a part of an experiment. */
-export const verdictsOf = (part: Part, runs: Runs, setting: Setting): Verdict[] =>
-  parts[part](runs, setting);
+/** The verdicts of a part of an experiment; `images` are those of the training set. */
+export const verdictsOf = (part: Part, runs: Runs, setting: Setting, images: number): Verdict[] =>
+  parts[part](runs, setting, images);

@@ -16,7 +16,7 @@ import { RunLock } from "../run-folder/lock.js";
 import { environment } from "../system/environment.js";
 import { timeLeft } from "../terminal/durations.js";
 import { count, counted } from "../text/words.js";
-import { partsOf, Runs, verdictsOf } from "./claims.js";
+import { type Part, partsOf, Runs, verdictsOf } from "./claims.js";
 import { experimentCommand } from "./command.js";
 import { conduct, type SoFar, type Standing } from "./conduct.js";
 import { openFolder } from "./folder.js";
@@ -49,6 +49,8 @@ function withPinnedModules(settings: ExperimentSettings): ExperimentSettings {
   return { ...settings, setting: { ...settings.setting, ...pinModules({ dataset, model }) } };
 }
 
+const withLarge: readonly Part[] = ["table1", "figure3", "table2"];
+
 /** What the data set says, before anything is started. */
 async function surveyed(settings: ExperimentSettings, say: (text: string) => void) {
   const { setting, out, name } = settings;
@@ -65,7 +67,7 @@ async function surveyed(settings: ExperimentSettings, say: (text: string) => voi
   const parts = partsOf(name);
   const wanted = [
     ...(parts.includes("figure1") ? figureMinibatches(setting) : []),
-    ...(parts.includes("table1") || parts.includes("figure3") ? [setting.large] : []),
+    ...(parts.some((part) => withLarge.includes(part)) ? [setting.large] : []),
     ...(parts.includes("remarks") ? [remarkSetting.minibatch] : []),
   ];
   const most = Math.max(...wanted);
@@ -100,7 +102,7 @@ function resultOf(
     ...{ setting, seeds, firstSeed, ...known, ...course },
     runs: records,
     verdicts: Object.fromEntries(
-      partsOf(name).map((part) => [part, verdictsOf(part, runs, setting)]),
+      partsOf(name).map((part) => [part, verdictsOf(part, runs, setting, known.images)]),
     ),
     environment: environment(),
   };

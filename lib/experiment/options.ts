@@ -83,7 +83,7 @@ export const experimentTable = {
       .default(setting.large),
     {
       flag: "--large <kn>",
-      help: "the large minibatch of Table 1 and Figure 3",
+      help: "the large minibatch of Table 1, Figure 3 and Table 2",
       otherwise: String(setting.large),
     },
   ),

@@ -9,7 +9,8 @@ export const experiments = {
   table1: "no, constant and gradual warm-up at a large minibatch",
   figure3: "training curves of the baseline and the large minibatch",
   remarks: "each pitfall of the paper's remarks beside the right way",
-  paper: "all of these",
+  table2: "rules of the learning rate, and what γ begins with",
+  paper: "all of these, table2 where time is left",
 } as const;
 
 export type ExperimentName = keyof typeof experiments;
@@ -25,6 +26,8 @@ export interface Point {
   recipe: RecipeInput;
   /** Whether it is run with the first seed alone. */
   once?: true;
+  /** Whether it waits until all others have all seeds. */
+  last?: true;
 }
 
 /** Whether a minibatch has no warm-up, as the paper has it; whichever is asked for is then the same. */
@@ -34,6 +37,32 @@ export const hasNoWarmup = (minibatch: number): boolean => minibatch <= 256;
 export function pointId(minibatch: number, warmup: Warmup = "gradual"): string {
   return hasNoWarmup(minibatch) ? `kn-${minibatch}` : `kn-${minibatch}-${warmup}`;
 }
+
+/**
+ * What Table 2 changes at a minibatch, from a rate at 256 images by the linear rule. `square root` begins its warm-up
+ * at a lower rate than the paper, since a recipe has one rate at 256 images for the warm-up and for the peak.
+ */
+export const variants = {
+  half: { label: "half the rate", change: ({ lr }) => ({ lr: lr / 2 }) },
+  double: { label: "twice the rate", change: ({ lr }) => ({ lr: 2 * lr }) },
+  root: {
+    label: "square root",
+    change: ({ lr }, minibatch) => ({ lr: lr * Math.sqrt(baseline / minibatch) }),
+  },
+  unscaled: {
+    label: "unscaled",
+    change: ({ lr }, minibatch) => ({ lr: (lr * baseline) / minibatch, warmup: "none" }),
+  },
+  gamma: { label: "γ = 1", change: () => ({ zeroGamma: false }) },
+} satisfies Record<
+  string,
+  { label: string; change: (setting: Setting, minibatch: number) => RecipeInput }
+>;
+
+export type Variant = keyof typeof variants;
+
+export const variantId = (minibatch: number, variant: Variant): string =>
+  `${pointId(minibatch)}-${variant}`;
 
 export const remarkId = (run: RemarkRun): string => `remark-${run}`;
 
@@ -47,6 +76,15 @@ function point(setting: Setting, minibatch: number, warmup: Warmup = "gradual"):
       ...{ dataset, model, epochs, lr, warmup, warmupEpochs, milestones: [...milestones] },
       ...{ augment, workers: 1, batch, accumulate: minibatch / batch },
     },
+  };
+}
+
+function variantPoint(setting: Setting, minibatch: number, variant: Variant): Point {
+  const { label, change } = variants[variant];
+  return {
+    id: variantId(minibatch, variant),
+    label: `kn = ${count(minibatch)}, ${label}`,
+    recipe: { ...point(setting, minibatch).recipe, ...change(setting, minibatch) },
   };
 }
 
@@ -66,12 +104,24 @@ export const figureMinibatches = ({ minibatches }: Setting): number[] =>
 export function pointsOf(name: ExperimentName, setting: Setting): Point[] {
   const at = (minibatch: number, warmup?: Warmup) => point(setting, minibatch, warmup);
   const { large } = setting;
+  const vary = (minibatch: number, ...all: Variant[]) =>
+    all.map((variant) => variantPoint(setting, minibatch, variant));
   const parts: Record<ExperimentName, () => Point[]> = {
     figure1: () => figureMinibatches(setting).map((minibatch) => at(minibatch)),
     table1: () => [at(baseline), at(large, "gradual"), at(large, "none"), at(large, "constant")],
     figure3: () => [at(baseline), at(large, "gradual")],
     remarks: () => remarkPoints(setting),
-    paper: () => [...parts.table1(), ...parts.figure1(), ...parts.remarks()],
+    table2: () => [
+      ...[at(baseline), at(large)],
+      ...vary(large, "root", "unscaled", "gamma"),
+      ...vary(baseline, "gamma", "half", "double"),
+      ...vary(large, "half", "double"),
+    ],
+    paper: () => [
+      ...[...parts.table1(), ...parts.figure1(), ...parts.remarks()],
+      ...parts.table2().map((one) => ({ ...one, last: true as const })),
+    ],
   };
-  return [...new Map(parts[name]().map((one) => [one.id, one])).values()];
+  const all = parts[name]();
+  return all.filter(({ id }, i) => all.findIndex((one) => one.id === id) === i);
 }

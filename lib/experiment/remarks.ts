@@ -1,13 +1,13 @@
 // The paper's remarks as pairs of a right and a wrong way, each a recipe.
 import { median } from "../arrays/median.js";
+import { Sampler } from "../data/sampler.js";
 import type { RecipeInput } from "../recipe/fields.js";
 import { peakLearningRate } from "../schedules/schedule.js";
+import { count } from "../text/words.js";
 import { batch, remarkSetting, type Setting } from "./setting.js";
 import type { Verdict } from "./verdicts.js";
 
-/** λ of the runs, the paper's. */
-const decay = 1e-4;
-const { minibatch, steps } = remarkSetting;
+const { minibatch, steps, lr, weightDecay } = remarkSetting;
 /** By how much the rate of the minibatch is larger than that of 256 images. */
 const scale = peakLearningRate(1, minibatch);
 
@@ -17,27 +17,23 @@ const withWorkers = (workers: number): RecipeInput => ({
   accumulate: minibatch / (batch * workers),
 });
 
-type Variant = (setting: Setting) => RecipeInput;
-
 /**
  * The runs by name. What multiplies every gradient by c leaves λw as it is, so with SGD it is the same as a rate c times
  * as large with λ/c: u ← m·u + c·g + λw, w ← w − η·u. This is how the recipes below write a loss that is scaled.
  */
 export const remarkRuns = {
-  reference: () => withWorkers(1),
-  workers: () => withWorkers(2),
-  velocity: () => ({ ...withWorkers(1), momentumForm: "velocity" }),
-  uncorrected: () => ({
-    ...withWorkers(1),
-    momentumForm: "velocity",
-    momentumCorrection: false,
-  }),
+  reference: withWorkers(1),
+  workers: withWorkers(2),
+  velocity: { ...withWorkers(1), momentumForm: "velocity" },
+  uncorrected: { ...withWorkers(1), momentumForm: "velocity", momentumCorrection: false },
   // Its rates are those of a run whose loss, and not its rate, was multiplied by kn/256.
-  loss: () => ({ ...withWorkers(1), weightDecay: decay / scale }),
+  loss: { ...withWorkers(1), weightDecay: weightDecay / scale },
   // Two workers that divide by their own images: the sum of their gradients is twice the minibatch's.
-  sum: ({ lr }) => ({ ...withWorkers(2), lr: 2 * lr, weightDecay: decay / 2 }),
-  norm: () => ({ workers: 1, batch: 8 * batch, accumulate: minibatch / (8 * batch) }),
-} satisfies Record<string, Variant>;
+  sum: { ...withWorkers(2), lr: 2 * lr, weightDecay: weightDecay / 2 },
+  shuffles: { ...withWorkers(2), shuffle: "worker" },
+  norm: { workers: 1, batch: 8 * batch, accumulate: minibatch / (8 * batch) },
+  decay: { ...withWorkers(1), normWeightDecay: true },
+} satisfies Record<string, RecipeInput>;
 
 export type RemarkRun = keyof typeof remarkRuns;
 
@@ -49,6 +45,8 @@ export interface Remark {
   rightWay: string;
   wrong: RemarkRun;
   wrongWay: string;
+  /** Whether the images of the wrong way are others, so that its losses say nothing. */
+  isOfImages?: true;
 }
 
 /** Each right way has the losses of one worker, and each wrong way has not. */
@@ -78,6 +76,15 @@ export const remarks: readonly Remark[] = [
     wrongWay: "two workers, each divides by its own images",
   },
   {
+    title: "Divide one shuffle among the workers",
+    source: "Remark 4",
+    right: "workers",
+    rightWay: "two workers, one shuffle",
+    wrong: "shuffles",
+    wrongWay: "two workers, a shuffle each",
+    isOfImages: true,
+  },
+  {
     title: "Keep n while kn grows",
     source: "Section 2.3",
     right: "workers",
@@ -85,23 +92,24 @@ export const remarks: readonly Remark[] = [
     wrong: "norm",
     wrongWay: `batch norm over n = ${8 * batch}`,
   },
-];
-
-/** Pitfalls that the trainer has no way to fall into. */
-export const notShown = [
-  "Remark 4, a shuffle of its own for each worker: the sampler knows one order an epoch alone.",
-  "Section 5.1, weight decay of batch norm's γ and β: the update spares them whatever the recipe.",
+  {
+    title: "Spare γ and β from weight decay",
+    source: "Section 5.1",
+    right: "workers",
+    rightWay: "two workers, γ and β do not decay",
+    wrong: "decay",
+    wrongWay: "γ and β decay too",
+  },
 ];
 
 /** The recipe of a remark's run, without seed and folder. */
 export function remarkRecipe(run: RemarkRun, setting: Setting): RecipeInput {
   const { epochs, warmupEpochs, milestones } = remarkSetting;
-  const { dataset, model, lr, augment } = setting;
-  const variant: Variant = remarkRuns[run];
+  const { dataset, model, augment } = setting;
   return {
     ...{ dataset, model, augment, lr, epochs, warmupEpochs, milestones, steps, batch },
-    ...{ warmup: "gradual", weightDecay: decay },
-    ...variant(setting),
+    ...{ warmup: "gradual", weightDecay },
+    ...remarkRuns[run],
   };
 }
 
@@ -123,19 +131,54 @@ export function deviations(
 /** How many times the right way's deviation the wrong one's must be, in the median of the steps; fixed beforehand. */
 export const apart = 10;
 
-/** Losses of the steps of a run; undefined where it has not ended. */
-export type LossesOf = (run: RemarkRun) => readonly (number | null)[] | undefined;
+/** A run of a remark that has ended. */
+export interface RemarkResult {
+  seed: number;
+  /** Of its steps. */
+  losses: readonly (number | null)[];
+}
 
-/** Whether the right way keeps to the losses of one worker, and the wrong way does not. */
-export function remarkVerdict({ title, source, right, wrong }: Remark, of: LossesOf): Verdict {
+/**
+ * Whether the right way keeps to the losses of one worker, and the wrong way does not; or, where the images of the
+ * wrong way are others, whether it leaves out far more of them. `resultOf` gives a run's result where it has ended; `images` are those of the
+ * training set.
+ */
+export function remarkVerdict(
+  { title, source, right, wrong, isOfImages }: Remark,
+  resultOf: (run: RemarkRun) => RemarkResult | undefined,
+  images: number,
+): Verdict {
   const claim = `${title} (${source})`;
-  const [reference, good, bad] = (["reference", right, wrong] as const).map(of);
+  const [reference, good, bad] = (["reference", right, wrong] as const).map(resultOf);
   if (!reference || !good || !bad)
     return { claim, ruling: "undecided", reason: "its runs have not ended" };
-  const [near, far] = [good, bad].map((run) => median(deviations(run, reference)));
-  const reason = `median deviation of a loss ${sized(near!)} the right way, ${sized(far!)} the wrong way`;
-  return { claim, ruling: far! >= apart * near! ? "holds" : "does not hold", reason };
+  const [near, far] = [good, bad].map(({ losses }) =>
+    median(deviations(losses, reference.losses)),
+  ) as [number, number];
+  const ruling = (fine: number, poor: number) =>
+    poor > 0 && poor >= apart * fine ? "holds" : "does not hold";
+  if (!isOfImages) {
+    const reason = `median deviation of a loss ${sized(near)} the right way, ${sized(far)} the wrong way`;
+    return { claim, ruling: ruling(near, far), reason };
+  }
+  const [kept, lost] = [unseen(right, good, images), unseen(wrong, bad, images)];
+  return {
+    claim,
+    ruling: ruling(kept, lost),
+    reason:
+      `of ${count(images)} images the first epoch takes all but ${count(kept)} the right way, all but ` +
+      `${count(lost)} (${percent(lost / images)}) the wrong way; with the paper's 256 workers it would leave ` +
+      `out ${percent((1 - 1 / 256) ** 256)}. Losses of other images decide nothing: their median deviation is ${sized(far)}`,
+  };
 }
+
+/** Images that no step of a run's first epoch takes, counted in the sampler's orders. */
+function unseen(run: RemarkRun, { seed }: RemarkResult, images: number): number {
+  const { workers = 1, accumulate = 1, shuffle }: RecipeInput = remarkRuns[run];
+  return new Sampler({ images, workers, accumulate, batch, seed, shuffle }).unseen(0);
+}
+
+const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
 
 const sized = (deviation: number) =>
   deviation === 0 || !Number.isFinite(deviation)

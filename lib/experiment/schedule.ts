@@ -22,13 +22,17 @@ export interface TaskState {
 
 /**
  * All runs in the order in which they are begun: every point has its first seed before any has its second, so
- * whenever the time ends, the points differ by one seed at most.
+ * whenever the time ends, the points differ by one seed at most; those that come last wait for all seeds of the others.
  */
 export function tasksOf(points: readonly Point[], seeds: number, firstSeed = 0): Task[] {
-  return Array.from({ length: seeds }, (_, i) => firstSeed + i).flatMap((seed, round) =>
-    points
-      .filter(({ once }) => round === 0 || !once)
-      .map((point) => ({ point, seed, name: `${point.id}-seed-${seed}` })),
+  const rounds = (some: readonly Point[]) =>
+    Array.from({ length: seeds }, (_, i) => firstSeed + i).flatMap((seed, round) =>
+      some
+        .filter(({ once }) => round === 0 || !once)
+        .map((point) => ({ point, seed, name: `${point.id}-seed-${seed}` })),
+    );
+  return [false, true].flatMap((isLast) =>
+    rounds(points.filter(({ last = false }) => last === isLast)),
   );
 }
 

@@ -5,8 +5,15 @@ import type { Table } from "../report/page.js";
 import { timeLeft } from "../terminal/durations.js";
 import { count, counted } from "../text/words.js";
 import { asBaseline, type Part, type Runs } from "./claims.js";
-import { paperFigure1, paperLarge, paperTable1 } from "./paper.js";
-import { figureMinibatches, pointId, type Warmup } from "./points.js";
+import { paperFigure1, paperLarge, paperTable1, paperTable2 } from "./paper.js";
+import {
+  figureMinibatches,
+  pointId,
+  type Variant,
+  variantId,
+  variants,
+  type Warmup,
+} from "./points.js";
 import type { ExperimentResult } from "./result.js";
 import { baseline, batch, type Setting } from "./setting.js";
 import type { Sample } from "./verdicts.js";
@@ -64,6 +71,30 @@ export function table1Table(runs: Runs, { large }: Setting): Table {
       row("constant", at("constant"), "constant"),
       row("gradual", at("gradual"), "gradual"),
     ],
+  };
+}
+
+/** The errors by rule of the rate and by γ, at the baseline and at the large minibatch. */
+export function table2Table(runs: Runs, { large }: Setting): Table {
+  const row = (minibatch: number, name: string, id: string, paper: number) => [
+    count(minibatch),
+    name,
+    runsText(runs, id),
+    errorText(runs.sample(id)),
+    paper.toFixed(2),
+  ];
+  const rowsOf = (minibatch: number, { as, ...others }: Record<"as" | Variant, number | null>) => [
+    row(minibatch, "linear rule, γ = 0", pointId(minibatch), as!),
+    ...(Object.entries(others) as [Variant, number | null][]).flatMap(([variant, paper]) =>
+      paper === null
+        ? []
+        : [row(minibatch, variants[variant].label, variantId(minibatch, variant), paper)],
+    ),
+  ];
+  return {
+    caption: "Top-1 validation error by rate and γ, in %",
+    head: ["kn", "", "seeds", "error", `the paper's, kn = ${baseline} and ${count(paperLarge)}`],
+    rows: [...rowsOf(baseline, paperTable2.baseline), ...rowsOf(large, paperTable2.large)],
   };
 }
 

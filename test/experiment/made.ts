@@ -38,6 +38,6 @@ export const resultOf = (name: ExperimentResult["name"], runs: RunRecord[]): Exp
   ...{ jobs: 2, status: "finished", seconds: 1234, processes: 3, runs, environment: {} as never },
   ...{ command: "npx onehour experiment paper --seeds 3", images: 60_000, classes: 10 },
   verdicts: Object.fromEntries(
-    partsOf(name).map((part) => [part, verdictsOf(part, new Runs(runs), small)]),
+    partsOf(name).map((part) => [part, verdictsOf(part, new Runs(runs), small, 60_000)]),
   ),
 });

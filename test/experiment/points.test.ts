@@ -19,7 +19,11 @@ test("each experiment has its points, and paper has all of them once, the decidi
     ...warmups,
     ...["kn-64", "kn-512-gradual"],
     ...remarks,
+    ...ids("table2", small).filter((id) => !["kn-256", "kn-4096-gradual"].includes(id)),
   ]);
+  const last = pointsOf("paper", small).filter((one) => one.last);
+  expect(last.map(({ id }) => id)).toEqual(ids("table2", small).slice(2));
+  expect(pointsOf("table2", small).some((one) => one.last)).toBe(false);
 });
 
 test("the baseline is always one of the minibatches of Figure 1", () => {
@@ -44,6 +48,20 @@ test("only kn differs between the points of Figure 1: one worker, n = 32", () =>
   expect(recipes.map(({ accumulate }) => 32 * accumulate!)).toEqual([64, 256, 512, 4096]);
 });
 
+test("Table 2's rates are those of the rules at the large minibatch", () => {
+  const { large, lr } = small;
+  const recipes = new Map(pointsOf("table2", small).map(({ id, recipe }) => [id, recipe]));
+  expect(recipes.size).toBe(10);
+  const peak = (id: string, minibatch: number) => (recipes.get(id)!.lr! * minibatch) / 256;
+  expect(peak("kn-4096-gradual", large)).toBeCloseTo(16 * lr, 12);
+  expect(peak("kn-4096-gradual-double", large)).toBeCloseTo(32 * lr, 12);
+  expect(peak("kn-4096-gradual-root", large)).toBeCloseTo(4 * lr, 12);
+  expect(peak("kn-4096-gradual-unscaled", large)).toBeCloseTo(lr, 12);
+  expect(recipes.get("kn-4096-gradual-unscaled")!.warmup).toBe("none");
+  expect(peak("kn-256-half", 256)).toBeCloseTo(lr / 2, 12);
+  for (const [id, { zeroGamma = true }] of recipes) expect(zeroGamma).toBe(!id.endsWith("gamma"));
+});
+
 test("all recipes have fields that exist, and the remarks' steps the same images", () => {
   for (const name of Object.keys(experiments) as (keyof typeof experiments)[])
     for (const { id, recipe, once } of pointsOf(name, setting)) {
@@ -51,6 +69,6 @@ test("all recipes have fields that exist, and the remarks' steps the same images
       const { workers, accumulate, batch } = recipe;
       const minibatch = workers! * accumulate! * batch!;
       expect(once === true).toBe(id.startsWith("remark-"));
-      if (once) expect(minibatch).toBe(1024);
+      if (once) expect(minibatch).toBe(512);
     }
 });

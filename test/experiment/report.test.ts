@@ -16,7 +16,7 @@ import { experimentText } from "../../lib/experiment/text.js";
 import { around, paperLike, record, resultOf, small } from "./made.js";
 
 const verdicts = (part: Parameters<typeof verdictsOf>[0], records: RunRecord[]) =>
-  verdictsOf(part, new Runs(records), small).map(({ ruling, reason }) => [ruling, reason]);
+  verdictsOf(part, new Runs(records), small, 60_000).map(({ ruling, reason }) => [ruling, reason]);
 
 test("Figure 1 is flat as far as every minibatch up to there is shown to be", () => {
   expect(verdicts("figure1", paperLike)).toEqual([
@@ -51,14 +51,52 @@ test("Table 1 compares warm-ups, and Figure 3 the training errors", () => {
 test("a remark holds where the wrong way is ten times as far from one worker as the right way", () => {
   const [remark] = remarks as [(typeof remarks)[number]];
   const reference = [2, 1.5, 1];
-  const losses = (right: number, wrong: number) => (run: RemarkRun) =>
-    reference.map(
+  const results = (right: number, wrong: number) => (run: RemarkRun) => ({
+    seed: 0,
+    losses: reference.map(
       (loss) => loss + (run === remark.right ? right : run === remark.wrong ? wrong : 0),
-    );
-  expect(remarkVerdict(remark, losses(1e-6, 1e-2)).ruling).toBe("holds");
-  expect(remarkVerdict(remark, losses(1e-3, 2e-3)).ruling).toBe("does not hold");
-  expect(remarkVerdict(remark, () => undefined).ruling).toBe("undecided");
+    ),
+  });
+  const ruling = (...by: Parameters<typeof results>) =>
+    remarkVerdict(remark, results(...by), 60_000).ruling;
+  expect(ruling(1e-6, 1e-2)).toBe("holds");
+  expect(ruling(1e-3, 2e-3)).toBe("does not hold");
+  expect(ruling(0, 0)).toBe("does not hold");
+  for (const any of remarks)
+    expect(remarkVerdict(any, () => undefined, 60_000).ruling).toBe("undecided");
   expect(deviations([2, null], [1, 1, 1])).toEqual([1, Infinity, Infinity]);
+});
+
+test("a shuffle for each worker leaves images out, however alike the losses are", () => {
+  const shuffles = remarks.find(({ wrong }) => wrong === "shuffles")!;
+  const same = { seed: 1, losses: [2, 1] };
+  const { ruling, reason } = remarkVerdict(shuffles, () => same, 60_000);
+  expect(ruling).toBe("holds");
+  const counted = /all but (\d+) the right way, all but ([\d,]+) \(25 %\) the wrong way/;
+  const [, kept, lost] = counted.exec(reason)!;
+  expect(kept).toBe("96");
+  expect(Math.abs(Number(lost!.replace(",", "")) - 15_048)).toBeLessThan(300); // (1 − 59,904/120,000)²
+  expect(reason).toContain("256 workers it would leave out 37 %");
+  // An epoch of one step leaves out many images either way.
+  expect(remarkVerdict(shuffles, () => same, 700).ruling).toBe("does not hold");
+});
+
+test("Table 2 compares rules of the rate and γ, and claims nothing before any of its runs", () => {
+  expect(verdicts("table2", paperLike)).toEqual([]);
+  const varied = around({
+    "kn-4096-gradual-root": 13,
+    "kn-4096-gradual-unscaled": 30,
+    "kn-4096-gradual-gamma": 12,
+    "kn-256-gamma": 9.5,
+    "kn-256-half": 9.1,
+    "kn-4096-gradual-half": 9.2,
+  });
+  expect(verdicts("table2", [...paperLike, ...varied]).map(([ruling]) => ruling)).toEqual([
+    ...["holds", "holds", "holds", "undecided", "holds", "undecided"],
+  ]);
+  const result = resultOf("table2", [...paperLike, ...varied]);
+  expect(experimentMarkdown(result)).toContain("| 4,096 | unscaled | 3 | 30.00 ± 0.10 | 41.67 |");
+  expect(experimentText(result)).toMatch(/30\.00 +0\.10 {2}kn = 4,096, unscaled$/m);
 });
 
 test("page, pictures, Markdown and text show errors, what diverged, and the paper's values", () => {
@@ -127,7 +165,7 @@ test("remarks' deviations have a logarithmic axis of whole powers of ten", () =>
 });
 
 test("an experiment without runs has a page all the same", () => {
-  for (const name of ["figure1", "table1", "figure3", "remarks", "paper"] as const) {
+  for (const name of ["figure1", "table1", "figure3", "remarks", "table2", "paper"] as const) {
     const result = resultOf(name, []);
     expect(picturesOf(result)).toEqual({});
     expect(experimentPage(result)).toContain("<h2>How it was decided</h2>");

@@ -36,6 +36,15 @@ test("each point has its first seed before any has its second", () => {
   expect(names(tasksOf(points, 1))).toEqual(["a-seed-0", "b-seed-0", "short-seed-0"]);
 });
 
+test("what comes last waits for all seeds of the others, and is dealt round by round too", () => {
+  const late = (id: string): Point => ({ ...point(id), last: true });
+  const tasks = names(tasksOf([late("y"), point("a"), late("z"), point("b")], 2));
+  expect(tasks).toEqual([
+    ...["a-seed-0", "b-seed-0", "a-seed-1", "b-seed-1"],
+    ...["y-seed-0", "z-seed-0", "y-seed-1", "z-seed-1"],
+  ]);
+});
+
 test("wherever the time ends, points differ by one seed at most", () => {
   const points = ["a", "b", "c", "d"].map((id) => point(id));
   const tasks = tasksOf(points, 5);
