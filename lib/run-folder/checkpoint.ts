@@ -10,6 +10,7 @@ import { isAbsent, isForbidden } from "../system/exists.js";
 import { readRegular } from "../system/regular-file.js";
 import { shown } from "../text/words.js";
 import { isSealed, unsealed } from "./header-checksum.js";
+import { formatImageFacts, type ImageFacts, parseImageFacts } from "./image-facts.js";
 import { formatPosition, type Position, parsePosition } from "./position.js";
 import { refuseFile } from "./refuse-file.js";
 import {
@@ -55,6 +56,8 @@ interface Origin {
   data?: string;
   /** Pixels of both sides of an image folder's images, where they are not the usual. */
   imageSize?: number;
+  /** Absent in files of earlier versions. */
+  images?: ImageFacts;
   /** Fields of the run's recipe that may not change when it is resumed. */
   recipe?: Record<string, unknown>;
 }
@@ -112,7 +115,7 @@ export async function formatCheckpoint(
     checksums[name] = checksum(data);
     await setImmediate();
   }
-  const { id, data, imageSize, recipe } = origin;
+  const { id, data, imageSize, images, recipe } = origin;
   return formatSafetensors(tensors, {
     format: "pt",
     producer,
@@ -120,6 +123,7 @@ export async function formatCheckpoint(
     ...(id === undefined ? {} : { id }),
     ...(data === undefined ? {} : { data }),
     ...(imageSize === undefined ? {} : { imageSize: String(imageSize) }),
+    ...(images === undefined ? {} : formatImageFacts(images)),
     ...(recipe === undefined ? {} : { recipe: JSON.stringify(recipe) }),
     ...(state.ema ? { emaUpdates: String(state.ema.updates) } : {}),
     ...formatPosition(position),
@@ -158,11 +162,13 @@ function parseOrigin(file: string, metadata: Record<string, string>): Origin & {
     const found = `its imageSize is ${shown(imageSize)}`;
     throw refuseFile(file, found, "expected a number of pixels");
   }
+  const images = parseImageFacts(file, metadata);
   return {
     ...(model === undefined ? {} : { model }),
     ...(id === undefined ? {} : { id }),
     ...(data === undefined ? {} : { data }),
     ...(imageSize === undefined ? {} : { imageSize: Number(imageSize) }),
+    ...(images === undefined ? {} : { images }),
     ...(fields ? { recipe: fields } : {}),
   };
 }

@@ -95,7 +95,7 @@ export class Trainer implements Disposable {
       total,
       course,
       say: this.say,
-      fingerprint: dataset.fingerprint,
+      dataset,
       position: () => this.progress.position,
       syncLog: async () => {},
     });

@@ -124,7 +124,7 @@ class Run {
       compiled,
       queue: this.queue,
       world,
-      fingerprint: dataset.fingerprint,
+      dataset,
       total: this.total,
       course: {
         stepsPerEpoch: this.sampler.stepsPerEpoch,

@@ -1,6 +1,7 @@
 // Puts a run's weights in place, brings them to all ranks, averages and saves them.
 
 import { join } from "node:path";
+import { type Dataset, testShape } from "../data/dataset.js";
 import { OnehourError } from "../errors.js";
 import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import { shortName, titleOf } from "../modules/pinned.js";
@@ -49,8 +50,7 @@ interface SavingOptions {
   compiled: CompiledModel;
   queue: Queue;
   world: World;
-  /** Of the data set. */
-  fingerprint: string;
+  dataset: Dataset;
   /** Steps of the run in all. */
   total: number;
   course: Course;
@@ -147,8 +147,8 @@ export class Saving {
 
   /** Refuses other images: an epoch's order is one of images by number, so it would be another run. */
   private requireSameData({ data, position: { step } }: RunState): void {
-    const { recipe, fingerprint } = this.options;
-    if (data === fingerprint) return;
+    const { recipe, dataset } = this.options;
+    if (data === dataset.fingerprint) return;
     throw new OnehourError(
       "ERR_ONEHOUR_DATA",
       `the images of ${shortName(recipe.dataset)} are not those of the run's first ${plural(step, "step")}: files were ` +
@@ -275,12 +275,14 @@ export class Saving {
   }
 
   private async put(snapshot: Snapshot, position: Position): Promise<void> {
-    const { recipe, fingerprint, compiled } = this.options;
+    const { recipe, dataset, compiled } = this.options;
+    const { mean, std, classes } = dataset;
     const { ranks } = this;
     const state = { ...(await stateOf(snapshot, compiled)), ...(ranks ? { ranks } : {}) };
     const pieces = await formatCheckpoint(this.layouts, state, position, titleOf(recipe.model), {
       id: this.id,
-      data: fingerprint,
+      data: dataset.fingerprint,
+      images: { ...testShape(dataset), mean, std, classes },
       recipe: fixedFields(recipe),
       ...(recipe.imageSize === undefined ? {} : { imageSize: recipe.imageSize }),
     });
