@@ -19,7 +19,10 @@ export function reportCommand(): Command {
     .description("Show the logs of runs as one page, or write them as TensorBoard event files.")
     .argument("<run...>", "run folders")
     .option("--out <file>", "where the page goes; default: report.html")
-    .option("--chart <file>", "draw error and loss (.svg), and write a page only with --out")
+    .option(
+      "--chart <file>",
+      "draw error, loss and noise scale (.svg), and write a page only with --out",
+    )
     .option("--json", "print one JSON object, and write a page only with --out")
     .option("--tensorboard <folder>", "write event files instead, a subfolder a run")
     .action(async (folders: string[], { out, chart, json, tensorboard }: Flags) => {

@@ -87,6 +87,14 @@ function splitChart(run: RunData, axes: readonly PlaceAxis[], isOnly: boolean): 
   ];
 }
 
+/** The name of what the moving average of the weights reaches. */
+const averaged = { name: "test, moving average" };
+
+const percentWrong = (top1: number | null | undefined) =>
+  typeof top1 === "number" ? 100 * (1 - top1) : undefined;
+
+export const noiseTitle = "Gradient noise scale";
+
 /** The charts that have something to show. */
 export function runCharts(runs: readonly RunData[]): Chart[] {
   const levels = levelsOf(runs);
@@ -105,13 +113,9 @@ export function runCharts(runs: readonly RunData[]): Chart[] {
       x,
       y: { name: "top-1 error (%)", scale: "switch" },
       series: [
-        ...seriesOf(runs, epochs, ({ top1 }) => 100 * (1 - top1), { name: "test" }),
-        ...seriesOf(
-          runs,
-          epochs,
-          ({ trainTop1 }) => (typeof trainTop1 === "number" ? 100 * (1 - trainTop1) : undefined),
-          { name: "train" },
-        ),
+        ...seriesOf(runs, epochs, ({ top1 }) => percentWrong(top1), { name: "test" }),
+        ...seriesOf(runs, epochs, ({ trainTop1 }) => percentWrong(trainTop1), { name: "train" }),
+        ...seriesOf(runs, epochs, ({ emaTop1 }) => percentWrong(emaTop1), averaged),
       ],
       levels,
     },
@@ -122,6 +126,7 @@ export function runCharts(runs: readonly RunData[]): Chart[] {
       series: [
         ...seriesOf(runs, steps, ({ loss }) => loss, { name: "train, each step", smooth: true }),
         ...seriesOf(runs, epochs, ({ testLoss }) => testLoss, { name: "test" }),
+        ...seriesOf(runs, epochs, ({ emaTestLoss }) => emaTestLoss, averaged),
       ],
     },
     {
@@ -138,6 +143,12 @@ export function runCharts(runs: readonly RunData[]): Chart[] {
         name: "throughput",
         smooth: true,
       }),
+    },
+    {
+      title: noiseTitle,
+      x,
+      y: { name: "images", scale: "switch" },
+      series: seriesOf(runs, steps, ({ noiseScale }) => noiseScale, { name: "noise scale" }),
     },
   ];
   // A run has one color in all of them, also where another has nothing to show.

@@ -24,6 +24,10 @@ export interface RunSummary {
   top1?: number;
   top5?: number;
   testLoss?: number;
+  /** Of the moving average of the weights, where the run keeps one. */
+  emaTop1?: number;
+  /** Gradient noise scale at the end, in images, where it was measured and noise did not hide the gradient. */
+  noiseScale?: number;
   /** Smallest error of an evaluation, in %. */
   bestTop1Error?: number;
   /** Of the last five evaluations, in %. */
@@ -58,6 +62,8 @@ export function summaryOf(run: RunData): RunSummary {
     top1: last?.top1,
     top5: last?.top5,
     testLoss: last?.testLoss,
+    emaTop1: last?.emaTop1,
+    noiseScale: steps.at(-1)?.noiseScale,
     bestTop1Error: last && Math.min(...epochs.map(({ top1 }) => 100 * (1 - top1))),
     medianTop1Error: medianTop1Error(epochs),
     paperTop1Error: paperError(run),
@@ -91,24 +97,40 @@ function durationText(seconds: number): string {
   return seconds >= 60 ? `${(seconds / 60).toFixed(1)} min` : `${seconds.toFixed(0)} s`;
 }
 
+const errorOf = (top1: number | undefined) =>
+  percent(top1 === undefined ? undefined : 100 * (1 - top1));
+
+/** Columns of the table of results; those that are `optional` only where a run has such a figure. */
+const columns: readonly {
+  head: string;
+  of: (run: RunSummary) => string | number | undefined;
+  optional?: true;
+}[] = [
+  { head: "run", of: ({ name }) => name },
+  { head: "kn", of: ({ minibatch }) => minibatch },
+  { head: "epochs", of: ({ epochs }) => epochs },
+  { head: "steps", of: ({ steps }) => steps },
+  { head: "training time", of: ({ seconds }) => durationText(seconds) },
+  { head: "last error (%)", of: ({ top1 }) => errorOf(top1) },
+  { head: "moving average's (%)", of: ({ emaTop1 }) => errorOf(emaTop1), optional: true },
+  { head: "best (%)", of: ({ bestTop1Error }) => percent(bestTop1Error) },
+  { head: "median of five (%)", of: ({ medianTop1Error }) => percent(medianTop1Error) },
+  { head: "the paper's (%)", of: ({ paperTop1Error }) => percent(paperTop1Error) },
+  {
+    head: "noise scale (images)",
+    of: ({ noiseScale }) => noiseScale && Math.round(noiseScale),
+    optional: true,
+  },
+  { head: "status", of: ({ status }) => status },
+];
+
 function resultTable(summaries: readonly RunSummary[]): Table {
+  const shown = columns.filter(
+    ({ optional, of }) => !optional || summaries.some((one) => of(one) !== undefined),
+  );
   return {
-    head: [
-      ...["run", "kn", "epochs", "steps", "training time"],
-      ...["last error (%)", "best (%)", "median of five (%)", "the paper's (%)", "status"],
-    ],
-    rows: summaries.map((one) => [
-      one.name,
-      one.minibatch,
-      one.epochs,
-      one.steps,
-      durationText(one.seconds),
-      percent(one.top1 === undefined ? undefined : 100 * (1 - one.top1)),
-      percent(one.bestTop1Error),
-      percent(one.medianTop1Error),
-      percent(one.paperTop1Error),
-      one.status,
-    ]),
+    head: shown.map(({ head }) => head),
+    rows: summaries.map((one) => shown.map(({ of }) => of(one))),
   };
 }
 

@@ -1,16 +1,17 @@
-// The picture of one run or several: what their page begins with.
+// The picture of one run or several: what their page begins with, and the noise scale.
 
 import { OnehourError } from "../errors.js";
 import { renderColumn } from "./charts.js";
-import { runCharts } from "./run-charts.js";
+import { noiseTitle, runCharts } from "./run-charts.js";
 import type { RunData } from "./run-data.js";
 
 /**
- * The first two charts of the page, error and loss, as the text of an SVG file.
+ * The first two charts of the page, error and loss, and the gradient noise scale where it was measured, as the text of
+ * an SVG file.
  * @throws OnehourError ERR_ONEHOUR_RUN_FOLDER where there is nothing to draw.
  */
 export function runPicture(runs: readonly RunData[]): string {
-  const charts = runCharts(runs).slice(0, 2);
+  const charts = runCharts(runs).filter(({ title }, i) => i < 2 || title === noiseTitle);
   if (charts.length === 0)
     throw new OnehourError(
       "ERR_ONEHOUR_RUN_FOLDER",

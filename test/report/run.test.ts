@@ -146,6 +146,34 @@ describe("runPage", () => {
     expect(runPage(runs)).toContain("What differs");
   });
 
+  it("shows the moving average and the noise scale of the runs that have them", async () => {
+    const add = (line: string, more: object) => JSON.stringify({ ...JSON.parse(line), ...more });
+    const lines = [
+      ...[step(0), add(step(1), { noiseScale: 30 })],
+      add(epoch(0, 0.25), { emaTop1: 0.5, emaTestLoss: 3 }),
+      ...[step(2), add(step(3), { noiseScale: 90.4 })],
+      add(epoch(1, 0.5), { emaTop1: 0.75, emaTestLoss: 1 }),
+    ];
+    const runs = await readRuns([run("averaging", lines), run("plain", whole)]);
+    const [error, loss, , , noise] = runCharts(runs);
+    const averages = [error, loss].map((chart) =>
+      chart!.series.filter(({ name }) => name === "test, moving average").map(({ y }) => y),
+    );
+    expect(averages).toEqual([[[50, 25]], [[3, 1]]]);
+    expect(noise).toMatchObject({ title: "Gradient noise scale", y: { name: "images" } });
+    expect(noise!.series.map(({ group, y }) => [group, y])).toEqual([
+      ["averaging", [null, 30, null, 90.4]],
+    ]);
+    const [measured, other] = runs.map(summaryOf);
+    expect(measured).toMatchObject({ top1: 0.5, emaTop1: 0.75, noiseScale: 90.4 });
+    expect(other).not.toHaveProperty("noiseScale");
+    const head = (some: typeof runs) => /Result[\s\S]*/.exec(runPage(some))![0];
+    expect(head(runs)).toContain("noise scale (images)");
+    expect(head(runs.slice(1))).not.toMatch(/noise scale|moving average/);
+    expect(runPicture(runs)).toContain("Gradient noise scale");
+    expect(runPicture(runs.slice(1))).not.toContain("Gradient noise scale");
+  });
+
   it("gives a run one color, also where another has nothing to draw", async () => {
     const charts = runCharts(await readRuns([run("short", [step(0)]), run("whole", whole)]));
     const [error, loss] = charts.map((chart) => {
