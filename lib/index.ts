@@ -87,5 +87,5 @@ export {
 export { type EvaluateOptions, type Evaluation, evaluateCheckpoint } from "./train/evaluate.js";
 export type { Result, RunEvent } from "./train/events.js";
 export type { TrainOptions } from "./train/options.js";
-export { type StepOptions, type TakenStep, Trainer } from "./train/own-loop.js";
+export { type StepOptions, type TakenStep, type TestOptions, Trainer } from "./train/own-loop.js";
 export { compileRun, train } from "./train/train.js";

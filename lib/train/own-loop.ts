@@ -31,6 +31,11 @@ export interface StepOptions {
   lr?: number;
 }
 
+export interface TestOptions {
+  /** Whether to test the moving average of the weights (`emaDecay`) instead of the weights; false. */
+  ema?: boolean;
+}
+
 /** A step that was taken. */
 export interface TakenStep {
   /** From 0. */
@@ -268,10 +273,15 @@ export class Trainer implements Disposable {
 
   /**
    * Tests on the whole test set, each image once, with the mean of the workers' running statistics, which
-   * `preciseBatchNorm` recomputes before.
+   * `preciseBatchNorm` recomputes before; or tests the moving average of the weights. Throws ERR_ONEHOUR_RECIPE for
+   * an average that the recipe does not keep.
    */
-  async evaluate(): Promise<Evaluation> {
+  async evaluate(options: TestOptions = {}): Promise<Evaluation> {
+    requireOptions(options, "evaluate", ["ema"]);
+    const { ema = false } = options;
     const { dataset, recipe, world, onEvent } = this.options;
+    if (ema && recipe.emaDecay === undefined)
+      throw refuse("emaDecay", "give the moving average a decay, such as 0.999, to test it");
     const { queue, loader, sampler, loaded } = this;
     const { compiled } = loaded;
     const { rank } = world;
@@ -280,7 +290,7 @@ export class Trainer implements Disposable {
       const options = { recipe, dataset, compiled, queue, loader, sampler, rank, show };
       await recomputeStatistics(this.progress.position.epoch, options);
       if (world.worldSize > 1) await queue.submit("average", await queue.acquire());
-      return (await evaluateSplit(queue, loader, dataset, recipe.batch, { world }))!;
+      return (await evaluateSplit(queue, loader, dataset, recipe.batch, { world, ema }))!;
     });
   }
 

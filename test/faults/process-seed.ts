@@ -40,13 +40,17 @@ const program = existsSync(main) ? main : main.replace("/lib/", "/dist/");
 
 /** The command line of the training "pair". */
 function commandOf(out: string, { what, continues }: ProcessPlan): string[] {
-  const { dataset, model, batch, workers, epochs, milestones, momentumForm } = trainings.pair;
-  const flags = { model, batch, workers, epochs, milestones, "momentum-form": momentumForm };
+  const { dataset, model, batch, workers, epochs, milestones } = trainings.pair;
+  const { momentumForm, emaDecay } = trainings.pair;
+  const flags = {
+    ...{ model, batch, workers, epochs, milestones },
+    ...{ "momentum-form": momentumForm, "ema-decay": emaDecay },
+  };
   return [
     ...[program, "train", dataset!, "--device", "cpu", "--threads", "1"],
     ...["--timeout", what === "SIGSTOP" && !continues ? "3" : "60"],
     ...Object.entries(flags).flatMap(([name, value]) => [`--${name}`, String(value)]),
-    ...["--out", out],
+    ...["--noise-scale", "--out", out],
   ];
 }
 

@@ -28,11 +28,14 @@ const common: RecipeInput = {
   threads: 1,
 };
 
+/** What a run carries from step to step besides weights and momentum. */
+const carrying = { emaDecay: 0.75, noiseScale: true } satisfies RecipeInput;
+
 /** The trainings: 8 or 10 steps in 2 or 3 epochs, the last of them not whole. */
 export const trainings = {
   alone: common,
-  accumulating: { ...common, batch: 4, accumulate: 2, epochs: 2.5 },
-  pair: { ...common, batch: 4, workers: 2 },
+  accumulating: { ...common, ...carrying, batch: 4, accumulate: 2, epochs: 2.5 },
+  pair: { ...common, ...carrying, batch: 4, workers: 2 },
 } satisfies Record<string, RecipeInput>;
 export type Training = keyof typeof trainings;
 
@@ -164,12 +167,17 @@ export function difference(
   if (missing.length > 0 && !holes) return `the log lacks ${missing.join(", ")}, which nobody said`;
   const [order, own] = [unbroken, found].map(({ lines }) => [...lines.keys()]);
   if (!holes && `${order}` !== `${own}`) return `the log's order is ${own}`;
-  for (const part of ["weights", "momentum"] as const) {
-    const [a, b] = [unbroken.checkpoint[part]!, found.checkpoint[part]!];
-    for (const [name, values] of a) {
-      if (!Buffer.from(values.buffer).equals(Buffer.from(b.get(name)!.buffer))) {
+  const parts = {
+    weights: ({ weights }: Checkpoint) => weights,
+    momentum: ({ momentum }: Checkpoint) => momentum,
+    "moving averages": ({ ema }: Checkpoint) => ema?.weights,
+  };
+  for (const [part, of] of Object.entries(parts)) {
+    const [a, b] = [of(unbroken.checkpoint), of(found.checkpoint)];
+    for (const [name, values] of a ?? []) {
+      const other = b?.get(name);
+      if (!other || !Buffer.from(values.buffer).equals(Buffer.from(other.buffer)))
         return `${part} of ${name} differ at the end`;
-      }
     }
   }
   return undefined;

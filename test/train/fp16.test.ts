@@ -32,6 +32,7 @@ const common: RecipeInput = {
 };
 const velocity: RecipeInput = {
   ...{ momentumForm: "velocity", warmup: "none", lrSchedule: "cosine", preciseBatchNorm: 2 },
+  ...{ emaDecay: 0.75, noiseScale: true },
 };
 const run = (recipe: RecipeInput, resume = false) => train(recipe, { output: null, resume });
 const read = (out: string) => readCheckpoint(join(out, checkpointName));
@@ -97,7 +98,7 @@ describe("a scale at which gradients overflow", () => {
     });
   });
 
-  test("leaves parameters and, but for the change of the rate, momentum as they are", async () => {
+  test("leaves parameters, averages and, but for the change of the rate, momentum as they are", async () => {
     const out = copyOf("skipped");
     await run({ out, steps: 5 }, true);
     const [from, to] = [await read(before), await read(out)];
@@ -110,6 +111,8 @@ describe("a scale at which gradients overflow", () => {
       const corrected = momentum.map((x) => x * factor);
       expect(relativeError(to.momentum!.get(name)!, corrected)).toBeLessThan(1e-6);
     }
+    expect(to.ema!.updates).toBe(3);
+    expect(to.position!.noise).toEqual(from.position!.noise);
   });
 
   test("is the same after a resumption, bit for bit, on two ranks", async () => {
@@ -119,6 +122,8 @@ describe("a scale at which gradients overflow", () => {
     const [a, b] = [await read(whole), await read(out)];
     expect(b.weights).toEqual(a.weights);
     expect(b.momentum).toEqual(a.momentum);
+    expect(b.ema).toEqual(a.ema);
+    expect(b.position?.noise).toEqual(a.position?.noise);
   });
 
   test("is shown to the user, with the steps that were skipped", () => {

@@ -6,7 +6,7 @@ import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { Trainer } from "../../lib/train/own-loop.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
-import { resumed, small, trained } from "../support/training.js";
+import { small, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
 const dataset = "synthetic:12x12x1:4:32";
@@ -34,33 +34,22 @@ test("it is that of every second step's weights and statistics, the first of whi
       expect(Math.abs(value - expected.get(name)![i]!), name).toBeLessThan(1e-6);
 });
 
-test("a run of two workers that is resumed within an epoch has the same, bit for bit", async () => {
-  const two = { ...common, workers: 2, batch: 4, epochs: 2 };
-  const [whole, out] = [join(folder, "whole"), join(folder, "half")];
-  const { result, events } = await trained({ ...two, out: whole });
-  await trained({ ...two, steps: 3, out });
-  const { ranks } = await readCheckpoint(join(out, checkpointName));
-  const means = ranks!.map((own) => own.get("ema.bn1.running_mean")!);
-  expect(means[0]).not.toEqual(means[1]);
-  await resumed(out, { steps: 8 });
+test("a loop of one's own tests, saves and resumes it as a run has it", async () => {
+  const [whole, out] = [join(folder, "run"), join(folder, "loop")];
+  await trained({ ...common, epochs: 1, out: whole });
+  {
+    using trainer = await Trainer.open({ ...common, epochs: 1, out });
+    while (trainer.done < 2) await trainer.step();
+    await trainer.save();
+  }
+  using trainer = await Trainer.open({ out }, { resume: true });
+  while (trainer.done < trainer.steps) await trainer.step();
+  await trainer.save();
   expect(await averageIn(out)).toEqual(await averageIn(whole));
-  const losses = (run: string) =>
-    logOf(run).flatMap((line) => (line.type === "epoch" ? [line] : []));
-  const tested = (run: string) =>
-    losses(run).map(({ emaTop1, emaTestLoss }) => [emaTop1, emaTestLoss]);
-  expect(tested(out)).toEqual(tested(whole));
-
-  const last = losses(whole).at(-1)!;
-  expect(result.emaTop1).toBe(last.emaTop1);
-  expect(events.find(({ type }) => type === "epoch")).toHaveProperty("emaTop1");
-  const evaluated = await evaluateCheckpoint(whole, undefined, {
-    ...small,
-    model: "resnet8",
-    ema: true,
-  });
-  expect(evaluated.top1).toBe(last.emaTop1);
-  expect(evaluated.loss).toBeCloseTo(last.emaTestLoss!, 5);
-  expect(evaluated.loss).not.toBe(last.testLoss);
+  const epoch = logOf(whole).findLast(({ type }) => type === "epoch");
+  const { top1, loss } = await trainer.evaluate({ ema: true });
+  expect(epoch).toMatchObject({ emaTop1: top1, emaTestLoss: loss });
+  expect((await trainer.evaluate()).loss).not.toBe(loss);
 });
 
 test.each(["bf16", "fp16"] as const)(
@@ -90,4 +79,9 @@ test("what cannot be is refused", async () => {
     /holds no moving average of the weights/,
   );
   rmSync(out, { recursive: true });
+  using trainer = await Trainer.open({ ...small, dataset });
+  await expect(trainer.evaluate({ ema: true })).rejects.toThrow(/^emaDecay: give the moving/);
+  await expect(trainer.evaluate({ average: true } as never)).rejects.toThrow(
+    'evaluate has no option "average"; its options are ema',
+  );
 });

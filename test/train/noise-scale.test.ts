@@ -8,7 +8,7 @@ import type { NoiseSums } from "../../lib/run-folder/position.js";
 import { addNoise, noiseLine, noiseScaleOf } from "../../lib/train/noise-scale.js";
 import { Trainer } from "../../lib/train/own-loop.js";
 import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
-import { resumed, small, trained } from "../support/training.js";
+import { small, trained } from "../support/training.js";
 
 const dimensions = 40;
 /** The gradient G of all images, |G|² = 0.4, and the deviation of one image's in each dimension: S = 40·5² = 1,000. */
@@ -92,13 +92,7 @@ test("a run's own is that of its gradients, and does not change its losses", asy
   expect(stepsOf(out)[0]!.loss).toBe(large.loss);
 });
 
-test("of two workers it is resumed as it was, and one worker of one micro-batch has none", async () => {
-  const two = { ...run, workers: 2, batch: 4 };
-  const [whole, out] = [join(folder, "whole"), join(folder, "half")];
-  await trained({ ...two, steps: 4, out: whole });
-  await trained({ ...two, steps: 2, out });
-  await resumed(out, { steps: 4 });
-  expect(scalesOf(out)).toEqual(scalesOf(whole));
+test("one worker of one micro-batch has none", async () => {
   await expect(trained({ ...run, batch: 4, steps: 1, out: join(folder, "none") })).rejects.toThrow(
     /noiseScale: a step of one worker and one micro-batch has no smaller batch/,
   );
