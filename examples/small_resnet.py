@@ -1,4 +1,4 @@
-"""The residual networks for small images, resnet8, resnet20, resnet32 and resnet56, in PyTorch.
+"""The residual networks for small images, resnet6, resnet8, resnet20, resnet32 and resnet56, in PyTorch.
 
 Parameters have the names that they have in a checkpoint, which are torchvision's.
 """
@@ -28,15 +28,22 @@ class Block(nn.Module):
 class SmallResNet(nn.Module):
     def __init__(self, name, channels, classes):
         super().__init__()
-        blocks = (int(name.removeprefix("resnet")) - 2) // 6  # of each of the three stages
-        self.conv1, self.bn1 = convolution(channels, 16), nn.BatchNorm2d(16)
-        for stage, (inputs, filters) in enumerate([(16, 16), (16, 32), (32, 64)], start=1):
-            first = Block(inputs, filters, stride=1 if stage == 1 else 2)
-            others = [Block(filters, filters, 1) for _ in range(1, blocks)]
-            setattr(self, f"layer{stage}", nn.Sequential(first, *others))
-        self.fc = nn.Linear(64, classes)
+        depth = int(name.removeprefix("resnet"))
+        if depth == 6:  # filters and stride of the stem and of each stage
+            (filters, stride), stages, blocks = (8, 2), [(16, 2), (32, 2)], 1
+        else:
+            (filters, stride), stages, blocks = (16, 1), [(16, 1), (32, 2), (64, 2)], (depth - 2) // 6
+        self.conv1, self.bn1 = convolution(channels, filters, stride), nn.BatchNorm2d(filters)
+        self.stages = [f"layer{i + 1}" for i in range(len(stages))]
+        for stage, (outputs, stride) in zip(self.stages, stages):
+            first = Block(filters, outputs, stride)
+            others = [Block(outputs, outputs, 1) for _ in range(1, blocks)]
+            setattr(self, stage, nn.Sequential(first, *others))
+            filters = outputs
+        self.fc = nn.Linear(filters, classes)
 
     def forward(self, x):
         x = self.bn1(self.conv1(x)).relu()
-        x = self.layer3(self.layer2(self.layer1(x)))
+        for stage in self.stages:
+            x = getattr(self, stage)(x)
         return self.fc(x.mean((2, 3)))
