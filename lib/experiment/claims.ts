@@ -25,19 +25,28 @@ export class Runs {
   }
 
   /** The errors of a point's runs; undefined where there is none. */
-  sample(id: string): Sample | undefined {
-    const errors = this.of(id).map(({ error }) => error!);
+  sample(id: string, errorOf: ErrorOf = testError): Sample | undefined {
+    const errors = this.of(id).flatMap((run) => errorOf(run) ?? []);
     return errors.length > 0 ? sampleOf(errors) : undefined;
   }
 
-  /** The training errors of a point's runs in their last epoch. */
-  trained(id: string): Sample | undefined {
-    const errors = this.of(id).flatMap(({ epochs, status, error }) =>
-      status === "diverged" ? [error!] : (epochs.at(-1)?.train ?? []),
-    );
-    return errors.length > 0 ? sampleOf(errors) : undefined;
+  /** By how many points the error of `a` is higher than that of `b`, for each seed that has both. */
+  differences(a: string, b: string, errorOf: ErrorOf = testError): number[] {
+    const others = new Map(this.of(b).map((run) => [run.seed, errorOf(run)]));
+    return this.of(a).flatMap((run) => {
+      const [error, other] = [errorOf(run), others.get(run.seed)];
+      return error === undefined || other === undefined ? [] : [error - other];
+    });
   }
 }
+
+type ErrorOf = (run: RunRecord) => number | undefined;
+
+const testError: ErrorOf = ({ error }) => error;
+
+/** The training error of the last epoch, in %. */
+const trainError: ErrorOf = ({ epochs, status, error }) =>
+  status === "diverged" ? error : (epochs.at(-1)?.train ?? undefined);
 
 const kn = (minibatch: number) => `kn = ${count(minibatch)}`;
 
@@ -45,8 +54,7 @@ const kn = (minibatch: number) => `kn = ${count(minibatch)}`;
 export const asBaseline = (runs: Runs, minibatch: number): Verdict =>
   equal({
     claim: `${kn(minibatch)} has the error of ${kn(baseline)}`,
-    a: runs.sample(pointId(minibatch)),
-    b: runs.sample(pointId(baseline)),
+    differences: runs.differences(pointId(minibatch), pointId(baseline)),
   });
 
 /** All minibatches up to a large one have the baseline's error: as far as each of them is shown to. */
@@ -88,8 +96,7 @@ function table1(runs: Runs, { large }: Setting): Verdict[] {
   return [
     equal({
       claim: `With gradual warm-up ${kn(large)} has the error of ${kn(baseline)}`,
-      a: gradual,
-      b: runs.sample(pointId(baseline)),
+      differences: runs.differences(pointId(large), pointId(baseline)),
     }),
     ...(["none", "constant"] as const).map((warmup) =>
       larger({
@@ -105,8 +112,7 @@ function figure3(runs: Runs, { large }: Setting): Verdict[] {
   return [
     equal({
       claim: `The training error of ${kn(large)} ends where that of ${kn(baseline)} does`,
-      a: runs.trained(pointId(large)),
-      b: runs.trained(pointId(baseline)),
+      differences: runs.differences(pointId(large), pointId(baseline), trainError),
     }),
   ];
 }
@@ -140,7 +146,7 @@ function table2(runs: Runs, setting: Setting): Verdict[] {
     ...(["half", "double"] as const).map((variant) =>
       equal({
         claim: `With ${variants[variant].label} at both, ${kn(large)} has the error of ${kn(baseline)}`,
-        ...{ a: of(large, variant), b: of(baseline, variant) },
+        differences: runs.differences(variantId(large, variant), variantId(baseline, variant)),
       }),
     ),
     ...[baseline, large].map((minibatch) =>

@@ -1,4 +1,4 @@
-// What runs say of a claim: equality by two one-sided Welch tests, a difference by one, otherwise nothing.
+// What runs say of a claim: equality by two one-sided paired tests, a difference by a Welch test, otherwise nothing.
 import { upperTail } from "./student.js";
 
 /** Errors in % of the runs of a point, one a seed. */
@@ -23,16 +23,22 @@ export function sampleOf(values: readonly number[]): Sample {
 }
 
 /**
- * The p value of Welch's one-sided test that the mean of `a` is larger than that of `b` by more than `margin`: how
- * probable such a difference is where it is not. Deviations may differ; NaN for samples of fewer than two.
+ * The p value of Welch's one-sided test that the mean of `a` is larger than that of `b`: how probable such a difference
+ * is where it is not. Deviations may differ; NaN for samples of fewer than two.
  */
-export function pLarger(a: Sample, b: Sample, margin = 0): number {
+export function pLarger(a: Sample, b: Sample): number {
   const [u, v] = [a, b].map(({ deviation, count }) => deviation ** 2 / count) as [number, number];
-  const excess = a.mean - b.mean - margin;
+  const excess = a.mean - b.mean;
   if (u + v === 0) return excess > 0 ? 0 : 1;
   // Welch and Satterthwaite's degrees of freedom.
   const freedom = (u + v) ** 2 / (u ** 2 / (a.count - 1) + v ** 2 / (b.count - 1));
   return upperTail(excess / Math.sqrt(u + v), freedom);
+}
+
+/** The p value of Student's one-sided test that the mean is above `margin`; NaN for a sample of fewer than two. */
+export function pAbove({ count, mean, deviation }: Sample, margin: number): number {
+  if (deviation === 0) return mean > margin ? 0 : 1;
+  return upperTail((mean - margin) / (deviation / Math.sqrt(count)), count - 1);
 }
 
 /** That a p value is below this decides. */
@@ -54,6 +60,12 @@ export interface Verdict {
 const points = (value: number) => `${value >= 0 ? "+" : "−"}${Math.abs(value).toFixed(2)} points`;
 const pText = (p: number) => (p < 0.001 ? "p < 0.001" : `p = ${p.toFixed(3)}`);
 
+interface Paired {
+  claim: string;
+  /** In points, a seed each: of two runs that begin with the same weights, and see images in the same order. */
+  differences: readonly number[];
+}
+
 interface Compared {
   claim: string;
   a: Sample | undefined;
@@ -72,20 +84,24 @@ const tooFew = (claim: string): Verdict => ({
 });
 
 /**
- * Whether a and b have equal means: both tests against a difference of `equalWithin` or more, one a side, decide for
- * it; a test for more than that against it.
+ * Whether two points have equal means: two one-sided tests of the pairs' differences, against `equalWithin` on either
+ * side, decide for it; a test for more than that against it. Pairs, since what a seed's first weights add to the error
+ * of one run, they add to that of the other.
  */
-export function equal({ claim, a, b }: Compared): Verdict {
-  if (!a || !b || !haveEnough(a, b)) return tooFew(claim);
-  const difference = points(a.mean - b.mean);
-  const within = Math.max(pLarger(a, b, -equalWithin), pLarger(b, a, -equalWithin));
+export function equal({ claim, differences }: Paired): Verdict {
+  if (differences.length < 2) return tooFew(claim);
+  const sample = sampleOf(differences);
+  const contrary = { ...sample, mean: -sample.mean };
+  const difference = points(sample.mean);
+  // That the difference is above −0.5, and that it is below +0.5.
+  const within = Math.max(pAbove(sample, -equalWithin), pAbove(contrary, -equalWithin));
   if (within < level)
     return {
       claim,
       ruling: "holds",
       reason: `${difference}, less than ${equalWithin} either way: ${pText(within)}`,
     };
-  const beyond = Math.min(pLarger(a, b, equalWithin), pLarger(b, a, equalWithin));
+  const beyond = Math.min(pAbove(sample, equalWithin), pAbove(contrary, equalWithin));
   if (beyond < level)
     return {
       claim,
