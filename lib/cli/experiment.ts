@@ -61,12 +61,14 @@ function stageOf(standing: Standing) {
   };
 }
 
-function recordText({ folder, status, error, seconds }: RunRecord, standing: Standing): string {
+function recordText(record: RunRecord, standing: Standing): string {
+  const { folder, status, error, seconds, reason } = record;
   const { done, runs } = standing;
   const ended = status === "begun" ? "stopped" : status;
   const what = error === undefined ? ended : `${ended}, ${error.toFixed(2)} %`;
   const course = [`${done} of ${plural(runs, "run")}`, ...leftText(standing)].join(", ");
-  return `${folder.split("/").at(-1)}: ${what}, ${seconds.toFixed(0)} s (${course})`;
+  const why = status === "failed" && reason !== undefined ? `: ${oneLine(reason)}` : "";
+  return `${folder.split("/").at(-1)}: ${what}, ${seconds.toFixed(0)} s (${course})${why}`;
 }
 
 const withoutBudget = (words: readonly string[]) =>

@@ -84,7 +84,8 @@ async function surveyed(settings: ExperimentSettings, say: (text: string) => voi
 function beginText({ done, runs }: Standing, { budget, out }: ExperimentSettings, jobs: number) {
   const ended = done > 0 ? `, of which ${done} ${done === 1 ? "has" : "have"} ended` : "";
   const limit = Number.isFinite(budget) ? `, within ${timeLeft(budget)} in all` : "";
-  return `${counted(runs, "run")}${ended}; ${jobs} side by side${limit}; see ${join(out, resultNames.page)}`;
+  const together = Math.min(jobs, runs - done);
+  return `${counted(runs, "run")}${ended}; ${together} side by side${limit}; see ${join(out, resultNames.page)}`;
 }
 
 type Known = Pick<ExperimentResult, "jobs" | "images" | "classes">;
