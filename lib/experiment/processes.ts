@@ -11,6 +11,15 @@ export interface RunFailure {
   code?: string;
 }
 
+/** What of a process' stderr says why it ended: Node's error, which its stack and version follow, or the last line. */
+export function causeIn(stderr: string): string | undefined {
+  const lines = stderr.split("\n").filter((line) => line.trim() !== "");
+  return lines.findLast((line) => /^\w*Error\b/.test(line)) ?? lines.at(-1);
+}
+
+/** Characters of a process' stderr that are kept. */
+const mostKept = 10_000;
+
 export class RunProcess {
   /** Share of the steps that is done. */
   done: number;
@@ -19,7 +28,7 @@ export class RunProcess {
   private readonly child: ChildProcess;
   private isStopped = false;
   private failure: RunFailure | undefined;
-  private lastError = "";
+  private stderr = "";
 
   constructor(order: RunOrder, done: number) {
     this.done = done;
@@ -33,7 +42,7 @@ export class RunProcess {
       else this.done = report.done;
     });
     this.child.stderr!.setEncoding("utf8").on("data", (text: string) => {
-      this.lastError = (this.lastError + text).trimEnd().split("\n").at(-1) ?? "";
+      this.stderr = (this.stderr + text).slice(-mostKept);
     });
     this.ended = new Promise((resolve) => {
       this.child.once("error", ({ message }) =>
@@ -52,7 +61,8 @@ export class RunProcess {
   private endOf(status: number | null, signal: NodeJS.Signals | null): RunFailure | undefined {
     if (this.failure) return this.failure;
     if (status === 0 || this.isStopped) return undefined;
-    const last = this.lastError === "" ? "" : `; the last line of its stderr: ${this.lastError}`;
+    const cause = causeIn(this.stderr);
+    const last = cause === undefined ? "" : `; it said: ${cause}`;
     const how = signal === null ? `it exited with status ${status}` : `it was ended by ${signal}`;
     return { message: `${how}${last}` };
   }
