@@ -16,7 +16,7 @@ import { writeWeights } from "#lib/train/state.js";
 const cases = [
   { model: "resnet8", batch: 32, repeats: 101 },
   { model: "resnet20", batch: 32, repeats: 51 },
-  { model: "resnet50", batch: 16, repeats: 7 },
+  { model: "resnet50", batch: 32, repeats: 5 },
 ];
 const workers = 2;
 
