@@ -152,6 +152,8 @@ class Conductor {
     } finally {
       this.stopAll();
       await Promise.all(this.ends());
+      // What follows the last run's end: the caller writes the same files next.
+      await this.following;
       unlisten();
       await writeSpent(out, this.spent);
     }
