@@ -133,7 +133,7 @@ const warmupIds = ({ large }: Setting) => [
   ...(["gradual", "none", "constant"] as const).map((warmup) => pointId(large, warmup)),
 ];
 
-const epochAxis = { name: "epochs", min: 0 } as const;
+const epochAxis = ({ epochs }: Setting): Axis => ({ name: "epochs", min: 0, max: epochs });
 const curveNote = "Mean ± standard deviation over the seeds; runs that diverged are left out.";
 
 /** Training curves by warm-up at the large minibatch, as the paper's Figure 2. */
@@ -141,7 +141,7 @@ export function warmupChart(runs: Runs, setting: Setting): Chart {
   return {
     title: `Warm-ups at kn = ${count(setting.large)}, as the paper's Figure 2`,
     note: curveNote,
-    x: [epochAxis],
+    x: [epochAxis(setting)],
     y: { name: "training error (%)" },
     ...curves(runs, setting, warmupIds(setting), ["train"]),
   };
@@ -155,7 +155,7 @@ export function ruleChart(runs: Runs, setting: Setting): Chart {
   return {
     title: `Rules of the rate at kn = ${count(large)}`,
     note: curveNote,
-    x: [epochAxis],
+    x: [epochAxis(setting)],
     y: { name: "training error (%)" },
     ...curves(runs, setting, ids, ["train"], ids),
   };
@@ -166,7 +166,7 @@ export function figure3Chart(runs: Runs, setting: Setting): Chart {
   return {
     title: `Training curves of kn = ${baseline} and ${count(setting.large)}`,
     note: curveNote,
-    x: [epochAxis],
+    x: [epochAxis(setting)],
     y: { name: "top-1 error (%)" },
     ...curves(runs, setting, [pointId(baseline), pointId(setting.large)], ["train", "test"]),
   };
