@@ -784,6 +784,35 @@ def write_grad_scaler():
     save({**out, "start": w, "g": gradients, "rates": torch.tensor(rates)}, "grad-scaler")
 
 
+# Rate at 256 images, minibatch, steps of warm-up and in all: those of test/schedules/schedule.test.ts.
+RATES = dict(lr=0.1, minibatch=8192, warmup=40, steps=240)
+
+
+def write_schedules():
+    """PyTorch's rates of each step: a linear warm-up, then down to 0."""
+    lr_scheduler = torch.optim.lr_scheduler
+    peak = RATES["lr"] * RATES["minibatch"] / 256
+    left = RATES["steps"] - RATES["warmup"]
+    falls = {
+        "cosine": lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, left),
+        "linear": lambda optimizer: lr_scheduler.PolynomialLR(optimizer, left, 1),
+        "polynomial": lambda optimizer: lr_scheduler.PolynomialLR(optimizer, left, 2),
+    }
+    out = {}
+    for name, fall in falls.items():
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], peak)
+        warmup = lr_scheduler.LinearLR(optimizer, RATES["lr"] / peak, 1, RATES["warmup"])
+        both = [warmup, fall(optimizer)]
+        schedule = lr_scheduler.SequentialLR(optimizer, both, [RATES["warmup"]])
+        rates = []
+        for _ in range(RATES["steps"]):
+            rates.append(schedule.get_last_lr()[0])
+            optimizer.step()
+            schedule.step()
+        out[name] = torch.tensor(rates)
+    save(out, "schedules")
+
+
 def write_resnet50():
     network = Network("resnet50")
     value, grads = gradients(network, 4)
@@ -810,5 +839,6 @@ if __name__ == "__main__":
     write_ops(wanted or FAMILIES)
     if not wanted:
         write_grad_scaler()
+        write_schedules()
         write_resnet8()
         write_resnet50()

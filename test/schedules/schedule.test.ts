@@ -10,6 +10,7 @@ import {
   warmupSteps,
 } from "../../lib/schedules/schedule.js";
 import { stepSchedule } from "../../lib/schedules/step.js";
+import { lookup, readFixture } from "../../proof/ops/fixtures.js";
 
 const imagenet = 1_281_167; // training images
 
@@ -88,6 +89,17 @@ test("the momentum factor is the ratio of rates, in the corrected velocity form 
   expect(momentumFactor(velocity, 0.3, 0.1)).toBeCloseTo(3, 12);
   expect(momentumFactor({ ...velocity, momentumCorrection: false }, 0.3, 0.1)).toBe(1);
   expect(momentumFactor({ ...velocity, momentumForm: "gradient" }, 0.3, 0.1)).toBe(1);
+});
+
+test.each(["cosine", "linear", "polynomial"] as const)("%s: PyTorch's rates", (name) => {
+  const { data } = lookup(readFixture("schedules"))(name);
+  const stepsPerEpoch = 8; // 5 epochs of warm-up of 30: 40 of 240 steps
+  const options = paper(8192, { stepsPerEpoch, epochs: 30, milestones: [] });
+  const rates = Array.from({ length: 240 }, (_, step) => schedules[name](options)(step));
+  for (const [step, rate] of rates.entries()) {
+    // PyTorch multiplies the last rate by the ratio of two: it rounds at every step, the fixture to f32.
+    expect(Math.abs(rate - data[step]!)).toBeLessThan(1e-6 * 3.2);
+  }
 });
 
 test.each([

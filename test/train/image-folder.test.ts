@@ -1,9 +1,11 @@
 // Rehearses ImageNet: trains on Fashion-MNIST as a folder of JPEG files.
 import { execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, renameSync } from "node:fs";
+import { copyFileSync, existsSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
+import type { TensorLayout } from "../../lib/graph/compile.js";
 import type { RecipeInput } from "../../lib/recipe/fields.js";
+import { formatCheckpoint, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
 import { Trainer } from "../../lib/train/own-loop.js";
 import { onehour } from "../cli/command.js";
@@ -99,6 +101,26 @@ test("images of another size are tested as the checkpoint's test says, by a resu
   expect((await evaluated({ testResize: 33 })).loss).toBe(loss);
   for (const other of [{ imageSize: 24 }, { testResize: 40 }])
     expect((await evaluated(other)).loss).not.toBe(loss);
+
+  // A recipe that no run can have written is refused.
+  const saved = await readCheckpoint(join(out, checkpoint));
+  const layouts = [...saved.shapes].map(([name, shape]) => ({ name, shape }) as TensorLayout);
+  for (const testResize of [31, "33"]) {
+    const file = join(folder, "odd.safetensors");
+    const origin = { recipe: { ...saved.recipe, testResize } };
+    const pieces = await formatCheckpoint(
+      layouts.filter(({ name }) => saved.weights.has(name)),
+      { weights: saved.weights },
+      saved.position!,
+      saved.model!,
+      origin,
+    );
+    writeFileSync(file, Buffer.concat(pieces));
+    await expect(evaluateCheckpoint(file, data, { device: "cpu" })).rejects.toMatchObject({
+      code: "ERR_ONEHOUR_CHECKPOINT",
+      message: expect.stringMatching(/odd\.safetensors: its recipe has testResize: .*expected/),
+    });
+  }
 
   using trainer = await Trainer.open(recipe);
   while (trainer.done < trainer.steps) await trainer.step();
