@@ -49,10 +49,10 @@ export const experimentTable = {
     help: "runs side by side",
     otherwise: "one a core, or 1 on a GPU",
   }),
-  firstSeed: row(whole(0).default(0), {
+  firstSeed: row(whole(0).default(1), {
     flag: "--first-seed <s>",
     help: "choose a setting on seeds that the verdicts do not use",
-    otherwise: "0",
+    otherwise: "1",
   }),
   dataset: row(text.default(setting.dataset), {
     flag: "--dataset <name|folder>",

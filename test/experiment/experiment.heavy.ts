@@ -127,15 +127,15 @@ test("runs that diverge are results with the error of a guess", async () => {
 test("a run that fails is named and left out, and tried again by the same command", async () => {
   const out = join(folder, "one-failed");
   const more = ["--seeds", "1", "--epochs", "2", "--milestones", "none"];
-  writeFiles(join(out, "runs"), { "kn-256-seed-0": "in the way" });
+  writeFiles(join(out, "runs"), { "kn-256-seed-1": "in the way" });
   const first = await onehour(flags(out, ...more));
   expect(first.status).toBe(1);
   expect(first.stderr).toContain("1 run failed; to try again: ");
-  expect(first.stdout).toMatch(/^failed +runs\/kn-256-seed-0:\n +\S/m);
+  expect(first.stdout).toMatch(/^failed +runs\/kn-256-seed-1:\n +\S/m);
   const failed = resultOf(out).runs.filter(({ status }) => status !== "finished");
   expect(failed).toMatchObject([{ point: "kn-256", status: "failed" }]);
   expect(resultOf(out).runs).toHaveLength(4);
-  rmSync(join(out, "runs", "kn-256-seed-0"));
+  rmSync(join(out, "runs", "kn-256-seed-1"));
   const second = await onehour(flags(out, ...more));
   expect([second.status, second.stdout]).toEqual([0, expect.stringMatching(/^finished: 4 runs/)]);
 });

@@ -5,7 +5,7 @@ import { setting } from "../../lib/experiment/setting.js";
 test("an experiment has the setting of the table, five seeds and an hour", () => {
   expect(readExperiment("paper", {})).toEqual({
     ...{ name: "paper", out: "experiments/paper", seeds: 5, budget: 3600, jobs: undefined },
-    firstSeed: 0,
+    firstSeed: 1,
     setting: { ...setting, milestones: [...setting.milestones] },
   });
 });
