@@ -50,12 +50,20 @@ const trainError: ErrorOf = ({ epochs, status, error }) =>
 
 const kn = (minibatch: number) => `kn = ${count(minibatch)}`;
 
+/** Whether two points have the same error. Where every run of both diverged, that says nothing. */
+function same(runs: Runs, claim: string, [a, b]: [string, string], errorOf?: ErrorOf): Verdict {
+  const all = [...runs.of(a), ...runs.of(b)];
+  if (all.length > 0 && all.every(({ status }) => status === "diverged"))
+    return { claim, ruling: "undecided", reason: "all runs diverged" };
+  return equal({ claim, differences: runs.differences(a, b, errorOf) });
+}
+
 /** Whether a minibatch has the error of the baseline. */
 export const asBaseline = (runs: Runs, minibatch: number): Verdict =>
-  equal({
-    claim: `${kn(minibatch)} has the error of ${kn(baseline)}`,
-    differences: runs.differences(pointId(minibatch), pointId(baseline)),
-  });
+  same(runs, `${kn(minibatch)} has the error of ${kn(baseline)}`, [
+    pointId(minibatch),
+    pointId(baseline),
+  ]);
 
 /** All minibatches up to a large one have the baseline's error: as far as each of them is shown to. */
 function flat(runs: Runs, setting: Setting): Verdict[] {
@@ -94,10 +102,10 @@ function table1(runs: Runs, { large }: Setting): Verdict[] {
   const at = (warmup: Warmup) => runs.sample(pointId(large, warmup));
   const gradual = at("gradual");
   return [
-    equal({
-      claim: `With gradual warm-up ${kn(large)} has the error of ${kn(baseline)}`,
-      differences: runs.differences(pointId(large), pointId(baseline)),
-    }),
+    same(runs, `With gradual warm-up ${kn(large)} has the error of ${kn(baseline)}`, [
+      pointId(large),
+      pointId(baseline),
+    ]),
     ...(["none", "constant"] as const).map((warmup) =>
       larger({
         claim: `At ${kn(large)} ${warmup === "none" ? "no" : warmup} warm-up has a higher error than gradual`,
@@ -110,10 +118,12 @@ function table1(runs: Runs, { large }: Setting): Verdict[] {
 
 function figure3(runs: Runs, { large }: Setting): Verdict[] {
   return [
-    equal({
-      claim: `The training error of ${kn(large)} ends where that of ${kn(baseline)} does`,
-      differences: runs.differences(pointId(large), pointId(baseline), trainError),
-    }),
+    same(
+      runs,
+      `The training error of ${kn(large)} ends where that of ${kn(baseline)} does`,
+      [pointId(large), pointId(baseline)],
+      trainError,
+    ),
   ];
 }
 
@@ -144,10 +154,11 @@ function table2(runs: Runs, setting: Setting): Verdict[] {
       ...{ a: of(large, "unscaled"), b: linear },
     }),
     ...(["half", "double"] as const).map((variant) =>
-      equal({
-        claim: `With ${variants[variant].label} at both, ${kn(large)} has the error of ${kn(baseline)}`,
-        differences: runs.differences(variantId(large, variant), variantId(baseline, variant)),
-      }),
+      same(
+        runs,
+        `With ${variants[variant].label} at both, ${kn(large)} has the error of ${kn(baseline)}`,
+        [variantId(large, variant), variantId(baseline, variant)],
+      ),
     ),
     ...[baseline, large].map((minibatch) =>
       larger({

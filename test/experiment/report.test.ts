@@ -48,6 +48,17 @@ test("Table 1 compares warm-ups, and Figure 3 the training errors", () => {
   expect(verdicts("figure3", same)[0]![0]).toBe("holds");
 });
 
+test("runs that all diverged have the error of a guess, and are not called equal", () => {
+  const diverged = around({ "kn-256": 90, "kn-4096-gradual": 90, "kn-4096-none": 90 }).map(
+    (run) => ({ ...run, status: "diverged", error: 90 }) as RunRecord,
+  );
+  const nothing = ["undecided", "all runs diverged"];
+  expect(verdicts("table1", diverged)[0]).toEqual(nothing);
+  expect(verdicts("figure3", diverged)).toEqual([nothing]);
+  const others = diverged.filter(({ point }) => point !== "kn-256");
+  expect(verdicts("table1", [...others, ...around({ "kn-256": 9 })])[0]![0]).toBe("does not hold");
+});
+
 test("a remark holds where the wrong way is ten times as far from one worker as the right way", () => {
   const [remark] = remarks as [(typeof remarks)[number]];
   const reference = [2, 1.5, 1];
@@ -62,6 +73,13 @@ test("a remark holds where the wrong way is ten times as far from one worker as 
   expect(ruling(1e-6, 1e-2)).toBe("holds");
   expect(ruling(1e-3, 2e-3)).toBe("does not hold");
   expect(ruling(0, 0)).toBe("does not hold");
+  expect(ruling(1e-6, Number.NaN)).toBe("holds");
+  expect(ruling(Number.NaN, Number.NaN)).toBe("does not hold");
+  const notFinite = () => ({ seed: 0, losses: [2, null] });
+  expect(remarkVerdict(remark, notFinite, 60_000)).toMatchObject({
+    ruling: "undecided",
+    reason: "the losses of one worker are not finite",
+  });
   for (const any of remarks)
     expect(remarkVerdict(any, () => undefined, 60_000).ruling).toBe("undecided");
   expect(deviations([2, null], [1, 1, 1])).toEqual([1, Infinity, Infinity]);
