@@ -140,8 +140,8 @@ export interface RemarkResult {
 
 /**
  * Whether the right way keeps to the losses of one worker, and the wrong way does not; or, where the images of the
- * wrong way are others, whether it leaves out far more of them. `resultOf` gives a run's result where it has ended; `images` are those of the
- * training set.
+ * wrong way are others, whether it leaves out far more of them. `resultOf` gives a run's result where it has ended;
+ * `images` are those of the training set.
  */
 export function remarkVerdict(
   { title, source, right, wrong, isOfImages }: Remark,
@@ -152,11 +152,13 @@ export function remarkVerdict(
   const [reference, good, bad] = (["reference", right, wrong] as const).map(resultOf);
   if (!reference || !good || !bad)
     return { claim, ruling: "undecided", reason: "its runs have not ended" };
+  if (!isOfImages && !reference.losses.every(isNumber))
+    return { claim, ruling: "undecided", reason: "the losses of one worker are not finite" };
   const [near, far] = [good, bad].map(({ losses }) =>
     median(deviations(losses, reference.losses)),
   ) as [number, number];
   const ruling = (fine: number, poor: number) =>
-    poor > 0 && poor >= apart * fine ? "holds" : "does not hold";
+    poor > 0 && Number.isFinite(fine) && poor >= apart * fine ? "holds" : "does not hold";
   if (!isOfImages) {
     const reason = `median deviation of a loss ${sized(near)} the right way, ${sized(far)} the wrong way`;
     return { claim, ruling: ruling(near, far), reason };
@@ -177,6 +179,8 @@ function unseen(run: RemarkRun, { seed }: RemarkResult, images: number): number 
   const { workers = 1, accumulate = 1, shuffle }: RecipeInput = remarkRuns[run];
   return new Sampler({ images, workers, accumulate, batch, seed, shuffle }).unseen(0);
 }
+
+const isNumber = (loss: number | null) => loss !== null && Number.isFinite(loss);
 
 const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
 
