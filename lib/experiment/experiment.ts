@@ -32,7 +32,7 @@ import type { RunRecord } from "./records.js";
 import { experimentPage, picturesOf } from "./report.js";
 import type { ExperimentResult } from "./result.js";
 import { tasksOf } from "./schedule.js";
-import { remarkSetting } from "./setting.js";
+import { baseline, remarkSetting } from "./setting.js";
 
 export interface ExperimentOptions extends ExperimentInput {
   /** Called some times a second while runs go on. */
@@ -68,9 +68,15 @@ async function surveyed(settings: ExperimentSettings, say: (text: string) => voi
   const wanted = [
     ...(parts.includes("figure1") ? figureMinibatches(setting) : []),
     ...(parts.some((part) => withLarge.includes(part)) ? [setting.large] : []),
-    ...(parts.includes("remarks") ? [remarkSetting.minibatch] : []),
   ];
-  const most = Math.max(...wanted);
+  const least = parts.includes("remarks") ? remarkSetting.minibatch : baseline;
+  if (least > images)
+    throw new UsageError(
+      "ERR_ONEHOUR_USAGE",
+      `${name} needs ${count(least)} training images or more, a minibatch that it always has; ${setting.dataset} has ` +
+        `${count(images)}`,
+    );
+  const most = Math.max(least, ...wanted);
   if (most > images)
     throw new UsageError(
       "ERR_ONEHOUR_USAGE",
