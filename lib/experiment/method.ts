@@ -1,14 +1,19 @@
 // How an experiment decides, in the words of its report.
+import { readExperiment } from "./options.js";
 import { guessError } from "./records.js";
 import type { ExperimentResult } from "./result.js";
 import { batch, choice, setting as packaged, type Setting } from "./setting.js";
 import { equalWithin, level } from "./verdicts.js";
 
-/** Where the setting comes from. */
-export function originText({ setting }: ExperimentResult): string {
+/** Where the setting comes from, and whether its seeds can be among those of the verdicts. */
+export function originText({ name, setting, firstSeed }: ExperimentResult): string {
   const keys = Object.keys(packaged) as (keyof Setting)[];
   const others = keys.filter((key) => `${setting[key]}` !== `${packaged[key]}`);
-  if (others.length === 0) return `The setting is the package's. ${choice}`;
+  if (others.length === 0) {
+    const isUsual = firstSeed === readExperiment(name, {}).firstSeed;
+    const seeds = ` But --first-seed ${firstSeed} was asked for here, so verdicts may use such seeds too.`;
+    return `The setting is the package's. ${choice}${isUsual ? "" : seeds}`;
+  }
   return (
     `The setting was asked for; from the package's it differs in ${others.join(", ")}. How it was chosen, this page ` +
     "cannot know."

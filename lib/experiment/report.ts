@@ -51,10 +51,12 @@ const reports: Record<Part, PartReport> = {
   remarks: {
     title: "The remarks: right and wrong ways",
     text: () => [
-      `The first ${remarkSetting.steps} losses at kn = ${count(remarkSetting.minibatch)}, with a warm-up and two drops ` +
-        `of the rate, which is ${remarkSetting.lr} at 256 images, and λ = ${remarkSetting.weightDecay}, as deviations ` +
-        "from those of one worker; one of 0 is not drawn. Rate and λ are not the setting's: a higher rate hides the " +
-        "ways behind rounding, and the paper's λ of 0.0001 shows next to nothing in so few steps. The right way differs " +
+      `The first ${remarkSetting.steps} losses at kn = ${count(remarkSetting.minibatch)}, or those of ` +
+        `${counted(remarkSetting.epochs, "epoch")} where these are fewer, as deviations from those of one worker; one of ` +
+        `0 is not drawn. The rate is ${remarkSetting.lr} at 256 images, with a warm-up over ` +
+        `${counted(remarkSetting.warmupEpochs, "epoch")} and drops at epochs ${remarkSetting.milestones.join(" and ")}; ` +
+        `λ = ${remarkSetting.weightDecay}. Rate and λ are not the setting's: a higher rate hides the ways ` +
+        "behind rounding, and the paper's λ of 0.0001 shows next to nothing in so few steps. The right way differs " +
         "by rounding alone, which training makes grow. A remark holds where the median " +
         `deviation of the wrong way is ${apart} times that of the right way, or more.`,
       "Whether a wrong way ends with a higher error is not measured here: that the losses differ shows that it trains " +

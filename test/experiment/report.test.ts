@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { figure1Chart, remarkCharts } from "../../lib/experiment/charts.js";
 import { Runs, verdictsOf } from "../../lib/experiment/claims.js";
 import { experimentMarkdown } from "../../lib/experiment/markdown.js";
+import { readExperiment } from "../../lib/experiment/options.js";
 import { pointsOf } from "../../lib/experiment/points.js";
 import type { RunRecord } from "../../lib/experiment/records.js";
 import {
@@ -12,6 +13,7 @@ import {
   remarkVerdict,
 } from "../../lib/experiment/remarks.js";
 import { experimentPage, picturesOf } from "../../lib/experiment/report.js";
+import { setting } from "../../lib/experiment/setting.js";
 import { experimentText } from "../../lib/experiment/text.js";
 import { around, paperLike, record, resultOf, small } from "./made.js";
 
@@ -46,6 +48,15 @@ test("Table 1 compares warm-ups, and Figure 3 the training errors", () => {
     ...["holds", "undecided", "undecided"],
   ]);
   expect(verdicts("figure3", same)[0]![0]).toBe("holds");
+});
+
+test("the page says whether verdicts may use the seeds on which the setting was chosen", () => {
+  const usual = resultOf("table1", []);
+  const packaged = { ...usual, setting, firstSeed: readExperiment("table1", {}).firstSeed };
+  const asked = "But --first-seed 1000 was asked for";
+  expect(experimentMarkdown(packaged)).toContain("The setting is the package's.");
+  expect(experimentMarkdown(packaged)).not.toContain("But --first-seed");
+  expect(experimentMarkdown({ ...packaged, firstSeed: 1000 })).toContain(asked);
 });
 
 test("runs that all diverged have the error of a guess, and are not called equal", () => {
