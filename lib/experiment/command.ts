@@ -24,9 +24,12 @@ function words(settings: ExperimentSettings): Partial<Record<string, string>> {
 export function experimentCommand(settings: ExperimentSettings): string {
   const { name, setting } = settings;
   const given = words(settings);
-  // The default milestones follow the epochs.
-  const { milestones } = words(readExperiment(name, { epochs: setting.epochs }));
-  const usual: ReturnType<typeof words> = { ...words(readExperiment(name, {})), milestones };
+  // What follows the epochs by default.
+  const { milestones, warmupEpochs } = words(readExperiment(name, { epochs: setting.epochs }));
+  const usual: ReturnType<typeof words> = {
+    ...words(readExperiment(name, {})),
+    ...{ milestones, warmupEpochs },
+  };
   const flags = experimentRows.flatMap(([key, { flag }]) => {
     const value = given[key];
     return value === undefined || value === usual[key] ? [] : [flag.split(" ")[0]!, quoted(value)];

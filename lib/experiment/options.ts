@@ -97,10 +97,10 @@ export const experimentTable = {
     help: "learning rate at 256 images",
     otherwise: String(setting.lr),
   }),
-  warmupEpochs: row(notNegative.default(setting.warmupEpochs), {
+  warmupEpochs: row(notNegative.optional(), {
     flag: "--warmup-epochs <E>",
     help: "length of the warm-up",
-    otherwise: String(setting.warmupEpochs),
+    otherwise: `${setting.warmupEpochs}, or in proportion to --epochs`,
   }),
   milestones: row(epochList.optional(), {
     flag: "--milestones <E,...|none>",
@@ -145,8 +145,10 @@ export function readExperiment(name: string, given: ExperimentInput): Experiment
     read[key] = data;
   }
   const all = read as { [Name in OptionName]: z.output<ExperimentTable[Name]["schema"]> };
-  const { dataset, model, epochs, lr, warmupEpochs, minibatches, large } = all;
-  const { milestones = setting.milestones.map((at) => (at * epochs) / setting.epochs) } = all;
+  const { dataset, model, epochs, lr, minibatches, large } = all;
+  const inProportion = (at: number) => (at * epochs) / setting.epochs;
+  const { milestones = setting.milestones.map(inProportion) } = all;
+  const { warmupEpochs = inProportion(setting.warmupEpochs) } = all;
   const late = milestones.find((at) => at >= epochs);
   if (late !== undefined)
     throw refuse(

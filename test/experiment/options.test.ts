@@ -10,12 +10,15 @@ test("an experiment has the setting of the table, five seeds and an hour", () =>
   });
 });
 
-test("milestones go with the epochs, and minibatches are sorted, each once", () => {
+test("warm-up and milestones go with the epochs, and minibatches are sorted, each once", () => {
   const { setting: changed } = readExperiment("figure1", {
     epochs: 9,
     minibatches: [512, 64, 512],
   });
-  expect(changed).toMatchObject({ milestones: [3, 6, 8], minibatches: [64, 512] });
+  expect(changed).toMatchObject({
+    ...{ milestones: [3, 6, 8], warmupEpochs: 1, minibatches: [64, 512] },
+  });
+  expect(readExperiment("figure1", { epochs: 9, warmupEpochs: 0 }).setting.warmupEpochs).toBe(0);
   expect(readExperiment("figure1", { milestones: [] }).setting.milestones).toEqual([]);
   expect(readExperiment("figure1", { milestones: [8, 2] }).setting.milestones).toEqual([2, 8]);
 });
