@@ -77,7 +77,7 @@ const cases: [line: string, ...says: (string | RegExp)[]][] = [
   ["train xyzzy", /of that name; expected fashion-mnist/],
   ["train synthetic --recipe goyal2017", "did you mean goyal-2017?"],
   ["train synthetic --model ResNet50", 'did you mean "resnet50"?'],
-  ["train synthetic --model vit", /no model "vit"\. Models: resnet8/],
+  ["train synthetic --model vit", /no model "vit"\. Models: resnet6, resnet8/],
   ["train synthetic --init /dev/null", "--init: ", "/dev/null"],
   ["train .", "holds no train/"],
   ["train fashion-mnist:nowhere", "Fashion-MNIST is not here"],
