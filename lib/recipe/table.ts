@@ -245,7 +245,6 @@ export const table = {
     help: "share of the target that is spread evenly over all classes",
     alias: "smoothing label-smooth",
   }),
-
   emaDecay: field(fraction.optional(), {
     group: "Optimizer",
     flag: "--ema-decay <d>",
@@ -260,12 +259,12 @@ export const table = {
     otherwise: "1",
     alias: "model-ema-steps ema-every ema-interval ema-update-every",
   }),
-
   noiseScale: field(flag.default(false), {
     group: "Optimizer",
     flag: "--noise-scale",
     help: "measure the gradient noise scale, which says how large a minibatch is of use",
     alias: "gradient-noise-scale gns",
+    trainOnly: "train() measures it; a loop of your own does not",
     onResume: true,
   }),
 

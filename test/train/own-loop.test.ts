@@ -107,7 +107,10 @@ test("refuses what it cannot do", async () => {
   await expect(Trainer.open({ ...common, workers: 2 })).rejects.toThrow(/^workers: the launcher/);
   await expect(Trainer.open({ learningRate: 1 } as never)).rejects.toThrow(/did you mean lr\?/);
   await expect(Trainer.open({ ...common, init: "none" })).rejects.toThrow(/^init: cannot read/);
-  const untaken: RecipeInput[] = [{ trace: 3 }, { tensorboard: true }, { checkpointMinutes: 5 }];
+  const untaken: RecipeInput[] = [
+    ...[{ trace: 3 }, { tensorboard: true }, { checkpointMinutes: 5 }],
+    { noiseScale: true, accumulate: 2 },
+  ];
   for (const fields of untaken)
     await expect(Trainer.open({ ...common, ...fields })).rejects.toThrow(
       new RegExp(`^${Object.keys(fields)[0]}: train\\(\\) .* a loop of your own .* Leave it out$`),
