@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { bytesOf } from "../arrays/bytes-of.js";
 import { OnehourError, UsageError } from "../errors.js";
-import type { TensorLayout } from "../graph/compile.js";
+import type { CompiledModel, TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import { isAbsent, isForbidden } from "../system/exists.js";
 import { readRegular } from "../system/regular-file.js";
@@ -30,6 +30,22 @@ export const momentumPrefix = "momentum.";
 export const emaPrefix = "ema.";
 export const rankPrefix = (rank: number) => `rank.${rank}.`;
 
+/** Tensors that a run goes on from; `ema` where it keeps a moving average. */
+export type RunTensors = Pick<CompiledModel, "parameters" | "statistics"> &
+  Partial<Pick<CompiledModel, "ema">>;
+
+/** What each rank has of its own, by the names that follow `rank.<r>.`. */
+export function ownStatistics({
+  statistics,
+  ema,
+}: Pick<RunTensors, "statistics" | "ema">): TensorLayout[] {
+  const averaged = ema?.statistics ?? [];
+  return [
+    ...statistics,
+    ...averaged.map((layout) => ({ ...layout, name: emaPrefix + layout.name })),
+  ];
+}
+
 /** Tensors by torchvision's name, f32 in torchvision's layout. */
 export interface ModelState {
   /** Parameters and running statistics. */
@@ -39,8 +55,8 @@ export interface ModelState {
   /** The exponential moving average of `weights`, and how many models are in it; where the run has one. */
   ema?: { weights: Map<string, Float32Array>; updates: number };
   /**
-   * Each rank's own running statistics (and `ema.<name>`, their average), where those of `weights` are an average that the run does
-   * not continue from: within an epoch.
+   * Each rank's own running statistics (and `ema.<name>`, their average), where those of `weights` are an
+   * average that the run does not continue from: within an epoch.
    */
   ranks?: Map<string, Float32Array>[];
 }

@@ -2,7 +2,6 @@
 
 import { join } from "node:path";
 import { OnehourError } from "../errors.js";
-import type { TensorLayout } from "../graph/compile.js";
 import { elements } from "../graph/graph.js";
 import { isModule } from "../modules/pinned.js";
 import { setting } from "../recipe/voice.js";
@@ -13,7 +12,9 @@ import {
   checkpointName,
   emaPrefix,
   momentumPrefix,
+  ownStatistics,
   previousName,
+  type RunTensors,
   rankPrefix,
   readCheckpoint,
   type Shapes,
@@ -32,18 +33,17 @@ type FoundState = RunState & { name: string };
 
 /**
  * Throws unless a run of the model can continue from the file: momentum of every parameter, a position,
- * what it was trained on, the moving average where the run has one, and of each rank that has running statistics of its own all of them.
+ * what it was trained on, the moving average where the run has one, and of each rank that has running statistics
+ * of its own all of them.
  */
 function requireRun(
   file: string,
   checkpoint: Checkpoint & { shapes: Shapes },
-  parameters: readonly TensorLayout[],
-  statistics: readonly TensorLayout[],
+  tensors: RunTensors,
   model: string,
-  hasAverage: boolean,
 ): asserts checkpoint is RunState & { shapes: Shapes } {
   const { shapes, position, ranks = [], isCovered, recipe, data } = checkpoint;
-  const missing = parameters.find(
+  const missing = tensors.parameters.find(
     ({ name, shape }) => String(shapes.get(momentumPrefix + name)) !== String(shape),
   );
   if (!position || missing) {
@@ -71,20 +71,19 @@ function requireRun(
       `start a new run from its weights: ${setting("init", file)}`,
     );
   }
-  const averaged = hasAverage ? [...parameters, ...statistics] : [];
+  const { ema } = tensors;
+  const averaged = ema ? [...ema.parameters, ...ema.statistics] : [];
   const lost = averaged.find(
     ({ name, shape }) => String(shapes.get(emaPrefix + name)) !== String(shape),
   );
-  if (lost || (hasAverage && !checkpoint.ema)) {
+  if (lost || (ema && !checkpoint.ema)) {
     throw refuseFile(
       file,
       `it has no moving average${lost ? `: no tensor ${emaPrefix}${lost.name} of [${lost.shape}]` : ""}`,
       `start a new run from its weights: ${setting("init", file)}`,
     );
   }
-  const own = hasAverage
-    ? [...statistics, ...statistics.map((one) => ({ ...one, name: emaPrefix + one.name }))]
-    : statistics;
+  const own = ownStatistics(tensors);
   for (const [rank, held] of ranks.entries()) {
     const lacking = own.find(({ name, shape }) => held.get(name)?.length !== elements(shape));
     if (!lacking) continue;
@@ -113,15 +112,13 @@ export async function lastWholeStep(folder: string): Promise<number | undefined>
 
 /**
  * The state to continue a run folder from: the last checkpoint, or the one before where the last
- * is torn, which `warn` is called with. `hasAverage`: whether the run keeps a moving average.
+ * is torn, which `warn` is called with.
  */
 export async function readLastCheckpoint(
   folder: string,
-  parameters: readonly TensorLayout[],
-  statistics: readonly TensorLayout[],
+  tensors: RunTensors,
   model: string,
   warn: (text: string) => void,
-  hasAverage = false,
 ): Promise<FoundState> {
   const read = async (name: string) => {
     const file = join(folder, name);
@@ -141,8 +138,9 @@ export async function readLastCheckpoint(
     warn(`${error.message} Continuing from ${previousName} instead.`);
     return previous;
   });
+  const { parameters, statistics } = tensors;
   requireModelWeights(found.file, found.checkpoint, [...parameters, ...statistics], model);
-  requireRun(found.file, found.checkpoint, parameters, statistics, model, hasAverage);
+  requireRun(found.file, found.checkpoint, tensors, model);
   return { ...found.checkpoint, model, name: found.name };
 }
 

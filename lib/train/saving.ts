@@ -105,19 +105,11 @@ export class Saving {
    */
   async restore(continues: boolean): Promise<Position> {
     const { recipe, compiled, queue, world, total, course, say } = this.options;
-    const { parameters, statistics } = compiled;
     let state: ModelState & { position?: Position };
     this.id = continues ? await readRunId(recipe.out) : newRunId();
     if (continues && hasCheckpoint(recipe.out)) {
       const warn = (text: string) => say(warning(text));
-      const last = await readLastCheckpoint(
-        recipe.out,
-        parameters,
-        statistics,
-        titleOf(recipe.model),
-        warn,
-        compiled.ema !== undefined,
-      );
+      const last = await readLastCheckpoint(recipe.out, compiled, titleOf(recipe.model), warn);
       const file = join(recipe.out, last.name);
       requireSameRecipe(file, last.recipe, recipe);
       requireSameRun(file, last.id, this.id);

@@ -4,7 +4,7 @@ import { bytesOf } from "../arrays/bytes-of.js";
 import type { Executor } from "../device/device.js";
 import { type CompiledModel, ownState, type TensorLayout } from "../graph/compile.js";
 import type { World } from "../ranks/world.js";
-import { emaPrefix } from "../run-folder/checkpoint.js";
+import { ownStatistics } from "../run-folder/checkpoint.js";
 import { assemble, readFloats, split } from "./state.js";
 
 /** Running statistics of one rank, and their moving average as `ema.<name>`, in torchvision's layout. */
@@ -14,18 +14,6 @@ export type Statistics = Map<string, Float32Array>;
 function layoutsOf(compiled: CompiledModel): TensorLayout[] {
   const { offset } = ownState(compiled);
   return ownStatistics(compiled).map((layout) => ({ ...layout, offset: layout.offset - offset }));
-}
-
-/** What each rank has of its own, by the names that a checkpoint gives it. */
-export function ownStatistics({
-  statistics,
-  ema,
-}: Pick<CompiledModel, "statistics" | "ema">): TensorLayout[] {
-  const averaged = ema?.statistics ?? [];
-  return [
-    ...statistics,
-    ...averaged.map((layout) => ({ ...layout, name: emaPrefix + layout.name })),
-  ];
 }
 
 /** The running statistics of all ranks, in rank order; every rank takes part. */

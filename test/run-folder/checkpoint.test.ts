@@ -45,7 +45,7 @@ async function whole(seed = 1, ranks?: Map<string, Float32Array>[]): Promise<Buf
 }
 
 const readLast = (run: string, warn = (_: string) => {}) =>
-  readLastCheckpoint(run, parameters, statistics, "resnet8", warn);
+  readLastCheckpoint(run, { parameters, statistics }, "resnet8", warn);
 
 test("reads back every bit", async () => {
   const read = parseCheckpoint("file", await whole(12));

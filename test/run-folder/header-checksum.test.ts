@@ -80,7 +80,7 @@ const resume = async (bytes: Buffer) => {
   const run = join(folder, "edited");
   mkdirSync(run, { recursive: true });
   writeFileSync(join(run, checkpointName), bytes);
-  return await readLastCheckpoint(run, parameters, statistics, "resnet8", () => {});
+  return await readLastCheckpoint(run, { parameters, statistics }, "resnet8", () => {});
 };
 
 test("a header edited without a change of meaning is read if its checksum is right", async () => {
