@@ -14,7 +14,10 @@ export const roundsFilters = ({ precision, accumulate, device }: Settings): bool
   accumulate === 1 &&
   device.operations.has(conv2dBackwardWeightRounded.name);
 
-/** Bytes of the `grad` arena: gradients, what travels with them, and filter gradients of 16 bits at half the offsets. */
+/**
+ * Bytes of the `grad` arena: gradients, what travels with them, and filter gradients of 16 bits at half the
+ * offsets.
+ */
 export function gradientBytes(layout: Layout, settings: Settings): number {
   const { parameterBytes } = layout;
   const rounded = roundsFilters(settings) ? parameterBytes / 2 : 0;

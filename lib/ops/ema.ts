@@ -39,7 +39,7 @@ const row = (name: string, updates: number, factor?: number): EmaRow => ({
 });
 
 /** Cases of the decision, which PyTorch makes on the host. */
-export const emaCases = defineCases<EmaRow>({
+defineCases<EmaRow>({
   family: "ema-weight",
   rows: [],
   sizes: [

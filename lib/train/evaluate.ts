@@ -65,8 +65,8 @@ interface SplitOptions {
 }
 
 /**
- * Runs the program `evaluate`, or that of the moving average, on this rank's share of the test set and sums over the ranks.
- * Undefined when `stopped` turned true on the way, on any rank.
+ * Runs the program `evaluate`, or that of the moving average, on this rank's share of the test set and sums over
+ * the ranks. Undefined when `stopped` turned true on the way, on any rank.
  */
 export async function evaluateSplit(
   queue: Queue,

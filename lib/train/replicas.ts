@@ -47,8 +47,8 @@ async function checksums(
 }
 
 /**
- * Compares parameters, momentum, low-precision copies, the moving average and the loss scale over the ranks, all of which call
- * it after the same number of steps with nothing queued. Throws ERR_ONEHOUR_RANKS_DIFFER naming who differs.
+ * Compares parameters, momentum, low-precision copies, the moving average and the loss scale over the ranks, all
+ * of which call it after the same number of steps with nothing queued. Throws ERR_ONEHOUR_RANKS_DIFFER naming who differs.
  */
 export async function requireSameReplicas(
   executor: Executor,

@@ -54,8 +54,8 @@ function arenaBytes(executor: Executor, arena: string): number {
 
 /**
  * Writes parameters, their low-precision copies, running statistics, momentum, if there is one, where loss
- * scaling stands and the moving average, which begins as the model itself, into arenas that hold zeros so far. One tensor at a time, so that the host never
- * holds a second copy of an arena.
+ * scaling stands and the moving average, which begins as the model itself, into arenas that hold zeros so far.
+ * One tensor at a time, so that the host never holds a second copy of an arena.
  */
 export async function writeWeights(
   executor: Executor,

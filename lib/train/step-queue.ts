@@ -256,6 +256,7 @@ export class StepQueue {
    */
   async queueStep(step: number): Promise<StepResult | undefined> {
     const { queue, sampler, schedule, accumulate, isTraced = () => false, note } = this.options;
+    const { input, emaRate } = this.options;
     let since = performance.now();
     const noted = (name: string) => {
       note?.("host", step, name, since);
@@ -271,14 +272,13 @@ export class StepQueue {
     const traces = isTraced(step);
     const lr = schedule(step);
     const factor = momentumFactor(this.options, lr, this.lastLearningRate);
+    const numbers = { lr, momentumFactor: factor, emaRate: emaRate?.(step) };
     if (this.begun < 0) this.begun = step * accumulate;
     for (let micro = 0; micro < accumulate; micro++) {
       this.fillUpTo(step * accumulate + micro + 1);
       const slot = await this.filling.shift()!;
       noted(`wait for input of step ${step}`);
-      writeNumbers(queue.executor.input(slot), this.options.input, {
-        ...{ lr, momentumFactor: factor, emaRate: this.options.emaRate?.(step) },
-      });
+      writeNumbers(queue.executor.input(slot), input, numbers);
       const isLast = micro === accumulate - 1;
       const program = isLast ? "last" : "micro";
       const read = (ended: number, trace?: Trace) => {
