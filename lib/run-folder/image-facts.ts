@@ -51,7 +51,8 @@ export function parseImageFacts(
   const read = (key: keyof ImageFacts) =>
     Object.hasOwn(metadata, key) ? parseJson(metadata[key]!) : undefined;
   const channels = read("channels");
-  const each = `for each of ${channels} channels`;
+  // A damaged file may nest arrays in it deeper than a text of them can be made.
+  const each = isCount(channels) ? `for each of ${channels} channels` : "for each channel";
   const wanted: Record<keyof ImageFacts, [holds: (value: unknown) => boolean, words: string]> = {
     height: [isCount, "a number of pixels"],
     width: [isCount, "a number of pixels"],

@@ -35,6 +35,7 @@ test.each([
   ["channels", "0"],
   ["channels", "2"],
   ["channels", ""],
+  ["channels", `${"[".repeat(50_000)}${"]".repeat(50_000)}`],
   ["mean", "0.5"],
   ["mean", "[0.5]"],
   ["mean", "[0.5,null,1]"],
