@@ -19,7 +19,7 @@ import { count, counted } from "../text/words.js";
 import { type Part, partsOf, Runs, verdictsOf } from "./claims.js";
 import { experimentCommand } from "./command.js";
 import { conduct, type SoFar, type Standing } from "./conduct.js";
-import { openFolder } from "./folder.js";
+import { openFolder, requireOwnFolder } from "./folder.js";
 import { experimentMarkdown } from "./markdown.js";
 import {
   type ExperimentInput,
@@ -149,6 +149,7 @@ export async function experiment(
   ]);
   const settings = withPinnedModules(readExperiment(name, input));
   const { setting, seeds, firstSeed, out } = settings;
+  await requireOwnFolder(settings); // before the data set writes an index there
   const survey = await surveyed(settings, say);
   const isCpu = expectDevice("auto").kind === "cpu";
   const { jobs = isCpu ? usableCores() : 1 } = settings;

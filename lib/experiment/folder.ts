@@ -34,18 +34,17 @@ async function readJson(file: string, advice: string): Promise<unknown> {
 }
 
 /**
- * Opens the folder of an experiment, or makes it.
+ * Refuses the folder of another experiment; writes nothing. Returns whether the experiment's own lies there.
  * @throws UsageError ERR_ONEHOUR_RUN_FOLDER where another experiment lies there, naming what differs.
  */
-export async function openFolder(settings: ExperimentSettings): Promise<void> {
+export async function requireOwnFolder(settings: ExperimentSettings): Promise<boolean> {
   const { out } = settings;
   const file = join(out, definitionName);
   const definition: Record<string, unknown> = definitionOf(settings);
   if (!isThere(file)) {
     if (isThere(join(out, "recipe.json")))
       throw refuse(`${out} holds a run; name another folder with ${optionName("out")}`);
-    await makeFolder(out);
-    return await replaceFile(out, definitionName, `${JSON.stringify(definition, null, 2)}\n`);
+    return false;
   }
   const there = await readJson(
     file,
@@ -55,11 +54,19 @@ export async function openFolder(settings: ExperimentSettings): Promise<void> {
   const differs = [...new Set([...Object.keys(definition), ...Object.keys(kept)])].find(
     (key) => JSON.stringify(kept[key]) !== JSON.stringify(definition[key]),
   );
-  if (differs === undefined) return;
+  if (differs === undefined) return true;
   throw refuse(
     `${out} holds another experiment: ${differs} is ${shown(kept[differs])} there, and ` +
       `${shown(definition[differs])} was asked for. Leave that as it was, or name another folder with ${optionName("out")}`,
   );
+}
+
+/** Opens the folder of an experiment, or makes it. Throws as `requireOwnFolder` does. */
+export async function openFolder(settings: ExperimentSettings): Promise<void> {
+  if (await requireOwnFolder(settings)) return;
+  const { out } = settings;
+  await makeFolder(out);
+  await replaceFile(out, definitionName, `${JSON.stringify(definitionOf(settings), null, 2)}\n`);
 }
 
 const spentSchema = z.looseObject({

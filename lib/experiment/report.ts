@@ -150,7 +150,9 @@ export function reportOf(result: ExperimentResult) {
         ...rest,
         tables: tables.filter(({ rows }) => rows.length > 0),
       }))
-      .filter(({ title, tables }) => title !== "Runs" || tables.length > 0),
+      .filter(({ text = [], charts = [], tables }) =>
+        [text, charts, tables].some(({ length }) => length > 0),
+      ),
   };
 }
 

@@ -4,6 +4,7 @@ import { environmentFields } from "../report/environment-fields.js";
 import type { Table } from "../report/page.js";
 import { timeLeft } from "../terminal/durations.js";
 import { count, counted } from "../text/words.js";
+import { short } from "../train/step-line.js";
 import { asBaseline, type Part, type Runs } from "./claims.js";
 import { paperFigure1, paperLarge, paperTable1, paperTable2 } from "./paper.js";
 import {
@@ -139,7 +140,8 @@ export function durationText({ seconds, processes }: ExperimentResult): string {
 export function settingTable(result: ExperimentResult): Table {
   const { setting, images, classes, command, jobs } = result;
   const { dataset, model, epochs, lr, warmupEpochs, milestones, augment } = setting;
-  const drops = milestones.length > 0 ? `to a tenth at epochs ${milestones.join(", ")}` : "none";
+  const at = milestones.map(short).join(", ");
+  const drops = at === "" ? "none" : `to a tenth at epochs ${at}`;
   return {
     head: ["", ""],
     rows: [
@@ -152,7 +154,7 @@ export function settingTable(result: ExperimentResult): Table {
       ["network", titleOf(model)],
       ["length of a run", counted(epochs, "epoch")],
       ["learning rate", `${lr} at 256 images, in proportion to kn`],
-      ["warm-up", `over ${counted(warmupEpochs, "epoch")}, where kn > 256`],
+      ["warm-up", `over ${counted(Number(short(warmupEpochs)), "epoch")}, where kn > 256`],
       ["drops of the rate", drops],
       ["batch norm", `over n = ${batch} images at every kn`],
       ["seeds", seedsText(result)],

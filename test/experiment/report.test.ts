@@ -203,3 +203,16 @@ test("an experiment without runs has a page all the same", () => {
     expect(pointsOf(name, small).length).toBeGreaterThan(0);
   }
 });
+
+test("what has nothing to say has no heading, and epochs in proportion are rounded", () => {
+  const result = resultOf("figure1", []);
+  const milestones = [16 / 3, 32 / 3];
+  const text = experimentMarkdown({
+    ...result,
+    verdicts: { figure1: [] },
+    setting: { ...small, epochs: 16, milestones, warmupEpochs: 16 / 9, minibatches: [64] },
+  });
+  expect(text).not.toMatch(/## (Verdicts|Runs)/);
+  expect(text).toContain("to a tenth at epochs 5.333, 10.67");
+  expect(text).toContain("over 1.778 epochs");
+});
