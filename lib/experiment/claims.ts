@@ -25,8 +25,8 @@ export class Runs {
   }
 
   /** The errors of a point's runs; undefined where there is none. */
-  sample(id: string, errorOf: ErrorOf = testError): Sample | undefined {
-    const errors = this.of(id).flatMap((run) => errorOf(run) ?? []);
+  sample(id: string): Sample | undefined {
+    const errors = this.of(id).map(({ error }) => error!);
     return errors.length > 0 ? sampleOf(errors) : undefined;
   }
 

@@ -30,7 +30,7 @@ export function method({ classes }: ExperimentResult): string[] {
     "A seed decides the first weights, the order of the images, and how they are augmented, if at all. Every point has " +
       "its first seed before any has its second, so wherever the time ends, points differ by one seed at most. ± is the " +
       "standard deviation of single runs.",
-    `Fixed before any run: two errors are equal where two one-sided t tests of their differences, a seed each, exclude ` +
+    `Fixed before any of these runs: two errors are equal where two one-sided t tests of their differences, a seed each, exclude ` +
       `${equalWithin} points either way, and differ where one shows more than that. Runs of a seed begin with the same ` +
       "weights, so what those add to one error they add to the other. One error is higher than another where a " +
       `one-sided Welch test shows it; each at p < ${level}. Whatever no test shows is undecided, as with fewer than two ` +

@@ -24,7 +24,7 @@ export interface TaskState {
  * All runs in the order in which they are begun: every point has its first seed before any has its second, so
  * whenever the time ends, the points differ by one seed at most; those that come last wait for all seeds of the others.
  */
-export function tasksOf(points: readonly Point[], seeds: number, firstSeed = 0): Task[] {
+export function tasksOf(points: readonly Point[], seeds: number, firstSeed: number): Task[] {
   const rounds = (some: readonly Point[]) =>
     Array.from({ length: seeds }, (_, i) => firstSeed + i).flatMap((seed, round) =>
       some

@@ -33,12 +33,12 @@ test("each point has its first seed before any has its second", () => {
     ...["a-seed-8", "b-seed-8"],
     ...["a-seed-9", "b-seed-9"],
   ]);
-  expect(names(tasksOf(points, 1))).toEqual(["a-seed-0", "b-seed-0", "short-seed-0"]);
+  expect(names(tasksOf(points, 1, 0))).toEqual(["a-seed-0", "b-seed-0", "short-seed-0"]);
 });
 
 test("what comes last waits for all seeds of the others, and is dealt round by round too", () => {
   const late = (id: string): Point => ({ ...point(id), last: true });
-  const tasks = names(tasksOf([late("y"), point("a"), late("z"), point("b")], 2));
+  const tasks = names(tasksOf([late("y"), point("a"), late("z"), point("b")], 2, 0));
   expect(tasks).toEqual([
     ...["a-seed-0", "b-seed-0", "a-seed-1", "b-seed-1"],
     ...["y-seed-0", "z-seed-0", "y-seed-1", "z-seed-1"],
@@ -47,7 +47,7 @@ test("what comes last waits for all seeds of the others, and is dealt round by r
 
 test("wherever the time ends, points differ by one seed at most", () => {
   const points = ["a", "b", "c", "d"].map((id) => point(id));
-  const tasks = tasksOf(points, 5);
+  const tasks = tasksOf(points, 5, 0);
   for (let left = 0; left <= 230; left += 5) {
     // One run after the other, 10 s each, as the budget has room for.
     const known: Record<string, TaskState> = {};
@@ -68,7 +68,7 @@ test("wherever the time ends, points differ by one seed at most", () => {
 });
 
 test("a run that is not expected to end in time is not begun, nor any after it", () => {
-  const tasks = tasksOf([point("a"), point("b", { epochs: 8 }), point("c")], 1);
+  const tasks = tasksOf([point("a"), point("b", { epochs: 8 }), point("c")], 1, 0);
   const stateOf = states({ "a-seed-0": ended(10) });
   const at = (left: number) => nextTask({ tasks, stateOf, images, left })?.name;
   expect(at(100)).toBe("b-seed-0"); // four times the images
@@ -79,7 +79,7 @@ test("a run that is not expected to end in time is not begun, nor any after it",
 });
 
 test("what was begun counts for its rest alone, and what runs is not begun again", () => {
-  const tasks = tasksOf([point("a"), point("b"), point("c")], 1);
+  const tasks = tasksOf([point("a"), point("b"), point("c")], 1, 0);
   const known = {
     "a-seed-0": ended(10),
     "b-seed-0": { ...idle, done: 0.75 },
@@ -93,7 +93,7 @@ test("what was begun counts for its rest alone, and what runs is not begun again
 });
 
 test("a point's own runs estimate it, otherwise all runs by their images", () => {
-  const tasks = tasksOf([point("a"), point("b", { epochs: 4 }), point("c", { steps: 5 })], 2);
+  const tasks = tasksOf([point("a"), point("b", { epochs: 4 }), point("c", { steps: 5 })], 2, 0);
   const none = estimator(tasks, states({}), images);
   expect(none(tasks[0]!)).toBeUndefined();
   const known = { "a-seed-0": ended(10), "b-seed-0": ended(60) };
@@ -114,7 +114,7 @@ test("the images of a run are those of its epochs, or of its steps where these a
 });
 
 test("the time left is that of what remains, side by side, within the budget", () => {
-  const tasks = tasksOf([point("a"), point("b"), point("c"), point("d")], 1);
+  const tasks = tasksOf([point("a"), point("b"), point("c"), point("d")], 1, 0);
   const stateOf = states({
     "a-seed-0": ended(10),
     "b-seed-0": { ...idle, isRunning: true, done: 0.5 },

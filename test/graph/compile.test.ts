@@ -5,39 +5,12 @@ import { compile } from "../../lib/graph/compile.js";
 import type { Value } from "../../lib/graph/graph.js";
 import { operandBytes, parse } from "../../lib/graph/parse.js";
 import type { Instruction } from "../../lib/graph/program.js";
-import { network } from "../../lib/models/layers.js";
-import type { Model, Network, ParameterRole } from "../../lib/models/model.js";
+import type { Network } from "../../lib/models/model.js";
 import { book } from "../../lib/ops/book.js";
-import { batchNorm, conv2d, globalAveragePool, linear } from "../../lib/ops/index.js";
 import { optimizers } from "../../lib/ops/optimizers/index.js";
-import type { MomentumSettings } from "../../lib/ops/optimizers/optimizer.js";
 import { commonOps } from "../support/op-book.js";
-import { type Changes, modelOf, optionsFor } from "./options.js";
-
-/** A convolution, a batch norm, a classifier. */
-const tiny: Model = {
-  channels: 1,
-  classes: 2,
-  build(network, x) {
-    const one = { kind: "constant", value: 1 } as const;
-    const parameter = (name: string, role: ParameterRole, shape: number[], stored = shape) =>
-      network.parameter({ name, role, shape, stored, initial: one });
-    const running = (name: string, role: "running-mean" | "running-variance") =>
-      network.statistic({ name, role, shape: [8], stored: [8], initial: one });
-    const w = parameter("conv.weight", "convolution", [8, 1, 3, 3], [8, 3, 3, 1]);
-    const y = batchNorm(conv2d(x, w, { padding: 1 }), {
-      gamma: parameter("bn.weight", "gamma", [8]),
-      beta: parameter("bn.bias", "beta", [8]),
-      runningMean: running("bn.running_mean", "running-mean"),
-      runningVariance: running("bn.running_var", "running-variance"),
-      ...network.batchNorm,
-      training: network.training,
-      relu: true,
-    });
-    const fc = parameter("fc.weight", "linear", [2, 8]);
-    return linear(globalAveragePool(y), fc, parameter("fc.bias", "bias", [2]));
-  },
-};
+import { modelOf, optionsFor } from "./options.js";
+import { compileTiny, tiny } from "./tiny.js";
 
 const golden = `onehour-program 1
 name last
@@ -66,16 +39,6 @@ compute conv2d-backward-weight stride=1,1 padding=1,1 | x=temp+2048:f32[2,4,4,1]
 compute sgd form=gradient nesterov=1 momentum=0.9 segments=64:0.0001,64:0,96:0.0001 zero=0 | w=param+0:f32[224] g=grad+0:f32[224] v=state+0:f32[224] schedule=input+192:f32[2] -> w=param+0:f32[224] v=state+0:f32[224] finite=output+64:f32[1] # bucket 0
 compute copy | x=grad+896:f32[4] -> y=output+0:f32[4] # metrics
 `;
-
-function compileTiny(changes: Changes = {}, settings: Partial<MomentumSettings> = {}) {
-  const update = { optimizer: optimizers.sgd(settings) };
-  const image = { height: 4, width: 4 };
-  const compiled = compile(tiny, optionsFor(tiny, { image, ...changes }), update);
-  const texts = Object.fromEntries(compiled.programs.map(({ name, text }) => [name, text]));
-  const instructions = (name: string): Instruction[] => parse(texts[name]!).instructions;
-  const ops = (name: string, op: string) => instructions(name).filter((i) => i.op === op);
-  return { compiled, texts, instructions, ops };
-}
 
 const attributes = (found: Instruction[], key: string) => found.map((i) => i.attributes[key]);
 
@@ -113,56 +76,6 @@ describe("compile", () => {
     expect(ops("last", "sgd")[0]!.inputs[3]!.offset).toBe(schedule.offset);
     expect(compiled.memory.arenas.input).toBe(2 * 256);
     expect(compiled.output.finite.bytes).toBe(4 * compiled.buckets.length);
-  });
-
-  it("evaluates images of another size, in one arena with the training's", () => {
-    const testImage = { height: 6, width: 5 };
-    const usual = compileTiny({ ema: true, preciseBatchNorm: 2 });
-    const { compiled, texts, ops } = compileTiny({ ema: true, preciseBatchNorm: 2, testImage });
-    const { images, flips } = compiled.input;
-    expect([images.bytes, flips.offset]).toEqual([2 * 30, 64]);
-    const shapeIn = (program: string) => ops(program, "normalize-input")[0]!.inputs[0]!.shape;
-    for (const program of ["last", "statistics"]) expect(shapeIn(program)).toEqual([2, 4, 4, 1]);
-    for (const program of ["evaluate", "evaluate-ema"])
-      expect(shapeIn(program)).toEqual([2, 6, 5, 1]);
-    expect(compiled.memory.arenas.input).toBe(usual.compiled.memory.arenas.input!);
-    expect(compiled.hash).not.toBe(usual.compiled.hash);
-    expect(compileTiny({ testImage: { height: 4, width: 4 } }).texts).toEqual(compileTiny().texts);
-    // Where the test's images are the smaller ones, the input keeps the training's places.
-    const smaller = compileTiny({ testImage: { height: 3, width: 3 } });
-    expect(smaller.texts.last).toBe(compileTiny().texts.last);
-    // The larger of the two decides what is reserved.
-    const large = compileTiny({ testImage: { height: 64, width: 64 } }).compiled.memory.arenas;
-    expect(large.temp).toBeGreaterThan(compiled.memory.arenas.temp!);
-    expect(large.input).toBe(2 * (2 * 64 * 64 + 3 * 64));
-    expect(Object.keys(texts)).toEqual(Object.keys(usual.texts));
-  });
-
-  it("refuses a network whose tensors follow from the size of the images, where sizes differ", () => {
-    const flat = network((layers, x, { classes }) => {
-      const y = layers.convolution("conv", x, { filters: 4, window: 3 });
-      return layers.linear("fc", layers.linearOfImage("features", y, 8), classes);
-    });
-    const model = flat({ channels: 1, classes: 2 });
-    const image = { height: 8, width: 8 };
-    const compiled = (testImage: typeof image) =>
-      compile(model, optionsFor(model, { image, testImage }), {
-        optimizer: optimizers.sgd(),
-      });
-    expect(() => compiled(image)).not.toThrow();
-    expect(() => compiled({ height: 10, width: 8 })).toThrow(
-      /^trained on images of 8 × 8, the network cannot be tested on images of 10 × 8: features.weight would be \[8,320\] instead of \[8,256\]\. Test on images of 8 × 8/,
-    );
-    expect(() =>
-      compile(
-        modelOf("vgg11_bn"),
-        {
-          ...optionsFor(modelOf("vgg11_bn")),
-          testImage: { height: 232, width: 232 },
-        },
-        { optimizer: optimizers.sgd() },
-      ),
-    ).not.toThrow();
   });
 
   it("widens the filter gradients of a bucket together where a GPU rounds them", () => {
