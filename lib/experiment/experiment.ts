@@ -55,8 +55,10 @@ const withLarge: readonly Part[] = ["table1", "figure3", "table2"];
 async function surveyed(settings: ExperimentSettings, say: (text: string) => void) {
   const { setting, out, name } = settings;
   await openModel(setting.model);
-  for (const { recipe } of pointsOf(name, setting))
-    requirePossible(withDefaults(recipe), { device: expectDevice("auto") });
+  for (const { recipe } of pointsOf(name, setting)) {
+    const partial = withDefaults(recipe);
+    requirePossible(partial, { device: expectDevice(partial.device) });
+  }
   const data = await openDataset(setting.dataset, {
     indexFolder: join(out, "runs", ".indexes"),
     warn: say,
@@ -94,7 +96,7 @@ function beginText({ done, runs }: Standing, { budget, out }: ExperimentSettings
   return `${counted(runs, "run")}${ended}; ${together} side by side${limit}; see ${join(out, resultNames.page)}`;
 }
 
-type Known = Pick<ExperimentResult, "jobs" | "images" | "classes">;
+type Known = Pick<ExperimentResult, "device" | "jobs" | "images" | "classes">;
 
 function resultOf(
   settings: ExperimentSettings,
@@ -149,18 +151,19 @@ export async function experiment(
   ]);
   const settings = withPinnedModules(readExperiment(name, input));
   const { setting, seeds, firstSeed, out } = settings;
-  await requireOwnFolder(settings); // before the data set writes an index there
+  const { kind: device } = expectDevice("auto");
+  await requireOwnFolder(settings, device); // before the data set writes an index there
   const survey = await surveyed(settings, say);
-  const isCpu = expectDevice("auto").kind === "cpu";
+  const isCpu = device === "cpu";
   const { jobs = isCpu ? usableCores() : 1 } = settings;
   const threads = isCpu ? Math.max(1, Math.floor(usableCores() / jobs)) : undefined;
   const processors = ownProcessors();
   const hasRoom = threads !== undefined && jobs * threads <= processors.length && jobs > 1;
-  await openFolder(settings);
+  await openFolder(settings, device);
   const lock = await RunLock.take(out, { seconds: 5, say });
   try {
     const tasks = tasksOf(pointsOf(settings.name, setting), seeds, firstSeed);
-    const known = { jobs, ...survey };
+    const known = { device, jobs, ...survey };
     const writeSoFar = (soFar: SoFar) =>
       write(out, resultOf(settings, known, { ...soFar, status: "running" }));
     const ended = await conduct({

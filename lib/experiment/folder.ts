@@ -1,6 +1,7 @@
 // The folder of an experiment: which experiment it is of, and how much of the budget is spent.
 import { join } from "node:path";
 import { z } from "zod";
+import type { DeviceProperties } from "../device/device.js";
 import { UsageError } from "../errors.js";
 import { optionName } from "../recipe/voice.js";
 import { isThere, replaceFile } from "../run-folder/files.js";
@@ -12,14 +13,21 @@ import type { ExperimentSettings } from "./options.js";
 export const definitionName = "experiment.json";
 const spentName = "spent.json";
 
+/** What its figures and tables are trained on. */
+export type ExperimentDevice = DeviceProperties["kind"];
+
 /**
  * What makes two experiments the same. More seeds, another budget or other jobs continue one: they change no run that
- * is there.
+ * is there. A GPU computes in another precision than a CPU.
  */
-export const definitionOf = ({ name, firstSeed, setting }: ExperimentSettings) => ({
+const definitionOf = (
+  { name, firstSeed, setting }: ExperimentSettings,
+  device: ExperimentDevice,
+) => ({
   type: "onehour-experiment",
   name,
   firstSeed,
+  device,
   ...setting,
 });
 
@@ -37,10 +45,13 @@ async function readJson(file: string, advice: string): Promise<unknown> {
  * Refuses the folder of another experiment; writes nothing. Returns whether the experiment's own lies there.
  * @throws UsageError ERR_ONEHOUR_RUN_FOLDER where another experiment lies there, naming what differs.
  */
-export async function requireOwnFolder(settings: ExperimentSettings): Promise<boolean> {
+export async function requireOwnFolder(
+  settings: ExperimentSettings,
+  device: ExperimentDevice,
+): Promise<boolean> {
   const { out } = settings;
   const file = join(out, definitionName);
-  const definition: Record<string, unknown> = definitionOf(settings);
+  const definition: Record<string, unknown> = definitionOf(settings, device);
   if (!isThere(file)) {
     if (isThere(join(out, "recipe.json")))
       throw refuse(`${out} holds a run; name another folder with ${optionName("out")}`);
@@ -62,11 +73,15 @@ export async function requireOwnFolder(settings: ExperimentSettings): Promise<bo
 }
 
 /** Opens the folder of an experiment, or makes it. Throws as `requireOwnFolder` does. */
-export async function openFolder(settings: ExperimentSettings): Promise<void> {
-  if (await requireOwnFolder(settings)) return;
+export async function openFolder(
+  settings: ExperimentSettings,
+  device: ExperimentDevice,
+): Promise<void> {
+  if (await requireOwnFolder(settings, device)) return;
   const { out } = settings;
   await makeFolder(out);
-  await replaceFile(out, definitionName, `${JSON.stringify(definitionOf(settings), null, 2)}\n`);
+  const text = JSON.stringify(definitionOf(settings, device), null, 2);
+  await replaceFile(out, definitionName, `${text}\n`);
 }
 
 const spentSchema = z.looseObject({

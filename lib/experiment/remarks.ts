@@ -102,13 +102,16 @@ export const remarks: readonly Remark[] = [
   },
 ];
 
-/** The recipe of a remark's run, without seed and folder. */
+/**
+ * The recipe of a remark's run, without seed and folder. Always in fp32 on the CPU: what a coarser precision rounds
+ * would hide the wrong ways, and the two workers would need two GPUs.
+ */
 export function remarkRecipe(run: RemarkRun, setting: Setting): RecipeInput {
   const { epochs, warmupEpochs, milestones } = remarkSetting;
   const { dataset, model, augment } = setting;
   return {
     ...{ dataset, model, augment, lr, epochs, warmupEpochs, milestones, steps, batch },
-    ...{ warmup: "gradual", weightDecay },
+    ...{ warmup: "gradual", weightDecay, device: "cpu", precision: "fp32" },
     ...remarkRuns[run],
   };
 }

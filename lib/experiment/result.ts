@@ -2,7 +2,7 @@
 import type { EndingSignal } from "../ranks/signals.js";
 import type { MachineEnvironment } from "../system/environment.js";
 import type { Part } from "./claims.js";
-import type { Spent } from "./folder.js";
+import type { ExperimentDevice, Spent } from "./folder.js";
 import type { ExperimentName } from "./points.js";
 import type { RunRecord } from "./records.js";
 import type { Setting } from "./setting.js";
@@ -22,6 +22,7 @@ export interface ExperimentResult extends Spent {
   /** Asked for, of each point. */
   seeds: number;
   firstSeed: number;
+  device: ExperimentDevice;
   /** Runs side by side. */
   jobs: number;
   /** "running" until the command ends. */

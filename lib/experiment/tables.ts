@@ -1,5 +1,6 @@
 // The tables of the report on an experiment.
 import { titleOf } from "../modules/pinned.js";
+import { choosePrecision } from "../recipe/recipe.js";
 import { environmentFields } from "../report/environment-fields.js";
 import type { Table } from "../report/page.js";
 import { timeLeft } from "../terminal/durations.js";
@@ -136,9 +137,11 @@ export function durationText({ seconds, processes }: ExperimentResult): string {
     : `${duration} in ${counted(processes, "process")}: ended ${times[ends] ?? `${ends} times`} on the way, and continued`;
 }
 
+const devices = { cpu: "the CPU", cuda: "a GPU" };
+
 /** What was trained, by which command, and for how long. */
 export function settingTable(result: ExperimentResult): Table {
-  const { setting, images, classes, command, jobs } = result;
+  const { setting, images, classes, command, jobs, device } = result;
   const { dataset, model, epochs, lr, warmupEpochs, milestones, augment } = setting;
   const at = milestones.map(short).join(", ");
   const drops = at === "" ? "none" : `to a tenth at epochs ${at}`;
@@ -157,6 +160,7 @@ export function settingTable(result: ExperimentResult): Table {
       ["warm-up", `over ${counted(Number(short(warmupEpochs)), "epoch")}, where kn > 256`],
       ["drops of the rate", drops],
       ["batch norm", `over n = ${batch} images at every kn`],
+      ["device", `${devices[device]}, ${choosePrecision(undefined, { kind: device })}`],
       ["seeds", seedsText(result)],
       ["runs side by side", String(jobs)],
       ["it took", durationText(result)],
