@@ -28,7 +28,8 @@ export function experimentCommand(): Command {
     .option("--json", "print one JSON object instead of errors and verdicts")
     .addHelpText("after", described)
     .action(async (name: string, { json }: { json?: true }) => {
-      const { experiment, resultNames } = await import("../experiment/experiment.js");
+      const { experiment } = await import("../experiment/experiment.js");
+      const { resultNames } = await import("../experiment/folder.js");
       const { experimentText } = await import("../experiment/text.js");
       const live = new LiveLine(process.stderr);
       const stages = new Stages(live);

@@ -19,7 +19,7 @@ import { count, counted } from "../text/words.js";
 import { type Part, partsOf, Runs, verdictsOf } from "./claims.js";
 import { experimentCommand } from "./command.js";
 import { conduct, type SoFar, type Standing } from "./conduct.js";
-import { openFolder, requireOwnFolder } from "./folder.js";
+import { openFolder, requireOwnFolder, resultNames } from "./folder.js";
 import { experimentMarkdown } from "./markdown.js";
 import {
   type ExperimentInput,
@@ -116,9 +116,6 @@ function resultOf(
     environment: environment(),
   };
 }
-
-/** Names in the folder of an experiment. */
-export const resultNames = { json: "results.json", markdown: "results.md", page: "index.html" };
 
 async function write(out: string, result: ExperimentResult): Promise<void> {
   const files = {

@@ -10,7 +10,10 @@ import { readText } from "../system/regular-file.js";
 import { shown } from "../text/words.js";
 import type { ExperimentSettings } from "./options.js";
 
-export const definitionName = "experiment.json";
+/** Names of what an experiment writes for people and scripts. */
+export const resultNames = { json: "results.json", markdown: "results.md", page: "index.html" };
+
+const definitionName = "experiment.json";
 const spentName = "spent.json";
 
 /** What its figures and tables are trained on. */
@@ -42,8 +45,9 @@ async function readJson(file: string, advice: string): Promise<unknown> {
 }
 
 /**
- * Refuses the folder of another experiment; writes nothing. Returns whether the experiment's own lies there.
- * @throws UsageError ERR_ONEHOUR_RUN_FOLDER where another experiment lies there, naming what differs.
+ * Refuses the folder of another experiment, and one with files that would be overwritten; writes nothing. Returns
+ * whether the experiment's own lies there.
+ * @throws UsageError ERR_ONEHOUR_RUN_FOLDER, naming what differs or what lies there.
  */
 export async function requireOwnFolder(
   settings: ExperimentSettings,
@@ -55,6 +59,12 @@ export async function requireOwnFolder(
   if (!isThere(file)) {
     if (isThere(join(out, "recipe.json")))
       throw refuse(`${out} holds a run; name another folder with ${optionName("out")}`);
+    const other = Object.values(resultNames).find((name) => isThere(join(out, name)));
+    if (other !== undefined)
+      throw refuse(
+        `${out} holds ${other} and no ${definitionName}, so an experiment would write over what is not its own; name ` +
+          `another folder with ${optionName("out")}`,
+      );
     return false;
   }
   const there = await readJson(

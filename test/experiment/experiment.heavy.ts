@@ -176,4 +176,8 @@ test("where no run gets on, the cause ends it; what cannot be meant is refused b
   expect(model.status).not.toBe(0);
   expect(model.stderr).toMatch(/resnet9/);
   expect(existsSync(out)).toBe(false);
+  writeFiles(out, { "index.html": "mine" });
+  const taken = await onehour(flags(out));
+  expect([taken.status, taken.stderr]).toEqual([2, expect.stringMatching(/failed holds index/)]);
+  expect(readdirSync(out)).toEqual(["index.html"]);
 });
