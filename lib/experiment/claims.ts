@@ -65,22 +65,23 @@ export const asBaseline = (runs: Runs, minibatch: number): Verdict =>
     pointId(baseline),
   ]);
 
-/** All minibatches up to a large one have the baseline's error: as far as each of them is shown to. */
+/**
+ * The flat part: the error stays the baseline's up to the last minibatch before one that is not shown to have it; of
+ * none that has it, the ruling on the first.
+ */
 function flat(runs: Runs, setting: Setting): Verdict[] {
   const above = figureMinibatches(setting).filter((minibatch) => minibatch > baseline);
   if (above.length === 0) return [];
   const verdicts = above.map((minibatch) => asBaseline(runs, minibatch));
-  const flatOnes = verdicts.findIndex(({ ruling }) => ruling !== "holds");
-  const end = flatOnes < 0 ? above.length : flatOnes;
-  const first = verdicts[end];
-  const claim = "The error stays the same while the minibatch grows";
-  const upTo = end > 0 ? `up to ${kn(above[end - 1]!)}` : undefined;
-  const then = first && `${kn(above[end]!)}: ${first.reason}`;
+  const isNot = verdicts.findIndex(({ ruling }) => ruling !== "holds");
+  const end = isNot < 0 ? above.length : isNot;
+  const upTo = Math.max(0, end - 1);
+  const reasons = above.map((minibatch, i) => `${kn(minibatch)}: ${verdicts[i]!.reason}`);
   return [
     {
-      claim,
-      ruling: upTo !== undefined ? "holds" : first!.ruling,
-      reason: [upTo, then].filter(Boolean).join("; "),
+      claim: `While the minibatch grows, the error stays that of ${kn(baseline)} up to ${kn(above[upTo]!)}`,
+      ruling: verdicts[upTo]!.ruling,
+      reason: reasons.slice(0, end + 1).join("; "),
     },
   ];
 }

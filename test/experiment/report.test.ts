@@ -21,16 +21,22 @@ const verdicts = (part: Parameters<typeof verdictsOf>[0], records: RunRecord[]) 
   verdictsOf(part, new Runs(records), small, 60_000).map(({ ruling, reason }) => [ruling, reason]);
 
 test("Figure 1 is flat as far as every minibatch up to there is shown to be", () => {
+  const claimOf = (records: RunRecord[]) =>
+    verdictsOf("figure1", new Runs(records), small, 60_000)[0]!.claim;
+  expect(claimOf(paperLike)).toMatch(/the error stays that of kn = 256 up to kn = 1,024$/);
   expect(verdicts("figure1", paperLike)).toEqual([
     [
       "holds",
-      expect.stringMatching(/^up to kn = 1,024; kn = 4,096: \+3\.00 points, more than 0\.5/),
+      expect.stringMatching(
+        /^kn = 512: \+0\.05 .*; kn = 1,024: −0\.05 .*; kn = 4,096: \+3\.00 points, more than 0\.5/,
+      ),
     ],
     ["holds", expect.stringMatching(/^\+3\.00 points: p < 0\.001$/)],
   ]);
   const early = paperLike.map((run) =>
     run.point === "kn-512-gradual" ? { ...run, error: run.error! + 2 } : run,
   );
+  expect(claimOf(early)).toMatch(/up to kn = 512$/);
   expect(verdicts("figure1", early)[0]).toEqual([
     "does not hold",
     expect.stringMatching(/^kn = 512: \+2\.05/),
