@@ -40,6 +40,8 @@ export interface Conduct {
   onStanding: (standing: Standing) => void;
   /** A run has ended, for good or not. */
   onRecord: (record: RunRecord, standing: Standing, soFar: SoFar) => Promise<void>;
+  /** An error is about to end it. */
+  onAbort: (soFar: SoFar) => Promise<void>;
 }
 
 export interface SoFar extends Spent {
@@ -51,9 +53,9 @@ export interface Conducted extends SoFar {
   signal?: EndingSignal;
 }
 
-/** Seconds between two looks at the clock, and two notes of what is spent. */
+/** Seconds between two looks at the clock, and two notes of what is spent: so much a kill may lose. */
 const tick = 0.5;
-const noteInterval = 5;
+const noteInterval = 1;
 /** So many runs that fail before any has ended have one cause, which the others would have too. */
 const mostFailures = 3;
 
@@ -157,7 +159,10 @@ class Conductor {
       unlisten();
       await writeSpent(out, this.spent);
     }
-    if (this.broken) throw this.broken;
+    if (this.broken) {
+      await this.options.onAbort(this.soFar);
+      throw this.broken;
+    }
     const isDone = this.options.tasks.every((task) => this.stateOf(task).isOver);
     return {
       ...this.soFar,
@@ -220,10 +225,10 @@ class Conductor {
     }
     const record = this.records.get(task.name);
     if (record) await this.options.onRecord(record, this.standing(), this.soFar);
+    if (failure && this.failed.has(task.name)) this.requireHope(task, failure);
   }
 
-  private fail(task: Task, { message, code }: RunFailure): void {
-    const { name, point, seed } = task;
+  private fail({ name, point, seed }: Task, { message }: RunFailure): void {
     this.failed.add(name);
     const known = this.records.get(name);
     this.records.set(name, {
@@ -233,6 +238,10 @@ class Conductor {
       status: "failed",
       reason: message,
     });
+  }
+
+  /** Throws the cause where runs fail and none gets on. */
+  private requireHope({ point, seed }: Task, { message, code }: RunFailure): void {
     const ended = [...this.records.values()].some(({ error }) => error !== undefined);
     if (ended || this.failed.size < Math.min(mostFailures, this.options.tasks.length)) return;
     throw new OnehourError(

@@ -161,8 +161,8 @@ export async function experiment(
   try {
     const tasks = tasksOf(pointsOf(settings.name, setting), seeds, firstSeed);
     const known = { device, jobs, ...survey };
-    const writeSoFar = (soFar: SoFar) =>
-      write(out, resultOf(settings, known, { ...soFar, status: "running" }));
+    const writeSoFar = (soFar: SoFar, status: ExperimentResult["status"] = "running") =>
+      write(out, resultOf(settings, known, { ...soFar, status }));
     const ended = await conduct({
       ...{ settings, tasks, threads, onStanding, ...known },
       processors: hasRoom ? processors : undefined,
@@ -174,6 +174,7 @@ export async function experiment(
         onRecord(record, standing);
         await writeSoFar(soFar);
       },
+      onAbort: (soFar) => writeSoFar(soFar, "failed").catch(() => {}), // the cause counts
     });
     const result = resultOf(settings, known, ended);
     await write(out, result);

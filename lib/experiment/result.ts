@@ -25,8 +25,8 @@ export interface ExperimentResult extends Spent {
   device: ExperimentDevice;
   /** Runs side by side. */
   jobs: number;
-  /** "running" until the command ends. */
-  status: "running" | "finished" | "out of time" | "interrupted";
+  /** "running" until the command ends; "failed" where an error ended it, which `experiment` threw. */
+  status: "running" | "finished" | "out of time" | "interrupted" | "failed";
   /** That interrupted it. */
   signal?: EndingSignal;
   /** Every run that has begun, in the order of their beginning. */

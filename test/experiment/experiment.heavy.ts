@@ -166,6 +166,17 @@ test("where no run gets on, the cause ends it; what cannot be meant is refused b
   writeFileSync(join(folder, "file"), "");
   const { status, stderr } = await onehour(flags(join(folder, "file")));
   expect([status, stderr]).toEqual([1, expect.stringMatching(/file/)]);
+  const none = join(folder, "none-gets-on");
+  const points = ["kn-256", "kn-512-gradual", "kn-512-none", "kn-512-constant"];
+  for (const point of points)
+    writeFiles(join(none, "runs"), { [`${point}-seed-1`]: "in the way" });
+  const aborted = await onehour(flags(none));
+  expect(aborted.status).toBe(1);
+  expect(aborted.stderr).toMatch(/no run of the experiment gets on: kn = .*, seed 1: /);
+  const { status: ending, runs: tried } = resultOf(none);
+  expect(ending).toBe("failed");
+  expect(tried.length).toBeGreaterThanOrEqual(3);
+  expect(readFileSync(join(none, "index.html"), "utf8")).not.toContain('"reload":');
   const large = await onehour(flags(out, "--large", "4096"));
   expect(large.status).toBe(2);
   expect(large.stderr).toMatch(/4,096 is more than the 2,048 training images/);
