@@ -5,7 +5,7 @@ import type { RecipeInput } from "../recipe/fields.js";
 import { peakLearningRate } from "../schedules/schedule.js";
 import { count } from "../text/words.js";
 import { batch, remarkSetting, type Setting } from "./setting.js";
-import type { Verdict } from "./verdicts.js";
+import type { Ruling, Verdict } from "./verdicts.js";
 
 const { minibatch, steps, lr, weightDecay } = remarkSetting;
 /** By how much the rate of the minibatch is larger than that of 256 images. */
@@ -134,6 +134,13 @@ export function deviations(
 /** How many times the right way's deviation the wrong one's must be, in the median of the steps; fixed beforehand. */
 export const apart = 10;
 
+/** Whether the wrong way is far enough from one worker; contradicted where it is as near as the right way. */
+function rulingOf(right: number, wrong: number): Ruling {
+  if (!Number.isFinite(right)) return "undecided";
+  if (wrong > 0 && wrong >= apart * right) return "holds";
+  return wrong <= right ? "does not hold" : "undecided";
+}
+
 /** A run of a remark that has ended. */
 export interface RemarkResult {
   seed: number;
@@ -160,16 +167,14 @@ export function remarkVerdict(
   const [near, far] = [good, bad].map(({ losses }) =>
     median(deviations(losses, reference.losses)),
   ) as [number, number];
-  const ruling = (fine: number, poor: number) =>
-    poor > 0 && Number.isFinite(fine) && poor >= apart * fine ? "holds" : "does not hold";
   if (!isOfImages) {
     const reason = `median deviation of a loss ${sized(near)} the right way, ${sized(far)} the wrong way`;
-    return { claim, ruling: ruling(near, far), reason };
+    return { claim, ruling: rulingOf(near, far), reason };
   }
   const [kept, lost] = [unseen(right, good, images), unseen(wrong, bad, images)];
   return {
     claim,
-    ruling: ruling(kept, lost),
+    ruling: rulingOf(kept, lost),
     reason:
       `of ${count(images)} images the first epoch takes all but ${count(kept)} the right way, all but ` +
       `${count(lost)} (${percent(lost / images)}) the wrong way; with the paper's 256 workers it would leave ` +
