@@ -1,6 +1,6 @@
 // The command line of an experiment, with what differs from the defaults.
 import { quoted } from "../text/command.js";
-import { type ExperimentSettings, experimentRows, readExperiment } from "./options.js";
+import { type ExperimentSettings, experimentRows, readExperiment, scheduleOf } from "./options.js";
 
 /** `60m`, `90s`, `none`: as `--budget` takes it. */
 export function budgetText(seconds: number): string {
@@ -24,12 +24,11 @@ function words(settings: ExperimentSettings): Partial<Record<string, string>> {
 export function experimentCommand(settings: ExperimentSettings): string {
   const { name, setting } = settings;
   const given = words(settings);
-  // What follows the epochs by default.
-  const { milestones, warmupEpochs } = words(readExperiment(name, { epochs: setting.epochs }));
-  const usual: ReturnType<typeof words> = {
-    ...words(readExperiment(name, {})),
-    ...{ milestones, warmupEpochs },
-  };
+  const defaults = readExperiment(name, {});
+  const usual = words({
+    ...defaults,
+    setting: { ...defaults.setting, ...scheduleOf(setting.epochs) },
+  });
   const flags = experimentRows.flatMap(([key, { flag }]) => {
     const value = given[key];
     return value === undefined || value === usual[key] ? [] : [flag.split(" ")[0]!, quoted(value)];

@@ -129,7 +129,23 @@ export interface ExperimentSettings {
 
 export const experimentRows = Object.entries(experimentTable) as [OptionName, Row][];
 
+/** Options that an experiment would take no notice of. */
+const unused: Readonly<Record<ExperimentName, readonly OptionName[]>> = {
+  figure1: ["large"],
+  table1: ["minibatches"],
+  figure3: ["minibatches"],
+  table2: ["minibatches"],
+  remarks: ["seeds", "minibatches", "large", "epochs", "lr", "warmupEpochs", "milestones"],
+  paper: [],
+};
+
 const refuse = (problem: string) => new UsageError("ERR_ONEHOUR_USAGE", problem);
+
+/** Warm-up and milestones of so many epochs, in the setting's proportion. */
+export const scheduleOf = (epochs: number): Pick<Setting, "warmupEpochs" | "milestones"> => ({
+  warmupEpochs: (setting.warmupEpochs * epochs) / setting.epochs,
+  milestones: setting.milestones.map((at) => (at * epochs) / setting.epochs),
+});
 
 /** The name and the options, each checked by itself, with defaults. Throws ERR_ONEHOUR_USAGE. */
 export function readExperiment(name: string, given: ExperimentInput): ExperimentSettings {
@@ -138,6 +154,9 @@ export function readExperiment(name: string, given: ExperimentInput): Experiment
       `there is no experiment ${shown(name)}; expected one of ${Object.keys(experiments).join(", ")}`,
     );
   requireOptions(given, "experiment", Object.keys(experimentTable));
+  const vain = unused[name as ExperimentName].find((key) => given[key] !== undefined);
+  if (vain !== undefined)
+    throw refuse(`${optionName(vain)} changes nothing in ${name}; leave it out`);
   const read: Record<string, unknown> = {};
   for (const [key, { schema }] of experimentRows) {
     const { success, data, error } = schema.safeParse(given[key]);
@@ -146,9 +165,8 @@ export function readExperiment(name: string, given: ExperimentInput): Experiment
   }
   const all = read as { [Name in OptionName]: z.output<ExperimentTable[Name]["schema"]> };
   const { dataset, model, epochs, lr, minibatches, large } = all;
-  const inProportion = (at: number) => (at * epochs) / setting.epochs;
-  const { milestones = setting.milestones.map(inProportion) } = all;
-  const { warmupEpochs = inProportion(setting.warmupEpochs) } = all;
+  const usual = scheduleOf(epochs);
+  const { milestones = usual.milestones, warmupEpochs = usual.warmupEpochs } = all;
   const late = milestones.find((at) => at >= epochs);
   if (late !== undefined)
     throw refuse(

@@ -131,19 +131,20 @@ export function statusText({ status, runs, seconds }: ExperimentResult): string 
 /** Title, status and sections of the report on an experiment. */
 export function reportOf(result: ExperimentResult) {
   const { name, setting } = result;
+  const isOfRemarks = name === "remarks"; // their section says how they were run and decided
   const sources = Object.fromEntries(partsOf(name).map((part) => [part, reports[part].source]));
   const what = name === "paper" ? "The paper's claims" : titleOfPart(reports[name]);
   const sections: ReportSection[] = [
     { title: "Verdicts", tables: [verdictsTable(result, sources)] },
     ...partsOf(name).map((part) => partSection(part, result)),
-    { title: "Setting", text: [originText(result)], tables: [settingTable(result)] },
-    { title: "How it was decided", text: method(result) },
+    { title: "Setting", text: isOfRemarks ? [] : [originText(result)], tables: [settingTable(result)] },
+    { title: "How it was decided", text: isOfRemarks ? [] : method(result) },
     { title: "Machine", tables: [machineTable(result)] },
     { title: "Runs", tables: [runsTable(result)] },
   ];
   return {
     title: `${what}, at a small scale`,
-    subtitle: `${titleOf(setting.model)} on ${setting.dataset}, after Goyal et al. 2017`,
+    subtitle: `${titleOf(setting.model)} on ${titleOf(setting.dataset)}, after Goyal et al. 2017`,
     status: statusText(result),
     sections: sections
       .map(({ tables = [], ...rest }) => ({

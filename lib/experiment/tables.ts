@@ -139,28 +139,36 @@ export function durationText({ seconds, processes }: ExperimentResult): string {
 
 const devices = { cpu: "the CPU", cuda: "a GPU" };
 
-/** What was trained, by which command, and for how long. */
-export function settingTable(result: ExperimentResult): Table {
-  const { setting, images, classes, command, jobs, device } = result;
-  const { dataset, model, epochs, lr, warmupEpochs, milestones, augment } = setting;
+/** What figures and tables have besides data and network, and the remarks have of their own. */
+function courseRows({ setting, device }: ExperimentResult): [string, string][] {
+  const { epochs, lr, warmupEpochs, milestones } = setting;
   const at = milestones.map(short).join(", ");
   const drops = at === "" ? "none" : `to a tenth at epochs ${at}`;
+  return [
+    ["length of a run", counted(epochs, "epoch")],
+    ["learning rate", `${lr} at ${baseline} images, in proportion to kn`],
+    ["warm-up", `over ${counted(Number(short(warmupEpochs)), "epoch")}, where kn > ${baseline}`],
+    ["drops of the rate", drops],
+    ["batch norm", `over n = ${batch} images at every kn`],
+    ["device", `${devices[device]}, ${choosePrecision(undefined, { kind: device })}`],
+  ];
+}
+
+/** What was trained, by which command, and for how long. */
+export function settingTable(result: ExperimentResult): Table {
+  const { name, setting, images, classes, command, jobs } = result;
+  const { dataset, model, augment } = setting;
   return {
     head: ["", ""],
     rows: [
       ["command", command],
       [
         "data set",
-        `${dataset}: ${counted(images, "training image")}, ${counted(classes, "class")}`,
+        `${titleOf(dataset)}: ${counted(images, "training image")}, ${counted(classes, "class")}`,
       ],
       ["augmentation", augment ? "yes" : "none"],
       ["network", titleOf(model)],
-      ["length of a run", counted(epochs, "epoch")],
-      ["learning rate", `${lr} at 256 images, in proportion to kn`],
-      ["warm-up", `over ${counted(Number(short(warmupEpochs)), "epoch")}, where kn > 256`],
-      ["drops of the rate", drops],
-      ["batch norm", `over n = ${batch} images at every kn`],
-      ["device", `${devices[device]}, ${choosePrecision(undefined, { kind: device })}`],
+      ...(name === "remarks" ? [] : courseRows(result)),
       ["seeds", seedsText(result)],
       ["runs side by side", String(jobs)],
       ["it took", durationText(result)],

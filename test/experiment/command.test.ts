@@ -18,6 +18,9 @@ test("it names what differs from the defaults, and no folder", () => {
   expect(commandOf("figure1", given)).toBe(
     "npx onehour experiment figure1 --budget none --first-seed 1000 --minibatches 64,512 --milestones none",
   );
+  expect(commandOf("remarks", { model: "resnet8" })).toBe(
+    "npx onehour experiment remarks --model resnet8",
+  );
   expect(commandOf("figure1", { budget: "90s" })).toBe(
     "npx onehour experiment figure1 --budget 90s",
   );

@@ -56,6 +56,10 @@ test.each([
   ["paper", { large: 1000 }, /large: expected multiples of n = 32/],
   ["paper", { epochs: 0 }, /epochs: expected a number above 0/],
   ["paper", { epochs: 2, milestones: [1, 2] }, /milestones: 2 is not before the end of 2 epochs/],
+  ["figure1", { large: 1024 }, /^large changes nothing in figure1; leave it out$/],
+  ["table1", { minibatches: [64] }, /minibatches changes nothing in table1/],
+  ["remarks", { lr: 0.1 }, /lr changes nothing in remarks/],
+  ["remarks", { seeds: 3 }, /seeds changes nothing in remarks/],
   ["paper", { out: "" }, /out: expected text, got nothing/],
   ["paper", { sedes: 3 }, /no option "sedes"; did you mean seeds/],
 ])("%s with %o is refused", (name, input, message) => {

@@ -204,7 +204,9 @@ test("an experiment without runs has a page all the same", () => {
   for (const name of ["figure1", "table1", "figure3", "remarks", "table2", "paper"] as const) {
     const result = resultOf(name, []);
     expect(picturesOf(result)).toEqual({});
-    expect(experimentPage(result)).toContain("<h2>How it was decided</h2>");
+    const page = experimentPage(result);
+    expect(page.includes("<h2>How it was decided</h2>")).toBe(name !== "remarks");
+    expect(page.includes("length of a run")).toBe(name !== "remarks");
     expect(experimentMarkdown(result)).toMatch(/^# .*, at a small scale\n/);
     expect(experimentText(result)).toContain("finished: 0 runs");
     expect(pointsOf(name, small).length).toBeGreaterThan(0);
