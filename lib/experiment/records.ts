@@ -29,7 +29,7 @@ export interface RunRecord {
   reason?: string;
   /** Errors in % after each epoch; null for what is not known. */
   epochs: { train: number | null; test: number }[];
-  /** Of each step; null where it is not finite. */
+  /** Of each step, null where it is not finite; of a remark's run alone, others have theirs in their folders. */
   losses: (number | null)[];
 }
 
@@ -83,7 +83,7 @@ export function recordOf({ point, seed, name }: Task, run: RunData, classes: num
       train: percent(trainTop1),
       test: 100 * (1 - top1),
     })),
-    losses: steps.map(({ loss }) => (Number.isFinite(loss) ? loss : null)),
+    losses: point.once ? steps.map(({ loss }) => (Number.isFinite(loss) ? loss : null)) : [],
   };
 }
 

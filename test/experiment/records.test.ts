@@ -1,6 +1,7 @@
 // What a run's folder says: finished, diverged, failed or begun, and the error that counts.
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import type { Point } from "../../lib/experiment/points.js";
 import { guessError, readRecord } from "../../lib/experiment/records.js";
 import { temporaryFolder, writeFiles } from "../support/folder.js";
 
@@ -8,9 +9,12 @@ const out = temporaryFolder();
 let made = 0;
 
 /** The record of a run with these lines in its log. */
-async function recordOf(lines: readonly object[], recipe: object = {}) {
+async function recordOf(lines: readonly object[], recipe: object = {}, isOnce = false) {
   const name = `point-${made++}`;
-  const point = { id: "point", label: "point", recipe: {} };
+  const point: Point = {
+    ...{ id: "point", label: "point", recipe: {} },
+    ...(isOnce ? { once: true } : {}),
+  };
   const log = lines.map((line) => `${JSON.stringify(line)}\n`).join("");
   const fields = { dataset: "synthetic", model: "resnet8", epochs: 4, batch: 32, ...recipe };
   writeFiles(join(out, "runs", name), {
@@ -61,9 +65,11 @@ test("of five epochs or more the median of the last five counts, of fewer the la
 test("a run that diverged counts with the error of a guess, whatever it had reached", async () => {
   const reason = "step 3 is not finite: loss NaN";
   const ended = end("failed", { reason, code: "ERR_ONEHOUR_NOT_FINITE" });
-  const record = await recordOf([step(0), step(1), epoch(0, 0.9), step(2, null), ended]);
+  const lines = [step(0), step(1), epoch(0, 0.9), step(2, null), ended];
+  const record = await recordOf(lines, {}, true);
   expect(record).toMatchObject({ status: "diverged", error: guessError(10), reason, done: 1 });
-  expect(record!.losses).toEqual([1, 1, null]);
+  expect(record!.losses).toEqual([1, 1, null]); // a remark's
+  expect((await recordOf(lines))!.losses).toEqual([]);
   expect(guessError(10)).toBe(90);
 });
 
