@@ -1,4 +1,5 @@
 // The command line of an experiment, with what differs from the defaults.
+import { shortName } from "../modules/pinned.js";
 import { quoted } from "../text/command.js";
 import { type ExperimentSettings, experimentRows, readExperiment, scheduleOf } from "./options.js";
 
@@ -15,7 +16,7 @@ function words(settings: ExperimentSettings): Partial<Record<string, string>> {
   return Object.fromEntries(
     Object.entries(texts).map(([key, value]) => [
       key,
-      Array.isArray(value) && value.length === 0 ? "none" : value?.toString(),
+      Array.isArray(value) && value.length === 0 ? "none" : value && shortName(value.toString()),
     ]),
   );
 }
