@@ -6,6 +6,7 @@ import { ownProcessors } from "../device/numa.js";
 import { expectDevice } from "../device/open.js";
 import { UsageError } from "../errors.js";
 import { openModel } from "../models/models.js";
+import { titleOf } from "../modules/pinned.js";
 import { withDefaults } from "../recipe/fields.js";
 import { pinModules } from "../recipe/modules.js";
 import { requireOptions } from "../recipe/options.js";
@@ -75,14 +76,14 @@ async function surveyed(settings: ExperimentSettings, say: (text: string) => voi
   if (least > images)
     throw new UsageError(
       "ERR_ONEHOUR_USAGE",
-      `${name} needs ${count(least)} training images or more, a minibatch that it always has; ${setting.dataset} has ` +
+      `${name} needs ${count(least)} training images or more, a minibatch that it always has; ${titleOf(setting.dataset)} has ` +
         `${count(images)}`,
     );
   const most = Math.max(least, ...wanted);
   if (most > images)
     throw new UsageError(
       "ERR_ONEHOUR_USAGE",
-      `a minibatch of ${count(most)} is more than the ${count(images)} training images of ${setting.dataset}; name ` +
+      `a minibatch of ${count(most)} is more than the ${count(images)} training images of ${titleOf(setting.dataset)}; name ` +
         `smaller ones with ${optionName("minibatches")} and ${optionName("large")}`,
     );
   return { images, classes };
@@ -152,14 +153,17 @@ export async function experiment(
   await requireOwnFolder(settings, device); // before the data set writes an index there
   const survey = await surveyed(settings, say);
   const isCpu = device === "cpu";
-  const { jobs = isCpu ? usableCores() : 1 } = settings;
+  const tasks = tasksOf(pointsOf(settings.name, setting), seeds, firstSeed);
+  const asked = settings.jobs ?? (isCpu ? usableCores() : 1);
+  const jobs = Math.min(asked, tasks.length);
   const threads = isCpu ? Math.max(1, Math.floor(usableCores() / jobs)) : undefined;
   const processors = ownProcessors();
-  const hasRoom = threads !== undefined && jobs * threads <= processors.length && jobs > 1;
+  // Under a quota of fewer cores than there are processors others may be busy on any of these: Linux chooses.
+  const isWhole = processors.length === usableCores();
+  const hasRoom = threads !== undefined && isWhole && jobs * threads <= usableCores() && jobs > 1;
   await openFolder(settings, device);
   const lock = await RunLock.take(out, { seconds: 5, say });
   try {
-    const tasks = tasksOf(pointsOf(settings.name, setting), seeds, firstSeed);
     const known = { device, jobs, ...survey };
     const writeSoFar = (soFar: SoFar, status: ExperimentResult["status"] = "running") =>
       write(out, resultOf(settings, known, { ...soFar, status }));
