@@ -50,11 +50,11 @@ const trainError: ErrorOf = ({ epochs, status, error }) =>
 
 const kn = (minibatch: number) => `kn = ${count(minibatch)}`;
 
-/** Whether two points have the same error. Where every run of both diverged, that says nothing. */
+/** Whether two points have the same error. Where no run of either learned anything, that says nothing. */
 function same(runs: Runs, claim: string, [a, b]: [string, string], errorOf?: ErrorOf): Verdict {
   const all = [...runs.of(a), ...runs.of(b)];
-  if (all.length > 0 && all.every(({ status }) => status === "diverged"))
-    return { claim, ruling: "undecided", reason: "all runs diverged" };
+  if (all.length > 0 && all.every(({ isGuess }) => isGuess))
+    return { claim, ruling: "undecided", reason: "no run is better than a guess" };
   return equal({ claim, differences: runs.differences(a, b, errorOf) });
 }
 

@@ -25,6 +25,8 @@ export interface RunRecord {
   seconds: number;
   /** Share of its steps that are done. */
   done: number;
+  /** Whether it is no better than a guess. */
+  isGuess?: true;
   /** Why it failed or diverged. */
   reason?: string;
   /** Errors in % after each epoch; null for what is not known. */
@@ -36,7 +38,7 @@ export interface RunRecord {
 /** The code of the error that ends a run whose numbers are not finite. */
 const diverged = "ERR_ONEHOUR_NOT_FINITE";
 
-/** Error in % of a guess. */
+/** Error in % of a guess, where all classes have as many images. */
 export const guessError = (classes: number): number => 100 * (1 - 1 / classes);
 
 function statusOf({ status, end }: RunData): RunRecord["status"] {
@@ -76,6 +78,7 @@ export function recordOf({ point, seed, name }: Task, run: RunData, classes: num
     folder: join(runsName, name),
     status,
     ...(error === undefined ? {} : { error }),
+    ...(error !== undefined && error >= guessError(classes) ? { isGuess: true } : {}),
     seconds: end?.seconds ?? steps.at(-1)?.seconds ?? 0,
     done: error === undefined ? doneShare(run) : 1,
     ...(end?.reason === undefined ? {} : { reason: end.reason }),

@@ -71,6 +71,9 @@ test("a run that diverged counts with the error of a guess, whatever it had reac
   expect(record!.losses).toEqual([1, 1, null]); // a remark's
   expect((await recordOf(lines))!.losses).toEqual([]);
   expect(guessError(10)).toBe(90);
+  expect(record!.isGuess).toBe(true);
+  const collapsed = await recordOf([epoch(0, 0.1), end("finished")]);
+  expect(collapsed).toMatchObject({ status: "finished", error: 90, isGuess: true });
 });
 
 test("a run that failed otherwise has no error, and may be tried again", async () => {

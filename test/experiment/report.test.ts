@@ -65,11 +65,15 @@ test("the page says whether verdicts may use the seeds on which the setting was 
   expect(experimentMarkdown({ ...packaged, firstSeed: 1000 })).toContain(asked);
 });
 
-test("runs that all diverged have the error of a guess, and are not called equal", () => {
+test("runs that all diverged or collapsed have the error of a guess, and are not called equal", () => {
   const diverged = around({ "kn-256": 90, "kn-4096-gradual": 90, "kn-4096-none": 90 }).map(
-    (run) => ({ ...run, status: "diverged", error: 90 }) as RunRecord,
+    (run) =>
+      ({
+        ...run,
+        ...{ status: run.point === "kn-256" ? "finished" : "diverged", error: 90, isGuess: true },
+      }) as RunRecord,
   );
-  const nothing = ["undecided", "all runs diverged"];
+  const nothing = ["undecided", "no run is better than a guess"];
   expect(verdicts("table1", diverged)[0]).toEqual(nothing);
   expect(verdicts("figure3", diverged)).toEqual([nothing]);
   const others = diverged.filter(({ point }) => point !== "kn-256");
