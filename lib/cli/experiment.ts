@@ -81,10 +81,14 @@ function endText({ status, runs }: ExperimentResult): string {
   const again = commandLine(...words);
   const failed = runs.filter((run) => run.status === "failed").length;
   if (status === "interrupted") return `stopped; to go on: ${again}`;
-  if (failed > 0) return `${plural(failed, "run")} failed; to try again: ${again}`;
-  return status === "out of time"
-    ? `no further run fits into the budget; to go on: ${commandLine(...withoutBudget(words))} --budget LONGER`
-    : "all runs have ended";
+  const failures = failed > 0 ? [`${plural(failed, "run")} failed`] : [];
+  const ending =
+    status === "out of time"
+      ? `no further run fits into the budget; to go on: ${commandLine(...withoutBudget(words))} --budget LONGER`
+      : failed > 0
+        ? `to try again: ${again}`
+        : "all runs have ended";
+  return [...failures, ending].join("; ");
 }
 
 function statusOf({ runs, signal }: ExperimentResult): number {

@@ -29,7 +29,7 @@ import {
   readExperiment,
 } from "./options.js";
 import { figureMinibatches, pointsOf } from "./points.js";
-import type { RunRecord } from "./records.js";
+import { type RunRecord, runsName } from "./records.js";
 import { experimentPage, picturesOf } from "./report.js";
 import type { ExperimentResult } from "./result.js";
 import { tasksOf } from "./schedule.js";
@@ -61,7 +61,7 @@ async function surveyed(settings: ExperimentSettings, say: (text: string) => voi
     requirePossible(partial, { device: expectDevice(partial.device) });
   }
   const data = await openDataset(setting.dataset, {
-    indexFolder: join(out, "runs", ".indexes"),
+    indexFolder: join(out, runsName, ".indexes"), // where the runs look for it
     warn: say,
   });
   const { classes } = data;

@@ -7,7 +7,7 @@ import { type Row, row } from "../recipe/row.js";
 import { optionName } from "../recipe/voice.js";
 import { shown } from "../text/words.js";
 import { type ExperimentName, experiments, hasNoWarmup } from "./points.js";
-import { batch, type Setting, setting } from "./setting.js";
+import { baseline, batch, type Setting, setting } from "./setting.js";
 
 const durationUnits: Record<string, number> = { s: 1, m: 60, h: 3600 };
 const duration = /^(\d+(?:\.\d+)?)([smh])$/;
@@ -51,7 +51,7 @@ export const experimentTable = {
   }),
   firstSeed: row(whole(0).default(1), {
     flag: "--first-seed <s>",
-    help: "choose a setting on seeds that the verdicts do not use",
+    help: "the first of the seeds: choose a setting on others than decide",
     otherwise: "1",
   }),
   dataset: row(text.default(setting.dataset), {
@@ -71,14 +71,15 @@ export const experimentTable = {
       .default([...setting.minibatches]),
     {
       flag: "--minibatches <kn,...>",
-      help: "of Figure 1, besides the baseline of 256",
+      help: `of Figure 1, besides the baseline of ${baseline}`,
       otherwise: setting.minibatches.join(","),
     },
   ),
   large: row(
     minibatch
       .refine((value) => !hasNoWarmup(value), {
-        error: ({ input }) => `expected more than 256 images, which have a warm-up; got ${input}`,
+        error: ({ input }) =>
+          `expected more than ${baseline} images, which have a warm-up; got ${input}`,
       })
       .default(setting.large),
     {
@@ -94,7 +95,7 @@ export const experimentTable = {
   }),
   lr: row(positive.default(setting.lr), {
     flag: "--lr <rate>",
-    help: "learning rate at 256 images",
+    help: `learning rate at ${baseline} images`,
     otherwise: String(setting.lr),
   }),
   warmupEpochs: row(notNegative.optional(), {

@@ -31,7 +31,7 @@ export interface Point {
 }
 
 /** Whether a minibatch has no warm-up, as the paper has it; whichever is asked for is then the same. */
-export const hasNoWarmup = (minibatch: number): boolean => minibatch <= 256;
+export const hasNoWarmup = (minibatch: number): boolean => minibatch <= baseline;
 
 /** The point of a minibatch and a warm-up. */
 export function pointId(minibatch: number, warmup: Warmup = "gradual"): string {
