@@ -38,7 +38,7 @@ export function addNoise(
 
 /**
  * S/|G|², in images: a ratio of two averages, which is not unbiased, but settles as they do. Undefined while
- * noise hides the gradient, so that an average is not above 0.
+ * noise hides the gradient, or there is none, so that an average is not above 0.
  */
 export function noiseScaleOf({ noiseSum, signalSum }: NoiseSums): number | undefined {
   return noiseSum > 0 && signalSum > 0 ? noiseSum / signalSum : undefined;
@@ -47,8 +47,13 @@ export function noiseScaleOf({ noiseSum, signalSum }: NoiseSums): number | undef
 /** The line at a run's end. */
 export function noiseLine(sums: NoiseSums): string {
   const scale = noiseScaleOf(sums);
-  return scale === undefined
-    ? "critical minibatch unknown: over the last steps the noise hides the gradient; train longer, or with a larger minibatch"
-    : `critical minibatch about ${Number(scale.toPrecision(2)).toLocaleString("en-US")} ` +
-        "(gradient noise scale of about the last hundred steps)";
+  if (scale === undefined)
+    return sums.noiseSum > 0
+      ? "critical minibatch unknown: over the last steps the noise hides the gradient; train longer, or with a larger minibatch"
+      : "critical minibatch unknown: over the last steps the gradients of parts do not differ more than that of the " +
+          "minibatch; train longer, or with a smaller batch";
+  return (
+    `critical minibatch about ${Number(scale.toPrecision(2)).toLocaleString("en-US")} ` +
+    "(gradient noise scale of about the last hundred steps)"
+  );
 }

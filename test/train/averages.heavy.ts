@@ -1,10 +1,13 @@
-// What a run of several workers averages over its steps, resumed: the moving average of the weights, and the
-// gradient noise scale.
+// What a run of several workers averages over its steps: the moving average of the weights, and the gradient noise
+// scale.
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import type { RecipeInput } from "../../lib/recipe/fields.js";
 import { checkpointName, readCheckpoint } from "../../lib/run-folder/checkpoint.js";
 import { evaluateCheckpoint } from "../../lib/train/evaluate.js";
-import { logOf, temporaryFolder } from "../support/folder.js";
+import { addNoise } from "../../lib/train/noise-scale.js";
+import { Trainer } from "../../lib/train/own-loop.js";
+import { logOf, stepsOf, temporaryFolder } from "../support/folder.js";
 import { resumed, small, trained } from "../support/training.js";
 
 const folder = temporaryFolder();
@@ -40,6 +43,46 @@ test("a moving average is resumed within an epoch bit for bit, with each worker'
   expect(evaluated.top1).toBe(last.emaTop1);
   expect(evaluated.loss).toBeCloseTo(last.emaTestLoss!, 5);
   expect(evaluated.loss).not.toBe(last.testLoss);
+});
+
+test("two workers' noise scale is that of their gradients", async () => {
+  const recipe = { ...common, batch: 4, noiseScale: true };
+  const out = join(folder, "two");
+  await trained({ ...recipe, workers: 2, steps: 1, out });
+  // One worker takes in two steps what two take in one; a rate of 0 leaves the weights as they are.
+  const gradientsOf = async (steps: number, own: RecipeInput) => {
+    using trainer = await Trainer.open({ ...common, ...own });
+    const squares: number[] = [];
+    for (let step = 0; step < steps; step++) {
+      await trainer.step({ lr: 0 });
+      const all = [...(await trainer.gradients()).values()].flatMap((values) => [...values]);
+      squares.push(all.reduce((sum, g) => sum + g * g, 0));
+    }
+    return squares;
+  };
+  const [first, second] = (await gradientsOf(2, { batch: 4 })) as [number, number];
+  const [large] = (await gradientsOf(1, { batch: 4, accumulate: 2 })) as [number];
+  const sizes = { workers: 2, accumulate: 1, batch: 4 };
+  const expected = addNoise(undefined, { small: (first + second) / 2, large }, sizes)!;
+  const { noise } = (await readCheckpoint(join(out, checkpointName))).position!;
+  expect(noise!.noiseSum / expected.noiseSum).toBeCloseTo(1, 4);
+  expect(noise!.signalSum / expected.signalSum).toBeCloseTo(1, 4);
+});
+
+test.each([
+  { workers: 1, accumulate: 2, batch: 4 },
+  { workers: 2, accumulate: 1, batch: 4 },
+])("the noise scale of $workers × $accumulate × $batch changes no bit of a run", async (sizes) => {
+  const recipe = { ...common, lr: 0.1, epochs: 2, ...sizes };
+  const of = async (noiseScale: boolean) => {
+    const out = join(folder, `bits-${sizes.workers}-${noiseScale}`);
+    await trained({ ...recipe, noiseScale, out });
+    const losses = stepsOf(out).map(({ loss }) => loss);
+    return { losses, weights: (await readCheckpoint(join(out, checkpointName))).weights };
+  };
+  const [without, with_] = [await of(false), await of(true)];
+  expect(without.losses).toHaveLength(8);
+  expect(with_).toEqual(without);
 });
 
 test("a noise scale is resumed as it was, and by fewer workers too", async () => {
