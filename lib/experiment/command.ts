@@ -16,7 +16,11 @@ function words(settings: ExperimentSettings): Partial<Record<string, string>> {
   return Object.fromEntries(
     Object.entries(texts).map(([key, value]) => [
       key,
-      Array.isArray(value) && value.length === 0 ? "none" : value && shortName(value.toString()),
+      Array.isArray(value) && value.length === 0
+        ? "none"
+        : value === undefined
+          ? value
+          : shortName(value.toString()),
     ]),
   );
 }

@@ -137,7 +137,11 @@ export function reportOf(result: ExperimentResult) {
   const sections: ReportSection[] = [
     { title: "Verdicts", tables: [verdictsTable(result, sources)] },
     ...partsOf(name).map((part) => partSection(part, result)),
-    { title: "Setting", text: isOfRemarks ? [] : [originText(result)], tables: [settingTable(result)] },
+    {
+      title: "Setting",
+      text: isOfRemarks ? [] : [originText(result)],
+      tables: [settingTable(result)],
+    },
     { title: "How it was decided", text: isOfRemarks ? [] : method(result) },
     { title: "Machine", tables: [machineTable(result)] },
     { title: "Runs", tables: [runsTable(result)] },

@@ -35,7 +35,15 @@ export const paperLike = around({
 /** The result of these runs. */
 export const resultOf = (name: ExperimentResult["name"], runs: RunRecord[]): ExperimentResult => ({
   ...{ type: "onehour-experiment-result", name, out: "x", setting: small, seeds: 3, firstSeed: 0 },
-  ...{ device: "cpu", jobs: 2, status: "finished", seconds: 1234, processes: 3, runs, environment: {} as never },
+  ...{
+    device: "cpu",
+    jobs: 2,
+    status: "finished",
+    seconds: 1234,
+    processes: 3,
+    runs,
+    environment: {} as never,
+  },
   ...{ command: "npx onehour experiment paper --seeds 3", images: 60_000, classes: 10 },
   verdicts: Object.fromEntries(
     partsOf(name).map((part) => [part, verdictsOf(part, new Runs(runs), small, 60_000)]),
