@@ -10,6 +10,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { remarks } from "../../lib/experiment/remarks.js";
 import type { ExperimentResult } from "../../lib/experiment/result.js";
 import { main, onehour, typed } from "../cli/command.js";
 import { logOf, stepsOf, temporaryFolder, writeFiles } from "../support/folder.js";
@@ -83,6 +84,31 @@ test("killed twice it goes on by the same command, to the runs of one that was n
   expect(other.status).toBe(2);
   expect(other.stderr).toMatch(/holds another experiment: lr is 0\.05 there, and 0\.1 was asked/);
   expect(runs(out)).toEqual(names);
+});
+
+test("the remarks' right ways keep to one worker and the wrong ones do not, also after a kill", async () => {
+  const out = join(folder, "remarks");
+  const words = [
+    ...["experiment", "remarks", "--dataset", "synthetic:8x8x1:4:8192", "--model", "resnet8"],
+    ...["--jobs", "2", "--out", out],
+  ];
+  const run = start([process.execPath, main, ...words]);
+  // The run with a shuffle a worker is the seventh.
+  await until(() => existsSync(join(out, "runs", "remark-shuffles-seed-1", "log.jsonl")));
+  const trainers = childrenOf(run.child.pid!);
+  run.child.kill("SIGKILL");
+  await run.ended;
+  await until(() => !trainers.some(isAlive));
+  const { status, stdout } = await onehour(words);
+  expect([status, stdout]).toEqual([0, expect.stringMatching(/^finished: 9 runs/)]);
+  const { verdicts, runs: all } = resultOf(out);
+  expect(all.map(({ losses }) => losses.length)).toEqual(Array(9).fill(32));
+  expect(verdicts.remarks!.map(({ claim, ruling }) => [claim, ruling])).toEqual(
+    remarks.map(({ title, source }) => [`${title} (${source})`, "holds"]),
+  );
+  const markdown = readFileSync(join(out, "results.md"), "utf8");
+  expect(markdown).toContain("| command | npx onehour experiment remarks --jobs 2 --dataset");
+  expect(markdown).not.toContain("length of a run");
 });
 
 test("a signal stops the runs, which save, and the command that goes on is told", async () => {
@@ -168,8 +194,7 @@ test("where no run gets on, the cause ends it; what cannot be meant is refused b
   expect([status, stderr]).toEqual([1, expect.stringMatching(/file/)]);
   const none = join(folder, "none-gets-on");
   const points = ["kn-256", "kn-512-gradual", "kn-512-none", "kn-512-constant"];
-  for (const point of points)
-    writeFiles(join(none, "runs"), { [`${point}-seed-1`]: "in the way" });
+  for (const point of points) writeFiles(join(none, "runs"), { [`${point}-seed-1`]: "in the way" });
   const aborted = await onehour(flags(none));
   expect(aborted.status).toBe(1);
   expect(aborted.stderr).toMatch(/no run of the experiment gets on: kn = .*, seed 1: /);
