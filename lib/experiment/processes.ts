@@ -32,9 +32,11 @@ export class RunProcess {
 
   constructor(order: RunOrder, done: number) {
     this.done = done;
-    // A group of its own: a terminal's Ctrl-C reaches it through its parent alone.
+    // A group of its own: a terminal's Ctrl-C reaches it through its parent alone. Without what a launcher had its
+    // worker load, which makes a process one of its ranks.
     this.child = fork(program, [JSON.stringify(order)], {
       detached: true,
+      execArgv: [],
       stdio: ["ignore", "ignore", "pipe", "ipc"],
     });
     this.child.on("message", (report: RunReport) => {
