@@ -8,7 +8,6 @@ import {
   type Variant,
   variantId,
   variants,
-  type Warmup,
 } from "./points.js";
 import type { RunRecord } from "./records.js";
 import { remarks, remarkVerdict } from "./remarks.js";
@@ -25,8 +24,8 @@ export class Runs {
   }
 
   /** The errors of a point's runs; undefined where there is none. */
-  sample(id: string): Sample | undefined {
-    const errors = this.of(id).map(({ error }) => error!);
+  sample(id: string, errorOf: ErrorOf = testError): Sample | undefined {
+    const errors = this.of(id).flatMap((run) => errorOf(run) ?? []);
     return errors.length > 0 ? sampleOf(errors) : undefined;
   }
 
@@ -45,18 +44,25 @@ type ErrorOf = (run: RunRecord) => number | undefined;
 const testError: ErrorOf = ({ error }) => error;
 
 /** The training error of the last epoch, in %. */
-const trainError: ErrorOf = ({ epochs, status, error }) =>
+export const trainError: ErrorOf = ({ epochs, status, error }) =>
   status === "diverged" ? error : (epochs.at(-1)?.train ?? undefined);
 
 const kn = (minibatch: number) => `kn = ${count(minibatch)}`;
 
-/** Whether two points have the same error. Where no run of either learned anything, that says nothing. */
-function same(runs: Runs, claim: string, [a, b]: [string, string], errorOf?: ErrorOf): Verdict {
+/** What is to be said of two points of which no run learned anything: their errors say nothing. */
+function guesses(runs: Runs, claim: string, a: string, b: string): Verdict | undefined {
   const all = [...runs.of(a), ...runs.of(b)];
-  if (all.length > 0 && all.every(({ isGuess }) => isGuess))
-    return { claim, ruling: "undecided", reason: "no run is better than a guess" };
-  return equal({ claim, differences: runs.differences(a, b, errorOf) });
+  if (all.length === 0 || !all.every(({ isGuess }) => isGuess)) return undefined;
+  return { claim, ruling: "undecided", reason: "no run is better than a guess" };
 }
+
+/** Whether two points have the same error. */
+const same = (runs: Runs, claim: string, [a, b]: [string, string], errorOf?: ErrorOf): Verdict =>
+  guesses(runs, claim, a, b) ?? equal({ claim, differences: runs.differences(a, b, errorOf) });
+
+/** Whether the error of `a` is higher than that of `b`. */
+const higher = (runs: Runs, claim: string, [a, b]: [string, string]): Verdict =>
+  guesses(runs, claim, a, b) ?? larger({ claim, a: runs.sample(a), b: runs.sample(b) });
 
 /** Whether a minibatch has the error of the baseline. */
 export const asBaseline = (runs: Runs, minibatch: number): Verdict =>
@@ -91,28 +97,25 @@ function figure1(runs: Runs, setting: Setting): Verdict[] {
   if (largest === baseline) return [];
   return [
     ...flat(runs, setting),
-    larger({
-      claim: `The error is higher at ${kn(largest)}, the largest`,
-      a: runs.sample(pointId(largest)),
-      b: runs.sample(pointId(baseline)),
-    }),
+    higher(runs, `The error is higher at ${kn(largest)}, the largest`, [
+      pointId(largest),
+      pointId(baseline),
+    ]),
   ];
 }
 
 function table1(runs: Runs, { large }: Setting): Verdict[] {
-  const at = (warmup: Warmup) => runs.sample(pointId(large, warmup));
-  const gradual = at("gradual");
   return [
     same(runs, `With gradual warm-up ${kn(large)} has the error of ${kn(baseline)}`, [
       pointId(large),
       pointId(baseline),
     ]),
     ...(["none", "constant"] as const).map((warmup) =>
-      larger({
-        claim: `At ${kn(large)} ${warmup === "none" ? "no" : warmup} warm-up has a higher error than gradual`,
-        a: at(warmup),
-        b: gradual,
-      }),
+      higher(
+        runs,
+        `At ${kn(large)} ${warmup === "none" ? "no" : warmup} warm-up has a higher error than gradual`,
+        [pointId(large, warmup), pointId(large)],
+      ),
     ),
   ];
 }
@@ -143,17 +146,14 @@ export function hasVariants({ records }: Runs, { large }: Setting): boolean {
 function table2(runs: Runs, setting: Setting): Verdict[] {
   if (!hasVariants(runs, setting)) return [];
   const { large } = setting;
-  const linear = runs.sample(pointId(large));
-  const of = (minibatch: number, variant: Variant) => runs.sample(variantId(minibatch, variant));
+  const overLinear = (claim: string, variant: Variant) =>
+    higher(runs, `At ${kn(large)} ${claim} has a higher error than the linear rule`, [
+      variantId(large, variant),
+      pointId(large),
+    ]);
   return [
-    larger({
-      claim: `At ${kn(large)} a rate that grows with the square root has a higher error than the linear rule`,
-      ...{ a: of(large, "root"), b: linear },
-    }),
-    larger({
-      claim: `At ${kn(large)} the rate of ${kn(baseline)}, unscaled, has a higher error than the linear rule`,
-      ...{ a: of(large, "unscaled"), b: linear },
-    }),
+    overLinear("a rate that grows with the square root", "root"),
+    overLinear(`the rate of ${kn(baseline)}, unscaled,`, "unscaled"),
     ...(["half", "double"] as const).map((variant) =>
       same(
         runs,
@@ -162,10 +162,11 @@ function table2(runs: Runs, setting: Setting): Verdict[] {
       ),
     ),
     ...[baseline, large].map((minibatch) =>
-      larger({
-        claim: `At ${kn(minibatch)} the last γ of each block begun with 1 has a higher error than with 0`,
-        ...{ a: of(minibatch, "gamma"), b: runs.sample(pointId(minibatch)) },
-      }),
+      higher(
+        runs,
+        `At ${kn(minibatch)} the last γ of each block begun with 1 has a higher error than with 0`,
+        [variantId(minibatch, "gamma"), pointId(minibatch)],
+      ),
     ),
   ];
 }

@@ -252,7 +252,10 @@ class Conductor {
 
   private async read(task: Task): Promise<RunRecord | undefined> {
     const { settings, classes } = this.options;
-    const record = await readRecord(settings.out, task, classes);
+    const record = await readRecord(settings.out, task, classes).catch((error: Error) => {
+      const advice = `. Or remove ${settings.out}/${runsName}/${task.name}: that run then begins anew`;
+      throw new OnehourError("ERR_ONEHOUR_RUN_FOLDER", error.message + advice, { cause: error });
+    });
     if (record) this.records.set(task.name, record);
     return record;
   }

@@ -1,12 +1,13 @@
 // `experiment(name)`: runs an experiment, or goes on with it, and writes what came out.
 import { join } from "node:path";
-import { openDataset } from "../data/datasets.js";
+import { canonicalName, openDataset } from "../data/datasets.js";
 import { usableCores } from "../device/cores.js";
 import { ownProcessors } from "../device/numa.js";
 import { expectDevice } from "../device/open.js";
 import { UsageError } from "../errors.js";
 import { openModel } from "../models/models.js";
 import { titleOf } from "../modules/pinned.js";
+import { readEnvironment } from "../ranks/environment.js";
 import { withDefaults } from "../recipe/fields.js";
 import { pinModules } from "../recipe/modules.js";
 import { requireOptions } from "../recipe/options.js";
@@ -14,13 +15,14 @@ import { requirePossible } from "../recipe/recipe.js";
 import { optionName } from "../recipe/voice.js";
 import { replaceFile } from "../run-folder/files.js";
 import { RunLock } from "../run-folder/lock.js";
+import { makeFolder } from "../run-folder/run-folder.js";
 import { environment } from "../system/environment.js";
 import { timeLeft } from "../terminal/durations.js";
 import { count, counted } from "../text/words.js";
 import { type Part, partsOf, Runs, verdictsOf } from "./claims.js";
 import { experimentCommand } from "./command.js";
 import { conduct, type SoFar, type Standing } from "./conduct.js";
-import { openFolder, requireOwnFolder, resultNames } from "./folder.js";
+import { claimFolder, requireOwnFolder, resultNames } from "./folder.js";
 import { experimentMarkdown } from "./markdown.js";
 import {
   type ExperimentInput,
@@ -44,10 +46,21 @@ export interface ExperimentOptions extends ExperimentInput {
   say?: (text: string) => void;
 }
 
-/** With the digests of modules, whose changes make another experiment. */
-function withPinnedModules(settings: ExperimentSettings): ExperimentSettings {
-  const { dataset, model } = settings.setting;
-  return { ...settings, setting: { ...settings.setting, ...pinModules({ dataset, model }) } };
+/** With absolute paths, and digests of modules: what changes there makes another experiment. */
+function withFullNames(settings: ExperimentSettings): ExperimentSettings {
+  const { dataset: name, model: network } = settings.setting;
+  const { dataset, model } = pinModules({ dataset: name, model: network });
+  return { ...settings, setting: { ...settings.setting, dataset: canonicalName(dataset), model } };
+}
+
+/** Refuses the ranks of a launcher: each of them would conduct the same runs. */
+function requireOneProcess(): void {
+  const { worldSize } = readEnvironment();
+  if (worldSize === 1) return;
+  throw new UsageError(
+    "ERR_ONEHOUR_USAGE",
+    `an experiment starts its runs by itself, and a launcher has started ${worldSize} processes that ask for it; start one`,
+  );
 }
 
 const withLarge: readonly Part[] = ["table1", "figure3", "table2"];
@@ -135,7 +148,7 @@ async function write(out: string, result: ExperimentResult): Promise<void> {
  *
  * Resolves at the end, when the budget is spent, or after a signal. A run that diverges is a result; one that fails
  * otherwise is named and left out.
- * @throws OnehourError ERR_ONEHOUR_USAGE for options that cannot be meant, ERR_ONEHOUR_RUN_FOLDER for the folder of
+ * @throws OnehourError ERR_ONEHOUR_USAGE for options that cannot be meant and in the ranks of a launcher, ERR_ONEHOUR_RUN_FOLDER for the folder of
  *   another experiment, and the first cause where no run gets on.
  */
 export async function experiment(
@@ -147,7 +160,8 @@ export async function experiment(
     ...Object.keys(experimentTable),
     ...["onStanding", "onRecord", "say"],
   ]);
-  const settings = withPinnedModules(readExperiment(name, input));
+  requireOneProcess();
+  const settings = withFullNames(readExperiment(name, input));
   const { setting, seeds, firstSeed, out } = settings;
   const { kind: device } = expectDevice("auto");
   await requireOwnFolder(settings, device); // before the data set writes an index there
@@ -161,9 +175,10 @@ export async function experiment(
   // Under a quota of fewer cores than there are processors others may be busy on any of these: Linux chooses.
   const isWhole = processors.length === usableCores();
   const hasRoom = threads !== undefined && isWhole && jobs * threads <= usableCores() && jobs > 1;
-  await openFolder(settings, device);
+  await makeFolder(out);
   const lock = await RunLock.take(out, { seconds: 5, say });
   try {
+    await claimFolder(settings, device); // under the lock: another command may begin here just now
     const known = { device, jobs, ...survey };
     const writeSoFar = (soFar: SoFar, status: ExperimentResult["status"] = "running") =>
       write(out, resultOf(settings, known, { ...soFar, status }));

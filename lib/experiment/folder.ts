@@ -1,14 +1,19 @@
 // The folder of an experiment: which experiment it is of, and how much of the budget is spent.
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import type { DeviceProperties } from "../device/device.js";
 import { UsageError } from "../errors.js";
 import { optionName } from "../recipe/voice.js";
 import { isThere, replaceFile } from "../run-folder/files.js";
-import { makeFolder } from "../run-folder/run-folder.js";
 import { readText } from "../system/regular-file.js";
 import { shown } from "../text/words.js";
+import { type Part, partsOf } from "./claims.js";
 import type { ExperimentSettings } from "./options.js";
+import { runsName } from "./records.js";
+
+/** The file with a part's charts. */
+export const pictureOf = (part: Part): string => `${part}.svg`;
 
 /** Names of what an experiment writes for people and scripts. */
 export const resultNames = { json: "results.json", markdown: "results.md", page: "index.html" };
@@ -44,6 +49,16 @@ async function readJson(file: string, advice: string): Promise<unknown> {
   }
 }
 
+/** What has the name of an experiment's files in a folder that is none's; undefined for nothing. */
+async function foreignIn(out: string): Promise<string | undefined> {
+  const names = [...Object.values(resultNames), spentName, ...partsOf("paper").map(pictureOf)];
+  const file = names.find((name) => isThere(join(out, name)));
+  if (file !== undefined) return file;
+  const inRuns = await readdir(join(out, runsName)).catch(() => []);
+  const run = inRuns.find((name) => name[0] !== "."); // but for the data set's index
+  return run && join(runsName, run);
+}
+
 /**
  * Refuses the folder of another experiment, and one with files that would be overwritten; writes nothing. Returns
  * whether the experiment's own lies there.
@@ -59,11 +74,11 @@ export async function requireOwnFolder(
   if (!isThere(file)) {
     if (isThere(join(out, "recipe.json")))
       throw refuse(`${out} holds a run; name another folder with ${optionName("out")}`);
-    const other = Object.values(resultNames).find((name) => isThere(join(out, name)));
+    const other = await foreignIn(out);
     if (other !== undefined)
       throw refuse(
-        `${out} holds ${other} and no ${definitionName}, so an experiment would write over what is not its own; name ` +
-          `another folder with ${optionName("out")}`,
+        `${out} holds ${other} and no ${definitionName}, so an experiment would take or write over what is not its ` +
+          `own; name another folder with ${optionName("out")}`,
       );
     return false;
   }
@@ -82,14 +97,13 @@ export async function requireOwnFolder(
   );
 }
 
-/** Opens the folder of an experiment, or makes it. Throws as `requireOwnFolder` does. */
-export async function openFolder(
+/** Says in the folder which experiment it is of, where it does not yet. Throws as `requireOwnFolder` does. */
+export async function claimFolder(
   settings: ExperimentSettings,
   device: ExperimentDevice,
 ): Promise<void> {
   if (await requireOwnFolder(settings, device)) return;
   const { out } = settings;
-  await makeFolder(out);
   const text = JSON.stringify(definitionOf(settings, device), null, 2);
   await replaceFile(out, definitionName, `${text}\n`);
 }

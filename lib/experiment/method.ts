@@ -21,20 +21,22 @@ export function originText({ name, setting, firstSeed }: ExperimentResult): stri
 }
 
 /** What was measured, and what makes a verdict. */
-export function method({ classes }: ExperimentResult): string[] {
+export function method({ name, classes }: ExperimentResult): string[] {
   const guess = guessError(classes).toFixed(guessError(classes) % 1 === 0 ? 0 : 2);
   return [
     "Runs differ in kn alone, or else in what a table or a remark names. Every run of a figure or a table has one worker, " +
       `which computes micro-batches of n = ${batch} images; their number makes up kn. The error of a ` +
       "run is the median over its last five epochs' tests, as in the paper; of fewer than five epochs, that of the last.",
     "A seed decides the first weights, the order of the images, and how they are augmented, if at all. Every point has " +
-      "its first seed before any has its second, so wherever the time ends, points differ by one seed at most. ± is the " +
-      "standard deviation of single runs.",
+      "its first seed before any has its second, so wherever the time ends, points differ by one seed at most. " +
+      (name === "paper" ? "Table 2's variants come after all seeds of the others. " : "") +
+      "± is the standard deviation of single runs.",
     `Fixed before any of these runs: two errors are equal where two one-sided t tests of their differences, a seed each, exclude ` +
       `${equalWithin} points either way, and differ where one shows more than that. Runs of a seed begin with the same ` +
       "weights, so what those add to one error they add to the other. One error is higher than another where a " +
       `one-sided Welch test shows it; each at p < ${level}. Whatever no test shows is undecided, as with fewer than two ` +
-      "seeds. There is no correction for the number of claims.",
+      "seeds. There is no correction for the number of claims. How far a flat part of Figure 1 reaches is read from the " +
+      "runs: up to the last minibatch above the baseline before one that is not shown to have its error.",
     `A run that diverged counts with the error of a guess, ${guess} %, as one that collapsed with finite numbers does; to ` +
       "leave it out would flatter what makes runs diverge. One that failed for another reason is no result and counts " +
       "nowhere.",

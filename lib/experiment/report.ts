@@ -7,12 +7,14 @@ import { timeLeft } from "../terminal/durations.js";
 import { count, counted } from "../text/words.js";
 import { figure1Chart, figure3Chart, remarkCharts, ruleChart, warmupChart } from "./charts.js";
 import { hasVariants, type Part, partsOf, Runs } from "./claims.js";
+import { pictureOf } from "./folder.js";
 import { method, originText } from "./method.js";
 import { apart } from "./remarks.js";
 import type { ExperimentResult } from "./result.js";
 import { baseline, remarkSetting, type Setting } from "./setting.js";
 import {
   figure1Table,
+  figure3Table,
   machineTable,
   runsTable,
   settingTable,
@@ -46,6 +48,7 @@ const reports: Record<Part, PartReport> = {
   figure3: {
     source: "Figure 3",
     title: "training curves",
+    tables: (runs, setting) => [figure3Table(runs, setting)],
     charts: (runs, setting) => [figure3Chart(runs, setting)],
   },
   remarks: {
@@ -86,8 +89,6 @@ const hasSomething = ({ series }: Chart) =>
 /** The charts of a part that have something to show. */
 const chartsOf = (part: Part, { runs, setting }: ExperimentResult): Chart[] =>
   reports[part].charts(new Runs(runs), setting).filter(hasSomething);
-
-const pictureOf = (part: Part) => `${part}.svg`;
 
 /** The pictures by the names of their files. */
 export function picturesOf(result: ExperimentResult): Record<string, string> {

@@ -6,7 +6,7 @@ import type { Table } from "../report/page.js";
 import { timeLeft } from "../terminal/durations.js";
 import { count, counted } from "../text/words.js";
 import { short } from "../train/step-line.js";
-import { asBaseline, type Part, type Runs } from "./claims.js";
+import { asBaseline, type Part, type Runs, trainError } from "./claims.js";
 import { paperFigure1, paperLarge, paperTable1, paperTable2 } from "./paper.js";
 import {
   figureMinibatches,
@@ -76,6 +76,24 @@ export function table1Table(runs: Runs, { large }: Setting): Table {
   };
 }
 
+/** The errors with which the curves of Figure 3 end. */
+export function figure3Table(runs: Runs, { large }: Setting): Table {
+  const row = (minibatch: number) => {
+    const id = pointId(minibatch);
+    return [
+      count(minibatch),
+      runsText(runs, id),
+      errorText(runs.sample(id, trainError)),
+      errorText(runs.sample(id)),
+    ];
+  };
+  return {
+    caption: "Top-1 errors at the end, in %",
+    head: ["kn", "seeds", "training, last epoch", "validation"],
+    rows: [row(baseline), row(large)],
+  };
+}
+
 /** The errors by rule of the rate and by γ, at the baseline and at the large minibatch. */
 export function table2Table(runs: Runs, { large }: Setting): Table {
   const row = (minibatch: number, name: string, id: string, paper: number) => [
@@ -126,15 +144,12 @@ function seedsText({ runs }: ExperimentResult): string {
   return (isRange ? `${first} to ${last}` : all.join(", ")) || "none yet";
 }
 
-const times = ["", "once", "twice"];
-
-/** `58 min in 3 processes: ended twice on the way, and continued`. */
+/** `58 min in 3 processes, each going on from the one before`. */
 export function durationText({ seconds, processes }: ExperimentResult): string {
   const duration = timeLeft(seconds);
-  const ends = processes - 1;
-  return ends < 1
+  return processes < 2
     ? duration
-    : `${duration} in ${counted(processes, "process")}: ended ${times[ends] ?? `${ends} times`} on the way, and continued`;
+    : `${duration} in ${counted(processes, "process")}, each going on from the one before`;
 }
 
 const devices = { cpu: "the CPU", cuda: "a GPU" };

@@ -41,6 +41,9 @@ export function experimentText(result: ExperimentResult): string {
     `${statusText(result)}\n`,
     ...(rows.length > 0 ? ["\n", table([["seeds", "error (%)", "±", ""], ...rows])] : []),
     "\n",
+    ...(verdicts.length === 0
+      ? ["no verdict: the paper claims nothing of these runs alone\n"]
+      : []),
     ...verdicts.map(({ claim, ruling, reason }) => item(ruling, `${claim}:`, reason)),
     ...failed.map(({ folder, reason }) => item("failed", `${folder}:`, `${reason}`)),
   ].join("");

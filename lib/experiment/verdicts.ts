@@ -122,6 +122,10 @@ export function larger({ claim, a, b }: Compared): Verdict {
   const [p, contrary] = [pLarger(a, b), pLarger(b, a)];
   if (p < level) return { claim, ruling: "holds", reason: `${difference}: ${pText(p)}` };
   if (contrary < level)
-    return { claim, ruling: "does not hold", reason: `${difference}: ${pText(contrary)}` };
-  return { claim, ruling: "undecided", reason: `${difference}: ${pText(Math.min(p, contrary))}` };
+    return {
+      claim,
+      ruling: "does not hold",
+      reason: `${difference}, the other way: ${pText(contrary)}`,
+    };
+  return { claim, ruling: "undecided", reason: `${difference}: ${pText(p)}` };
 }

@@ -2,7 +2,9 @@
 // stopped by a signal, and with runs that diverge or fail.
 import {
   appendFileSync,
+  cpSync,
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -17,6 +19,13 @@ import { logOf, stepsOf, temporaryFolder, writeFiles } from "../support/folder.j
 import { childrenOf, isAlive, start, until } from "../support/process.js";
 
 const folder = temporaryFolder();
+
+/** Begins an experiment and puts a file in the way of these runs. */
+async function blocked(out: string, words: readonly string[], ...names: string[]): Promise<void> {
+  await onehour([...words, "--budget", "0.01s"]);
+  rmSync(join(out, "runs"), { recursive: true, force: true });
+  writeFiles(join(out, "runs"), Object.fromEntries(names.map((name) => [name, "in the way"])));
+}
 
 /** A made-up setting whose runs take a second or two. */
 const flags = (out: string, ...more: string[]) => [
@@ -71,7 +80,7 @@ test("killed twice it goes on by the same command, to the runs of one that was n
   expect(a!.verdicts.table1).toHaveLength(3);
   expect([a!.processes, b!.processes]).toEqual([3, 1]);
   expect(readFileSync(join(out, "results.md"), "utf8")).toContain(
-    "in 3 processes: ended twice on the way, and continued",
+    "in 3 processes, each going on from the one before",
   );
   for (const name of ["index.html", "results.md", "table1.svg"])
     expect(existsSync(join(out, name))).toBe(true);
@@ -153,7 +162,7 @@ test("runs that diverge are results with the error of a guess", async () => {
 test("a run that fails is named and left out, and tried again by the same command", async () => {
   const out = join(folder, "one-failed");
   const more = ["--seeds", "1", "--epochs", "2", "--milestones", "none"];
-  writeFiles(join(out, "runs"), { "kn-256-seed-1": "in the way" });
+  await blocked(out, flags(out, ...more), "kn-256-seed-1");
   const first = await onehour(flags(out, ...more));
   expect(first.status).toBe(1);
   expect(first.stderr).toContain("1 run failed; to try again: ");
@@ -194,7 +203,7 @@ test("where no run gets on, the cause ends it; what cannot be meant is refused b
   expect([status, stderr]).toEqual([1, expect.stringMatching(/file/)]);
   const none = join(folder, "none-gets-on");
   const points = ["kn-256", "kn-512-gradual", "kn-512-none", "kn-512-constant"];
-  for (const point of points) writeFiles(join(none, "runs"), { [`${point}-seed-1`]: "in the way" });
+  await blocked(none, flags(none), ...points.map((point) => `${point}-seed-1`));
   const aborted = await onehour(flags(none));
   expect(aborted.status).toBe(1);
   expect(aborted.stderr).toMatch(/no run of the experiment gets on: kn = .*, seed 1: /);
@@ -216,4 +225,58 @@ test("where no run gets on, the cause ends it; what cannot be meant is refused b
   const taken = await onehour(flags(out));
   expect([taken.status, taken.stderr]).toEqual([2, expect.stringMatching(/failed holds index/)]);
   expect(readdirSync(out)).toEqual(["index.html"]);
+  const begun = join(folder, "signalled", "runs");
+  const others = join(folder, "others");
+  cpSync(begun, join(others, "runs"), { recursive: true });
+  const foreign = await onehour(flags(others));
+  expect([foreign.status, foreign.stderr]).toEqual([
+    2,
+    expect.stringMatching(/holds runs\/kn-\S+ and no experiment\.json/),
+  ]);
+});
+
+test("of two commands that begin in one folder at once one is refused, as in use", async () => {
+  const out = join(folder, "both");
+  const both = ["0.05", "0.1"].map((lr) => flags(out, "--seeds", "1", "--lr", lr));
+  const ends = await Promise.all(both.map((words) => onehour(words)));
+  const won = ends.findIndex(({ status }) => status === 0);
+  expect(ends[won]!.stdout).toMatch(/^finished: 4 runs/);
+  expect(ends[1 - won]).toMatchObject({ stderr: expect.stringMatching(/is in use|another exp/) });
+  expect(ends[1 - won]!.status).not.toBe(0);
+  const definition = JSON.parse(readFileSync(join(out, "experiment.json"), "utf8"));
+  expect(definition.lr).toBe([0.05, 0.1][won]);
+});
+
+test("a data set is its folder, wherever the command is typed, and a launcher's one process may ask", async () => {
+  const out = join(folder, "script-out");
+  writeFileSync(
+    join(folder, "ask.mjs"),
+    `import { experiment } from ${JSON.stringify(join(process.cwd(), "dist/index.js"))};
+    const dataset = "synthetic:8x8x1:4:2048";
+    const given = { dataset, model: "resnet8", minibatches: [512], epochs: 1, milestones: [], seeds: 1 };
+    const { runs } = await experiment("figure1", { ...given, out: ${JSON.stringify(out)} });
+    console.log(runs.map(({ point, status }) => point + " " + status).join());`,
+  );
+  const one = await onehour(["launch", "--workers", "1", join(folder, "ask.mjs")]);
+  expect([one.status, one.stdout.trim()]).toEqual([0, "kn-256 finished,kn-512-gradual finished"]);
+  const two = await onehour(["launch", "--workers", "2", join(folder, "ask.mjs")]);
+  expect(two.status).not.toBe(0);
+  expect(two.stderr).toMatch(/a launcher has started 2 processes that ask for it; start one/);
+
+  const [here, there] = [join(folder, "a"), join(folder, "b")];
+  const make = join(process.cwd(), "scripts/make-imagefolder");
+  for (const cwd of [here, there]) {
+    mkdirSync(cwd);
+    const made = await start([process.execPath, make, "images", "--images", "300"], { cwd }).ended;
+    expect(made.status, made.stderr).toBe(0);
+  }
+  const words = (images: string) => [
+    ...flags(join(folder, "of-images"), "--dataset", images, "--large", "288"),
+    ...["--budget", "0.01s"],
+  ];
+  for (const images of ["images", "./images"])
+    expect((await onehour(words(images), { cwd: here })).status).toBe(0);
+  const elsewhere = await onehour(words("images"), { cwd: there });
+  expect(elsewhere.status).toBe(2);
+  expect(elsewhere.stderr).toMatch(/holds another experiment: dataset is /);
 });

@@ -156,9 +156,15 @@ test("page, pictures, Markdown and text show errors, what diverged, and the pape
   const markdown = experimentMarkdown(result);
   // A page is long: what it lacks says more than all of it.
   const shown = [
-    ...["9.00 ± 0.10", "4, 1 diverged", "23.74 ± 0.09", "Scale the rate, not the loss"],
+    ...[
+      "9.00 ± 0.10",
+      "4, 1 diverged",
+      "23.74 ± 0.09",
+      "10.00 ± 0.10",
+      "Scale the rate, not the loss",
+    ],
     ...["finished: 25 runs in 21 min", "npx onehour experiment paper --seeds 3"],
-    ...["21 min in 3 processes: ended twice on the way, and continued", "0 to 3"],
+    ...["21 min in 3 processes, each going on from the one before", "0 to 3"],
     ...["differs in minibatches", "60,000 training images, 10 classes"],
   ];
   for (const text of [html, markdown])

@@ -65,9 +65,13 @@ test("a difference is shown, contradicted or neither", () => {
   expect(larger({ claim, a: high, b: low }).ruling).toBe("holds");
   expect(larger({ claim, a: low, b: high })).toMatchObject({
     ruling: "does not hold",
-    reason: expect.stringMatching(/^−3\.00 points: p/),
+    reason: expect.stringMatching(/^−3\.00 points, the other way: p/),
   });
-  expect(larger({ claim, a: of(9, 10, 8), b: low }).ruling).toBe("undecided");
+  const undecided = larger({ claim, a: of(8.9, 9.9, 7.9), b: low });
+  expect(undecided).toMatchObject({
+    ruling: "undecided",
+    reason: expect.stringMatching(/^−0\.10 points: p = 0\.5\d\d$/), // of the claim, not of its contrary
+  });
 });
 
 test("one seed, or none, decides nothing", () => {
