@@ -81,6 +81,8 @@ export class Saving {
   averaged = 0;
   /** Steps done at the last save that succeeded. */
   saved: number | undefined;
+  /** Why a checkpoint could not be saved, in brackets. */
+  private lastProblem = "";
   /** Whether the run is at its end, so that no later save makes up for one that fails. */
   isLast = false;
   /** On rank 0: the run's id, once it is restored. */
@@ -221,7 +223,7 @@ export class Saving {
     if (step === 0 || this.saved === step) return;
     throw new OnehourError(
       "ERR_ONEHOUR_CHECKPOINT",
-      `the run has ended, but its checkpoint could not be saved in ${out}; see why above, correct it and ` +
+      `the run has ended, but its checkpoint could not be saved in ${out}${this.lastProblem}; correct it and ` +
         `repeat the last steps: ${resumeCommand(out)}`,
     );
   }
@@ -298,6 +300,7 @@ export class Saving {
           ? "; training goes on and tries again"
           : "; it is tried again at the end";
       const problem = `the checkpoint of step ${step} could not be saved`;
+      this.lastProblem = ` (${oneLine((error as Error).message)})`;
       this.warn(problem, error as Error, kept, next);
     }
     await this.linkBest();
