@@ -166,7 +166,9 @@ test("with two workers, a disk that takes no checkpoint to the end fails the run
     expect.not.stringMatching(/training goes on|tried again/),
   ]);
   expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "failed", steps: 25 });
-  expect((logOf(out).at(-1) as { reason: string }).reason).toMatch(/has ended, but its checkpoint/);
+  expect((logOf(out).at(-1) as { reason: string }).reason).toMatch(
+    /has ended, but its checkpoint could not be saved in \S+ \(\S.*\); correct it/,
+  );
 });
 
 test("runs that start at once get folders of their own", async () => {
