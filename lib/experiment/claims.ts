@@ -113,7 +113,8 @@ function table1(runs: Runs, { large }: Setting): Verdict[] {
     ...(["none", "constant"] as const).map((warmup) =>
       higher(
         runs,
-        `At ${kn(large)} ${warmup === "none" ? "no" : warmup} warm-up has a higher error than gradual`,
+        `At ${kn(large)} training ${warmup === "none" ? "without" : "with constant"} warm-up has a higher error than ` +
+          "with gradual warm-up",
         [pointId(large, warmup), pointId(large)],
       ),
     ),

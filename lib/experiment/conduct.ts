@@ -135,6 +135,17 @@ class Conductor {
     const { out } = this.options.settings;
     this.earlier = await readSpent(out);
     for (const task of this.options.tasks) await this.read(task);
+    try {
+      return await this.runAll();
+    } catch (error) {
+      await this.options.onAbort(this.soFar);
+      throw error;
+    }
+  }
+
+  /** Runs what is left. */
+  private async runAll(): Promise<Conducted> {
+    const { out } = this.options.settings;
     if (nextTask(this.course)) {
       this.started = seconds();
       await this.note();
@@ -159,10 +170,7 @@ class Conductor {
       unlisten();
       await writeSpent(out, this.spent);
     }
-    if (this.broken) {
-      await this.options.onAbort(this.soFar);
-      throw this.broken;
-    }
+    if (this.broken) throw this.broken;
     const isDone = this.options.tasks.every((task) => this.stateOf(task).isOver);
     return {
       ...this.soFar,

@@ -93,11 +93,15 @@ async function surveyed(settings: ExperimentSettings, say: (text: string) => voi
         `${count(images)}`,
     );
   const most = Math.max(least, ...wanted);
+  const named = [
+    ...(parts.includes("figure1") ? [optionName("minibatches")] : []),
+    ...(parts.some((part) => withLarge.includes(part)) ? [optionName("large")] : []),
+  ];
   if (most > images)
     throw new UsageError(
       "ERR_ONEHOUR_USAGE",
       `a minibatch of ${count(most)} is more than the ${count(images)} training images of ${titleOf(setting.dataset)}; name ` +
-        `smaller ones with ${optionName("minibatches")} and ${optionName("large")}`,
+        `smaller ones with ${named.join(" and ")}`,
     );
   return { images, classes };
 }
@@ -163,7 +167,7 @@ export async function experiment(
   requireOneProcess();
   const settings = withFullNames(readExperiment(name, input));
   const { setting, seeds, firstSeed, out } = settings;
-  const { kind: device } = expectDevice("auto");
+  const device = settings.name === "remarks" ? "cpu" : expectDevice("auto").kind;
   await requireOwnFolder(settings, device); // before the data set writes an index there
   const survey = await surveyed(settings, say);
   const isCpu = device === "cpu";

@@ -51,7 +51,7 @@ export const experimentTable = {
   }),
   firstSeed: row(whole(0).default(1), {
     flag: "--first-seed <s>",
-    help: "the first of the seeds: choose a setting on others than decide",
+    help: "the first seed; choose a setting on seeds that no verdict uses",
     otherwise: "1",
   }),
   dataset: row(text.default(setting.dataset), {

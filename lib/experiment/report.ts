@@ -58,7 +58,7 @@ const reports: Record<Part, PartReport> = {
         `${counted(remarkSetting.epochs, "epoch")} where these are fewer, as deviations from those of one worker; one of ` +
         `0 is not drawn. The rate is ${remarkSetting.lr} at 256 images, with a warm-up over ` +
         `${counted(remarkSetting.warmupEpochs, "epoch")} and drops at epochs ${remarkSetting.milestones.join(" and ")}; ` +
-        `λ = ${remarkSetting.weightDecay}; they are run in fp32 on the CPU. Rate and λ are not the setting's: a higher rate hides the ways ` +
+        `λ = ${remarkSetting.weightDecay}; the runs are in fp32 on the CPU. Rate and λ are not the setting's: a higher rate hides the ways ` +
         "behind rounding, and the paper's λ of 0.0001 shows next to nothing in so few steps. The right way differs " +
         "by rounding alone, which training makes grow. A remark holds where the median " +
         `deviation of the wrong way is ${apart} times that of the right way, or more, and does not hold where it is no larger.`,
@@ -126,7 +126,8 @@ function partSection(part: Part, result: ExperimentResult): ReportSection {
 /** What is known of the runs in one sentence. */
 export function statusText({ status, runs, seconds }: ExperimentResult): string {
   const ended = runs.filter(({ error }) => error !== undefined).length;
-  return `${status}: ${counted(ended, "run")} in ${timeLeft(seconds)}`;
+  const course = `${counted(ended, "run")} in ${timeLeft(seconds)}`;
+  return status === "failed" ? `ended by an error after ${course}` : `${status}: ${course}`;
 }
 
 /** Title, status and sections of the report on an experiment. */

@@ -42,7 +42,7 @@ export function experimentText(result: ExperimentResult): string {
     ...(rows.length > 0 ? ["\n", table([["seeds", "error (%)", "±", ""], ...rows])] : []),
     "\n",
     ...(verdicts.length === 0
-      ? ["no verdict: the paper claims nothing of these runs alone\n"]
+      ? ["no verdict: of the runs that have ended alone, the paper claims nothing\n"]
       : []),
     ...verdicts.map(({ claim, ruling, reason }) => item(ruling, `${claim}:`, reason)),
     ...failed.map(({ folder, reason }) => item("failed", `${folder}:`, `${reason}`)),

@@ -17,7 +17,7 @@ export type LogLine =
       lossScale?: number;
       goodSteps?: number;
       skipped?: number;
-      /** The gradient noise scale so far, in images; absent while noise hides the gradient. */
+      /** The gradient noise scale so far, in images; absent while noise hides the gradient or there is none. */
       noiseScale?: number;
       /** Fraction of the kn images that were named rightly, before the update. */
       top1?: number;

@@ -50,8 +50,8 @@ export function noiseLine(sums: NoiseSums): string {
   if (scale === undefined)
     return sums.noiseSum > 0
       ? "critical minibatch unknown: over the last steps the noise hides the gradient; train longer, or with a larger minibatch"
-      : "critical minibatch unknown: over the last steps the gradients of parts do not differ more than that of the " +
-          "minibatch; train longer, or with a smaller batch";
+      : "critical minibatch unknown: over the last steps the gradients of a minibatch's parts are no larger than its " +
+          "own, so they show no noise; train longer, or with a smaller batch";
   return (
     `critical minibatch about ${Number(scale.toPrecision(2)).toLocaleString("en-US")} ` +
     "(gradient noise scale of about the last hundred steps)"
