@@ -152,8 +152,9 @@ async function write(out: string, result: ExperimentResult): Promise<void> {
  *
  * Resolves at the end, when the budget is spent, or after a signal. A run that diverges is a result; one that fails
  * otherwise is named and left out.
- * @throws OnehourError ERR_ONEHOUR_USAGE for options that cannot be meant and in the ranks of a launcher, ERR_ONEHOUR_RUN_FOLDER for the folder of
- *   another experiment, and the first cause where no run gets on.
+ * @throws OnehourError ERR_ONEHOUR_USAGE for options that cannot be meant and in the ranks of a launcher,
+ *   ERR_ONEHOUR_RUN_FOLDER for the folder of another experiment or with files that it would write over, and the first
+ *   cause where no run gets on.
  */
 export async function experiment(
   name: string,

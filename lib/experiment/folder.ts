@@ -49,7 +49,7 @@ async function readJson(file: string, advice: string): Promise<unknown> {
   }
 }
 
-/** What has the name of an experiment's files in a folder that is none's; undefined for nothing. */
+/** What has the name of a file that an experiment writes besides its definition; undefined for nothing. */
 async function foreignIn(out: string): Promise<string | undefined> {
   const names = [...Object.values(resultNames), spentName, ...partsOf("paper").map(pictureOf)];
   const file = names.find((name) => isThere(join(out, name)));
@@ -71,10 +71,11 @@ export async function requireOwnFolder(
   const { out } = settings;
   const file = join(out, definitionName);
   const definition: Record<string, unknown> = definitionOf(settings, device);
+  // Before the definition is looked for: an experiment that begins here just now writes that first.
+  const other = await foreignIn(out);
   if (!isThere(file)) {
     if (isThere(join(out, "recipe.json")))
       throw refuse(`${out} holds a run; name another folder with ${optionName("out")}`);
-    const other = await foreignIn(out);
     if (other !== undefined)
       throw refuse(
         `${out} holds ${other} and no ${definitionName}, so an experiment would take or write over what is not its ` +

@@ -31,8 +31,8 @@ export function method({ name, classes }: ExperimentResult): string[] {
       "its first seed before any has its second, so wherever the time ends, points differ by one seed at most. " +
       (name === "paper" ? "Table 2's variants come after all seeds of the others. " : "") +
       "± is the standard deviation of single runs.",
-    `Fixed before any of these runs: two errors are equal where two one-sided t tests of their differences, a seed each, exclude ` +
-      `${equalWithin} points either way, and differ where one shows more than that. Runs of a seed begin with the same ` +
+    "Fixed before any of these runs: two errors are equal where two one-sided t tests of their differences, a seed each, " +
+      `exclude ${equalWithin} points either way, and differ where one shows more than that. Runs of a seed begin with the same ` +
       "weights, so what those add to one error they add to the other. One error is higher than another where a " +
       `one-sided Welch test shows it; each at p < ${level}. Whatever no test shows is undecided, as with fewer than two ` +
       "seeds. There is no correction for the number of claims. How far a flat part of Figure 1 reaches is read from the " +

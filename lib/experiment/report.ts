@@ -58,10 +58,11 @@ const reports: Record<Part, PartReport> = {
         `${counted(remarkSetting.epochs, "epoch")} where these are fewer, as deviations from those of one worker; one of ` +
         `0 is not drawn. The rate is ${remarkSetting.lr} at 256 images, with a warm-up over ` +
         `${counted(remarkSetting.warmupEpochs, "epoch")} and drops at epochs ${remarkSetting.milestones.join(" and ")}; ` +
-        `λ = ${remarkSetting.weightDecay}; the runs are in fp32 on the CPU. Rate and λ are not the setting's: a higher rate hides the ways ` +
-        "behind rounding, and the paper's λ of 0.0001 shows next to nothing in so few steps. The right way differs " +
+        `λ = ${remarkSetting.weightDecay}; the runs are in fp32 on the CPU. Rate and λ are not the ` +
+        "setting's: a higher rate hides the ways behind rounding, and the paper's λ of 0.0001 shows next to nothing in so few steps. The right way differs " +
         "by rounding alone, which training makes grow. A remark holds where the median " +
-        `deviation of the wrong way is ${apart} times that of the right way, or more, and does not hold where it is no larger.`,
+        `deviation of the wrong way is ${apart} times that of the right way, or more, and does not ` +
+        "hold where it is no larger.",
       "Whether a wrong way ends with a higher error is not measured here: that the losses differ shows that it trains " +
         "otherwise than one worker would. With a shuffle for each worker the images are others, so what counts is how " +
         "many of them an epoch leaves out.",

@@ -22,6 +22,7 @@ export interface ExperimentResult extends Spent {
   /** Asked for, of each point. */
   seeds: number;
   firstSeed: number;
+  /** Of all runs but the remarks', which are on the CPU. */
   device: ExperimentDevice;
   /** Runs side by side. */
   jobs: number;
