@@ -346,7 +346,12 @@ class Run {
       });
     const result = await evaluate(false);
     const averaged = result && compiled.ema ? await evaluate(true) : undefined;
-    if (!result || (compiled.ema && !averaged)) return;
+    if (!result || (compiled.ema && !averaged)) {
+      // Before a rank that has not heard of the signal commits to the next step: the run ends here, and evaluates
+      // this epoch when it goes on.
+      await this.stop.agree();
+      return;
+    }
     if (!Number.isFinite(result.loss)) {
       const run = { compiled, queue, world };
       this.journal.say(await explainTestLoss(result.loss, progress.step, run));

@@ -162,3 +162,52 @@ process.kill(process.pid, "SIGUSR2");\n`,
   expect(stderr).toBe("");
   expect(status).toBe(0);
 });
+
+test("a signal during an evaluation ends the run there, also where another rank hears of it late", async () => {
+  const data = join(folder, "evaluates.mjs");
+  // At its first evaluation rank 0 gets the signal, and what would tell rank 1 stands still for a second.
+  writeFileSync(
+    data,
+    `let isDone = process.env.RUN !== "first" || process.env.ONEHOUR_RANK !== "0";
+const fill = async ({ labels }) => { labels.fill(1); };
+export default async () => ({
+  name: "made", images: { height: 8, width: 8, channels: 1 }, classes: 3, mean: [0.5], std: [0.25],
+  augmentation: { padding: 0, flip: false }, defaultEpochs: 1, fingerprint: "made-1",
+  train: { length: 32, fill },
+  test: {
+    length: 64,
+    async fill(batch) {
+      if (!isDone) {
+        isDone = true;
+        process.kill(process.ppid, "SIGSTOP");
+        process.kill(process.pid, "SIGTERM");
+        setTimeout(() => process.kill(process.ppid, "SIGCONT"), 1000);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+      await fill(batch);
+    },
+  },
+});\n`,
+  );
+  const out = join(folder, "evaluates");
+  const words = [
+    "train",
+    data,
+    "--model",
+    "resnet8",
+    "--workers",
+    "2",
+    "--batch",
+    "4",
+    "--threads",
+    "1",
+  ];
+  const first = await onehour([...words, "--epochs", "2", "--milestones", "none", "--out", out], {
+    env: { RUN: "first" },
+  });
+  expect(first.status, first.stderr).toBe(143);
+  expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted", steps: 4 });
+  expect((await onehour(["train", "--resume", "--out", out])).status).toBe(0);
+  const epochs = logOf(out).filter(({ type }) => type === "epoch");
+  expect(epochs).toMatchObject([{ epoch: 0 }, { epoch: 1 }]);
+});
