@@ -254,9 +254,10 @@ export const native = {
   readProgress(): ReturnType<Addon["readProgress"]> {
     return processAddon().readProgress();
   },
-  /** JavaScript's own sign of progress, e.g. a batch read or an image decoded. */
+  /** JavaScript's own sign of progress, e.g. a batch read or an image decoded; nobody counts before a module is loaded. */
   advanceProgress(): void {
-    (dataModule ?? processAddon()).advanceProgress();
+    const [first = dataModule] = modules.values();
+    first?.advanceProgress();
   },
   /** Counts JavaScript waiting for peers (a rendezvous) as a wait for as long as `wait` takes. */
   async whileWaiting<T>(wait: () => Promise<T>): Promise<T> {

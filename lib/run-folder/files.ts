@@ -3,12 +3,14 @@
 import { constants, statSync } from "node:fs";
 import { copyFile, link, open, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { native } from "../device/native.js";
 import { OnehourError } from "../errors.js";
 import { nameOf } from "../recipe/voice.js";
 
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY);
   await handle.sync().finally(() => handle.close());
+  native.advanceProgress();
 }
 
 /** Whether an error of the file system means that there is no space left. */
@@ -67,7 +69,10 @@ export function* joined(parts: Iterable<string | Uint8Array>): Generator<Uint8Ar
   yield Buffer.concat(gathered);
 }
 
-/** Writes a file and its folder's entry to the disk: all of it, or what was there before. */
+/**
+ * Writes a file and its folder's entry to the disk: all of it, or what was there before. Each piece and each sync
+ * counts as progress, so that a run on a slow disk does not count as one that hangs.
+ */
 export async function writeAtomically(
   folder: string,
   name: string,
@@ -78,8 +83,12 @@ export async function writeAtomically(
   try {
     const handle = await open(temporary, "w");
     try {
-      for (const piece of pieces) await handle.writeFile(piece);
+      for (const piece of pieces) {
+        await handle.writeFile(piece);
+        native.advanceProgress();
+      }
       await handle.sync();
+      native.advanceProgress();
     } finally {
       await handle.close();
     }

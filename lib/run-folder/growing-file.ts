@@ -3,6 +3,7 @@
 
 import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { promisify } from "node:util";
+import { native } from "../device/native.js";
 import { plural } from "../text/words.js";
 
 /** Words of the warnings. */
@@ -63,6 +64,7 @@ export class GrowingFile {
   async sync(): Promise<void> {
     this.flush();
     await promisify(fdatasync)(this.descriptor).catch((error) => this.warnOf(error));
+    native.advanceProgress(); // as after each sync of files.ts
   }
 
   private warnOf({ message }: Error, consequence = ""): void {

@@ -60,3 +60,29 @@ test.concurrent.each([
   expect(stderr).toMatch(/^onehour: ranks? .* made no progress for \d+ s/m);
   expect(status).toBe(1);
 });
+
+test("a disk that keeps everything slowly is no hang", async () => {
+  const slow = `const { constructor: { prototype } } = await (await import("node:fs/promises")).open("/dev/null");
+const { sync } = prototype;
+prototype.sync = async function () {
+  await new Promise((resolve) => setTimeout(resolve, 1500));
+  await sync.call(this);
+};`;
+  const args = ["--model", "resnet8", "--workers", "2", "--batch", "4", "--threads", "1"];
+  // Before the first step a run waits for six syncs.
+  const { status, stderr } = await onehour(
+    [
+      "train",
+      "synthetic:8x8x1:4:64",
+      ...args,
+      "--steps",
+      "1",
+      "--timeout",
+      "6",
+      "--out",
+      join(folder, "slow"),
+    ],
+    { env: { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(slow)}` } },
+  );
+  expect([status, stderr]).toEqual([0, ""]);
+});
