@@ -24,6 +24,8 @@ const leastPause = 100;
 const mostPause = 1000; // milliseconds
 // From a call to the admission: several retransmissions in a bad network.
 const attemptSeconds = 10;
+// The last one has this long, even where the time is over before: its obstacle is the one that a user is told.
+const lastAttemptSeconds = 2;
 const firstRemarkSeconds = 10; // and then twice as long each time
 // An answer that says that this is not our meeting: what was there before may still be about to end.
 const wrongSeconds = 30;
@@ -130,9 +132,9 @@ export async function joinRendezvous(options: JoinOptions): Promise<RendezvousCl
     const misses: { address?: string; miss: Miss }[] = [];
     try {
       for (const address of await resolve(host)) {
-        const left = Math.max(100, deadline - performance.now());
+        const left = Math.max(lastAttemptSeconds, (deadline - performance.now()) / 1000);
         try {
-          return await attempt(options, address, Math.min(attemptSeconds * 1000, left));
+          return await attempt(options, address, Math.min(attemptSeconds, left));
         } catch (error) {
           if (error instanceof OnehourError) throw error;
           misses.push({ address, miss: missOf(error) });
@@ -208,7 +210,7 @@ function advise(
 function attempt(
   options: JoinOptions,
   address: string,
-  milliseconds: number,
+  seconds: number,
 ): Promise<RendezvousClient> {
   const { rank, worldSize, token, port, quietSeconds = 60, kind = "rank", signal } = options;
   const nonce = randomBytes(32).toString("hex");
@@ -226,7 +228,7 @@ function attempt(
           : new Miss("silent", "no answer"),
       );
       socket.destroy();
-    }, milliseconds);
+    }, seconds * 1000);
     const abort = () => refused(signal!.reason as Error);
     signal?.addEventListener("abort", abort);
     const refused = (error: Error) => {

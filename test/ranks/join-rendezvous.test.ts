@@ -61,6 +61,13 @@ test("a name is asked for again until somebody knows it", async () => {
   expect(answers).toEqual([]);
 });
 
+test("what is in the way at the end is told, though it takes longer than the time that is left", async () => {
+  const port = await stranger((socket) => setTimeout(() => socket.write("SSH-2.0-x\r\n"), 300));
+  await expect(join({ host: "127.0.0.1", port, timeoutSeconds: 0.4 })).rejects.toThrow(
+    /something else listens there/,
+  );
+});
+
 test("an unknown name", async () => {
   const resolve = async () => {
     throw Object.assign(new Error("getaddrinfo"), { code: "ENOTFOUND" });
