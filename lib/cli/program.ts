@@ -5,6 +5,7 @@ import { CommanderError } from "commander";
 import { OnehourError } from "../errors.js";
 import { listenForEarlyEnd } from "../modules/early-end.js";
 import { setVoice } from "../recipe/voice.js";
+import { printed } from "../system/output.js";
 import { explainSystemError } from "../system/system-errors.js";
 import { oneLine, printable } from "../text/words.js";
 import { program } from "./commands.js";
@@ -37,3 +38,9 @@ const fail = (error: unknown) => {
 const unlisten = listenForEarlyEnd(fail);
 await program().parseAsync().catch(fail);
 unlisten();
+// A process that Node ends by itself no longer listens for its last tenth of a second. A signal that comes then, for
+// engines signal one rank after another, would take the place of this status.
+if (Number(process.exitCode) > 128) {
+  await printed();
+  process.exit();
+}

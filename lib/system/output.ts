@@ -49,6 +49,12 @@ export function listenForLosses(listener: Listener): () => void {
   return () => listeners.delete(listener);
 }
 
+/** Resolves when all that was printed is on its way, or lost. */
+export async function printed(): Promise<void> {
+  for (const name of ["stdout", "stderr"] as const)
+    await new Promise((resolve) => process[name].write("", resolve));
+}
+
 /**
  * Writes what a command was run for to standard output.
  * @throws OnehourError ERR_ONEHOUR_OUTPUT where it cannot be written.

@@ -2,10 +2,13 @@
 
 import { hasLauncher } from "../ranks/report.js";
 import { listenForEnd } from "../ranks/signals.js";
-import { expectEnd, type World } from "../ranks/world.js";
+import { expectEnd, isDedicated, type World } from "../ranks/world.js";
 import { AgreedStep } from "./agreed-step.js";
 
-/** Listens for signals from its creation until `dispose`; a second signal kills a process without a launcher. */
+/**
+ * Listens for signals from its creation until `dispose`, or until the process ends where it is for this run alone
+ * and a signal ends that: an engine may signal another rank later. A second signal kills a process without a launcher.
+ */
 export class Stop {
   /** The signal that asked this rank, or another, to stop. */
   signal: NodeJS.Signals | undefined;
@@ -56,7 +59,7 @@ export class Stop {
   }
 
   dispose(): void {
-    this.ignoreSignals();
+    if (!this.requested || !isDedicated(this.world)) this.ignoreSignals();
     this.unlisten();
   }
 }

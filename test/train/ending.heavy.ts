@@ -3,16 +3,25 @@
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { main } from "../cli/command.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
-import { freePort, lastLine, type Run, start, torchrun, until } from "../support/process.js";
+import {
+  freePort,
+  lastLine,
+  type Run,
+  signalAll,
+  start,
+  torchrun,
+  until,
+} from "../support/process.js";
 
 const folder = temporaryFolder();
 const name = (rank: number) => `rank ${rank} on ${hostname()}`;
 const data = join(folder, "data.mjs");
 
-// What happens in a phase ("read", "test" or "open"), to rank 1.
+// What happens in a phase ("open", "read" or "test"), to rank 1; in "close" it takes a second.
 writeFileSync(
   data,
   `const [phase, what] = (process.env.MISFORTUNE ?? "").split(" ");
@@ -40,6 +49,11 @@ export default async () => {
     augmentation: { padding: 0, flip: false },
     train: split(32, "read", 20), test: split(4, "test", 1),
     defaultEpochs: 1, fingerprint: "made-1",
+    [Symbol.dispose]() {
+      if (phase !== "close" || process.env.RANK !== "1") return;
+      console.log("now");
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1000);
+    },
   };
 };
 `,
@@ -102,8 +116,12 @@ describe("a rank that is killed is named", () => {
     const { runs, said } = await startRanks();
     await trains(runs);
     const other = runs[1 - culprit]!;
-    runs[culprit]!.child.kill("SIGKILL");
-    if (isSignalled) other.child.kill("SIGTERM");
+    if (isSignalled)
+      signalAll([
+        [other, "SIGTERM"],
+        [runs[culprit]!, "SIGKILL"],
+      ]);
+    else runs[culprit]!.child.kill("SIGKILL");
     expect((await other.ended).status).toBe(1);
     expect(lastLine(said())).toMatch(
       `onehour: ${name(1 - culprit)}: waited for ${name(culprit)}, which ended without a word`,
@@ -112,9 +130,9 @@ describe("a rank that is killed is named", () => {
 });
 
 test("a rank that reads without an end is named by both after the timeout", async () => {
-  const { runs, said } = await startRanks("read endless", "--timeout", "5");
+  const { runs, said } = await startRanks("read endless", "--timeout", "10");
   expect(await endsOf(runs), said()).toEqual([1, 1]);
-  const hang = `${name(1)} made no progress for 5 s while rank 0 waited. The data set has not`;
+  const hang = `${name(1)} made no progress for 10 s while rank 0 waited. The data set has not`;
   expect(said()).toContain(`onehour: ${name(0)}: ended because ${hang}`);
   expect(said()).toContain(`onehour: ${hang}`);
 });
@@ -144,6 +162,16 @@ describe("signals", () => {
     expect(await endsOf(runs), said()).toEqual([status, status]);
     expect(said()).toBe("");
     expect(logOf(out).at(-1)).toMatchObject({ type: "end", status: "interrupted" });
+  });
+
+  test("one that reaches a rank after the save changes nothing", async () => {
+    const { runs, said } = await startRanks("close");
+    await trains(runs);
+    runs[0]!.child.kill("SIGTERM");
+    await happens(runs);
+    runs[1]!.child.kill("SIGTERM");
+    expect(await endsOf(runs), said()).toEqual([143, 143]);
+    expect(said()).toBe("");
   });
 
   test("SIGHUP is ignored where no terminal is attached", async () => {
@@ -187,7 +215,7 @@ describe("signals", () => {
       await happens(runs);
       runs[1]!.child.kill("SIGTERM");
       // The first is told to rank 0, whose agreement waits for rank 1.
-      await new Promise((resolve) => setTimeout(resolve, 1000));
+      await sleep(1000);
       expect(runs.map(({ child }) => child.exitCode ?? child.signalCode)).toEqual([null, null]);
       runs[1]!.child.kill("SIGTERM");
       expect(await endsOf(runs), said()).toEqual([1, "SIGTERM"]);
