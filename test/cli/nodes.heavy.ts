@@ -118,7 +118,7 @@ describe("a run of two nodes", () => {
 
 test("a run whose node 1 is stopped ends, and names its rank and host", async () => {
   const out = join(folder, "stopped-1");
-  const runs = await startNodes([...tiny(1e5), "--timeout", "5"], {
+  const runs = await startNodes([...tiny(1e5), "--timeout", "10"], {
     flags: (node) => (node === 0 ? ["--out", out] : []),
   });
   await stepped(out);
@@ -136,7 +136,8 @@ test("a run whose node 1 is stopped ends, and names its rank and host", async ()
 describe("a run whose node 0 is stopped", () => {
   async function withStopped(name: string, then: (second: Run) => Promise<void>): Promise<void> {
     const out = join(folder, name);
-    const [first, second] = await startNodes([...tiny(1e5), "--timeout", "3"], {
+    // No less than what node 1 waits in any case: a disk may take seconds to keep what a run begins with.
+    const [first, second] = await startNodes([...tiny(1e5), "--timeout", "10"], {
       flags: (node) => (node === 0 ? ["--out", out] : []),
     });
     await stepped(out);
@@ -253,7 +254,10 @@ test("a worker that reaches node 0's meeting but not the workers' says which por
   // As a firewall does that lets one port through.
   const relay = createServer((socket) => {
     const onward = connect(port, "127.0.0.1");
-    for (const one of [socket, onward]) one.on("error", () => {});
+    const hangUp = () => {
+      for (const one of [socket, onward]) one.destroy();
+    };
+    for (const one of [socket, onward]) one.on("error", hangUp);
     socket.pipe(onward).pipe(socket);
   });
   await new Promise<void>((resolve) => relay.listen(port, "127.0.0.2", resolve));

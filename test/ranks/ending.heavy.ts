@@ -5,7 +5,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { temporaryFolder } from "../support/folder.js";
-import { freePort, type Run, start, until } from "../support/process.js";
+import { freePort, type Run, signalAll, start, until } from "../support/process.js";
 import { script } from "./command.js";
 
 const folder = temporaryFolder();
@@ -112,7 +112,8 @@ describe("of a script's ranks", () => {
   test("one that listens to signals has the time that its own save takes", async () => {
     const { runs, said } = await startRanks([script("saves-alone")]);
     await until(() => runs.every(({ stdout }) => stdout.includes("round 20")));
-    for (const { child } of runs) child.kill("SIGTERM");
+    // A rank that has heard of another's end is left to name it.
+    signalAll(runs.map((run) => [run, "SIGTERM"]));
     expect(await statusesOf(runs), said()).toEqual([143, "SIGTERM", "SIGTERM"]);
     expect(runs[0]!.stdout).toContain("saved");
   });

@@ -66,6 +66,13 @@ export function start(
   return run;
 }
 
+/** Signals several processes as if at one moment: none of them runs before all have the signal. */
+export function signalAll(signals: readonly (readonly [Run, NodeJS.Signals])[]): void {
+  for (const [run] of signals) run.child.kill("SIGSTOP");
+  for (const [run, signal] of signals) run.child.kill(signal);
+  for (const [run] of signals) run.child.kill("SIGCONT");
+}
+
 /** Names of variables by which launchers say what a process is, or how it is to meet the others. */
 const launchers =
   /RANK|WORLD|SLURM|MASTER|ONEHOUR|_SOCKET_IFNAME$|^(PET_|JOB_COMPLETION|KUBERNETES|PMI|PALS|FLUX|TORCHELASTIC)/;
