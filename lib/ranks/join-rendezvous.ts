@@ -24,8 +24,8 @@ const leastPause = 100;
 const mostPause = 1000; // milliseconds
 // From a call to the admission: several retransmissions in a bad network.
 const attemptSeconds = 10;
-// The last one has this long, even where the time is over before: its obstacle is the one that a user is told.
-const lastAttemptSeconds = 2;
+// At least, even where the time is over before: the obstacles of the last attempts are those that a user is told.
+const leastAttemptSeconds = 2;
 const firstRemarkSeconds = 10; // and then twice as long each time
 // An answer that says that this is not our meeting: what was there before may still be about to end.
 const wrongSeconds = 30;
@@ -132,7 +132,7 @@ export async function joinRendezvous(options: JoinOptions): Promise<RendezvousCl
     const misses: { address?: string; miss: Miss }[] = [];
     try {
       for (const address of await resolve(host)) {
-        const left = Math.max(lastAttemptSeconds, (deadline - performance.now()) / 1000);
+        const left = Math.max(leastAttemptSeconds, (deadline - performance.now()) / 1000);
         try {
           return await attempt(options, address, Math.min(attemptSeconds, left));
         } catch (error) {

@@ -97,12 +97,18 @@ function refuseDebugger(): void {
   for (const milliseconds of looks) setTimeout(look, milliseconds).unref();
 }
 
+let hasGuard = false;
+
+/** Whether this process runs the command, or is one of its workers: no program of a user's own. */
+export const isGuarded = (): boolean => hasGuard;
+
 /**
  * Ends the process with the signal's status on SIGUSR1 and SIGUSR2, unless something else listens. Without
  * a listener Node answers SIGUSR1 with a debugger on a port that every user of the machine may reach. In a
  * container's process 1 it does so on every signal: the kernel drops one that has no listener there.
  */
 export function guardSignals(): void {
+  hasGuard = true;
   refuseDebugger();
   if (ignoresHangup()) ignoreHangup();
   for (const signal of process.pid === 1 ? endingSignals() : (["SIGUSR1", "SIGUSR2"] as const))

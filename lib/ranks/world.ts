@@ -362,11 +362,6 @@ export function dedicate(world: World): void {
   if (ending) ending.isOurs = true;
 }
 
-/** Whether this process is for the run of this world alone. */
-export function isDedicated(world: World): boolean {
-  return endingOf(world)?.isOurs === true;
-}
-
 /** Says that a signal is to end the run of this world: a rank that cannot take part is then named soon. */
 export function expectEnd(world: World): void {
   endingOf(world)?.expectEnd();

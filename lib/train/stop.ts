@@ -1,14 +1,11 @@
 // Ends a run on a signal: all ranks after the same step, whichever of them the signal reached.
 
 import { hasLauncher } from "../ranks/report.js";
-import { listenForEnd } from "../ranks/signals.js";
-import { expectEnd, isDedicated, type World } from "../ranks/world.js";
+import { isGuarded, listenForEnd } from "../ranks/signals.js";
+import { expectEnd, type World } from "../ranks/world.js";
 import { AgreedStep } from "./agreed-step.js";
 
-/**
- * Listens for signals from its creation until `dispose`, or until the process ends where it is for this run alone
- * and a signal ends that: an engine may signal another rank later. A second signal kills a process without a launcher.
- */
+/** Listens for signals from its creation until `dispose`; a second signal kills a process without a launcher. */
 export class Stop {
   /** The signal that asked this rank, or another, to stop. */
   signal: NodeJS.Signals | undefined;
@@ -59,7 +56,10 @@ export class Stop {
   }
 
   dispose(): void {
-    if (!this.requested || !isDedicated(this.world)) this.ignoreSignals();
+    // The command itself, as a rank of an engine, may get its own signal later than the first rank did. A launcher
+    // knows what it has sent to its workers, and a user's program has its own signals back.
+    const isCommand = isGuarded() && !hasLauncher();
+    if (!this.requested || !isCommand) this.ignoreSignals();
     this.unlisten();
   }
 }

@@ -8,6 +8,7 @@ import { describe, expect, test } from "vitest";
 import { main } from "../cli/command.js";
 import { logOf, temporaryFolder } from "../support/folder.js";
 import {
+  compiled,
   freePort,
   lastLine,
   type Run,
@@ -172,6 +173,30 @@ describe("signals", () => {
     runs[1]!.child.kill("SIGTERM");
     expect(await endsOf(runs), said()).toEqual([143, 143]);
     expect(said()).toBe("");
+  });
+
+  test("a script under an engine has its signals back after its training", async () => {
+    const script = join(folder, "own.mjs");
+    writeFileSync(
+      script,
+      `import { train } from ${compiled("index")};
+const recipe = { dataset: ${JSON.stringify(data)}, model: "resnet8", batch: 4, threads: 1, epochs: 100000,
+  milestones: [], out: ${JSON.stringify(join(folder, "own"))} };
+const { signal } = await train(recipe, { onEvent: ({ type }) => type === "epoch" && console.log("epoch") });
+console.log(signal, process.listenerCount("SIGTERM"));\n`,
+    );
+    const port = await freePort();
+    const runs = [0, 1].map((rank) =>
+      start([process.execPath, script], {
+        env: { ...torchrun(rank, port), ONEHOUR_TOKEN: "ours" },
+      }),
+    );
+    await until(() => runs[0]!.stdout.includes("epoch"));
+    runs[0]!.child.kill("SIGTERM");
+    for (const run of runs) {
+      expect(await run.ended, run.stderr).toMatchObject({ status: 0 });
+      expect(lastLine(run.stdout)).toBe("SIGTERM 0");
+    }
   });
 
   test("SIGHUP is ignored where no terminal is attached", async () => {
