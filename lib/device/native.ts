@@ -254,7 +254,7 @@ export const native = {
   readProgress(): ReturnType<Addon["readProgress"]> {
     return processAddon().readProgress();
   },
-  /** JavaScript's own sign of progress, e.g. a batch read or an image decoded; nobody counts before a module is loaded. */
+  /** JavaScript's own sign of progress, e.g. a batch read or an image decoded; not counted before a module is loaded. */
   advanceProgress(): void {
     const [first = dataModule] = modules.values();
     first?.advanceProgress();

@@ -59,7 +59,8 @@ const reports: Record<Part, PartReport> = {
         `0 is not drawn. The rate is ${remarkSetting.lr} at 256 images, with a warm-up over ` +
         `${counted(remarkSetting.warmupEpochs, "epoch")} and drops at epochs ${remarkSetting.milestones.join(" and ")}; ` +
         `λ = ${remarkSetting.weightDecay}; the runs are in fp32 on the CPU. Rate and λ are not the ` +
-        "setting's: a higher rate hides the ways behind rounding, and the paper's λ of 0.0001 shows next to nothing in so few steps. The right way differs " +
+        "setting's: a higher rate hides the ways behind rounding, and the paper's λ of 0.0001 shows next to nothing in " +
+        "so few steps. The right way differs " +
         "by rounding alone, which training makes grow. A remark holds where the median " +
         `deviation of the wrong way is ${apart} times that of the right way, or more, and does not ` +
         "hold where it is no larger.",

@@ -99,7 +99,7 @@ function refuseDebugger(): void {
 
 let hasGuard = false;
 
-/** Whether this process runs the command, or is one of its workers: no program of a user's own. */
+/** Whether this process runs the command, or was started by it: not a user's program by itself. */
 export const isGuarded = (): boolean => hasGuard;
 
 /**

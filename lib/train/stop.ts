@@ -5,7 +5,10 @@ import { isGuarded, listenForEnd } from "../ranks/signals.js";
 import { expectEnd, type World } from "../ranks/world.js";
 import { AgreedStep } from "./agreed-step.js";
 
-/** Listens for signals from its creation until `dispose`; a second signal kills a process without a launcher. */
+/**
+ * Listens for signals from its creation until `dispose`, the command after a signal until its process ends; a second
+ * signal kills a process without a launcher.
+ */
 export class Stop {
   /** The signal that asked this rank, or another, to stop. */
   signal: NodeJS.Signals | undefined;

@@ -33,7 +33,7 @@ async function expectRounded(out: string, workers: number): Promise<void> {
 }
 
 test("a worker that is killed, on one machine: all start again and compute the same", async () => {
-  const words = [...tiny(100), "--workers", "2"];
+  const words = [...tiny(100), "--workers", "2"]; // seconds, of which the kill comes within the first
   const out = join(folder, "one-machine");
   const run = start([process.execPath, main, ...words, "--out", out, "--max-restarts", "1"]);
   await stepped(out, 20);
